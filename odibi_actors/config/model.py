@@ -1,0 +1,137 @@
+"""The resolved project: what is left of ``odibi.yaml`` once it is read, checked and filled with defaults.
+
+These values travel: a pipeline's spec is kept in its VERSION record and each task carries the specs of its nodes.
+So they hold plain data only, every path is absolute, every duration is in seconds and every size in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where data lives. ``path`` is absolute: a folder for ``local``, a database file for ``sqlite``."""
+
+    name: str
+    type: Literal["local", "sqlite"]
+    path: str
+    shared: bool = False
+
+
+class ReadSpec(msgspec.Struct, frozen=True):
+    """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds."""
+
+    connection: ConnectionSpec
+    format: Literal["csv", "parquet"]
+    mode: Literal["file_watch", "batch"]
+    path: str = "."
+    pattern: str = "*"
+    schema: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    settle: float = 2.0
+
+
+class TransformSpec(msgspec.Struct, frozen=True):
+    """Exactly one of ``function`` (``module:function``) and ``sql`` (DuckDB SQL text; a ``sql_file`` is resolved
+    to it)."""
+
+    function: str | None = None
+    sql: str | None = None
+    params: dict[str, Any] = {}
+
+
+class WriteSpec(msgspec.Struct, frozen=True):
+    """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection."""
+
+    connection: ConnectionSpec
+    mode: Literal["append", "upsert"] = "append"
+    path: str | None = None
+    format: Literal["parquet"] | None = None
+    table: str | None = None
+    keys: list[str] = []
+
+
+class RetrySpec(msgspec.Struct, frozen=True):
+    """``max_attempts`` includes the first; ``initial`` and ``max`` in seconds; ``jitter`` as a fraction of the
+    delay."""
+
+    max_attempts: int = 3
+    backoff: Literal["exponential", "fixed"] = "exponential"
+    initial: float = 1.0
+    max: float = 60.0
+    jitter: float = 0.2
+
+
+class BatchSpec(msgspec.Struct, frozen=True):
+    """What one iteration may take at most; ``max_bytes`` in bytes, ``linger`` in seconds."""
+
+    max_files: int = 16
+    max_rows: int = 1_000_000
+    max_bytes: int = 256_000_000
+    linger: float = 0.0
+
+
+class NodeSpec(msgspec.Struct, frozen=True):
+    """One node of the DAG, with exactly one of ``read``, ``transform``, ``write``. ``timeout`` in seconds per
+    attempt."""
+
+    name: str
+    inputs: list[str] = []
+    read: ReadSpec | None = None
+    transform: TransformSpec | None = None
+    write: WriteSpec | None = None
+    retry: RetrySpec = RetrySpec()
+    timeout: float = 600.0
+    durable: bool = False
+    requires: list[str] = []
+    description: str = ""
+    previously: str | None = None
+
+    @property
+    def kind(self) -> Literal["read", "transform", "write"]:
+        """Which of the three the node is."""
+        if self.read is not None:
+            return "read"
+        return "transform" if self.transform is not None else "write"
+
+
+class PipelineSpec(msgspec.Struct, frozen=True):
+    """One pipeline; ``nodes`` are in topological order, ties in the order of the file."""
+
+    name: str
+    nodes: list[NodeSpec]
+    trigger: Literal["data", "schedule", "manual"] = "data"
+    max_in_flight: int = 4
+    batch: BatchSpec = BatchSpec()
+    on_error: Literal["halt", "dead_letter"] = "halt"
+    keep_last: int = 5
+    description: str = ""
+
+    def node(self, name: str) -> NodeSpec:
+        """The node of that name; raises KeyError."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+
+class ProjectSpec(msgspec.Struct, frozen=True):
+    """The whole project. ``root`` and ``data_dir`` are absolute. ``history`` in seconds. ``code_digest`` covers
+    ``nodes/**/*.py`` at the time of reading (32 hex digits)."""
+
+    name: str
+    root: str
+    data_dir: str
+    workers: int
+    pipelines: list[PipelineSpec]
+    history: float = 30 * 86400.0
+    code_digest: str = ""
+
+    def pipeline(self, name: str) -> PipelineSpec:
+        """The pipeline of that name; raises KeyError."""
+        for pipeline in self.pipelines:
+            if pipeline.name == name:
+                return pipeline
+        raise KeyError(name)

@@ -1,0 +1,65 @@
+"""The error tree. Every error that reaches a user says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class OdibiError(Exception):
+    """Base of all errors raised by Odibi Actors. ``exit_code`` is what ``odibictl`` exits with."""
+
+    exit_code = 1
+
+
+class ConfigError(OdibiError):
+    """The project file is invalid; the message lists every problem with file, line and suggestion."""
+
+    exit_code = 2
+
+
+class NotFoundError(OdibiError):
+    """The named pipeline, iteration, node, worker or file does not exist."""
+
+    exit_code = 3
+
+
+class ConflictError(OdibiError):
+    """The request contradicts the present state (already running, prepared, owned by another)."""
+
+    exit_code = 4
+
+
+class RunFailedError(OdibiError):
+    """A run ended with a failed iteration."""
+
+    exit_code = 5
+
+
+class UnreachableError(OdibiError):
+    """No broker answers at the endpoint."""
+
+    exit_code = 69
+
+
+class TimedOutError(OdibiError):
+    """The wait ended before the condition held."""
+
+    exit_code = 124
+
+
+class ProtocolError(OdibiError):
+    """A peer sent bytes that are not a valid message; the bytes are dropped, the peer is at fault."""
+
+
+class StoreError(OdibiError):
+    """The checkpoint store cannot be read, verified or written."""
+
+
+class BatchError(OdibiError):
+    """A batch is missing, damaged, too large, or has another schema than planned."""
+
+
+class NodeError(OdibiError):
+    """A node cannot produce its output; see ``odibi_actors.model.Failure`` for its durable form."""
+
+
+class MissingExtraError(OdibiError):
+    """An optional dependency is not installed; the message names the ``pip install`` line."""

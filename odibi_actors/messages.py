@@ -1,0 +1,592 @@
+"""Every message on the wire: who sends it, who receives it, what it promises.
+
+Addresses: ``broker``, ``store``, ``source``, ``scheduler``, ``pool-<slot>`` and ``client-<random>``; a worker is
+known to its own
+pool only. ``incarnation`` is new for each process start. ``epoch`` is the broker's claim, ``seq`` numbers its
+records.
+Times are seconds since the Unix epoch. All hot messages carry lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
+from odibi_actors.config.model import NodeSpec, ProjectSpec
+from odibi_actors.model import Attempt, BatchRef, Failure, Position, StagedRef
+
+BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
+LOCAL = ""
+"""Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
+    """Base of all messages; the tag is the class name."""
+
+
+# --- every peer <-> broker: joining and leaving -------------------------------------------------------------------
+
+
+class Connected(Message, frozen=True):
+    """runtime -> its actor: the link to the broker is up (again). The actor answers with its Hello."""
+
+
+class Tick(Message, frozen=True):
+    """runtime -> its actor: the actor's ``deadline()`` has come."""
+
+
+class Terminate(Message, frozen=True):
+    """runtime -> its actor: SIGTERM, drain and stop. ``now`` (second signal): stop at once."""
+
+    at_once: bool = False
+
+
+class Hello(Message, frozen=True):
+    """source, scheduler, client -> broker: who I am. Sent when connected and whenever asked."""
+
+    role: Literal["source", "scheduler", "client"]
+    incarnation: str
+    host: str
+    pid: int
+
+
+class StoreHello(Message, frozen=True):
+    """store -> broker: what is durable. The broker claims its epoch, or resends what the store misses."""
+
+    incarnation: str
+    host: str
+    pid: int
+    store_id: str
+    epoch: int
+    last_seq: int
+
+
+class PoolHello(Message, frozen=True):
+    """pool -> broker: its workers, and all attempts it holds, so that a new broker can keep or drop each of them.
+    ``finished`` are results the broker has not confirmed with Forget. ``spool`` lists (pipeline, iteration)
+    folders."""
+
+    incarnation: str
+    host: str
+    pid: int
+    capacity: int
+    code_digest: str
+    epoch: int
+    workers: list[WorkerInfo]
+    held: list[Attempt]
+    finished: list[NodeDone]
+    spool: list[tuple[str, int]]
+
+
+class WhoAreYou(Message, frozen=True):
+    """broker -> peer: I do not know you (I restarted); say Hello again."""
+
+
+class Welcome(Message, frozen=True):
+    """broker -> peer: you are known. ``start_seq``: what the store held when this epoch was claimed; anything an
+    older epoch told beyond it did not happen. Peers refuse an epoch lower than the highest they saw."""
+
+    epoch: int
+    start_seq: int
+    store_id: str
+
+
+class Refused(Message, frozen=True):
+    """broker -> peer: you cannot join, for this reason (a second instance, another host)."""
+
+    reason: str
+
+
+class Heartbeat(Message, frozen=True):
+    """source, scheduler, pool -> broker, every HEARTBEAT seconds. ``held``: attempts a pool holds, unfinished or
+    unconfirmed:
+    a task the broker has sent that is not among them after a grace is sent again (same attempt)."""
+
+    epoch: int
+    held: list[Attempt] = []
+    workers: list[WorkerInfo] = []
+
+
+class Bye(Message, frozen=True):
+    """peer -> broker: I leave; everything I had to say was said."""
+
+
+class ByeAck(Message, frozen=True):
+    """broker -> peer: heard; close the socket."""
+
+
+class Shutdown(Message, frozen=True):
+    """broker -> every peer: the system stops (``odibictl down``): drain and exit with code 0."""
+
+
+# --- broker <-> store ---------------------------------------------------------------------------------------------
+
+
+class Claim(Message, frozen=True):
+    """broker -> store: compare-and-set of the epoch from ``expected`` to ``expected + 1``."""
+
+    expected: int
+    claimant: str
+
+
+class Claimed(Message, frozen=True):
+    """store -> broker: durable. A repeated Claim of the same claimant gets the same answer."""
+
+    epoch: int
+    last_seq: int
+    claimant: str
+
+
+class ClaimRefused(Message, frozen=True):
+    """store -> broker: the epoch is another one by now."""
+
+    epoch: int
+    claimant: str
+
+
+class Load(Message, frozen=True):
+    """broker -> store: send the snapshot's next page; ``cursor`` is "" at first."""
+
+    epoch: int
+    cursor: str = ""
+
+
+class LoadedPage(Message, frozen=True):
+    """store -> broker: items of the snapshot; ``cursor`` is "" after the last page; ``asked`` echoes Load's
+    cursor."""
+
+    epoch: int
+    items: list[AnyLoaded]
+    cursor: str
+    asked: str
+
+
+class AppendRecords(Message, frozen=True):
+    """broker -> store: records numbered ``first``, ``first + 1``, ... to be made durable in this order."""
+
+    epoch: int
+    first: int
+    records: list[AnyRecord]
+
+
+class Durable(Message, frozen=True):
+    """store -> broker: every record up to ``through`` is synced to disk."""
+
+    epoch: int
+    through: int
+
+
+class ResendFrom(Message, frozen=True):
+    """store -> broker: there is a gap; send again from ``seq``."""
+
+    epoch: int
+    seq: int
+
+
+class Fenced(Message, frozen=True):
+    """store -> broker: your epoch is over (``epoch`` rules); nothing of yours was applied. That broker stops."""
+
+    epoch: int
+
+
+class RecordRefused(Message, frozen=True):
+    """store -> broker: record ``seq`` contradicts what is stored (a position planned twice): a bug. The broker
+    stops."""
+
+    epoch: int
+    seq: int
+    reason: str
+
+
+# --- broker <-> source, source <-> store --------------------------------------------------------------------------
+
+
+class SourceSpec(msgspec.Struct, frozen=True):
+    """A read node to discover for. ``credit`` bounds the positions of one offer. ``run`` is "" where offers are
+    wanted as soon
+    as data is there; ``idle``: nothing is wanted until a Discover (trigger: manual)."""
+
+    pipeline: str
+    node: NodeSpec
+    credit: int
+    lane: str = "live"
+    idle: bool = False
+
+
+class Sources(Message, frozen=True):
+    """broker -> source: the complete list to discover for; replaces the former one. Sent after Welcome and at
+    changes."""
+
+    epoch: int
+    sources: list[SourceSpec]
+
+
+class Discover(Message, frozen=True):
+    """broker -> source: look now, in full, and offer what is there at this moment as ``run`` (for all sources of
+    the pipeline)."""
+
+    epoch: int
+    pipeline: str
+    run: str
+
+
+class Offer(Message, frozen=True):
+    """source -> broker: the first ``credit`` positions beyond what is planned, in the order they should be taken;
+    replaces
+    the former offer of this source. ``seq``: the source reflects every record on its ledger up to it; an offer that
+    missed one is dropped. ``exhausted``: nothing of the run is left beyond these. For ``batch`` sources the
+    positions are the complete present set, each with digest."""
+
+    epoch: int
+    incarnation: str
+    pipeline: str
+    source: str
+    seq: int
+    positions: list[Position]
+    run: str = ""
+    exhausted: bool = True
+
+
+class Planned(Message, frozen=True):
+    """broker -> source: these positions of the source are in the plan with record ``seq``; offer what is beyond
+    them."""
+
+    epoch: int
+    pipeline: str
+    source: str
+    seq: int
+    iteration: int
+    positions: list[Position]
+
+
+class Released(Message, frozen=True):
+    """broker -> source: record ``seq`` (a cancel) released positions; read the ledger again, from the store."""
+
+    epoch: int
+    pipeline: str
+    source: str
+    seq: int
+
+
+class LedgerQuery(Message, frozen=True):
+    """source -> store: a page of the ledger of one source, in order of identity, after ``cursor``."""
+
+    pipeline: str
+    source: str
+    lane: str
+    cursor: str = ""
+    limit: int = 5000
+
+
+class LedgerPage(Message, frozen=True):
+    """store -> source: ``positions`` with identity > ``asked``; ``cursor`` "" after the last page. ``seq``:
+    durable through."""
+
+    pipeline: str
+    source: str
+    lane: str
+    asked: str
+    positions: list[Position]
+    cursor: str
+    seq: int
+
+
+class SourceProblem(Message, frozen=True):
+    """source -> broker: what a person should know about a source (a file changed after it was read, a missing
+    folder);
+    shown in ``status``. An empty ``problems`` clears it."""
+
+    pipeline: str
+    source: str
+    problems: list[str]
+
+
+# --- broker <-> pool ----------------------------------------------------------------------------------------------
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """One worker process. ``doing`` is "" when idle, else "pipeline/iteration/node"; ``since`` when that state
+    began."""
+
+    worker: str
+    pid: int
+    state: Literal["starting", "idle", "busy", "stopping"]
+    doing: str = ""
+    since: float = 0.0
+    done: int = 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One node of a task. ``positions`` and ``schema`` (pinned Arrow schema, b"" before the first batch) are for
+    read nodes.
+    ``expect`` is the node's key, echoed in its ack."""
+
+    node: NodeSpec
+    key: str
+    positions: list[Position] = []
+    schema: bytes = b""
+
+
+class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
+    """A ready linear chain of nodes. ``inputs``: outputs of earlier nodes by name. ``verify``: names of inputs
+    whose digest must be
+    checked before use (they come from an earlier epoch). ``attempt_no`` (1-based) is shown to user code."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    steps: list[Step]
+    inputs: dict[str, BatchRef]
+    verify: list[str]
+    code_digest: str
+    attempt_no: int = 1
+    store_id: str = ""
+    run: str = ""
+
+
+class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
+    """Publish one prepared part of one sink: idempotent, keyed by (store id, pipeline, node, iteration)."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    node: NodeSpec
+    part: StagedRef
+    store_id: str
+    code_digest: str
+
+
+AnyTask = Task | PublishTask
+
+
+class Tasks(Message, frozen=True):
+    """broker -> pool: run these; at most the pool's credit (PREFETCH x capacity) is outstanding."""
+
+    epoch: int
+    tasks: list[AnyTask]
+
+
+class Drop(Message, frozen=True):
+    """broker -> pool: these attempts are no longer wanted: forget them if queued, kill the worker that runs one."""
+
+    epoch: int
+    attempts: list[Attempt]
+
+
+class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
+    """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``:
+    the schema a read
+    node found when none was pinned. ``last``: the task has no further node."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    node: str
+    key: str
+    started_at: float
+    duration: float
+    rows_in: int
+    rows_out: int
+    worker: str
+    output: BatchRef | None = None
+    staged: StagedRef | None = None
+    schema: bytes = b""
+    schema_text: list[str] = []
+    last: bool = True
+
+
+class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
+    """A node of the task failed; the nodes after it in the chain were not begun."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    node: str
+    failure: Failure
+    started_at: float
+    duration: float
+    worker: str
+
+
+class PublishDone(msgspec.Struct, frozen=True, tag="published", tag_field="t"):
+    """The part is visible, whole, exactly once."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    node: str
+    worker: str
+    duration: float = 0.0
+
+
+class Returned(msgspec.Struct, frozen=True, tag="returned", tag_field="t"):
+    """The task (or what is left of it) was not run and can go elsewhere: its worker died before it began, drain,
+    scale-in."""
+
+    attempt: Attempt
+    reason: str
+
+
+AnyResult = NodeDone | NodeFailed | PublishDone | Returned
+
+
+class Results(Message, frozen=True):
+    """pool -> broker: what came of tasks. Each is repeated until its attempt (and node) is confirmed by Forget."""
+
+    epoch: int
+    results: list[AnyResult]
+
+
+class Forget(Message, frozen=True):
+    """broker -> pool: the results of these (attempt, node) are durable or no longer wanted; need not be kept.
+    ``node`` is "" for Returned."""
+
+    epoch: int
+    confirmed: list[tuple[Attempt, str]]
+
+
+class Release(Message, frozen=True):
+    """broker -> pool: delete the spool folders of these (pipeline, iteration): nobody references them any more."""
+
+    epoch: int
+    iterations: list[tuple[str, int]]
+
+
+class Scale(Message, frozen=True):
+    """broker -> pool: have ``workers`` worker processes; surplus ones finish their task first."""
+
+    epoch: int
+    workers: int
+
+
+class KillWorker(Message, frozen=True):
+    """broker -> pool: SIGKILL this worker (operator's request); it is replaced."""
+
+    worker: str
+
+
+# --- pool <-> worker ----------------------------------------------------------------------------------------------
+
+
+class WorkerReady(Message, frozen=True):
+    """worker -> pool: forked, connected, idle."""
+
+    pid: int
+    code_digest: str
+
+
+class WorkerTask(Message, frozen=True):
+    """pool -> worker: run this task."""
+
+    task: AnyTask
+
+
+class Started(Message, frozen=True):
+    """worker -> pool: this node of the task begins now (its timeout starts)."""
+
+    attempt: Attempt
+    node: str
+
+
+class WorkerResult(Message, frozen=True):
+    """worker -> pool: a result, sent as soon as it is there; ``last``: the worker is idle again."""
+
+    result: AnyResult
+    last: bool
+
+
+class WorkerExit(Message, frozen=True):
+    """pool -> worker: finish and exit."""
+
+
+class WorkerExited(Message, frozen=True):
+    """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal."""
+
+    worker: str
+    pid: int
+    status: int
+
+
+# --- clients ------------------------------------------------------------------------------------------------------
+
+
+class Request(Message, frozen=True):
+    """client -> broker, store or source: one verb of the CLI, for example ``iteration.list`` with {"pipeline":
+    ...}."""
+
+    id: str
+    verb: str
+    params: dict[str, Any] = {}
+
+
+class Reply(Message, frozen=True):
+    """-> client: ``status`` is the exit code of the design (0 done, 3 not found, 4 conflict, ...); ``error`` says
+    why not 0."""
+
+    id: str
+    status: int
+    result: Any = None
+    error: str = ""
+
+
+class Apply(Message, frozen=True):
+    """client -> broker: make this project's configuration the newest version of each of its pipelines."""
+
+    id: str
+    project: ProjectSpec
+
+
+AnyMessage = (
+    Connected
+    | Tick
+    | Terminate
+    | Hello
+    | StoreHello
+    | PoolHello
+    | WhoAreYou
+    | Welcome
+    | Refused
+    | Heartbeat
+    | Bye
+    | ByeAck
+    | Shutdown
+    | Claim
+    | Claimed
+    | ClaimRefused
+    | Load
+    | LoadedPage
+    | AppendRecords
+    | Durable
+    | ResendFrom
+    | Fenced
+    | RecordRefused
+    | Sources
+    | Discover
+    | Offer
+    | Planned
+    | Released
+    | LedgerQuery
+    | LedgerPage
+    | SourceProblem
+    | Tasks
+    | Drop
+    | Results
+    | Forget
+    | Release
+    | Scale
+    | KillWorker
+    | WorkerReady
+    | WorkerTask
+    | Started
+    | WorkerResult
+    | WorkerExit
+    | WorkerExited
+    | Request
+    | Reply
+    | Apply
+)
+"""What the decoder accepts. Local ones are refused from the network by the transport."""
+
+LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited)

@@ -1,0 +1,136 @@
+"""Values shared by all actors: positions, batch references, failures, and the states of an iteration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+LIVE = "live"
+"""The lane of a pipeline that follows its sources; each backfill has a lane of its own."""
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Identifies one try of one task: part of every task, staged name and spool name; never reused."""
+
+    epoch: int
+    counter: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.counter}"
+
+
+class FilePosition(msgspec.Struct, frozen=True, array_like=True):
+    """One generation of one file: ``identity`` is its path relative to the connection's folder, with ``/``.
+
+    ``size`` in bytes; ``digest`` (xxh3-128, 32 hex digits) where known, else "". For ``batch`` sources
+    ``digest`` is always known. A planned position never changes: a file that no longer matches is an error.
+    """
+
+    identity: str
+    size: int
+    mtime_ns: int
+    inode: int
+    generation: int = 1
+    digest: str = ""
+
+
+Position = FilePosition
+
+
+class BatchRef(msgspec.Struct, frozen=True):
+    """A node's output: an Arrow IPC file (format with footer), either inline or in the spool.
+
+    ``path`` is relative to ``<data_dir>/spool`` and "" when inline, in which case ``data`` holds the bytes.
+    ``digest`` is the xxh3-128 of the bytes as written (32 hex digits); ``host`` is where the spool is.
+    """
+
+    rows: int
+    size: int
+    digest: str
+    path: str = ""
+    data: bytes = b""
+    host: str = ""
+
+
+class StagedRef(msgspec.Struct, frozen=True):
+    """A sink's staged part: synced, attempt-unique, not visible under the published name.
+
+    ``staged`` and ``target`` are absolute paths for file sinks; for SQL sinks ``staged`` is a synced Arrow IPC
+    file and ``target`` is ``<database path>#<table>``. ``digest`` covers the staged bytes.
+    """
+
+    staged: str
+    target: str
+    rows: int
+    size: int
+    digest: str
+
+
+FailureKind = Literal[
+    "raised",  # user code raised: counts, retried
+    "timeout",  # killed at its deadline: counts, retried
+    "died",  # the worker died while running this node: counts, retried
+    "io",  # an OSError of the environment (disk full, permission): counts, retried
+    "malformed",  # bytes of a position cannot be read as planned: not retried, follows on_error
+    "changed",  # a planned file no longer matches: not retried, follows on_error
+    "invalid",  # output or config is wrong in a way no retry mends (duplicate keys, schema): not retried
+    "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count
+    "code_mismatch",  # the worker has other code than the plan's version: does not count
+    "conflict",  # publish: another owner or another digest stands there: not retried, iteration blocked
+]
+COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io"})
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a node failed, as kept durably and shown to the user. ``position`` is the identity of the file at fault;
+    ``lost`` names the input node whose output was lost (kind ``input_lost``). ``line`` is 1-based."""
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+    position: str = ""
+    line: int = 0
+    column: str = ""
+    value: str = ""
+    lost: str = ""
+
+
+IterationState = Literal[
+    "planned", "running", "failed", "prepared", "blocked", "committed", "dead_lettered", "cancelled"
+]
+TERMINAL: frozenset[str] = frozenset({"committed", "dead_lettered", "cancelled"})
+UNPREPARED: frozenset[str] = frozenset({"planned", "running", "failed"})
+
+TRANSITIONS: dict[IterationState, dict[str, IterationState]] = {
+    "planned": {
+        "dispatch": "running",
+        "dead_letter": "dead_lettered",
+        "cancel": "cancelled",
+        "fail": "failed",
+    },
+    "running": {
+        "prepare": "prepared",
+        "fail": "failed",
+        "dead_letter": "dead_lettered",
+        "cancel": "cancelled",
+    },
+    "failed": {"retry": "running", "cancel": "cancelled", "dead_letter": "dead_lettered"},
+    "prepared": {"commit": "committed", "block": "blocked"},
+    "blocked": {"retry": "prepared", "commit": "committed"},
+    "committed": {},
+    "dead_lettered": {},
+    "cancelled": {},
+}
+"""State -> event -> next state. Events are caused by the broker alone, from acknowledgements and operators'
+requests."""
+
+RunState = Literal["active", "done", "failed", "no_data"]
+
+
+def next_state(state: IterationState, event: str) -> IterationState:
+    """The state after ``event``; raises ValueError when the table has no such transition."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise ValueError(f"an iteration that is {state} cannot {event}") from None
