@@ -6,7 +6,7 @@ The rules: no clock, socket, file, thread, randomness or iteration over a set in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -66,6 +66,10 @@ class Driver(Protocol):
 
     def perform(self, effect: Effect, now: float) -> Iterable[tuple[str, Message]]:
         """Do it; answers are (sender, message) pairs, fed back to the actor at once."""
+
+    def inputs(self) -> Mapping[Any, Callable[[], Iterable[tuple[str, Message]]]]:
+        """File descriptors or ZeroMQ sockets the runtime polls beside its own link, each with what reads it without
+        blocking into (sender, message) pairs for the actor. Asked again before every poll."""
 
     def close(self) -> None:
         """Release files, threads, processes."""

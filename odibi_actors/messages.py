@@ -75,7 +75,7 @@ class PoolHello(Message, frozen=True):
     code_digest: str
     epoch: int
     workers: list[WorkerInfo]
-    held: list[Attempt]
+    held: list[HeldTask]
     finished: list[NodeDone]
     spool: list[tuple[str, int]]
 
@@ -319,14 +319,24 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One node of a task. ``positions`` and ``schema`` (pinned Arrow schema, b"" before the first batch) are for
-    read nodes.
-    ``expect`` is the node's key, echoed in its ack."""
+    """One node of a task. ``positions`` and ``schema`` (pinned Arrow schema, b"" before the first batch) are for read
+    nodes. ``static`` is the part of the node's key known before its inputs are (see ``model.node_key``)."""
 
     node: NodeSpec
-    key: str
+    static: str
     positions: list[Position] = []
     schema: bytes = b""
+
+
+class HeldTask(msgspec.Struct, frozen=True):
+    """A task a pool holds unfinished: what is left of it as (node, static key). ``publish``: it is a PublishTask."""
+
+    attempt: Attempt
+    pipeline: str
+    iteration: int
+    steps: list[tuple[str, str]]
+    running: bool
+    publish: bool = False
 
 
 class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+import xxhash
 
 LIVE = "live"
 """The lane of a pipeline that follows its sources; each backfill has a lane of its own."""
@@ -134,3 +136,16 @@ def next_state(state: IterationState, event: str) -> IterationState:
         return TRANSITIONS[state][event]
     except KeyError:
         raise ValueError(f"an iteration that is {state} cannot {event}") from None
+
+
+def node_key(static: str, inputs: Mapping[str, str]) -> str:
+    """The key of a node's output: digest of its static part (config, code, positions) and of its inputs' output digests.
+
+    The digests, not the keys, of the inputs: code may be non-deterministic, and when a lost output is made again
+    with other bytes, whoever consumed the former ones must run again, so that no two sinks publish two executions.
+    ``inputs`` maps input node to ``BatchRef.digest``. Returns 32 hex digits (xxh3-128).
+    """
+    digest = xxhash.xxh3_128(static.encode())
+    for name in sorted(inputs):
+        digest.update(f"\0{name}={inputs[name]}".encode())
+    return str(digest.hexdigest())
