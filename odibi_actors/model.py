@@ -139,7 +139,7 @@ def next_state(state: IterationState, event: str) -> IterationState:
 
 
 def node_key(static: str, inputs: Mapping[str, str]) -> str:
-    """The key of a node's output: digest of its static part (config, code, positions) and of its inputs' output digests.
+    """The key of a node's output: digest of its static part (config, code, positions) and its inputs' digests.
 
     The digests, not the keys, of the inputs: code may be non-deterministic, and when a lost output is made again
     with other bytes, whoever consumed the former ones must run again, so that no two sinks publish two executions.
