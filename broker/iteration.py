@@ -1,0 +1,236 @@
+"""One iteration of one pipeline: what each of its nodes has come to. Pure bookkeeping, no messages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import xxhash
+
+from odibi_actors.checkpoint.records import Ack
+from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.model import (
+    TERMINAL,
+    Attempt,
+    IterationState,
+    Position,
+    StagedRef,
+    next_state,
+    node_key,
+)
+
+NodeState = Literal["waiting", "ready", "running", "retrying", "acked"]
+MAX_LOST = 10
+"""Times the output of one node may be lost and made again before the node counts as failed: a disk that loses
+everything must not keep the pipeline busy for ever."""
+
+
+class NodeRun:
+    """A node within an iteration. ``attempt`` is set while running; ``ack`` while acked."""
+
+    __slots__ = ("ack", "attempt", "barrier", "lost", "retry_at", "spec", "state", "static", "used", "verify")
+
+    def __init__(self, spec: NodeSpec, static: str) -> None:
+        self.spec = spec
+        self.static = static
+        self.state: NodeState = "waiting"
+        self.attempt: Attempt | None = None
+        self.ack: Ack | None = None
+        self.used = 0  # counted attempts that failed
+        self.lost = 0  # times its output was invalidated
+        self.retry_at = 0.0
+        self.barrier = 0  # record that must be durable before the node runs (REVISE)
+        self.verify = False  # the output comes from an earlier epoch: check its digest before use
+
+    def reset(self) -> None:
+        """Back to waiting: whatever was known of its output no longer stands."""
+        self.state = "waiting"
+        self.attempt = None
+        self.ack = None
+        self.verify = False
+
+    @property
+    def output_digest(self) -> str:
+        """Digest of the acknowledged output; "" when there is none."""
+        return self.ack.output.digest if self.ack is not None and self.ack.output is not None else ""
+
+
+class Publication:
+    """The publishing of one prepared sink."""
+
+    __slots__ = ("attempt", "blocked", "done", "part", "queued", "retry_at", "used")
+
+    def __init__(self, part: StagedRef) -> None:
+        self.part = part
+        self.attempt: Attempt | None = None
+        self.queued = False
+        self.used = 0
+        self.retry_at = 0.0
+        self.done = False
+        self.blocked = False
+
+
+class Iteration:
+    """State of one iteration. ``order`` ranks it among all pipelines' iterations (the number of its PLAN record)."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        number: int,
+        *,
+        lane: str,
+        version: int,
+        code_digest: str,
+        positions: dict[str, list[Position]],
+        run: str,
+        order: int,
+    ) -> None:
+        self.pipeline = spec.name
+        self.number = number
+        self.lane = lane
+        self.run = run
+        self.order = order
+        self.state: IterationState = "planned"
+        self.positions = positions
+        self.prepare_seq = 0
+        self.commit_seq = 0
+        self.publications: dict[str, Publication] = {}
+        self.nodes: dict[str, NodeRun] = {}
+        self.version = 0
+        self.bind(spec, version, code_digest)
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.state in TERMINAL
+
+    @property
+    def prepared(self) -> bool:
+        """It only rolls forward."""
+        return self.state in ("prepared", "blocked")
+
+    def advance(self, event: str) -> None:
+        """Take a transition of ``model.TRANSITIONS``; raises ValueError when there is none."""
+        self.state = next_state(self.state, event)
+
+    def bind(self, spec: PipelineSpec, version: int, code_digest: str) -> tuple[list[str], list[Attempt]]:
+        """Bind to a version of the pipeline. Acks whose key still holds are kept.
+
+        Returns the nodes whose ack no longer stands, and the attempts that are no longer wanted.
+        """
+        former, self.nodes = self.nodes, {}
+        self.version = version
+        void: list[str] = []
+        unwanted: dict[Attempt, None] = {}
+        for node in spec.nodes:
+            static = static_key(node, code_digest, self.positions.get(node.name, []))
+            run = NodeRun(node, static)
+            old = former.get(node.name)
+            self.nodes[node.name] = run
+            if old is None:
+                continue
+            if old.static == static:
+                for slot in NodeRun.__slots__:
+                    setattr(run, slot, getattr(old, slot))
+                run.spec = node
+                continue
+            if old.ack is not None:
+                void.append(node.name)
+            if old.attempt is not None:
+                unwanted[old.attempt] = None
+        for name, old in former.items():
+            if name not in self.nodes:
+                if old.ack is not None:
+                    void.append(name)
+                if old.attempt is not None:
+                    unwanted[old.attempt] = None
+        for run in self.nodes.values():
+            # A chain shares one attempt: when one of its nodes is void, what is left of the chain starts again.
+            if run.attempt is not None and run.attempt in unwanted:
+                run.reset()
+        void.extend(self.void_stale())
+        return void, list(unwanted)
+
+    def consumers(self, name: str) -> list[str]:
+        """Nodes that have ``name`` among their inputs, in order."""
+        return [n for n, run in self.nodes.items() if name in run.spec.inputs]
+
+    def key_of(self, name: str) -> str | None:
+        """The node's key, or None while an input has no acknowledged output."""
+        run = self.nodes[name]
+        digests = {}
+        for source in run.spec.inputs:
+            if self.nodes[source].state != "acked":
+                return None
+            digests[source] = self.nodes[source].output_digest
+        return node_key(run.static, digests)
+
+    def void_stale(self) -> list[str]:
+        """Drop acks whose key no longer matches their inputs' present outputs. An ack whose input is being made again
+        stands for now: the same bytes may come back. Returns the nodes, in topological order."""
+        void = []
+        for name, run in self.nodes.items():
+            if run.state != "acked" or run.ack is None:
+                continue
+            key = self.key_of(name)
+            if key is not None and key != run.ack.key:
+                run.reset()
+                void.append(name)
+        return void
+
+    def wake(self, name: str) -> bool:
+        """Make a waiting node ready when its inputs are all there. Returns whether it became ready."""
+        run = self.nodes[name]
+        if run.state != "waiting" or any(self.nodes[i].state != "acked" for i in run.spec.inputs):
+            return False
+        run.state = "ready"
+        return True
+
+    def chain(self, name: str) -> list[NodeRun]:
+        """The linear chain from a ready node on: each next node has no other input, each node no other consumer."""
+        steps = [self.nodes[name]]
+        while True:
+            after = self.consumers(steps[-1].spec.name)
+            if len(after) != 1:
+                return steps
+            run = self.nodes[after[0]]
+            if run.spec.inputs != [steps[-1].spec.name] or run.state != "waiting":
+                return steps
+            steps.append(run)
+
+    def complete(self) -> bool:
+        """Every node is acknowledged, and each ack was made from the present outputs of its inputs."""
+        return all(
+            run.state == "acked" and run.ack is not None and self.key_of(name) == run.ack.key
+            for name, run in self.nodes.items()
+        )
+
+    def parts(self) -> dict[str, StagedRef]:
+        """The staged parts of the sinks of a complete iteration."""
+        return {
+            name: run.ack.staged
+            for name, run in self.nodes.items()
+            if run.ack is not None and run.ack.staged is not None
+        }
+
+    def prepare(self, sinks: dict[str, StagedRef], seq: int) -> None:
+        """The state that PREPARE (record ``seq``) leads to."""
+        self.prepare_seq = seq
+        self.publications = {name: Publication(part) for name, part in sinks.items()}
+
+    def running(self) -> list[Attempt]:
+        """Attempts that are out for this iteration, publishing ones included."""
+        attempts = {run.attempt: None for run in self.nodes.values() if run.attempt is not None}
+        attempts.update({p.attempt: None for p in self.publications.values() if p.attempt is not None})
+        return list(attempts)
+
+
+def static_key(node: NodeSpec, code_digest: str, positions: list[Position]) -> str:
+    """Digest of what is known of a node's output before its inputs are: config, code, positions (32 hex digits).
+
+    Retry, timeout and description do not change an output; only functions depend on the project's code.
+    """
+    meaning = (node.name, node.inputs, node.read, node.transform, node.write)
+    code = code_digest if node.transform is not None and node.transform.function is not None else ""
+    digest = xxhash.xxh3_128(msgspec.msgpack.encode((meaning, code, positions if node.read is not None else None)))
+    return str(digest.hexdigest())

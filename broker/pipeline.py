@@ -1,0 +1,228 @@
+"""One pipeline: its version, its sources' offers, its iterations in flight, and what the next plan takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.iteration import Iteration
+from odibi_actors.checkpoint.records import Plan
+from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.model import LIVE, Position
+
+
+class SourceState:
+    """What one source node has offered beyond what is planned."""
+
+    def __init__(self, node: NodeSpec, seq: int) -> None:
+        self.node = node
+        self.seq = seq  # newest record that changed this source's ledger: an offer must reflect it
+        self.pending: list[Position] = []
+        self.since = 0.0  # when the oldest pending position was first seen here (for linger)
+        self.run = ""
+        self.exhausted = False
+        self.heard = False  # an offer of the present incarnation has come
+        self.problems: list[str] = []
+
+    @property
+    def batch(self) -> bool:
+        """Read whole for every iteration, pinned by digest, not consumed."""
+        return self.node.read is not None and self.node.read.mode == "batch"
+
+    def forget_offer(self) -> None:
+        """The source restarted: what its former incarnation offered no longer counts."""
+        self.pending, self.heard, self.exhausted, self.run, self.since = [], False, False, "", 0.0
+
+
+class RunInfo:
+    """A run in progress."""
+
+    def __init__(self, run: str, planned: int = 0) -> None:
+        self.run = run
+        self.planned = planned
+        self.asked_at = 0.0
+
+
+class Pipeline:
+    """The run state of one pipeline (live lane)."""
+
+    def __init__(self, spec: PipelineSpec, version: int, code_digest: str, start_seq: int) -> None:
+        self.spec = spec
+        self.version = version
+        self.code_digest = code_digest
+        self.start_seq = start_seq
+        self.iterations: dict[int, Iteration] = {}  # not terminal, or terminal but not yet durably so; ascending
+        self.last_iteration = 0
+        self.last_committed = 0
+        self.committed = 0
+        self.paused = False
+        self.draining = False
+        self.removed = False
+        self.ledger: dict[str, None] = {}  # source nodes with planned positions
+        self.schemas: dict[str, bytes] = {}
+        self.run: RunInfo | None = None
+        self.problem = ""
+        self.sources: dict[str, SourceState] = {}
+        self.bind_sources()
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.spec.name
+
+    def bind_sources(self) -> None:
+        """Make ``sources`` match the spec's read nodes, keeping what is known of those that stay."""
+        former = self.sources
+        self.sources = {}
+        for node in self.spec.nodes:
+            if node.read is None:
+                continue
+            state = former.get(node.name) or SourceState(node, self.start_seq)
+            state.node = node
+            self.sources[node.name] = state
+
+    def unfinished(self) -> Iterator[Iteration]:
+        """Iterations that are not terminal, ascending."""
+        return (i for i in self.iterations.values() if not i.terminal)
+
+    @property
+    def in_flight(self) -> int:
+        """Iterations that are not terminal."""
+        return sum(1 for _ in self.unfinished())
+
+    @property
+    def offered(self) -> int:
+        """Positions of consuming sources that wait to be planned."""
+        return sum(len(s.pending) for s in self.sources.values() if not s.batch)
+
+    @property
+    def state(self) -> str:
+        """The word shown in every view."""
+        if self.removed:
+            return "removed"
+        states = {i.state: None for i in self.iterations.values()}
+        for bad in ("blocked", "failed"):
+            if bad in states:
+                return bad
+        if self.draining:
+            return "draining" if self.in_flight else "drained"
+        return "paused" if self.paused else "active"
+
+    @property
+    def idle(self) -> bool:
+        """Every source was heard, nothing is offered and nothing is unfinished."""
+        heard = all(s.heard for s in self.sources.values()) or self.spec.trigger != "data"
+        return heard and not self.offered and not self.in_flight and self.run is None
+
+    def before(self, iteration: Iteration) -> Iteration | None:
+        """The iteration before it in its lane, if that is still in memory; cancelled ones do not count."""
+        found = None
+        for other in self.iterations.values():
+            if other.number >= iteration.number:
+                break
+            if other.lane == iteration.lane and other.state != "cancelled":
+                found = other
+        return found
+
+    def read_may_start(self, iteration: Iteration, node: NodeSpec) -> bool:
+        """A source whose schema is not pinned yet is read by one iteration at a time: the first that has data for it, so
+        that two iterations never infer two schemas."""
+        if node.name in self.schemas:
+            return True
+        if not iteration.positions.get(node.name):
+            return False
+        for other in self.unfinished():
+            if other is iteration:
+                return True
+            if other.positions.get(node.name) and other.state != "failed":
+                return False
+        return True
+
+    # --- planning -------------------------------------------------------------------------------------------------
+
+    def waiting_for(self) -> str:
+        """Why nothing is planned although it could be; "" when nothing stands in the way."""
+        for source in self.sources.values():
+            name = source.node.name
+            if source.batch and not source.pending:
+                return f"source {name}: no file matches yet"
+            if not source.batch and not source.pending and name not in self.schemas and self.offered:
+                return f"source {name}: waiting for its first file to learn its schema"
+        return ""
+
+    def due(self, now: float) -> float | None:
+        """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
+        if self.paused or self.draining or self.removed or self.in_flight >= self.spec.max_in_flight:
+            return None
+        if self.spec.trigger != "data" and self.run is None:
+            return None
+        if self.waiting_for():
+            return None
+        consuming = [s for s in self.sources.values() if not s.batch]
+        if not consuming:
+            return now if self.run is not None and self.run.planned == 0 else None
+        if not any(s.pending for s in consuming):
+            return None
+        if sum(len(s.pending) for s in consuming) >= self.spec.batch.max_files:
+            return now
+        return min(s.since for s in consuming if s.pending) + self.spec.batch.linger
+
+    def take(self) -> dict[str, list[Position]]:
+        """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
+
+        Sources take turns, one position each, until a limit of ``batch`` is reached; the first is always taken, so
+        that one larger than the limits is taken alone.
+        """
+        limits = self.spec.batch
+        taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
+        consuming = [s for s in self.sources.values() if not s.batch]
+        files = size = 0
+        progress = True
+        while progress:
+            progress = False
+            for source in consuming:
+                done = taken[source.node.name]
+                if len(done) >= len(source.pending):
+                    continue
+                position = source.pending[len(done)]
+                if files and (files >= limits.max_files or size + position.size > limits.max_bytes):
+                    continue
+                done.append(position)
+                files, size, progress = files + 1, size + position.size, True
+        for source in self.sources.values():
+            if source.batch:
+                taken[source.node.name] = list(source.pending)
+            else:
+                del source.pending[: len(taken[source.node.name])]
+        return taken
+
+    def plan(self, positions: dict[str, list[Position]], now: float) -> Plan:
+        """The PLAN record of the next iteration."""
+        self.last_iteration += 1
+        return Plan(
+            pipeline=self.name,
+            lane=LIVE,
+            iteration=self.last_iteration,
+            version=self.version,
+            positions=positions,
+            ledgered=[s.node.name for s in self.sources.values() if not s.batch],
+            at=now,
+            run=self.run.run if self.run is not None else "",
+        )
+
+    def add(self, plan: Plan, order: int) -> Iteration:
+        """Take a planned iteration into memory."""
+        iteration = Iteration(
+            self.spec,
+            plan.iteration,
+            lane=plan.lane,
+            version=self.version,
+            code_digest=self.code_digest,
+            positions=plan.positions,
+            run=plan.run,
+            order=order,
+        )
+        self.iterations[plan.iteration] = iteration
+        for name in plan.ledgered:
+            if plan.positions.get(name):
+                self.ledger[name] = None
+        return iteration
