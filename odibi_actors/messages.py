@@ -20,6 +20,8 @@ from odibi_actors.model import Attempt, BatchRef, Failure, Position, StagedRef
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
 LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
+HEARTBEAT = 1.0
+"""Seconds between two Heartbeats of a peer."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
@@ -251,7 +253,8 @@ class Offer(Message, frozen=True):
 
 class Planned(Message, frozen=True):
     """broker -> source: these positions of the source are in the plan with record ``seq``; offer what is beyond
-    them."""
+    them. ``previous``: the record before it that changed this source's ledger (or the epoch's ``start_seq``), by which
+    the source sees that it missed one; -1: not told."""
 
     epoch: int
     pipeline: str
@@ -259,6 +262,7 @@ class Planned(Message, frozen=True):
     seq: int
     iteration: int
     positions: list[Position]
+    previous: int = -1
 
 
 class Released(Message, frozen=True):
