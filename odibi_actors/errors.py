@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from odibi_actors.config.problems import Problem
+
 
 class OdibiError(Exception):
     """Base of all errors raised by Odibi Actors. ``exit_code`` is what ``odibictl`` exits with."""
@@ -10,9 +15,14 @@ class OdibiError(Exception):
 
 
 class ConfigError(OdibiError):
-    """The project file is invalid; the message lists every problem with file, line and suggestion."""
+    """The project file is invalid; the message lists every problem with file, line and suggestion; ``problems`` has
+    them as values."""
 
     exit_code = 2
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class NotFoundError(OdibiError):

@@ -1,0 +1,314 @@
+"""What one value alone does not show: references between nodes and connections, paths, targets, the shape of the DAG.
+
+Works on the checked mappings of ``keys.PROJECT``: they hold what was written and is valid by itself, so a missing key
+is either a default or a problem already told. Resolves in place what the specs need (order, paths, SQL files).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from odibi_actors.config.arrow_types import arrow_type_problem
+from odibi_actors.config.functions import Modules
+from odibi_actors.config.kinds import BAD
+from odibi_actors.config.model import ConnectionSpec, RetrySpec
+from odibi_actors.config.problems import Problems, did_you_mean
+
+MAX_SQL_FILE = 1024 * 1024
+Section = dict[str, Any]
+
+
+class Checker:
+    """Checks one project; ``root`` is absolute."""
+
+    def __init__(self, root: Path, problems: Problems) -> None:
+        self._root = root
+        self._problems = problems
+        self._modules = Modules(root)
+        self._targets: dict[str, str] = {}
+        self.connections: dict[str, ConnectionSpec] = {}
+
+    def project(self, data: Section) -> None:
+        """All checks; afterwards ``connections`` has the resolved ones and nodes are in topological order."""
+        data["data_dir"] = self._absolute("data_dir", data.get("data_dir", ".odibi"))
+        connections = data.get("connections", {})
+        for name, section in connections.items():
+            if section is not BAD:
+                self._connection(name, section, data["data_dir"])
+        self._unique([(at, item.get("pipeline")) for at, item in _items(data, "pipelines")], "pipeline", "pipeline")
+        for path, pipeline in _items(data, "pipelines"):
+            self._retry(f"{path}.retry", {}, pipeline)
+            nodes = list(_items(pipeline, "nodes", path))
+            self._unique([(at, node.get("name")) for at, node in nodes], "name", "node")
+            for at, node in nodes:
+                self._node(at, node, connections, pipeline)
+            self._graph(path, pipeline, nodes)
+            self._sources(path, pipeline, [node for _, node in nodes])
+
+    # --- connections and paths ------------------------------------------------------------------------------------
+
+    def _connection(self, name: str, section: Section, data_dir: str) -> None:
+        at = f"connections.{name}.path"
+        if "path" not in section or "type" not in section:
+            return
+        path = self._absolute(at, section["path"])
+        if PurePosixPath(path).is_relative_to(data_dir):
+            self._problems.add(at, "lies in data_dir, which belongs to the system", path, "choose another place")
+        elif section["type"] == "local" and os.path.isfile(path):
+            self._problems.add(at, "is a file; a local connection is a folder", path)
+        elif section["type"] == "sqlite" and os.path.isdir(path):
+            self._problems.add(at, "is a folder; a sqlite connection is a database file", path, "such as data/mart.db")
+        self.connections[name] = ConnectionSpec(name, section["type"], path, section.get("shared", False))
+
+    def _absolute(self, at: str, path: str) -> str:
+        if path.startswith("~"):
+            self._problems.add(at, "~ is not expanded", path, "write ${HOME}" + path[1:])
+        return os.path.normpath(self._root / path)
+
+    def _inside(self, at: str, path: str, of: str) -> str:
+        """``path`` made tidy; a problem if it leaves the folder it is relative to."""
+        tidy = os.path.normpath(path)
+        if os.path.isabs(path) or tidy.split("/")[0] == "..":
+            hint = "write a path below it; another folder is another connection"
+            self._problems.add(at, f"leads out of {of}", path, hint)
+        return tidy
+
+    # --- nodes ----------------------------------------------------------------------------------------------------
+
+    def _node(self, at: str, node: Section, connections: Section, pipeline: Section) -> None:
+        self._retry(f"{at}.retry", pipeline.get("retry", {}), node)
+        inputs = node.get("inputs", [])
+        if "read" in node:
+            if inputs:
+                self._problems.add(f"{at}.inputs", "a read node has no inputs", suggestion="delete them")
+            self._read(f"{at}.read", node["read"], connections)
+        elif "previously" in node:
+            self._problems.add(f"{at}.previously", "is for read nodes", suggestion="delete it")
+        if "transform" in node:
+            if not inputs and not self._problems.written(f"{at}.inputs"):
+                self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
+            self._transform(f"{at}.transform", node["transform"], [name for name in inputs if name is not BAD])
+        if "write" in node:
+            if len(inputs) != 1 and (inputs or not self._problems.written(f"{at}.inputs")):
+                message = f"a write node has exactly one input, this one has {len(inputs)}"
+                place = f"{at}.inputs" if inputs else f"{at}.write"
+                self._problems.add(
+                    place, message, suggestion="join them in a transform" if inputs else "inputs: [node]"
+                )
+            self._write(f"{at}.write", node["write"], connections)
+
+    def _use(self, at: str, section: Section, connections: Section) -> ConnectionSpec | None:
+        name = section.get("connection")
+        if name is not None and name not in connections:
+            hint = did_you_mean(name, connections, "connections")
+            self._problems.add(f"{at}.connection", "unknown connection", name, hint)
+        return self.connections.get(name or "")
+
+    def _read(self, at: str, read: Section, connections: Section) -> None:
+        connection = self._use(at, read, connections)
+        if connection is not None and connection.type != "local":
+            message = f"files are read from a local connection; {connection.name} is {connection.type}"
+            locals_ = [name for name, known in self.connections.items() if known.type == "local"]
+            self._problems.add(f"{at}.connection", message, suggestion="local: " + ", ".join(locals_))
+        if "path" in read:
+            read["path"] = self._inside(f"{at}.path", read["path"], "the connection's folder")
+        pattern = read.get("pattern", "")
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
+        for column, name in read.get("schema", {}).items():
+            wrong = None if name is BAD else arrow_type_problem(name)
+            if wrong is not None:
+                self._problems.add(f"{at}.schema.{column}", wrong[0], name, wrong[1])
+
+    def _transform(self, at: str, transform: Section, inputs: list[str]) -> None:
+        if "sql_file" in transform:
+            transform["sql"] = self._sql_file(f"{at}.sql_file", transform.pop("sql_file"))
+        if "params" in transform and "function" not in transform and not self._problems.written(f"{at}.function"):
+            self._problems.add(f"{at}.params", "params are for functions", suggestion="write the values into the SQL")
+        if "function" in transform:
+
+            def report(message: str, suggestion: str) -> None:
+                self._problems.add(f"{at}.function", message, suggestion=suggestion)
+
+            self._modules.check(transform["function"], inputs, transform.get("params", {}), report)
+
+    def _sql_file(self, at: str, name: str) -> str:
+        path = (self._root / name).resolve()
+        if not path.is_relative_to(self._root.resolve()):
+            self._problems.add(at, "leads out of the project folder", name, "such as sql/report.sql")
+            return ""
+        try:
+            if path.stat().st_size > MAX_SQL_FILE:
+                self._problems.add(at, f"the file is larger than {MAX_SQL_FILE} bytes", name)
+                return ""
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            near = [str(known.relative_to(self._root.resolve())) for known in sorted(path.parent.glob("*.sql"))[:100]]
+            self._problems.add(at, "there is no such file", name, did_you_mean(name, near, "SQL files beside it"))
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            self._problems.add(at, f"the file cannot be read: {error}", name)
+            return ""
+        if not text.strip():
+            self._problems.add(at, "the file is empty", name)
+        return text
+
+    # --- sinks ----------------------------------------------------------------------------------------------------
+
+    def _write(self, at: str, write: Section, connections: Section) -> None:
+        connection = self._use(at, write, connections)
+        upsert = write.get("mode") == "upsert"
+        if upsert and not self._problems.written(f"{at}.keys"):
+            self._problems.add(f"{at}.mode", "upsert needs keys", suggestion="keys: [column, ...]")
+        if "keys" in write and not upsert and not self._problems.written(f"{at}.mode"):
+            self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
+        elif "keys" in write and write.get("mode") == "append":
+            self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
+        if connection is None:
+            return
+        local = connection.type == "local"
+        kind = f"{connection.name} is a {connection.type} connection"
+        if upsert and local:
+            self._problems.add(f"{at}.mode", f"upsert needs a SQL connection; {kind}", suggestion="mode: append")
+        for key in ("path", "format") if local else ("table",):
+            if not self._problems.written(f"{at}.{key}"):
+                self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=_EXAMPLE[key])
+        for key in ("table",) if local else ("path", "format"):
+            if key in write:
+                self._problems.add(f"{at}.{key}", f"does not apply: {kind}", suggestion="delete it")
+        if local and "path" in write:
+            write["path"] = self._inside(f"{at}.path", write["path"], "the connection's folder")
+            self._target(f"{at}.path", os.path.normpath(os.path.join(connection.path, write["path"])))
+        elif not local and "table" in write:
+            table = write["table"].lower()  # SQLite's names do not depend on case
+            if table.startswith(("sqlite_", "odibi_", "_odibi")):
+                self._problems.add(f"{at}.table", "the name is reserved", write["table"], "choose another")
+            self._target(f"{at}.table", f"{connection.path}#{table}")
+
+    def _target(self, at: str, target: str) -> None:
+        first = self._targets.setdefault(target, at)
+        if first != at:
+            message = f"another sink writes there: {first} (line {self._problems.line(first)})"
+            self._problems.add(at, message, suggestion="a target belongs to one node")
+
+    # --- the graph ------------------------------------------------------------------------------------------------
+
+    def _unique(self, names: list[tuple[str, str | None]], key: str, noun: str) -> None:
+        first: dict[str, str] = {}
+        for path, name in names:
+            at = f"{path}.{key}"
+            if name is not None and first.setdefault(name, at) != at:
+                line = self._problems.line(first[name])
+                self._problems.add(at, f"duplicate {noun} name; first on line {line}", name)
+
+    def _graph(self, path: str, pipeline: Section, nodes: list[tuple[str, Section]]) -> None:
+        """Checks all inputs, and puts the nodes into topological order, ties in the order of the file."""
+        known = {node["name"]: node for _, node in nodes if "name" in node}
+        sinks = {name for name, node in known.items() if "write" in node}
+        for at, node in nodes:
+            others = [name for name in known if name not in sinks and name != node.get("name")]
+            for index, name in enumerate(node.get("inputs", [])):
+                if name is BAD:
+                    continue
+                if name not in known:
+                    hint = did_you_mean(name, others, "nodes")
+                    self._problems.add(f"{at}.inputs[{index}]", "unknown input", name, hint)
+                elif name in sinks:
+                    hint = f"use its input: {', '.join(known[name].get('inputs', []))}"
+                    self._problems.add(f"{at}.inputs[{index}]", f"{name} is a sink and has no output", suggestion=hint)
+        edges = {name: [i for i in node.get("inputs", []) if i in known] for name, node in known.items()}
+        order, cycles = sort_nodes(edges)
+        for cycle in cycles:
+            place = next(at for at, node in nodes if node.get("name") == cycle[0])
+            text = " -> ".join([*cycle, cycle[0]])
+            self._problems.add(f"{place}.inputs", f"cycle: {text}", suggestion="take one of these inputs away")
+        if not cycles and len(known) == len(nodes):
+            pipeline["nodes"] = [known[name] for name in order]
+        for at, node in nodes:
+            previously = node.get("previously")
+            if previously is not None and previously in known:
+                message = "is the name of a present node" if previously != node.get("name") else "is its present name"
+                self._problems.add(f"{at}.previously", message, previously, "name the former one")
+
+    def _sources(self, path: str, pipeline: Section, nodes: list[Section]) -> None:
+        reads = [node["read"] for node in nodes if "read" in node]
+        if nodes and not self._problems.written(path):
+            return
+        if not reads:
+            if all(("transform" in node) or ("write" in node) for node in nodes) and nodes:
+                self._problems.add(f"{path}.nodes", "no node reads anything", suggestion="add a node with read")
+            return
+        by_data = pipeline.get("trigger") == "data" or not self._problems.written(f"{path}.trigger")
+        if by_data and all(read.get("mode") == "batch" for read in reads):
+            at = f"{path}.trigger" if self._problems.written(f"{path}.trigger") else f"{path}.nodes"
+            message = "trigger: data needs a source that is watched (mode: file_watch); all of these are batch"
+            self._problems.add(at, message, suggestion="trigger: manual")
+
+    def _retry(self, at: str, outer: Section, section: Section) -> None:
+        defaults = RetrySpec()
+        merged = outer | section.get("retry", {})
+        longest = merged.get("max", defaults.max)
+        if self._problems.written(at) and merged.get("initial", defaults.initial) > longest:
+            self._problems.add(at, "initial is longer than max", suggestion="raise max")
+
+
+_EXAMPLE = {"path": "path: flights", "format": "format: parquet", "table": "table: delays"}
+
+
+def sort_nodes(edges: dict[str, list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Topological order of ``edges`` (node -> its inputs, all of them nodes), ties in the order of the keys, and the
+    cycles that stand in the way, each from a node to its input, and so on, until the first is met again."""
+    order: list[str] = []
+    cycles: list[list[str]] = []
+    left = dict(edges)
+    while left:
+        order += _ready(left)
+        for name in order:
+            left.pop(name, None)
+        if left:
+            cycle = _cycle(left)
+            cycles.append(cycle)
+            left = {name: inputs for name, inputs in left.items() if name not in cycle}
+    return order, cycles
+
+
+def _ready(edges: dict[str, list[str]]) -> list[str]:
+    """Kahn's algorithm; nodes on or behind a cycle do not come out."""
+    rank = {name: index for index, name in enumerate(edges)}
+    waiting = {name: len([i for i in inputs if i in rank]) for name, inputs in edges.items()}
+    followers: dict[str, list[str]] = {name: [] for name in edges}
+    for name, inputs in edges.items():
+        for given in inputs:
+            if given in rank:
+                followers[given].append(name)
+    names = list(edges)
+    heap = [rank[name] for name, count in waiting.items() if count == 0]
+    heapify(heap)
+    order: list[str] = []
+    while heap:
+        order.append(names[heappop(heap)])
+        for follower in followers[order[-1]]:
+            waiting[follower] -= 1
+            if waiting[follower] == 0:
+                heappush(heap, rank[follower])
+    return order
+
+
+def _cycle(edges: dict[str, list[str]]) -> list[str]:
+    """A cycle; every node of ``edges`` has an input among them."""
+    path = [next(iter(edges))]
+    while True:
+        following = next(name for name in edges[path[-1]] if name in edges)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)
+
+
+def _items(section: Section, key: str, path: str = "") -> Iterator[tuple[str, Section]]:
+    for index, item in enumerate(section.get(key, [])):
+        if item is not BAD:
+            yield (f"{path}.{key}[{index}]" if path else f"{key}[{index}]"), item

@@ -1,0 +1,199 @@
+"""The keys of ``odibi.yaml``: the one table behind loading, the JSON Schema and the messages.
+
+Defaults are those of the specs in ``config/model.py``, named here as ``model``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from odibi_actors.config.kinds import (
+    MAX_NAME,
+    NAME,
+    NAME_TEXT,
+    Anything,
+    Choice,
+    Flag,
+    Key,
+    Later,
+    Listing,
+    Number,
+    Object,
+    Table,
+    Text,
+    duration,
+    size,
+)
+from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PipelineSpec, ReadSpec, RetrySpec, WriteSpec
+
+MAX_CONCURRENT = 1000
+"""Iterations in flight and workers of a host: more is a slip of the finger."""
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+
+_TEXT = Text()
+_PROJECT = Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name: letters, digits, _ and -", MAX_NAME)
+_FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:function, such as nodes.flights:clean")
+_TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
+_TAKE = Number(1, 10**12)
+
+CONNECTION = Object(
+    {
+        "type": Key(
+            Choice(("local", "sqlite"), later=("s3", "postgres", "delta", "kafka")),
+            "local: a folder; sqlite: a database file.",
+            required=True,
+        ),
+        "path": Key(_TEXT, "Folder or database file, relative to the project.", required=True),
+        "shared": Key(Flag(), "The folder is reachable under this path on every host."),
+    },
+    ConnectionSpec,
+)
+
+RETRY = Object(
+    {
+        "max_attempts": Key(Number(1, 1000), "How often a node is tried, the first time included."),
+        "backoff": Key(Choice(("exponential", "fixed")), "How the wait between attempts grows."),
+        "initial": Key(duration(), "The wait before the second attempt."),
+        "max": Key(duration(), "The longest wait."),
+        "jitter": Key(Number(0, 1, real=True), "Random part of the wait, as a fraction of it."),
+    },
+    RetrySpec,
+)
+
+BATCH = Object(
+    {
+        "max_files": Key(_TAKE, "Files one iteration may take."),
+        "max_rows": Key(_TAKE, "Rows one iteration may take."),
+        "max_bytes": Key(size(), "Bytes one iteration may take, such as 256MB."),
+        "linger": Key(duration(), "How long to wait for more before an iteration is planned."),
+    },
+    BatchSpec,
+)
+
+CHECKPOINT = Object({"keep_last": Key(Number(1, 10**6), "How many states and durable outputs are kept.")}, PipelineSpec)
+
+READ = Object(
+    {
+        "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
+        "format": Key(Choice(("csv", "parquet"), later=("json", "arrow")), "Format of the files.", required=True),
+        "mode": Key(
+            Choice(("file_watch", "batch"), later=("incremental", "interval", "event")),
+            "file_watch: each file once, as it arrives; batch: all files, once a run.",
+            required=True,
+        ),
+        "path": Key(_TEXT, "Folder below the connection's."),
+        "pattern": Key(_TEXT, "Which files, such as flights-*.csv."),
+        "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it should not be inferred."),
+        "options": Key(Anything(), "Options of the reader."),
+        "settle": Key(duration(), "How long a file must not have changed before it is taken."),
+        "watermark_column": Key(Later(), "Column that grows, for incremental."),
+        "every": Key(Later(), "For interval."),
+        "query": Key(Later("read files, mode file_watch or batch"), "SQL to read."),
+        "table": Key(Later("read files, mode file_watch or batch"), "Table to read."),
+        "on_schema_change": Key(Later(), "What happens when columns change."),
+    },
+    ReadSpec,
+)
+
+TRANSFORM = Object(
+    {
+        "function": Key(_FUNCTION, "module:function; the module is a file in nodes/."),
+        "sql": Key(_TEXT, "DuckDB SQL over the inputs, by their names."),
+        "sql_file": Key(_TEXT, "A file of the project with the SQL, such as sql/report.sql."),
+        "params": Key(Anything(), "Keyword arguments of the function."),
+        "state": Key(Later(), "The function keeps state from one iteration to the next."),
+    },
+    one_of=("function", "sql", "sql_file"),
+)
+
+WRITE = Object(
+    {
+        "connection": Key(NAME_TEXT, "The connection to write to.", required=True),
+        "mode": Key(Choice(("append", "upsert"), later=("overwrite",)), "append, or upsert by keys (SQL)."),
+        "path": Key(_TEXT, "Folder below the connection's (local)."),
+        "format": Key(Choice(("parquet",), later=("csv", "json", "arrow")), "Format of the files (local)."),
+        "table": Key(_TABLE, "Table (SQL)."),
+        "keys": Key(Listing(_TEXT, unique=True), "Columns that identify a row, for upsert."),
+        "partition_by": Key(Later(), "Columns that become folders."),
+    },
+    WriteSpec,
+)
+
+_ON_ERROR = Choice(("halt", "dead_letter"))
+
+NODE = Object(
+    {
+        "name": Key(NAME_TEXT, "Name, unique in the pipeline.", required=True),
+        "inputs": Key(Listing(NAME_TEXT, empty=True, unique=True), "The nodes whose output it gets."),
+        "read": Key(READ, "A source."),
+        "transform": Key(TRANSFORM, "A Python function or SQL."),
+        "write": Key(WRITE, "A sink."),
+        "retry": Key(RETRY, "Instead of the pipeline's, key by key."),
+        "timeout": Key(duration(0.001), "Per attempt, instead of the pipeline's."),
+        "durable": Key(Flag(), "Sync the output to disk, so that power loss does not cost its computation."),
+        "description": Key(_TEXT, "What it is for."),
+        "previously": Key(NAME_TEXT, "Former name of a read node: what it has read stays read."),
+        "requires": Key(Later(), "Tags a worker must have."),
+        "state": Key(Later(), "State kept from one iteration to the next."),
+        "on_fail": Key(Later("on_error of the pipeline"), "What happens when a check fails."),
+        "on_error": Key(Later("on_error of the pipeline"), "What happens when the node fails."),
+    },
+    NodeSpec,
+    one_of=("read", "transform", "write"),
+)
+
+PIPELINE = Object(
+    {
+        "pipeline": Key(NAME_TEXT, "Name, unique in the project.", required=True),
+        "description": Key(_TEXT, "What it is for."),
+        "trigger": Key(
+            Choice(("data", "manual"), later=("schedule",)),
+            "data: whenever there is something to read; manual: `odibictl pipeline trigger`.",
+        ),
+        "schedules": Key(Later("trigger: manual, started by cron"), "When it runs."),
+        "nodes": Key(Listing(NODE), "The DAG.", required=True),
+        "max_in_flight": Key(Number(1, MAX_CONCURRENT), "Iterations at once."),
+        "batch": Key(BATCH, "What one iteration may take."),
+        "retry": Key(RETRY, "Retries of its nodes."),
+        "timeout": Key(duration(0.001), "Per attempt of a node."),
+        "on_error": Key(_ON_ERROR, "halt: wait for an operator; dead_letter: set the batch aside and go on."),
+        "checkpoint": Key(CHECKPOINT, "What is kept."),
+    },
+    PipelineSpec,
+)
+
+PROJECT = Object(
+    {
+        "project": Key(_PROJECT, "Name of the project.", required=True),
+        "description": Key(_TEXT, "What it is for."),
+        "data_dir": Key(_TEXT, "Where checkpoints and intermediate data are kept; default .odibi."),
+        "workers": Key(Number(1, MAX_CONCURRENT), "Worker processes per host; default: the number of cores."),
+        "history": Key(duration(1), "How long finished iterations are listed; default 30d."),
+        "connections": Key(Table(CONNECTION, NAME_TEXT), "Where data lives, by name.", required=True),
+        "pipelines": Key(Listing(PIPELINE), "The pipelines.", required=True),
+    }
+)
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the project file, for editors."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Odibi Actors project",
+        "$comment": f"names match {NAME}",
+    }
+    return head | PROJECT.schema()
+
+
+def write_schema(data_dir: Path) -> Path:
+    """Writes ``odibi.schema.json`` into ``data_dir`` (made private if missing), whole or not at all."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = data_dir / "odibi.schema.json"
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config_schema()), indent=2) + b"\n")
+    temporary.replace(target)
+    return target

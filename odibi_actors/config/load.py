@@ -1,0 +1,107 @@
+"""``odibi.yaml`` -> :class:`ProjectSpec`, or every problem of it at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from odibi_actors.config.checks import Checker, Section
+from odibi_actors.config.digest import code_digest
+from odibi_actors.config.keys import PROJECT
+from odibi_actors.config.kinds import BAD
+from odibi_actors.config.model import (
+    BatchSpec,
+    ConnectionSpec,
+    NodeSpec,
+    PipelineSpec,
+    ProjectSpec,
+    ReadSpec,
+    RetrySpec,
+    TransformSpec,
+    WriteSpec,
+)
+from odibi_actors.config.problems import Problems
+from odibi_actors.config.tree import MAX_FILE, Tree, parse
+from odibi_actors.config.variables import expand, read_env_file
+
+PROJECT_FILE = "odibi.yaml"
+
+
+def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpec:
+    """Reads and checks a project.
+
+    ``path`` is the project file or the folder that holds ``odibi.yaml``. Variables come from ``env`` (default: the
+    process's environment), then from ``.env`` beside the file. Nothing of the user's code is imported, and no SQL is
+    parsed. Raises ConfigError with all problems.
+    """
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        path = path / PROJECT_FILE
+    problems = Problems(path.name)
+    root = path.parent
+    variables = read_env_file(root / ".env", problems) | dict(os.environ if env is None else env)
+    tree = _read(path, problems, variables)
+    data: Any = PROJECT.check(tree, "", problems) if tree is not None else BAD
+    checker = Checker(root, problems)
+    if data is not BAD:
+        checker.project(data)
+    problems.raise_if_any()
+    return ProjectSpec(
+        name=data["project"],
+        root=str(root),
+        pipelines=[_pipeline(section, checker.connections) for section in data["pipelines"]],
+        workers=data.get("workers") or os.cpu_count() or 1,
+        code_digest=code_digest(root),
+        **_pick(data, "data_dir", "history"),
+    )
+
+
+def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        problems.add("", "there is no such file", str(path), "`odibictl init DIR` writes a working project")
+    except UnicodeDecodeError as error:
+        problems.add_at(data[: error.start].count(b"\n") + 1, 1, "", "is not UTF-8", suggestion="save it as UTF-8")
+    except OSError as error:
+        problems.add("", f"cannot be read: {error.strerror}", str(path))
+    else:
+        if len(data) <= MAX_FILE:
+            return parse(text, problems, lambda value: expand(value, variables))
+        problems.add("", f"larger than {MAX_FILE} bytes", suggestion="move SQL to sql/*.sql")
+    return None
+
+
+def _pipeline(section: Section, connections: dict[str, ConnectionSpec]) -> PipelineSpec:
+    return PipelineSpec(
+        name=section["pipeline"],
+        nodes=[_node(node, section, connections) for node in section["nodes"]],
+        batch=BatchSpec(**section.get("batch", {})),
+        **section.get("checkpoint", {}),
+        **_pick(section, "trigger", "max_in_flight", "on_error", "description"),
+    )
+
+
+def _node(section: Section, pipeline: Section, connections: dict[str, ConnectionSpec]) -> NodeSpec:
+    """``retry`` and ``timeout`` of the pipeline are defaults of its nodes, key by key."""
+    read, transform, write = section.get("read"), section.get("transform"), section.get("write")
+    return NodeSpec(
+        read=None if read is None else ReadSpec(**_connected(read, connections)),
+        transform=None if transform is None else TransformSpec(**transform),
+        write=None if write is None else WriteSpec(**_connected(write, connections)),
+        retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
+        **_pick(pipeline, "timeout")
+        | _pick(section, "name", "inputs", "timeout", "durable", "description", "previously"),
+    )
+
+
+def _connected(section: Section, connections: dict[str, ConnectionSpec]) -> Section:
+    return section | {"connection": connections[section["connection"]]}
+
+
+def _pick(section: Section, *keys: str) -> dict[str, Any]:
+    return {key: section[key] for key in keys if key in section}

@@ -1,0 +1,82 @@
+"""Durations (``250ms 10s 5m 1h 7d``) and sizes (``64KB 256MB 1MiB``) as people write them, and back.
+
+Parsing is exact and total: what is not in the grammar is a ValueError that says what to write instead. A parsed value,
+formatted and parsed again, is the same value.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+DURATION_PATTERN = r"^\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)$"
+SIZE_PATTERN = r"^\d{1,15}(\.\d{1,6})?(B|[kKMGT]B|[KMGT]iB)$"
+MAX_DURATION = 3660 * 86400.0
+"""Ten years: beyond it a duration is a mistake, and sums with a clock stay far from any overflow."""
+MAX_SIZE = 2**50
+"""One pebibyte: fits every integer the size travels in."""
+
+_SECONDS = {"d": Decimal(86400), "h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
+_BYTES = {
+    "TB": 10**12,
+    "TiB": 2**40,
+    "GB": 10**9,
+    "GiB": 2**30,
+    "MB": 10**6,
+    "MiB": 2**20,
+    "KB": 10**3,
+    "kB": 10**3,
+    "KiB": 2**10,
+    "B": 1,
+}
+_NUMBER = re.compile(r"^[\d.]+")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds meant by ``text``; raises ValueError."""
+    if not re.fullmatch(DURATION_PATTERN, text, re.ASCII):
+        raise ValueError("write a number and a unit, such as 250ms, 10s, 5m, 1h or 7d")
+    number, unit = _split(text)
+    seconds = float(number * _SECONDS[unit])
+    if seconds > MAX_DURATION:
+        raise ValueError(f"at most {format_duration(MAX_DURATION)}")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact form of ``seconds`` (>= 0, rounded to the nanosecond): 90.0 -> ``90s``, 0.25 -> ``250ms``."""
+    exact = round(Decimal(repr(float(seconds))), 9)
+    if not exact:
+        return "0s"
+    for unit in ("d", "h", "m", "s"):
+        if exact % _SECONDS[unit] == 0:
+            return f"{int(exact / _SECONDS[unit])}{unit}"
+    digits = f"{exact * 1000:f}".rstrip("0").rstrip(".")
+    return f"{digits}ms"
+
+
+def parse_size(text: str) -> int:
+    """Bytes meant by ``text``; KB is 1000 bytes, KiB 1024. Raises ValueError."""
+    if not re.fullmatch(SIZE_PATTERN, text, re.ASCII):
+        raise ValueError("write a number and a unit, such as 512B, 64KB, 256MB or 1GiB")
+    number, unit = _split(text)
+    size = number * _BYTES[unit]
+    if size != int(size):
+        raise ValueError("a size is a whole number of bytes")
+    if size > MAX_SIZE:
+        raise ValueError(f"at most {format_size(MAX_SIZE)}")
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form of ``size`` bytes (>= 0): 256000000 -> ``256MB``, 1048576 -> ``1MiB``."""
+    for unit, factor in _BYTES.items():
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return "0B"
+
+
+def _split(text: str) -> tuple[Decimal, str]:
+    number = _NUMBER.match(text)
+    assert number is not None  # both patterns begin with digits
+    return Decimal(number[0]), text[number.end() :]
