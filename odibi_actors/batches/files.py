@@ -1,0 +1,111 @@
+"""Files written once: digested while written, synced where asked, seen whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import xxhash
+
+CHUNK = 1 << 20
+"""Bytes read at once where a file is only digested; also the write buffer, so that small writes are joined."""
+
+
+class HashingWriter:
+    """A binary file that digests what passes through (xxh3-128) and counts it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = xxhash.xxh3_128()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append ``data``; returns its length in bytes. Raises OSError."""
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._file.write(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything written so far, 32 hex digits."""
+        return str(self._hash.hexdigest())
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.size
+
+    def flush(self) -> None:
+        """Nothing: the owner of the file flushes once, at the end."""
+
+    def close(self) -> None:
+        """Nothing: Arrow's writers close what they are given, and the owner still has to sync it."""
+
+    def writable(self) -> bool:
+        """Asked by pyarrow."""
+        return True
+
+    def readable(self) -> bool:
+        """Asked by pyarrow."""
+        return False
+
+    def seekable(self) -> bool:
+        """Asked by pyarrow."""
+        return False
+
+
+@contextmanager
+def new_file(path: Path, *, sync: bool) -> Iterator[HashingWriter]:
+    """Create ``path`` (it must not exist) and yield its writer; on any error nothing is left behind.
+
+    With ``sync`` the bytes are on disk when the block ends; the directory entry is the caller's. Raises OSError.
+    """
+    with open(path, "xb", buffering=CHUNK) as file:
+        try:
+            yield HashingWriter(file)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def fsync_dir(path: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_dirs(path: Path, *, sync: bool) -> None:
+    """Create a directory and its parents; with ``sync`` every new name is durable. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    if sync:
+        for folder in missing:
+            fsync_dir(folder.parent)
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """xxh3-128 of ``data``, 32 hex digits."""
+    return str(xxhash.xxh3_128_hexdigest(data))
+
+
+def digest_file(path: Path) -> tuple[str, int]:
+    """(xxh3-128 as 32 hex digits, size in bytes) of a regular file. Raises OSError; a symlink is refused."""
+    digest = xxhash.xxh3_128()
+    size = 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return str(digest.hexdigest()), size

@@ -1,0 +1,67 @@
+"""Reading the bytes of a planned file, and being sure that they are the planned ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from odibi_actors.batches.files import digest_bytes
+from odibi_actors.batches.ipc import MAX_BYTES
+from odibi_actors.model import FilePosition
+from odibi_actors.nodes.failures import Failed
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Never block on a FIFO, never follow a link: what was planned is a regular file, whatever has taken its name since."""
+
+
+def load(folder: Path, position: FilePosition) -> bytes:
+    """All bytes of a planned file, checked against its position before and after (size, mtime, inode, digest).
+
+    They are copied, not mapped: a file cut short under a map would kill the worker. Raises Failed (``changed``, or
+    ``malformed`` when larger than a batch may be) and OSError.
+    """
+    parts = PurePosixPath(position.identity).parts
+    if not parts or ".." in parts or parts[0].startswith("/") or "\0" in position.identity:
+        raise Failed("invalid", f"{position.identity!r} is not a path below {folder}", position=position.identity)
+    if position.size > MAX_BYTES:
+        message = f"{position.identity} has {position.size} bytes, over the limit of {MAX_BYTES}; split the file"
+        raise Failed("malformed", message, position=position.identity)
+    try:
+        descriptor = os.open(folder.joinpath(*parts), _FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _changed(position, "it has vanished") from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _changed(position, "a link or a socket stands in its place") from None
+        raise
+    with open(descriptor, "rb", buffering=0) as file:
+        _compare(position, os.fstat(descriptor))
+        data = file.readall()
+        _compare(position, os.fstat(descriptor))
+    if len(data) != position.size:
+        raise _changed(position, f"{len(data)} bytes were read of {position.size}")
+    if position.digest and digest_bytes(data) != position.digest:
+        raise _changed(position, "its bytes are others (digest)")
+    return data
+
+
+def _compare(position: FilePosition, now: os.stat_result) -> None:
+    if not stat.S_ISREG(now.st_mode):
+        raise _changed(position, "it is no regular file any more")
+    for name, planned, found in (
+        ("inode", position.inode, now.st_ino),
+        ("size", position.size, now.st_size),
+        ("mtime_ns", position.mtime_ns, now.st_mtime_ns),
+    ):
+        if planned != found:
+            raise _changed(position, f"{name} was {planned}, is {found}")
+
+
+def _changed(position: FilePosition, what: str) -> Failed:
+    message = (
+        f"{position.identity} is not the file that was planned: {what}. A planned file must stay as it is; "
+        "put it back, or deliver new data under a new name"
+    )
+    return Failed("changed", message, position=position.identity)

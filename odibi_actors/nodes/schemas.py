@@ -1,0 +1,69 @@
+"""Schemas of read nodes: declared by the user, pinned in the log, or inferred from the first batch, in this order."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+import pyarrow as pa
+
+from odibi_actors.batches.normalise import normal_type
+from odibi_actors.nodes.failures import Failed
+
+_NAMES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double", "string"),
+    *("binary", "date32", "date64", "time32[s]", "time32[ms]", "time64[us]", "time64[ns]"),
+    *("timestamp[s]", "timestamp[ms]", "timestamp[us]", "timestamp[ns]"),
+)
+_DECIMAL = re.compile(r"decimal(128|256)?\((\d+),(-?\d+)\)")
+_ZONED = re.compile(r"timestamp\[(s|ms|us|ns),tz=([A-Za-z0-9_+/:-]+)\]")
+
+
+def parse_type(text: str) -> pa.DataType:
+    """The Arrow type of that name, as ``str(type)`` writes it. Raises ValueError with a suggestion."""
+    compact = text.replace(" ", "")
+    try:
+        if match := _DECIMAL.fullmatch(compact):
+            make = pa.decimal256 if match[1] == "256" else pa.decimal128
+            return make(int(match[2]), int(match[3]))
+        if match := _ZONED.fullmatch(compact):
+            return pa.timestamp(match[1], match[2])
+        return normal_type(pa.type_for_alias(compact))
+    except ValueError:
+        near = difflib.get_close_matches(compact.lower(), _NAMES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(_NAMES)}, decimal128(p, s)"
+        raise ValueError(f"{text!r} is not an Arrow type; {hint}") from None
+
+
+def declared_types(schema: dict[str, str]) -> dict[str, pa.DataType]:
+    """``read.schema`` as types. Raises Failed (``invalid``)."""
+    try:
+        return {name: parse_type(text) for name, text in schema.items()}
+    except ValueError as error:
+        raise Failed("invalid", f"read.schema: {error}") from error
+
+
+def override(pinned: pa.Schema, declared: dict[str, pa.DataType]) -> pa.Schema:
+    """The pinned schema with the declared types; declared columns it lacks come last."""
+    fields = {field.name: field.type for field in pinned} | declared
+    return pa.schema(list(fields.items()))
+
+
+def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """The type that holds what two files of one batch were inferred as; text where nothing else holds both."""
+    if left == right:
+        return left
+    try:
+        pair = [pa.schema([("x", left)]), pa.schema([("x", right)])]
+        kind = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        return pa.string()
+    return kind
+
+
+def settle(kind: pa.DataType) -> pa.DataType:
+    """What an inferred type is pinned as: whole seconds become microseconds, since the first batch may hold no fraction
+    by chance; nothing but nulls becomes text."""
+    if pa.types.is_timestamp(kind) and kind.unit in ("s", "ms"):
+        return pa.timestamp("us", kind.tz)
+    return normal_type(kind)
