@@ -9,6 +9,9 @@ from odibi_actors.checkpoint.records import Plan
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import LIVE, Position
 
+RUNS_REMEMBERED = 100
+"""Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
+
 
 class SourceState:
     """What one source node has offered beyond what is planned."""
@@ -20,6 +23,7 @@ class SourceState:
         self.since = 0.0  # when the oldest pending position was first seen here (for linger)
         self.run = ""
         self.exhausted = False
+        self.looked = ""  # newest look (see commands) for which everything found is offered
         self.heard = False  # an offer of the present incarnation has come
         self.problems: list[str] = []
 
@@ -61,6 +65,8 @@ class Pipeline:
         self.schemas: dict[str, bytes] = {}
         self.run: RunInfo | None = None
         self.problem = ""
+        self.ended_runs: dict[str, str] = {}
+        self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.sources: dict[str, SourceState] = {}
         self.bind_sources()
 
@@ -113,6 +119,12 @@ class Pipeline:
         heard = all(s.heard for s in self.sources.values()) or self.spec.trigger != "data"
         return heard and not self.offered and not self.in_flight and self.run is None
 
+    def remember_run(self, run: str, state: str) -> None:
+        """Keep how the newest runs ended, for those who wait for one."""
+        self.ended_runs[run] = state
+        while len(self.ended_runs) > RUNS_REMEMBERED:
+            del self.ended_runs[next(iter(self.ended_runs))]
+
     def before(self, iteration: Iteration) -> Iteration | None:
         """The iteration before it in its lane, if that is still in memory; cancelled ones do not count."""
         found = None
@@ -124,7 +136,7 @@ class Pipeline:
         return found
 
     def read_may_start(self, iteration: Iteration, node: NodeSpec) -> bool:
-        """A source whose schema is not pinned yet is read by one iteration at a time: the first that has data for it, so
+        """A source whose schema is not pinned is read by one iteration at a time, the first that has data for it, so
         that two iterations never infer two schemas."""
         if node.name in self.schemas:
             return True
@@ -154,6 +166,8 @@ class Pipeline:
         if self.paused or self.draining or self.removed or self.in_flight >= self.spec.max_in_flight:
             return None
         if self.spec.trigger != "data" and self.run is None:
+            return None
+        if self.run is not None and any(s.run != self.run.run for s in self.sources.values()):
             return None
         if self.waiting_for():
             return None

@@ -233,14 +233,16 @@ class LoadedSetting(Loaded, frozen=True):
 
 
 class LoadedRun(Loaded, frozen=True):
-    """A run that is still active."""
+    """A run that is still active; ``planned`` counts its iterations, finished ones included."""
 
     record: Run
+    planned: int = 0
 
 
 class LoadedCounter(Loaded, frozen=True):
-    """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``ledger``
-    lists the source
+    """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``kept``:
+    dead-lettered iterations, whose batches stay. ``ledger`` lists the source
+
     nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed."""
 
     pipeline: str
@@ -248,6 +250,7 @@ class LoadedCounter(Loaded, frozen=True):
     last_committed: int
     committed: int
     ledger: list[str]
+    kept: list[int] = []
 
 
 class LoadedIteration(Loaded, frozen=True):

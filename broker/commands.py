@@ -1,0 +1,250 @@
+"""What operators ask of the broker: one function per verb. Wire: messages.Request; shapes: docs/cli.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from broker import views
+from broker.directory import Directory
+from broker.flow import Flow
+from broker.iteration import Iteration
+from broker.pipeline import Pipeline
+from broker.recovery import WORKERS
+from odibi_actors.actor import Send
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
+from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
+
+MAX_WORKERS = 512
+"""Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
+
+Row = dict[str, Any]
+
+
+class UsageError(OdibiError):
+    """A request lacks a parameter or has one of the wrong kind."""
+
+    exit_code = 2
+
+
+class Commands:
+    """The verbs. Each returns its result, or None to be asked again after every change until it has one (waits)."""
+
+    def __init__(self, flow: Flow, directory: Directory, project: str, started_at: float) -> None:
+        self.flow = flow
+        self.directory = directory
+        self.project = project
+        self.started_at = started_at
+        self._looks = 0
+        self._verbs: dict[str, Callable[[Row, float], Row | None]] = {
+            "status": self._status,
+            "pipeline.list": self._pipeline_list,
+            "pipeline.show": self._pipeline_show,
+            "pipeline.trigger": self._trigger,
+            "pipeline.pause": self._pause,
+            "pipeline.resume": self._resume,
+            "pipeline.drain": self._drain,
+            "run.wait": self._run_wait,
+            "iteration.wait": self._iteration_wait,
+            "iteration.retry": self._retry,
+            "iteration.cancel": self._cancel,
+            "worker.list": self._worker_list,
+            "worker.scale": self._scale,
+            "worker.kill": self._kill,
+        }
+
+    def run(self, verb: str, params: Row, now: float) -> Row | None:
+        """Do one verb; raises OdibiError."""
+        function = self._verbs.get(verb)
+        if function is None:
+            raise UsageError(f"unknown verb {verb!r}; known: {', '.join(self._verbs)}")
+        return function(params, now)
+
+    def look(self, params: Row) -> None:
+        """Ask (again) the sources of a pipeline somebody waits for to look now."""
+        if "look" in params:
+            self.flow.say(
+                Send(SOURCE, Discover(epoch=self.flow.epoch, pipeline=params["pipeline"], run=params["look"]))
+            )
+
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    def _status(self, _params: Row, _now: float) -> Row:
+        return views.status(self.flow, self.directory, self.project, self.started_at)
+
+    def _pipeline_list(self, _params: Row, _now: float) -> Row:
+        return {"items": [views.pipeline_row(p) for p in self.flow.pipelines.values()]}
+
+    def _pipeline_show(self, params: Row, _now: float) -> Row:
+        return views.pipeline_detail(self._pipeline(params))
+
+    def _worker_list(self, _params: Row, _now: float) -> Row:
+        return {"items": views.worker_rows(self.flow)}
+
+    # --- pipelines ------------------------------------------------------------------------------------------------
+
+    def _pipeline(self, params: Row) -> Pipeline:
+        name = params.get("pipeline")
+        pipeline = self.flow.pipelines.get(name) if isinstance(name, str) else None
+        if pipeline is None:
+            known = ", ".join(self.flow.pipelines) or "none"
+            raise NotFoundError(f"no pipeline {name!r}; known: {known}")
+        return pipeline
+
+    def _trigger(self, params: Row, now: float) -> Row:
+        pipeline = self._pipeline(params)
+        if pipeline.removed:
+            raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml; add it and run `odibictl apply`")
+        if pipeline.spec.trigger == "data":
+            self.flow.say(Send(SOURCE, Discover(epoch=self.flow.epoch, pipeline=pipeline.name, run="")))
+            return {
+                "pipeline": pipeline.name,
+                "run": "",
+                "note": "looking for data now; it starts by itself",
+            }
+        # Asked again with the same id (the reply was lost), it is the same run.
+        run = str(params.get("run") or f"manual-{self.flow.epoch}-{self.flow.journal.last + 1}")
+        if pipeline.run is not None and pipeline.run.run != run:
+            raise ConflictError(f"pipeline {pipeline.name} is running already: run {pipeline.run.run}")
+        if pipeline.paused or pipeline.draining:
+            raise ConflictError(
+                f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"
+            )
+        if pipeline.run is None and run not in pipeline.ended_runs:
+            self.flow.start_run(pipeline, run, "manual", now)
+        return {"pipeline": pipeline.name, "run": run}
+
+    def _pause(self, params: Row, _now: float) -> Row:
+        pipeline = self._pipeline(params)
+        if not pipeline.paused:
+            self.flow.set(pipeline, "paused", True)
+        return {"pipeline": pipeline.name, "state": pipeline.state}
+
+    def _resume(self, params: Row, _now: float) -> Row:
+        pipeline = self._pipeline(params)
+        for name in ("paused", "draining"):
+            if getattr(pipeline, name):
+                self.flow.set(pipeline, name, False)
+        self.flow.wake_all(pipeline)
+        return {"pipeline": pipeline.name, "state": pipeline.state}
+
+    def _drain(self, params: Row, _now: float) -> Row | None:
+        """Finish what is planned and take no more; the answer comes when that is so (``wait``: False: at once)."""
+        pipeline = self._pipeline(params)
+        if not pipeline.draining:
+            self.flow.set(pipeline, "draining", True)
+        if pipeline.in_flight and params.get("wait", True) and pipeline.state not in ("failed", "blocked"):
+            return None
+        return {"pipeline": pipeline.name, "state": pipeline.state, "in_flight": pipeline.in_flight}
+
+    def _run_wait(self, params: Row, _now: float) -> Row | None:
+        run = str(params.get("run"))
+        for pipeline in self.flow.pipelines.values():
+            if run in pipeline.ended_runs:
+                return {"pipeline": pipeline.name, "run": run, "state": pipeline.ended_runs[run]}
+            if pipeline.run is not None and pipeline.run.run == run:
+                return None
+        raise NotFoundError(f"no run {run!r} is in progress and none of that name ended lately")
+
+    # --- iterations -----------------------------------------------------------------------------------------------
+
+    def _iteration(self, params: Row) -> tuple[Pipeline, Iteration]:
+        pipeline = self._pipeline(params)
+        number = params.get("iteration")
+        iteration = pipeline.iterations.get(number) if isinstance(number, int) else None
+        if iteration is None:
+            if isinstance(number, int) and 0 < number <= pipeline.last_iteration:
+                raise ConflictError(f"iteration {number} of {pipeline.name} is finished")
+            raise NotFoundError(f"no iteration {number} of {pipeline.name}; the newest is {pipeline.last_iteration}")
+        return pipeline, iteration
+
+    def _iteration_wait(self, params: Row, _now: float) -> Row | None:
+        pipeline = self._pipeline(params)
+        number = params.get("iteration")
+        wanted = params.get("for") or ["committed", "dead_lettered", "cancelled", "failed", "blocked"]
+        if number is None:
+            if pipeline.state in ("failed", "blocked") and pipeline.state in wanted:
+                return {"pipeline": pipeline.name, "iteration": pipeline.last_iteration, "state": pipeline.state}
+            if "look" not in params:
+                # What has just arrived counts too: every source looks, and says so, before the pipeline is called idle.
+                self._looks += 1
+                params["look"] = f"look-{self.flow.epoch}-{self._looks}"
+                self.look(params)
+            looked = all(s.looked == params["look"] for s in pipeline.sources.values())
+            if (looked or pipeline.spec.trigger != "data") and pipeline.idle and self.flow.journal.backlog == 0:
+                return {"pipeline": pipeline.name, "iteration": pipeline.last_iteration, "state": "committed"}
+            return None
+        iteration = pipeline.iterations.get(number)
+        if iteration is not None:
+            if iteration.state in wanted and iteration.commit_seq <= self.flow.journal.durable:
+                return {"pipeline": pipeline.name, "iteration": number, "state": iteration.state}
+            return None
+        if not isinstance(number, int) or number < 1:
+            raise UsageError(f"iteration must be a number from 1 on, not {number!r}")
+        if number > pipeline.last_iteration:
+            return None  # not planned yet: it may come
+        # Finished and gone from memory; the store knows how it ended.
+        return {"pipeline": pipeline.name, "iteration": number, "state": "finished"}
+
+    def _retry(self, params: Row, now: float) -> Row:
+        pipeline, iteration = self._iteration(params)
+        if iteration.state not in ("failed", "blocked"):
+            raise ConflictError(
+                f"iteration {iteration.number} of {pipeline.name} is {iteration.state}; only failed and blocked ones "
+                "can be retried"
+            )
+        self.flow.retry(pipeline, iteration, now)
+        return {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
+
+    def _cancel(self, params: Row, now: float) -> Row:
+        pipeline, iteration = self._iteration(params)
+        suffix = [i for i in pipeline.iterations.values() if i.number >= iteration.number and not i.terminal]
+        for other in suffix:
+            if other.prepared:
+                raise ConflictError(
+                    f"iteration {other.number} of {pipeline.name} is {other.state}: it only rolls forward now"
+                )
+        if not suffix:
+            raise ConflictError(f"iteration {iteration.number} of {pipeline.name} is {iteration.state}")
+        self.flow.cancel_from(pipeline, suffix, now)
+        return {"pipeline": pipeline.name, "cancelled": [i.number for i in suffix]}
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    def _scale(self, params: Row, _now: float) -> Row:
+        count = params.get("workers")
+        if not isinstance(count, int) or not 0 <= count <= MAX_WORKERS:
+            raise UsageError(f"workers must be a number from 0 to {MAX_WORKERS}, not {count!r}")
+        hosts = {pool.host: None for pool in self.flow.dispatcher.pools.values()}
+        wanted = params.get("host")
+        if wanted is not None and wanted not in hosts:
+            raise NotFoundError(f"no worker pool on host {wanted!r}; known: {', '.join(hosts) or 'none'}")
+        if not hosts:
+            raise NotFoundError("no worker pool is connected; is the `worker:` line of the Procfile running?")
+        for host in [wanted] if wanted is not None else list(hosts):
+            self.flow.workers[host] = count
+            self.flow.journal.append(rec.Setting(scope=WORKERS, name=host, value=str(count)))
+            scale_host(self.flow, host)
+        return {"workers": count, "hosts": [wanted] if wanted is not None else list(hosts)}
+
+    def _kill(self, params: Row, _now: float) -> Row:
+        name = params.get("worker")
+        for pool in self.flow.dispatcher.pools.values():
+            for worker in pool.workers:
+                if name in (worker.worker, str(worker.pid), worker.pid):
+                    self.flow.say(Send(pool.name, KillWorker(worker=worker.worker)))
+                    return {"worker": worker.worker, "pool": pool.name, "pid": worker.pid}
+        raise NotFoundError(f"no worker {name!r}; see `odibictl worker list`")
+
+
+def scale_host(flow: Flow, host: str) -> None:
+    """Tell the pools of a host their share of the workers that an operator asked for, if one did."""
+    count = flow.workers.get(host)
+    pools = [pool for pool in flow.dispatcher.pools.values() if pool.host == host]
+    if count is None or not pools:
+        return
+    share, rest = divmod(count, len(pools))
+    for place, pool in enumerate(pools):
+        pool.capacity = share + (1 if place < rest else 0)
+        flow.say(Send(pool.name, Scale(epoch=flow.epoch, workers=pool.capacity)))

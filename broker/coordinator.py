@@ -1,0 +1,459 @@
+"""The broker's actor: joins with the store, recovers, and hands each message to the room it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.commands import Commands, scale_host
+from broker.directory import Directory, Peer
+from broker.dispatch import Pool
+from broker.flow import Flow
+from broker.recovery import WORKERS, apply_project, load, resume
+from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import OdibiError
+from odibi_actors.messages import (
+    SOURCE,
+    STORE,
+    Apply,
+    Bye,
+    ByeAck,
+    Claim,
+    Claimed,
+    ClaimRefused,
+    Durable,
+    Fenced,
+    Heartbeat,
+    Hello,
+    Load,
+    LoadedPage,
+    Message,
+    Offer,
+    PoolHello,
+    RecordRefused,
+    Refused,
+    Reply,
+    Request,
+    ResendFrom,
+    Results,
+    Shutdown,
+    SourceProblem,
+    Sources,
+    SourceSpec,
+    StoreHello,
+    Terminate,
+    Tick,
+    Welcome,
+    WhoAreYou,
+)
+
+if TYPE_CHECKING:
+    import random  # only the type: the generator is injected
+
+RESTART = 70
+"""Exit code that asks the supervisor for a new process (EX_SOFTWARE)."""
+
+HOUSEKEEPING = 1.0
+"""Seconds between looks at silent pools and unanswered questions."""
+
+STOP_GRACE = 25.0
+"""Seconds ``down`` gives pools to finish the nodes that run; the rest runs again after the next start."""
+
+TERMINATE_GRACE = 3.0
+"""Seconds a signalled broker waits for its last records to be durable: less than honcho's 5 s before SIGKILL."""
+
+MAX_EARLY = 1000
+"""Requests kept until the broker has recovered; more are dropped and asked again by their clients."""
+
+CLIENT_FORGOTTEN = 60.0
+"""Seconds of silence after which a client is taken for gone (clients repeat what they wait for every 2 s)."""
+
+
+class Coordinator:
+    """The broker. ``project`` None: go on with the versions in the store (a restart after a crash); else its pipelines
+    become the newest versions. Phases: joining (no store yet), claiming, loading, active, stopping."""
+
+    def __init__(self, project: ProjectSpec | None, incarnation: str, rng: random.Random) -> None:
+        self._project = project
+        self._incarnation = incarnation
+        self._rng = rng
+        self._phase = "joining"
+        self._expected = 0
+        self._cursor = ""
+        self._store: StoreHello | None = None
+        self._asked_at = 0.0
+        self._flow: Flow | None = None
+        self._commands: Commands | None = None
+        self._directory = Directory()
+        self._hellos: dict[str, Hello | PoolHello] = {}
+        self._early: list[tuple[str, Request | Apply]] = []
+        self._waiting: dict[tuple[str, str], Request] = {}
+        self._sources: list[SourceSpec] = []
+        self._stop_at: float | None = None
+        self._store_told = False
+        self._signalled = False
+        self._housekeeping_at = 0.0
+        self._started_at = 0.0
+
+    @property
+    def flow(self) -> Flow | None:
+        """The protocol's state, once the epoch is claimed."""
+        return self._flow
+
+    # --- the actor's face -----------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Nothing is done before the store has spoken."""
+        self._started_at = now
+        self._housekeeping_at = now + HOUSEKEEPING
+        return [Log("info", "waiting for the checkpoint store")]
+
+    def deadline(self) -> float | None:
+        """When Tick is wanted."""
+        times = [self._housekeeping_at]
+        if self._flow is not None and self._phase == "active":
+            due = self._flow.deadline()
+            if due is not None:
+                times.append(due)
+        if self._stop_at is not None:
+            times.append(self._stop_at)
+        return min(times)
+
+    def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
+        """React to one message; what does not fit the phase is ignored, its sender will repeat it."""
+        known = self._directory.heard(sender, now)
+        match message:
+            case Tick():
+                return self._tick(now)
+            case Terminate():
+                return self._terminate(message, now)
+            case StoreHello():
+                return self._store_hello(sender, message, now)
+            case Claimed() | ClaimRefused() | LoadedPage():
+                return self._joining(message, now)
+            case Hello():
+                return self._hello(sender, message, now)
+            case PoolHello():
+                return self._pool_hello(sender, message, now)
+            case Bye():
+                return self._bye(sender)
+            case Request() | Apply():
+                return self._request(sender, message, now)
+        if self._flow is None or self._phase == "joining":
+            return []
+        if not known and sender not in self._hellos:
+            return [Send(sender, WhoAreYou())]
+        return self._work(sender, message, now)
+
+    def flush(self, now: float) -> list[Effect]:
+        """Take every step that has become possible."""
+        flow = self._flow
+        if flow is None or self._phase not in ("active", "stopping"):
+            return []
+        effects = flow.advance(now)
+        effects += self._tell_sources()
+        effects += self._answer_waiting(now)
+        if self._phase == "stopping":
+            effects += self._stop_when_done(now)
+        return effects
+
+    # --- joining --------------------------------------------------------------------------------------------------
+
+    def _store_hello(self, sender: str, hello: StoreHello, now: float) -> list[Effect]:
+        if sender != STORE:
+            return [Send(sender, Refused(reason="only the checkpoint store may say that"))]
+        if self._store is not None and self._store.store_id != hello.store_id:
+            return [Stop(RESTART, "the checkpoint store was replaced by another one (its store_id differs)")]
+        self._store = hello
+        self._directory.join(Peer(STORE, "store", hello.incarnation, hello.host, hello.pid, now))
+        flow = self._flow
+        if self._phase == "joining":
+            self._phase, self._expected = "claiming", hello.epoch
+        if flow is None or self._phase in ("claiming", "loading"):
+            return self._ask_store(now)
+        if hello.epoch != flow.epoch:
+            return [Stop(RESTART, f"epoch {flow.epoch} is over: the store has {hello.epoch}")]
+        flow.durable(hello.last_seq)
+        if not flow.journal.rewind(hello.last_seq + 1):
+            return [Stop(RESTART, "the checkpoint store has lost records it had reported durable")]
+        return [Send(STORE, self._welcome())]
+
+    def _ask_store(self, now: float) -> list[Effect]:
+        self._asked_at = now
+        if self._phase == "claiming":
+            return [Send(STORE, Claim(expected=self._expected, claimant=self._incarnation))]
+        if self._phase == "loading" and self._flow is not None:
+            return [Send(STORE, Load(epoch=self._flow.epoch, cursor=self._cursor))]
+        return []
+
+    def _joining(self, message: Claimed | ClaimRefused | LoadedPage, now: float) -> list[Effect]:
+        match message:
+            case ClaimRefused() if self._phase == "claiming" and message.claimant == self._incarnation:
+                self._expected = message.epoch
+                return self._ask_store(now)
+            case Claimed() if self._phase == "claiming" and message.claimant == self._incarnation:
+                assert self._store is not None
+                self._phase = "loading"
+                self._flow = Flow(message.epoch, message.last_seq, self._store.store_id, self._rng)
+                return [Log("info", f"claimed epoch {message.epoch}"), *self._ask_store(now)]
+            case LoadedPage() if self._phase == "loading" and self._flow is not None:
+                if message.epoch != self._flow.epoch or message.asked != self._cursor:
+                    return []
+                load(self._flow, message.items)
+                self._cursor = message.cursor
+                return self._ask_store(now) if message.cursor else self._activate(self._flow, now)
+        return []
+
+    def _activate(self, flow: Flow, now: float) -> list[Effect]:
+        resume(flow)
+        self._phase = "active"
+        name = self._project.name if self._project is not None else ""
+        if self._project is not None:
+            # A deliberate start: what an operator scaled by hand ends with ``down``.
+            for host in flow.workers:
+                flow.journal.append(rec.Setting(scope=WORKERS, name=host, value=""))
+            flow.workers.clear()
+            try:
+                apply_project(flow, self._project, now)
+            except OdibiError as error:
+                return [Log("error", str(error)), Stop(2, str(error))]
+        unfinished = sum(p.in_flight for p in flow.pipelines.values())
+        effects: list[Effect] = [
+            Send(STORE, self._welcome()),
+            Log("info", f"epoch {flow.epoch}: {len(flow.pipelines)} pipelines, {unfinished} unfinished iterations"),
+        ]
+        self._commands = Commands(flow, self._directory, name, self._started_at)
+        hellos, self._hellos = self._hellos, {}
+        for sender, hello in hellos.items():
+            effects += (
+                self._hello(sender, hello, now) if isinstance(hello, Hello) else self._pool_hello(sender, hello, now)
+            )
+        early, self._early = self._early, []
+        for sender, request in early:
+            effects += self._request(sender, request, now)
+        return effects
+
+    def _welcome(self) -> Welcome:
+        assert self._flow is not None
+        return Welcome(epoch=self._flow.epoch, start_seq=self._flow.start_seq, store_id=self._flow.store_id)
+
+    # --- peers ----------------------------------------------------------------------------------------------------
+
+    def _hello(self, sender: str, hello: Hello, now: float) -> list[Effect]:
+        if self._phase not in ("active", "stopping"):
+            self._hellos[sender] = hello
+            return []
+        new = self._directory.join(Peer(sender, hello.role, hello.incarnation, hello.host, hello.pid, now))
+        effects: list[Effect] = [Send(sender, self._welcome())]
+        if hello.role == "source" and sender == SOURCE and self._flow is not None:
+            if new:
+                for pipeline in self._flow.pipelines.values():
+                    for source in pipeline.sources.values():
+                        source.forget_offer()
+            self._sources = []  # tell it again, whatever it was told before
+        return effects
+
+    def _pool_hello(self, sender: str, hello: PoolHello, now: float) -> list[Effect]:
+        flow = self._flow
+        if flow is None or self._phase not in ("active", "stopping"):
+            self._hellos[sender] = hello
+            return []
+        if self._store is not None and hello.host != self._store.host:
+            reason = (
+                f"pool {sender} is on host {hello.host!r}, the data directory on {self._store.host!r}: pools on other "
+                "hosts are not available in this version"
+            )
+            return [Send(sender, Refused(reason=reason)), Log("error", reason)]
+        self._directory.join(Peer(sender, "pool", hello.incarnation, hello.host, hello.pid, now))
+        pool = flow.dispatcher.pools.get(sender)
+        if pool is None or pool.incarnation != hello.incarnation:
+            flow.pool_lost(sender)
+            pool = flow.dispatcher.pools[sender] = Pool(sender, hello, now)
+        pool.seen, pool.capacity, pool.workers = now, hello.capacity, hello.workers
+        for done in hello.finished:
+            flow.on_result(sender, done, now)
+        for held in hello.held:
+            if held.attempt not in pool.outstanding and not flow.adopt(pool, held, now):
+                flow.dispatcher.drop_at(pool, held.attempt)
+        for name, number in hello.spool:
+            pipeline = flow.pipelines.get(name)
+            if pipeline is not None and flow.releasable(pipeline, number):
+                flow.dispatcher.release(name, number)
+        scale_host(flow, hello.host)
+        return [Send(sender, self._welcome())]
+
+    def _bye(self, sender: str) -> list[Effect]:
+        if self._flow is not None:
+            self._flow.pool_lost(sender)
+        self._directory.leave(sender)
+        return [Send(sender, ByeAck())]
+
+    def _tell_sources(self) -> list[Effect]:
+        """Send the list of sources when it is not what the source actor was last told."""
+        if self._flow is None or self._directory.get(SOURCE) is None:
+            return []
+        specs = [
+            SourceSpec(
+                pipeline=pipeline.name,
+                node=source.node,
+                credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
+                idle=pipeline.spec.trigger != "data",
+            )
+            for pipeline in self._flow.pipelines.values()
+            if not pipeline.removed
+            for source in pipeline.sources.values()
+        ]
+        if specs == self._sources:
+            return []
+        self._sources = specs
+        return [Send(SOURCE, Sources(epoch=self._flow.epoch, sources=specs))]
+
+    # --- work -----------------------------------------------------------------------------------------------------
+
+    def _work(self, sender: str, message: Message, now: float) -> list[Effect]:
+        flow = self._flow
+        assert flow is not None
+        match message:
+            case Durable() if sender == STORE and message.epoch == flow.epoch:
+                flow.durable(message.through)
+            case ResendFrom() if sender == STORE and message.epoch == flow.epoch:
+                if not flow.journal.rewind(message.seq):
+                    return [Stop(RESTART, "the checkpoint store has lost records it had reported durable")]
+            case Fenced() if sender == STORE and message.epoch != flow.epoch:
+                return [Stop(RESTART, f"fenced: epoch {message.epoch} rules, this broker had {flow.epoch}")]
+            case RecordRefused() if sender == STORE and message.epoch == flow.epoch:
+                return [Stop(RESTART, f"the store refused record {message.seq}: {message.reason}")]
+            case Offer() if sender == SOURCE:
+                peer = self._directory.get(SOURCE)
+                if peer is not None and peer.incarnation == message.incarnation:
+                    flow.on_offer(message, now)
+            case SourceProblem() if sender == SOURCE:
+                self._source_problem(flow, message)
+            case Results():
+                self._results(flow, sender, message, now)
+            case Heartbeat():
+                return self._heartbeat(flow, sender, message, now)
+        return []
+
+    def _source_problem(self, flow: Flow, message: SourceProblem) -> None:
+        pipeline = flow.pipelines.get(message.pipeline)
+        source = pipeline.sources.get(message.source) if pipeline is not None else None
+        if source is not None:
+            source.problems = message.problems
+
+    def _results(self, flow: Flow, sender: str, message: Results, now: float) -> None:
+        pool = flow.dispatcher.pools.get(sender)
+        if pool is None or message.epoch != flow.epoch:
+            return
+        pool.seen = now
+        for result in message.results:
+            flow.on_result(sender, result, now)
+
+    def _heartbeat(self, flow: Flow, sender: str, message: Heartbeat, now: float) -> list[Effect]:
+        peer = self._directory.get(sender)
+        if peer is None or message.epoch != flow.epoch:
+            return [Send(sender, WhoAreYou())]
+        if peer.role != "pool":
+            return []
+        pool = flow.dispatcher.pools.get(sender)
+        if pool is None:
+            return [Send(sender, WhoAreYou())]
+        pool.seen, pool.workers = now, message.workers
+        for attempt in flow.dispatcher.heard(pool, message.held, now):
+            flow.requeue(attempt)
+        return []
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _request(self, sender: str, request: Request | Apply, now: float) -> list[Effect]:
+        flow, commands = self._flow, self._commands
+        if flow is None or commands is None:
+            if len(self._early) < MAX_EARLY:
+                self._early.append((sender, request))
+            return []
+        try:
+            if isinstance(request, Apply):
+                self._project = request.project
+                commands.project = request.project.name
+                rows = apply_project(flow, request.project, now)
+                return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
+            if request.verb == "shutdown":
+                return [Send(sender, Reply(id=request.id, status=0, result={})), *self._shutdown(now)]
+            former = self._waiting.get((sender, request.id))
+            if former is not None:
+                commands.look(former.params)
+                return []
+            result = commands.run(request.verb, request.params, now)
+        except OdibiError as error:
+            return [Send(sender, Reply(id=request.id, status=error.exit_code, error=str(error)))]
+        if result is None:
+            self._waiting[(sender, request.id)] = request
+            return []
+        return [Send(sender, Reply(id=request.id, status=0, result=result))]
+
+    def _answer_waiting(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for key, request in list(self._waiting.items()):
+            if self._commands is None or self._directory.get(key[0]) is None:
+                del self._waiting[key]
+                continue
+            result: dict[str, Any] | None = None
+            try:
+                result = self._commands.run(request.verb, request.params, now)
+                reply = Reply(id=request.id, status=0, result=result)
+            except OdibiError as error:
+                reply = Reply(id=request.id, status=error.exit_code, error=str(error))
+            if result is not None or reply.status:
+                del self._waiting[key]
+                effects.append(Send(key[0], reply))
+        return effects
+
+    # --- time and the end -----------------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + HOUSEKEEPING
+            if self._phase in ("claiming", "loading") and now - self._asked_at >= HOUSEKEEPING:
+                effects += self._ask_store(now)
+            if self._flow is not None:
+                for name in self._flow.dispatcher.silent(now):
+                    self._flow.pool_lost(name)
+                    self._directory.leave(name)
+                    effects.append(Log("warning", f"{name} is silent: its tasks run elsewhere"))
+            for peer in self._directory:
+                if peer.role == "client" and now - peer.seen > CLIENT_FORGOTTEN:
+                    self._directory.leave(peer.name)
+        return effects
+
+    def _shutdown(self, now: float) -> list[Effect]:
+        """``down``: everyone finishes; the store last, when all that was said is durable."""
+        self._phase, self._stop_at = "stopping", now + STOP_GRACE
+        if self._flow is not None:
+            self._flow.stopping = True
+        peers = [p for p in self._directory if p.role not in ("client", "store")]
+        return [Log("info", "shutting down"), *(Send(p.name, Shutdown()) for p in peers)]
+
+    def _terminate(self, message: Terminate, now: float) -> list[Effect]:
+        if message.at_once or self._flow is None or self._phase != "active":
+            return [Stop(0, "terminated")]
+        self._phase, self._stop_at = "stopping", now + TERMINATE_GRACE
+        self._flow.stopping = True
+        self._signalled = True  # everyone of this terminal or host gets the signal: nobody needs to be told
+        return []
+
+    def _stop_when_done(self, now: float) -> list[Effect]:
+        flow = self._flow
+        assert flow is not None
+        assert self._stop_at is not None
+        late = now >= self._stop_at
+        if self._signalled:
+            return [Stop(0, "terminated")] if late or not flow.journal.backlog else []
+        others = [p for p in self._directory if p.role in ("pool", "source", "scheduler")]
+        if not self._store_told and (late or not (others or flow.journal.backlog)):
+            self._store_told, self._stop_at = True, now + TERMINATE_GRACE
+            return [Send(STORE, Shutdown())]
+        if self._store_told and (late or self._directory.get(STORE) is None):
+            return [Stop(0, "stopped")]
+        return []

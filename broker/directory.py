@@ -1,0 +1,50 @@
+"""Who is there: the peers that said Hello, by address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class Peer(msgspec.Struct):
+    """One connected peer; ``seen`` is when it was last heard (seconds since the Unix epoch)."""
+
+    name: str
+    role: str
+    incarnation: str
+    host: str
+    pid: int
+    seen: float
+
+
+class Directory:
+    """Peers by address, the newest incarnation of each."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, Peer] = {}
+
+    def join(self, peer: Peer) -> bool:
+        """Enter a peer. Returns whether it is another incarnation than the one known (or none was)."""
+        former = self._peers.get(peer.name)
+        self._peers[peer.name] = peer
+        return former is None or former.incarnation != peer.incarnation
+
+    def leave(self, name: str) -> None:
+        """The peer said Bye."""
+        self._peers.pop(name, None)
+
+    def heard(self, name: str, now: float) -> bool:
+        """Note that the peer spoke. False when it is unknown: it must say Hello."""
+        peer = self._peers.get(name)
+        if peer is None:
+            return False
+        peer.seen = now
+        return True
+
+    def get(self, name: str) -> Peer | None:
+        """The peer of that address."""
+        return self._peers.get(name)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._peers.values()))

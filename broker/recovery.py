@@ -1,0 +1,165 @@
+"""Recovery is the normal start: from what the store has to a Flow that goes on where the former broker stopped."""
+
+from __future__ import annotations
+
+from broker.flow import Flow
+from broker.iteration import Iteration
+from broker.pipeline import Pipeline, RunInfo
+from odibi_actors.actor import Log
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import PipelineSpec, ProjectSpec
+from odibi_actors.errors import ConflictError
+
+
+def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
+    """Take in a page of the snapshot; items come in the order documented at ``records.Loaded``."""
+    for item in items:
+        match item:
+            case rec.LoadedVersion(record=version):
+                flow.pipelines[version.pipeline] = Pipeline(
+                    version.spec, version.version, version.code_digest, flow.start_seq
+                )
+            case rec.LoadedSchema(record=schema):
+                flow.pipelines[schema.pipeline].schemas[schema.node] = schema.arrow
+            case rec.LoadedSetting(record=setting):
+                load_setting(flow, setting)
+            case rec.LoadedRun(record=run, planned=planned):
+                flow.pipelines[run.pipeline].run = RunInfo(run.run, planned)
+            case rec.LoadedCounter():
+                pipeline = flow.pipelines[item.pipeline]
+                pipeline.last_iteration = item.last_iteration
+                pipeline.last_committed = item.last_committed
+                pipeline.committed = item.committed
+                pipeline.ledger = dict.fromkeys(item.ledger)
+                pipeline.kept = dict.fromkeys(item.kept)
+            case rec.LoadedIteration():
+                _load_iteration(flow, item)
+            case rec.LoadedAck(record=ack):
+                _load_ack(flow, ack)
+            case rec.LoadedError(record=error):
+                _load_error(flow, error)
+
+
+def load_setting(flow: Flow, setting: rec.Setting) -> None:
+    """A durable wish of an operator."""
+    pipeline = flow.pipelines.get(setting.scope)
+    if setting.scope == WORKERS:
+        flow.workers[setting.name] = int(setting.value)
+    elif pipeline is not None:
+        on = bool(setting.value)
+        if setting.name == "paused":
+            pipeline.paused = on
+        elif setting.name == "draining":
+            pipeline.draining = on
+        elif setting.name == "removed":
+            pipeline.removed = on
+
+
+WORKERS = "workers"
+"""Scope of the settings that hold the number of workers wanted per host."""
+
+
+def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
+    pipeline = flow.pipelines[item.plan.pipeline]
+    # The order among pipelines is that of planning; numbers of records are not kept, times are.
+    iteration = pipeline.add(item.plan, order=len(pipeline.iterations))
+    iteration.state = item.state
+    if item.state in ("prepared", "blocked"):
+        iteration.prepare(item.sinks, flow.start_seq)
+        for publication in iteration.publications.values():
+            publication.blocked = item.state == "blocked"
+
+
+def _load_ack(flow: Flow, ack: rec.Ack) -> None:
+    iteration = _iteration(flow, ack.pipeline, ack.iteration)
+    run = iteration.nodes.get(ack.node) if iteration is not None else None
+    if iteration is not None and run is not None:
+        # Its digest is checked when somebody uses it: after a power cut the spool may have lost it.
+        run.state, run.ack, run.verify = "acked", ack, True
+
+
+def _load_error(flow: Flow, error: rec.Error) -> None:
+    iteration = _iteration(flow, error.pipeline, error.iteration)
+    run = iteration.nodes.get(error.node) if iteration is not None else None
+    if iteration is not None and run is not None and not iteration.prepared:
+        run.used = error.used
+        if iteration.state == "failed":
+            run.state, run.retry_at = "retrying", float("inf")
+
+
+def _iteration(flow: Flow, pipeline: str, number: int) -> Iteration | None:
+    return flow.pipelines[pipeline].iterations.get(number)
+
+
+def resume(flow: Flow) -> None:
+    """The snapshot is complete: void the acks that no longer hold and queue what is ready."""
+    for pipeline in flow.pipelines.values():
+        for iteration in pipeline.unfinished():
+            if not iteration.prepared:
+                flow.void_stale(iteration, "its key no longer matches")
+            flow.wake(iteration)
+        flow.touch(pipeline.name)
+
+
+def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
+    """Make a project's configuration the newest version of each of its pipelines.
+
+    Returns a row per pipeline: ``{"pipeline", "version", "changed"}``. Raises ConflictError, with nothing changed,
+    when a source that has consumed data would be removed.
+    """
+    for spec in project.pipelines:
+        _check_sources(flow, spec)
+    rows: list[dict[str, object]] = []
+    for spec in project.pipelines:
+        pipeline = flow.pipelines.get(spec.name)
+        changed = pipeline is None or pipeline.spec != spec or pipeline.code_digest != project.code_digest
+        if changed:
+            pipeline = _new_version(flow, spec, project.code_digest, now)
+        assert pipeline is not None
+        if pipeline.removed:
+            flow.set(pipeline, "removed", False)
+            flow.wake_all(pipeline)
+        rows.append({"pipeline": spec.name, "version": pipeline.version, "changed": changed})
+    named = {spec.name: None for spec in project.pipelines}
+    for pipeline in flow.pipelines.values():
+        if pipeline.name not in named and not pipeline.removed:
+            flow.set(pipeline, "removed", True)
+            flow.say(
+                Log(
+                    "warning",
+                    f"{pipeline.name}: no longer in odibi.yaml; its {pipeline.in_flight} unfinished iterations wait",
+                )
+            )
+    return rows
+
+
+def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
+    pipeline = flow.pipelines.get(spec.name)
+    if pipeline is None:
+        return
+    reads = {node.name: None for node in spec.nodes if node.read is not None}
+    gone = [name for name in pipeline.ledger if name not in reads]
+    if gone:
+        raise ConflictError(
+            f"pipeline {spec.name}: source {gone[0]} has consumed data and cannot be removed or renamed: the files it "
+            f"has read would be read again under another name; keep the node {gone[0]}, or use a new pipeline name"
+        )
+
+
+def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -> Pipeline:
+    pipeline = flow.pipelines.get(spec.name)
+    version = pipeline.version + 1 if pipeline is not None else 1
+    if pipeline is not None:
+        reads = [node.name for node in spec.nodes if node.read is not None]
+        if reads != list(pipeline.sources):
+            # Planned inputs have no place for a new source: plan them anew. Nothing of them is visible yet.
+            unprepared = [i for i in pipeline.unfinished() if not i.prepared]
+            if unprepared:
+                flow.cancel_from(pipeline, unprepared, now)
+        pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
+    else:
+        pipeline = flow.pipelines[spec.name] = Pipeline(spec, version, code_digest, flow.start_seq)
+    flow.write(rec.Version(pipeline=spec.name, version=version, spec=spec, code_digest=code_digest, at=now), spec.name)
+    pipeline.bind_sources()
+    flow.rebind(pipeline)
+    return pipeline

@@ -1,0 +1,105 @@
+"""What the broker shows of itself: plain rows, the shapes documented in docs/cli.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from broker.directory import Directory
+from broker.flow import Flow
+from broker.iteration import Iteration
+from broker.pipeline import Pipeline
+
+Row = dict[str, Any]
+
+
+def pipeline_row(pipeline: Pipeline) -> Row:
+    """One line of ``pipeline list``."""
+    problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in s.problems]
+    if pipeline.problem:
+        problems.append(pipeline.problem)
+    if waiting := pipeline.waiting_for():
+        problems.append(waiting)
+    return {
+        "pipeline": pipeline.name,
+        "state": pipeline.state,
+        "trigger": pipeline.spec.trigger,
+        "version": pipeline.version,
+        "in_flight": pipeline.in_flight,
+        "offered": pipeline.offered,
+        "planned": pipeline.last_iteration,
+        "committed": pipeline.committed,
+        "last_iteration": pipeline.last_iteration,
+        "last_committed": pipeline.last_committed,
+        "delivery": "exactly_once",
+        "run": pipeline.run.run if pipeline.run is not None else "",
+        "problems": problems,
+    }
+
+
+def pipeline_detail(pipeline: Pipeline) -> Row:
+    """``pipeline show``."""
+    nodes = [
+        {
+            "node": node.name,
+            "kind": node.kind,
+            "inputs": node.inputs,
+            "timeout": node.timeout,
+            "max_attempts": node.retry.max_attempts,
+            "description": node.description,
+        }
+        for node in pipeline.spec.nodes
+    ]
+    sources = [
+        {"source": s.node.name, "offered": len(s.pending), "problems": s.problems} for s in pipeline.sources.values()
+    ]
+    return {
+        **pipeline_row(pipeline),
+        "on_error": pipeline.spec.on_error,
+        "max_in_flight": pipeline.spec.max_in_flight,
+        "code_digest": pipeline.code_digest,
+        "nodes": nodes,
+        "iterations": [iteration_row(i) for i in pipeline.unfinished()],
+        "sources": sources,
+    }
+
+
+def iteration_row(iteration: Iteration) -> Row:
+    """One iteration in flight, with the state of each node."""
+    nodes: dict[str, str] = {}
+    for name, run in iteration.nodes.items():
+        publication = iteration.publications.get(name)
+        nodes[name] = "published" if publication is not None and publication.done else run.state
+        if publication is not None and publication.blocked:
+            nodes[name] = "blocked"
+    return {"iteration": iteration.number, "state": iteration.state, "lane": iteration.lane, "nodes": nodes}
+
+
+def worker_rows(flow: Flow) -> list[Row]:
+    """``worker list``."""
+    return [
+        {"pool": pool.name, "host": pool.host, **msgspec.to_builtins(worker)}
+        for pool in flow.dispatcher.pools.values()
+        for worker in pool.workers
+    ]
+
+
+def status(flow: Flow, directory: Directory, project: str, started_at: float) -> Row:
+    """``status``."""
+    peers = [
+        {"name": p.name, "role": p.role, "host": p.host, "pid": p.pid, "seen": p.seen}
+        for p in directory
+        if p.role != "client"
+    ]
+    return {
+        "epoch": flow.epoch,
+        "project": project,
+        "store_id": flow.store_id,
+        "started_at": started_at,
+        "durable": flow.journal.durable,
+        "pending": flow.journal.backlog,
+        "peers": peers,
+        "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
+        "workers": worker_rows(flow),
+    }
