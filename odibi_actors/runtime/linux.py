@@ -1,0 +1,63 @@
+"""The few Linux calls Python's library lacks: dying with the parent, and finding who started us."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """SIGKILL this process when ``parent``, which started it, dies; at once when it is dead already.
+
+    The kernel ties this to the thread that forked, so only single-threaded parents (or main threads) may start us.
+    """
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it died between fork and prctl: the signal will never come
+        os._exit(1)
+
+
+def ancestors() -> Iterator[tuple[int, list[str]]]:
+    """(pid, argv) of our parent, its parent, and so on."""
+    pid = os.getppid()
+    while pid > 1:
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+            # the command's name is in parentheses and may hold anything, so count from the last one
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return
+        yield pid, argv
+        pid = int(stat[1])
+
+
+def launchers() -> list[int]:
+    """pids of the honcho or ``odibictl up`` processes that started us, nearest first.
+
+    ``ODIBI_LAUNCHER=<pid>`` names it where the command line does not show it. A foreground ``up --detach`` does not
+    count: it is meant to go.
+    """
+    named = os.environ.get("ODIBI_LAUNCHER", "")
+    found = []
+    for pid, argv in ancestors():
+        names = {os.path.basename(word) for word in argv[:4]}
+        up = ("odibictl" in names or "odibi_actors.cli" in names) and "up" in argv and "--detach" not in argv
+        if str(pid) == named or "honcho" in names or up:
+            found.append(pid)
+    return found
+
+
+def exit_reason(status: int) -> str:
+    """``exit code 3`` or ``SIGKILL``, from a return code as ``subprocess`` gives it."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

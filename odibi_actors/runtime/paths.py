@@ -1,0 +1,172 @@
+"""Where everything of one project lives on disk, and the locks that keep one process per role."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from odibi_actors.errors import ConfigError, ConflictError
+
+SUN_PATH_MAX = 107  # bytes of a unix socket's path, without the closing NUL; a longer one cannot be bound
+LONGEST_SOCKET = 24  # bytes kept for "/" and the longest name of a socket below the run folder
+LOCK_POLL = 0.02  # seconds between looks at a lock that is held
+PREDECESSOR = 10.0  # seconds a starting actor waits for a predecessor that is just dying
+
+
+class Layout(NamedTuple):
+    """The folders of one data_dir. ``sockets`` is ``run`` unless the path is too deep for unix sockets."""
+
+    data_dir: Path
+    run: Path
+    sockets: Path
+    log: Path
+    spool: Path
+    dead_letters: Path
+    database: Path
+    connection: Path
+
+    @property
+    def endpoint(self) -> str:
+        """Where the broker listens on this host."""
+        return f"ipc://{self.sockets / 'broker.ipc'}"
+
+    def socket(self, name: str) -> str:
+        """The ipc endpoint of that name."""
+        return f"ipc://{self.sockets / name}.ipc"
+
+
+def layout(data_dir: Path) -> Layout:
+    """The layout below ``data_dir``; touches nothing. Every process computes the same one, so peers need no file."""
+    data_dir = Path(os.path.abspath(data_dir))
+    run = data_dir / "run"
+    sockets = run
+    if len(os.fsencode(run)) + LONGEST_SOCKET > SUN_PATH_MAX:
+        digest = hashlib.blake2b(os.fsencode(data_dir), digest_size=8).hexdigest()
+        sockets = Path(tempfile.gettempdir()) / f"odibi-{os.getuid()}-{digest}"
+    return Layout(
+        data_dir,
+        run,
+        sockets,
+        data_dir / "log",
+        data_dir / "spool",
+        data_dir / "dead_letters",
+        data_dir / "checkpoints.db",
+        run / "connection.json",
+    )
+
+
+def prepare(data_dir: Path) -> Layout:
+    """Create the folders, private to this user. Raises ConflictError when the sockets' folder is another user's."""
+    places = layout(data_dir)
+    for folder in (places.data_dir, places.run, places.log, places.spool):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        places.sockets.mkdir(mode=0o700)
+    found = places.sockets.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConflictError(f"{places.sockets} must be a folder of user {os.getuid()}; remove it and start again")
+    if found.st_mode & 0o077:
+        places.sockets.chmod(0o700)
+    return places
+
+
+class Basics(NamedTuple):
+    """What an actor needs of ``odibi.yaml`` before, or without, its full validation."""
+
+    data_dir: Path
+    workers: int | None
+
+
+def basics(project: Path, env: Mapping[str, str] = os.environ, required: bool = True) -> Basics:
+    """data_dir (absolute) and workers of a project, without checking the rest: only the broker does that.
+
+    ``required``: raise ConfigError when there is no ``odibi.yaml`` (a remote pool does without).
+    """
+    path = project / "odibi.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        if required:
+            raise ConfigError(
+                f"there is no odibi.yaml in {project}; go to a project or name one: --project DIR"
+            ) from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    top: dict[str, Any] = {}
+    if re.search(r"^['\"]?(data_dir|workers)\b", text, re.MULTILINE):
+        top = _top_level(path, text)
+    data_dir = _expand(str(top.get("data_dir") or ".odibi"), env)
+    workers = _expand(str(top.get("workers") or ""), env)
+    return Basics(Path(os.path.abspath(project / data_dir)), int(workers) if workers.isdigit() else None)
+
+
+def _top_level(path: Path, text: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        found = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _expand(text: str, env: Mapping[str, str]) -> str:
+    """``${VAR}`` and ``${VAR:-default}``, as in the rest of the file; an unset one is the broker's to report."""
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda match: env.get(match[1]) or match[2] or "", text)
+
+
+def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
+    """Write the connection file whole or not at all: clients read it at any time."""
+    partial = places.connection.with_name(f"connection.json.{os.getpid()}")
+    partial.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid(), **fields}) + "\n", encoding="utf-8")
+    partial.chmod(0o600)
+    partial.replace(places.connection)
+
+
+class Lock:
+    """A held lock; keep it as long as the role is played. The kernel frees it when the process dies."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        os.close(self._fd)
+
+
+def hold_lock(path: Path, wait: float = PREDECESSOR) -> Lock:
+    """Hold the lock file ``path``, waiting up to ``wait`` seconds; raises ConflictError naming the holder's pid.
+
+    The file is never removed: removing a locked file lets two processes hold "the" lock.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(LOCK_POLL)
+                continue
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise ConflictError(
+                f"{path.stem} is already running for this project (pid {holder} holds {path}); stop that one first"
+            ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return Lock(path, fd)

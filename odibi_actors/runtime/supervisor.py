@@ -1,0 +1,184 @@
+"""Keeps one actor alive: the small process behind each line of the Procfile.
+
+honcho stops everything as soon as one line exits, so a line may exit only because it was asked to (0), because its
+configuration is invalid (2), or because another instance has its role (4); every other death is followed by a new
+start. It dies with honcho or ``odibictl up``, and its actor dies with it, whoever is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from odibi_actors.runtime.linux import die_with_parent, exit_reason, launchers
+from odibi_actors.runtime.log import log
+
+BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before a restart, doubling
+STEADY = 10.0  # seconds up after which the backoff starts anew
+ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
+LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
+FINAL = (0, 2, 4)  # exit codes a restart would not mend, or should not
+
+
+class LogFile:
+    """``<name>.log``, cut over to ``<name>.log.1`` at ``LOG_MAX`` bytes. A full disk must not stop an actor."""
+
+    def __init__(self, path: Path, limit: int = LOG_MAX) -> None:
+        self._path, self._limit = path, limit
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._size = self._file.tell()
+
+    def write(self, data: bytes) -> None:
+        """Append; what cannot be written is lost."""
+        try:
+            if self._size + len(data) > self._limit:
+                self._file.close()
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                self._file = self._path.open("ab", buffering=0)
+                self._size = 0
+            self._file.write(data)
+            self._size += len(data)
+        except (OSError, ValueError):
+            return
+
+
+class Supervisor:
+    """Runs ``argv`` until it ends for good. See ``supervise``."""
+
+    def __init__(self, argv: Sequence[str], restart: Sequence[str], name: str, data_dir: Path) -> None:
+        self._argv, self._restart, self._name = list(argv), list(restart), name
+        self._file = LogFile(data_dir / "log" / f"{name}.log")
+        self._child: subprocess.Popen[bytes] | None = None
+        self._told = 0  # how often we were asked to stop
+        self._kill_at: float | None = None
+        self._wake, wake_end = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake_end, False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        self._launchers = [os.pidfd_open(pid) for pid in launchers()]
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        for fd in self._launchers:
+            self._poll.register(fd, select.POLLIN)
+
+    def run(self) -> int:
+        """Until the actor ends for good; returns the exit code of this line."""
+        argv, delay, reason = self._argv, BACKOFF, ""
+        while True:
+            began = time.monotonic()
+            status = self._run_once(argv, reason)
+            if self._told:
+                return 0
+            if status in FINAL:
+                return status
+            delay = BACKOFF if time.monotonic() - began > STEADY else delay
+            reason = exit_reason(status)
+            self._say("error", "died; starting again", reason=reason, delay=f"{delay:g}s")
+            if self._pause(delay):
+                return 0
+            argv, delay = self._restart, min(delay * 2, BACKOFF_MAX)
+
+    def _run_once(self, argv: list[str], former: str) -> int:
+        """One life of the actor; returns its code, minus the signal when it was killed."""
+        me = os.getpid()
+        # a session of its own: honcho signals whole process groups, and a drain must be asked for once, by us
+        self._child = child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(me),  # noqa: PLW1509 - this process has one thread
+        )
+        assert child.stdout is not None
+        output = child.stdout.fileno()
+        os.set_blocking(output, False)
+        self._poll.register(output, select.POLLIN)
+        self._say("info", "started", pid=child.pid, **({"former": former} if former else {}))
+        if self._told:
+            self._stop()
+        open_output = True
+        while child.poll() is None:
+            for fd, _ in self._poll.poll(self._patience()):
+                if fd == output and open_output:
+                    open_output = self._copy(output)
+                self._react(fd)
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                child.kill()
+        if open_output:
+            self._copy(output)  # what it said last; a grandchild may keep the pipe open, so not until its end
+            self._poll.unregister(output)
+        child.stdout.close()
+        self._child = None
+        return child.returncode
+
+    def _copy(self, output: int) -> bool:
+        """Copy what is there; False at the end of the output."""
+        while True:
+            try:
+                data = os.read(output, 65536)
+            except BlockingIOError:
+                return True
+            if not data:
+                self._poll.unregister(output)
+                return False
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        try:
+            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.flush()
+        except OSError:
+            return  # honcho is gone; the log file has it
+
+    def _react(self, fd: int) -> None:
+        if fd == self._wake:
+            for number in os.read(self._wake, 64):
+                if number != signal.SIGCHLD:
+                    self._told += 1
+                    self._stop()
+        elif fd in self._launchers:
+            self._launchers.remove(fd)
+            self._poll.unregister(fd)
+            os.close(fd)
+            self._say("warning", "the process that launched us is gone; stopping")
+            self._told += 1
+            self._stop()
+            self._kill_at = time.monotonic() + ORPHAN_GRACE
+
+    def _stop(self) -> None:
+        if self._child is not None and self._child.returncode is None:
+            self._child.send_signal(signal.SIGTERM if self._told == 1 else signal.SIGKILL)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait before a restart; True when asked to stop meanwhile."""
+        end = time.monotonic() + seconds
+        while not self._told and (left := end - time.monotonic()) > 0:
+            for fd, _ in self._poll.poll(left * 1000):
+                self._react(fd)
+        return self._told > 0
+
+    def _patience(self) -> float | None:
+        return None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()) * 1000 + 1
+
+    def _say(self, level: str, text: str, **fields: object) -> None:
+        log(level, self._name, text, fields, also=self._file.write)
+
+
+def supervise(argv: Sequence[str], name: str, data_dir: Path, restart: Sequence[str] | None = None) -> int:
+    """Run ``argv`` as the actor ``name`` and keep it running; ``restart`` is what later starts run instead.
+
+    What it prints goes to our stderr and to ``<data_dir>/log/<name>.log``. Returns the exit code: 0 when the actor
+    or we were asked to stop, 2 or 4 when a restart would not mend it. SIGTERM drains, a second one kills.
+    """
+    return Supervisor(argv, argv if restart is None else restart, name, data_dir).run()

@@ -1,0 +1,166 @@
+"""Frames between actors: ``[header, body]``, each msgpack. The only place that turns foreign bytes into messages.
+
+header: array ``[MAGIC, to, sender, incarnation]``, so that the hub forwards without decoding a body.
+body: one ``messages.AnyMessage``, tagged with its class name.
+
+Decoding is total: whatever the bytes are, it returns a value (a message, or a ``ProtocolError`` that says what is
+wrong) and raises nothing. Limits are checked before bytes are decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from odibi_actors import messages as m
+from odibi_actors.errors import ProtocolError
+
+MAGIC = "odibi/1"
+HEADER_MAX = 1024  # bytes; three names of at most NAME_MAX and the magic fit
+BODY_MAX = 16 * 1024 * 1024  # bytes; hot messages are lists of small things, batches travel elsewhere
+FRAMES = 2
+DEPTH_MAX = 64  # nesting of free-form values (request parameters, results, options), so that no reader recurses far
+NAME_MAX = 200
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+WORKER_LINK: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerTask, m.Started, m.WorkerResult, m.WorkerExit)
+"""Spoken only between a pool and its own workers; refused from the broker's network, as ``LOCAL_ONLY`` are."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Who a frame is for and from. Names are addresses such as ``store`` or ``pool-0``."""
+
+    magic: str
+    to: str
+    sender: str
+    incarnation: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_header_decoder = msgspec.msgpack.Decoder(Header)
+_body_decoder: msgspec.msgpack.Decoder[m.AnyMessage] = msgspec.msgpack.Decoder(m.AnyMessage)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError, OverflowError)
+
+
+def identity(name: str, incarnation: str) -> bytes:
+    """The ZeroMQ routing id of one process start of a peer."""
+    return f"{name}/{incarnation}".encode()
+
+
+def encode_header(to: str, sender: str, incarnation: str) -> bytes:
+    """The header frame of a message from ``sender`` to ``to``."""
+    return _encoder.encode(Header(MAGIC, to, sender, incarnation))
+
+
+def decode_header(frame: bytes) -> Header | ProtocolError:
+    """The header, checked; or what is wrong with it. Never raises."""
+    if len(frame) > HEADER_MAX:
+        return ProtocolError(f"header of {len(frame)} bytes; at most {HEADER_MAX} are allowed")
+    try:
+        header = _header_decoder.decode(frame)
+    except _UNREADABLE as error:
+        return ProtocolError(f"unreadable header: {error}")
+    if header.magic != MAGIC:
+        return ProtocolError(f"other protocol {header.magic[:20]!r}; this is {MAGIC!r}")
+    for name in (header.to, header.sender, header.incarnation):
+        if not _NAME.fullmatch(name):
+            return ProtocolError(f"bad name {name[:40]!r} in header")
+    return header
+
+
+def encode_body(message: m.Message) -> bytes:
+    """The body frame; may exceed ``BODY_MAX``, in which case it must not be sent (see ``bodies``)."""
+    return _encoder.encode(message)
+
+
+def decode_body(frame: bytes, refused: tuple[type[m.Message], ...] = m.LOCAL_ONLY + WORKER_LINK) -> Any:
+    """The message of a body frame, or the ``ProtocolError`` that says why there is none. Never raises.
+
+    ``refused``: classes that may not come this way.
+    """
+    if len(frame) > BODY_MAX:
+        return ProtocolError(f"body of {len(frame)} bytes; at most {BODY_MAX} are allowed")
+    try:
+        message = _body_decoder.decode(frame)
+    except _UNREADABLE as error:
+        return ProtocolError(f"unreadable body: {error}")
+    if isinstance(message, refused):
+        return ProtocolError(f"{type(message).__name__} may not come over this link")
+    if not _shallow(_free_form(message)):
+        return ProtocolError(f"{type(message).__name__} nests deeper than {DEPTH_MAX}")
+    return message
+
+
+def _free_form(message: m.Message) -> list[Any]:
+    """The untyped values in a message: only they can nest without end."""
+    if isinstance(message, m.Request):
+        return [message.params]
+    if isinstance(message, m.Reply):
+        return [message.result]
+    nodes = []
+    if isinstance(message, m.Apply):
+        nodes = [node for pipeline in message.project.pipelines for node in pipeline.nodes]
+    if isinstance(message, m.Sources):
+        nodes = [source.node for source in message.sources]
+    return [n.transform.params for n in nodes if n.transform] + [n.read.options for n in nodes if n.read]
+
+
+def _shallow(values: list[Any]) -> bool:
+    """Whether no value nests deeper than ``DEPTH_MAX``; level by level, so the check itself cannot recurse."""
+    level = values
+    for _ in range(DEPTH_MAX):
+        following: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                following.extend(value.values())
+            elif isinstance(value, list | tuple):
+                following.extend(value)
+        if not following:
+            return True
+        level = following
+    return False
+
+
+T = TypeVar("T", bound=m.Message)
+
+_LISTS: dict[type[m.Message], str] = {
+    m.Tasks: "tasks",
+    m.Results: "results",
+    m.Drop: "attempts",
+    m.Forget: "confirmed",
+    m.Release: "iterations",
+}
+"""Messages that mean the same when their list is cut and sent as several (AppendRecords is cut below: it counts)."""
+
+
+def bodies(message: m.Message, limit: int = BODY_MAX) -> Iterator[bytes]:
+    """The body frames to send for ``message``: one, or several when it is a list too long for one frame.
+
+    An oversize frame would disconnect the peer and take the messages queued behind it along, so whoever sends must
+    use this. Raises ProtocolError when a message is too large and cannot be cut.
+    """
+    body = encode_body(message)
+    if len(body) <= limit:
+        yield body
+        return
+    for half in _halves(message):
+        yield from bodies(half, limit)
+
+
+def _halves(message: m.Message) -> Sequence[m.Message]:
+    if isinstance(message, m.AppendRecords) and len(message.records) > 1:
+        middle = len(message.records) // 2
+        return (
+            msgspec.structs.replace(message, records=message.records[:middle]),
+            msgspec.structs.replace(message, first=message.first + middle, records=message.records[middle:]),
+        )
+    field = _LISTS.get(type(message))
+    items: list[Any] = getattr(message, field) if field else []
+    if field is None or len(items) < 2:
+        raise ProtocolError(f"a {type(message).__name__} is larger than {BODY_MAX} bytes and cannot be sent")
+    middle = len(items) // 2
+    return [msgspec.structs.replace(message, **{field: part}) for part in (items[:middle], items[middle:])]
