@@ -12,11 +12,12 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from odibi_actors.config.arrow_types import arrow_type_problem
+from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
 from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.model import ConnectionSpec, RetrySpec
 from odibi_actors.config.problems import Problems, did_you_mean
+from odibi_actors.nodes.options import check_options
 
 MAX_SQL_FILE = 1024 * 1024
 Section = dict[str, Any]
@@ -120,9 +121,15 @@ class Checker:
         if pattern.startswith("/") or ".." in pattern.split("/"):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
         for column, name in read.get("schema", {}).items():
-            wrong = None if name is BAD else arrow_type_problem(name)
-            if wrong is not None:
-                self._problems.add(f"{at}.schema.{column}", wrong[0], name, wrong[1])
+            if name is not BAD:
+                try:
+                    read["schema"][column] = arrow_type(name)
+                except UnknownTypeError as error:
+                    self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
+        if "format" in read:
+            for option, value in read.get("options", {}).items():
+                for message in check_options(read["format"], {option: value}):
+                    self._problems.add(f"{at}.options.{option}", message)
 
     def _transform(self, at: str, transform: Section, inputs: list[str]) -> None:
         if "sql_file" in transform:
