@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -13,10 +12,12 @@ from types import ModuleType
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from ruamel.yaml import YAML
+
+from odibi_actors.nodes.formats.csv import parse
+from odibi_actors.nodes.schemas import parse_type
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/flights"
 Clean = Callable[..., pd.DataFrame]
@@ -51,13 +52,12 @@ def clean() -> Clean:
 
 
 def read_csv(content: bytes, schema: dict[str, str]) -> pa.Table:
-    """A CSV as the system reads it: declared types, ``NA`` a null for numbers and a text for strings."""
-    types = {name: pa.float64() if kind == "double" else pa.type_for_alias(kind) for name, kind in schema.items()}
-    return pa.csv.read_csv(io.BytesIO(content), convert_options=pa.csv.ConvertOptions(column_types=types))
+    """A CSV as a read node reads it."""
+    return parse(content, {name: parse_type(kind) for name, kind in schema.items()}, None, {})
 
 
 class ByHand:
-    """The example's DAG without the system: its own functions and SQL, with the plainest of readers and sinks."""
+    """The example's DAG without the system: its own functions and SQL, with the plainest of sinks."""
 
     def __init__(self, project: Path, clean: Clean) -> None:
         nodes = YAML(typ="safe").load(EXAMPLE / "odibi.yaml")["pipelines"][0]["nodes"]

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from odibi_actors.config import load_project
+
 from .conftest import EXAMPLE, ByHand, Clean, read_csv
 
 DAYS_OF_TEST = 8
@@ -228,3 +230,8 @@ def test_given_no_rows_when_cleaned_then_the_types_are_those_of_any_other_day(
 def test_given_the_example_when_its_procfile_is_read_then_it_starts_every_actor() -> None:
     lines = dict(line.split(": ") for line in (EXAMPLE / "Procfile").read_text().splitlines())
     assert list(lines) == ["broker", "checkpoint", "scheduler", "source", "worker"]
+
+
+def test_given_the_example_when_its_project_file_is_read_then_it_is_valid() -> None:
+    project = load_project(EXAMPLE / "odibi.yaml", env={})
+    assert [pipeline.name for pipeline in project.pipelines] == ["delays"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-MISSING = ("", "NA")
 KEPT = ["carrier", "flight", "tailnum", "origin", "dest", "dep_delay", "arr_delay", "air_time", "distance"]
 
 
@@ -30,7 +29,6 @@ def clean(flights: pd.DataFrame, late_after: int) -> pd.DataFrame:
             **{column: flights[column] for column in KEPT},
         }
     )
-    rows["tailnum"] = rows["tailnum"].mask(rows["tailnum"].isin(MISSING))
     counts = ["flight", "dep_delay", "arr_delay", "air_time", "distance"]
     rows[counts] = rows[counts].astype("Int64")
     rows["cancelled"] = ~departed
