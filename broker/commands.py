@@ -96,7 +96,7 @@ class Commands:
         pipeline = self._pipeline(params)
         if pipeline.removed:
             raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml; add it and run `odibictl apply`")
-        if pipeline.spec.trigger == "data":
+        if not pipeline.on_demand:
             self.flow.say(Send(SOURCE, Discover(epoch=self.flow.epoch, pipeline=pipeline.name, run="")))
             return {
                 "pipeline": pipeline.name,
@@ -112,7 +112,10 @@ class Commands:
                 f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"
             )
         if pipeline.run is None and run not in pipeline.ended_runs:
-            self.flow.start_run(pipeline, run, "manual", now)
+            limit = params.get("iterations") or 0
+            if not isinstance(limit, int) or limit < 0:
+                raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
+            self.flow.start_run(pipeline, run, "manual", now, limit)
         return {"pipeline": pipeline.name, "run": run}
 
     def _pause(self, params: Row, _now: float) -> Row:
@@ -172,7 +175,7 @@ class Commands:
                 params["look"] = f"look-{self.flow.epoch}-{self._looks}"
                 self.look(params)
             looked = all(s.looked == params["look"] for s in pipeline.sources.values())
-            if (looked or pipeline.spec.trigger != "data") and pipeline.idle and self.flow.journal.backlog == 0:
+            if (looked or pipeline.on_demand) and pipeline.idle and self.flow.journal.backlog == 0:
                 return {"pipeline": pipeline.name, "iteration": pipeline.last_iteration, "state": "committed"}
             return None
         iteration = pipeline.iterations.get(number)

@@ -72,10 +72,12 @@ CLIENT_FORGOTTEN = 60.0
 
 class Coordinator:
     """The broker. ``project`` None: go on with the versions in the store (a restart after a crash); else its pipelines
-    become the newest versions. Phases: joining (no store yet), claiming, loading, active, stopping."""
+    become the newest versions. ``manual``: iterations are
+    planned within runs only. Phases: joining (no store yet), claiming, loading, active, stopping."""
 
-    def __init__(self, project: ProjectSpec | None, incarnation: str, rng: random.Random) -> None:
+    def __init__(self, project: ProjectSpec | None, incarnation: str, rng: random.Random, manual: bool = False) -> None:
         self._project = project
+        self._manual = manual
         self._incarnation = incarnation
         self._rng = rng
         self._phase = "joining"
@@ -218,6 +220,8 @@ class Coordinator:
                 apply_project(flow, self._project, now)
             except OdibiError as error:
                 return [Log("error", str(error)), Stop(2, str(error))]
+        for pipeline in flow.pipelines.values():
+            pipeline.manual = self._manual
         unfinished = sum(p.in_flight for p in flow.pipelines.values())
         effects: list[Effect] = [
             Send(STORE, self._welcome()),
@@ -298,7 +302,7 @@ class Coordinator:
                 pipeline=pipeline.name,
                 node=source.node,
                 credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
-                idle=pipeline.spec.trigger != "data",
+                idle=pipeline.on_demand,
             )
             for pipeline in self._flow.pipelines.values()
             if not pipeline.removed

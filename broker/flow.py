@@ -45,6 +45,9 @@ CODE_MISMATCH_PAUSE = 5.0
 DISCOVER_AGAIN = 5.0
 """Seconds after which a run asks its sources again (the message, or the source, was lost)."""
 
+STALE_AFTER = 2.0
+"""Seconds a source has to hear of a plan before an offer that misses it means that the message was lost."""
+
 NEVER = float("inf")
 
 
@@ -139,6 +142,11 @@ class Flow:
         if pipeline is None or source is None or offer.epoch != self.epoch:
             return
         if not source.batch and offer.seq < source.seq:
+            if now - source.changed_at > STALE_AFTER:
+                # It has had time to hear of the plan: the message was lost.
+                source.changed_at = now
+                seq = source.seq
+                self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq)))
             return
         if pipeline.run is not None and offer.run != pipeline.run.run:
             return
@@ -518,7 +526,8 @@ class Flow:
             for name in plan.ledgered:
                 positions = plan.positions[name]
                 if positions:
-                    pipeline.sources[name].seq = seq
+                    source = pipeline.sources[name]
+                    previous, source.seq, source.changed_at = source.seq, seq, now
                     self.say(
                         Send(
                             SOURCE,
@@ -529,6 +538,7 @@ class Flow:
                                 seq=seq,
                                 iteration=plan.iteration,
                                 positions=positions,
+                                previous=previous,
                             ),
                         )
                     )
@@ -599,10 +609,10 @@ class Flow:
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
-    def start_run(self, pipeline: Pipeline, run: str, cause: str, now: float) -> None:
-        """Start a run: everything discovered by now is planned, then it ends."""
+    def start_run(self, pipeline: Pipeline, run: str, cause: str, now: float, limit: int = 0) -> None:
+        """Start a run: everything discovered by now is planned (``limit`` iterations at most), then it ends."""
         self.write(rec.Run(run=run, pipeline=pipeline.name, cause=cause, at=now), pipeline.name)
-        pipeline.run = RunInfo(run)
+        pipeline.run = RunInfo(run, limit=limit)
         for source in pipeline.sources.values():
             source.forget_offer()
 
@@ -623,7 +633,9 @@ class Flow:
         missing = [s.node.name for s in sources if s.batch and not s.pending]
         if missing:
             pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
-        elif any(s.pending or not s.exhausted for s in consuming) or (not consuming and not run.planned):
+        elif not run.full and (
+            any(s.pending or not s.exhausted for s in consuming) or (not consuming and not run.planned)
+        ):
             return
         self._end_run(pipeline, "done" if run.planned else "no_data", now, run.run)
 
@@ -647,7 +659,7 @@ class Flow:
         for name, source in pipeline.sources.items():
             if source.batch:
                 continue
-            source.seq = seq
+            source.seq, source.changed_at = seq, now
             source.pending, source.heard = [], False
             released = Released(epoch=self.epoch, pipeline=pipeline.name, source=name, seq=seq)
             self.say(Send(SOURCE, released))

@@ -18,6 +18,7 @@ class SourceState:
 
     def __init__(self, node: NodeSpec, seq: int) -> None:
         self.node = node
+        self.changed_at = 0.0
         self.seq = seq  # newest record that changed this source's ledger: an offer must reflect it
         self.pending: list[Position] = []
         self.since = 0.0  # when the oldest pending position was first seen here (for linger)
@@ -40,10 +41,16 @@ class SourceState:
 class RunInfo:
     """A run in progress."""
 
-    def __init__(self, run: str, planned: int = 0) -> None:
+    def __init__(self, run: str, planned: int = 0, limit: int = 0) -> None:
         self.run = run
+        self.limit = limit  # iterations it may plan; 0: no limit
         self.planned = planned
         self.asked_at = 0.0
+
+    @property
+    def full(self) -> bool:
+        """It has planned all it may."""
+        return bool(self.limit) and self.planned >= self.limit
 
 
 class Pipeline:
@@ -61,6 +68,7 @@ class Pipeline:
         self.paused = False
         self.draining = False
         self.removed = False
+        self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
         self.schemas: dict[str, bytes] = {}
         self.run: RunInfo | None = None
@@ -101,6 +109,11 @@ class Pipeline:
         return sum(len(s.pending) for s in self.sources.values() if not s.batch)
 
     @property
+    def on_demand(self) -> bool:
+        """Iterations are planned only within runs."""
+        return self.manual or self.spec.trigger != "data"
+
+    @property
     def state(self) -> str:
         """The word shown in every view."""
         if self.removed:
@@ -116,7 +129,7 @@ class Pipeline:
     @property
     def idle(self) -> bool:
         """Every source was heard, nothing is offered and nothing is unfinished."""
-        heard = all(s.heard for s in self.sources.values()) or self.spec.trigger != "data"
+        heard = all(s.heard for s in self.sources.values()) or self.on_demand
         return heard and not self.offered and not self.in_flight and self.run is None
 
     def remember_run(self, run: str, state: str) -> None:
@@ -165,7 +178,9 @@ class Pipeline:
         """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
         if self.paused or self.draining or self.removed or self.in_flight >= self.spec.max_in_flight:
             return None
-        if self.spec.trigger != "data" and self.run is None:
+        if self.on_demand and self.run is None:
+            return None
+        if self.run is not None and self.run.full:
             return None
         if self.run is not None and any(s.run != self.run.run for s in self.sources.values()):
             return None
@@ -231,7 +246,7 @@ class Pipeline:
             lane=plan.lane,
             version=self.version,
             code_digest=self.code_digest,
-            positions=plan.positions,
+            positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
             order=order,
         )
