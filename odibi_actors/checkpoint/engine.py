@@ -1,0 +1,198 @@
+"""The checkpoint store's engine: one SQLite database that applies numbered records and answers what it holds."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from odibi_actors.checkpoint import opening, queries, retention, snapshot
+from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
+from odibi_actors.checkpoint.transaction import Contradiction, Transaction
+from odibi_actors.errors import ConflictError, StoreError
+from odibi_actors.messages import Claimed, ClaimRefused
+from odibi_actors.model import Position
+
+WAL_CAP = 16_000_000
+"""Bytes of log (estimated) after which it should be checkpointed even while busy. It bounds the time of a start after
+a crash (the log is verified at 15 ms per MB) and the disk it takes."""
+
+PAGES_PER_COMMIT = 4 * 4096
+"""Pages that every transaction writes, whatever it holds: meta, counters, iterations, one leaf."""
+
+
+class Refused(ConflictError):
+    """Record ``seq`` contradicts what is stored, for this reason; it and what follows it were not applied."""
+
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(f"record {seq} is refused: {reason}")
+        self.seq = seq
+        self.reason = reason
+
+
+class Engine:
+    """Owner of one ``checkpoints.db`` (``path``), or of a database in memory (":memory:").
+
+    ``store_id`` names the store for good (32 hex digits; given only for memory, where a simulator wants it the same
+    each time). ``epoch`` and ``last_seq`` are what is durable. Every method that changes something returns once that
+    is synced to disk. After an error of the disk every call raises StoreError: the process must stop and recover
+    by a new start, as a second fsync may report success for what the first one lost.
+
+    Raises StoreError when the file cannot be read or verified, ConflictError when another process holds it.
+    """
+
+    def __init__(self, path: Path | str, store_id: str = "0" * 32) -> None:
+        self.path = Path(path)
+        self._broken = ""
+        self._lock: int | None = None
+        self._unsaved = 0
+        self._sweep = retention.Sweep()
+        if str(path) == ":memory:":
+            self._db = opening.memory_database(store_id)
+        else:
+            self._lock = opening.lock(self.path.parent)
+            try:
+                self._db = opening.open_database(self.path)
+            except BaseException:
+                os.close(self._lock)
+                raise
+        with self._guard("reading its identity"):
+            row = self._db.execute("SELECT store_id, epoch, claimant, claim_seq, last_seq FROM meta").fetchone()
+        self.store_id: str = row[0]
+        self.epoch: int = row[1]
+        self.last_seq: int = row[4]
+        self._claimant, self._claim_seq = row[2:4]
+
+    def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
+        """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""
+        if self.epoch == expected:
+            with self._guard("claiming an epoch"), self._transaction():
+                self._db.execute(
+                    "UPDATE meta SET epoch = ?, claimant = ?, claim_seq = last_seq WHERE id = 1",
+                    (expected + 1, claimant),
+                )
+            self.epoch, self._claimant, self._claim_seq = expected + 1, claimant, self.last_seq
+        elif self.epoch != expected + 1 or self._claimant != claimant:
+            return ClaimRefused(self.epoch, claimant)
+        return Claimed(self.epoch, self._claim_seq, claimant)
+
+    def apply(self, epoch: int, first: int, records: Sequence[AnyRecord]) -> int:
+        """Apply records numbered ``first``, ``first + 1``, ... of this epoch in one transaction; returns the last.
+
+        Raises Refused, after what precedes the refused record was applied; StoreError for another epoch, a gap, or an
+        error of the disk.
+        """
+        if epoch != self.epoch or first != self.last_seq + 1:
+            raise StoreError(
+                f"records from {first} of epoch {epoch} cannot follow {self.last_seq} of epoch {self.epoch}: a bug"
+            )
+        with self._guard("writing records"):
+            try:
+                self._write(first, records)
+            except Contradiction as error:
+                self._write(first, records[: error.index])
+                raise Refused(first + error.index, str(error)) from error
+        return first + len(records) - 1
+
+    def _write(self, first: int, records: Sequence[AnyRecord]) -> None:
+        if not records:
+            return
+        with self._transaction():
+            transaction = Transaction(self._db)
+            transaction.run(first, records)
+            through = first + len(records) - 1
+            self._db.execute("UPDATE meta SET last_seq = ? WHERE id = 1", (through,))
+        self.last_seq = through
+        self._unsaved += PAGES_PER_COMMIT + transaction.weight
+
+    def load(self, cursor: str = "") -> tuple[list[AnyLoaded], str]:
+        """A page of the snapshot in the order of ``records.Loaded``, and the cursor of the next ("": it was the last).
+        Pages fit together as long as nothing is applied between them."""
+        with self._guard("loading"):
+            return snapshot.load(self._db, cursor)
+
+    def ledger(
+        self, pipeline: str, lane: str, source: str, cursor: str = "", limit: int = 5000
+    ) -> tuple[list[Position], str]:
+        """Planned positions of a source with identity > ``cursor`` in that order, and the next cursor."""
+        with self._guard("reading the ledger"):
+            return queries.ledger(self._db, pipeline, lane, source, cursor, limit)
+
+    def answer(self, verb: str, params: dict[str, Any]) -> Any:
+        """What a client's request asks for, see ``queries``. Raises NotFoundError; ConfigError for a bad parameter."""
+        with self._guard(f"answering {verb}"):
+            if verb == "checkpoint.stats":
+                return {**self._stats(), **queries.stats(self._db)}
+            return queries.answer(self._db, verb, params)
+
+    def _stats(self) -> dict[str, Any]:
+        wal = self.path.with_name(self.path.name + "-wal")
+        return {
+            "path": str(self.path),
+            "store_id": self.store_id,
+            "epoch": self.epoch,
+            "last_seq": self.last_seq,
+            "wal_bytes": wal.stat().st_size if self._lock is not None and wal.exists() else 0,
+        }
+
+    def prune(self, now: float, history: float, keep_last: int) -> bool:
+        """Delete one bounded chunk of what is older than ``history`` seconds (see ``retention``); whether more may be
+        left."""
+        with self._guard("pruning"), self._transaction():
+            more = self._sweep.chunk(self._db, now - history, keep_last)
+        self._unsaved += PAGES_PER_COMMIT
+        return more
+
+    @property
+    def broken(self) -> bool:
+        """Whether the disk has failed (or it is closed), so that nothing can be done with it any more."""
+        return bool(self._broken)
+
+    @property
+    def wal_full(self) -> bool:
+        """Whether the log has grown past its cap and should be checkpointed even while busy."""
+        return self._unsaved > WAL_CAP
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database file and sync that (about 5 ms per MB). The log's file is kept and
+        overwritten from its start: that makes a commit 1.6 times faster than one that extends it."""
+        if self._unsaved and self._lock is not None:
+            with self._guard("checkpointing its log"):
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._unsaved = 0
+
+    def close(self) -> None:
+        """Release database and lock. Idempotent."""
+        self._broken = self._broken or "it is closed"
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _guard(self, doing: str) -> Iterator[None]:
+        """Turns errors of the database into StoreError, and lets none be followed by a second try."""
+        if self._broken:
+            raise StoreError(f"{self.path} cannot be used any more: {self._broken}")
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._broken = f"{doing} failed: {error}"
+            raise StoreError(
+                f"{self.path}: {self._broken}; the store stops and recovers by a new start "
+                "(is the disk full or failing? see the system's log)"
+            ) from error

@@ -1,0 +1,296 @@
+"""Read-only questions of sources and clients. Each is bounded in rows, so that the store's loop never waits on a scan.
+
+Result shapes: a list verb gives {"items": [row, ...]}; rows are plain dictionaries, times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
+from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder, position
+from odibi_actors.errors import ConfigError, NotFoundError
+from odibi_actors.model import Failure, IterationState, Position
+
+MAX_ROWS = 1000
+"""Rows of any list, positions of one node, errors of one iteration: what a person asks for, and a frame can carry."""
+
+COUNT_CAP = 100_000
+"""Counting stops here: to count a table is to read it."""
+
+LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
+"""A page of the ledger ends at the first of both, or at the asker's limit."""
+
+FailureDecoder = msgspec.msgpack.Decoder(Failure)
+
+
+def ledger(  # noqa: PLR0917
+    db: sqlite3.Connection, pipeline: str, lane: str, source: str, cursor: str, limit: int
+) -> tuple[list[Position], str]:
+    """See ``Engine.ledger``. Generations of one identity are never split over two pages: the cursor is an identity."""
+    rows = db.execute(
+        "SELECT identity, size, mtime_ns, inode, generation, digest FROM ledger WHERE pipeline = ? AND lane = ?"
+        " AND source = ? AND identity > ? ORDER BY identity, generation",
+        (pipeline, lane, source, cursor),
+    )
+    limit = max(1, min(limit, LEDGER_LIMIT))
+    found: list[Position] = []
+    size = 0
+    for row in rows:
+        if found and (len(found) >= limit or size >= LEDGER_BYTES) and found[-1].identity != row[0]:
+            return found, found[-1].identity
+        found.append(position(row))
+        size += len(row[0]) + 80
+    return found, ""
+
+
+def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:
+    """The answer to a verb of VERBS. Raises NotFoundError (unknown pipeline or iteration), ConfigError (a parameter is
+    missing or of the wrong type, or the verb is unknown)."""
+    try:
+        ask, model = VERBS[verb]
+    except KeyError:
+        raise ConfigError(f"the checkpoint store does not know {verb!r}; it knows {', '.join(VERBS)}") from None
+    try:
+        given = msgspec.convert(params, model)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{verb}: {error}") from None
+    return ask(db, given)
+
+
+# --- parameters of the verbs --------------------------------------------------------------------------------------
+
+
+class Iterations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``iteration.list``: the newest ``limit`` iterations, newest first, of one state if given."""
+
+    pipeline: str
+    limit: int = 20
+    state: IterationState | None = None
+
+
+class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``iteration.show`` and ``node.list``."""
+
+    pipeline: str
+    iteration: int
+
+
+class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``deadletter.list``: newest first, of one pipeline or all."""
+
+    pipeline: str | None = None
+
+
+class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``checkpoint.stats``."""
+
+
+# --- iterations ---------------------------------------------------------------------------------------------------
+
+_ROW = "iteration, lane, state, version, run, planned_at, finished_at, positions, error, sources"
+
+
+def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
+    where, values = ("AND state = ?", (given.state,)) if given.state else ("", ())
+    rows = db.execute(
+        f"SELECT {_ROW} FROM iterations WHERE pipeline = ? {where} ORDER BY iteration DESC LIMIT ?",
+        (given.pipeline, *values, max(0, min(given.limit, MAX_ROWS))),
+    ).fetchall()
+    if not rows:
+        _known(db, given.pipeline)
+    return {"items": [_iteration(db, given.pipeline, row) for row in rows]}
+
+
+def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row of the list. ``rows``: rows that its read nodes gave."""
+    sources = frozenset(json.loads(row[9]))
+    acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+    names = _ROW.split(", ")[:9]
+    return {**dict(zip(names, row, strict=False)), "rows": sum(rows for node, rows in acks if node in sources)}
+
+
+def _known(db: sqlite3.Connection, pipeline: str) -> None:
+    """Raises NotFoundError, with a suggestion, unless the pipeline is known."""
+    names = [row[0] for row in db.execute("SELECT pipeline FROM counters ORDER BY pipeline LIMIT ?", (MAX_ROWS,))]
+    if pipeline not in names:
+        near = difflib.get_close_matches(pipeline, names, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names) or 'none'}"
+        raise NotFoundError(f"there is no pipeline {pipeline}{hint}")
+
+
+def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:
+    row = db.execute(
+        f"SELECT {columns} FROM iterations WHERE pipeline = ? AND iteration = ?", (given.pipeline, given.iteration)
+    ).fetchone()
+    if row is None:
+        _known(db, given.pipeline)
+        last = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (given.pipeline,)).fetchone()[0]
+        why = "it is history, and pruned" if 0 < given.iteration <= last else f"the newest is {last}"
+        raise NotFoundError(f"pipeline {given.pipeline} has no iteration {given.iteration}: {why}")
+    return tuple(row)
+
+
+def _show(db: sqlite3.Connection, given: One) -> Any:
+    *row, node, failure, sinks = _find(db, given, f"{_ROW}, node, failure, sinks")
+    key = (given.pipeline, given.iteration)
+    what = f"of {given.pipeline} iteration {given.iteration}"
+    plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
+    positions = unseal(plan[0], PlanDecoder, f"the plan {what}").positions if plan else {}
+    revised = db.execute(
+        "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
+        " AND revised = 1 ORDER BY id LIMIT ?",
+        (*key, MAX_ROWS),
+    ).fetchall()
+    errors = _errors(db, key, what)
+    if failure is not None:
+        final = unseal(failure, FailureDecoder, f"the failure {what}")
+        # The try that blocked or condemned the iteration is usually among the errors already.
+        if not any(row["node"] == node and row["message"] == final.message for row in errors):
+            errors.append({"node": node, "attempt": "", **_failure(final), "at": row[6] or row[5], "used": 0})
+    parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
+    return {
+        "pipeline": given.pipeline,
+        **_iteration(db, given.pipeline, tuple(row)),
+        "positions": {
+            name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some[:MAX_ROWS]]
+            for name, some in positions.items()
+        },
+        "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
+        "nodes": _nodes(db, given)["items"],
+        "errors": errors,
+        "sinks": {name: {"target": p.target, "rows": p.rows, "digest": p.digest} for name, p in parts.items()},
+    }
+
+
+def _errors(db: sqlite3.Connection, key: tuple[str, int], what: str) -> list[dict[str, Any]]:
+    """Failed tries that are kept, oldest first."""
+    rows = db.execute(
+        "SELECT payload FROM errors WHERE pipeline = ? AND iteration = ? ORDER BY seq DESC LIMIT ?", (*key, MAX_ROWS)
+    ).fetchall()
+    found = [unseal(row[0], ErrorDecoder, f"an error {what}") for row in reversed(rows)]
+    return [
+        {"node": e.node, "attempt": str(e.attempt), **_failure(e.failure), "at": e.at, "used": e.used} for e in found
+    ]
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    names = ("kind", "message", "traceback", "position", "line", "column", "value")
+    return {name: getattr(failure, name) for name in names}
+
+
+# --- nodes --------------------------------------------------------------------------------------------------------
+
+
+def _nodes(db: sqlite3.Connection, given: One) -> Any:
+    """Each node of the iteration's version in topological order, then others that have an ack or an error."""
+    (version,) = _find(db, given, "version")
+    key = (given.pipeline, given.iteration)
+    what = f"of {given.pipeline} iteration {given.iteration}"
+    rows: dict[str, dict[str, Any]] = {}
+    spec = db.execute(
+        "SELECT payload FROM versions WHERE pipeline = ? AND version = ?", (given.pipeline, version)
+    ).fetchone()
+    if spec is not None:
+        nodes = unseal(spec[0], VersionDecoder, f"version {version} of {given.pipeline}").spec.nodes
+        rows = {node.name: _node(node.name) for node in nodes}
+    acked: dict[str, int] = {}
+    for node, seq, blob in db.execute(
+        "SELECT node, seq, payload FROM acks WHERE pipeline = ? AND iteration = ? ORDER BY seq", key
+    ):
+        acked[node] = seq
+        rows[node] = {**_node(node), **_acked(unseal(blob, AckDecoder, f"the ack of {node} {what}"))}
+    for node, seq, live, blob in db.execute(
+        "SELECT node, max(seq), live, payload FROM errors WHERE pipeline = ? AND iteration = ? GROUP BY node", key
+    ):
+        error = unseal(blob, ErrorDecoder, f"an error of {node} {what}")
+        row = rows.setdefault(node, _node(node))
+        row["error"] = error.failure.message
+        if seq > acked.get(node, 0):
+            row["state"], row["attempt"] = "error", str(error.attempt)
+            row["used"] = error.used if live else 0
+    return {"items": list(rows.values())}
+
+
+def _node(name: str) -> dict[str, Any]:
+    return {
+        "node": name,
+        "state": "none",
+        "attempt": "",
+        "used": 0,
+        "started_at": None,
+        "duration": None,
+        "rows_in": 0,
+        "rows_out": 0,
+        "size": 0,
+        "where": "",
+        "key": "",
+        "worker": "",
+        "error": "",
+    }
+
+
+def _acked(ack: r.Ack) -> dict[str, Any]:
+    names = ("started_at", "duration", "rows_in", "rows_out", "key", "worker")
+    row = {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}}
+    if ack.staged is not None:
+        return {**row, "where": "staged", "size": ack.staged.size}
+    if ack.output is not None:
+        return {**row, "where": "spool" if ack.output.path else "inline", "size": ack.output.size}
+    return row
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------
+
+
+def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
+    names = ("pipeline", "iteration", "node", "position", "kind", "message", "at")
+    one = given.pipeline is not None
+    where, order = ("WHERE pipeline = ?", "iteration DESC, id DESC") if one else ("", "id DESC")
+    rows = db.execute(
+        f"SELECT {', '.join(names)} FROM dead_letters {where} ORDER BY {order} LIMIT ?",
+        (given.pipeline, MAX_ROWS) if one else (MAX_ROWS,),
+    ).fetchall()
+    if given.pipeline is not None and not rows:
+        _known(db, given.pipeline)
+    return {"items": [dict(zip(names, row, strict=True)) for row in rows]}
+
+
+def stats(db: sqlite3.Connection) -> dict[str, Any]:
+    """Size of the database and what it holds. Counts of tables stop at COUNT_CAP; positions and committed are exact."""
+    committed, positions = db.execute("SELECT total(committed), total(positions) FROM counters").fetchone()
+    counts = {
+        table: db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {COUNT_CAP})").fetchone()[0]
+        for table in ("versions", "runs", "iterations", "acks", "errors", "dead_letters")
+    }
+    pages, free, size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return {
+        "format": db.execute("PRAGMA user_version").fetchone()[0],
+        "bytes": pages * size,
+        "page_count": pages,
+        "free_pages": free,
+        "counts": {**counts, "committed": int(committed), "ledger": int(positions)},
+    }
+
+
+def _stats(db: sqlite3.Connection, _given: Stats) -> Any:
+    return stats(db)
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
+    "iteration.list": (_iterations, Iterations),
+    "iteration.show": (_show, One),
+    "node.list": (_nodes, One),
+    "deadletter.list": (_dead_letters, DeadLetters),
+    "checkpoint.stats": (_stats, Stats),
+}

@@ -1,0 +1,127 @@
+"""The tables of ``checkpoints.db``, format 1, and the sealed form of payloads.
+
+``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
+checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
+No statement here needs SQLite newer than 3.24.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import xxhash
+
+from odibi_actors.errors import StoreError
+
+FORMAT = 1
+"""``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
+
+APPLICATION_ID = 0x0D1B1AC7
+"""``PRAGMA application_id``: tells our database from any other SQLite file."""
+
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+BEGIN;
+CREATE TABLE meta (               -- one row; claim_seq is last_seq at the time of the claim of this epoch
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  store_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  claimant TEXT NOT NULL,
+  claim_seq INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL);
+CREATE TABLE versions (
+  pipeline TEXT NOT NULL, version INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, version)) WITHOUT ROWID;
+CREATE TABLE schemas (
+  pipeline TEXT NOT NULL, node TEXT NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, node)) WITHOUT ROWID;
+CREATE TABLE settings (
+  scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (scope, name)) WITHOUT ROWID;
+CREATE TABLE runs (
+  run TEXT NOT NULL PRIMARY KEY, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data')), ended REAL) WITHOUT ROWID;
+CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
+  pipeline TEXT NOT NULL PRIMARY KEY,
+  last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
+  committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failure: why it failed
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
+                                       'dead_lettered', 'cancelled')),
+  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
+  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  failure BLOB, sinks BLOB,
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE INDEX unfinished ON iterations (pipeline, iteration)
+  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled');
+CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+  generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
+  PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
+CREATE TABLE acks (
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node)) WITHOUT ROWID;
+CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node, seq)) WITHOUT ROWID;
+CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,
+  position TEXT NOT NULL, revised INTEGER NOT NULL CHECK (revised IN (0, 1)), kind TEXT NOT NULL,
+  message TEXT NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration);
+INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+COMMIT;
+"""
+
+TABLES = (
+    "meta",
+    "versions",
+    "schemas",
+    "settings",
+    "runs",
+    "counters",
+    "iterations",
+    "plans",
+    "errors",
+    "dead_letters",
+    "acks",
+    "ledger",
+)
+"""In the order in which they are checked at the start: the two that grow without a near bound come last."""
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+_SEAL = 8
+
+
+def seal(value: Any) -> bytes:
+    """The value as msgpack, followed by its xxh3-64."""
+    data = _encoder.encode(value)
+    return data + xxhash.xxh3_64_digest(data)
+
+
+def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
+    """The value of a sealed payload; raises StoreError naming ``what`` when seal or content do not hold."""
+    data, mark = blob[:-_SEAL], blob[-_SEAL:]
+    if xxhash.xxh3_64_digest(data) != mark:
+        raise StoreError(f"the checkpoint database is damaged: {what} does not match its digest; {MEND}")
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"the checkpoint database holds {what} that this release cannot read: {error}") from error
+
+
+MEND = (
+    "stop the system, keep a copy of the folder, and restore checkpoints.db with its -wal from a backup; "
+    "do not delete it: its ledger is what keeps data from being read twice"
+)
+"""What to do about a damaged database."""

@@ -1,0 +1,184 @@
+"""The snapshot a new broker loads: all that is not history, in bounded pages.
+
+A cursor is the JSON list [section, ...key of the last item]; a page resumes right after it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder
+from odibi_actors.errors import ProtocolError, StoreError
+from odibi_actors.model import StagedRef
+
+PAGE_ITEMS = 1000
+PAGE_BYTES = 1_000_000
+"""A page is full at this many items or payload bytes; an item alone larger than that is a page of its own."""
+
+OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled')"
+"""As the partial index says it, word for word: SQLite proves no more than that."""
+
+VersionDecoder = msgspec.msgpack.Decoder(r.Version)
+SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
+AckDecoder = msgspec.msgpack.Decoder(r.Ack)
+SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
+
+Item = tuple[tuple[Any, ...], r.AnyLoaded, int]
+"""Key within the section, item, bytes."""
+
+
+def load(db: sqlite3.Connection, cursor: str) -> tuple[list[r.AnyLoaded], str]:
+    """The page after ``cursor`` and the next cursor ("" after the last). Raises ProtocolError for a bad cursor."""
+    section, *after = _parse(cursor)
+    items: list[r.AnyLoaded] = []
+    total = 0
+    last: tuple[Any, ...] = ()
+    for number in range(section, len(_SECTIONS)):
+        key = tuple(after) if number == section else ()
+        for found, item, size in _SECTIONS[number](db, key):
+            if items and (len(items) >= PAGE_ITEMS or total + size > PAGE_BYTES):
+                return items, json.dumps(last)
+            items.append(item)
+            total += size
+            last = (number, *found)
+    return items, ""
+
+
+def _parse(cursor: str) -> list[Any]:
+    if not cursor:
+        return [0]
+    try:
+        section, *key = msgspec.json.decode(cursor, type=list[int | str])
+        if [type(value) for value in key] == _KEYS[int(section)]:
+            return [section, *key]
+    except (msgspec.DecodeError, ValueError, IndexError):
+        pass
+    raise ProtocolError(f"not a cursor of a snapshot: {cursor!r}")
+
+
+def _versions(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    (pipeline,) = after or ("",)
+    rows = db.execute(
+        "SELECT pipeline, payload FROM versions AS v WHERE pipeline > ? AND version ="
+        " (SELECT max(version) FROM versions WHERE pipeline = v.pipeline) ORDER BY pipeline",
+        (pipeline,),
+    )
+    for name, blob in rows:
+        record = unseal(blob, VersionDecoder, f"the version of {name}")
+        yield (name,), r.LoadedVersion(record), len(blob)
+
+
+def _schemas(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute(
+        "SELECT pipeline, node, payload FROM schemas WHERE (pipeline, node) > (?, ?) ORDER BY pipeline, node",
+        after or ("", ""),
+    )
+    for pipeline, node, blob in rows:
+        record = unseal(blob, SchemaDecoder, f"the schema of {pipeline}.{node}")
+        yield (pipeline, node), r.LoadedSchema(record), len(blob)
+
+
+def _settings(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute(
+        "SELECT scope, name, value FROM settings WHERE (scope, name) > (?, ?) ORDER BY scope, name",
+        after or ("", ""),
+    )
+    for scope, name, value in rows:
+        yield (scope, name), r.LoadedSetting(r.Setting(scope, name, value)), len(value) + 50
+
+
+def _runs(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute(
+        "SELECT run, pipeline, cause, at FROM runs WHERE run > ? AND state = 'active' ORDER BY run", after or ("",)
+    )
+    for row in rows:
+        yield (row[0],), r.LoadedRun(r.Run(*row)), len(row[2]) + 100
+
+
+def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute(
+        "SELECT pipeline, last_iteration, last_committed, committed FROM counters WHERE pipeline > ? ORDER BY pipeline",
+        after or ("",),
+    )
+    for row in rows:
+        yield (row[0],), r.LoadedCounter(row[0], row[1], row[2], row[3], _ledger_sources(db, row[0])), 200
+
+
+def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:
+    """Sources of the pipeline that have rows in the ledger, by skipping from one to the next: it may hold millions."""
+    found: set[str] = set()
+    lane = source = ""
+    while True:
+        row = db.execute(
+            "SELECT lane, source FROM ledger WHERE pipeline = ? AND (lane, source) > (?, ?)"
+            " ORDER BY lane, source LIMIT 1",
+            (pipeline, lane, source),
+        ).fetchone()
+        if row is None:
+            return sorted(found)
+        lane, source = row
+        found.add(source)
+
+
+def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    """Key (pipeline, iteration, part, node): part 0 is the iteration itself, 1 its acks, 2 its errors."""
+    pipeline, iteration, part, node = after or ("", 0, 0, "")
+    if after:
+        yield from _parts(db, pipeline, iteration, part, node)
+    rows = db.execute(
+        "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, p.payload FROM iterations AS i"
+        " LEFT JOIN plans AS p ON p.pipeline = i.pipeline AND p.iteration = i.iteration"
+        f" WHERE i.{OPEN} AND (i.pipeline, i.iteration) > (?, ?) ORDER BY i.pipeline, i.iteration",
+        (pipeline, iteration),
+    )
+    for name, number, state, version, sinks, blob in rows:
+        if blob is None:
+            raise StoreError(f"the checkpoint database is damaged: the plan of {name} iteration {number} is missing")
+        plan = unseal(blob, PlanDecoder, f"the plan of {name} iteration {number}")
+        if plan.version != version:
+            plan = msgspec.structs.replace(plan, version=version)
+        parts = unseal(sinks, SinksDecoder, f"the sinks of {name} iteration {number}") if sinks is not None else {}
+        size = len(blob) + len(sinks or b"") + 100
+        yield (name, number, 0, ""), r.LoadedIteration(plan, state, parts), size
+        yield from _parts(db, name, number, 0, "")
+
+
+def _parts(db: sqlite3.Connection, pipeline: str, iteration: int, part: int, node: str) -> Iterator[Item]:
+    """Standing acks, then the newest live error of each node, after (part, node)."""
+    what = f"of {pipeline} iteration {iteration}"
+    if part < 2:
+        rows = db.execute(
+            "SELECT node, payload FROM acks WHERE pipeline = ? AND iteration = ? AND node > ? ORDER BY node",
+            (pipeline, iteration, node if part == 1 else ""),
+        )
+        for name, blob in rows:
+            record = unseal(blob, AckDecoder, f"the ack of {name} {what}")
+            yield (pipeline, iteration, 1, name), r.LoadedAck(record), len(blob)
+    rows = db.execute(
+        "SELECT node, payload, max(seq) FROM errors AS e WHERE pipeline = ? AND iteration = ? AND node > ? AND live = 1"
+        " AND NOT EXISTS (SELECT 1 FROM acks AS a WHERE a.pipeline = e.pipeline AND a.iteration = e.iteration"
+        " AND a.node = e.node AND a.seq > e.seq) GROUP BY node ORDER BY node",
+        (pipeline, iteration, node if part == 2 else ""),
+    )
+    for name, blob, _ in rows:
+        failed = unseal(blob, ErrorDecoder, f"an error of {name} {what}")
+        yield (pipeline, iteration, 2, name), r.LoadedError(failed), len(blob)
+
+
+_SECTIONS: tuple[Callable[[sqlite3.Connection, tuple[Any, ...]], Iterator[Item]], ...] = (
+    _versions,
+    _schemas,
+    _settings,
+    _runs,
+    _counters,
+    _iterations,
+)
+_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, int, int, str]]
+"""Types of the key of each section: a cursor comes from the network."""

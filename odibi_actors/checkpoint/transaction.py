@@ -1,0 +1,388 @@
+"""What each record does to the tables. One ``Transaction`` lives as long as one SQLite transaction.
+
+Two rules. A record that contradicts what is stored raises ``Contradiction``; the engine then rolls back and applies
+the records before it anew, so a handler need not clean up after itself. Nothing is read twice: states seen in
+this transaction are remembered, and runs of acknowledgements, the hot record, are written by one ``executemany``.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.schema import seal, unseal
+from odibi_actors.model import TERMINAL, UNPREPARED, FilePosition, IterationState, Position, next_state
+
+ERRORS_KEPT = 50
+"""Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
+
+PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
+ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
+
+
+class Contradiction(Exception):
+    """A record contradicts what is stored; ``index`` is its place in the batch, known to the one who runs it."""
+
+    index = 0
+
+
+def signed(inode: int) -> int:
+    """An inode as SQLite can hold it: some network file systems use all 64 bits."""
+    return inode - (1 << 64) if inode >= 1 << 63 else inode
+
+
+def position(row: tuple[Any, ...]) -> Position:
+    """A position from its ledger columns (identity, size, mtime_ns, inode, generation, digest)."""
+    return FilePosition(row[0], row[1], row[2], row[3] & 0xFFFF_FFFF_FFFF_FFFF, row[4], row[5])
+
+
+class Transaction:
+    """Applies records in order on a connection that is inside a transaction."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._execute = db.execute
+        self._executemany = db.executemany
+        self._states: dict[tuple[str, int], IterationState] = {}
+        self._acks: list[tuple[str, int, str, int, int, bytes]] = []
+        self.weight = 0
+        """Estimated bytes of pages made dirty, for the size cap of the log."""
+
+    def run(self, first: int, records: Iterable[r.AnyRecord]) -> None:
+        """Apply records numbered from ``first``; raises Contradiction with the index of the one at fault."""
+        index = 0
+        try:
+            for index, record in enumerate(records):
+                if type(record) is r.Ack:
+                    self._ack(first + index, record)
+                    continue
+                if self._acks:
+                    self._flush()
+                _HANDLERS[type(record)](self, first + index, record)
+            self._flush()
+        except Contradiction as error:
+            error.index = index
+            raise
+        except (OverflowError, UnicodeEncodeError) as error:
+            refusal = Contradiction(f"a value cannot be stored: {error}")
+            refusal.index = index
+            raise refusal from error
+
+    def _state(self, pipeline: str, iteration: int) -> IterationState:
+        key = (pipeline, iteration)
+        state = self._states.get(key)
+        if state is None:
+            row = self._execute("SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+            if row is None:
+                raise Contradiction(f"pipeline {pipeline} has no iteration {iteration}")
+            state = self._states[key] = row[0]
+        return state
+
+    def _next(self, pipeline: str, iteration: int, event: str) -> IterationState:
+        """The state after the event, remembered; the caller writes it together with its other columns."""
+        state = self._state(pipeline, iteration)
+        try:
+            state = next_state(state, event)
+        except ValueError as error:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: {error}") from None
+        self._states[pipeline, iteration] = state
+        return state
+
+    def _begun(self, pipeline: str, iteration: int) -> None:
+        """The first ack or error of a planned iteration means that it was dispatched."""
+        state = self._next(pipeline, iteration, "dispatch")
+        self._execute(
+            "UPDATE iterations SET state = ? WHERE pipeline = ? AND iteration = ?", (state, pipeline, iteration)
+        )
+
+    def _unprepared(self, pipeline: str, iteration: int, what: str) -> None:
+        state = self._state(pipeline, iteration)
+        if state not in UNPREPARED:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: {what}, but it is {state}")
+
+    def _plan(self, pipeline: str, iteration: int) -> r.Plan:
+        row = self._execute(
+            "SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", (pipeline, iteration)
+        ).fetchone()
+        if row is None:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: its plan is not kept any more")
+        return unseal(row[0], PlanDecoder, f"the plan of {pipeline} iteration {iteration}")
+
+    # --- the hot record -----------------------------------------------------------------------------------------
+
+    def _ack(self, seq: int, record: r.Ack) -> None:
+        pipeline, iteration = record.pipeline, record.iteration
+        state = self._state(pipeline, iteration)
+        if state == "planned":
+            self._begun(pipeline, iteration)
+        elif state not in UNPREPARED:
+            self._unprepared(pipeline, iteration, f"node {record.node} is acknowledged")
+        self._acks.append((pipeline, iteration, record.node, seq, record.rows_out, seal(record)))
+
+    def _flush(self) -> None:
+        if self._acks:
+            self.weight += sum(len(row[5]) + 100 for row in self._acks)
+            self._executemany("INSERT OR REPLACE INTO acks VALUES (?, ?, ?, ?, ?, ?)", self._acks)
+            self._acks.clear()
+
+    # --- configuration, runs, settings ---------------------------------------------------------------------------
+
+    def _version(self, _seq: int, record: r.Version) -> None:
+        newest = self._execute("SELECT max(version) FROM versions WHERE pipeline = ?", (record.pipeline,)).fetchone()
+        if newest[0] is not None and record.version <= newest[0]:
+            raise Contradiction(f"pipeline {record.pipeline}: version {record.version} is not above {newest[0]}")
+        self._execute("INSERT INTO versions VALUES (?, ?, ?)", (record.pipeline, record.version, seal(record)))
+        self._execute("INSERT OR IGNORE INTO counters (pipeline) VALUES (?)", (record.pipeline,))
+        self._execute(
+            "UPDATE iterations SET version = ? WHERE pipeline = ? AND state IN ('planned', 'running', 'failed')"
+            " AND state NOT IN ('committed', 'dead_lettered', 'cancelled')",
+            (record.version, record.pipeline),
+        )
+
+    def _schema(self, _seq: int, record: r.Schema) -> None:
+        self._execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (record.pipeline, record.node, seal(record)))
+
+    def _run(self, _seq: int, record: r.Run) -> None:
+        done = self._execute(
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, 'active', NULL)",
+            (record.run, record.pipeline, record.cause, record.at),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"run {record.run} exists already")
+
+    def _run_end(self, _seq: int, record: r.RunEnd) -> None:
+        done = self._execute(
+            "UPDATE runs SET state = ?, ended = ? WHERE run = ? AND state = 'active'",
+            (record.state, record.at, record.run),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"run {record.run} is not active")
+
+    def _setting(self, _seq: int, record: r.Setting) -> None:
+        if record.value:
+            self._execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (record.scope, record.name, record.value))
+        else:
+            self._execute("DELETE FROM settings WHERE scope = ? AND name = ?", (record.scope, record.name))
+
+    # --- the life of an iteration --------------------------------------------------------------------------------
+
+    def _new_plan(self, _seq: int, plan: r.Plan) -> None:
+        pipeline, iteration = plan.pipeline, plan.iteration
+        row = self._execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
+        last = row[0] if row else 0
+        if iteration <= last:
+            raise Contradiction(f"pipeline {pipeline}: iteration {iteration} is not above {last}, the newest planned")
+        ledger = [
+            (pipeline, plan.lane, source, p.identity, p.generation, iteration, p.size, p.mtime_ns, signed(p.inode),
+             p.digest)
+            for source in plan.ledgered
+            for p in plan.positions.get(source, ())
+        ]  # fmt: skip
+        try:
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", ledger)
+        except sqlite3.IntegrityError:
+            raise Contradiction(self._planned_twice(ledger)) from None
+        count = sum(map(len, plan.positions.values()))
+        self._execute(
+            "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources)"
+            " VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?)",
+            (pipeline, iteration, plan.lane, plan.version, plan.run, plan.at, count, json.dumps(list(plan.positions))),
+        )
+        payload = seal(plan)
+        self._execute("INSERT INTO plans VALUES (?, ?, ?)", (pipeline, iteration, payload))
+        self._execute("INSERT OR IGNORE INTO counters (pipeline) VALUES (?)", (pipeline,))
+        self._execute(
+            "UPDATE counters SET last_iteration = ?, positions = positions + ? WHERE pipeline = ?",
+            (iteration, len(ledger), pipeline),
+        )
+        self._states[pipeline, iteration] = "planned"
+        # File names may come in any order: between a few and all of them share a page.
+        self.weight += len(payload) + 1024 * len(ledger)
+
+    def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:
+        for row in ledger:
+            found = self._execute(
+                "SELECT iteration FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+                " AND generation = ? AND iteration <> ?",
+                row[:6],
+            ).fetchone()
+            if found is not None:
+                return (
+                    f"pipeline {row[0]}, lane {row[1]}: {row[3]} (generation {row[4]}) of {row[2]} is planned for"
+                    f" iteration {row[5]}, but iteration {found[0]} has it"
+                )
+        return f"pipeline {ledger[0][0]}: iteration {ledger[0][5]} plans a position twice"
+
+    def _error(self, seq: int, record: r.Error) -> None:
+        pipeline, iteration, node = key = record.pipeline, record.iteration, record.node
+        state = self._state(pipeline, iteration)
+        if state == "planned":
+            self._begun(pipeline, iteration)
+        elif state in TERMINAL:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: node {node} failed, but it is {state}")
+        payload = seal(record)
+        self._execute("INSERT INTO errors VALUES (?, ?, ?, ?, 1, ?)", (*key, seq, payload))
+        self._execute(
+            "DELETE FROM errors WHERE pipeline = ? AND iteration = ? AND node = ? AND seq <= (SELECT seq FROM errors"
+            " WHERE pipeline = ? AND iteration = ? AND node = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (*key, *key, ERRORS_KEPT),
+        )
+        self.weight += len(payload)
+
+    def _invalidate(self, _seq: int, record: r.Invalidate) -> None:
+        self._unprepared(record.pipeline, record.iteration, "its acknowledgements are made void")
+        keys = [(record.pipeline, record.iteration, node) for node in record.nodes]
+        # An error that the ack had settled stays settled once that ack is gone.
+        self._executemany(
+            "UPDATE errors SET live = 0 WHERE pipeline = ? AND iteration = ? AND node = ? AND seq <"
+            " (SELECT seq FROM acks WHERE pipeline = errors.pipeline AND iteration = errors.iteration"
+            " AND node = errors.node)",
+            keys,
+        )
+        self._executemany("DELETE FROM acks WHERE pipeline = ? AND iteration = ? AND node = ?", keys)
+
+    def _revise(self, _seq: int, record: r.Revise) -> None:
+        pipeline, iteration, node = record.pipeline, record.iteration, record.node
+        self._unprepared(pipeline, iteration, "its plan is revised")
+        plan = self._plan(pipeline, iteration)
+        wanted = frozenset(record.identities)
+        before = plan.positions.get(node, [])
+        gone = [p for p in before if p.identity in wanted]
+        missing = wanted.difference(p.identity for p in gone)
+        if missing:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: {min(missing)} of {node} is not planned")
+        positions = {**plan.positions, node: [p for p in before if p.identity not in wanted]}
+        self._execute(
+            "UPDATE plans SET payload = ? WHERE pipeline = ? AND iteration = ?",
+            (seal(msgspec.structs.replace(plan, positions=positions)), pipeline, iteration),
+        )
+        self._execute(
+            "UPDATE iterations SET positions = positions - ? WHERE pipeline = ? AND iteration = ?",
+            (len(gone), pipeline, iteration),
+        )
+        self._executemany(
+            "UPDATE ledger SET revised = 1 WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+            " AND generation = ? AND iteration = ?",
+            [(pipeline, plan.lane, node, p.identity, p.generation, iteration) for p in gone],
+        )
+        for p in gone:
+            self._dead_letter_row(record, p.identity, {node: [p]}, revised=1)
+        self.weight += 1024 * len(gone)
+
+    def _dead_letter_row(
+        self, record: r.Revise | r.DeadLetter, at: str, positions: dict[str, list[Position]], revised: int
+    ) -> None:
+        failure = record.failure
+        self._execute(
+            "INSERT INTO dead_letters (pipeline, iteration, node, position, revised, kind, message, at, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.message, record.at,
+             seal((failure, positions))),
+        )  # fmt: skip
+
+    def _fail(self, _seq: int, record: r.Fail) -> None:
+        key = (record.pipeline, record.iteration)
+        state = self._next(*key, "fail")
+        row = self._execute(
+            "SELECT payload FROM errors WHERE pipeline = ? AND iteration = ? AND node = ? ORDER BY seq DESC LIMIT 1",
+            (*key, record.node),
+        ).fetchone()
+        message = unseal(row[0], ErrorDecoder, f"an error of {key[0]} {key[1]}").failure.message if row else ""
+        self._execute(
+            "UPDATE iterations SET state = ?, node = ?, error = ? WHERE pipeline = ? AND iteration = ?",
+            (state, record.node, message, *key),
+        )
+
+    def _block(self, _seq: int, record: r.Block) -> None:
+        key = (record.pipeline, record.iteration)
+        self._execute(
+            "UPDATE iterations SET state = ?, node = ?, error = ?, failure = ? WHERE pipeline = ? AND iteration = ?",
+            (self._next(*key, "block"), record.node, record.failure.message, seal(record.failure), *key),
+        )
+
+    def _retry(self, _seq: int, record: r.Retry) -> None:
+        key = (record.pipeline, record.iteration)
+        self._execute(
+            "UPDATE iterations SET state = ?, node = '', error = '', failure = NULL"
+            " WHERE pipeline = ? AND iteration = ?",
+            (self._next(*key, "retry"), *key),
+        )
+        self._execute("UPDATE errors SET live = 0 WHERE pipeline = ? AND iteration = ?", key)
+
+    def _prepare(self, _seq: int, record: r.Prepare) -> None:
+        key = (record.pipeline, record.iteration)
+        self._execute(
+            "UPDATE iterations SET state = ?, sinks = ? WHERE pipeline = ? AND iteration = ?",
+            (self._next(*key, "prepare"), seal(record.sinks), *key),
+        )
+
+    def _commit(self, _seq: int, record: r.Commit) -> None:
+        key = (record.pipeline, record.iteration)
+        self._execute(
+            "UPDATE iterations SET state = ?, finished_at = ?, node = '', error = '', failure = NULL"
+            " WHERE pipeline = ? AND iteration = ?",
+            (self._next(*key, "commit"), record.at, *key),
+        )
+        self._execute(
+            "UPDATE counters SET committed = committed + 1, last_committed = max(last_committed, ?) WHERE pipeline = ?",
+            (record.iteration, record.pipeline),
+        )
+
+    def _dead_letter(self, _seq: int, record: r.DeadLetter) -> None:
+        key = (record.pipeline, record.iteration)
+        state = self._next(*key, "dead_letter")
+        self._execute(
+            "UPDATE iterations SET state = ?, finished_at = ?, node = ?, error = ?, failure = ?"
+            " WHERE pipeline = ? AND iteration = ?",
+            (state, record.at, record.node, record.failure.message, seal(record.failure), *key),
+        )
+        self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
+
+    def _cancel(self, _seq: int, record: r.Cancel) -> None:
+        for iteration in record.iterations:
+            key = (record.pipeline, iteration)
+            state = self._next(*key, "cancel")
+            plan = self._plan(*key)
+            # A revised position is no longer in the plan: it stays consumed, with its dead letter.
+            rows = [
+                (record.pipeline, plan.lane, source, p.identity, p.generation, iteration)
+                for source in plan.ledgered
+                for p in plan.positions.get(source, ())
+            ]
+            self._executemany(
+                "DELETE FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+                " AND generation = ? AND iteration = ?",
+                rows,
+            )
+            self._execute(
+                "UPDATE counters SET positions = positions - ? WHERE pipeline = ?", (len(rows), record.pipeline)
+            )
+            self._execute(
+                "UPDATE iterations SET state = ?, finished_at = ? WHERE pipeline = ? AND iteration = ?",
+                (state, record.at, *key),
+            )
+            self.weight += 1024 * len(rows)
+
+
+_HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
+    r.Version: Transaction._version,
+    r.Schema: Transaction._schema,
+    r.Run: Transaction._run,
+    r.RunEnd: Transaction._run_end,
+    r.Setting: Transaction._setting,
+    r.Plan: Transaction._new_plan,
+    r.Error: Transaction._error,
+    r.Invalidate: Transaction._invalidate,
+    r.Revise: Transaction._revise,
+    r.Fail: Transaction._fail,
+    r.Block: Transaction._block,
+    r.Retry: Transaction._retry,
+    r.Prepare: Transaction._prepare,
+    r.Commit: Transaction._commit,
+    r.DeadLetter: Transaction._dead_letter,
+    r.Cancel: Transaction._cancel,
+}
