@@ -1,3 +1,20 @@
 """Odibi Actors: data pipelines as actors that never lose or double a row."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from odibi_actors.client import Client
+
 __version__ = "0.1.0"
+__all__ = ["Client", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """``Client`` on first use: no process pays for what it does not use."""
+    if name == "Client":
+        from odibi_actors.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

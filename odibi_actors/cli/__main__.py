@@ -1,0 +1,68 @@
+"""``odibictl``: control a running system, or run one. One module per noun; see ``base`` for what they share."""
+
+from __future__ import annotations
+
+import click
+
+import odibi_actors
+from odibi_actors.cli import (
+    checkpoint,
+    completion,
+    deadletter,
+    doctor,
+    iteration,
+    logs,
+    node,
+    pipeline,
+    project,
+    run,
+    source,
+    status,
+    system,
+    worker,
+)
+from odibi_actors.cli.base import Root
+
+COMMANDS: tuple[click.Command, ...] = (
+    project.init,
+    project.validate,
+    project.graph,
+    doctor.doctor,
+    project.config,
+    system.up,
+    system.down,
+    project.apply,
+    run.run,
+    status.status,
+    logs.logs,
+    pipeline.pipeline,
+    iteration.iteration,
+    node.node,
+    source.source,
+    worker.worker,
+    deadletter.deadletter,
+    checkpoint.checkpoint,
+    completion.completion,
+)
+
+
+@click.group(cls=Root, name="odibictl")
+@click.version_option(odibi_actors.__version__, prog_name="odibictl")
+def odibictl() -> None:
+    """Odibi Actors: data pipelines that never lose or double a row.
+
+    Begin with `odibictl init DIR`, then `odibictl up` there. stdout carries results, stderr everything else.
+    """
+
+
+for command in COMMANDS:
+    odibictl.add_command(command)
+
+
+def main() -> None:
+    """The entry point of ``odibictl``."""
+    odibictl(prog_name="odibictl")
+
+
+if __name__ == "__main__":
+    main()

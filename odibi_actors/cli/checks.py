@@ -1,0 +1,319 @@
+"""What ``odibictl doctor`` looks at. Each check returns findings and raises nothing it could have expected."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from odibi_actors.cli import locks
+from odibi_actors.cli.base import App
+from odibi_actors.cli.output import size
+from odibi_actors.errors import ConfigError, OdibiError
+
+MIN_PYTHON = (3, 11)
+LOW_SPACE = 1_000_000_000
+"""Bytes free below which a burst of iterations may fill the disk."""
+NO_SPACE = 50_000_000
+"""Bytes free below which the log itself is in danger."""
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"})
+"""Filesystems on which SQLite's locks and shared memory cannot be relied on."""
+VOLATILE = frozenset({"tmpfs", "ramfs"})
+MIN_WATCHES = 8192
+CLOCK_2024 = 1_704_067_200
+MAX_SKEW = 5.0
+"""Seconds between the clocks of a peer and ours that would make a person doubt what is shown."""
+MODULES = ("broker", "odibi_actors.checkpoint", "odibi_actors.scheduler", "odibi_actors.streaming", "workers")
+
+
+class Finding(NamedTuple):
+    """One line: ``mend`` is "" where nothing needs mending."""
+
+    state: Literal["ok", "warn", "fail"]
+    name: str
+    found: str
+    mend: str = ""
+
+
+def run(app: App) -> list[Finding]:
+    """All findings, in the order of dependence: a failure high up explains those below."""
+    checks: tuple[Callable[[App], Iterator[Finding]], ...] = (
+        python, packages, config, data_dir, stale, procfile, limits, clock, system,
+    )  # fmt: skip
+    return [finding for check in checks for finding in check(app)]
+
+
+def python(app: App) -> Iterator[Finding]:
+    """The interpreter."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= MIN_PYTHON and sys.platform == "linux"
+    mend = "" if good else "use Python 3.11 or newer on Linux"
+    yield Finding("ok" if good else "fail", "python", f"{version} on {sys.platform} ({sys.executable})", mend)
+
+
+def packages(app: App) -> Iterator[Finding]:
+    """Our dependencies, against what our own metadata asks for."""
+    try:
+        required = metadata.requires("odibi-actors") or []
+        version = metadata.version("odibi-actors")
+    except metadata.PackageNotFoundError:
+        yield Finding("fail", "packages", "odibi-actors is not installed here", "run `pip install -e .` in its folder")
+        return
+    missing, found = [], [f"odibi-actors {version}"]
+    for line in required:
+        if "extra ==" in line:
+            continue
+        name = line.split(">")[0].split("=")[0].split("<")[0].split(";")[0].strip()
+        least = line.partition(">=")[2].split(",")[0].split(";")[0].strip()
+        try:
+            have = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(f"{name} is missing")
+            continue
+        if least and _numbers(have) < _numbers(least):
+            missing.append(f"{name} {have} is older than {least}")
+        found.append(f"{name} {have}")
+    if missing:
+        yield Finding("fail", "packages", "; ".join(missing), "run `pip install --upgrade odibi-actors`")
+    else:
+        yield Finding("ok", "packages", ", ".join(found))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+def config(app: App) -> Iterator[Finding]:
+    """The project file."""
+    from odibi_actors.cli.project import load
+
+    try:
+        project = load(app)
+    except ConfigError as error:
+        problems = str(error).splitlines()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        yield Finding("fail", "config", problems[0] + more, "run `odibictl validate` and mend what it lists")
+        return
+    nodes = sum(len(pipeline.nodes) for pipeline in project.pipelines)
+    yield Finding("ok", "config", f"{project.name}: {len(project.pipelines)} pipelines, {nodes} nodes")
+    cores = os.cpu_count() or 1
+    if project.workers > 2 * cores:
+        yield Finding("warn", "workers", f"{project.workers} on {cores} cores", f"set `workers:` to about {cores}")
+
+
+def _data_dir(app: App) -> Path | None:
+    try:
+        return app.data_dir
+    except OdibiError:
+        return None  # said by the check of the config
+
+
+def data_dir(app: App) -> Iterator[Finding]:
+    """Where the state is: permission, space, filesystem."""
+    folder = _data_dir(app)
+    if folder is None:
+        return
+    if not folder.exists():
+        base = next(parent for parent in folder.parents if parent.exists())
+        if not os.access(base, os.W_OK):
+            yield Finding(
+                "fail",
+                "data_dir",
+                f"{folder} cannot be made: {base} is not writable",
+                f"chmod u+w {shlex.quote(str(base))}",
+            )
+            return
+        yield Finding("ok", "data_dir", f"{folder} (will be made)")
+    else:
+        base = folder
+        state = folder.stat()
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield Finding(
+                "fail",
+                "data_dir",
+                f"{folder} is not ours to write (uid {state.st_uid})",
+                f"chown -R {os.getuid()} {shlex.quote(str(folder))}",
+            )
+        elif state.st_mode & 0o077:
+            yield Finding(
+                "warn",
+                "data_dir",
+                f"{folder} is open to others (mode {state.st_mode & 0o777:o})",
+                f"chmod 700 {shlex.quote(str(folder))}",
+            )
+        else:
+            yield Finding("ok", "data_dir", str(folder))
+    free = shutil.disk_usage(base).free
+    mend = "free some space, or move data_dir to another disk" if free < LOW_SPACE else ""
+    yield Finding(
+        "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok", "disk space", f"{size(free)} free", mend
+    )
+    kind = filesystem(base)
+    if kind in NETWORK:
+        yield Finding(
+            "fail",
+            "filesystem",
+            f"{kind} under data_dir",
+            "move data_dir to a local disk: a network filesystem loses checkpoints",
+        )
+    elif kind in VOLATILE:
+        yield Finding(
+            "warn",
+            "filesystem",
+            f"{kind} under data_dir",
+            "checkpoints are gone after a reboot; move data_dir to a disk",
+        )
+    else:
+        yield Finding("ok", "filesystem", kind or "unknown")
+
+
+def filesystem(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The type of the filesystem that holds ``path``."""
+    best, kind = "", ""
+    real = str(path.resolve())
+    for line in mounts.read_text(errors="replace").splitlines():
+        parts = line.split()
+        if len(parts) < 3:
+            continue
+        point = parts[1].encode().decode("unicode_escape")
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, parts[2]
+    return kind
+
+
+def stale(app: App) -> Iterator[Finding]:
+    """Locks, and a connection file without a broker."""
+    from odibi_actors.runtime import paths
+
+    folder = _data_dir(app)
+    if folder is None:
+        return
+    places = paths.layout(folder)
+    held = locks.holders(places.run)
+    yield Finding(
+        "ok", "locks", ", ".join(f"{name}: pid {pid}" for name, pid in held.items()) or "none held: nothing runs here"
+    )
+    if places.connection.exists() and not held:
+        yield Finding(
+            "warn",
+            "run folder",
+            f"{places.connection} is left of a system that was killed",
+            "none needed: the next start replaces it",
+        )
+    unreadable = (
+        [name for name in sorted(os.listdir(places.run)) if not os.access(places.run / name, os.R_OK)]
+        if places.run.is_dir()
+        else []
+    )
+    if unreadable:
+        yield Finding(
+            "fail",
+            "run folder",
+            f"{', '.join(unreadable)} are another user's",
+            f"chown -R {os.getuid()} {shlex.quote(str(places.run))}",
+        )
+
+
+def procfile(app: App) -> Iterator[Finding]:
+    """One line for each actor."""
+    path = app.root / "Procfile"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        yield Finding("fail", "Procfile", f"{path}: {error.strerror}", "`odibictl up` says which lines it must have")
+        return
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    missing = [module for module in MODULES if f"-m {module}" not in text]
+    if missing:
+        mend = "add a line `NAME: python -m " + "`, `NAME: python -m ".join(missing) + "`"
+        yield Finding("warn", "Procfile", f"no line runs {', '.join(missing)}", mend)
+    else:
+        yield Finding("ok", "Procfile", f"{sum(':' in line for line in text.splitlines())} lines")
+
+
+def limits(app: App) -> Iterator[Finding]:
+    """What the kernel allows: watched folders, open files."""
+    import resource
+
+    for name, least in (("max_user_watches", MIN_WATCHES), ("max_user_instances", 16), ("max_queued_events", 1024)):
+        try:
+            value = int(Path(f"/proc/sys/fs/inotify/{name}").read_text())
+        except (OSError, ValueError):
+            yield Finding("warn", "inotify", f"no {name}", "files are found by the periodic rescan only")
+            return
+        if value < least:
+            yield Finding(
+                "warn",
+                "inotify",
+                f"{name} is {value}",
+                f"sysctl fs.inotify.{name}={least}; until then files are found by the rescan",
+            )
+            return
+    yield Finding("ok", "inotify", "limits suffice")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    mend = "" if files >= 1024 or files < 0 else "ulimit -n 4096"
+    yield Finding("warn" if mend else "ok", "open files", str(files), mend)
+
+
+def clock(app: App) -> Iterator[Finding]:
+    """The machine's time."""
+    now = time.time()
+    good = now > CLOCK_2024
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    yield Finding(
+        "ok" if good else "fail",
+        "clock",
+        stamp,
+        "" if good else "set the clock: schedules and settle times depend on it",
+    )
+
+
+def system(app: App) -> Iterator[Finding]:
+    """The running system, if one runs: its broker and who has joined."""
+    from odibi_actors.cli.status import ACTORS
+    from odibi_actors.errors import UnreachableError
+
+    try:
+        status = app.client().status()
+    except UnreachableError as error:
+        folder = _data_dir(app)
+        running = folder is not None and locks.holders(folder / "run")
+        yield Finding(
+            "fail" if running else "ok",
+            "broker",
+            str(error) if running else "not running",
+            "see `odibictl logs broker`" if running else "",
+        )
+        return
+    except OdibiError as error:
+        yield Finding("fail", "broker", str(error), "see `odibictl logs broker`")
+        return
+    peers = status.get("peers") or []
+    yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {len(peers)} peers")
+    roles = {peer.get("role") for peer in peers}
+    for role, line in ACTORS.items():
+        if role not in roles:
+            yield Finding("fail", role, "not connected", f"see `odibictl logs {line}`")
+    for peer in peers:
+        skew = float(peer.get("seen") or 0) - time.time()
+        if peer.get("host") == socket.gethostname() and skew > MAX_SKEW:
+            yield Finding(
+                "warn", str(peer.get("name")), f"was seen {skew:.0f} s in the future", "was the clock set back?"
+            )
+    for row in status.get("pipelines") or []:
+        if row.get("state") in ("failed", "blocked"):
+            yield Finding(
+                "warn", f"pipeline {row['pipeline']}", row["state"], f"see `odibictl pipeline show {row['pipeline']}`"
+            )

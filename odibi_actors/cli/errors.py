@@ -1,0 +1,47 @@
+"""From an error to what the user sees: one line on stderr and the exit code of the design.
+
+0 done, 1 error, 2 usage or invalid config, 3 not found, 4 conflict, 5 the run failed, 6 partial reply,
+69 unreachable, 124 timed out, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from odibi_actors.errors import OdibiError
+
+INTERRUPTED = 130
+
+
+def message(text: str, *, style: str | None = None) -> None:
+    """Say something to the person: always on stderr, so that stdout holds results only."""
+    if style and not os.environ.get("NO_COLOR"):
+        text = click.style(text, fg=style)
+    click.echo(text, err=True)
+
+
+def guard(call: Callable[[], object]) -> int:
+    """Run ``call`` and return its exit code, having told the user what went wrong, if anything did."""
+    try:
+        result = call()
+    except OdibiError as error:
+        message(f"error: {error}", style="red")
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        message("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Point stdout elsewhere, or the interpreter's own flush complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        message(f"error: {error}", style="red")
+        return 1
+    return result if isinstance(result, int) else 0

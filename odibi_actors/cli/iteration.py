@@ -1,0 +1,224 @@
+"""``odibictl iteration``: the micro-batches of a pipeline, from plan to commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.node import COLUMNS as NODES
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled")
+STUCK = ("failed", "blocked", "dead_lettered", "cancelled")
+"""States that no wait for another one should outlast: nothing but an operator leads out of them."""
+
+iteration = group("iteration", "Iterations (micro-batches) of a pipeline: list, show, wait for, retry, cancel.")
+
+
+def _took(row: Row) -> str:
+    start, end = row.get("planned_at"), row.get("finished_at")
+    return span(end - start) if start and end else "-"
+
+
+def _positions(row: Row) -> object:
+    """The number of positions: the list has a number, the details have them by node."""
+    value = row.get("positions")
+    return sum(len(part) for part in value.values()) if isinstance(value, dict) else value
+
+
+COLUMNS = (
+    Column("ITERATION", "iteration", right=True),
+    Column("STATE", "state"),
+    Column("LANE", "lane"),
+    Column("POSITIONS", _positions, right=True),
+    Column("ROWS", lambda row: count(row.get("rows")), right=True),
+    Column("PLANNED", lambda row: ago(row.get("planned_at")), right=True),
+    Column("TOOK", _took, right=True),
+    Column("VERSION", "version", right=True),
+    Column("RUN", "run"),
+    Column("ERROR", "error"),
+)
+POSITIONS = (
+    Column("NODE", "node"),
+    Column("POSITION", "identity"),
+    Column("SIZE", lambda row: size(row.get("size")), right=True),
+)
+SINKS = (
+    Column("SINK", "node"),
+    Column("TARGET", "target"),
+    Column("ROWS", lambda row: count(row.get("rows")), right=True),
+    Column("DIGEST", "digest"),
+)
+REVISED = (Column("NODE", "node"), Column("DEAD-LETTERED POSITION", "identity"), Column("WHY", "message"))
+
+
+def _error(row: Row) -> list[RenderableType]:
+    """One failed attempt: where, what, and the traceback as it was."""
+    from rich.text import Text
+
+    where = [str(row["position"])] if row.get("position") else []
+    where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word)]
+    where += [f"value {row['value']!r}"] if row.get("value") else []
+    head = (
+        f"{row.get('node')}: {row.get('kind')} ({ago(row.get('at'))}, attempt {row.get('used') or row.get('attempt')})"
+    )
+    lines: list[RenderableType] = ["", Text(head, style="bold red")]
+    if where:
+        lines.append(Text("  " + ", ".join(where)))
+    lines.append(Text(f"  {row.get('message', '')}"))
+    if row.get("traceback"):
+        lines.append(Text("\n".join(f"  {line}" for line in str(row["traceback"]).splitlines()), style="dim"))
+    return lines
+
+
+def details(result: dict[str, Any]) -> list[RenderableType]:
+    """One iteration."""
+    head = [(column.heading.lower(), column.cell(result)) for column in COLUMNS]
+    head.insert(0, ("pipeline", str(result.get("pipeline"))))
+    by_node = result.get("positions")
+    positions = (
+        [{"node": node, **position} for node, part in by_node.items() for position in part]
+        if isinstance(by_node, dict)
+        else []
+    )
+    sinks = [{"node": node, **sink} for node, sink in (result.get("sinks") or {}).items()]
+    parts: list[RenderableType] = [fields(head), "", table(result.get("nodes", []), NODES, "no node is done")]
+    for rows, columns in ((positions, POSITIONS), (sinks, SINKS), (result.get("revised"), REVISED)):
+        if rows:
+            parts += ["", table(rows, columns)]
+    for error in result.get("errors") or []:
+        parts += _error(error)
+    return parts
+
+
+@iteration.command(
+    "list",
+    examples=[
+        "odibictl iteration list delays",
+        "odibictl iteration list delays --state failed -o name",
+        "odibictl iteration list delays --watch",
+    ],
+)
+@click.argument("pipeline")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="So many, newest first."
+)
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
+@lists
+@pass_app
+def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -> None:
+    """List the iterations of a pipeline, newest first."""
+    client = app.client()
+    emit(
+        app,
+        lambda: client.iterations(pipeline, limit, state),
+        "iteration",
+        lambda result: [table(result["items"], COLUMNS, f"{pipeline} has no such iterations")],
+        watch,
+    )
+
+
+@iteration.command(examples=["odibictl iteration show delays 12", "odibictl iteration show delays 12 -o json"])
+@click.argument("pipeline")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@lists
+@pass_app
+def show(app: App, pipeline: str, number: int) -> None:
+    """Show one iteration: positions, nodes, sinks, errors with traceback."""
+    emit(app, lambda: app.client().iteration(pipeline, number), "iteration", details)
+
+
+def _states(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    wanted = tuple(part.strip() for part in value.split(",") if part.strip())
+    unknown = [state for state in wanted if state not in STATES]
+    if unknown or not wanted:
+        raise click.BadParameter(f"{value!r}: choose among {', '.join(STATES)}, separated by commas", ctx, param)
+    return wanted
+
+
+@iteration.command(
+    examples=[
+        "odibictl iteration wait delays --timeout 5m        # until there is nothing left to do",
+        "odibictl iteration wait delays 12 --for committed,failed",
+    ]
+)
+@click.argument("pipeline")
+@click.argument("number", metavar="[N]", type=click.IntRange(1), required=False)
+@click.option("--for", "states", default="committed", show_default=True, callback=_states, metavar="STATES",
+              help="States to wait for, separated by commas.")  # fmt: skip
+@lists
+@pass_app
+def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -> None:
+    """Wait until iteration N is in one of STATES; without N, until the pipeline has nothing left to do.
+
+    Exit 5 when it got stuck in another state (failed, blocked, dead_lettered, cancelled), 124 after --timeout.
+    """
+    client = app.client()
+    result = client.wait(pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout)
+    result = {"pipeline": pipeline, "iteration": number, **result}
+    state = str(result.get("state", ""))
+    emit(app, lambda: result, "iteration", lambda row: [_sentence(row)])
+    if state in STUCK and state not in states:
+        errors.message(
+            f"error: {_sentence(result)}; see `odibictl iteration list {pipeline} --state {state}`", style="red"
+        )
+        raise click.exceptions.Exit(5)
+
+
+def _sentence(row: Row) -> str:
+    subject = f"{row['pipeline']} {row['iteration']}" if row.get("iteration") else str(row["pipeline"])
+    return f"{subject}: {row.get('state') or 'nothing left to do'}"
+
+
+@iteration.command(examples=["odibictl iteration retry delays 12"])
+@click.argument("pipeline")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@pass_app
+def retry(app: App, pipeline: str, number: int) -> None:
+    """Run a failed iteration, or publish a blocked one, again.
+
+    Nodes that are acknowledged are not run again; attempts count from 0.
+    """
+    app.client().retry(pipeline, number)
+    errors.message(f"{pipeline} {number}: retrying; `odibictl iteration wait {pipeline} {number}` waits for its end")
+
+
+@iteration.command(examples=["odibictl iteration cancel delays 12", "odibictl iteration cancel delays 12 --yes"])
+@click.argument("pipeline")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@yes
+@click.option("--dry-run", is_flag=True, help="Only say which iterations would be cancelled.")
+@lists
+@pass_app
+def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
+    """Void iteration N and all later ones that are not prepared.
+
+    Their positions are released and will be planned anew, under new numbers; nothing is lost.
+    """
+    client = app.client()
+    voided = _unprepared(client.pipeline(pipeline), number)
+    if dry_run:
+        emit(app, lambda: {"items": voided}, "iteration", lambda result: [table(result["items"], UNPREPARED)])
+        return
+    later = [str(row["iteration"]) for row in voided if row["iteration"] != number]
+    app.confirm(f"Cancel iteration {number} of {pipeline}" + (f", and with it {', '.join(later)}?" if later else "?"))
+    result = {"pipeline": pipeline, "iteration": number, **client.cancel(pipeline, number)}
+    emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: cancelled"])
+
+
+UNPREPARED = (Column("ITERATION", "iteration", right=True), Column("STATE", "state"))
+
+
+def _unprepared(shown: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    return [
+        {"iteration": row["iteration"], "state": row["state"]}
+        for row in shown.get("iterations", [])
+        if row["iteration"] >= number and row["state"] in ("planned", "running", "failed")
+    ]

@@ -1,0 +1,241 @@
+"""Results on stdout: ``table`` for people, ``json``, ``jsonl``, ``yaml`` and ``name`` for programs.
+
+``json`` is one object with ``"schema": 1``; lists stand under ``"items"``. ``jsonl`` is one object per line: the rows
+of a list, or the object. ``name`` prints what other commands take as an argument.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from odibi_actors.cli.base import App
+
+SCHEMA = 1
+WIDE = 100_000
+"""Columns of a table that nobody looks at: a program reads it, so nothing may be cut or wrapped."""
+WATCH_EVERY = 1.0
+"""Seconds between two looks: what a person can follow."""
+STYLES = {
+    "active": "green",
+    "committed": "green",
+    "acked": "green",
+    "published": "green",
+    "busy": "green",
+    "ok": "green",
+    "paused": "yellow",
+    "draining": "yellow",
+    "drained": "yellow",
+    "prepared": "cyan",
+    "running": "cyan",
+    "retrying": "yellow",
+    "warn": "yellow",
+    "cancelled": "yellow",
+    "failed": "bold red",
+    "blocked": "bold red",
+    "error": "bold red",
+    "fail": "bold red",
+    "dead_lettered": "red",
+}
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, and the key of the row or a function of it."""
+
+    heading: str
+    value: str | Callable[[Row], object]
+    right: bool = False
+
+    def cell(self, row: Row) -> str:
+        """The text of this column in ``row``; "-" where there is nothing."""
+        value = self.value(row) if callable(self.value) else row.get(self.value)
+        return "-" if value is None or value == "" else str(value)
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing to show") -> RenderableType:
+    """A plain table: no lines, states coloured, numbers to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return Text(empty, style="dim")
+    view = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        view.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
+    for row in rows:
+        view.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in (column.cell(row) for column in columns)))
+    return view
+
+
+def fields(pairs: Sequence[tuple[str, object]]) -> RenderableType:
+    """Names and values, one a line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    view = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    view.add_column(style="bold")
+    view.add_column(overflow="fold")
+    for name, value in pairs:
+        text = "-" if value is None or value == "" else str(value)
+        view.add_row(Text(name), Text(text, style=STYLES.get(text, "")))
+    return view
+
+
+def emit(
+    app: App,
+    fetch: Callable[[], Any],
+    name: str | Callable[[Row], str],
+    render: Callable[[Any], Sequence[RenderableType]],
+    watch: bool = False,
+) -> Any:
+    """Print what ``fetch`` gives, in the format the user asked for; again and again with ``watch``.
+
+    ``name``: key (or function) of what identifies a row. ``render``: the tables for people. Returns the last result.
+    """
+    if watch:
+        _watch(app, fetch, name, render)
+    result = fetch()
+    if app.output == "table":
+        show(*render(result))
+    else:
+        click.echo(text(app.output, result, name), nl=False)
+    return result
+
+
+def text(form: str, result: Any, name: str | Callable[[Row], str]) -> str:
+    """``result`` in a format for programs, with its newline."""
+    rows = result.get("items", [result])
+    if form == "json":
+        return json.dumps({"schema": SCHEMA, **result}, indent=2, default=_plain) + "\n"
+    if form == "jsonl":
+        return "".join(json.dumps(row, default=_plain) + "\n" for row in rows)
+    if form == "yaml":
+        return _yaml({"schema": SCHEMA, **result})
+    return "".join(f"{name(row) if callable(name) else row.get(name, '')}\n" for row in rows)
+
+
+def _plain(value: object) -> str:
+    """Bytes have no form in JSON: hex is what can be compared."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _yaml(value: object) -> str:
+    from ruamel.yaml import YAML
+
+    out = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    # Through JSON, so that both formats say the same, whatever types the reply held.
+    writer.dump(json.loads(json.dumps(value, default=_plain)), out)
+    return out.getvalue()
+
+
+def console() -> Console:
+    """A console on stdout: coloured and as wide as the terminal, or plain and uncut where nobody looks."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout, width=None if terminal else WIDE, highlight=False, no_color=bool(os.environ.get("NO_COLOR"))
+    )
+
+
+def show(*parts: RenderableType) -> None:
+    """Print renderables for people."""
+    view = console()
+    if view.is_terminal:
+        for part in parts:
+            view.print(part)
+        return
+    with view.capture() as capture:
+        for part in parts:
+            view.print(part)
+    click.echo("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()), nl=False)
+
+
+def _watch(
+    app: App,
+    fetch: Callable[[], Any],
+    name: str | Callable[[Row], str],
+    render: Callable[[Any], Sequence[RenderableType]],
+) -> None:
+    """Show until interrupted. On a terminal the view is redrawn; else it is printed again when it has changed. A
+    broker that is gone for a while (restarted) does not end it; one that never answered does."""
+    from odibi_actors.errors import TimedOutError, UnreachableError
+
+    result = fetch()
+    if app.output == "table" and sys.stdout.isatty():
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=console(), auto_refresh=False) as live:
+            while True:
+                live.update(Group(*render(result)), refresh=True)
+                time.sleep(WATCH_EVERY)
+                try:
+                    result = fetch()
+                except (UnreachableError, TimedOutError) as error:
+                    live.update(Group(*render(result), Text(str(error), style="red")), refresh=True)
+    last = None
+    while True:
+        if result != last:
+            if app.output == "table":
+                show(*render(result))
+            else:
+                click.echo(text(app.output, result, name), nl=False)
+            sys.stdout.flush()
+            last = result
+        time.sleep(WATCH_EVERY)
+        try:
+            result = fetch()
+        except (UnreachableError, TimedOutError) as error:
+            click.echo(f"{error}", err=True)
+
+
+def ago(moment: float | None, now: float | None = None) -> str:
+    """How long since ``moment`` (seconds since the Unix epoch), in one unit: ``12s``, ``3m``, ``2h``, ``5d``."""
+    if not moment:
+        return "-"
+    return span(max(0, int((time.time() if now is None else now) - moment))) + " ago"
+
+
+def span(seconds: float | None) -> str:
+    """A duration in the unit that fits."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s" if seconds >= 10 or isinstance(seconds, int) else f"{seconds:.2f}s"
+
+
+def size(count: int | None) -> str:
+    """Bytes in the unit that fits."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def count(value: int | None) -> str:
+    """A number with thousands marked."""
+    return "-" if value is None else f"{value:,}"

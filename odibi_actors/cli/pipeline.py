@@ -1,0 +1,173 @@
+"""``odibictl pipeline``: what runs, and what an operator may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.output import Column, Row, count, emit, fields, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+pipeline = group("pipeline", "Pipelines: their state, and triggering, pausing, draining them.")
+
+
+def last_commit(row: Row) -> str:
+    """The newest committed iteration, as ``#12``."""
+    return f"#{row['last_committed']}" if row.get("last_committed") else "-"
+
+
+COLUMNS = (
+    Column("PIPELINE", "pipeline"),
+    Column("STATE", "state"),
+    Column("TRIGGER", "trigger"),
+    Column("COMMITTED", lambda row: count(row.get("committed")), right=True),
+    Column("IN FLIGHT", lambda row: count(row.get("in_flight")), right=True),
+    Column("OFFERED", lambda row: count(row.get("offered")), right=True),
+    Column("LAST COMMIT", last_commit, right=True),
+    Column("VERSION", "version", right=True),
+    Column("DELIVERY", "delivery"),
+)
+NODES = (
+    Column("NODE", "node"),
+    Column("KIND", "kind"),
+    Column("INPUTS", lambda row: ", ".join(row.get("inputs") or [])),
+)
+SOURCES = (
+    Column("SOURCE", "source"),
+    Column("OFFERED", lambda row: count(row.get("offered")), right=True),
+    Column("PROBLEMS", lambda row: "; ".join(row.get("problems") or [])),
+)
+UNFINISHED = (
+    Column("ITERATION", "iteration", right=True),
+    Column("STATE", "state"),
+    Column("LANE", "lane"),
+    Column("NODES", lambda row: ", ".join(f"{node}: {state}" for node, state in (row.get("nodes") or {}).items())),
+)
+
+
+def problems(rows: Sequence[Row]) -> list[RenderableType]:
+    """The problems of pipelines, each with what mends it."""
+    from rich.text import Text
+
+    lines: list[RenderableType] = []
+    for row in rows:
+        name = row.get("pipeline")
+        for problem in row.get("problems") or []:
+            lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem)))
+        if row.get("state") in ("failed", "blocked"):
+            mend = (
+                f"  see `odibictl iteration list {name} --state {row['state']}` and `odibictl iteration show {name} N`; "
+                f"then `odibictl iteration retry {name} N`"
+            )
+            lines.append(Text(mend, style="dim"))
+    return lines
+
+
+def rows(result: dict[str, Any]) -> list[RenderableType]:
+    """The list of pipelines, problems below."""
+    items = result.get("items", [])
+    return [table(items, COLUMNS, "no pipelines"), *problems(items)]
+
+
+def details(result: dict[str, Any]) -> list[RenderableType]:
+    """One pipeline."""
+    head = [(column.heading.lower(), column.cell(result)) for column in COLUMNS]
+    if result.get("run"):
+        head.append(("run", result["run"]))
+    parts: list[RenderableType] = [fields(head), "", table(result.get("nodes", []), NODES, "no nodes")]
+    if result.get("sources"):
+        parts += ["", table(result["sources"], SOURCES)]
+    if result.get("iterations"):
+        parts += ["", table(result["iterations"], UNFINISHED)]
+    return [*parts, *problems([result])]
+
+
+@pipeline.command("list", examples=["odibictl pipeline list", "odibictl pipeline list -o name"])
+@lists
+@pass_app
+def list_(app: App) -> None:
+    """List pipelines: state, committed, in flight, offered backlog."""
+    emit(app, app.client().pipelines, "pipeline", rows)
+
+
+@pipeline.command(examples=["odibictl pipeline show delays", "odibictl pipeline show delays -o json"])
+@click.argument("pipeline")
+@lists
+@pass_app
+def show(app: App, pipeline: str) -> None:
+    """Show one pipeline: nodes, sources, unfinished iterations."""
+    emit(app, lambda: app.client().pipeline(pipeline), "pipeline", details)
+
+
+@pipeline.command(
+    examples=["odibictl pipeline trigger report", "odibictl pipeline trigger report --wait --timeout 10m"]
+)
+@click.argument("pipeline")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended; exit 5 if it failed.")
+@lists
+@pass_app
+def trigger(app: App, pipeline: str, wait: bool) -> None:
+    """Start a run over everything discovered by now; print its id."""
+    client = app.client()
+    started = client.trigger(pipeline)
+    if started.get("note"):
+        errors.message(f"{pipeline}: {started['note']}")
+    if not wait or not started["run"]:
+        emit(app, lambda: started, "run", lambda result: [result["run"]] if result["run"] else [])
+        return
+    errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
+    result = {**started, **client.wait_run(started["run"], app.timeout)}
+    emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
+    if result.get("state") == "failed":
+        errors.message(f"run {started['run']} failed; see `odibictl iteration list {pipeline} --state failed`")
+        raise click.exceptions.Exit(5)
+
+
+def _ask(app: App, verb: str, name: str, done: str) -> None:
+    """One of the verbs that only change a pipeline's setting."""
+    client = app.client()
+    {"pause": client.pause, "resume": client.resume}[verb](name)
+    errors.message(f"{name}: {done}")
+
+
+@pipeline.command(examples=["odibictl pipeline pause delays"])
+@click.argument("pipeline")
+@pass_app
+def pause(app: App, pipeline: str) -> None:
+    """Plan and dispatch nothing more until resumed; survives restarts."""
+    _ask(app, "pause", pipeline, f"paused; go on with `odibictl pipeline resume {pipeline}`")
+
+
+@pipeline.command(examples=["odibictl pipeline resume delays"])
+@click.argument("pipeline")
+@pass_app
+def resume(app: App, pipeline: str) -> None:
+    """Go on after a pause or a drain."""
+    _ask(app, "resume", pipeline, "active")
+
+
+@pipeline.command(examples=["odibictl pipeline drain delays --timeout 5m", "odibictl pipeline drain delays --no-wait"])
+@click.argument("pipeline")
+@click.option("--no-wait", is_flag=True, help="Return at once, while iterations are still being finished.")
+@pass_app
+def drain(app: App, pipeline: str, no_wait: bool) -> None:
+    """Finish what is planned and take no more; wait until that is done.
+
+    Exit 5 when an iteration failed or is blocked and so cannot be finished.
+    """
+    result = app.client().drain(pipeline, not no_wait, app.timeout)
+    if no_wait:
+        errors.message(f"{pipeline}: {result.get('state')}")
+        return
+    if result.get("state") in ("failed", "blocked"):
+        errors.message(
+            f"error: {pipeline} is {result['state']} and cannot drain; see `odibictl pipeline show {pipeline}`"
+        )
+        raise click.exceptions.Exit(5)
+    errors.message(f"{pipeline}: {result.get('state')}")

@@ -1,0 +1,134 @@
+"""``odibictl init``, ``validate``, ``graph``, ``config``, ``apply``: the project file. Only ``apply`` needs a running
+system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli import errors, graphs
+from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
+from odibi_actors.cli.output import Column, emit, table
+from odibi_actors.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from odibi_actors.config.model import PipelineSpec, ProjectSpec
+
+
+def load(app: App) -> ProjectSpec:
+    """The project as it is on disk. Raises ConfigError with all problems."""
+    from odibi_actors.config import load_project
+
+    root = app.root
+    if not (root / "odibi.yaml").is_file():
+        raise ConfigError(f"{root / 'odibi.yaml'}: no such file; go to a project, name it with --project DIR, "
+                          "or make one with `odibictl init DIR`")  # fmt: skip
+    return load_project(root)
+
+
+def chosen(project: ProjectSpec, name: str | None) -> list[PipelineSpec]:
+    """The pipeline of that name, or all. Raises NotFoundError."""
+    if name is None:
+        return list(project.pipelines)
+    try:
+        return [project.pipeline(name)]
+    except KeyError:
+        names = ", ".join(pipeline.name for pipeline in project.pipelines)
+        raise NotFoundError(f"no pipeline {name!r} in odibi.yaml; there are: {names}") from None
+
+
+@click.command(cls=Command, examples=["odibictl init my_project", "cd my_project && odibictl up"])
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Make a small working project in DIR: odibi.yaml, nodes, sample data, Procfile."""
+    from odibi_actors.config import init_project
+
+    init_project(folder)
+    errors.message(f"{folder}: ready; try `cd {folder} && odibictl validate && odibictl up`")
+
+
+@click.command(cls=Command, examples=["odibictl validate", "odibictl validate --deep --project examples/flights"])
+@click.option("--deep", is_flag=True, help="Also parse SQL and import node functions (runs the modules under nodes/).")
+@output_option("table", "json", "yaml")
+@pass_app
+def validate(app: App, deep: bool) -> None:
+    """Check odibi.yaml; exit 2 and print all problems at once, each with its place and mend."""
+    project = load(app)
+    if deep:
+        from odibi_actors.cli import deep as checks
+
+        problems = checks.problems(project)
+        if problems:
+            raise ConfigError("\n".join(problems))
+    pipelines = [{"pipeline": one.name, "nodes": len(one.nodes)} for one in project.pipelines]
+    nodes = sum(len(one.nodes) for one in project.pipelines)
+    result = {"ok": True, "project": project.name, "pipelines": pipelines}
+    emit(app, lambda: result, "project", lambda _: [f"ok: {len(pipelines)} pipelines, {nodes} nodes"])
+
+
+@click.command(cls=Command, examples=["odibictl graph", "odibictl graph delays -o mermaid > delays.mmd"])
+@click.argument("pipeline", required=False)
+@output_option("text", "mermaid", "json")
+@pass_app
+def graph(app: App, pipeline: str | None) -> None:
+    """Draw the DAG of one pipeline, or of all."""
+    pipelines = chosen(load(app), pipeline)
+    if app.output == "json":
+        emit(app, lambda: {"items": [graphs.plain(one) for one in pipelines]}, "pipeline", lambda _: [])
+    elif app.output == "mermaid":
+        click.echo(graphs.mermaid(pipelines), nl=False)
+    else:
+        click.echo("\n".join(graphs.text(one) for one in pipelines), nl=False)
+
+
+config = group("config", "The project file's schema.")
+
+
+@config.command(examples=["odibictl config schema > .odibi/odibi.schema.json"])
+def schema() -> None:
+    """Print the JSON schema of odibi.yaml, for editors."""
+    import json
+
+    from odibi_actors.config import config_schema
+
+    click.echo(json.dumps(config_schema(), indent=2))
+
+
+APPLIED = (
+    Column("PIPELINE", "pipeline"),
+    Column("VERSION", "version", right=True),
+    Column("CHANGED", lambda row: "yes" if row.get("changed") else "no"),
+)
+
+
+@click.command(cls=Command, examples=["odibictl apply", "odibictl apply --dry-run"])
+@click.option("--dry-run", is_flag=True, help="Validate, and list what would be sent and what runs now.")
+@lists
+@pass_app
+def apply(app: App, dry_run: bool) -> None:
+    """Make odibi.yaml and nodes/ as they are now the newest version of each pipeline.
+
+    Unprepared iterations are bound to it and keep every result that it does not change; an invalid file changes
+    nothing (exit 2).
+    """
+    project = load(app)
+    client = app.client()
+    if not dry_run:
+        emit(app, lambda: client.apply(project), "pipeline", lambda result: [table(result["items"], APPLIED)])
+        return
+    running = {row["pipeline"]: row for row in client.pipelines()["items"]}
+    items: list[dict[str, Any]] = [
+        {"pipeline": one.name, "running_version": running.get(one.name, {}).get("version"), "action": "send"}
+        for one in project.pipelines
+    ]
+    named = {one.name for one in project.pipelines}
+    items += [
+        {"pipeline": name, "running_version": row.get("version"), "action": "not in odibi.yaml"}
+        for name, row in running.items()
+        if name not in named
+    ]
+    columns = (Column("PIPELINE", "pipeline"), Column("RUNNING VERSION", "running_version", right=True),
+               Column("WOULD", "action"))  # fmt: skip
+    emit(app, lambda: {"items": items}, "pipeline", lambda result: [table(result["items"], columns)])

@@ -1,0 +1,48 @@
+"""``odibictl run``: available data through one pipeline in this process, then exit."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, Command, lists, pass_app
+from odibi_actors.cli.output import count, emit, fields
+from odibi_actors.cli.project import chosen, load
+
+
+@click.command(cls=Command, examples=["odibictl run delays", "odibictl run delays --iterations 1 --fresh"])
+@click.argument("pipeline")
+@click.option("--iterations", type=click.IntRange(1), help="Stop after so many iterations.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Forget nothing and remember nothing: a temporary data_dir; owned targets are refused.",
+)
+@lists
+@pass_app
+def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
+    """Run a pipeline over the data there is, in one process and without daemons.
+
+    It continues from, and adds to, the project's checkpoints. Exit 4 while `odibictl up` runs on the same data_dir,
+    5 when an iteration failed.
+    """
+    project = load(app)
+    chosen(project, pipeline)
+    run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
+    summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
+    result = {
+        "pipeline": pipeline,
+        **{name: getattr(summary, name) for name in ("run", "state", "iterations", "committed", "rows", "failed")},
+    }
+    emit(
+        app,
+        lambda: result,
+        "run",
+        lambda row: [fields([(k, count(v) if isinstance(v, int) else v) for k, v in row.items()])],
+    )
+    if summary.failed:
+        errors.message(f"error: {summary.failed} of {summary.iterations} iterations of {pipeline} failed", style="red")
+        raise click.exceptions.Exit(5)

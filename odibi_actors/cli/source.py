@@ -1,0 +1,50 @@
+"""``odibictl source``: what was discovered, and why a file was taken or not."""
+
+from __future__ import annotations
+
+import click
+
+from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.output import Column, count, emit, table
+
+source = group("source", "Sources: what they have discovered, and why a file was not taken.")
+
+COLUMNS = (
+    Column("PIPELINE", "pipeline"),
+    Column("SOURCE", "source"),
+    Column("MODE", "mode"),
+    Column("PATTERN", "pattern"),
+    Column("KNOWN", lambda row: count(row.get("known")), right=True),
+    Column("PENDING", lambda row: count(row.get("pending")), right=True),
+    Column("WAITING", lambda row: count(row.get("waiting")), right=True),
+    Column("PATH", "path"),
+    Column("PROBLEMS", lambda row: "; ".join(row.get("problems") or [])),
+)
+WHY = (Column("PIPELINE", "pipeline"), Column("SOURCE", "source"), Column("STATE", "state"), Column("REASON", "reason"))
+
+
+@source.command("list", examples=["odibictl source list", "odibictl source list -o json"])
+@lists
+@pass_app
+def list_(app: App) -> None:
+    """List sources: positions known, pending, not yet ready."""
+    emit(
+        app,
+        app.client().sources,
+        lambda row: f"{row.get('pipeline')}.{row.get('source')}",
+        lambda result: [table(result["items"], COLUMNS, "no sources")],
+    )
+
+
+@source.command(examples=["odibictl source why data/landing/flights-2013-01-01.csv"])
+@click.argument("file")
+@lists
+@pass_app
+def why(app: App, file: str) -> None:
+    """Say for each source why FILE was taken, waits, or is ignored."""
+    emit(
+        app,
+        lambda: app.client().why(file),
+        lambda row: f"{row.get('pipeline')}.{row.get('source')}",
+        lambda result: [table(result["items"], WHY, f"no source looks where {file} is; see `odibictl source list`")],
+    )

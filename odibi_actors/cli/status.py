@@ -1,0 +1,78 @@
+"""``odibictl status``: the system on one screen."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli.base import App, Command, lists, pass_app
+from odibi_actors.cli.output import Column, count, emit, span, table
+from odibi_actors.cli.pipeline import last_commit, problems
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+ACTORS = {"store": "checkpoint", "source": "source", "scheduler": "scheduler", "pool": "worker"}
+"""Role of a peer the system needs -> its line in the Procfile."""
+
+COLUMNS = (
+    Column("PIPELINE", "pipeline"),
+    Column("STATE", "state"),
+    Column("COMMITTED", lambda row: count(row.get("committed")), right=True),
+    Column("IN FLIGHT", lambda row: count(row.get("in_flight")), right=True),
+    Column("OFFERED", lambda row: count(row.get("offered")), right=True),
+    Column("LAST COMMIT", last_commit, right=True),
+    Column("DELIVERY", "delivery"),
+)
+
+
+def render(result: dict[str, Any], now: float | None = None) -> list[RenderableType]:
+    """System line, pipelines, problems with what mends them."""
+    from rich.text import Text
+
+    workers = result.get("workers") or []
+    busy = sum(worker.get("state") == "busy" for worker in workers)
+    started = result.get("started_at")
+    system: list[str | tuple[str, str]] = [
+        (str(result.get("project") or "(no project applied)"), "bold"),
+        f"   epoch {result.get('epoch')}",
+        f"   up {span((time.time() if now is None else now) - started)}" if started else "",
+        f"   workers {len(workers)}" + (f" ({busy} busy)" if workers else ""),
+        f"   records {count(result.get('durable') or 0)} durable, {count(result.get('pending') or 0)} pending",
+    ]
+    parts: list[RenderableType] = [Text.assemble(*system), ""]
+    parts.append(
+        table(result.get("pipelines") or [], COLUMNS, "no pipelines; `odibictl apply` sends those of odibi.yaml")
+    )
+    found = [*_missing(result), *problems(result.get("pipelines") or [])]
+    return [*parts, "", *found] if found else parts
+
+
+def _missing(result: dict[str, Any]) -> list[RenderableType]:
+    """Actors that should be connected and are not."""
+    from rich.text import Text
+
+    roles = {peer.get("role") for peer in result.get("peers") or []}
+    return [
+        Text.assemble(
+            ("! ", "bold red"),
+            f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`",
+        )
+        for role, line in ACTORS.items()
+        if role not in roles
+    ]
+
+
+@click.command(
+    cls=Command,
+    examples=["odibictl status", "odibictl status --watch", "odibictl status -o json | jq '.pipelines[].state'"],
+)
+@click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
+@lists
+@pass_app
+def status(app: App, watch: bool) -> None:
+    """Show the system at a glance: pipelines, backlog, workers, problems."""
+    client = app.client()
+    emit(app, client.status, "project", render, watch)

@@ -1,0 +1,59 @@
+"""``odibictl worker``: the processes that run nodes."""
+
+from __future__ import annotations
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.output import Column, ago, count, emit, table
+
+worker = group("worker", "Workers: list, scale, kill.")
+
+COLUMNS = (
+    Column("WORKER", "worker"),
+    Column("STATE", "state"),
+    Column("DOING", "doing"),
+    Column("SINCE", lambda row: ago(row.get("since")), right=True),
+    Column("DONE", lambda row: count(row.get("done")), right=True),
+    Column("PID", "pid", right=True),
+    Column("POOL", "pool"),
+    Column("HOST", "host"),
+)
+
+
+@worker.command("list", examples=["odibictl worker list", "odibictl worker list -o name"])
+@lists
+@pass_app
+def list_(app: App) -> None:
+    """List workers of all hosts and what each is doing."""
+    emit(app, app.client().workers, "worker", lambda result: [table(result["items"], COLUMNS, "no workers")])
+
+
+@worker.command(examples=["odibictl worker scale 4", "odibictl worker scale 1 --dry-run"])
+@click.argument("workers", metavar="N", type=click.IntRange(0, 1024))
+@click.option("--dry-run", is_flag=True, help="Only say how many there are and would be.")
+@pass_app
+def scale(app: App, workers: int, dry_run: bool) -> None:
+    """Have N workers per host; surplus ones finish their task first.
+
+    It outlives a restart of the pool, not `odibictl down`.
+    """
+    client = app.client()
+    if dry_run:
+        errors.message(f"would scale from {len(client.workers()['items'])} workers to {workers} per host")
+        return
+    client.scale(workers)
+    errors.message(f"scaling to {workers} workers per host")
+
+
+@worker.command(examples=["odibictl worker kill pool-0/1", "odibictl worker kill pool-0/1 --yes"])
+@click.argument("worker")
+@yes
+@pass_app
+def kill(app: App, worker: str) -> None:
+    """SIGKILL one worker. It is replaced, and what it was doing runs again elsewhere."""
+    client = app.client()
+    app.confirm(f"Kill worker {worker}?")
+    client.kill(worker)
+    errors.message(f"killed {worker}")

@@ -1,0 +1,377 @@
+"""The client of a running system: the verbs of ``odibictl`` for Python code.
+
+    with Client(project="examples/flights") as client:
+        run = client.trigger("delays")["run"]
+        client.wait_run(run)
+
+One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import zmq
+
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import (
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+    OdibiError,
+    RunFailedError,
+    TimedOutError,
+    UnreachableError,
+)
+from odibi_actors.messages import BROKER, SOURCE, STORE, Apply, Bye, Hello, Message, Refused, Reply, Request, WhoAreYou
+from odibi_actors.runtime import paths, wire
+from odibi_actors.runtime.process import receive, secure
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds a broker on this machine or in this network may take to say its first word."""
+REQUEST_TIMEOUT = 10.0
+"""Seconds for an answer that needs no waiting for work."""
+REPEAT = 2.0
+"""Seconds after which an unanswered request is sent again: a broker or store that restarted has forgotten it."""
+LOST_AFTER = 30.0
+"""Seconds of silence after which a wait is given up: supervisors restart a crashed broker much sooner."""
+MAX_CONNECTION_FILE = 64 * 1024
+LINGER_MS = 100
+"""For the Bye at the end; nothing depends on it."""
+
+ONCE = frozenset({"iteration.retry", "iteration.cancel", "worker.kill"})
+"""Verbs that are not sent again by themselves: doing them twice is not the same as once."""
+ERRORS: dict[int, type[OdibiError]] = {
+    error.exit_code: error
+    for error in (ConfigError, NotFoundError, ConflictError, RunFailedError, UnreachableError, TimedOutError)
+}
+SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled")
+"""States an iteration does not leave by itself."""
+
+START = "start one with `odibictl up`"
+
+
+def project_root(project: str | Path | None = None) -> Path:
+    """The project's folder: ``project``, else ``ODIBI_PROJECT``, else the current one."""
+    return Path(project or os.environ.get("ODIBI_PROJECT") or ".").absolute()
+
+
+def data_dir(root: Path) -> Path:
+    """Where the project at ``root`` keeps its state.
+
+    A file that is no YAML at this moment (it is being edited) must not keep an operator from a system that runs: then
+    the default is tried.
+    """
+    try:
+        return paths.basics(root, required=False).data_dir
+    except ConfigError:
+        default = root / ".odibi"
+        if not paths.layout(default).connection.exists():
+            raise
+        return default
+
+
+def connection_file(project: str | Path | None = None) -> Path:
+    """Where a running broker of the project says how to reach it."""
+    return paths.layout(data_dir(project_root(project))).connection
+
+
+def read_connection(path: Path) -> dict[str, Any]:
+    """The connection file: ``endpoint`` and ``pid`` of the broker. Raises UnreachableError when there is none."""
+    try:
+        with path.open("rb") as file:
+            data = json.loads(file.read(MAX_CONNECTION_FILE))
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"no broker answers: {path}: {_reason(error)}; {START}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("endpoint"), str):
+        raise UnreachableError(f"no broker answers: {path} names no endpoint; {START}")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else f"not readable as JSON ({error})"
+
+
+class Client:
+    """Talks to a running system. ``endpoint``: the broker's ZeroMQ address, else ``ODIBI_ENDPOINT``, else what the
+    connection file of ``project`` says. ``timeout`` in seconds, for each request; None waits as long as the broker
+    lives. Raises UnreachableError (no broker), TimedOutError, NotFoundError, ConflictError, by what is answered."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        project: str | Path | None = None,
+        timeout: float | None = REQUEST_TIMEOUT,
+    ) -> None:
+        self._endpoint = endpoint or (None if project else os.environ.get("ODIBI_ENDPOINT"))
+        self._project = project
+        self.timeout = timeout
+        self.name = f"client-{secrets.token_hex(4)}"
+        self.incarnation = secrets.token_hex(4)
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._heard = 0.0
+
+    # --- the link -------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """The broker's address. Raises UnreachableError when nobody has written one down."""
+        if self._endpoint is None:
+            self._endpoint = read_connection(connection_file(self._project))["endpoint"]
+        return self._endpoint
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye and close the socket. A closed client connects again at its next request."""
+        if self._socket is not None and self._heard:
+            with contextlib.suppress(zmq.ZMQError):
+                self._send(BROKER, Bye())
+        if self._socket is not None:
+            self._socket.close()
+        if self._context is not None:
+            self._context.term()
+        self._socket = self._context = None
+        self._heard = 0.0
+
+    def _open(self) -> zmq.Socket[bytes]:
+        endpoint = self.endpoint
+        self._context = zmq.Context()
+        link = self._context.socket(zmq.DEALER)
+        secure(link, remote=not endpoint.startswith("ipc:"))
+        link.set(zmq.IDENTITY, wire.identity(self.name, self.incarnation))
+        link.set(zmq.LINGER, LINGER_MS)
+        try:
+            link.connect(endpoint)
+        except zmq.ZMQError as error:
+            link.close()
+            raise UnreachableError(
+                f"{endpoint!r} is no ZeroMQ address ({error}); write tcp://HOST:PORT or ipc:///PATH"
+            ) from None
+        self._socket = link
+        self._hello()
+        return link
+
+    def _hello(self) -> None:
+        self._send(BROKER, Hello("client", self.incarnation, socket.gethostname(), os.getpid()))
+
+    def _send(self, to: str, message: Message) -> None:
+        assert self._socket is not None
+        header = wire.encode_header(to, self.name, self.incarnation)
+        for body in wire.bodies(message):
+            with contextlib.suppress(zmq.Again):  # a full queue: the broker is away; what matters is sent again
+                self._socket.send_multipart([header, body], zmq.DONTWAIT)
+
+    def _receive(self, wait: float) -> Message | None:
+        """The next valid message for us within ``wait`` seconds; anything else is dropped."""
+        assert self._socket is not None
+        if not self._socket.poll(int(max(0.0, wait) * 1000) + 1):
+            return None
+        for header_frame, body in receive(self._socket, wire.FRAMES):
+            header = wire.decode_header(header_frame)
+            message = wire.decode_body(body)
+            if isinstance(header, wire.Header) and header.to == self.name and isinstance(message, Message):
+                self._heard = time.monotonic()
+                return message
+        return None
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        verb: str,
+        params: dict[str, Any] | None = None,
+        to: str = BROKER,
+        timeout: float | None = -1.0,
+    ) -> Any:
+        """Ask ``to`` ("broker", "store", "source") one verb and return the result.
+
+        ``timeout`` in seconds; None waits as long as the broker lives; by default the client's own. While no answer
+        comes the same request is sent again every 2 s, but for the verbs in ``ONCE``."""
+        return self._ask(Request(secrets.token_hex(8), verb, params or {}), to, verb, timeout)
+
+    def _ask(self, message: Request | Apply, to: str, verb: str, timeout: float | None) -> Any:
+        if timeout is not None and timeout < 0:
+            timeout = self.timeout
+        if self._socket is None:
+            self._open()
+        started = repeated = time.monotonic()
+        self._send(to, message)
+        while True:
+            now = time.monotonic()
+            self._check_patience(now, started, timeout, to, verb)
+            if now - repeated >= REPEAT:
+                repeated = now
+                self._hello()
+                if verb not in ONCE:
+                    self._send(to, message)
+            until = min(
+                repeated + REPEAT,
+                started + (REPEAT if timeout is None else timeout) if self._heard else started + CONNECT_TIMEOUT,
+            )
+            got = self._receive(until - now)
+            if isinstance(got, Reply) and got.id == message.id:
+                return _result(got)
+            if isinstance(got, Refused):
+                raise ConflictError(f"the broker at {self.endpoint} refuses this client: {got.reason}")
+            if isinstance(got, WhoAreYou):  # it restarted and took no notice of what was asked
+                self._hello()
+                self._send(to, message)
+
+    def _check_patience(self, now: float, started: float, timeout: float | None, to: str, verb: str) -> None:
+        """Raise when waiting on makes no sense."""
+        if not self._heard and now - started >= CONNECT_TIMEOUT:
+            endpoint = self.endpoint
+            self.close()
+            raise UnreachableError(f"no broker answers at {endpoint}; {START}")
+        if timeout is not None and now - started >= timeout:
+            raise TimedOutError(
+                f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"
+            )
+        if self._heard and now - max(started, self._heard) >= LOST_AFTER:
+            raise UnreachableError(
+                f"{verb}: the broker at {self.endpoint} has been silent for {LOST_AFTER:g} s; "
+                "see `odibictl doctor` and `odibictl logs broker`"
+            )
+
+    # --- verbs ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The system at a glance: epoch, peers, pipelines, workers."""
+        return self._dict("status")
+
+    def apply(self, project: ProjectSpec | str | Path | None = None) -> dict[str, Any]:
+        """Make the project's configuration the newest version; ``{"items": [{pipeline, version, changed}]}``.
+
+        ``project``: a loaded one, or its folder (by default the client's). Raises ConfigError before anything is
+        sent when it is invalid."""
+        if not isinstance(project, ProjectSpec):
+            from odibi_actors.config import load_project
+
+            project = load_project(project_root(project or self._project))
+        return cast(dict[str, Any], self._ask(Apply(secrets.token_hex(8), project), BROKER, "apply", self.timeout))
+
+    def shutdown(self) -> None:
+        """Ask the whole system to finish what it is doing and stop."""
+        self.request("shutdown")
+
+    def pipelines(self) -> dict[str, Any]:
+        """``{"items": [pipeline rows]}``."""
+        return self._dict("pipeline.list")
+
+    def pipeline(self, pipeline: str) -> dict[str, Any]:
+        """One pipeline: its row, nodes, unfinished iterations, sources."""
+        return self._dict("pipeline.show", pipeline=pipeline)
+
+    def trigger(self, pipeline: str) -> dict[str, Any]:
+        """Start a run over everything discovered by now; ``{"run": id}``. The id is chosen here, so that asking again
+        after a lost answer does not start a second run. Under ``trigger: data`` the sources look for data at once, and
+        ``run`` is ""."""
+        return self._dict("pipeline.trigger", pipeline=pipeline, run=f"manual-{secrets.token_hex(6)}")
+
+    def pause(self, pipeline: str) -> dict[str, Any]:
+        """Plan and dispatch nothing more until resumed."""
+        return self._dict("pipeline.pause", pipeline=pipeline)
+
+    def resume(self, pipeline: str) -> dict[str, Any]:
+        """Go on after a pause or a drain."""
+        return self._dict("pipeline.resume", pipeline=pipeline)
+
+    def drain(self, pipeline: str, wait: bool = True, timeout: float | None = None) -> dict[str, Any]:
+        """Finish what is planned and take no more. ``wait``: until that is done, or an iteration failed or is
+        blocked; ``{"state": ...}``."""
+        return self._dict("pipeline.drain", timeout=timeout if wait else -1.0, pipeline=pipeline, wait=wait)
+
+    def wait_run(self, run: str, timeout: float | None = None) -> dict[str, Any]:
+        """Wait until a run has ended; its ``state`` is done, failed or no_data."""
+        return self._dict("run.wait", run=run, timeout=timeout)
+
+    def wait(
+        self,
+        pipeline: str,
+        iteration: int | None = None,
+        for_: Sequence[str] = SETTLED,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Wait until the iteration is in one of the states ``for_`` (``{"state": ...}``). Without ``iteration``: until
+        the pipeline has nothing left to do, or is held by a failed or blocked iteration."""
+        params = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
+        result = cast(dict[str, Any], self.request("iteration.wait", params, timeout=timeout))
+        if result.get("state") == "finished" and iteration is not None:  # the broker has forgotten how; the store not
+            result["state"] = self.iteration(pipeline, iteration)["state"]
+        return result
+
+    def iterations(self, pipeline: str, limit: int = 20, state: str | None = None) -> dict[str, Any]:
+        """``{"items": [iteration rows]}``, newest first."""
+        return self._dict("iteration.list", STORE, pipeline=pipeline, limit=limit, state=state)
+
+    def iteration(self, pipeline: str, iteration: int) -> dict[str, Any]:
+        """One iteration: positions, nodes, errors, sinks."""
+        return self._dict("iteration.show", STORE, pipeline=pipeline, iteration=iteration)
+
+    def retry(self, pipeline: str, iteration: int) -> dict[str, Any]:
+        """Run a failed, or publish a blocked iteration again; attempts count from 0."""
+        return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
+
+    def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
+        """Void this iteration and all later ones that are not prepared; their input will be planned anew."""
+        return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
+
+    def nodes(self, pipeline: str, iteration: int) -> dict[str, Any]:
+        """``{"items": [node rows]}`` of one iteration: the node-level checkpoints."""
+        return self._dict("node.list", STORE, pipeline=pipeline, iteration=iteration)
+
+    def workers(self) -> dict[str, Any]:
+        """``{"items": [worker rows]}`` of all hosts."""
+        return self._dict("worker.list")
+
+    def scale(self, workers: int) -> dict[str, Any]:
+        """Have so many workers per host; surplus ones finish their task first."""
+        return self._dict("worker.scale", workers=workers)
+
+    def kill(self, worker: str) -> dict[str, Any]:
+        """SIGKILL one worker; it is replaced and its task runs again."""
+        return self._dict("worker.kill", worker=worker)
+
+    def sources(self) -> dict[str, Any]:
+        """``{"items": [source rows]}``."""
+        return self._dict("source.list", SOURCE)
+
+    def why(self, file: str) -> dict[str, Any]:
+        """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, state, reason}]}``."""
+        return self._dict("source.why", SOURCE, file=file)
+
+    def dead_letters(self, pipeline: str | None = None) -> dict[str, Any]:
+        """``{"items": [dead letter rows]}``."""
+        return self._dict("deadletter.list", STORE, pipeline=pipeline)
+
+    def checkpoint_stats(self) -> dict[str, Any]:
+        """Figures of the checkpoint store."""
+        return self._dict("checkpoint.stats", STORE)
+
+    def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> dict[str, Any]:
+        result = self.request(verb, params, to, timeout)
+        return result if isinstance(result, dict) else {} if result is None else {"result": result}
+
+
+def _result(reply: Reply) -> Any:
+    """What was answered, or the error it stands for."""
+    if reply.status == 0:
+        return reply.result
+    error = ERRORS.get(reply.status, OdibiError)(reply.error or f"the request failed with status {reply.status}")
+    if type(error) is OdibiError and reply.status > 0:
+        error.exit_code = reply.status
+    raise error
