@@ -1,0 +1,218 @@
+"""The source actor: which files exist beyond what was planned. It decides nothing about when a batch runs."""
+
+from __future__ import annotations
+
+from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.messages import (
+    BROKER,
+    HEARTBEAT,
+    Bye,
+    ByeAck,
+    Connected,
+    Discover,
+    Heartbeat,
+    Hello,
+    LedgerPage,
+    Message,
+    Planned,
+    Refused,
+    Released,
+    Reply,
+    Request,
+    Shutdown,
+    Sources,
+    Terminate,
+    Welcome,
+    WhoAreYou,
+)
+from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stated
+from odibi_actors.streaming.source import Source
+
+FAREWELL = 1.0
+"""Seconds to wait for ByeAck before stopping all the same."""
+
+NUMBERS = 1 << 32
+"""Scans and stats a source may number; the next source of its name starts beyond."""
+
+
+class SourceActor:
+    """One per system. It holds a ``Source`` per read node and joins them to the broker and the store."""
+
+    def __init__(self, incarnation: str, host: str, pid: int) -> None:
+        self.incarnation, self.host, self.pid = incarnation, host, pid
+        self.epoch = 0
+        self.sources: dict[str, Source] = {}
+        self._start_seq = 0
+        self._connected = False
+        self._next_beat = 0.0
+        self._stop_at: float | None = None
+        self._made = 0
+
+    def start(self, now: float) -> list[Effect]:
+        """Nothing happens before the link is up."""
+        return []
+
+    def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
+        """React to one message; what is stale or unknown is ignored."""
+        match message:
+            case FileEvent() | Scanned() | Stated() | Digested() | Overflow():
+                self._heard(message, now)
+            case Planned() | Released() | Discover() | Sources():
+                return self._ordered(message, now)
+            case LedgerPage(pipeline=pipeline, source=name):
+                source = self.sources.get(f"{pipeline}/{name}")
+                if source is not None:
+                    source.page(message, now)
+            case Connected() | WhoAreYou():
+                self._connected = True
+                return self._hello(now)
+            case Welcome():
+                self._welcome(message, now)
+            case Request():
+                return [Send(sender, self._reply(message))]
+            case Terminate(at_once=True):
+                return [Stop(0, "terminated")]
+            case Terminate() | Shutdown():
+                return self._leave(now)
+            case ByeAck():
+                return [Stop(0, "left")] if self._stop_at is not None else []
+            case Refused(reason=reason):
+                return [Stop(70, f"refused by the broker: {reason}")]
+            case Broken(reason=reason):
+                return [Log("error", reason), Stop(70, "the driver's worker died")]
+        return []
+
+    def flush(self, now: float) -> list[Effect]:
+        """Offers, scans, queries, heartbeat: what is due after the messages at hand."""
+        if self._stop_at is not None:
+            return [Stop(0, "left without an answer")] if now >= self._stop_at else []
+        effects: list[Effect] = []
+        if self._connected and now >= self._next_beat:
+            self._next_beat = now + HEARTBEAT
+            effects.append(Send(BROKER, Heartbeat(self.epoch) if self.epoch else self._introduction()))
+        for source in self.sources.values():
+            effects += source.flush(now)
+        return effects
+
+    def deadline(self) -> float | None:
+        """When ``flush`` has something to do at the latest."""
+        if self._stop_at is not None:
+            return self._stop_at
+        times = [source.deadline() for source in self.sources.values()]
+        times.append(self._next_beat if self._connected else None)
+        return min((time for time in times if time is not None), default=None)
+
+    # --- joining and leaving --------------------------------------------------------------------------------------
+
+    def _introduction(self) -> Hello:
+        return Hello("source", self.incarnation, self.host, self.pid)
+
+    def _hello(self, now: float) -> list[Effect]:
+        self._next_beat = now + HEARTBEAT
+        return [Send(BROKER, self._introduction())]
+
+    def _welcome(self, message: Welcome, now: float) -> None:
+        """A higher epoch voids what older ones told beyond ``start_seq``; the same one may have told it in vain."""
+        if message.epoch < self.epoch:
+            return
+        self.epoch, self._start_seq = message.epoch, message.start_seq
+        for source in self.sources.values():
+            source.welcome(self.epoch, self._start_seq, now)
+
+    def _leave(self, now: float) -> list[Effect]:
+        if not self._connected:
+            return [Stop(0, "left")]
+        if self._stop_at is None:
+            self._stop_at = now + FAREWELL
+        return [Send(BROKER, Bye())]
+
+    # --- the broker's orders --------------------------------------------------------------------------------------
+
+    def _ordered(self, message: Planned | Released | Discover | Sources, now: float) -> list[Effect]:
+        if message.epoch > self.epoch:  # its Welcome was lost
+            return self._hello(now)
+        if message.epoch < self.epoch:
+            return []
+        match message:
+            case Sources():
+                return self._sources(message, now)
+            case Discover(pipeline=pipeline, run=run):
+                for source in self.sources.values():
+                    if source.spec.pipeline == pipeline:
+                        source.discover(run, now)
+            case Planned(pipeline=pipeline, source=name):
+                if f"{pipeline}/{name}" in self.sources:
+                    self.sources[f"{pipeline}/{name}"].planned(message, now)
+            case Released(pipeline=pipeline, source=name):
+                if f"{pipeline}/{name}" in self.sources:
+                    self.sources[f"{pipeline}/{name}"].released(message.seq, now)
+        return []
+
+    def _sources(self, message: Sources, now: float) -> list[Effect]:
+        """The complete list: keep what stays, begin what is new, end what is gone or reads something else now."""
+        former, self.sources = self.sources, {}
+        effects: list[Effect] = []
+        for spec in message.sources:
+            if spec.node.read is None:
+                continue
+            key = f"{spec.pipeline}/{spec.node.name}"
+            source = former.pop(key, None)
+            if source is not None and (source.read, source.spec.lane) == (spec.node.read, spec.lane):
+                source.rebind(spec)
+            else:
+                if source is not None:
+                    effects.append(source.forget())
+                self._made += NUMBERS
+                source = Source(spec, spec.node.read, self.incarnation, self._made)
+                source.welcome(self.epoch, self._start_seq, now)
+            self.sources[key] = source
+        return effects + [source.forget() for source in former.values()]
+
+    # --- the driver's news ----------------------------------------------------------------------------------------
+
+    def _heard(self, message: FileEvent | Scanned | Stated | Digested | Overflow, now: float) -> None:
+        source = self.sources.get(message.source)
+        if source is None:
+            return
+        match message:
+            case FileEvent():
+                source.on_event(message, now)
+            case Scanned():
+                source.on_scanned(message, now)
+            case Stated():
+                source.on_stated(message, now)
+            case Digested():
+                source.on_digested(message)
+            case Overflow():
+                source.on_overflow(message, now)
+
+    # --- the CLI's questions --------------------------------------------------------------------------------------
+
+    def _reply(self, request: Request) -> Reply:
+        if request.verb == "source.list":
+            return Reply(request.id, 0, {"items": [source.row() for source in self.sources.values()]})
+        if request.verb == "source.why":
+            return self._why(request)
+        return Reply(request.id, 2, error=f"the source actor does not know the verb {request.verb!r}")
+
+    def _why(self, request: Request) -> Reply:
+        file = request.params.get("file")
+        if not isinstance(file, str) or not file:
+            return Reply(request.id, 2, error="source.why needs a file: a path, absolute or below the source's folder")
+        items = []
+        for source in self.sources.values():
+            state, reason = source.why(file)
+            items.append(
+                {
+                    "pipeline": source.spec.pipeline,
+                    "source": source.spec.node.name,
+                    "state": state,
+                    "reason": reason,
+                }
+            )
+        if all(item["state"] == "not_found" for item in items):
+            reasons = (
+                "; ".join(f"{i['pipeline']}/{i['source']}: {i['reason']}" for i in items) or "there are no sources"
+            )
+            return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {file}: {reasons}")
+        return Reply(request.id, 0, {"file": file, "items": items})

@@ -1,0 +1,122 @@
+"""What the source actor asks of its driver, and what the driver tells it. None of these ever travels on the wire."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from odibi_actors.actor import Effect
+from odibi_actors.messages import Message
+
+FileEventKind = Literal["created", "modified", "closed", "moved", "gone", "folder"]
+
+
+class Found(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A regular file as ``stat`` saw it; ``identity`` is relative to the connection's folder. ``size`` in bytes."""
+
+    identity: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+# --- actor -> driver ----------------------------------------------------------------------------------------------
+
+
+class Scan(Effect, frozen=True):
+    """List a source's folder in full, watching each folder before it is listed, so that nothing falls between.
+
+    ``base`` is the connection's folder (absolute), ``path`` the source's folder in it, ``below`` a folder below
+    ``path`` to which the scan is limited ("" for all). Answered by Scanned chunks that carry ``number``.
+    """
+
+    source: str
+    number: int
+    base: str
+    path: str
+    pattern: str
+    below: str = ""
+
+
+class Stat(Effect, frozen=True):
+    """Look at just these files; answered by Stated with the same ``number``."""
+
+    source: str
+    number: int
+    base: str
+    identities: list[str]
+
+
+class Digest(Effect, frozen=True):
+    """Digest these files (xxh3-128 of their bytes); answered by Digested, one per file."""
+
+    source: str
+    base: str
+    files: list[Found]
+
+
+class Forget(Effect, frozen=True):
+    """The source is no longer wanted: end its watches and scans."""
+
+    source: str
+
+
+# --- driver -> actor ----------------------------------------------------------------------------------------------
+
+
+class Scanned(Message, frozen=True):
+    """A chunk of a scan. ``skipped``: (identity, reason) of names that match but are no regular file.
+
+    ``done`` is set on the last chunk, which alone carries the rest: ``missing`` (there is no such folder),
+    ``watched`` (events will tell of changes), ``unwatched`` (why not), ``problems`` (what could not be listed).
+    """
+
+    source: str
+    number: int
+    files: list[Found]
+    skipped: list[tuple[str, str]] = []
+    done: bool = False
+    missing: bool = False
+    watched: bool = False
+    unwatched: str = ""
+    problems: list[str] = []
+
+
+class Stated(Message, frozen=True):
+    """``files`` exist, ``gone`` do not, ``skipped`` (identity, reason) are no regular files."""
+
+    source: str
+    number: int
+    files: list[Found]
+    gone: list[str]
+    skipped: list[tuple[str, str]] = []
+
+
+class Digested(Message, frozen=True):
+    """The digest of the bytes of ``file``; "" when it was gone or changed before or while it was read."""
+
+    source: str
+    file: Found
+    digest: str
+
+
+class FileEvent(Message, frozen=True):
+    """The watcher's hint about one path. ``folder``: a folder appeared at ``identity``."""
+
+    source: str
+    identity: str
+    kind: FileEventKind
+
+
+class Overflow(Message, frozen=True):
+    """Events of this source were lost (queue overflow, a folder was moved or removed): look at everything again."""
+
+    source: str
+    reason: str
+
+
+class Broken(Message, frozen=True):
+    """The driver's worker died of a bug; the process must be restarted."""
+
+    reason: str

@@ -1,0 +1,160 @@
+"""The files of one source that are not planned yet, and which of them are ready to be read.
+
+A file is ready when a watcher saw it closed after writing, or moved in; or when it has been stable for ``settle``
+seconds. One that was seen being written waits for its close, or, if that event was lost, for a long stability.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Container
+from typing import Literal
+
+from odibi_actors.streaming.effects import Found
+from odibi_actors.streaming.ledger import Stamp
+
+LOST_CLOSE = 30.0
+"""Seconds (at least) after which a file seen being written, whose close was never seen, is taken for finished."""
+
+Mark = Literal["created", "modified", "closed"]
+"""What the watcher told last of a file that is not ready."""
+
+
+class File:
+    """A candidate. ``since``: when it was first seen as it is now; ``due``: when to look again; ``seen``: last scan."""
+
+    __slots__ = ("due", "inode", "mtime_ns", "ready", "seen", "since", "size")
+
+    def __init__(self) -> None:
+        self.size, self.mtime_ns, self.inode = -1, 0, 0
+        self.since = self.due = 0.0
+        self.seen = 0
+        self.ready = False
+
+    @property
+    def stamp(self) -> Stamp:
+        """size, mtime_ns, inode."""
+        return (self.size, self.mtime_ns, self.inode)
+
+
+class Files:
+    """Candidates by identity. ``changed`` is set whenever the set of ready files (or one of them) changes."""
+
+    def __init__(self, settle: float) -> None:
+        self.settle = settle
+        self.known: dict[str, File] = {}
+        self.ready = 0
+        self.changed = False
+        self._marks: dict[str, Mark] = {}
+        self._queue: list[tuple[int, str]] = []  # ready files, oldest first; entries out of date are skipped
+        self._timers: list[tuple[float, str]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Candidates that are not ready."""
+        return len(self.known) - self.ready
+
+    def mark(self, identity: str, mark: Mark, now: float) -> bool:
+        """The watcher's hint. Returns whether the file should be looked at."""
+        file = self.known.get(identity)
+        if mark != "closed" and file is not None:
+            self._unready(file)
+            if mark == "modified" and self._marks.get(identity) == "modified":
+                file.since = now  # still being written: no need to look before its close
+                return False
+        self._marks[identity] = mark
+        return True
+
+    def observe(self, found: Found, seen: int, now: float) -> None:
+        """The file exists, as ``found``; ``seen`` is the number of the newest scan."""
+        identity = found.identity
+        file = self.known.get(identity)
+        if file is None:
+            file = self.known[identity] = File()
+        file.seen = seen
+        if file.stamp != (found.size, found.mtime_ns, found.inode):
+            self._unready(file)
+            file.size, file.mtime_ns, file.inode, file.since = found.size, found.mtime_ns, found.inode, now
+        if file.ready:
+            return
+        at = self.ready_at(identity, file)
+        if at <= now:
+            file.ready = self.changed = True
+            self.ready += 1
+            self._marks.pop(identity, None)
+            heapq.heappush(self._queue, (file.mtime_ns, identity))
+        elif file.due != at:
+            file.due = at
+            heapq.heappush(self._timers, (at, identity))
+
+    def ready_at(self, identity: str, file: File) -> float:
+        """When the file may be taken for finished, if nothing more happens to it."""
+        mark = self._marks.get(identity)
+        if mark == "closed":
+            return 0.0
+        # created, with content, but never modified under this name: it was linked in, and is judged like any other
+        if mark == "modified" or (mark == "created" and file.size == 0):
+            return file.since + max(LOST_CLOSE, 10 * self.settle)
+        return min(file.mtime_ns / 1e9, file.since) + self.settle
+
+    def writing(self, identity: str) -> bool:
+        """Whether the watcher saw it being written and not yet closed."""
+        return self._marks.get(identity) in {"created", "modified"}
+
+    def drop(self, identity: str) -> None:
+        """The file is planned, or gone."""
+        self._marks.pop(identity, None)
+        file = self.known.pop(identity, None)
+        if file is not None:
+            self._unready(file)
+
+    def _unready(self, file: File) -> None:
+        if file.ready:
+            file.ready, self.changed = False, True
+            self.ready -= 1
+
+    def sweep(self, scan: int) -> list[str]:
+        """Drop what the complete scan of this number did not find; returns it."""
+        gone = [identity for identity, file in self.known.items() if file.seen < scan]
+        for identity in gone:
+            self.drop(identity)
+        return gone
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """At most ``limit`` files whose time to be looked at has come."""
+        found: list[str] = []
+        while self._timers and self._timers[0][0] <= now and len(found) < limit:
+            at, identity = heapq.heappop(self._timers)
+            file = self.known.get(identity)
+            if file is not None and not file.ready and file.due == at:
+                file.due = 0.0
+                found.append(identity)
+        return found
+
+    def deadline(self) -> float | None:
+        """When ``due`` has something to say, at the earliest."""
+        return self._timers[0][0] if self._timers else None
+
+    def first(self, limit: int, within: Container[str] | None) -> list[str]:
+        """The oldest ready files, at most ``limit`` of them, of those ``within`` (None: of all). The order is a
+        preference only: a late file with an early mtime is not lost."""
+        if len(self._queue) > 2 * self.ready + 1000:
+            self._queue = [(f.mtime_ns, identity) for identity, f in self.known.items() if f.ready]
+            heapq.heapify(self._queue)
+        kept: list[tuple[int, str]] = []
+        found: list[str] = []
+        while self._queue and len(found) < limit:
+            entry = heapq.heappop(self._queue)
+            file = self.known.get(entry[1])
+            if file is None or not file.ready or file.mtime_ns != entry[0] or (kept and kept[-1] == entry):
+                continue
+            kept.append(entry)
+            if within is None or entry[1] in within:
+                found.append(entry[1])
+        for entry in kept:
+            heapq.heappush(self._queue, entry)
+        return found
+
+    def all_ready(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.ready == len(self.known)

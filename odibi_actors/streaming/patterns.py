@@ -1,0 +1,81 @@
+"""Which names a source takes: its pattern, and the names it never takes.
+
+A pattern is matched against the path relative to the source's folder, segment by segment: ``*``, ``?`` and ``[...]``
+never cross a ``/``; a segment ``**`` stands for any number of folders, none included. Upper and lower case differ.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+TEMPORARY = (".tmp", ".part", ".staged", "~")
+"""Endings of names that writers give to files they have not finished."""
+
+
+def temporary(relative: str) -> str:
+    """Why the path is taken for unfinished work of some writer, or "" when it is not."""
+    for segment in relative.split("/"):
+        if segment.startswith("."):
+            return f"names with a leading dot are ignored ({segment})"
+    name = relative.rpartition("/")[2]
+    for ending in TEMPORARY:
+        if name.endswith(ending):
+            return f"names ending in {ending} are taken for unfinished files"
+    return ""
+
+
+def unsafe(path: str) -> str:
+    """Why a folder or pattern may not be used, or "": it must stay below the connection's folder."""
+    if path.startswith("/"):
+        return f"{path!r} is absolute; give it relative to the connection's folder"
+    if ".." in path.split("/"):
+        return f"{path!r} leaves the connection's folder; remove the '..'"
+    return ""
+
+
+def join(folder: str, name: str) -> str:
+    """Join two relative paths; "." and "" stand for no folder."""
+    parts = [part for part in f"{folder}/{name}".split("/") if part not in {"", "."}]
+    return "/".join(parts)
+
+
+def utf8(name: str) -> bool:
+    """Whether a name (as the filesystem gave it) can be sent and stored as text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Pattern:
+    """A compiled pattern; see the module for its meaning."""
+
+    def __init__(self, pattern: str) -> None:
+        self.text = pattern
+        segments = [segment for segment in pattern.split("/") if segment not in {"", "."}]
+        self.depth = None if "**" in segments else len(segments) - 1
+        """How many folders deep matching files lie; None: any depth."""
+        self._segments = [None if s == "**" else re.compile(fnmatch.translate(s)) for s in segments]
+
+    def matches(self, relative: str) -> bool:
+        """Whether the file of this relative path is one of the source's."""
+        return _match(self._segments, relative.split("/"))
+
+    def descends(self, depth: int) -> bool:
+        """Whether files may match in a folder ``depth`` levels below the source's (1: directly in it)."""
+        return self.depth is None or depth <= self.depth
+
+
+def _match(segments: list[re.Pattern[str] | None], parts: list[str]) -> bool:
+    """Whether the segments of a pattern (None: ``**``) match those of a path, each exactly once."""
+    for index, segment in enumerate(segments):
+        if segment is None:
+            rest = segments[index + 1 :]
+            if not rest:  # a trailing ** takes every file below, and must take one
+                return len(parts) > index
+            return any(_match(rest, parts[start:]) for start in range(index, len(parts)))
+        if index >= len(parts) or segment.match(parts[index]) is None:
+            return False
+    return len(parts) == len(segments)

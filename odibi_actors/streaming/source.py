@@ -1,0 +1,489 @@
+"""Discovery for one read node: from scans, hints and the ledger to offers."""
+
+from __future__ import annotations
+
+from odibi_actors.actor import Effect, Log, Send
+from odibi_actors.config.model import ReadSpec
+from odibi_actors.messages import BROKER, STORE, LedgerPage, Offer, Planned, SourceProblem, SourceSpec
+from odibi_actors.model import FilePosition
+from odibi_actors.streaming.effects import (
+    Digest,
+    Digested,
+    FileEvent,
+    Forget,
+    Found,
+    Overflow,
+    Scan,
+    Scanned,
+    Stat,
+    Stated,
+)
+from odibi_actors.streaming.files import File, Files
+from odibi_actors.streaming.ledger import Ledger
+from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
+
+RESCAN = 10.0
+"""Seconds between reconciling scans where a watcher tells of changes."""
+
+POLL = 1.0
+"""Seconds between scans where none does, or where the folder is missing."""
+
+SCAN_SHARE = 9.0
+"""A scan is followed by a pause of at least this many times its duration: at most 10 % of the time goes to scans."""
+
+RESEND = 5.0
+"""Seconds after which an offer is repeated; messages can be lost."""
+
+MAX_STAT = 5000
+"""Files looked at by one effect."""
+
+MAX_BATCH = 10_000
+"""Files of a ``batch`` source: all of them travel in one message and are pinned by every plan."""
+
+MAX_SHOWN = 20
+"""Problems shown for one source; the rest is counted."""
+
+MAX_REMEMBERED = 10_000
+"""Skipped names, and iterations of recently planned files, remembered for ``source why``."""
+
+
+class Run:
+    """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.scan = 0
+        self.left: dict[str, None] | None = None
+
+
+class Source:
+    """All that is known of one source. Methods take what happened; ``flush`` says what to do about it."""
+
+    def __init__(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> None:
+        self.spec, self.read, self.incarnation = spec, read, incarnation
+        self.key = f"{spec.pipeline}/{spec.node.name}"
+        self.pattern = Pattern(self.read.pattern)
+        self.path = join("", self.read.path)
+        self.batch = self.read.mode == "batch"
+        self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
+        self.files = Files(self.read.settle)
+        self.refused = unsafe(self.read.path) or unsafe(self.read.pattern)
+        self.problems: list[str] = []
+        self.run: Run | None = None
+        self.epoch = 0
+        self.scanned = False
+        self._looked = False
+        self._first = self._number = first  # answers to a former source of this name bear lower numbers
+        self._scanning = 0
+        self._scan_started = 0.0
+        self._next_scan: float | None = 0.0  # None: when the running scan is done
+        self._scan_problems: list[str] = []
+        self._unwatched = ""
+        self._changed: dict[str, str] = {}
+        self._skipped: dict[str, str] = {}
+        self._skipping: dict[str, str] = {}
+        self._iterations: dict[str, int] = {}
+        self._touched: dict[str, None] = {}
+        self._asked: dict[str, int] = {}
+        self._folders: dict[str, None] = {}
+        self._digests: dict[str, tuple[Found, str]] = {}
+        self._digesting: dict[str, Found] = {}
+        self._offer: Offer | None = None
+        self._offered_at = 0.0
+        self._dirty = True
+        self._report = True
+        self._log: list[str] = []
+
+    # --- the broker's and the store's messages --------------------------------------------------------------------
+
+    def welcome(self, epoch: int, start_seq: int, now: float) -> None:
+        """The broker knows us (again): it may be a new one, and messages of the former link may be lost."""
+        if epoch > self.epoch:
+            self.ledger.restart(start_seq, now)
+        else:
+            self.ledger.reread(start_seq, now)
+        self.epoch = epoch
+        if self.batch:
+            self.ledger.none(start_seq)
+        self._offer, self._report, self._dirty = None, True, True
+
+    def rebind(self, spec: SourceSpec) -> None:
+        """Same files, other credit or wishes."""
+        self.spec = spec
+        self._dirty = True
+
+    def discover(self, run: str, now: float) -> None:
+        """Look now, in full. Asked again for the same run, what was there when it began still counts."""
+        if self.run is None or self.run.run != run:
+            self.run = Run(run)
+            self._next_scan = now
+        self._offer, self._dirty = None, True
+
+    def page(self, page: LedgerPage, now: float) -> None:
+        """A page of the ledger."""
+        released = self.ledger.page(page, now)
+        if released is None:
+            return
+        self._dirty = True
+        for identity in [i for i in self.files.known if i in self.ledger.index]:
+            self._planned(identity)
+        self._changed = {i: text for i, text in self._changed.items() if i in self.ledger.index}
+        if len(released) > MAX_STAT:
+            self._next_scan = now
+        else:
+            self._touched.update(dict.fromkeys(released))
+
+    def planned(self, message: Planned, now: float) -> None:
+        """Positions are planned: offer what is beyond them."""
+        if self.batch:
+            self.ledger.seq = max(self.ledger.seq, message.seq)
+            return
+        self.ledger.planned(message, now)
+        for position in message.positions:
+            self._iterations[position.identity] = message.iteration
+            self._planned(position.identity)
+        while len(self._iterations) > MAX_REMEMBERED:
+            del self._iterations[next(iter(self._iterations))]
+        self._dirty = True
+
+    def _planned(self, identity: str) -> None:
+        file = self.files.known.get(identity)
+        if file is not None:
+            self._compare(identity, file.stamp)
+        self._lose(identity)
+
+    def released(self, seq: int, now: float) -> None:
+        """A cancel released positions."""
+        if not self.batch:
+            self.ledger.released(seq, now)
+
+    def _lose(self, identity: str) -> None:
+        """The file is no longer a candidate."""
+        self.files.drop(identity)
+        if self.run is not None and self.run.left is not None:
+            self.run.left.pop(identity, None)
+
+    # --- what the driver found ------------------------------------------------------------------------------------
+
+    def on_scanned(self, chunk: Scanned, now: float) -> None:
+        """A chunk of a full scan, or of one below a new folder."""
+        if chunk.number <= self._first:
+            return
+        for found in chunk.files:
+            if found.identity in self._touched or found.identity in self._asked:
+                file = self.files.known.get(found.identity)
+                if file is not None:
+                    file.seen = self._number
+                continue  # newer news of it is on the way
+            self._observe(found, now)
+        skipped = self._skipping if self._scanning else self._skipped
+        if len(skipped) < MAX_REMEMBERED:
+            skipped.update(chunk.skipped)
+        if not chunk.done:
+            return
+        if chunk.number == self._scanning:
+            self._scan_done(chunk, now)
+
+    def _scan_done(self, chunk: Scanned, now: float) -> None:
+        started, self._scanning = self._scanning, 0
+        for identity in self.files.sweep(started):
+            self._lose(identity)
+        for identity in [i for i in self._digests if i not in self.files.known]:
+            del self._digests[identity]
+        self._skipped, self._skipping = self._skipping, {}
+        self._touched.update(dict.fromkeys(self._changed))  # those that are gone by now are no problem any more
+        self._scan_problems = list(chunk.problems)
+        if chunk.missing:
+            folder = join(self.read.connection.path, self.path)
+            self._scan_problems.append(f"folder /{folder} does not exist; it is read as soon as it appears")
+        if chunk.unwatched and chunk.unwatched != self._unwatched:
+            self._log.append(f"{self.key}: no file events ({chunk.unwatched}); looking every {POLL:g} s instead")
+        self._unwatched = chunk.unwatched
+        pause = RESCAN if chunk.watched else POLL
+        if self._next_scan is None:
+            self._next_scan = now + max(pause, SCAN_SHARE * (now - self._scan_started))
+        if self.run is not None and self.run.scan == started:
+            self.run.left = dict.fromkeys(self.files.known)
+        self.scanned = self._dirty = True
+
+    def on_stated(self, answer: Stated, now: float) -> None:
+        """Files that were asked for; older answers than the newest question are void."""
+        for found in answer.files:
+            if self._answered(found.identity, answer.number):
+                self._observe(found, now)
+        for identity in answer.gone:
+            if self._answered(identity, answer.number):
+                self._changed.pop(identity, None)
+                self._digests.pop(identity, None)
+                self._gone(identity)
+        for identity, reason in answer.skipped:
+            if self._answered(identity, answer.number):
+                self._gone(identity)
+                if len(self._skipped) < MAX_REMEMBERED:
+                    self._skipped[identity] = reason
+
+    def _gone(self, identity: str) -> None:
+        self._lose(identity)
+        self._dirty = True
+
+    def _answered(self, identity: str, number: int) -> bool:
+        if self._asked.get(identity) != number:
+            return False
+        del self._asked[identity]
+        return identity not in self._touched
+
+    def _observe(self, found: Found, now: float) -> None:
+        """A regular file of that name exists."""
+        if found.identity in self.ledger.index:
+            self._compare(found.identity, (found.size, found.mtime_ns, found.inode))
+            self.files.drop(found.identity)
+        else:
+            self.files.observe(found, self._number, now)
+
+    def _compare(self, identity: str, now_is: tuple[int, int, int]) -> None:
+        """A planned file must be as it was: only then can it be read again."""
+        if self.ledger.index.get(identity, now_is) == now_is:
+            self._changed.pop(identity, None)
+        elif identity not in self._changed and len(self._changed) < MAX_STAT:
+            iteration = self._iterations.get(identity)
+            which = f" (iteration {iteration})" if iteration is not None else ""
+            self._changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
+
+    def on_event(self, event: FileEvent, now: float) -> None:
+        """The watcher's hint: look at this path."""
+        identity = event.identity
+        if event.kind == "folder":
+            self._folders[identity] = None
+            return
+        look = True
+        if event.kind == "closed" or event.kind == "moved":  # noqa: PLR1714 - narrows the type
+            self.files.mark(identity, "closed", now)
+        elif event.kind != "gone" and identity not in self.ledger.index:
+            look = self.files.mark(identity, event.kind, now)
+        if look:
+            self._touched[identity] = None
+
+    def on_overflow(self, event: Overflow, now: float) -> None:
+        """Events were lost."""
+        self._log.append(f"{self.key}: {event.reason}; looking at everything again")
+        self._next_scan = now
+
+    def on_digested(self, answer: Digested) -> None:
+        """The digest of a file of a batch source."""
+        identity = answer.file.identity
+        if self._digesting.get(identity) != answer.file:
+            return
+        del self._digesting[identity]
+        if answer.digest:
+            self._digests[identity] = (answer.file, answer.digest)
+        else:
+            self._touched[identity] = None
+        self._dirty = True
+
+    # --- what to do about it --------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> list[Effect]:
+        """Everything that is due."""
+        effects: list[Effect] = [Log("warning", text) for text in self._log]
+        self._log = []
+        query = self.ledger.query(now)
+        if query is not None:
+            effects.append(Send(STORE, query))
+        if self._may_look():
+            effects += self._look(now)
+        if self._offers_wanted(now):
+            offer = self._make_offer()
+            if offer is not None:
+                self._offer, self._offered_at = offer, now
+                effects.append(Send(BROKER, offer))
+            elif self.batch:
+                effects += self._digest()
+        effects += self._problems()
+        return effects
+
+    def deadline(self) -> float | None:
+        """When ``flush`` should be called at the latest."""
+        times = [self.ledger.next_query, self.files.deadline()]
+        if self._may_look():
+            times.append(None if self._scanning else self._next_scan)
+            times.append(0.0 if self._touched or self._folders else None)
+        if self._offer is not None:
+            times.append(self._offered_at + RESEND)
+        return min((time for time in times if time is not None), default=None)
+
+    def forget(self) -> Effect:
+        """What ends this source."""
+        return Forget(self.key)
+
+    def _may_look(self) -> bool:
+        """Whether files are looked for: once the ledger was read, so that a million files that are planned long since
+        never become candidates."""
+        return not self.refused and (self._looked or self.ledger.loaded)
+
+    def _look(self, now: float) -> list[Effect]:
+        """Scans and stats that are due."""
+        self._looked = True
+        effects: list[Effect] = []
+        base, path, pattern = self.read.connection.path, self.path, self.read.pattern
+        if not self._scanning and self._next_scan is not None and now >= self._next_scan:
+            self._number, self._next_scan = self._number + 1, None
+            self._scanning, self._scan_started, self._skipping = self._number, now, {}
+            if self.run is not None and self.run.scan == 0:
+                self.run.scan = self._number
+            effects.append(Scan(self.key, self._number, base, path, pattern))
+        for folder in self._folders:
+            self._number += 1
+            effects.append(Scan(self.key, self._number, base, path, pattern, below=folder))
+        self._folders = {}
+        self._touched.update(dict.fromkeys(self.files.due(now, MAX_STAT)))
+        if self._touched:
+            identities = list(self._touched)[:MAX_STAT]
+            self._number += 1
+            for identity in identities:
+                del self._touched[identity]
+                self._asked[identity] = self._number
+            effects.append(Stat(self.key, self._number, base, identities))
+        return effects
+
+    def _offers_wanted(self, now: float) -> bool:
+        """Whether an offer is to be made, if it differs from the former or that one is old."""
+        if not self.scanned or not self.ledger.loaded or not self.epoch:
+            return False
+        if self.run is None and self.spec.idle:
+            return False
+        if self.run is not None and self.run.left is None:
+            return False
+        if self._offer is not None and now >= self._offered_at + RESEND:
+            self._offer, self._dirty = None, True
+        changed = self._dirty or self.files.changed
+        self._dirty = self.files.changed = False
+        return changed
+
+    def _make_offer(self) -> Offer | None:
+        """The offer as it should be now; None when it is the former one or cannot be made yet."""
+        left = self.run.left if self.run is not None else None
+        if self.batch:
+            positions = self._batch_positions()
+            if positions is None:
+                return None
+            beyond = 0
+        else:
+            within = left if self.spec.idle else None
+            limit = self.spec.credit if within is None else min(self.spec.credit, len(within))
+            positions = [self._position(identity) for identity in self.files.first(limit, within)]
+            beyond = 0 if left is None else len(left) - sum(1 for p in positions if p.identity in left)
+        offer = Offer(
+            epoch=self.epoch,
+            incarnation=self.incarnation,
+            pipeline=self.spec.pipeline,
+            source=self.spec.node.name,
+            seq=self.ledger.seq,
+            positions=positions,
+            run=self.run.run if self.run is not None else "",
+            exhausted=beyond == 0,
+        )
+        return None if offer == self._offer else offer
+
+    def _position(self, identity: str, digest: str = "") -> FilePosition:
+        file = self.files.known[identity]
+        return FilePosition(identity, file.size, file.mtime_ns, file.inode, digest=digest)
+
+    def _batch_positions(self) -> list[FilePosition] | None:
+        """The complete present set, once every file of it is finished and digested."""
+        if not self.files.all_ready() or len(self.files.known) > MAX_BATCH:
+            return None
+        positions = []
+        for identity in sorted(self.files.known):
+            known = self._digests.get(identity)
+            if known is None or known[0] != _found(identity, self.files.known[identity]):
+                return None
+            positions.append(self._position(identity, known[1]))
+        return positions
+
+    def _digest(self) -> list[Effect]:
+        """Ask for the digests that are missing or out of date."""
+        if len(self.files.known) > MAX_BATCH:
+            return []
+        wanted = []
+        for identity in sorted(self.files.known):
+            file = self.files.known[identity]
+            now_is = _found(identity, file)
+            known = self._digests.get(identity)
+            if file.ready and self._digesting.get(identity) != now_is and (known is None or known[0] != now_is):
+                self._digesting[identity] = now_is
+                wanted.append(now_is)
+        return [Digest(self.key, self.read.connection.path, wanted)] if wanted else []
+
+    # --- what people see ------------------------------------------------------------------------------------------
+
+    def _problems(self) -> list[Effect]:
+        """Tell the broker when the list of problems has changed."""
+        problems = [self.refused] if self.refused else []
+        problems += self._scan_problems
+        if self.batch and len(self.files.known) > MAX_BATCH:
+            problems.append(f"{len(self.files.known)} files match; a batch source takes at most {MAX_BATCH}")
+        problems += self._changed.values()
+        if len(problems) > MAX_SHOWN:
+            problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
+        if problems == self.problems and not (self._report and problems):
+            return []
+        self._report = False
+        fresh = [text for text in problems if text not in self.problems]
+        self.problems = problems
+        told: list[Effect] = [Log("warning", f"{self.key}: {text}") for text in fresh]
+        if self.epoch:
+            told.append(Send(BROKER, SourceProblem(self.spec.pipeline, self.spec.node.name, problems)))
+        return told
+
+    def why(self, file: str) -> tuple[str, str]:
+        """(state, reason) of a file, given by identity, by name below the source's folder, or by absolute path."""
+        folder = self.read.connection.path.rstrip("/") + "/"
+        if file.startswith("/"):
+            if not file.startswith(folder):
+                return "ignored", f"it is not below {folder}"
+            file = file[len(folder) :]
+        file = join("", file)
+        known = (self.ledger.index, self.files.known, self._skipped)
+        inside = not self.path or file.startswith(self.path + "/")
+        identity = file if inside or any(file in names for names in known) else join(self.path, file)
+        return self._why(identity)
+
+    def _why(self, identity: str) -> tuple[str, str]:
+        if identity in self._changed:
+            return "changed", self._changed[identity]
+        if identity in self.ledger.index and not self.batch:
+            iteration = self._iterations.get(identity)
+            return "planned", f"planned in iteration {iteration}" if iteration is not None else "planned already"
+        relative = identity[len(self.path) + 1 :] if self.path else identity
+        reason = temporary(relative) or self._skipped.get(identity, "")
+        if reason:
+            return "ignored", reason
+        if not self.pattern.matches(relative):
+            return "ignored", f"{relative} does not match pattern {self.read.pattern}"
+        file = self.files.known.get(identity)
+        if file is None:
+            return "not_found", f"no such file below {self.read.connection.path}"
+        if file.ready:
+            return "pending", "ready, not planned yet"
+        at = self.files.ready_at(identity, file)
+        if self.files.writing(identity):
+            return "waiting", f"being written; waiting for its close (or, if that was missed, until {at:.0f})"
+        return "waiting", f"waiting until it is unchanged for {self.read.settle:g} s (until {at:.0f})"
+
+    def row(self) -> dict[str, object]:
+        """The row of ``source list``."""
+        return {
+            "pipeline": self.spec.pipeline,
+            "source": self.spec.node.name,
+            "mode": self.read.mode,
+            "path": self.path or ".",
+            "pattern": self.read.pattern,
+            "known": len(self.files.known) if self.batch else len(self.ledger.index),
+            "pending": self.files.ready,
+            "waiting": self.files.waiting,
+            "problems": self.problems,
+        }
+
+
+def _found(identity: str, file: File) -> Found:
+    return Found(identity, file.size, file.mtime_ns, file.inode)
