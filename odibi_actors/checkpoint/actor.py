@@ -77,7 +77,7 @@ class StoreActor:
     """State machine of the checkpoint store. ``store_id``, ``epoch`` and ``last_seq`` are the engine's as of now;
     ``history`` in seconds."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         incarnation: str,
         host: str,

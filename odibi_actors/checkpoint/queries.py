@@ -16,7 +16,7 @@ import msgspec
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
-from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder, position
+from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, position
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
 
@@ -29,10 +29,8 @@ COUNT_CAP = 100_000
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
 """A page of the ledger ends at the first of both, or at the asker's limit."""
 
-FailureDecoder = msgspec.msgpack.Decoder(Failure)
 
-
-def ledger(  # noqa: PLR0917
+def ledger(
     db: sqlite3.Connection, pipeline: str, lane: str, source: str, cursor: str, limit: int
 ) -> tuple[list[Position], str]:
     """See ``Engine.ledger``. Generations of one identity are never split over two pages: the cursor is an identity."""
@@ -140,7 +138,7 @@ def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:
 
 
 def _show(db: sqlite3.Connection, given: One) -> Any:
-    *row, node, failure, sinks = _find(db, given, f"{_ROW}, node, failure, sinks")
+    *row, failures, sinks = _find(db, given, f"{_ROW}, failures, sinks")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
     plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
@@ -151,11 +149,14 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         (*key, MAX_ROWS),
     ).fetchall()
     errors = _errors(db, key, what)
-    if failure is not None:
-        final = unseal(failure, FailureDecoder, f"the failure {what}")
-        # The try that blocked or condemned the iteration is usually among the errors already.
-        if not any(row["node"] == node and row["message"] == final.message for row in errors):
-            errors.append({"node": node, "attempt": "", **_failure(final), "at": row[6] or row[5], "used": 0})
+    final = unseal(failures, FailuresDecoder, f"the failures {what}") if failures is not None else {}
+    told = {(error["node"], error["message"]): None for error in errors}
+    # The try that condemned an iteration is among the errors already; one that blocked a sink is not.
+    errors += [
+        {"node": node, "attempt": "", **_failure(failure), "at": row[6], "used": 0}
+        for node, failure in final.items()
+        if (node, failure.message) not in told
+    ]
     parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
     return {
         "pipeline": given.pipeline,

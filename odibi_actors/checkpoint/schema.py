@@ -42,18 +42,20 @@ CREATE TABLE settings (
   PRIMARY KEY (scope, name)) WITHOUT ROWID;
 CREATE TABLE runs (
   run TEXT NOT NULL PRIMARY KEY, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data')), ended REAL) WITHOUT ROWID;
+  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE INDEX active ON runs (run) WHERE state = 'active';
 CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failure: why it failed
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
                                        'dead_lettered', 'cancelled')),
   version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
   positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
-  failure BLOB, sinks BLOB,
+  failures BLOB, sinks BLOB,
   PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
 CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled');
@@ -77,7 +79,7 @@ CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iterat
   id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,
   position TEXT NOT NULL, revised INTEGER NOT NULL CHECK (revised IN (0, 1)), kind TEXT NOT NULL,
   message TEXT NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL);
-CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration);
+CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration, revised);
 INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """

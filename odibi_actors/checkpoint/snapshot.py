@@ -96,10 +96,11 @@ def _settings(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
 
 def _runs(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     rows = db.execute(
-        "SELECT run, pipeline, cause, at FROM runs WHERE run > ? AND state = 'active' ORDER BY run", after or ("",)
+        "SELECT run, pipeline, cause, at, planned FROM runs WHERE run > ? AND state = 'active' ORDER BY run",
+        after or ("",),
     )
     for row in rows:
-        yield (row[0],), r.LoadedRun(r.Run(*row)), len(row[2]) + 100
+        yield (row[0],), r.LoadedRun(r.Run(*row[:4]), row[4]), len(row[2]) + 100
 
 
 def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
@@ -108,7 +109,13 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         after or ("",),
     )
     for row in rows:
-        yield (row[0],), r.LoadedCounter(row[0], row[1], row[2], row[3], _ledger_sources(db, row[0])), 200
+        kept = db.execute(
+            "SELECT DISTINCT iteration FROM dead_letters WHERE pipeline = ? AND revised = 0 ORDER BY iteration", row[:1]
+        ).fetchall()
+        item = r.LoadedCounter(
+            row[0], row[1], row[2], row[3], _ledger_sources(db, row[0]), [number for (number,) in kept]
+        )
+        yield (row[0],), item, 200 + 5 * len(kept)
 
 
 def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:

@@ -16,13 +16,15 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal, unseal
-from odibi_actors.model import TERMINAL, UNPREPARED, FilePosition, IterationState, Position, next_state
+from odibi_actors.model import TERMINAL, UNPREPARED, Failure, FilePosition, IterationState, Position, next_state
 
 ERRORS_KEPT = 50
 """Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
 
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
+FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
+"""Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
 
 
 class Contradiction(Exception):
@@ -148,7 +150,7 @@ class Transaction:
 
     def _run(self, _seq: int, record: r.Run) -> None:
         done = self._execute(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, 'active', NULL)",
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, 'active', NULL, 0)",
             (record.run, record.pipeline, record.cause, record.at),
         )
         if done.rowcount == 0:
@@ -199,6 +201,8 @@ class Transaction:
             "UPDATE counters SET last_iteration = ?, positions = positions + ? WHERE pipeline = ?",
             (iteration, len(ledger), pipeline),
         )
+        if plan.run:
+            self._execute("UPDATE runs SET planned = planned + 1 WHERE run = ?", (plan.run,))
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)
@@ -299,15 +303,23 @@ class Transaction:
 
     def _block(self, _seq: int, record: r.Block) -> None:
         key = (record.pipeline, record.iteration)
+        failures: dict[str, tuple[Failure, float]] = {}
+        if self._state(*key) == "blocked":  # by another sink
+            row = self._execute("SELECT failures FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+            failures = unseal(row[0], FailuresDecoder, f"the failures of {key[0]} iteration {key[1]}")
+        else:
+            self._next(*key, "block")
+        failures[record.node] = (record.failure, record.at)
         self._execute(
-            "UPDATE iterations SET state = ?, node = ?, error = ?, failure = ? WHERE pipeline = ? AND iteration = ?",
-            (self._next(*key, "block"), record.node, record.failure.message, seal(record.failure), *key),
+            "UPDATE iterations SET state = 'blocked', node = ?, error = ?, failures = ?"
+            " WHERE pipeline = ? AND iteration = ?",
+            (record.node, record.failure.message, seal(failures), *key),
         )
 
     def _retry(self, _seq: int, record: r.Retry) -> None:
         key = (record.pipeline, record.iteration)
         self._execute(
-            "UPDATE iterations SET state = ?, node = '', error = '', failure = NULL"
+            "UPDATE iterations SET state = ?, node = '', error = '', failures = NULL"
             " WHERE pipeline = ? AND iteration = ?",
             (self._next(*key, "retry"), *key),
         )
@@ -323,7 +335,7 @@ class Transaction:
     def _commit(self, _seq: int, record: r.Commit) -> None:
         key = (record.pipeline, record.iteration)
         self._execute(
-            "UPDATE iterations SET state = ?, finished_at = ?, node = '', error = '', failure = NULL"
+            "UPDATE iterations SET state = ?, finished_at = ?, node = '', error = '', failures = NULL"
             " WHERE pipeline = ? AND iteration = ?",
             (self._next(*key, "commit"), record.at, *key),
         )
@@ -336,9 +348,16 @@ class Transaction:
         key = (record.pipeline, record.iteration)
         state = self._next(*key, "dead_letter")
         self._execute(
-            "UPDATE iterations SET state = ?, finished_at = ?, node = ?, error = ?, failure = ?"
+            "UPDATE iterations SET state = ?, finished_at = ?, node = ?, error = ?, failures = ?"
             " WHERE pipeline = ? AND iteration = ?",
-            (state, record.at, record.node, record.failure.message, seal(record.failure), *key),
+            (
+                state,
+                record.at,
+                record.node,
+                record.failure.message,
+                seal({record.node: (record.failure, record.at)}),
+                *key,
+            ),
         )
         self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
 
