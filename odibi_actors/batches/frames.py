@@ -42,6 +42,8 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
     check_names([str(name) for name in frame.columns])
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise BatchError(f"the frame has no Arrow form: {'; '.join(str(part) for part in error.args)}") from error
     return normalise(table)

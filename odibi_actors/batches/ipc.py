@@ -52,6 +52,8 @@ def decode(source: bytes | pa.Buffer | pa.NativeFile, rows: int | None = None) -
     """The table in an Arrow IPC file, sharing its memory. Raises BatchError: damaged, or not of ``rows`` rows."""
     try:
         table = pa.ipc.open_file(source).read_all()
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise
     except (pa.ArrowException, OSError) as error:
         raise BatchError(f"not a readable Arrow file: {error}") from error
     if rows is not None and table.num_rows != rows:

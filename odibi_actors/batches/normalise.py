@@ -78,6 +78,8 @@ def normalise(table: pa.Table) -> pa.Table:
     for name, column in zip(table.column_names, table.columns, strict=True):
         try:
             columns.append(_convert(column))
+        except MemoryError:  # pyarrow's is an ArrowException too
+            raise
         except (pa.ArrowException, ValueError) as error:
             raise BatchError(f"column {name!r} of type {column.type} cannot be kept: {error}") from error
     schema = pa.schema([(name, column.type) for name, column in zip(table.column_names, columns, strict=True)])

@@ -25,6 +25,8 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], expected: list[str] | N
         sizes = [file.metadata.row_group(index).total_byte_size for index in range(file.metadata.num_row_groups)]
         check_limits(file.metadata.num_rows, sum(sizes))
         table = normalise(file.read(use_threads=False))
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise
     except (pa.ArrowException, OSError, BatchError) as error:
         raise Malformed(f"not a readable parquet file: {error}") from error
     try:

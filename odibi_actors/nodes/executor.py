@@ -1,0 +1,220 @@
+"""Runs tasks in a worker: chains of nodes, and publishing. Everything that goes wrong becomes a ``Failure``."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from odibi_actors.batches.spool import Spool
+from odibi_actors.config.model import NodeSpec, WriteSpec
+from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
+from odibi_actors.model import BatchRef, Failure, StagedRef, node_key
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.read import read
+from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.parquet import ParquetSink
+from odibi_actors.nodes.sinks.sqlite import SqliteSink
+from odibi_actors.nodes.sql import SqlRunner
+from odibi_actors.nodes.tracebacks import describe, user_failure
+from odibi_actors.nodes.transform import Context, run_function
+
+_SQLITE_IO = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Errors of the environment, which may pass; all others say that rows and table do not fit."""
+Outcome = Started | NodeDone | NodeFailed | PublishDone
+
+
+class Executor:
+    """One worker's executor; it keeps nothing between tasks but an open, empty DuckDB.
+
+    ``code_digest`` is that of the ``nodes/`` this process has (or would) import; ``clock`` gives seconds since the Unix
+    epoch.
+    """
+
+    def __init__(
+        self, data_dir: Path, host: str, worker: str, code_digest: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._staged = data_dir / "staged"
+        self.spool = Spool(data_dir / "spool", host)
+        self.worker = worker
+        self.code_digest = code_digest
+        self._clock = clock
+        self._sql = SqlRunner()
+
+    def run(self, task: AnyTask) -> Iterator[Outcome]:
+        """Do a task: for each of its nodes ``Started``, then its result; nothing comes after a failure."""
+        first = task.node.name if isinstance(task, PublishTask) else task.steps[0].node.name
+        if task.code_digest != self.code_digest:
+            message = f"this worker has code {self.code_digest}, the task is for {task.code_digest}"
+            yield self._failed(task, first, Failure("code_mismatch", message), self._clock())
+        elif isinstance(task, PublishTask):
+            yield from self._publish(task)
+        else:
+            yield from self._run_chain(task)
+
+    def close(self) -> None:
+        """Release the DuckDB."""
+        self._sql.close()
+
+    # --- chains ---------------------------------------------------------------------------------------------------
+
+    def _run_chain(self, task: Task) -> Iterator[Outcome]:
+        refs = dict(task.inputs)
+        held: dict[str, pa.Table] = {}
+        for place, step in enumerate(task.steps):
+            node = step.node
+            yield Started(task.attempt, node.name)
+            began = self._clock()
+            try:
+                done, table = self._run_step(task, step, refs, held, began, last=place == len(task.steps) - 1)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
+                yield self._failed(task, node.name, to_failure(error), began)
+                return
+            # The next node gets this very table; older ones go, unless a later node of the chain wants them.
+            later = {name for following in task.steps[place + 1 :] for name in following.node.inputs}
+            held = {name: kept for name, kept in (held | {node.name: table}).items() if name in later}
+            if done.output is not None:
+                refs[node.name] = done.output
+            yield done
+
+    def _run_step(
+        self, task: Task, step: Step, refs: dict[str, BatchRef], held: dict[str, pa.Table], began: float, *, last: bool
+    ) -> tuple[NodeDone, pa.Table]:
+        node = step.node
+        inputs = {name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs}
+        output = staged = None
+        schema, schema_text = b"", list[str]()
+        if node.write is not None:
+            table, staged = self._stage(task, node, node.write, inputs)
+        else:
+            if node.read is not None:
+                table, schema, schema_text = read(node.read, step.positions, step.schema)
+            else:
+                table = self._transform(task, node, inputs)
+            output = self.spool.write(
+                table, task.pipeline, task.iteration, node.name, task.attempt, durable=node.durable
+            )
+        done = NodeDone(
+            attempt=task.attempt,
+            pipeline=task.pipeline,
+            iteration=task.iteration,
+            node=node.name,
+            key=node_key(step.static, {name: refs[name].digest for name in node.inputs}),
+            started_at=began,
+            duration=self._clock() - began,
+            rows_in=table.num_rows if node.read is not None else sum(one.num_rows for one in inputs.values()),
+            rows_out=table.num_rows if staged is None else staged.rows,
+            worker=self.worker,
+            output=output,
+            staged=staged,
+            schema=schema,
+            schema_text=schema_text,
+            last=last,
+        )
+        return done, table
+
+    def _input(self, task: Task, name: str, refs: dict[str, BatchRef]) -> pa.Table:
+        if name not in refs:
+            raise Failed("invalid", f"the task has no input {name!r}")
+        try:
+            return self.spool.read(refs[name], verify=name in task.verify)
+        except BatchError as error:
+            raise Failed("input_lost", f"output of {name!r}: {error}", lost=name) from error
+
+    def _transform(self, task: Task, node: NodeSpec, inputs: dict[str, pa.Table]) -> pa.Table:
+        spec = node.transform
+        assert spec is not None
+        if spec.sql is not None:
+            return self._sql.run(spec.sql, inputs)
+        context = Context(
+            pipeline=task.pipeline,
+            iteration=task.iteration,
+            node=node.name,
+            attempt=task.attempt_no,
+            watermark=None,
+            logger=logging.getLogger(f"odibi.{task.pipeline}.{node.name}"),
+        )
+        return run_function(spec.function or "", spec.params, inputs, context)
+
+    # --- sinks ----------------------------------------------------------------------------------------------------
+
+    def _stage(
+        self, task: Task, node: NodeSpec, spec: WriteSpec, inputs: dict[str, pa.Table]
+    ) -> tuple[pa.Table, StagedRef]:
+        if len(inputs) != 1:
+            raise Failed("invalid", f"a write node has one input, not {len(inputs)}; join them in a transform")
+        (table,) = inputs.values()
+        owner = Owner(task.store_id, task.pipeline, node.name)
+        place = Path(spec.connection.path)
+        if spec.connection.type == "sqlite":
+            if not spec.table or (spec.mode == "upsert" and not spec.keys):
+                raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
+            keys = spec.keys if spec.mode == "upsert" else []
+            sink = SqliteSink(place, spec.table, owner, self._staged)
+            return table, sink.stage(table, task.iteration, task.attempt, keys)
+        relative = Path(spec.path or ".")
+        if relative.is_absolute() or ".." in relative.parts:
+            raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
+        return table, ParquetSink(place / relative, owner).stage(table, task.iteration, task.attempt)
+
+    def _publish(self, task: PublishTask) -> Iterator[Outcome]:
+        yield Started(task.attempt, task.node.name)
+        began = self._clock()
+        try:
+            self._publish_part(task)
+        except Exception as error:  # noqa: BLE001 - whatever it was, publishing has failed and says why
+            failure = to_failure(error)
+            if failure.kind not in ("io", "conflict"):  # nothing of a prepared iteration can be run again
+                failure = msgspec.structs.replace(failure, kind="conflict")
+            yield self._failed(task, task.node.name, failure, began)
+            return
+        duration = self._clock() - began
+        yield PublishDone(task.attempt, task.pipeline, task.iteration, task.node.name, self.worker, duration)
+
+    def _publish_part(self, task: PublishTask) -> None:
+        """To the target that was prepared, not to what the configuration may name by now."""
+        owner = Owner(task.store_id, task.pipeline, task.node.name)
+        if task.part.staged.endswith(".staged"):
+            ParquetSink(Path(task.part.target).parent, owner).publish(task.part, task.iteration)
+        else:
+            database, _, table = task.part.target.rpartition("#")
+            SqliteSink(Path(database), table, owner, self._staged).publish(task.part, task.iteration)
+
+    def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
+        return NodeFailed(
+            task.attempt, task.pipeline, task.iteration, node, failure, began, self._clock() - began, self.worker
+        )
+
+
+def to_failure(error: Exception) -> Failure:
+    """Why a node failed, from what was raised while it ran."""
+    if isinstance(error, Failed):
+        return error.failure
+    if isinstance(error, ConflictError):
+        return Failed("conflict", str(error)).failure
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return Failed("io" if code in _SQLITE_IO else "invalid", describe(error)).failure
+    if isinstance(error, OSError):
+        return Failed("io", describe(error)).failure
+    if isinstance(error, BatchError):
+        return Failed("invalid", str(error)).failure
+    return user_failure(error).failure

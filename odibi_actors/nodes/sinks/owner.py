@@ -1,0 +1,101 @@
+"""To whom a target belongs: one (store id, pipeline, node), so that nobody overwrites what another one published.
+
+A folder's owner is in ``_odibi_owner.json`` (readers of parquet folders skip names with a leading underscore), a
+table's in ``_odibi_owners`` of its database. Standard library only: ``validate`` asks as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from odibi_actors.errors import ConflictError
+
+OWNER_FILE = "_odibi_owner.json"
+OWNER_TABLE = "_odibi_owners"
+_MAX_BYTES = 4096
+
+
+class Owner(NamedTuple):
+    """Who publishes to a target. ``store_id`` is that of the checkpoint store, new with each new data_dir."""
+
+    store_id: str
+    pipeline: str
+    node: str
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} of pipeline {self.pipeline!r} (store {self.store_id})"
+
+    def check(self, other: Owner, target: str, mend: str) -> None:
+        """Raise ConflictError unless ``other``, found at ``target``, is this owner."""
+        if other != self:
+            same = other.store_id == self.store_id
+            why = (
+                ""
+                if same
+                else " Its checkpoints are not these: another project, or this one with its data_dir deleted."
+            )
+            raise ConflictError(
+                f"{target} belongs to {other}, not to {self}.{why} "
+                f"Publish elsewhere, or, if what is there may be taken over, {mend}"
+            )
+
+
+def folder_owner(folder: Path) -> Owner | None:
+    """The owner of a folder; None when nobody owns it. Raises ConflictError when its file cannot be read."""
+    path = folder / OWNER_FILE
+    try:
+        with open(path, "rb") as file:
+            content = json.loads(file.read(_MAX_BYTES))
+        return Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConflictError(
+            f"{path} is not an owner file ({error}); delete it if {folder} may be taken over"
+        ) from error
+
+
+def claim_folder(folder: Path, owner: Owner) -> None:
+    """Own an existing folder from here on, durably. Raises ConflictError when it is another's, and OSError."""
+    path = folder / OWNER_FILE
+    found = folder_owner(folder)
+    if found is None:
+        temporary = folder / f"{OWNER_FILE}.{os.getpid()}.staged"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(owner._asdict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)  # the one step that two claimants cannot both take
+        except FileExistsError:
+            found = folder_owner(folder)
+        finally:
+            temporary.unlink()
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    owner.check(found or owner, str(folder), f"delete {path}")
+
+
+def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
+    """The owner of a table; None when nobody owns it. Raises sqlite3.Error."""
+    known = connection.execute("select 1 from sqlite_master where name = ?", (OWNER_TABLE,)).fetchone()
+    if known is None:
+        return None
+    row = connection.execute(
+        f"select store_id, pipeline, node from {OWNER_TABLE} where table_name = ? collate nocase", (table,)
+    ).fetchone()
+    return None if row is None else Owner(*row)
+
+
+def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> bool:
+    """Whether the table is the owner's already; False when nobody owns it. Raises ConflictError, sqlite3.Error."""
+    found = table_owner(connection, table)
+    owner.check(found or owner, f"table {table!r} of {place}", f"delete its row in {OWNER_TABLE}")
+    return found is not None

@@ -1,0 +1,107 @@
+"""Append to a folder: one file ``part-<iteration, 10 digits>-<node>.parquet`` per iteration.
+
+A staged part lies beside its target, under a leading underscore and ending in ``.staged``: ``*.parquet`` does not match
+it, and readers of whole folders (pyarrow, Spark) skip the underscore.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
+from odibi_actors.errors import ConflictError
+from odibi_actors.failpoints import failpoint
+from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.nodes.sinks.owner import Owner, claim_folder
+
+
+class ParquetSink:
+    """The sink of one node in one folder."""
+
+    def __init__(self, folder: Path, owner: Owner) -> None:
+        self.folder = folder
+        self.owner = owner
+
+    def stage(self, table: pa.Table, iteration: int, attempt: Attempt) -> StagedRef:
+        """Write the part of an iteration, synced and invisible. Raises ConflictError (another owner) and OSError."""
+        make_dirs(self.folder, sync=True)
+        claim_folder(self.folder, self.owner)
+        target = self.folder / f"part-{iteration:010d}-{self.owner.node}.parquet"
+        staged = self.folder / f"_part-{iteration:010d}-{self.owner.node}.{attempt}.staged"
+        temporary = self.folder / f"_part-{iteration:010d}-{self.owner.node}.{attempt}.{os.getpid()}.tmp.staged"
+        temporary.unlink(missing_ok=True)  # of a dead process with our number
+        with new_file(temporary, sync=True) as writer:
+            pq.write_table(table, writer)
+        digest, size, rows = writer.digest, writer.size, table.num_rows
+        try:
+            os.link(temporary, staged)
+        except FileExistsError:
+            # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
+            digest, size = digest_file(staged)
+            rows = pq.read_metadata(staged).num_rows
+        finally:
+            temporary.unlink()
+        fsync_dir(self.folder)
+        return StagedRef(staged=str(staged), target=str(target), rows=rows, size=size, digest=digest)
+
+    def publish(self, part: StagedRef, iteration: int) -> None:
+        """Make a prepared part visible; done already is done. Raises ConflictError and OSError."""
+        staged, target = Path(part.staged), Path(part.target)
+        self._check_paths(staged, target, iteration)
+        claim_folder(self.folder, self.owner)
+        if os.path.lexists(target):
+            _check_published(part, target)
+        else:
+            self._link(part, staged, target)
+        failpoint("parquet.linked")
+        fsync_dir(self.folder)
+        staged.unlink(missing_ok=True)
+        failpoint("parquet.unlinked")
+        self._sweep(iteration)
+        fsync_dir(self.folder)
+
+    def _link(self, part: StagedRef, staged: Path, target: Path) -> None:
+        try:
+            digest, _ = digest_file(staged)
+        except FileNotFoundError:
+            raise ConflictError(
+                f"the prepared part {staged} is gone and {target} does not exist; "
+                "put the file back and retry, or cancel what depends on it"
+            ) from None
+        if digest != part.digest:
+            raise ConflictError(f"the prepared part {staged} has digest {digest}, not {part.digest}: it was damaged")
+        failpoint("parquet.link")
+        try:
+            os.link(staged, target)
+        except FileExistsError:
+            _check_published(part, target)
+
+    def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
+        """A part is published only under the names that staging gives: a message cannot choose others."""
+        stem = f"part-{iteration:010d}-{self.owner.node}"
+        named = target.name == f"{stem}.parquet" and re.fullmatch(rf"_{stem}\.\d+-\d+\.staged", staged.name)
+        if not named or staged.parent != self.folder or target.parent != self.folder:
+            raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
+
+    def _sweep(self, iteration: int) -> None:
+        """Delete what dead attempts staged up to this iteration: the lane publishes in order, so it is all settled."""
+        pattern = re.compile(rf"_part-(\d{{10,}})-{re.escape(self.owner.node)}\..*\.staged")
+        with os.scandir(self.folder) as entries:
+            found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
+        for path, match in found:
+            if match and int(match[1]) <= iteration:
+                Path(path).unlink(missing_ok=True)
+
+
+def _check_published(part: StagedRef, target: Path) -> None:
+    digest, _ = digest_file(target)
+    if digest != part.digest:
+        raise ConflictError(
+            f"{target} exists with digest {digest}, not the prepared {part.digest}; "
+            "it was not written by this iteration: move it away and retry"
+        )

@@ -1,0 +1,283 @@
+"""Append or upsert into a SQLite table, one transaction per iteration.
+
+The staged part is a synced Arrow file below ``<data_dir>/staged``, with the keys of its upsert in its metadata: what is
+prepared is published so, whatever the configuration has become. Publishing writes the rows and a marker (store id,
+pipeline, sink, iteration, digest) in one transaction, so that doing it again finds the marker and does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from odibi_actors.batches import ipc
+from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
+from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.failpoints import failpoint
+from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table
+from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_unsigned, sql_type
+
+BUSY_TIMEOUT = 30.0
+"""Seconds to wait for another writer of the database."""
+ROWS_AT_ONCE = 10_000
+"""Rows turned into Python values at once."""
+MARKERS_KEPT = 10_000
+"""Markers kept per sink; below them a low-water mark says that all is published or void."""
+KEYS = b"odibi.keys"
+"""Metadata of a staged part: JSON list of the upsert's keys, ``[]`` for append."""
+
+_CREATE = (
+    f"create table if not exists {OWNER_TABLE} (table_name text primary key collate nocase, store_id text not null,"
+    " pipeline text not null, node text not null, low_water integer not null default 0)",
+    "create table if not exists _odibi_commits (store_id text not null, pipeline text not null, sink text not null,"
+    " iteration integer not null, digest text not null, rows integer not null,"
+    " primary key (store_id, pipeline, sink, iteration)) without rowid",
+)
+
+
+def quote(name: str) -> str:
+    """A SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class SqliteSink:
+    """The sink of one node in one table. ``staged_root`` is ``<data_dir>/staged``."""
+
+    def __init__(self, database: Path, table: str, owner: Owner, staged_root: Path) -> None:
+        self.database = database
+        self.table = table
+        self.owner = owner
+        self.folder = staged_root / owner.pipeline
+        self.target = f"{database}#{table}"
+
+    # --- stage ----------------------------------------------------------------------------------------------------
+
+    def stage(self, table: pa.Table, iteration: int, attempt: Attempt, keys: list[str]) -> StagedRef:
+        """Write the part of an iteration as a synced Arrow file, once it is sure that the SQL table can take it.
+
+        ``keys`` of an upsert; none appends. Raises Failed (``invalid``: types, duplicate or null keys, columns the SQL
+        table lacks), ConflictError (another owner), sqlite3.Error and OSError.
+        """
+        check_types(table)
+        if keys:
+            check_keys(table, keys)
+        make_dirs(self.database.parent, sync=True)
+        with self._connect() as connection:
+            self._claim(connection)
+            self._check_columns(connection, table.schema)
+        path = self.folder / str(iteration) / f"{self.owner.node}-{attempt}.arrow"
+        make_dirs(path.parent, sync=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)  # of a dead process with our number
+        with new_file(temporary, sync=True) as writer:
+            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys)}), writer)
+        digest, size, rows = writer.digest, writer.size, table.num_rows
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
+            digest, size = digest_file(path)
+            rows = ipc.decode(pa.memory_map(str(path))).num_rows
+        finally:
+            temporary.unlink()
+        fsync_dir(path.parent)
+        return StagedRef(staged=str(path), target=self.target, rows=rows, size=size, digest=digest)
+
+    # --- the database ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.database, timeout=BUSY_TIMEOUT, isolation_level=None)) as connection:
+            # EXTRA is FULL plus a sync of the folder when the rollback journal is deleted: else power loss can bring
+            # the journal back, and it undoes the commit.
+            connection.execute("pragma synchronous = extra")
+            yield connection
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        connection.execute("begin immediate")
+        try:
+            yield
+            failpoint("sqlite.commit")
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        """Own the table from here on. Asks first: most times it is owned already, and nobody need wait for us."""
+        if not check_table(connection, self.table, self.owner, str(self.database)):
+            with self._transaction(connection):
+                self._own(connection)
+
+    def _own(self, connection: sqlite3.Connection) -> None:
+        for statement in _CREATE:
+            connection.execute(statement)
+        if not check_table(connection, self.table, self.owner, str(self.database)):
+            insert = f"insert into {OWNER_TABLE} (table_name, store_id, pipeline, node) values (?,?,?,?)"
+            connection.execute(insert, (self.table, *self.owner))
+
+    def _check_columns(self, connection: sqlite3.Connection, schema: pa.Schema) -> bool:
+        """Whether the SQL table exists. Raises Failed when it lacks columns."""
+        rows = connection.execute("select name from pragma_table_info(?)", (self.table,)).fetchall()
+        known = {name.lower() for (name,) in rows}
+        missing = [field for field in schema if field.name.lower() not in known]
+        if known and missing:
+            mend = "; ".join(
+                f"alter table {quote(self.table)} add column {quote(field.name)} {sql_type(field)}" for field in missing
+            )
+            names = ", ".join(repr(field.name) for field in missing)
+            message = f"table {self.table!r} of {self.database} has no column {names}; add it: {mend}"
+            raise Failed("invalid", message, column=missing[0].name)
+        return bool(known)
+
+    # --- publish --------------------------------------------------------------------------------------------------
+
+    def publish(self, part: StagedRef, iteration: int) -> None:
+        """Bring a prepared part into the table; done already is done.
+
+        Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
+        refuses), Failed (``invalid``: the table has lost columns since), sqlite3.Error and OSError.
+        """
+        staged = Path(part.staged)
+        named = re.fullmatch(rf"{re.escape(self.owner.node)}-\d+-\d+\.arrow", staged.name)
+        if not named or staged.parent != self.folder / str(iteration):
+            raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
+        with self._connect() as connection, self._transaction(connection):
+            self._own(connection)
+            if not self._is_published(connection, part, iteration):
+                self._apply(connection, _open(part))
+                self._mark(connection, part, iteration)
+        failpoint("sqlite.committed")
+        staged.unlink(missing_ok=True)
+        self._sweep(iteration)
+
+    def _is_published(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> bool:
+        found = connection.execute(
+            "select digest from _odibi_commits where store_id = ? and pipeline = ? and sink = ? and iteration = ?",
+            (*self.owner, iteration),
+        ).fetchone()
+        place = f"iteration {iteration} of {self.owner} in table {self.table!r}"
+        if found is not None:
+            if found[0] != part.digest:
+                raise ConflictError(f"{place} was published with digest {found[0]}, not the prepared {part.digest}")
+            return True
+        (low_water,) = connection.execute(
+            f"select low_water from {OWNER_TABLE} where table_name = ?", (self.table,)
+        ).fetchone()
+        if iteration <= low_water:
+            raise ConflictError(f"{place} is not above {low_water}, up to which everything is settled")
+        return False
+
+    def _apply(self, connection: sqlite3.Connection, table: pa.Table) -> None:
+        keys: list[str] = json.loads((table.schema.metadata or {}).get(KEYS, b"[]"))
+        if not self._check_columns(connection, table.schema):
+            columns = ", ".join(f"{quote(field.name)} {sql_type(field)}" for field in table.schema)
+            connection.execute(f"create table {quote(self.table)} ({columns})")
+        try:
+            if keys:
+                index = quote(f"odibi_{self.table}_{'_'.join(keys)}")
+                columns = ", ".join(map(quote, keys))
+                connection.execute(f"create unique index if not exists {index} on {quote(self.table)} ({columns})")
+            statement = insert_statement(self.table, table.column_names, keys)
+            for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
+                values = [as_sqlite(column).to_pylist() for column in batch.columns]
+                connection.executemany(statement, zip(*values, strict=True))
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+            raise ConflictError(f"table {self.table!r} of {self.database} refuses the rows: {error}") from error
+
+    def _mark(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> None:
+        row = (*self.owner, iteration, part.digest, part.rows)
+        connection.execute("insert into _odibi_commits values (?,?,?,?,?,?)", row)
+        settled = iteration - MARKERS_KEPT
+        if settled > 0:
+            connection.execute(
+                "delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ? and iteration <= ?",
+                (*self.owner, settled),
+            )
+            connection.execute(
+                f"update {OWNER_TABLE} set low_water = max(low_water, ?) where table_name = ?", (settled, self.table)
+            )
+
+    def _sweep(self, iteration: int) -> None:
+        """Delete what dead attempts staged up to this iteration: the lane publishes in order, so it is all settled."""
+        numbers = [int(name) for name in os.listdir(self.folder) if name.isdecimal()] if self.folder.is_dir() else []
+        for number in sorted(numbers):
+            if number > iteration:
+                break
+            folder = self.folder / str(number)
+            for path in folder.glob(f"{self.owner.node}-*.arrow*"):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: other sinks of that iteration have parts in it
+                folder.rmdir()
+
+
+def insert_statement(table: str, names: list[str], keys: list[str]) -> str:
+    """INSERT of one row with these columns, replacing the row of the same ``keys`` where there are keys."""
+    columns = ", ".join(map(quote, names))
+    statement = f"insert into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
+    if not keys:
+        return statement
+    rest = [quote(name) for name in names if name not in keys]
+    change = f"update set {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "nothing"
+    return f"{statement} on conflict ({', '.join(map(quote, keys))}) do {change}"
+
+
+def check_types(table: pa.Table) -> None:
+    """Raise Failed (``invalid``) when SQLite cannot hold a column of the table, or tell it from another."""
+    folded: dict[str, str] = {}
+    for field in table.schema:
+        sql_type(field)
+        other = folded.setdefault(field.name.lower(), field.name)
+        if other != field.name:
+            raise Failed("invalid", f"columns {other!r} and {field.name!r} are one to SQLite", column=field.name)
+        if pa.types.is_uint64(field.type):
+            check_unsigned(table.column(field.name), field.name)
+
+
+def check_keys(table: pa.Table, keys: list[str]) -> None:
+    """Raise Failed (``invalid``) unless every row has all keys and no two rows have the same; it names the values."""
+    for key in keys:
+        if key not in table.column_names:
+            message = f"upsert key {key!r} is not a column; columns: {', '.join(table.column_names)}"
+            raise Failed("invalid", message, column=key)
+        column = table.column(key)
+        nulls = pc.sum(pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))).as_py() or 0
+        if nulls:
+            raise Failed("invalid", f"upsert key {key!r} is null in {nulls} rows; filter them out", column=key)
+    # As SQLite will hold them: instants of two zones can be one text.
+    stored = pa.table([as_sqlite(table.column(key)) for key in keys], names=[str(place) for place in range(len(keys))])
+    counts = stored.group_by(stored.column_names, use_threads=False).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts.column("count_all"), 1))
+    if twice.num_rows:
+        row = twice.slice(0, 1).to_pylist()[0]
+        values = ", ".join(f"{key}={row[str(place)]!r}" for place, key in enumerate(keys))
+        message = (
+            f"{twice.num_rows} keys stand in several rows of one batch, first {values} ({row['count_all']} rows): "
+            "which of them is to be kept? Aggregate, or add a column to write.keys"
+        )
+        raise Failed("invalid", message, column=", ".join(keys), value=values)
+
+
+def _open(part: StagedRef) -> pa.Table:
+    path = Path(part.staged)
+    try:
+        digest, _ = digest_file(path)
+        if digest != part.digest:
+            raise ConflictError(f"the prepared part {path} has digest {digest}, not {part.digest}: it was damaged")
+        return ipc.decode(pa.memory_map(str(path)), part.rows)
+    except FileNotFoundError:
+        raise ConflictError(f"the prepared part {path} is gone and was not published; put it back and retry") from None
+    except BatchError as error:
+        raise ConflictError(f"the prepared part {path}: {error}") from error

@@ -1,0 +1,59 @@
+"""What user code raised, as a durable failure: its own frames first, bounded."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import odibi_actors
+from odibi_actors.nodes.failures import Failed, shorten
+
+MAX_TRACEBACK = 64 * 1024
+"""Characters of a traceback kept: a recursion error of wide frames would fill the log."""
+_OURS = str(Path(odibi_actors.__file__).parent) + os.sep
+
+
+def user_failure(error: BaseException) -> Failed:
+    """``raised``, with the traceback beginning at the first frame outside of this package and the import machinery."""
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames) and frames.tb_next is not None:
+        frames = frames.tb_next
+    place = ""
+    if frames is not None and not _is_ours(frames):
+        code = frames.tb_frame.f_code
+        place = f" ({Path(code.co_filename).name} line {frames.tb_lineno}, in {code.co_name})"
+    return Failed("raised", f"{describe(error)}{place}", traceback=_bounded(_format(error, frames)))
+
+
+def describe(error: BaseException) -> str:
+    """``Type: message`` of an exception, whatever its own ``__str__`` does."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"{name}: out of memory; take less per iteration (batch.max_rows, max_bytes) or run fewer workers"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - __str__ is user code too
+        text = "<its message cannot be shown>"
+    return shorten(f"{name}: {text}" if text else name, 2048)
+
+
+def _is_ours(frames: TracebackType) -> bool:
+    file = frames.tb_frame.f_code.co_filename
+    return file.startswith((_OURS, "<frozen importlib")) or "/importlib/" in file
+
+
+def _format(error: BaseException, frames: TracebackType | None) -> str:
+    try:
+        return "".join(traceback.TracebackException(type(error), error, frames, compact=True).format())
+    except Exception:  # noqa: BLE001 - formatting calls __str__ and __repr__ of user objects
+        return "".join(traceback.format_tb(frames)) + describe(error)
+
+
+def _bounded(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    half = MAX_TRACEBACK // 2 - 50
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,204 @@
+"""Transform nodes that are Python functions of the project's ``nodes`` package."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import logging
+import typing
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from odibi_actors.batches import frames
+from odibi_actors.batches.normalise import normalise
+from odibi_actors.errors import BatchError, MissingExtraError
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.tracebacks import user_failure
+
+PACKAGE = "nodes"
+"""The only package functions come from: a task is a message, and no message may choose what else is run."""
+CONTEXT = "context"
+"""The parameter that receives a ``Context``."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a function may know about its run. ``attempt`` is 1-based; ``watermark`` is None for file sources."""
+
+    pipeline: str
+    iteration: int
+    node: str
+    attempt: int
+    watermark: object | None
+    logger: logging.Logger
+
+
+def run_function(target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context) -> pa.Table:
+    """Call ``module:function`` with its inputs and return its table, with normal types.
+
+    Raises Failed: ``invalid`` (no such function, parameters that do not match, a result that is no table) or ``raised``
+    (the function raised; its traceback begins with the user's own code).
+    """
+    function = _load(target)
+    try:
+        arguments = _bind(function, params, inputs, context)
+    except MissingExtraError as error:
+        raise Failed("invalid", str(error)) from error
+    except BindError as error:
+        raise Failed("invalid", f"{target}: {error}") from error
+    try:
+        result = function(*arguments.args, **arguments.kwargs)
+    except BaseException as error:
+        raise user_failure(error) from error
+    try:
+        return to_table(result)
+    except BatchError as error:
+        raise Failed("invalid", f"{target} returned what cannot be kept: {error}") from error
+
+
+def to_table(result: object) -> pa.Table:
+    """What a function returned as a table. Raises BatchError."""
+    if isinstance(result, pa.Table):
+        return normalise(result)
+    if isinstance(result, pd.DataFrame):
+        return frames.from_pandas(result)
+    if _sort_of(type(result)) == "polars":
+        return frames.from_polars(typing.cast("Any", result))
+    kind = f"{type(result).__module__}.{type(result).__qualname__}".removeprefix("builtins.")
+    hint = {"NoneType": "is a return missing?", "LazyFrame": "call .collect()"}.get(type(result).__name__, "")
+    wanted = "a pandas.DataFrame, pyarrow.Table or polars.DataFrame"
+    raise BatchError(f"{kind} instead of {wanted}{'; ' if hint else ''}{hint}")
+
+
+class BindError(ValueError):
+    """Inputs or params do not fit the parameters of the function."""
+
+
+def _load(target: str) -> Callable[..., object]:
+    module_name, _, name = target.partition(":")
+    if module_name.split(".")[0] != PACKAGE:
+        raise Failed("invalid", f"function {target!r} is not in the project's {PACKAGE}/ folder")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name == "polars":
+            raise Failed("invalid", f"{target}: {frames.POLARS_HINT}") from error
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise Failed("invalid", f"function {target!r}: there is no module {error.name!r}") from error
+        raise user_failure(error) from error
+    except BaseException as error:
+        raise user_failure(error) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known) or 'none'}"
+        raise Failed("invalid", f"module {module_name!r} has no function {name!r}{hint}")
+    return typing.cast("Callable[..., object]", function)
+
+
+def _bind(
+    function: Callable[..., object], params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context
+) -> inspect.BoundArguments:
+    signature = inspect.signature(function)
+    by_kind = {p.kind: p for p in signature.parameters.values()}
+    tail = by_kind.get(inspect.Parameter.VAR_POSITIONAL)
+    rest = by_kind.get(inspect.Parameter.VAR_KEYWORD)
+    named = {name: p for name, p in signature.parameters.items() if p not in (tail, rest)}
+    values: dict[str, Any] = {}
+    extra = _bind_params(params, inputs, named, rest is not None, values)
+    if CONTEXT in named and CONTEXT not in values and CONTEXT not in inputs:
+        values[CONTEXT] = context
+    unmatched = [name for name in inputs if name not in named]
+    takers = _takers([p for n, p in named.items() if n not in values and n not in inputs], tail is None)
+    pairs = {name: name for name in inputs if name in named} | dict(zip(takers, unmatched, strict=False))
+    values |= {parameter: _as_annotated(function, named[parameter], inputs[name]) for parameter, name in pairs.items()}
+    left = unmatched[len(takers) :]
+    if left and tail is None:
+        raise BindError(f"there is no parameter for input {left[0]!r}; parameters: {', '.join(named) or 'none'}")
+    missing = [n for n, p in named.items() if n not in values and p.default is inspect.Parameter.empty]
+    if missing:
+        raise BindError(f"parameter {missing[0]!r} gets no value: neither inputs nor params name it")
+    if tail is not None and left:
+        values[tail.name] = tuple(_as_annotated(function, tail, inputs[name]) for name in left)
+    if rest is not None and extra:
+        values[rest.name] = extra
+    ordered = OrderedDict((name, values[name]) for name in signature.parameters if name in values)
+    return inspect.BoundArguments(signature, ordered)
+
+
+def _bind_params(
+    params: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    named: Mapping[str, inspect.Parameter],
+    has_rest: bool,
+    values: dict[str, Any],
+) -> dict[str, Any]:
+    """Put ``params`` into ``values``; returns those that only ``**kwargs`` can take."""
+    extra: dict[str, Any] = {}
+    for name, value in params.items():
+        if name in inputs:
+            raise BindError(f"{name!r} is both an input and one of params")
+        if name in named:
+            values[name] = value
+        elif has_rest:
+            extra[name] = value
+        else:
+            near = difflib.get_close_matches(name, named, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BindError(f"there is no parameter for params.{name}{hint}")
+    return extra
+
+
+def _takers(open_parameters: list[inspect.Parameter], take_optional: bool) -> list[str]:
+    """Parameters that take inputs by order. Those with a default are rather meant for params: they come last, and not
+    at all where they are keyword-only or ``*args`` can take the inputs."""
+    empty = inspect.Parameter.empty
+    required = [p.name for p in open_parameters if p.default is empty]
+    optional = [p.name for p in open_parameters if p.default is not empty and p.kind is not p.KEYWORD_ONLY]
+    return required + (optional if take_optional else [])
+
+
+def _as_annotated(function: Callable[..., object], parameter: inspect.Parameter, table: pa.Table) -> object:
+    sort = _annotated_sort(function, parameter.annotation)
+    if sort == "pyarrow":
+        return table
+    return frames.to_polars(table) if sort == "polars" else frames.to_pandas(table)
+
+
+def _annotated_sort(function: Callable[..., object], annotation: object) -> str:
+    """``pandas``, ``pyarrow`` or ``polars``: a string annotation is looked up by name, never evaluated."""
+    if annotation is inspect.Parameter.empty or annotation is Any:
+        return "pandas"
+    if isinstance(annotation, str):
+        text = annotation.split("|")[0].strip(" '\"")
+        first, *others = text.split(".")
+        found: object = getattr(inspect.unwrap(function), "__globals__", {}).get(first)
+        for name in others:
+            found = getattr(found, name, None)
+        if isinstance(found, type):
+            annotation = found
+        else:  # imported under TYPE_CHECKING only
+            return {"pl": "polars", "polars": "polars", "pa": "pyarrow", "pyarrow": "pyarrow"}.get(
+                first, "pyarrow" if text == "Table" else "pandas"
+            )
+    for option in typing.get_args(annotation) or (annotation,):
+        if isinstance(option, type) and (sort := _sort_of(option)):
+            return sort
+    names = "pandas.DataFrame, pyarrow.Table or polars.DataFrame"
+    raise BindError(f"an input cannot be given as {annotation!r}; annotate it as {names}")
+
+
+def _sort_of(kind: type) -> str:
+    if issubclass(kind, pd.DataFrame):
+        return "pandas"
+    if issubclass(kind, pa.Table):
+        return "pyarrow"
+    is_polars = kind.__module__.split(".")[0] == "polars" and kind.__name__ == "DataFrame"
+    return "polars" if is_polars else ""
