@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 
 DURATION_PATTERN = r"^\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)$"
-SIZE_PATTERN = r"^\d{1,15}(\.\d{1,6})?(B|[kKMGT]B|[KMGT]iB)$"
+SIZE_PATTERN = r"^\d{1,16}(\.\d{1,6})?(B|[kKMGT]B|[KMGT]iB)$"
 MAX_DURATION = 3660 * 86400.0
 """Ten years: beyond it a duration is a mistake, and sums with a clock stay far from any overflow."""
 MAX_SIZE = 2**50

@@ -92,7 +92,8 @@ class Checker:
         if "transform" in node:
             if not inputs and not self._problems.written(f"{at}.inputs"):
                 self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
-            self._transform(f"{at}.transform", node["transform"], [name for name in inputs if name is not BAD])
+            sound = None if BAD in inputs or not inputs else inputs
+            self._transform(f"{at}.transform", node["transform"], sound)
         if "write" in node:
             if len(inputs) != 1 and (inputs or not self._problems.written(f"{at}.inputs")):
                 message = f"a write node has exactly one input, this one has {len(inputs)}"
@@ -131,15 +132,15 @@ class Checker:
                 for message in check_options(read["format"], {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
 
-    def _transform(self, at: str, transform: Section, inputs: list[str]) -> None:
+    def _transform(self, at: str, transform: Section, inputs: list[str] | None) -> None:
         if "sql_file" in transform:
             transform["sql"] = self._sql_file(f"{at}.sql_file", transform.pop("sql_file"))
         if "params" in transform and "function" not in transform and not self._problems.written(f"{at}.function"):
             self._problems.add(f"{at}.params", "params are for functions", suggestion="write the values into the SQL")
         if "function" in transform:
 
-            def report(message: str, suggestion: str) -> None:
-                self._problems.add(f"{at}.function", message, suggestion=suggestion)
+            def report(key: str, message: str, suggestion: str) -> None:
+                self._problems.add(f"{at}.{key}", message, suggestion=suggestion)
 
             self._modules.check(transform["function"], inputs, transform.get("params", {}), report)
 
@@ -214,7 +215,10 @@ class Checker:
 
     def _graph(self, path: str, pipeline: Section, nodes: list[tuple[str, Section]]) -> None:
         """Checks all inputs, and puts the nodes into topological order, ties in the order of the file."""
-        known = {node["name"]: node for _, node in nodes if "name" in node}
+        known: dict[str, Section] = {}
+        for _, node in nodes:
+            if "name" in node:
+                known.setdefault(node["name"], node)
         sinks = {name for name, node in known.items() if "write" in node}
         for at, node in nodes:
             others = [name for name in known if name not in sinks and name != node.get("name")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ MAX_MODULE = 1024 * 1024
 CONTEXT = "context"
 """The parameter that receives pipeline, iteration, node, attempt, watermark and logger."""
 
-Report = Callable[[str, str], None]
-"""(what is wrong, suggestion)"""
+Report = Callable[[str, str, str], None]
+"""(key of the transform it is about, what is wrong, suggestion)"""
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,24 @@ class Modules:
         self._root = root
         self._known: dict[str, Module | tuple[str, str]] = {}
 
-    def check(self, reference: str, inputs: list[str], params: Iterable[str], report: Report) -> None:
-        """Reports what is wrong with a node that calls ``reference`` with these inputs and params."""
+    def check(self, reference: str, inputs: list[str] | None, params: Iterable[str], report: Report) -> None:
+        """Reports what is wrong with a node that calls ``reference`` with these inputs (None: unknown) and params."""
         module_name, name = reference.split(":")
         if module_name not in self._known:
             self._known[module_name] = self._load(module_name)
         module = self._known[module_name]
         if isinstance(module, tuple):
-            report(*module)
+            report("function", *module)
         elif name in module.functions:
-            _check_call(module.file, module.functions[name], inputs, list(params), report)
+            if inputs is not None:
+                _check_call(module.file, module.functions[name], inputs, list(params), report)
         elif name not in module.others and not module.star:
             near = difflib.get_close_matches(name, module.functions, n=1)
             if near:
                 hint = f'did you mean "{near[0]}" (line {module.functions[near[0]].lineno})?'
             else:
                 hint = "it defines: " + (", ".join(module.functions) or "no function")
-            report(f"{module.file} has no function {name}", hint)
+            report("function", f"{module.file} has no function {name}", hint)
 
     def _load(self, name: str) -> Module | tuple[str, str]:
         if name.partition(".")[0] != "nodes":
@@ -104,15 +105,20 @@ def _collect(
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             others.update((alias.asname or alias.name).split(".")[0] for alias in statement.names)
         else:
-            targets = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
-            if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-                others.update(targets)
+            others.update(_bound(statement))
             for field in ("body", "orelse", "finalbody"):
                 _collect(getattr(statement, field, []), functions, others)
             for handler in getattr(statement, "handlers", []):
                 _collect(handler.body, functions, others)
     for name in others & functions.keys():
         del functions[name]
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Names that an assignment (or ``for``, ``with``, ``:=``) gives a value to."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
 
 
 def _check_call(
@@ -125,32 +131,39 @@ def _check_call(
     """Does ``function(inputs by name, else in order; **params; context)`` bind?"""
     where = f"{file}:{function.lineno}: {function.name}()"
     if isinstance(function, ast.AsyncFunctionDef):
-        report(f"{where} is async", "write a plain def")
+        report("function", f"{where} is async", "write a plain def")
         return
     if function.decorator_list:
         return  # the decorator may have changed its parameters
     arguments = function.args
-    positional = [argument.arg for argument in arguments.posonlyargs + arguments.args]
-    keyword = {argument.arg for argument in arguments.args + arguments.kwonlyargs}
-    optional = set(positional[len(positional) - len(arguments.defaults) :])
-    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    optional |= {argument.arg for argument, default in pairs if default is not None}
-    names = positional + [argument.arg for argument in arguments.kwonlyargs]
-
+    # The rules of nodes/transform.py, which makes the call.
+    required, optional = _parameters(arguments)
+    names = [*required, *optional]
     for name in params:
-        if name == CONTEXT:
-            report(f"params: {CONTEXT} is given to the function by the runtime", "choose another name")
-        elif name not in keyword and arguments.kwarg is None:
-            near = difflib.get_close_matches(name, sorted(keyword - {CONTEXT, *inputs}), n=1)
+        if name in inputs:
+            report(f"params.{name}", "is the name of an input as well", "rename one of them")
+        elif name not in names and arguments.kwarg is None:
+            near = difflib.get_close_matches(name, [known for known in names if known not in inputs], n=1)
             hint = f'did you mean "{near[0]}"?' if near else "its parameters: " + (", ".join(names) or "none")
-            report(f"params: {where} has no parameter {name}", hint)
-    taken = {CONTEXT, *params}
-    matched = [name for name in inputs if name in keyword and name not in taken]
-    free = [name for name in positional if name not in taken and name not in matched]
-    rest = len(inputs) - len(matched)
-    if rest > len(free) and arguments.vararg is None:
-        report(f"{where} takes {len(matched) + len(free)} inputs, the node has {len(inputs)}", "adapt one to the other")
-    given = {*matched, *free[:rest], *taken}
-    for name in names:
-        if name not in given and name not in optional:
-            report(f"{where}: nothing is given for its parameter {name}", "give it in inputs or params, or a default")
+            report(f"params.{name}", f"{where} has no such parameter", hint)
+    taken = {CONTEXT, *params, *inputs}
+    unmatched = [name for name in inputs if name not in names]
+    takers = [name for name in required if name not in taken]
+    if arguments.vararg is None:
+        takers += [name for name, by_order in optional.items() if by_order and name not in taken]
+        for name in unmatched[len(takers) :]:
+            report("function", f"{where} has no parameter for the input {name}", "add one, or take the input away")
+    for name in takers[len(unmatched) :]:
+        if name in required:
+            message = f"{where} has the parameter {name}, and nothing is given for it"
+            report("function", message, "name it in inputs or params, or give it a default")
+
+
+def _parameters(arguments: ast.arguments) -> tuple[list[str], dict[str, bool]]:
+    """Names of the required parameters; name of each optional one -> is it positional?"""
+    positional = [argument.arg for argument in arguments.posonlyargs + arguments.args]
+    first = len(positional) - len(arguments.defaults)
+    pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    required = positional[:first] + [argument.arg for argument, default in pairs if default is None]
+    optional = dict.fromkeys(positional[first:], True)
+    return required, optional | {argument.arg: False for argument, default in pairs if default is not None}

@@ -38,7 +38,7 @@ def render_text(pipeline: PipelineSpec) -> str:
         while stack:
             node, parent, lead, below = stack.pop()
             if parent and node.inputs[0] != parent:
-                rows.append((f"{lead}→ {node.name}", ""))
+                rows.append((f"{lead.removesuffix('↓ ')}→ {node.name}", ""))
                 continue
             joined = f"  ← {', '.join(node.inputs)}" if len(node.inputs) > 1 else ""
             rows.append((f"{lead}{node.name}", describe(node) + joined))

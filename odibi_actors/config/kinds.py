@@ -303,7 +303,7 @@ class Object(_Simple):
         return found
 
     def _check_one_of(self, tree: Mapping, path: str, problems: Problems, meant: set[str]) -> None:
-        written = [name for name in self.one_of if name in tree.items]
+        written = [name for name in tree.items if name in self.one_of]
         listed = ", ".join(self.one_of)
         if self.one_of and not written and meant.isdisjoint(self.one_of):
             problems.add_at(tree.line, tree.column, path, f"needs one of: {listed}")

@@ -40,8 +40,8 @@ def init_project(directory: Path) -> list[Path]:
 
 
 def _template(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-    """(name in the project, source). ``dot_env`` stands for ``.env``, so that no tool takes the template's own dot-files
-    for this repository's; ``.tmpl`` keeps linters and import scans away from its Python."""
+    """(name in the project, source). ``dot_env`` stands for ``.env``: no tool shall take the template's dot-files for
+    this repository's. ``.tmpl`` keeps linters and import scans away from its Python."""
     for entry in folder.iterdir():
         name = prefix + entry.name.replace("dot_", ".", 1).removesuffix(".tmpl")
         if entry.is_dir():

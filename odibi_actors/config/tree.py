@@ -81,7 +81,9 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         reason = str(error.problem or error.context or "it cannot be parsed").split("\n", maxsplit=1)[0]
-        problems.add_at(line, column, "", f"not valid YAML: {reason}")
+        before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
+        hint = 'within { } and [ ] quote a variable: "${NAME}"' if before.endswith("$") else ""
+        problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)
     except (YAMLError, YAMLStreamError, ValueError, OverflowError) as error:
         problems.add_at(1, 1, "", "not valid YAML: " + str(error).split("\n", maxsplit=1)[0])
     return None
@@ -93,7 +95,7 @@ def resolve_plain(text: str) -> Plain:
         return None
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text[0] in "tT"
-    if re.fullmatch(r"[-+]?[0-9]{1,19}", text):
+    if re.fullmatch(r"[-+]?[0-9]{1,1000}", text):
         return int(text)
     if re.fullmatch(r"0o[0-7]{1,22}", text):
         return int(text[2:], 8)
@@ -207,6 +209,8 @@ class _Composer:
             at = f"{path}.{name}" if path else name
             key = Scalar(*_place(child), name, name)
             value = self._tree(next(self._events), at, depth + 1)
+            if isinstance(value, Scalar) and value.value is None and not value.source:
+                value.line, value.column = key.line, key.column  # an empty value begins where the next thing does
             if child.implicit[0] and not isinstance(resolve_plain(name), str):
                 self._problems.add_at(
                     key.line, key.column, at, "a key must be text", value=name, suggestion=f'write "{name}"'
