@@ -516,11 +516,13 @@ class WorkerExit(Message, frozen=True):
 
 
 class WorkerExited(Message, frozen=True):
-    """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal."""
+    """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal. ``blamed``: not
+    false unless it died with its parent, which is not the doing of the node it ran."""
 
     worker: str
     pid: int
     status: int
+    blamed: bool = True
 
 
 # --- clients ------------------------------------------------------------------------------------------------------

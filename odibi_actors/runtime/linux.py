@@ -38,19 +38,16 @@ def ancestors() -> Iterator[tuple[int, list[str]]]:
 
 
 def launchers() -> list[int]:
-    """pids of the honcho or ``odibictl up`` processes that started us, nearest first.
+    """pids of the honcho processes that started us, nearest first (``odibictl up`` becomes one).
 
-    ``ODIBI_LAUNCHER=<pid>`` names it where the command line does not show it. A foreground ``up --detach`` does not
-    count: it is meant to go.
+    ``ODIBI_LAUNCHER=<pid>`` names any other process to live and die with.
     """
     named = os.environ.get("ODIBI_LAUNCHER", "")
-    found = []
-    for pid, argv in ancestors():
-        names = {os.path.basename(word) for word in argv[:4]}
-        up = ("odibictl" in names or "odibi_actors.cli" in names) and "up" in argv and "--detach" not in argv
-        if str(pid) == named or "honcho" in names or up:
-            found.append(pid)
-    return found
+    return [
+        pid
+        for pid, argv in ancestors()
+        if str(pid) == named or "honcho" in [os.path.basename(word) for word in argv[:4]]
+    ]
 
 
 def exit_reason(status: int) -> str:

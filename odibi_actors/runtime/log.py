@@ -1,4 +1,4 @@
-"""One line per event on stderr: ``2026-01-31T09:30:00.123Z warning pool-0 a worker died worker=pool-0-3``."""
+"""One line per event on stderr (a traceback below it): ``2026-01-31T09:30:00.123Z warning pool-0 a worker died worker=pool-0-3``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ def log(
         return
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-    tail = "".join(f" {key}={_value(value)}" for key, value in (fields or {}).items())
-    line = f"{stamp} {level} {actor} {_one_line(text)}{tail}\n"
+    shown = dict(fields or {})
+    below = str(shown.pop("traceback", ""))  # many lines, for people: as they are, below the line
+    first, _, rest = text.partition("\n")
+    tail = "".join(f" {key}={_value(value)}" for key, value in shown.items())
+    line = "\n".join(filter(None, (f"{stamp} {level} {actor} {first}{tail}", rest.rstrip(), below.rstrip()))) + "\n"
     if also is not None:
         also(line.encode())
     try:
@@ -35,10 +38,6 @@ def log(
         sys.stderr.flush()
     except OSError:
         return  # whoever read our stderr is gone; that is no reason to stop working
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")[:VALUE_MAX]
 
 
 def _value(value: object) -> str:

@@ -24,6 +24,7 @@ STEADY = 10.0  # seconds up after which the backoff starts anew
 ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
 LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
 FINAL = (0, 2, 4)  # exit codes a restart would not mend, or should not
+RESTART = 70  # what an actor returns to be started anew (EX_SOFTWARE)
 
 
 class LogFile:

@@ -1,0 +1,50 @@
+"""``python -m broker``: the broker and its supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import sys
+from pathlib import Path
+
+from odibi_actors.runtime import paths
+from odibi_actors.runtime.entry import Entry, Here, findable
+from odibi_actors.runtime.supervisor import supervise
+
+
+class BrokerEntry(Entry):
+    """The first start reads ``odibi.yaml``; a restart goes on with the versions in the store, so that a file edited
+    meanwhile neither takes effect by accident nor keeps the system down."""
+
+    def supervise(self, project: Path, places: paths.Layout, options: argparse.Namespace, words: list[str]) -> int:
+        findable()
+        command = self.command(project, places, words)
+        return supervise(command, self.name, places.data_dir, restart=[*command, "--recover"])
+
+
+def run(here: Here) -> int:
+    """The actor."""
+    from broker.coordinator import Coordinator
+    from odibi_actors.config import load_project
+    from odibi_actors.runtime.process import run_hub
+
+    project = None if here.options.recover else load_project(here.project)
+    actor = Coordinator(project, here.incarnation, random.Random(secrets.randbits(64)))
+    endpoints = [here.places.endpoint, *here.options.bind]
+    paths.write_connection(here.places, here.places.endpoint, host=here.host, incarnation=here.incarnation)
+    return run_hub(actor, None, endpoints, incarnation=here.incarnation)
+
+
+def main() -> int:
+    """The process; returns its exit code."""
+    entry = BrokerEntry("broker", "broker", "The broker: plans, dispatches, commits.", run)
+    entry.parser.add_argument("--recover", action="store_true", help="go on with the versions in the store")
+    entry.parser.add_argument(
+        "--bind", action="append", default=[], metavar="ENDPOINT", help="listen here too, such as tcp://10.0.0.1:7070"
+    )
+    return entry.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""``python -m odibi_actors.checkpoint``: the checkpoint store and its supervisor."""
+
+from __future__ import annotations
+
+import sys
+
+from odibi_actors.runtime import paths
+from odibi_actors.runtime.entry import Entry, Here
+
+
+def run(here: Here) -> int:
+    """The actor."""
+    from odibi_actors.checkpoint.actor import StoreActor
+    from odibi_actors.checkpoint.driver import StoreDriver
+    from odibi_actors.checkpoint.engine import Engine
+    from odibi_actors.runtime.process import run_peer
+
+    # the engine takes run/store.lock itself, but does not wait for a predecessor that is just dying
+    paths.hold_lock(here.places.run / "store.lock").release()
+    engine = Engine(here.places.database)
+    actor = StoreActor(here.incarnation, here.host, here.pid, engine.store_id, engine.epoch, engine.last_seq)
+    return run_peer("store", actor, StoreDriver(engine), here.places.endpoint, incarnation=here.incarnation)
+
+
+def main() -> int:
+    """The process; returns its exit code."""
+    entry = Entry("checkpoint", "odibi_actors.checkpoint", "The checkpoint store: the truth on disk.", run)
+    return entry.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

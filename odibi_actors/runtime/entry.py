@@ -1,0 +1,98 @@
+"""What the ``__main__`` of every actor shares: options, the supervisor around it, the exit codes.
+
+Imports nothing heavy: without ``--actor`` the process is only a supervisor, and there are five of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from odibi_actors.errors import OdibiError
+from odibi_actors.runtime import paths
+from odibi_actors.runtime.log import log
+from odibi_actors.runtime.supervisor import RESTART, supervise
+
+
+class Here(NamedTuple):
+    """This start of an actor: where its project lives and who it is. ``incarnation`` is new each time."""
+
+    name: str
+    project: Path
+    places: paths.Layout
+    options: argparse.Namespace
+    incarnation: str
+    host: str
+    pid: int
+
+
+class Entry:
+    """One line of the Procfile. ``run`` is the actor itself: it returns an exit code, imports what it needs itself,
+    and is called once ``run/<name>.lock`` is held."""
+
+    def __init__(self, name: str, module: str, about: str, run: Callable[[Here], int]) -> None:
+        self.name, self.module, self._run = name, module, run
+        self.parser = argparse.ArgumentParser(
+            prog=f"python -m {module}",
+            description=f"{about} Runs it under a supervisor that restarts it when it dies; SIGTERM drains and stops.",
+        )
+        self.parser.add_argument("--project", type=Path, metavar="DIR", help="folder of odibi.yaml (ODIBI_PROJECT, .)")
+        self.parser.add_argument("--actor", action="store_true", help="the actor itself, without supervisor")
+        self.parser.add_argument("--data-dir", type=Path, help=argparse.SUPPRESS)  # what the supervisor found
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """The process; returns its exit code. What is wrong is one line on stderr, not a traceback."""
+        words = sys.argv[1:] if argv is None else argv
+        options = self.parser.parse_args(words)
+        try:
+            project = Path(os.path.abspath(options.project or os.environ.get("ODIBI_PROJECT") or "."))
+            data_dir = options.data_dir or paths.basics(project, required=self.needs_project(options)).data_dir
+            places = paths.prepare(data_dir)
+            if options.actor:
+                return self._act(project, places, options)
+            return self.supervise(project, places, options, words)
+        except OdibiError as error:
+            log("error", self.name, str(error))
+            return error.exit_code
+        except OSError as error:  # no rights, no space: the supervisor tries again
+            log("error", self.name, "cannot start", {"traceback": traceback.format_exc(), "error": error})
+            return RESTART
+
+    def needs_project(self, options: argparse.Namespace) -> bool:
+        """Whether there must be an ``odibi.yaml``."""
+        return True
+
+    def command(self, project: Path, places: paths.Layout, words: list[str]) -> list[str]:
+        """The actor's own command line, for its supervisor."""
+        own = ["--actor", "--project", str(project), "--data-dir", str(places.data_dir)]
+        # -P: the project's folder must not be on the import path of anything but workers
+        return [sys.executable, "-P", "-m", self.module, *words, *own]
+
+    def supervise(self, project: Path, places: paths.Layout, options: argparse.Namespace, words: list[str]) -> int:
+        """Keep the actor running."""
+        findable()
+        return supervise(self.command(project, places, words), self.name, places.data_dir)
+
+    def actor_name(self, options: argparse.Namespace) -> str:
+        """The actor's address."""
+        return self.name
+
+    def _act(self, project: Path, places: paths.Layout, options: argparse.Namespace) -> int:
+        name = self.actor_name(options)
+        paths.hold_lock(places.run / f"{name}.lock")  # until this process ends, however it ends
+        here = Here(name, project, places, options, secrets.token_hex(8), socket.gethostname(), os.getpid())
+        return self._run(here)
+
+
+def findable() -> None:
+    """Make our packages importable by children that do not look into the current folder."""
+    home = str(Path(__file__).resolve().parents[2])
+    if sys.path and os.path.realpath(sys.path[0] or ".") == home and not sys.flags.safe_path:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))

@@ -1,0 +1,83 @@
+"""What a pool and its warm parent say to each other: msgpack over a SOCK_SEQPACKET pair, which keeps each message
+whole and ends when either of them dies."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import msgspec
+
+MESSAGE_MAX = 65536  # bytes; a message holds names, numbers, and the text of a few import errors
+TEXT_MAX = 8_000  # characters of import errors told
+
+
+class Fork(msgspec.Struct, tag=True, frozen=True):
+    """pool -> parent: fork a worker under this name."""
+
+    worker: str
+
+
+class Kill(msgspec.Struct, tag=True, frozen=True):
+    """pool -> parent: SIGKILL this worker and all it started."""
+
+    worker: str
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """parent -> pool: everything is imported. ``problems``: modules of ``nodes/`` that could not be; ``threads``:
+    number of threads, which should be 1, since forked children lack the others."""
+
+    code_digest: str
+    seconds: float
+    threads: int
+    problems: list[str]
+
+
+class Forked(msgspec.Struct, tag=True, frozen=True):
+    """parent -> pool: the worker's process exists."""
+
+    worker: str
+    pid: int
+
+
+class Exited(msgspec.Struct, tag=True, frozen=True):
+    """parent -> pool: the worker's process is gone. ``status``: exit code, or minus the signal."""
+
+    worker: str
+    pid: int
+    status: int
+
+
+Said = Fork | Kill | Ready | Forked | Exited
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Said)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def tell(end: socket.socket, said: Said) -> bool:
+    """Send; False when the other one is gone."""
+    try:
+        end.send(_encode(said))
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+def hear(end: socket.socket) -> Iterator[Said | None]:
+    """What is there, without blocking; None at last when the other one is gone."""
+    while True:
+        try:
+            data = end.recv(MESSAGE_MAX, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            yield None
+            return
+        yield _decoder.decode(data)

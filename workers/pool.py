@@ -1,0 +1,448 @@
+"""The worker pool as a pure state machine: which worker runs which task, and what came of it.
+
+Two rules: a task the broker gave is held until its last result is confirmed (Forget), and a worker's death is
+answered at once: the node it ran is reported failed, what it had not begun is returned.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+from odibi_actors import messages as m
+from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop, StopWorker, ToWorker
+from odibi_actors.model import Attempt, Failure
+from workers.crew import BEGIN, Crew, Held, Worker
+from workers.outbox import Outbox
+
+HELLO_AGAIN = 2.0  # seconds without Welcome before saying Hello again
+STOP_GRACE = 5.0  # seconds for an idle worker to exit when told to; then it is killed
+START_TIMEOUT = 60.0  # seconds for a worker to come up, the warm parent's imports included
+CONFIRM_WAIT = 3.0  # seconds a drained pool waits for its last results to be confirmed
+BYE_WAIT = 1.0  # seconds it then waits for ByeAck
+QUEUE_MAX = 64  # tasks per worker that wait here; beyond the broker's credit something is wrong
+SHORT = 0.005  # seconds: nodes below this last took are short, and worth queueing at a worker
+PREFETCH = 4  # tasks a worker holds at most when all that wait behind the first are short
+FRESH_PAUSE = 2.0  # seconds between fresh parents, so that code nobody has does not become a hot loop
+FINISHED_IN_HELLO = 1000  # NodeDone listed in PoolHello; with inline outputs this stays far below a frame's limit
+SPOOL_IN_HELLO = 50_000
+SEEN_MAX = 20_000  # finished attempts remembered, so that a repeated Tasks does not run one again
+WORKERS_MAX = 256
+
+_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+
+
+class PoolActor:
+    """See ``actor.Actor``. ``capacity``: worker processes to keep; ``code_digest``: of ``nodes/`` at start;
+    ``spool``: the (pipeline, iteration) folders found on disk."""
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: str,
+        host: str,
+        pid: int,
+        capacity: int,
+        code_digest: str,
+        spool: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        self.name, self.incarnation, self.host, self.pid = name, incarnation, host, pid
+        self.capacity, self.code_digest = capacity, code_digest
+        self.epoch = 0
+        self.joined = False
+        self.queue: list[Held] = []
+        self.crew = Crew(name)
+        self.outbox = Outbox()
+        self.spool: dict[tuple[str, int], None] = dict.fromkeys(spool)
+        self.seen: OrderedDict[Attempt, None] = OrderedDict()
+        self.last: OrderedDict[tuple[str, str], float] = OrderedDict()  # (pipeline, node) -> seconds it last took
+        self.beat_at = 0.0
+        self.hello_at: float | None = None
+        self.fresh_at = float("-inf")  # when the newest warm parent was asked for
+        self.fresh_for: str | None = None  # the worker that will tell what code it has
+        self.drain_since: float | None = None
+        self.bye_at: float | None = None
+        self.drained_at: float | None = None
+
+    # --- the actor's four methods --------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        self.beat_at = now + m.HEARTBEAT
+        return self._staff(now)
+
+    def handle(self, sender: str, message: m.Message, now: float) -> list[Effect]:
+        if sender == m.BROKER:
+            return self._from_broker(message, now)
+        if sender == m.LOCAL:
+            return self._from_runtime(message, now)
+        worker = self.crew.get(sender)
+        return [] if worker is None else self._from_worker(worker, message, now)
+
+    def flush(self, now: float) -> list[Effect]:
+        effects = self._staff(now) + self._assign(now)
+        if self.joined:
+            results = self.outbox.due(now)
+            if results:
+                effects.append(Send(m.BROKER, m.Results(self.epoch, results)))
+        return effects + self._leave(now)
+
+    def deadline(self) -> float | None:
+        times = [self.beat_at]
+        times += [t for t in (self.hello_at, self.bye_at, self.drained_at) if t is not None]
+        if self.joined:
+            times += self.outbox.deadlines()
+        times += self.crew.deadlines(self.capacity if self.drain_since is None else 0)
+        if self._stale() is not None:
+            times.append(self.fresh_at + FRESH_PAUSE)
+        return min(times)
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def _from_runtime(self, message: m.Message, now: float) -> list[Effect]:
+        match message:
+            case m.Connected():
+                return self._hello(now)
+            case m.Tick():
+                return self._tick(now)
+            case m.Terminate(at_once=True):
+                return [*(StopWorker(w.name) for w in self.crew), Stop(0, "told twice to stop: stopped at once")]
+            case m.Terminate():
+                return self._drain(now)
+            case m.WorkerExited():
+                worker = self.crew.get(message.worker)
+                return [] if worker is None else self._exited(worker, message, now)
+        return []
+
+    def _from_broker(self, message: m.Message, now: float) -> list[Effect]:
+        match message:
+            case m.Welcome():
+                return self._welcome(message, now)
+            case m.WhoAreYou():
+                return self._hello(now)
+            case m.Refused():
+                self.joined, self.hello_at = False, now + HELLO_AGAIN
+                return [Log("error", "the broker refuses this pool; asking again", {"reason": message.reason})]
+            case m.Shutdown():
+                return self._drain(now)
+            case m.ByeAck() if self.drain_since is not None and self.bye_at is not None:
+                return [Stop(0, "drained")]
+            case m.KillWorker():
+                return self._kill(message.worker, "operator")
+        epoch = getattr(message, "epoch", None)
+        if epoch is None or epoch < self.epoch:
+            return []  # an older broker has no say any more
+        self.epoch = epoch
+        match message:
+            case m.Tasks():
+                for task in message.tasks:
+                    self._take(task, now)
+            case m.Drop():
+                return [e for attempt in message.attempts for e in self._drop(attempt)]
+            case m.Forget():
+                for attempt, node in message.confirmed:
+                    self.outbox.confirm(attempt, node)
+            case m.Release():
+                for key in message.iterations:
+                    self.spool.pop(key, None)
+                return [DeleteSpool(message.iterations)]
+            case m.Scale():
+                self.capacity = max(0, min(message.workers, WORKERS_MAX))
+        return []
+
+    def _from_worker(self, worker: Worker, message: m.Message, now: float) -> list[Effect]:
+        match message:
+            case m.WorkerReady() if worker.state == "starting":
+                self.crew.ready(worker, message.pid, message.code_digest, now)
+                if worker.name == self.fresh_for:
+                    self.fresh_for, self.code_digest = None, message.code_digest
+                    self._refuse_other_code(now)
+            case m.Started():
+                held = worker.tasks[0] if worker.tasks else None
+                if held is not None and held.attempt == message.attempt:
+                    held.begin(message.node, now)
+                    worker.expect(now + held.timeout(message.node))
+            case m.WorkerResult():
+                return self._result(worker, message, now)
+        return []
+
+    # --- joining and leaving --------------------------------------------------------------------------------------
+
+    def _hello(self, now: float) -> list[Effect]:
+        self.joined, self.hello_at = False, now + HELLO_AGAIN
+        if self.drain_since is not None and self.bye_at is not None:
+            return []
+        finished = self.outbox.done(FINISHED_IN_HELLO)
+        self.outbox.hello(now)
+        held = [held.describe(worker is not None) for worker, held in self._held()]
+        hello = m.PoolHello(
+            self.incarnation,
+            self.host,
+            self.pid,
+            self.capacity if self.drain_since is None else 0,
+            self.code_digest,
+            self.epoch,
+            self.crew.infos(),
+            held,
+            finished,
+            list(self.spool)[-SPOOL_IN_HELLO:],
+        )
+        return [Send(m.BROKER, hello)]
+
+    def _welcome(self, message: m.Welcome, now: float) -> list[Effect]:
+        if message.epoch < self.epoch:
+            return []
+        self.epoch, self.joined, self.hello_at = message.epoch, True, None
+        self.beat_at = now + m.HEARTBEAT
+        return [Log("info", "joined", {"epoch": self.epoch})]
+
+    def _tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if self.hello_at is not None and self.hello_at <= now:
+            effects += self._hello(now)
+        if self.beat_at <= now:
+            self.beat_at = now + m.HEARTBEAT
+            if self.joined:
+                held: OrderedDict[Attempt, None] = OrderedDict((h.attempt, None) for _, h in self._held())
+                held.update(self.outbox.attempts())
+                effects.append(Send(m.BROKER, m.Heartbeat(self.epoch, list(held), self.crew.infos())))
+        for worker in self.crew.overdue(now):
+            effects += self._overdue(worker)
+        return effects
+
+    def _drain(self, now: float) -> list[Effect]:
+        if self.drain_since is not None:
+            return []
+        self.drain_since = now
+        for held in self.queue:
+            self._return(held, "the pool is draining", now)
+        self.queue.clear()
+        effects: list[Effect] = [Log("info", "draining", {"running": len(self._held())})]
+        return effects + (self._hello(now) if self.joined else [])  # a capacity of 0 keeps further tasks away
+
+    def _leave(self, now: float) -> list[Effect]:
+        """The end of a drain: last results confirmed, Bye, ByeAck; each for a bounded time, since a broker that is
+        gone loses nothing: what it did not hear is run again."""
+        if self.drain_since is None or self._held():
+            return []
+        if self.bye_at is not None:
+            return [Stop(0, "drained; the broker did not answer")] if self.bye_at <= now else []
+        if self.drained_at is None:
+            self.drained_at = now + CONFIRM_WAIT
+        if len(self.outbox) and now < self.drained_at:
+            return []
+        self.bye_at, self.drained_at = now + BYE_WAIT, None
+        return [Send(m.BROKER, m.Bye())]
+
+    # --- tasks ----------------------------------------------------------------------------------------------------
+
+    def _held(self) -> list[tuple[Worker | None, Held]]:
+        """Every unfinished task, with the worker that runs it (None for those that only wait)."""
+        at_workers = [(worker if i == 0 else None, held) for worker in self.crew for i, held in enumerate(worker.tasks)]
+        return at_workers + [(None, held) for held in self.queue]
+
+    def _take(self, task: m.AnyTask, now: float) -> None:
+        attempt = task.attempt
+        if attempt in self.seen:
+            return
+        self._remember(attempt)
+        held = Held(task, now)
+        if self.drain_since is not None:
+            self._return(held, "the pool is draining", now)
+        elif len(self.queue) >= QUEUE_MAX * max(1, self.capacity):
+            self._return(held, f"the pool holds {len(self.queue)} tasks already", now)
+        else:
+            self.queue.append(held)
+
+    def _remember(self, attempt: Attempt) -> None:
+        self.seen[attempt] = None
+        while len(self.seen) > SEEN_MAX:
+            self.seen.popitem(last=False)
+
+    def _drop(self, attempt: Attempt) -> list[Effect]:
+        self._remember(attempt)
+        self.outbox.drop(attempt)
+        self.queue = [held for held in self.queue if held.attempt != attempt]
+        for worker in self.crew:
+            for i, held in enumerate(worker.tasks):
+                if held.attempt == attempt:
+                    held.dropped = True
+                    return self._kill(worker.name, "drop") if i == 0 else []
+        return []
+
+    def _assign(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        waiting: list[Held] = []
+        for held in self.queue:
+            worker = self.crew.free(held, PREFETCH if self._short(held) else 1)
+            if worker is None:
+                waiting.append(held)
+                continue
+            worker.give(held, now)
+            effects.append(ToWorker(worker.name, m.WorkerTask(held.task)))
+        self.queue = waiting
+        return effects
+
+    def _short(self, held: Held) -> bool:
+        took = (self.last.get((held.task.pipeline, node), SHORT) for node in held.left())
+        return isinstance(held.task, m.Task) and sum(took) < SHORT
+
+    def _result(self, worker: Worker, message: m.WorkerResult, now: float) -> list[Effect]:
+        result = message.result
+        if not worker.tasks or worker.tasks[0].attempt != result.attempt:
+            return []  # not what this worker was given
+        held = worker.tasks[0]
+        effects: list[Effect] = []
+        mismatch = isinstance(result, m.NodeFailed) and result.failure.kind == "code_mismatch"
+        if mismatch and not held.dropped and now >= self.fresh_at + FRESH_PAUSE:
+            self._return(held, "the worker had other code than the task", now)
+            effects += [*self._kill(worker.name, "code"), self._hire(now, fresh=True)]
+        elif not held.dropped:
+            self._keep(result, now)
+        if isinstance(result, m.NodeDone | m.PublishDone):
+            held.end(result.node)
+        if not message.last:
+            worker.expect(now + BEGIN)
+            return effects
+        worker.tasks.pop(0)
+        worker.rest(now)
+        return effects
+
+    def _keep(self, result: m.AnyResult, now: float) -> None:
+        self.outbox.put(result)
+        if not isinstance(result, m.NodeDone):
+            return
+        if result.output is not None and result.output.path:
+            self.spool[(result.pipeline, result.iteration)] = None
+        node = (result.pipeline, result.node)
+        self.last[node] = result.duration
+        self.last.move_to_end(node)
+        while len(self.last) > SEEN_MAX:
+            self.last.popitem(last=False)
+
+    def _return(self, held: Held, reason: str, now: float) -> None:
+        if not held.dropped:
+            self.outbox.put(m.Returned(held.attempt, reason))
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    def _staff(self, now: float) -> list[Effect]:
+        """As many workers as wanted, with the code the waiting tasks want."""
+        effects: list[Effect] = []
+        wanted = self.capacity if self.drain_since is None else 0
+        for worker in self.crew.surplus(wanted):
+            effects += self._dismiss(worker, now)
+        stale = self._stale()
+        if stale is not None and now >= self.fresh_at + FRESH_PAUSE:
+            if self.crew.working() >= wanted:
+                effects += self._kill(stale.name, "code")
+            effects.append(self._hire(now, fresh=True))
+        for worker in self.crew.outdated(self.code_digest, self.queue) if wanted else []:
+            effects += self._dismiss(worker, now)
+        while self.crew.working() < wanted and self.crew.may_start(now):
+            effects.append(self._hire(now, fresh=False))
+        return effects
+
+    def _hire(self, now: float, fresh: bool) -> Effect:
+        worker = self.crew.hire(now, now + START_TIMEOUT)
+        if fresh:
+            self.fresh_at, self.fresh_for = now, worker.name
+        return StartWorker(worker.name, fresh)
+
+    def _dismiss(self, worker: Worker, now: float) -> list[Effect]:
+        if worker.state == "starting":
+            return self._kill(worker.name, "scale")
+        worker.state, worker.since, worker.deadline, worker.doom = "stopping", now, now + STOP_GRACE, "scale"
+        return [ToWorker(worker.name, m.WorkerExit())]
+
+    def _stale(self) -> Worker | None:
+        """An idle worker to replace by one from a fresh parent, because a task waits for code no worker has."""
+        if self.fresh_for is not None or self.drain_since is not None:
+            return None
+        for held in self.queue:
+            if not self.crew.has_code(held):
+                return self.crew.idle()
+        return None
+
+    def _refuse_other_code(self, now: float) -> None:
+        """A fresh parent has just read ``nodes/``: tasks from before it that want still other code cannot run."""
+        waiting: list[Held] = []
+        for held in self.queue:
+            if self.crew.has_code(held) or held.taken_at > self.fresh_at:
+                waiting.append(held)
+                continue
+            text = "nodes/ was changed since the last apply: run odibictl apply"
+            detail = f" (the task wants code {held.code[:12]}, nodes/ is {self.code_digest[:12]})"
+            self._fail(held, Failure("code_mismatch", text + detail), "", now)
+        self.queue = waiting
+
+    def _kill(self, name: str, why: str) -> list[Effect]:
+        worker = self.crew.get(name)
+        if worker is None or worker.killed:
+            return []
+        worker.killed, worker.state, worker.deadline, worker.doom = True, "stopping", None, why
+        worker.doomed = worker.tasks[0].node() if worker.tasks else ""
+        return [StopWorker(name)]
+
+    def _overdue(self, worker: Worker) -> list[Effect]:
+        if worker.tasks and worker.doom == "":
+            return self._kill(worker.name, "timeout" if worker.tasks[0].running else "stuck")
+        if worker.state == "starting":
+            text = "a worker did not come up; does importing nodes/ hang?"
+            effects: list[Effect] = [Log("error", text, {"worker": worker.name, "seconds": START_TIMEOUT})]
+            return effects + self._kill(worker.name, "start")
+        return self._kill(worker.name, "scale")
+
+    def _exited(self, worker: Worker, message: m.WorkerExited, now: float) -> list[Effect]:
+        self.crew.gone(worker, now)
+        if self.fresh_for == worker.name:
+            self.fresh_for = None
+        how = _how(message.status)
+        for i, held in enumerate(worker.tasks):
+            if i > 0 or held.dropped:
+                self._return(held, f"its worker {worker.name} was gone before it began", now)
+                continue
+            failure = self._verdict(worker, message, held)
+            if failure is None:
+                reason = f"its worker {worker.name} was stopped ({worker.doom or 'its parent died'})"
+                self._return(held, reason, now)
+            else:
+                self._fail(held, failure, worker.name, now)
+        if worker.doom == "scale" and not worker.tasks:
+            return []
+        fields = {"worker": worker.name, "pid": message.pid, "how": how, "why": worker.doom or "by itself"}
+        level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "stuck", "start") else "info"
+        return [Log(level, "a worker is gone", fields)]
+
+    def _verdict(self, worker: Worker, message: m.WorkerExited, held: Held) -> Failure | None:
+        """What the running node is to be blamed for; None when it was not its doing."""
+        node = held.node()
+        if worker.doom in ("timeout", "stuck") and worker.doomed != node:
+            return None  # it had gone on to the next node when it was killed
+        if worker.doom == "timeout":
+            limit = f"{held.timeout(node):g}s"
+            return Failure("timeout", f"node {node} ran longer than its timeout of {limit} and was killed")
+        if worker.doom == "stuck":
+            return Failure("died", f"{worker.name} did not begin node {node} within {BEGIN:g}s and was killed")
+        if worker.doom or not message.blamed:
+            return None
+        how = _how(message.status)
+        text = f"worker {worker.name} (pid {message.pid}) died while running node {node}: {how}"
+        if message.status == -9:
+            text += "; if nobody killed it, the kernel did for want of memory (see dmesg): take smaller batches"
+        return Failure("died", text)
+
+    def _fail(self, held: Held, failure: Failure, worker: str, now: float) -> None:
+        task = held.task
+        began = held.began_at if held.began_at is not None else now
+        self.outbox.put(
+            m.NodeFailed(
+                task.attempt, task.pipeline, task.iteration, held.node(), failure, began, max(0.0, now - began), worker
+            )
+        )
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"killed by {_SIGNALS.get(-status, f'signal {-status}')}"
+    return f"exited with code {status}"

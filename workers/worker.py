@@ -1,0 +1,89 @@
+"""A worker: a forked process that runs one task at a time and remembers nothing in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from odibi_actors import messages as m
+from odibi_actors.errors import ProtocolError
+from odibi_actors.model import Failure
+from odibi_actors.runtime import wire
+from odibi_actors.runtime.process import secure
+
+if TYPE_CHECKING:
+    from workers.template import Warm
+
+ARROW_THREADS = 1  # as many workers as cores share the machine; and parallel sums would differ from run to run
+FROM_WORKER: tuple[type[m.Message], ...] = (m.WorkerReady, m.Started, m.WorkerResult)
+TO_WORKER: tuple[type[m.Message], ...] = (m.WorkerTask, m.WorkerExit)
+
+
+def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None:
+    """Serve the pool at ``endpoint`` until it says WorkerExit. Runs in a process just forked from the warm parent.
+
+    SIGTERM is ignored: it reaches whole process groups, and the pool lets a running node finish.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    _settle_libraries()
+    executor = warm.executor(data_dir, host, name, warm.code_digest)
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    secure(socket, remote=False)
+    socket.set(zmq.IDENTITY, wire.identity(name, str(os.getpid())))
+    socket.connect(endpoint)
+    socket.send(wire.encode_body(m.WorkerReady(os.getpid(), warm.code_digest)))
+    while True:
+        message = wire.decode_body(socket.recv(), refused=())
+        if isinstance(message, m.WorkerExit):
+            break
+        if isinstance(message, m.WorkerTask):
+            for said in work(executor, message.task):
+                socket.send(_fitting(said))
+    context.destroy(linger=1000)
+
+
+def work(executor: Any, task: m.AnyTask) -> Iterator[m.Started | m.WorkerResult]:
+    """What to tell the pool of a task, as it comes. A result is ``last`` when nothing follows, so it is told when the
+    next node begins or the task has ended."""
+    result: m.AnyResult | None = None
+    for item in executor.run(task):
+        if result is not None:
+            yield m.WorkerResult(result, last=False)
+            result = None
+        if isinstance(item, m.Started):
+            yield item
+        else:
+            result = item
+    if result is None:
+        raise RuntimeError(f"the executor gave no result for task {task.attempt}")
+    yield m.WorkerResult(result, last=True)
+
+
+def _fitting(said: m.Started | m.WorkerResult) -> bytes:
+    """The frame; a result too large for one becomes a failure that says so."""
+    body = wire.encode_body(said)
+    if len(body) <= wire.BODY_MAX or isinstance(said, m.Started) or isinstance(said.result, m.Returned):
+        return body
+    result = said.result
+    problem = ProtocolError(f"what node {result.node} answers has {len(body)} bytes; at most {wire.BODY_MAX} travel")
+    failure = Failure("invalid", f"{problem}: make its schema or its error text smaller")
+    failed = m.NodeFailed(
+        result.attempt, result.pipeline, result.iteration, result.node, failure, 0.0, result.duration, result.worker
+    )
+    return wire.encode_body(m.WorkerResult(failed, last=True))
+
+
+def _settle_libraries() -> None:
+    """What libraries must do anew after a fork."""
+    import numpy
+    import pyarrow
+
+    numpy.random.seed()  # every worker would draw the same numbers otherwise
+    pyarrow.set_cpu_count(ARROW_THREADS)
