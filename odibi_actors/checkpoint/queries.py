@@ -153,8 +153,8 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     told = {(error["node"], error["message"]): None for error in errors}
     # The try that condemned an iteration is among the errors already; one that blocked a sink is not.
     errors += [
-        {"node": node, "attempt": "", **_failure(failure), "at": row[6], "used": 0}
-        for node, failure in final.items()
+        {"node": node, "attempt": "", **_failure(failure), "at": at, "used": 0}
+        for node, (failure, at) in final.items()
         if (node, failure.message) not in told
     ]
     parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
@@ -193,7 +193,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 def _nodes(db: sqlite3.Connection, given: One) -> Any:
     """Each node of the iteration's version in topological order, then others that have an ack or an error."""
-    (version,) = _find(db, given, "version")
+    version, failures = _find(db, given, "version, failures")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
     rows: dict[str, dict[str, Any]] = {}
@@ -218,6 +218,9 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
         if seq > acked.get(node, 0):
             row["state"], row["attempt"] = "error", str(error.attempt)
             row["used"] = error.used if live else 0
+    if failures is not None:
+        for node, (failure, _) in unseal(failures, FailuresDecoder, f"the failures {what}").items():
+            rows.setdefault(node, _node(node)).update(state="error", error=failure.message)
     return {"items": list(rows.values())}
 
 
