@@ -236,7 +236,7 @@ class Client:
         if not self._heard and now - started >= CONNECT_TIMEOUT:
             endpoint = self.endpoint
             self.close()
-            raise UnreachableError(f"no broker answers at {endpoint}; {START}")
+            raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
             raise TimedOutError(
                 f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"

@@ -30,6 +30,8 @@ MIN_WATCHES = 8192
 CLOCK_2024 = 1_704_067_200
 MAX_SKEW = 5.0
 """Seconds between the clocks of a peer and ours that would make a person doubt what is shown."""
+SHOWN = frozenset({"pyzmq", "pyarrow", "pandas", "duckdb"})
+"""Packages whose versions a bug report needs first."""
 MODULES = ("broker", "odibi_actors.checkpoint", "odibi_actors.scheduler", "odibi_actors.streaming", "workers")
 
 
@@ -79,7 +81,8 @@ def packages(app: App) -> Iterator[Finding]:
             continue
         if least and _numbers(have) < _numbers(least):
             missing.append(f"{name} {have} is older than {least}")
-        found.append(f"{name} {have}")
+        if name in SHOWN:
+            found.append(f"{name} {have}")
     if missing:
         yield Finding("fail", "packages", "; ".join(missing), "run `pip install --upgrade odibi-actors`")
     else:

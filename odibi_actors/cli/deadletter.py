@@ -7,7 +7,7 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, ago, emit, table
 
-deadletter = group("deadletter", "Dead letters: positions and iterations that were given up.")
+deadletter = group("deadletter", "Dead letters: what was given up, and why.")
 
 COLUMNS = (
     Column("PIPELINE", "pipeline"),

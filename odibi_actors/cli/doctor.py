@@ -8,15 +8,21 @@ from odibi_actors.cli import checks
 from odibi_actors.cli.base import App, Command, output_option, pass_app
 from odibi_actors.cli.output import Column, emit, table
 
-COLUMNS = (Column("", "state"), Column("CHECK", "check"), Column("FOUND", "found"), Column("MEND", "mend"))
+COLUMNS = (
+    Column("", "state"),
+    Column("CHECK", "check"),
+    Column("FOUND", "found"),
+    Column("MEND", lambda row: row["mend"] or " "),
+)
 
 
 @click.command(cls=Command, examples=["odibictl doctor", "odibictl doctor -o json --project examples/flights"])
 @output_option("table", "json", "jsonl", "yaml")
 @pass_app
 def doctor(app: App) -> None:
-    """Check Python, packages, disk, config, Procfile, limits and, if it runs, the system.
+    """Check the installation, the project and the system.
 
+    Python, packages, disk, config, Procfile, kernel limits, clock and, if it runs, the broker and its peers.
     Each line is ok, warn or fail and says how to mend it. Exit 1 when one fails. It works with nothing running.
     """
     found = checks.run(app)

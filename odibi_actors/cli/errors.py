@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import click
 
-from odibi_actors.errors import OdibiError
+from odibi_actors.errors import ConfigError, OdibiError
 
 INTERRUPTED = 130
 
@@ -29,7 +29,8 @@ def guard(call: Callable[[], object]) -> int:
     try:
         result = call()
     except OdibiError as error:
-        message(f"error: {error}", style="red")
+        problems = len(error.problems) if isinstance(error, ConfigError) else 0
+        message(f"{error}\nerror: {problems} problems" if problems > 1 else f"error: {error}", style="red")
         return error.exit_code
     except click.ClickException as error:
         error.show()

@@ -22,7 +22,8 @@ def describe(node: NodeSpec) -> str:
     if node.transform is not None:
         if node.transform.function:
             return f"transform {node.transform.function}"
-        sql = " ".join((node.transform.sql or "").split())
+        lines = (line.partition("--")[0] for line in (node.transform.sql or "").splitlines())
+        sql = " ".join(" ".join(lines).split())
         return f"sql {sql if len(sql) <= MAX_SQL else sql[: MAX_SQL - 3] + '...'}"
     write = node.write
     assert write is not None
@@ -56,9 +57,9 @@ def mermaid(pipelines: Sequence[PipelineSpec]) -> str:
         for node in pipeline.nodes:
             label = f"{node.name}<br/>{describe(node)}".replace('"', "'")
             opening, closing = {"read": ("[/", "/]"), "transform": ("[", "]"), "write": ("[(", ")]")}[node.kind]
-            lines.append(f'    {pipeline.name}.{node.name}{opening}"{label}"{closing}')
+            lines.append(f'    {pipeline.name}__{node.name}{opening}"{label}"{closing}')
         lines += [
-            f"    {pipeline.name}.{one} --> {pipeline.name}.{node.name}"
+            f"    {pipeline.name}__{one} --> {pipeline.name}__{node.name}"
             for node in pipeline.nodes
             for one in node.inputs
         ]

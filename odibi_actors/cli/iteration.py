@@ -18,7 +18,7 @@ STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "d
 STUCK = ("failed", "blocked", "dead_lettered", "cancelled")
 """States that no wait for another one should outlast: nothing but an operator leads out of them."""
 
-iteration = group("iteration", "Iterations (micro-batches) of a pipeline: list, show, wait for, retry, cancel.")
+iteration = group("iteration", "Micro-batches of a pipeline: list, wait, retry, cancel.")
 
 
 def _took(row: Row) -> str:
@@ -107,7 +107,7 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
 )
 @click.argument("pipeline")
 @click.option(
-    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="So many, newest first."
+    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
 )
 @click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
@@ -131,7 +131,7 @@ def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -
 @lists
 @pass_app
 def show(app: App, pipeline: str, number: int) -> None:
-    """Show one iteration: positions, nodes, sinks, errors with traceback."""
+    """Show one iteration: positions, nodes, sinks, errors."""
     emit(app, lambda: app.client().iteration(pipeline, number), "iteration", details)
 
 
@@ -156,7 +156,9 @@ def _states(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 @lists
 @pass_app
 def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -> None:
-    """Wait until iteration N is in one of STATES; without N, until the pipeline has nothing left to do.
+    """Wait until an iteration, or the whole pipeline, is done.
+
+    Until iteration N is in one of STATES; without N, until nothing is offered and no iteration is unfinished.
 
     Exit 5 when it got stuck in another state (failed, blocked, dead_lettered, cancelled), 124 after --timeout.
     """

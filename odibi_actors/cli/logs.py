@@ -90,7 +90,7 @@ def merged(parts: dict[str, list[str]]) -> list[tuple[str, str]]:
 )
 @pass_app
 def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
-    """Print the logs of one actor, or of all, interleaved.
+    """Print the logs of one actor, or of all interleaved.
 
     The actors' supervisors write them to the data_dir's log folder; only logs on this host are seen.
     """

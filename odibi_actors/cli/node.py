@@ -7,7 +7,7 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, count, emit, size, span, table
 
-node = group("node", "Nodes of an iteration: what was acknowledged, where its output is.")
+node = group("node", "Nodes of an iteration: acknowledged, running, failed.")
 
 COLUMNS = (
     Column("NODE", "node"),

@@ -14,7 +14,7 @@ from odibi_actors.cli.output import Column, Row, count, emit, fields, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-pipeline = group("pipeline", "Pipelines: their state, and triggering, pausing, draining them.")
+pipeline = group("pipeline", "Pipelines: list, show, trigger, pause, resume, drain.")
 
 
 def last_commit(row: Row) -> str:
@@ -62,8 +62,8 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem)))
         if row.get("state") in ("failed", "blocked"):
             mend = (
-                f"  see `odibictl iteration list {name} --state {row['state']}` and `odibictl iteration show {name} N`; "
-                f"then `odibictl iteration retry {name} N`"
+                f"  see `odibictl iteration list {name} --state {row['state']}` and `odibictl iteration show {name}"
+                f" N`; then `odibictl iteration retry {name} N`"
             )
             lines.append(Text(mend, style="dim"))
     return lines

@@ -3,6 +3,7 @@ system."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def chosen(project: ProjectSpec, name: str | None) -> list[PipelineSpec]:
 @click.command(cls=Command, examples=["odibictl init my_project", "cd my_project && odibictl up"])
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
-    """Make a small working project in DIR: odibi.yaml, nodes, sample data, Procfile."""
+    """Make a small working project in DIR."""
     from odibi_actors.config import init_project
 
     init_project(folder)
@@ -54,14 +55,24 @@ def init(folder: Path) -> None:
 @output_option("table", "json", "yaml")
 @pass_app
 def validate(app: App, deep: bool) -> None:
-    """Check odibi.yaml; exit 2 and print all problems at once, each with its place and mend."""
-    project = load(app)
+    """Check odibi.yaml and print all problems at once (exit 2).
+
+    Each problem has its place, what stands there, and what to write instead. Nothing needs to run, and no code of the
+    project is run without --deep.
+    """
+    try:
+        project = load(app)
+    except ConfigError as error:
+        if app.output != "table":
+            problems = [asdict(problem) for problem in error.problems] or [{"message": str(error)}]
+            emit(app, lambda: {"ok": False, "problems": problems}, "ok", lambda _: [])
+        raise
     if deep:
         from odibi_actors.cli import deep as checks
 
-        problems = checks.problems(project)
-        if problems:
-            raise ConfigError("\n".join(problems))
+        found = checks.problems(project)
+        if found:
+            raise ConfigError("\n".join(found))
     pipelines = [{"pipeline": one.name, "nodes": len(one.nodes)} for one in project.pipelines]
     nodes = sum(len(one.nodes) for one in project.pipelines)
     result = {"ok": True, "project": project.name, "pipelines": pipelines}
@@ -108,10 +119,10 @@ APPLIED = (
 @lists
 @pass_app
 def apply(app: App, dry_run: bool) -> None:
-    """Make odibi.yaml and nodes/ as they are now the newest version of each pipeline.
+    """Make a changed odibi.yaml and nodes/ take effect.
 
-    Unprepared iterations are bound to it and keep every result that it does not change; an invalid file changes
-    nothing (exit 2).
+    They become the newest version of each pipeline. Unprepared iterations are bound to it and keep every result
+    that it does not change; an invalid file changes nothing (exit 2).
     """
     project = load(app)
     client = app.client()

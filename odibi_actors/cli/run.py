@@ -19,15 +19,15 @@ from odibi_actors.cli.project import chosen, load
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Forget nothing and remember nothing: a temporary data_dir; owned targets are refused.",
+    help="Use a temporary data_dir: start from nothing; targets that have an owner are refused.",
 )
 @lists
 @pass_app
 def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
-    """Run a pipeline over the data there is, in one process and without daemons.
+    """Run a pipeline over the data there is, without daemons.
 
-    It continues from, and adds to, the project's checkpoints. Exit 4 while `odibictl up` runs on the same data_dir,
-    5 when an iteration failed.
+    Everything happens in this process. It continues from, and adds to, the project's checkpoints. Exit 4 while
+    `odibictl up` runs on the same data_dir, 5 when an iteration failed.
     """
     project = load(app)
     chosen(project, pipeline)

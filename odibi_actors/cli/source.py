@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, count, emit, table
 
-source = group("source", "Sources: what they have discovered, and why a file was not taken.")
+source = group("source", "What sources have discovered, and why a file was not taken.")
 
 COLUMNS = (
     Column("PIPELINE", "pipeline"),
@@ -41,7 +43,12 @@ def list_(app: App) -> None:
 @lists
 @pass_app
 def why(app: App, file: str) -> None:
-    """Say for each source why FILE was taken, waits, or is ignored."""
+    """Say for each source why FILE was taken, waits, or is ignored.
+
+    FILE is a path from here, an absolute one, or one below the source's folder.
+    """
+    if os.path.lexists(file):
+        file = os.path.abspath(file)
     emit(
         app,
         lambda: app.client().why(file),

@@ -73,6 +73,6 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
 @lists
 @pass_app
 def status(app: App, watch: bool) -> None:
-    """Show the system at a glance: pipelines, backlog, workers, problems."""
+    """Show the system: pipelines, backlog, workers, problems."""
     client = app.client()
     emit(app, client.status, "project", render, watch)

@@ -46,11 +46,12 @@ worker: python -m workers
 @lists
 @pass_app
 def up(app: App, workers: int | None, detach: bool) -> None:
-    """Validate the project and start every line of its Procfile with honcho.
+    """Start every line of the Procfile, supervised by honcho.
 
-    In the foreground this process becomes `honcho start`: it prefixes the output of each actor, and Ctrl-C or SIGTERM
-    stops all of them. Each line is a supervisor that restarts its actor when it dies. Nothing is lost however it ends.
-    With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4 when it is running.
+    The project is validated first. In the foreground this process becomes `honcho start`: it prefixes the
+    output of each actor, and Ctrl-C or SIGTERM stops all of them. Each line is a supervisor that restarts its
+    actor when it dies. Nothing is lost however it ends. With --detach the same runs in a session of its own.
+    Exit 2 when the project is invalid, 4 when it is running.
     """
     from odibi_actors.config import write_schema
     from odibi_actors.runtime import paths
@@ -163,10 +164,10 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 @click.command(cls=Command, examples=["odibictl down", "odibictl down --timeout 5m"])
 @pass_app
 def down(app: App) -> None:
-    """Stop the system: every actor finishes what it is doing and exits, then honcho.
+    """Stop the system: every actor finishes what it is doing.
 
-    When that takes longer than --timeout (60s) SIGTERM goes to the process `up` started. Nothing is lost either way.
-    Exit 69 when nothing runs.
+    Then honcho, which `up` started, ends too. When that takes longer than --timeout (60s) SIGTERM goes to the
+    process `up` started. Nothing is lost either way. Exit 69 when nothing runs.
     """
     from odibi_actors.runtime import paths
 
