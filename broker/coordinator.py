@@ -167,6 +167,7 @@ class Coordinator:
             return [Send(sender, Refused(reason="only the checkpoint store may say that"))]
         if self._store is not None and self._store.store_id != hello.store_id:
             return [Stop(RESTART, "the checkpoint store was replaced by another one (its store_id differs)")]
+        again = self._store is not None and self._store.incarnation == hello.incarnation
         self._store = hello
         self._directory.join(Peer(STORE, "store", hello.incarnation, hello.host, hello.pid, now))
         flow = self._flow
@@ -177,7 +178,7 @@ class Coordinator:
         if hello.epoch != flow.epoch:
             return [Stop(RESTART, f"epoch {flow.epoch} is over: the store has {hello.epoch}")]
         flow.durable(hello.last_seq)
-        if not flow.journal.rewind(hello.last_seq + 1):
+        if not flow.journal.rewind(hello.last_seq + 1) and not again:
             return [Stop(RESTART, "the checkpoint store has lost records it had reported durable")]
         return [Send(STORE, self._welcome())]
 
@@ -322,8 +323,7 @@ class Coordinator:
             case Durable() if sender == STORE and message.epoch == flow.epoch:
                 flow.durable(message.through)
             case ResendFrom() if sender == STORE and message.epoch == flow.epoch:
-                if not flow.journal.rewind(message.seq):
-                    return [Stop(RESTART, "the checkpoint store has lost records it had reported durable")]
+                flow.journal.rewind(message.seq)  # one that asks for what is durable by now is late: ignored
             case Fenced() if sender == STORE and message.epoch != flow.epoch:
                 return [Stop(RESTART, f"fenced: epoch {message.epoch} rules, this broker had {flow.epoch}")]
             case RecordRefused() if sender == STORE and message.epoch == flow.epoch:

@@ -339,6 +339,7 @@ class Flow:
                 self.give_up(pipeline, iteration, run.spec.name, failure, now)
                 return
             producer.reset()
+            iteration.demote()
             self._invalidate(iteration, [failure.lost], failure.message)
             self.say(Log("warning", f"{iteration.pipeline}/{iteration.number}: output of {failure.lost} is made again"))
         self.wake(iteration)

@@ -149,6 +149,7 @@ class Iteration:
             if run.attempt is not None and run.attempt in unwanted:
                 run.reset()
         void.extend(self.void_stale())
+        self.demote()
         return void, list(unwanted)
 
     def consumers(self, name: str) -> list[str]:
@@ -176,7 +177,14 @@ class Iteration:
             if key is not None and key != run.ack.key:
                 run.reset()
                 void.append(name)
+        self.demote()
         return void
+
+    def demote(self) -> None:
+        """Nodes that were ready, and whose inputs are being made again, wait."""
+        for run in self.nodes.values():
+            if run.state == "ready" and any(self.nodes[i].state != "acked" for i in run.spec.inputs):
+                run.state = "waiting"
 
     def wake(self, name: str) -> bool:
         """Make a waiting node ready when its inputs are all there. Returns whether it became ready."""

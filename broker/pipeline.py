@@ -199,7 +199,8 @@ class Pipeline:
         """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
 
         Sources take turns, one position each, until a limit of ``batch`` is reached; the first is always taken, so
-        that one larger than the limits is taken alone.
+        that one larger than the limits is taken alone. A source whose schema is not known yet gives one in any case:
+        without a schema there is not even an empty table to run on.
         """
         limits = self.spec.batch
         taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
@@ -213,7 +214,9 @@ class Pipeline:
                 if len(done) >= len(source.pending):
                     continue
                 position = source.pending[len(done)]
-                if files and (files >= limits.max_files or size + position.size > limits.max_bytes):
+                must = not done and source.node.name not in self.schemas
+                over = files >= limits.max_files or size + position.size > limits.max_bytes
+                if files and over and not must:
                     continue
                 done.append(position)
                 files, size, progress = files + 1, size + position.size, True
