@@ -70,9 +70,13 @@ class App:
 
     def confirm(self, question: str) -> None:
         """Ask on stderr unless ``--yes``; a "no" ends the command with exit code 1."""
-        if self.yes or click.confirm(question, err=True):
-            return
-        errors.message("nothing was changed; pass --yes to go on without being asked")
+        try:
+            if self.yes or click.confirm(question, err=True):
+                return
+        except click.Abort:  # Ctrl-C, or nobody there to answer
+            errors.message("\nnothing was changed; pass --yes to go on without being asked")
+            raise
+        errors.message("nothing was changed")
         raise click.exceptions.Exit(1)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 
-from odibi_actors.config.model import NodeSpec, ProjectSpec
+from odibi_actors.config.model import ProjectSpec
 
 
 def problems(project: ProjectSpec) -> list[str]:
@@ -17,7 +16,9 @@ def problems(project: ProjectSpec) -> list[str]:
         for pipeline in project.pipelines:
             for node in pipeline.nodes:
                 if node.transform is not None:
-                    problem = _sql(node.transform.sql) if node.transform.sql else _function(node)
+                    problem = (
+                        _sql(node.transform.sql) if node.transform.sql else _function(node.transform.function or "")
+                    )
                     if problem:
                         found.append(f"odibi.yaml: {pipeline.name}.{node.name}: {problem}")
     finally:
@@ -37,17 +38,16 @@ def _sql(sql: str) -> str | None:
     return None
 
 
-def _function(node: NodeSpec) -> str | None:
-    assert node.transform is not None
-    module, _, name = (node.transform.function or "").partition(":")
+def _function(name: str) -> str | None:
+    """Whether it is there and takes its inputs was read from its source; here the module is run."""
+    module, _, function = name.partition(":")
+    before = set(sys.modules)
     try:
-        function = getattr(importlib.import_module(module), name, None)
+        return None if callable(getattr(importlib.import_module(module), function, None)) else f"{name} is no function"
     except Exception as error:  # noqa: BLE001 - the user's module runs here and may raise anything
         return f"cannot import {module}: {type(error).__name__}: {error}"
-    if not callable(function):
-        return f"{module} has no function {name!r}"
-    signature = inspect.signature(function)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        return None
-    unknown = [param for param in node.transform.params if param not in signature.parameters]
-    return f"{name}{signature} takes no parameter {', '.join(unknown)}; see params" if unknown else None
+    finally:
+        top = module.partition(".")[0]
+        for loaded in sorted(set(sys.modules) - before):  # "nodes" of the next project is another one
+            if loaded.partition(".")[0] == top:
+                del sys.modules[loaded]

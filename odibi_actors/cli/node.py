@@ -38,7 +38,7 @@ COLUMNS = (
 @lists
 @pass_app
 def list_(app: App, pipeline: str, number: int, watch: bool) -> None:
-    """List the nodes of iteration N: state, attempt, rows, time, worker."""
+    """List nodes of iteration N: state, rows, time, worker."""
     client = app.client()
     emit(
         app,

@@ -157,9 +157,9 @@ def resume(app: App, pipeline: str) -> None:
 @click.option("--no-wait", is_flag=True, help="Return at once, while iterations are still being finished.")
 @pass_app
 def drain(app: App, pipeline: str, no_wait: bool) -> None:
-    """Finish what is planned and take no more; wait until that is done.
+    """Finish what is planned and take no more.
 
-    Exit 5 when an iteration failed or is blocked and so cannot be finished.
+    Waits until that is done. Exit 5 when an iteration failed or is blocked and so cannot be finished.
     """
     result = app.client().drain(pipeline, not no_wait, app.timeout)
     if no_wait:

@@ -1,0 +1,210 @@
+"""The client on a real socket: what it sends, what it makes of answers, when it gives up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odibi_actors import Client, client
+from odibi_actors.errors import (
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+    OdibiError,
+    RunFailedError,
+    TimedOutError,
+    UnreachableError,
+)
+from odibi_actors.messages import Bye, Hello, Reply, Request
+from tests.cli.fake import FakeBroker
+
+Broker = Callable[..., FakeBroker]
+
+
+def test_given_a_broker_when_asked_then_hello_comes_first_and_the_result_is_returned(broker: Broker) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    with Client(fake.endpoint) as one:
+        assert one.status() == {"epoch": 3}
+    kinds = [type(message) for _, message in fake.seen]
+    assert kinds[:2] == [Hello, Request]
+    hello = fake.seen[0][1]
+    assert isinstance(hello, Hello)
+    assert hello.role == "client"
+
+
+def test_given_an_open_client_when_closed_then_it_says_bye(broker: Broker) -> None:
+    said = threading.Event()
+    fake = broker({"status": {}})
+    answer = fake._answer
+    fake._answer = lambda message: (said.set() if isinstance(message, Bye) else None) or answer(message)  # type: ignore[method-assign]
+    with Client(fake.endpoint) as one:
+        one.status()
+    assert said.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (2, ConfigError),
+        (3, NotFoundError),
+        (4, ConflictError),
+        (5, RunFailedError),
+        (124, TimedOutError),
+        (69, UnreachableError),
+        (1, OdibiError),
+        (6, OdibiError),
+    ],
+)
+def test_given_a_reply_with_a_status_then_its_error_is_raised_with_that_exit_code(
+    broker: Broker, status: int, kind: type[OdibiError]
+) -> None:
+    fake = broker({"pipeline.show": Reply("", status, None, "it is so")})
+    with Client(fake.endpoint) as one, pytest.raises(kind, match="it is so") as caught:
+        one.pipeline("delays")
+    assert type(caught.value) is kind
+    assert caught.value.exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("call", "to", "verb", "params"),
+    [
+        (lambda c: c.pipelines(), "broker", "pipeline.list", {}),
+        (lambda c: c.pause("p"), "broker", "pipeline.pause", {"pipeline": "p"}),
+        (lambda c: c.resume("p"), "broker", "pipeline.resume", {"pipeline": "p"}),
+        (lambda c: c.drain("p", wait=False), "broker", "pipeline.drain", {"pipeline": "p", "wait": False}),
+        (lambda c: c.retry("p", 2), "broker", "iteration.retry", {"pipeline": "p", "iteration": 2}),
+        (lambda c: c.cancel("p", 2), "broker", "iteration.cancel", {"pipeline": "p", "iteration": 2}),
+        (lambda c: c.wait_run("r"), "broker", "run.wait", {"run": "r"}),
+        (lambda c: c.iterations("p", 5), "store", "iteration.list", {"pipeline": "p", "limit": 5, "state": None}),
+        (lambda c: c.iteration("p", 2), "store", "iteration.show", {"pipeline": "p", "iteration": 2}),
+        (lambda c: c.nodes("p", 2), "store", "node.list", {"pipeline": "p", "iteration": 2}),
+        (lambda c: c.dead_letters(), "store", "deadletter.list", {"pipeline": None}),
+        (lambda c: c.checkpoint_stats(), "store", "checkpoint.stats", {}),
+        (lambda c: c.sources(), "source", "source.list", {}),
+        (lambda c: c.why("f"), "source", "source.why", {"file": "f"}),
+        (lambda c: c.workers(), "broker", "worker.list", {}),
+        (lambda c: c.scale(4), "broker", "worker.scale", {"workers": 4}),
+        (lambda c: c.kill("w"), "broker", "worker.kill", {"worker": "w"}),
+    ],
+)
+def test_given_a_method_when_called_then_its_verb_goes_to_the_actor_that_knows(
+    broker: Broker, call: Callable[[Client], Any], to: str, verb: str, params: dict[str, Any]
+) -> None:
+    fake = broker({verb: {"items": []}})
+    with Client(fake.endpoint) as one:
+        call(one)
+    assert [(where, m.verb, m.params) for where, m in fake.seen if isinstance(m, Request)] == [(to, verb, params)]
+
+
+def test_given_a_broker_that_forgot_us_when_it_asks_who_we_are_then_the_same_request_is_sent_again(
+    broker: Broker,
+) -> None:
+    fake = broker({"pipeline.trigger": lambda params: {"run": params["run"]}}, forget=1)
+    with Client(fake.endpoint) as one:
+        run = one.trigger("report")["run"]
+    sent = fake.requests("pipeline.trigger")
+    assert len({request.id for request in sent}) == 1
+    assert [request.params["run"] for request in sent] == [run, run]
+
+
+def test_given_a_long_wait_when_the_broker_is_silent_then_the_same_request_is_repeated(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPEAT", 0.05)
+    answers = iter([None, None, {"state": "committed"}])
+    fake = broker({"iteration.wait": lambda _: next(answers)})
+    with Client(fake.endpoint) as one:
+        assert one.wait("delays", 3)["state"] == "committed"
+    sent = fake.requests("iteration.wait")
+    assert len(sent) >= 3
+    assert len({request.id for request in sent}) == 1
+
+
+def test_given_a_verb_that_must_happen_once_when_unanswered_then_it_is_not_repeated(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPEAT", 0.05)
+    fake = broker({"worker.kill": lambda _: None})
+    with Client(fake.endpoint, timeout=0.4) as one, pytest.raises(TimedOutError):
+        one.kill("pool-0-1")
+    assert len(fake.requests("worker.kill")) == 1
+
+
+def test_given_an_iteration_the_broker_has_forgotten_when_waited_for_then_the_store_says_how_it_ended(
+    broker: Broker,
+) -> None:
+    fake = broker({"iteration.wait": {"state": "finished"}, "iteration.show": {"state": "dead_lettered"}})
+    with Client(fake.endpoint) as one:
+        assert one.wait("delays", 1)["state"] == "dead_lettered"
+
+
+def test_given_no_broker_at_the_endpoint_then_unreachable_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.1)
+    with Client(f"ipc://{tmp_path}/none.ipc") as one, pytest.raises(UnreachableError, match="odibictl up"):
+        one.status()
+
+
+def test_given_a_broker_that_fell_silent_then_a_wait_without_limit_ends(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LOST_AFTER", 0.2)
+    fake = broker({"run.wait": lambda _: None})
+    with Client(fake.endpoint) as one, pytest.raises(UnreachableError, match="silent"):
+        one.wait_run("r")
+
+
+def test_given_a_broker_that_refuses_us_then_its_reason_is_told(broker: Broker) -> None:
+    fake = broker({}, refuse="another host")
+    with Client(fake.endpoint) as one, pytest.raises(ConflictError, match="another host"):
+        one.status()
+
+
+def test_given_an_address_that_is_none_then_the_error_names_it() -> None:
+    with Client("nonsense") as one, pytest.raises(UnreachableError, match="'nonsense' is no ZeroMQ address"):
+        one.status()
+
+
+@pytest.mark.parametrize("line", ["", "data_dir: state", 'data_dir: "state"', "data_dir: ${NOWHERE:-state}  # here"])
+def test_given_a_project_then_the_connection_file_below_its_data_dir_is_found(
+    broker: Broker, tmp_path: Path, line: str
+) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    (tmp_path / "odibi.yaml").write_text(f"project: x\n{line}\n")
+    run = tmp_path / ("state" if line else ".odibi") / "run"
+    run.mkdir(parents=True)
+    (run / "connection.json").write_text(json.dumps({"endpoint": fake.endpoint, "pid": 1}))
+    with Client(project=tmp_path) as one:
+        assert one.status() == {"epoch": 3}
+
+
+def test_given_a_project_file_being_edited_then_the_running_system_is_reached_all_the_same(
+    broker: Broker, tmp_path: Path
+) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    (tmp_path / "odibi.yaml").write_text("workers: [1\n")
+    (tmp_path / ".odibi" / "run").mkdir(parents=True)
+    (tmp_path / ".odibi" / "run" / "connection.json").write_text(json.dumps({"endpoint": fake.endpoint}))
+    with Client(project=tmp_path) as one:
+        assert one.status() == {"epoch": 3}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"endpoint": 3}'])
+def test_given_a_damaged_connection_file_then_unreachable_names_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".odibi" / "run").mkdir(parents=True)
+    (tmp_path / ".odibi" / "run" / "connection.json").write_text(content)
+    with pytest.raises(UnreachableError, match=r"connection\.json"):
+        Client(project=tmp_path).status()
+
+
+def test_given_an_environment_then_it_names_the_endpoint(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    monkeypatch.setenv("ODIBI_ENDPOINT", fake.endpoint)
+    with Client() as one:
+        assert one.status() == {"epoch": 3}

@@ -1,0 +1,360 @@
+"""Each command: what it asks, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from ruamel.yaml import YAML
+
+from odibi_actors import client
+from odibi_actors.cli import output
+from odibi_actors.messages import Apply, Reply
+from tests.cli.fake import FakeBroker
+
+Broker = Callable[..., FakeBroker]
+Invoke = Callable[..., Result]
+
+ROW = {
+    "pipeline": "delays", "state": "active", "trigger": "data", "version": 2, "in_flight": 1, "offered": 12_345,
+    "planned": 9, "committed": 7, "last_iteration": 9, "last_committed": 8, "delivery": "exactly_once", "run": "",
+    "problems": [],
+}  # fmt: skip
+FAILED = {**ROW, "pipeline": "report", "state": "failed", "problems": ["iteration 9: node clean raised ValueError"]}
+STATUS: dict[str, Any] = {
+    "epoch": 3, "project": "flights", "store_id": "s", "started_at": 1_000.0, "durable": 10, "pending": 0,
+    "peers": [{"name": role, "role": role, "host": "h", "pid": 1, "seen": 1.0} for role in ("store", "source", "pool")],
+    "pipelines": [ROW, FAILED],
+    "workers": [{"worker": "pool-0-1", "pool": "pool-0", "host": "h", "pid": 5, "state": "busy",
+                 "doing": "delays/9/clean", "since": 1.0, "done": 3}],
+}  # fmt: skip
+SHOWN = {
+    **ROW,
+    "nodes": [{"node": "clean", "kind": "transform", "inputs": ["flights"]}],
+    "iterations": [
+        {"iteration": 8, "state": "prepared", "lane": "live", "nodes": {"clean": "acked"}},
+        {"iteration": 9, "state": "running", "lane": "live", "nodes": {"clean": "running"}},
+    ],
+    "sources": [{"source": "flights", "offered": 3, "problems": []}],
+}
+ITERATION = {
+    "pipeline": "delays", "iteration": 9, "lane": "live", "state": "failed", "version": 2, "run": "",
+    "planned_at": 1.0, "finished_at": 3.5, "rows": 842, "error": "clean: raised",
+    "positions": {"flights": [{"identity": "flights-1.csv", "size": 2048}]},
+    "revised": [{"node": "flights", "identity": "bad.csv", "message": "line 7 has 3 columns"}],
+    "nodes": [{"node": "clean", "state": "error", "attempt": "3-4", "used": 3}],
+    "errors": [{"node": "clean", "attempt": "3-4", "kind": "raised", "message": "ValueError: no such day",
+                "traceback": "Traceback\n  File nodes/flights.py, line 3", "position": "flights-1.csv", "line": 12,
+                "column": "day", "value": "32", "at": 1.0, "used": 3}],
+    "sinks": {"lake": {"target": "/lake/part-9", "rows": 800, "digest": "abc"}},
+}  # fmt: skip
+ANSWERS: dict[str, Any] = {
+    "status": STATUS,
+    "pipeline.list": {"items": [ROW, FAILED]},
+    "pipeline.show": SHOWN,
+    "iteration.list": {"items": [{"iteration": 9, "state": "failed", "lane": "live", "positions": 1, "rows": 842}]},
+    "iteration.show": ITERATION,
+    "node.list": {"items": [{"node": "clean", "state": "acked", "attempt": "3-4", "rows_out": 12_000, "size": 4096,
+                             "duration": 0.5, "where": "spool"}]},
+    "source.list": {"items": [{"pipeline": "delays", "source": "flights", "mode": "file_watch", "known": 365}]},
+    "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
+                                           "reason": "in iteration 3"}]},
+    "worker.list": {"items": STATUS["workers"]},
+    "deadletter.list": {"items": [{"pipeline": "delays", "iteration": 9, "node": "flights", "position": "bad.csv",
+                                   "kind": "malformed", "message": "line 7", "at": 1.0}]},
+    "checkpoint.stats": {"store_id": "s", "records": 12_345},
+}  # fmt: skip
+LISTS = [
+    (("pipeline", "list"), "delays\nreport\n"),
+    (("iteration", "list", "delays"), "9\n"),
+    (("node", "list", "delays", 9), "clean\n"),
+    (("source", "list"), "delays.flights\n"),
+    (("source", "why", "x"), "delays.flights\n"),
+    (("worker", "list"), "pool-0-1\n"),
+    (("deadletter", "list"), "delays/9/flights\n"),
+]
+OBJECTS = [
+    (("status",), "flights\n"),
+    (("pipeline", "show", "delays"), "delays\n"),
+    (("iteration", "show", "delays", 9), "9\n"),
+    (("checkpoint", "stats"), "s\n"),
+]
+
+
+@pytest.mark.parametrize(("command", "names"), LISTS + OBJECTS)
+def test_given_any_view_then_every_format_is_what_it_says(
+    broker: Broker, invoke: Invoke, command: tuple[object, ...], names: str
+) -> None:
+    endpoint = broker(ANSWERS).endpoint
+    results = {
+        form: invoke("--endpoint", endpoint, *command, "-o", form)
+        for form in ("table", "json", "jsonl", "yaml", "name")
+    }
+    assert [(r.exit_code, r.stderr) for r in results.values()] == [(0, "")] * 5
+    data = json.loads(results["json"].stdout)
+    assert data["schema"] == 1
+    assert YAML(typ="safe").load(results["yaml"].stdout) == data
+    lines = [json.loads(line) for line in results["jsonl"].stdout.splitlines()]
+    assert lines == (data["items"] if "items" in data else [{k: v for k, v in data.items() if k != "schema"}])
+    assert results["name"].stdout == names
+    assert "\x1b" not in results["table"].stdout
+    assert all(line == line.rstrip() for line in results["table"].stdout.splitlines())
+
+
+@pytest.mark.parametrize("command", [command for command, _ in LISTS])
+def test_given_an_empty_list_then_it_is_no_error(broker: Broker, invoke: Invoke, command: tuple[object, ...]) -> None:
+    endpoint = broker({verb: {"items": []} for verb in ANSWERS}).endpoint
+    assert json.loads(invoke("--endpoint", endpoint, *command, "-o", "json").stdout) == {"schema": 1, "items": []}
+    assert invoke("--endpoint", endpoint, *command).exit_code == 0
+
+
+def test_given_status_then_problems_stand_below_with_what_mends_them(broker: Broker, invoke: Invoke) -> None:
+    out = invoke("--endpoint", broker(ANSWERS).endpoint, "status").stdout
+    assert "flights   epoch 3" in out
+    assert "12,345" in out
+    assert "the scheduler actor is not connected" in out
+    assert "report: iteration 9: node clean raised ValueError" in out
+    assert "odibictl iteration retry report N" in out
+
+
+def test_given_a_failed_iteration_then_show_has_place_and_traceback(broker: Broker, invoke: Invoke) -> None:
+    out = invoke("--endpoint", broker(ANSWERS).endpoint, "iteration", "show", "delays", 9).stdout
+    for part in (
+        "flights-1.csv, line 12, column day, value '32'",
+        "File nodes/flights.py, line 3",
+        "bad.csv",
+        "/lake/part-9",
+    ):
+        assert part in out
+
+
+def test_given_a_wide_table_then_a_program_gets_its_lines_whole(broker: Broker, invoke: Invoke) -> None:
+    reason = "because " * 100
+    endpoint = broker(
+        {"source.why": {"items": [{"pipeline": "p", "source": "s", "state": "x", "reason": reason}]}}
+    ).endpoint
+    assert reason.strip() in invoke("--endpoint", endpoint, "source", "why", "x").stdout
+
+
+def test_given_an_existing_file_when_asked_why_then_its_absolute_path_is_sent(
+    broker: Broker, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = broker(ANSWERS)
+    (tmp_path / "a.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    invoke("--endpoint", fake.endpoint, "source", "why", "a.csv")
+    invoke("--endpoint", fake.endpoint, "source", "why", "b.csv")
+    assert [r.params["file"] for r in fake.requests("source.why")] == [str(tmp_path / "a.csv"), "b.csv"]
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 4, 5, 6, 69, 124])
+def test_given_an_error_then_its_status_is_the_exit_code_and_stdout_is_empty(
+    broker: Broker, invoke: Invoke, status: int
+) -> None:
+    endpoint = broker({"pipeline.show": Reply("", status, None, "that is why")}).endpoint
+    result = invoke("--endpoint", endpoint, "pipeline", "show", "x")
+    assert result.exit_code == status
+    assert result.stdout == ""
+    assert "that is why" in result.stderr
+
+
+def test_given_nothing_running_then_69_says_how_to_start(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("status", "--project", tmp_path)
+    assert result.exit_code == 69
+    assert "odibictl up" in result.stderr
+
+
+def test_given_no_answer_in_time_then_124(broker: Broker, invoke: Invoke) -> None:
+    endpoint = broker({"iteration.wait": lambda _: None}).endpoint
+    result = invoke("--endpoint", endpoint, "iteration", "wait", "delays", 3, "--timeout", "200ms")
+    assert result.exit_code == 124
+
+
+def test_given_ctrl_c_then_130(broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client.Client, "status", interrupt)
+    assert invoke("--endpoint", "ipc:///nowhere", "status").exit_code == 130
+
+
+@pytest.mark.parametrize(("command", "hint"), [(("statu",), "status"), (("pipeline", "pasue", "x"), "pause")])
+def test_given_a_typo_then_what_was_meant_is_named(invoke: Invoke, command: tuple[str, ...], hint: str) -> None:
+    result = invoke(*command)
+    assert result.exit_code == 2
+    assert f"did you mean '{hint}'?" in result.stderr
+
+
+def test_given_a_bad_option_or_value_then_2(invoke: Invoke) -> None:
+    assert invoke("status", "--nonsense").exit_code == 2
+    assert invoke("status", "--timeout", "soon").exit_code == 2
+    assert invoke("iteration", "wait", "delays", "--for", "done").exit_code == 2
+    assert invoke("iteration", "show", "delays", 0).exit_code == 2
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "states", "code"),
+    [
+        ("committed", "committed", 0),
+        ("failed", "committed", 5),
+        ("failed", "committed,failed", 0),
+        ("blocked", "committed", 5),
+    ],
+)
+def test_given_a_wait_then_it_ends_when_stuck_and_says_so_by_its_code(
+    broker: Broker, invoke: Invoke, state: str, states: str, code: int
+) -> None:
+    fake = broker({"iteration.wait": {"pipeline": "delays", "iteration": 3, "state": state}})
+    result = invoke("--endpoint", fake.endpoint, "iteration", "wait", "delays", 3, "--for", states, "-o", "json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["state"] == state
+    wanted = fake.requests("iteration.wait")[0].params["for"]
+    assert {"committed", "failed", "blocked", "dead_lettered", "cancelled"} <= set(wanted)
+
+
+def test_given_a_pipeline_that_drains_then_the_wait_is_the_brokers(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({"pipeline.drain": lambda p: {"state": "drained" if p["wait"] else "draining"}})
+    assert "drained" in invoke("--endpoint", fake.endpoint, "pipeline", "drain", "delays").stderr
+    assert "draining" in invoke("--endpoint", fake.endpoint, "pipeline", "drain", "delays", "--no-wait").stderr
+
+
+def test_given_a_pipeline_that_cannot_drain_then_5(broker: Broker, invoke: Invoke) -> None:
+    endpoint = broker({"pipeline.drain": {"state": "failed"}}).endpoint
+    assert invoke("--endpoint", endpoint, "pipeline", "drain", "delays").exit_code == 5
+
+
+@pytest.mark.parametrize(("state", "code"), [("done", 0), ("no_data", 0), ("failed", 5)])
+def test_given_a_triggered_run_when_waited_for_then_its_end_is_the_code(
+    broker: Broker, invoke: Invoke, state: str, code: int
+) -> None:
+    fake = broker({"pipeline.trigger": {"run": "r1"}, "run.wait": {"run": "r1", "state": state}})
+    result = invoke("--endpoint", fake.endpoint, "pipeline", "trigger", "report", "--wait", "-o", "json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout) == {"schema": 1, "run": "r1", "state": state}
+
+
+def test_given_a_trigger_without_wait_then_the_run_is_printed(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({"pipeline.trigger": {"run": "r1"}})
+    assert invoke("--endpoint", fake.endpoint, "pipeline", "trigger", "report").stdout == "r1\n"
+
+
+# --- changing ---------------------------------------------------------------------------------------------------------
+
+
+def test_given_cancel_then_it_asks_names_what_goes_with_it_and_no_means_no(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({**ANSWERS, "iteration.cancel": {"cancelled": [9]}})
+    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, input="n\n")
+    assert result.exit_code == 1
+    assert "Cancel iteration 9 of delays?" in result.stderr
+    assert fake.requests("iteration.cancel") == []
+
+
+def test_given_cancel_with_yes_then_it_does_not_ask(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({**ANSWERS, "iteration.cancel": {"cancelled": [9]}})
+    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, "--yes", "-o", "json")
+    assert json.loads(result.stdout)["cancelled"] == [9]
+
+
+def test_given_cancel_dry_run_then_unprepared_ones_are_listed_and_nothing_is_sent(
+    broker: Broker, invoke: Invoke
+) -> None:
+    fake = broker(ANSWERS)
+    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 8, "--dry-run", "-o", "name")
+    assert result.stdout == "9\n"
+    assert fake.requests("iteration.cancel") == []
+
+
+def test_given_kill_without_an_answer_at_the_prompt_then_nothing_is_killed(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({"worker.kill": {}})
+    assert invoke("--endpoint", fake.endpoint, "worker", "kill", "w", input="").exit_code != 0
+    assert fake.requests("worker.kill") == []
+    assert invoke("--endpoint", fake.endpoint, "worker", "kill", "w", "-y").exit_code == 0
+    assert len(fake.requests("worker.kill")) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "verb"),
+    [
+        (("pipeline", "pause", "delays"), "pipeline.pause"),
+        (("pipeline", "resume", "delays"), "pipeline.resume"),
+        (("iteration", "retry", "delays", 9), "iteration.retry"),
+        (("worker", "scale", 4), "worker.scale"),
+    ],
+)
+def test_given_a_change_then_stdout_stays_empty(
+    broker: Broker, invoke: Invoke, command: tuple[object, ...], verb: str
+) -> None:
+    fake = broker({verb: {}})
+    result = invoke("--endpoint", fake.endpoint, *command)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert len(fake.requests(verb)) == 1
+
+
+def test_given_scale_dry_run_then_nothing_is_sent(broker: Broker, invoke: Invoke) -> None:
+    fake = broker(ANSWERS)
+    assert "from 1 workers to 4" in invoke("--endpoint", fake.endpoint, "worker", "scale", 4, "--dry-run").stderr
+    assert fake.requests("worker.scale") == []
+
+
+def test_given_a_valid_project_when_applied_then_versions_are_printed(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    fake = broker({})
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "-o", "json")
+    assert json.loads(result.stdout)["items"] == [{"pipeline": "copy", "version": 1, "changed": True}]
+
+
+def test_given_an_invalid_project_when_applied_then_2_and_nothing_is_sent(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    fake = broker({})
+    with (project / "odibi.yaml").open("a") as file:
+        file.write("nonsense: 1\n")
+    assert invoke("--endpoint", fake.endpoint, "--project", project, "apply").exit_code == 2
+    assert fake.seen == []
+
+
+def test_given_apply_dry_run_then_what_runs_is_compared_and_nothing_is_sent(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    fake = broker(ANSWERS)
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run", "-o", "json")
+    items = {row["pipeline"]: row for row in json.loads(result.stdout)["items"]}
+    assert items["copy"]["running_version"] is None
+    assert items["delays"]["action"] == "not in odibi.yaml"
+    assert not any(isinstance(message, Apply) for _, message in fake.seen)
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+def test_given_watch_then_it_prints_what_changed_until_interrupted_and_outlives_a_restart(
+    broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter([{"epoch": 1}, {"epoch": 1}, Reply("", 69, None, "gone for a moment"), {"epoch": 2}])
+    fake = broker({"status": lambda _: next(steps)})
+    looks = 0
+
+    def tick(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(output.time, "sleep", tick)
+    result = invoke("--endpoint", fake.endpoint, "status", "--watch", "-o", "jsonl")
+    assert [json.loads(line)["epoch"] for line in result.stdout.splitlines()] == [1, 2]
+    assert "gone for a moment" in result.stderr
+    assert result.exit_code == 130
+
+
+def test_given_options_after_the_command_then_they_count_as_before_it(broker: Broker, invoke: Invoke) -> None:
+    endpoint = broker(ANSWERS).endpoint
+    assert invoke("pipeline", "list", "--endpoint", endpoint, "-o", "name").stdout == "delays\nreport\n"

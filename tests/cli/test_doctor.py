@@ -1,0 +1,83 @@
+"""``doctor``: finds what is wrong, says what mends it, needs nothing to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from odibi_actors.cli import checks, system
+from tests.cli.fake import FakeBroker
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def sound(project: Path) -> Path:
+    """A project in which there is nothing to find."""
+    (project / "Procfile").write_text(system.PROCFILE)
+    return project
+
+
+def found(invoke: Invoke, project: Path, *args: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """Exit code, and findings by check."""
+    result = invoke("doctor", "--project", project, "-o", "json", *args)
+    return result.exit_code, {row["check"]: row for row in json.loads(result.stdout)["items"]}
+
+
+def test_given_a_sound_project_with_nothing_running_then_nothing_fails(invoke: Invoke, sound: Path) -> None:
+    code, rows = found(invoke, sound)
+    assert code == 0, rows
+    assert rows["config"]["found"] == "small: 1 pipelines, 3 nodes"
+    assert rows["broker"]["found"] == "not running"
+
+
+def test_given_every_kind_of_trouble_then_each_is_found_with_its_mend(
+    invoke: Invoke, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sound / "odibi.yaml").write_text("project: small\nnonsense: 1\n")
+    (sound / "Procfile").write_text("broker: python -m broker\n")
+    (sound / ".odibi" / "run").mkdir(parents=True)
+    (sound / ".odibi").chmod(0o755)
+    (sound / ".odibi" / "run" / "connection.json").write_text("{}")
+    monkeypatch.setattr(checks, "LOW_SPACE", 1 << 62)
+    monkeypatch.setattr(checks, "filesystem", lambda _: "nfs4")
+    code, rows = found(invoke, sound)
+    assert code == 1
+    states = {name: row["state"] for name, row in rows.items()}
+    expected = {"config": "fail", "Procfile": "warn", "data_dir": "warn", "run folder": "warn", "disk space": "warn",
+                "filesystem": "fail"}  # fmt: skip
+    assert {name: states[name] for name in expected} == expected
+    assert all(row["mend"] for row in rows.values() if row["state"] != "ok")
+
+
+def test_given_a_system_without_its_store_then_that_fails(
+    invoke: Invoke, sound: Path, broker: Callable[..., FakeBroker]
+) -> None:
+    peers = [
+        {"name": role, "role": role, "host": os.uname().nodename, "seen": 1.0}
+        for role in ("source", "scheduler", "pool")
+    ]
+    fake = broker({"status": {"epoch": 1, "peers": peers, "pipelines": [{"pipeline": "copy", "state": "failed"}]}})
+    code, rows = found(invoke, sound, "--endpoint", fake.endpoint)
+    assert code == 1
+    assert rows["store"]["mend"] == "see `odibictl logs checkpoint`"
+    assert rows["pipeline copy"]["state"] == "warn"
+
+
+def test_given_no_project_at_all_then_doctor_still_answers(invoke: Invoke, tmp_path: Path) -> None:
+    code, rows = found(invoke, tmp_path)
+    assert code == 1
+    assert rows["config"]["state"] == "fail"
+    assert rows["python"]["state"] == "ok"
+
+
+def test_given_nested_mounts_then_the_nearest_one_counts(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"a / ext4 rw\nb {tmp_path} nfs rw\nc {tmp_path}x tmpfs rw\n")
+    assert checks.filesystem(tmp_path / "x", mounts) == "nfs"
+    assert checks.filesystem(Path("/etc"), mounts) == "ext4"

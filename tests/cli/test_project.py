@@ -1,0 +1,133 @@
+"""Commands on the project file alone: init, validate, graph, config schema, run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from odibi_actors import local
+from odibi_actors.errors import ConflictError
+
+Invoke = Callable[..., Result]
+
+
+def test_given_init_then_the_new_project_is_valid_and_a_second_init_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    assert invoke("init", tmp_path / "new").exit_code == 0
+    result = invoke("--project", tmp_path / "new", "validate", "--deep")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("ok: ")
+    assert (tmp_path / "new" / "Procfile").is_file()
+    assert invoke("init", tmp_path / "new").exit_code == 4
+
+
+def test_given_a_valid_project_then_validate_counts(invoke: Invoke, project: Path) -> None:
+    assert invoke("validate", "--project", project).stdout == "ok: 1 pipelines, 3 nodes\n"
+    data = json.loads(invoke("validate", "--project", project, "-o", "json").stdout)
+    assert data["ok"] is True
+
+
+def test_given_problems_then_validate_lists_all_with_places_and_as_data(invoke: Invoke, project: Path) -> None:
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("pattern:", "patern:").replace("inputs: [kept]", "inputs: [kep]"))
+    result = invoke("validate", "--project", project, "-o", "json")
+    assert result.exit_code == 2
+    problems = json.loads(result.stdout)["problems"]
+    assert [problem["line"] for problem in problems] == [9, 14]
+    assert 'did you mean "pattern"?' in result.stderr
+    assert "2 problems" in result.stderr
+    assert invoke("validate", "--project", project).stdout == ""
+
+
+def test_given_bad_sql_and_functions_then_only_deep_finds_them(invoke: Invoke, project: Path) -> None:
+    text = (project / "odibi.yaml").read_text()
+    (project / "nodes").mkdir()
+    (project / "nodes" / "deep_one.py").write_text("import nowhere_to_be_found\n\n\ndef good(kept):\n    return kept\n")
+    (project / "odibi.yaml").write_text(
+        text.replace("select * from incoming  -- all of it", "selekt 1")
+        + """\
+      - name: other
+        inputs: [kept]
+        transform: {function: "nodes.deep_one:good", params: {}}
+      - name: out2
+        inputs: [other]
+        write: {connection: lake, path: out2, format: parquet}
+"""
+    )
+    assert invoke("validate", "--project", project).exit_code == 0
+    result = invoke("validate", "--deep", "--project", project)
+    assert result.exit_code == 2
+    assert "copy.kept: SQL does not parse" in result.stderr
+    assert "copy.other: cannot import nodes.deep_one: ModuleNotFoundError" in result.stderr
+
+
+def test_given_no_project_then_2_says_where_it_looked(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("validate", "--project", tmp_path)
+    assert result.exit_code == 2
+    assert str(tmp_path / "odibi.yaml") in result.stderr
+
+
+def test_given_a_pipeline_then_its_graph_is_drawn(invoke: Invoke, project: Path) -> None:
+    assert (
+        invoke("graph", "copy", "--project", project).stdout
+        == """\
+copy (trigger: data)
+└─ incoming: read csv landing/*.csv (file_watch)
+   └─ kept: sql select * from incoming
+      └─ out: write lake/out (append)
+"""
+    )
+    mermaid = invoke("graph", "--project", project, "-o", "mermaid").stdout
+    assert mermaid.startswith("flowchart LR\n  subgraph copy\n")
+    assert "copy__kept --> copy__out" in mermaid
+    data = json.loads(invoke("graph", "--project", project, "-o", "json").stdout)
+    assert data["items"][0]["edges"] == [["incoming", "kept"], ["kept", "out"]]
+
+
+def test_given_an_unknown_pipeline_then_3_names_those_there_are(invoke: Invoke, project: Path) -> None:
+    result = invoke("graph", "nope", "--project", project)
+    assert result.exit_code == 3
+    assert "there are: copy" in result.stderr
+
+
+def test_given_config_schema_then_it_is_json(invoke: Invoke) -> None:
+    assert "properties" in json.loads(invoke("config", "schema").stdout)
+
+
+@dataclass
+class Summary:
+    run: str = "r1"
+    state: str = "done"
+    iterations: int = 3
+    committed: int = 3
+    rows: int = 1200
+    failed: int = 0
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 5)])
+def test_given_a_run_then_its_summary_is_printed_and_failure_is_5(
+    invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch, failed: int, code: int
+) -> None:
+    asked = []
+
+    def run_pipeline(spec: object, pipeline: str, iterations: int | None, fresh: bool, progress: object) -> Summary:
+        asked.append((pipeline, iterations, fresh))
+        return Summary(failed=failed)
+
+    monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
+    result = invoke("run", "copy", "--iterations", 3, "--fresh", "--project", project, "-o", "json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["rows"] == 1200
+    assert asked == [("copy", 3, True)]
+
+
+def test_given_a_running_system_when_run_then_4(invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_pipeline(*_: object) -> Summary:
+        raise ConflictError("pid 7 runs here")
+
+    monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
+    assert invoke("run", "copy", "--project", project).exit_code == 4

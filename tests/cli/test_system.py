@@ -1,0 +1,150 @@
+"""``up`` and ``down``, with honcho for real and a stand-in for the actors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import tests
+from odibi_actors.cli import locks, system
+
+Invoke = Callable[..., Result]
+ROOT = Path(tests.__file__).parent.parent
+
+
+@pytest.fixture
+def started(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+    """``started("deaf")``: a project whose Procfile runs the stand-in; what still runs at the end is killed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def prepare(how: str = "") -> Path:
+        (project / "Procfile").write_text(f"system: exec python -m tests.cli.fake_system {how}\n")
+        return project
+
+    yield prepare
+    for pid in locks.holders(project / ".odibi" / "run").values():
+        os.kill(pid, signal.SIGTERM)
+    assert system.wait_for(lambda: not locks.holders(project / ".odibi" / "run"), 15)
+
+
+@pytest.mark.process
+def test_given_a_project_when_up_detached_then_it_answers_and_down_ends_everything(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started()
+    up = invoke("--project", root, "up", "--detach", "--workers", 3, "-o", "json")
+    assert up.exit_code == 0, up.stderr
+    assert json.loads(up.stdout)["project"] == "3"
+    assert (root / ".odibi" / "odibi.schema.json").is_file()
+    run = root / ".odibi" / "run"
+    assert set(locks.holders(run)) == {"up", "broker"}
+
+    again = invoke("--project", root, "up", "--detach")
+    assert again.exit_code == 4
+    assert str(locks.holders(run)["up"]) in again.stderr
+
+    down = invoke("--project", root, "down")
+    assert (down.exit_code, down.stdout) == (0, ""), down.stderr
+    assert locks.holders(run) == {}
+    assert invoke("--project", root, "down").exit_code == 69
+
+
+@pytest.mark.process
+def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started("deaf")
+    up = invoke("--project", root, "up", "--detach", "--timeout", "3s")
+    assert up.exit_code == 124
+    down = invoke("--project", root, "down")
+    assert down.exit_code == 0, down.stderr
+    assert "SIGTERM" in down.stderr
+
+
+@pytest.mark.process
+def test_given_lines_that_end_at_once_when_up_detached_then_their_last_words_are_shown(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started()
+    (root / "Procfile").write_text("system: echo the disk is on fire; exit 3\n")
+    up = invoke("--project", root, "up", "--detach")
+    assert up.exit_code == 1
+    assert "the disk is on fire" in up.stderr
+
+
+def test_given_the_foreground_then_this_process_becomes_honcho_with_our_python_first(
+    invoke: Invoke, started: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = started()
+    called = []
+    monkeypatch.setattr(os, "execve", lambda *args: called.append(args))
+    monkeypatch.chdir(root)
+    invoke("up", "--workers", 2)
+    ((program, argv, env),) = called
+    assert (program, argv[1:]) == (sys.executable, ["-m", "honcho", "start"])
+    assert env["ODIBI_PROJECT"] == str(root)
+    assert env["ODIBI_WORKERS"] == "2"
+    assert env["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert set(locks.holders(root / ".odibi" / "run")) == {"up"}
+    os.close(_held(root / ".odibi" / "run" / "up.pid"))
+
+
+def _held(path: Path) -> int:
+    """Our open descriptor of ``path``: honcho was to inherit it."""
+    for fd in Path("/proc/self/fd").iterdir():
+        if fd.exists() and fd.samefile(path):
+            assert os.get_inheritable(int(fd.name))
+            return int(fd.name)
+    raise AssertionError(f"{path} is not open")
+
+
+def test_given_an_invalid_project_when_up_then_2_with_every_problem_and_nothing_is_made(
+    invoke: Invoke, project: Path
+) -> None:
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("mode: file_watch", "mode: file_wach") + "nonsense: 1\n")
+    result = invoke("--project", project, "up")
+    assert result.exit_code == 2
+    assert "file_watch" in result.stderr
+    assert "nonsense" in result.stderr
+    assert not (project / ".odibi").exists()
+
+
+def test_given_no_procfile_when_up_then_its_lines_are_named(invoke: Invoke, project: Path) -> None:
+    result = invoke("--project", project, "up")
+    assert result.exit_code == 2
+    assert "broker: python -m broker" in result.stderr
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def test_given_a_lock_when_its_holder_is_gone_then_it_is_free(tmp_path: Path) -> None:
+    fd = locks.hold(tmp_path / "up.pid")
+    (tmp_path / "broker.lock").write_text("1\n")
+    assert locks.holders(tmp_path) == {"up": os.getpid()}
+    os.close(fd)
+    assert locks.holders(tmp_path) == {}
+    assert (tmp_path / "up.pid").exists()
+
+
+def test_given_a_held_lock_when_taken_again_then_the_conflict_names_the_pid(tmp_path: Path) -> None:
+    fd = locks.hold(tmp_path / "up.pid")
+    with pytest.raises(locks.ConflictError, match=str(os.getpid())):
+        locks.hold(tmp_path / "up.pid")
+    os.close(fd)
+
+
+def test_given_what_is_left_of_a_killed_system_when_it_ends_then_up_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = locks.hold(tmp_path / "broker.lock")
+    monkeypatch.setattr(system.time, "sleep", lambda _: os.close(fd))
+    system.refuse_second(tmp_path)
