@@ -145,7 +145,9 @@ class Commands:
         run = str(params.get("run"))
         for pipeline in self.flow.pipelines.values():
             if run in pipeline.ended_runs:
-                return {"pipeline": pipeline.name, "run": run, "state": pipeline.ended_runs[run]}
+                state, seq = pipeline.ended_runs[run]
+                durable = seq <= self.flow.journal.durable
+                return {"pipeline": pipeline.name, "run": run, "state": state} if durable else None
             if pipeline.run is not None and pipeline.run.run == run:
                 return None
         raise NotFoundError(f"no run {run!r} is in progress and none of that name ended lately")

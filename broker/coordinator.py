@@ -153,8 +153,8 @@ class Coordinator:
         flow = self._flow
         if flow is None or self._phase not in ("active", "stopping"):
             return []
-        effects = flow.advance(now)
-        effects += self._tell_sources()
+        effects = self._tell_sources()  # before anything that asks the sources for something
+        effects += flow.advance(now)
         effects += self._answer_waiting(now)
         if self._phase == "stopping":
             effects += self._stop_when_done(now)

@@ -192,10 +192,9 @@ class Flow:
         pinned = pipeline.schemas.get(done.node)
         if (key is not None and key != done.key) or (done.schema and pinned not in (None, done.schema)):
             # Made from inputs, config or a schema that no longer hold: run it again from what holds now.
-            self._unwanted(pool, done)
+            self.dispatcher.confirm(pool, done.attempt, done.node, 0)
             self.dispatcher.drop(done.attempt)
             self.requeue(done.attempt)
-            self.wake(iteration)
             return
         self._acknowledge(pipeline, iteration, run, done, pool)
         # Not at ``done.last``: the result of an earlier node of the chain may have been lost on the way, and as long as
@@ -206,7 +205,7 @@ class Flow:
     def _unwanted(self, pool: str, done: NodeDone) -> None:
         self.dispatcher.confirm(pool, done.attempt, done.node, 0)
         if done.last:
-            self._close(done.attempt)
+            self.requeue(done.attempt)
 
     def _acknowledge(self, pipeline: Pipeline, iteration: Iteration, run: NodeRun, done: NodeDone, pool: str) -> None:
         ack = rec.Ack(
@@ -267,17 +266,18 @@ class Flow:
 
     def _node_failed(self, pool: str, failed: NodeFailed, now: float) -> None:
         found = self._find(failed.pipeline, failed.iteration)
-        self._close(failed.attempt)
         if found is not None:
             pipeline, iteration = found
             publication = iteration.publications.get(failed.node)
+            run = iteration.nodes.get(failed.node)
             if publication is not None and publication.attempt == failed.attempt:
+                self._close(failed.attempt)
                 self._publish_failed(pipeline, iteration, publication, failed, now)
-            else:
-                run = iteration.nodes.get(failed.node)
-                if run is not None and run.attempt == failed.attempt and not iteration.terminal:
-                    self._run_failed(pipeline, iteration, run, failed, now)
-                    self.wake(iteration)
+            elif run is not None and run.attempt == failed.attempt and not iteration.terminal:
+                self._close(failed.attempt)
+                self._run_failed(pipeline, iteration, run, failed, now)
+                self.wake(iteration)
+        self.requeue(failed.attempt)
         self.dispatcher.confirm(pool, failed.attempt, failed.node, self.journal.last)
 
     def _run_failed(
@@ -549,9 +549,8 @@ class Flow:
         for iteration in pipeline.unfinished():
             if iteration.state not in ("planned", "running"):
                 continue
-            before = pipeline.before(iteration)
-            if before is not None and not (before.prepared or before.terminal):
-                continue
+            if not all(other.prepared for other in pipeline.earlier(iteration)):
+                return
             if not iteration.complete():
                 continue
             if iteration.state == "planned":
@@ -567,16 +566,14 @@ class Flow:
         for iteration in pipeline.unfinished():
             if not iteration.prepared or iteration.prepare_seq > self.journal.durable:
                 continue
-            before = pipeline.before(iteration)
+            earlier = list(pipeline.earlier(iteration))
             for name, publication in iteration.publications.items():
                 if publication.done or publication.blocked or publication.queued or publication.attempt is not None:
                     continue
                 if publication.retry_at > now:
                     continue
-                if before is not None and not before.terminal:
-                    earlier = before.publications.get(name)
-                    if not before.prepared or (earlier is not None and not earlier.done):
-                        continue
+                if any(name in other.publications and not other.publications[name].done for other in earlier):
+                    continue
                 publication.queued = True
                 heapq.heappush(self._publish, (iteration.order, pipeline.name, iteration.number, name))
 
@@ -584,8 +581,7 @@ class Flow:
         for iteration in list(pipeline.unfinished()):
             if not iteration.prepared or iteration.prepare_seq > self.journal.durable:
                 continue
-            before = pipeline.before(iteration)
-            if before is not None and not before.terminal:
+            if any(pipeline.earlier(iteration)):
                 return
             if all(p.done for p in iteration.publications.values()):
                 iteration.advance("commit")
@@ -642,8 +638,8 @@ class Flow:
 
     def _end_run(self, pipeline: Pipeline, state: RunState, now: float, run: str) -> None:
         if pipeline.run is not None and pipeline.run.run == run:
-            self.write(rec.RunEnd(run=run, pipeline=pipeline.name, state=state, at=now), pipeline.name)
-            pipeline.remember_run(run, state)
+            seq = self.write(rec.RunEnd(run=run, pipeline=pipeline.name, state=state, at=now), pipeline.name)
+            pipeline.remember_run(run, state, seq)
             pipeline.run = None
 
     # --- operators ------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Pipeline:
         self.schemas: dict[str, bytes] = {}
         self.run: RunInfo | None = None
         self.problem = ""
-        self.ended_runs: dict[str, str] = {}
+        self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.sources: dict[str, SourceState] = {}
         self.bind_sources()
@@ -132,21 +132,20 @@ class Pipeline:
         heard = all(s.heard for s in self.sources.values()) or self.on_demand
         return heard and not self.offered and not self.in_flight and self.run is None
 
-    def remember_run(self, run: str, state: str) -> None:
+    def remember_run(self, run: str, state: str, seq: int) -> None:
         """Keep how the newest runs ended, for those who wait for one."""
-        self.ended_runs[run] = state
+        self.ended_runs[run] = state, seq
         while len(self.ended_runs) > RUNS_REMEMBERED:
             del self.ended_runs[next(iter(self.ended_runs))]
 
-    def before(self, iteration: Iteration) -> Iteration | None:
-        """The iteration before it in its lane, if that is still in memory; cancelled ones do not count."""
-        found = None
+    def earlier(self, iteration: Iteration) -> Iterator[Iteration]:
+        """The iterations before it in its lane that are not terminal. All of them, not just N-1: a dead letter is terminal
+        at once, and must not let those behind it overtake those before it."""
         for other in self.iterations.values():
             if other.number >= iteration.number:
-                break
-            if other.lane == iteration.lane and other.state != "cancelled":
-                found = other
-        return found
+                return
+            if other.lane == iteration.lane and not other.terminal:
+                yield other
 
     def read_may_start(self, iteration: Iteration, node: NodeSpec) -> bool:
         """A source whose schema is not pinned is read by one iteration at a time, the first that has data for it, so
