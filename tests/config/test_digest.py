@@ -39,6 +39,17 @@ def test_any_change_of_names_or_bytes_changes_it(tmp_path: Path, files: dict[str
     assert code_digest(_write(tmp_path / "2", before | files)) != one
 
 
+def test_bytes_cannot_move_between_files_unseen(tmp_path: Path) -> None:
+    one = _write(tmp_path / "1", {"nodes/a.py": "P10:nodes/b.py:Q"})
+    two = _write(tmp_path / "2", {"nodes/a.py": "P", "nodes/b.py": "Q"})
+    assert code_digest(one) != code_digest(two)
+
+
+def test_the_order_is_that_of_the_names_whatever_the_disk_says(tmp_path: Path) -> None:
+    names = [f"nodes/{name}.py" for name in ("a/z", "b", "c/d/e", "m", "n", "x", "z/a")]
+    assert digest.code_files(_write(tmp_path, dict.fromkeys(reversed(names), ""))) == names
+
+
 def test_caches_and_other_files_do_not_change_it(tmp_path: Path) -> None:
     one = code_digest(_write(tmp_path, {"nodes/a.py": "x"}))
     others = {"nodes/__pycache__/a.py": "y", "nodes/.venv/a.py": "y", "nodes/a.pyc": "y", "sql/a.py": "y"}

@@ -15,6 +15,7 @@ from odibi_actors.config.arrow_types import ARROW_TYPES, arrow_type
 from odibi_actors.config.checks import sort_nodes
 from odibi_actors.config.model import BatchSpec, RetrySpec
 from odibi_actors.config.tree import MAX_DEPTH, MAX_FILE, resolve_plain
+from odibi_actors.config.variables import expand
 from odibi_actors.errors import ConfigError
 from odibi_actors.nodes.schemas import parse_type
 from tests.config.conftest import VALID, Project
@@ -94,6 +95,27 @@ def test_a_variable_is_the_environments_then_the_env_files_then_its_default(proj
     assert nodes[0].read.connection.path == str(project.root / "data/in")
     paths = {node.write.connection.name: node.write.connection.path for node in nodes if node.write}
     assert paths == {"lake": "/from/env/x", "mart": str(project.root / "from file.db")}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${A}", "1"),
+        ("${A:-x}", "1"),
+        ("${E}", ""),
+        ("${E:-x}", "x"),
+        ("${N:-x}", "x"),
+        ("${N:-}", ""),
+        ("$${A}", "${A}"),
+    ],
+)
+def test_variables_work_as_in_a_shell(text: str, value: str) -> None:
+    assert expand(text, {"A": "1", "E": ""}) == (value, [])
+
+
+@pytest.mark.parametrize("text", ["$A", "${a b}", "${}", "${A", "$", "^x$", "${A:x}"])
+def test_what_is_no_variable_stays(text: str) -> None:
+    assert expand(text, {"A": "1"}) == (text, [])
 
 
 def test_a_number_may_come_from_a_variable(project: Project) -> None:
@@ -212,8 +234,12 @@ def test_sorting_gives_an_order_or_names_true_cycles(graph: dict[int, list[int]]
     for cycle in cycles:
         assert all(after in edges[before] for before, after in zip(cycle, [*cycle[1:], cycle[0]], strict=True))
     if not cycles:
-        assert sorted(order) == sorted(edges)
-        assert all(order.index(given) < order.index(name) for name, inputs in edges.items() for given in inputs)
+        left = list(edges)
+        for name in order:
+            ready = [known for known in left if not set(edges[known]) & set(left)]
+            assert name == ready[0]  # of those whose inputs are done, the first of the file
+            left.remove(name)
+        assert not left
 
 
 @pytest.mark.parametrize("name", [*ARROW_TYPES, "timestamp[us, UTC]", "timestamp[ms, tz=+02:00]", "decimal128(10,2)"])
