@@ -21,10 +21,13 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import flights_data
+import pyarrow.parquet
 
 PROJECT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+LAKE = PROJECT / "data/lake/flights"
 LOG = PROJECT / "data/honcho.log"
+BEGAN = time.monotonic()
 PIPELINE, SOURCE = "delays", "flights"
 START_TIMEOUT = 60.0  # seconds; a cold disk may take a while to import pandas
 FINISH_TIMEOUT = 600.0  # seconds, from the last file delivered
@@ -48,6 +51,11 @@ def ask(*arguments: str) -> dict[str, Any] | None:
     """What ``odibictl ... -o json`` prints, or None when the system cannot be reached at this moment."""
     done = odibictl(*arguments, "-o", "json")
     return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def say(text: str) -> None:
+    """One line, with the seconds since the start."""
+    print(f"{time.monotonic() - BEGAN:6.1f} s  {text}", flush=True)
 
 
 def environment() -> dict[str, str]:
@@ -123,25 +131,24 @@ class Run:
 
     def __init__(self, system: System, delivery: Delivery) -> None:
         self.system, self.delivery = system, delivery
-        self.started = time.monotonic()
         self.epoch = 0
         self.killed_worker = 0
         self.killed_broker = 0
-
-    def say(self, text: str) -> None:
-        """One line, with the seconds since the start."""
-        print(f"{time.monotonic() - self.started:6.1f} s  {text}", flush=True)
 
     def go(self) -> None:
         """Everything between the start and the comparison; raises QuickstartError."""
         status = self.system.wait_until_up()
         self.epoch = status["epoch"]
-        self.say(f"the system is up: {len(status['workers'])} workers, epoch {self.epoch}; files begin to arrive")
+        say(f"the system is up: {len(status['workers'])} workers, epoch {self.epoch}; files begin to arrive")
         self.delivery.start()
-        while self.delivery.is_alive():
-            self.delivery.join(TICK)
+        shown = time.monotonic()
+        while self.delivery.is_alive() or not (self.killed_worker and self.killed_broker):
+            self.system.check()
+            self.delivery.join(0.2)
             self.kill_on_the_way()
-            self.progress()
+            if time.monotonic() - shown > TICK:
+                self.progress()
+                shown = time.monotonic()
         if self.delivery.error:
             raise QuickstartError(f"delivering stopped: {self.delivery.error}")
         self.finish()
@@ -155,28 +162,27 @@ class Run:
             if busy:
                 self.killed_worker = busy[0]["pid"]
                 os.kill(self.killed_worker, signal.SIGKILL)
-                self.say(f"kill -9 {self.killed_worker}: worker {busy[0]['worker']}, {busy[0]['state']}")
+                say(f"kill -9 {self.killed_worker}: worker {busy[0]['worker']}, {busy[0]['state']}")
         elif share >= KILL_BROKER_AT and not self.killed_broker:
             self.killed_broker = json.loads((PROJECT / ".odibi/run/connection.json").read_text())["pid"]
             os.kill(self.killed_broker, signal.SIGKILL)
-            self.say(f"kill -9 {self.killed_broker}: the broker")
+            say(f"kill -9 {self.killed_broker}: the broker")
 
     def progress(self) -> None:
         """Show how far it is; raises QuickstartError when the pipeline can go no further."""
-        self.system.check()
-        status, listed = ask("status"), ask("iteration", "list", PIPELINE, "--limit", "1000", "--state", "committed")
+        status = ask("status")
         files = f"{self.delivery.delivered:3}/{self.delivery.days} files delivered"
-        if status is None or listed is None:
-            self.say(f"{files}, the broker is not reachable")
+        if status is None:
+            say(f"{files}, the broker is not reachable")
             return
         if status["epoch"] > self.epoch:
-            self.say(f"the broker is back by itself: epoch {status['epoch']}")
+            say(f"the broker is back by itself: epoch {status['epoch']}")
             self.epoch = status["epoch"]
         pipeline = next(row for row in status["pipelines"] if row["pipeline"] == PIPELINE)
         if pipeline["state"] != "active" or pipeline["problems"]:
             raise QuickstartError(f"the pipeline is {pipeline['state']}: {'; '.join(pipeline['problems'])}")
-        rows = sum(row["rows"] or 0 for row in listed["items"])
-        self.say(f"{files}, {len(listed['items'])} iterations committed with {rows:,} rows")
+        rows = sum(pyarrow.parquet.read_metadata(part).num_rows for part in LAKE.glob("*.parquet"))
+        say(f"{files}, {pipeline['committed']} iterations committed, {rows:,} rows in the lake")
 
     def finish(self) -> None:
         """Wait until the last file is committed, and see that both kills were real."""
@@ -195,8 +201,6 @@ class Run:
             )
         self.progress()
         workers = (ask("worker", "list") or {"items": []})["items"]
-        if not self.killed_worker or not self.killed_broker:
-            raise QuickstartError("nothing was killed: too few files, or no worker was listed")
         if self.epoch < 2 or not workers or self.killed_worker in [row["pid"] for row in workers]:
             raise QuickstartError("what was killed is still there, or was not replaced")
 
@@ -219,22 +223,20 @@ def stop(system: System) -> None:
 
 def quickstart(days: int, per_second: float) -> int:
     """The whole story; returns the exit code."""
-    began = time.monotonic()
     if (PROJECT / ".odibi/run/connection.json").exists() and ask("status", "--timeout", "2s"):
         raise QuickstartError(f"a system runs in {PROJECT} already; stop it first: `odibictl down` there")
     shutil.rmtree(PROJECT / ".odibi", ignore_errors=True)
     flights_data.prepare(PROJECT)
-    print(f"the originals are ready: {flights_data.FLIGHTS:,} flights, cut into {flights_data.DAYS} daily files")
+    say(f"the originals are ready: {flights_data.FLIGHTS:,} flights, cut into {flights_data.DAYS} daily files")
     with System() as system:
         Run(system, Delivery(days, per_second)).go()
-        print("comparing every output with one query over the original data", flush=True)
+        say("comparing every output with one query over the original data")
         compared = subprocess.run([sys.executable, str(PROJECT / "compare.py"), "--days", str(days)], check=False)
+        say("stopping: odibictl down")
         stop(system)
     if compared.returncode:
         raise QuickstartError("the outputs differ from the originals")
-    print(
-        f"done in {time.monotonic() - began:.0f} s, with a worker and the broker killed on the way; all is in {PROJECT}"
-    )
+    say(f"done, with a worker and the broker killed on the way; all is in {PROJECT}")
     return 0
 
 
