@@ -176,10 +176,15 @@ def main() -> int:
     began = time.monotonic()
     link = socket.socket(fileno=options.fd)
     warm = Warm(options)
-    threads = len(os.listdir("/proc/self/task"))
-    tell(link, Ready(warm.code_digest, time.monotonic() - began, threads, _shorten(warm.problems)))
+    tell(link, Ready(warm.code_digest, time.monotonic() - began, _threads(), _shorten(warm.problems)))
     Template(link, warm).run()
     return 0
+
+
+def _threads() -> int:
+    """Threads of this process. Arrow's jemalloc has one of its own, which it starts anew in a forked child."""
+    names = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
+    return sum(1 for name in names if name != "jemalloc_bg_thd")
 
 
 def _shorten(problems: list[str]) -> list[str]:
