@@ -124,6 +124,10 @@ class Coordinator:
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
         """React to one message; what does not fit the phase is ignored, its sender will repeat it."""
+        if isinstance(message, Hello | StoreHello | PoolHello) and self._directory.is_stale(
+            sender, message.incarnation
+        ):
+            return []
         known = self._directory.heard(sender, now)
         match message:
             case Tick():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
+
+FORMER_KEPT = 16
+"""Former incarnations remembered per peer: late messages are seconds late, and nobody restarts that often."""
 
 
 class Peer(msgspec.Struct):
@@ -23,6 +27,22 @@ class Directory:
 
     def __init__(self) -> None:
         self._peers: dict[str, Peer] = {}
+        self._newest: dict[str, str] = {}
+        self._former: dict[str, deque[str]] = {}
+
+    def is_stale(self, name: str, incarnation: str) -> bool:
+        """Whether a newer incarnation of this peer was heard before: the message was long on its way and says what no
+        longer is. Also notes the incarnation as the newest when it is new."""
+        newest = self._newest.get(name)
+        if newest == incarnation:
+            return False
+        former = self._former.setdefault(name, deque(maxlen=FORMER_KEPT))
+        if incarnation in former:
+            return True
+        if newest is not None:
+            former.append(newest)
+        self._newest[name] = incarnation
+        return False
 
     def join(self, peer: Peer) -> bool:
         """Enter a peer. Returns whether it is another incarnation than the one known (or none was)."""
@@ -33,6 +53,9 @@ class Directory:
     def leave(self, name: str) -> None:
         """The peer said Bye."""
         self._peers.pop(name, None)
+        if name.startswith("client-"):  # never comes back under this name
+            self._newest.pop(name, None)
+            self._former.pop(name, None)
 
     def heard(self, name: str, now: float) -> bool:
         """Note that the peer spoke. False when it is unknown: it must say Hello."""

@@ -139,7 +139,7 @@ class Pipeline:
             del self.ended_runs[next(iter(self.ended_runs))]
 
     def earlier(self, iteration: Iteration) -> Iterator[Iteration]:
-        """The iterations before it in its lane that are not terminal. All of them, not just N-1: a dead letter is terminal
+        """The iterations before it in its lane that are not terminal. All, not just N-1: a dead letter is terminal
         at once, and must not let those behind it overtake those before it."""
         for other in self.iterations.values():
             if other.number >= iteration.number:
