@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,8 +106,20 @@ def digest_file(path: Path) -> tuple[str, int]:
     digest = xxhash.xxh3_128()
     size = 0
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
+    try:
+        while chunk := os.read(descriptor, CHUNK):
             digest.update(chunk)
             size += len(chunk)
+    finally:
+        os.close(descriptor)
     return str(digest.hexdigest()), size
+
+
+def delete_outputs(root: Path, pipeline: str, iteration: int) -> None:
+    """Delete the spool's folder of one iteration below ``root``; gone already is gone. Raises OSError and ValueError.
+
+    Readers that have a file mapped keep it. Needs no pyarrow: pools, which never load it, release the spool.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", pipeline) or iteration < 1:
+        raise ValueError(f"{pipeline!r}/{iteration} is not a folder of the spool")
+    shutil.rmtree(root / pipeline / str(iteration), ignore_errors=True)

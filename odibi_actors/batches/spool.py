@@ -12,7 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from odibi_actors.batches import ipc
-from odibi_actors.batches.files import HashingWriter, digest_bytes, digest_file, fsync_dir, make_dirs, new_file
+from odibi_actors.batches.files import (
+    HashingWriter,
+    delete_outputs,
+    digest_bytes,
+    digest_file,
+    fsync_dir,
+    make_dirs,
+    new_file,
+)
 from odibi_actors.errors import BatchError
 from odibi_actors.model import Attempt, BatchRef
 
@@ -23,7 +31,7 @@ _REF = re.compile(r"[a-z][a-z0-9_]*/[0-9]+/[a-z][a-z0-9_]*-[0-9]+-[0-9]+\.arrow"
 class Spool:
     """The outputs under ``root`` (``<data_dir>/spool``) of ``host``."""
 
-    def __init__(self, root: Path, host: str) -> None:
+    def __init__(self, root: Path, host: str = "") -> None:
         self.root = root
         self.host = host
 
@@ -74,6 +82,10 @@ class Spool:
         if verify and digest_file(path)[0] != ref.digest:
             raise BatchError(f"spool file {ref.path} is damaged: its digest is not {ref.digest}")
         return ipc.decode(pa.memory_map(str(path)), ref.rows)
+
+    def delete(self, pipeline: str, iteration: int) -> None:
+        """Delete the outputs of one iteration. Raises OSError and ValueError."""
+        delete_outputs(self.root, pipeline, iteration)
 
     def _locate(self, ref: BatchRef) -> Path:
         path = self.root / ref.path

@@ -36,10 +36,13 @@ def load(folder: Path, position: FilePosition) -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise _changed(position, "a link or a socket stands in its place") from None
         raise
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         _compare(position, os.fstat(descriptor))
-        data = file.readall()
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            data = file.readall()
         _compare(position, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
     if len(data) != position.size:
         raise _changed(position, f"{len(data)} bytes were read of {position.size}")
     if position.digest and digest_bytes(data) != position.digest:

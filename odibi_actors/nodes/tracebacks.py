@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 
 import odibi_actors
 from odibi_actors.nodes.failures import Failed, shorten
@@ -22,9 +22,21 @@ def user_failure(error: BaseException) -> Failed:
         frames = frames.tb_next
     place = ""
     if frames is not None and not _is_ours(frames):
-        code = frames.tb_frame.f_code
-        place = f" ({Path(code.co_filename).name} line {frames.tb_lineno}, in {code.co_name})"
+        code, line = _innermost(frames)
+        place = f" ({Path(code.co_filename).name} line {line}, in {code.co_name})"
     return Failed("raised", f"{describe(error)}{place}", traceback=_bounded(_format(error, frames)))
+
+
+def _innermost(frames: TracebackType) -> tuple[CodeType, int]:
+    """Where the user's code was last: the deepest frame from the folder of the first, not inside a library it calls."""
+    folder = str(Path(frames.tb_frame.f_code.co_filename).parent) + os.sep
+    found = frames
+    deeper: TracebackType | None = frames
+    while deeper is not None:
+        if deeper.tb_frame.f_code.co_filename.startswith(folder):
+            found = deeper
+        deeper = deeper.tb_next
+    return found.tb_frame.f_code, found.tb_lineno
 
 
 def describe(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import importlib
 import inspect
@@ -179,15 +180,14 @@ def _annotated_sort(function: Callable[..., object], annotation: object) -> str:
     if isinstance(annotation, str):
         text = annotation.split("|")[0].strip(" '\"")
         first, *others = text.split(".")
-        found: object = getattr(inspect.unwrap(function), "__globals__", {}).get(first)
+        known = vars(builtins) | getattr(inspect.unwrap(function), "__globals__", {})
+        found = known.get(first)
         for name in others:
             found = getattr(found, name, None)
-        if isinstance(found, type):
-            annotation = found
-        else:  # imported under TYPE_CHECKING only
-            return {"pl": "polars", "polars": "polars", "pa": "pyarrow", "pyarrow": "pyarrow"}.get(
-                first, "pyarrow" if text == "Table" else "pandas"
-            )
+        if not isinstance(found, type):  # imported under TYPE_CHECKING only
+            is_arrow = text.endswith("Table") or first in ("pa", "pyarrow")
+            return "pyarrow" if is_arrow else "polars" if first in ("pl", "polars") else "pandas"
+        annotation = found
     for option in typing.get_args(annotation) or (annotation,):
         if isinstance(option, type) and (sort := _sort_of(option)):
             return sort
