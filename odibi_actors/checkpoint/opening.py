@@ -156,7 +156,7 @@ def _check_wal(wal: Path) -> None:
             break
         sums = _checksum(order, data[offset : offset + 8], sums)
         sums = _checksum(order, data[offset + 24 : offset + stride], sums)
-        if sums != struct.unpack_from(">2I", data, offset + 16):
+        if data[offset + 8 : offset + 16] != data[16:24] or sums != struct.unpack_from(">2I", data, offset + 16):
             raise StoreError(f"{wal} is damaged at byte {offset}, before its end; {MEND}")
 
 

@@ -1,0 +1,241 @@
+"""What cannot be read or verified is a named error, never a new start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import struct
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.checkpoint import opening
+from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.errors import ConflictError, StoreError
+from odibi_actors.messages import Claimed, ClaimRefused
+from tests.checkpoint.make import P, ack, claimed, loaded, numbered, plan, put, version
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with 200 records, closed."""
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    put(engine, *(numbered(seq) for seq in range(1, 201)))
+    engine.close()
+    return path
+
+
+def crashed(path: Path, to: Path) -> Path:
+    """A copy of database and log as they are while a store runs: what a crash leaves."""
+    to.mkdir()
+    for name in (path.name, path.name + "-wal"):
+        shutil.copy(path.with_name(name), to / name)
+    return to / path.name
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def test_given_a_new_data_dir_when_opened_then_identity_and_epoch_are_kept_from_then_on(tmp_path: Path) -> None:
+    first = Engine(tmp_path / "new" / "checkpoints.db")
+    assert len(first.store_id) == 32
+    assert first.claim(0, "a") == Claimed(1, 0, "a")
+    put(first, version())
+    first.close()
+    second = Engine(tmp_path / "new" / "checkpoints.db")
+    assert (second.store_id, second.epoch, second.last_seq) == (first.store_id, 1, 1)
+    assert second.claim(0, "a") == Claimed(1, 0, "a")
+    second.close()
+
+
+def test_given_a_claimed_epoch_when_claimed_again_then_only_its_claimant_gets_the_same_answer() -> None:
+    engine = Engine(":memory:")
+    assert engine.claim(0, "a") == Claimed(1, 0, "a")
+    put(engine, version())
+    assert engine.claim(0, "a") == Claimed(1, 0, "a")
+    assert engine.claim(0, "b") == ClaimRefused(1, "b")
+    assert engine.claim(1, "b") == Claimed(2, 1, "b")
+    assert engine.claim(0, "a") == ClaimRefused(2, "a")
+    assert engine.claim(5, "a") == ClaimRefused(2, "a")
+
+
+def test_given_this_process_holds_it_when_opened_again_then_it_is_refused(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "checkpoints.db")
+    with pytest.raises(ConflictError, match=f"process {os.getpid()}"):
+        Engine(tmp_path / "checkpoints.db")
+    engine.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\0" * 8192])
+def test_given_a_file_that_is_no_database_when_opened_then_it_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoints.db"
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"checkpoints\.db is (empty|not a SQLite)"):
+            Engine(path)
+    assert path.read_bytes() == content
+
+
+def test_given_a_log_without_its_database_when_opened_then_it_is_refused(path: Path) -> None:
+    path.with_name("checkpoints.db-wal").write_bytes(b"x" * 5000)
+    path.unlink()
+    with pytest.raises(StoreError, match=r"is missing, but its log checkpoints\.db-wal is there"):
+        Engine(path)
+    path.touch()
+    with pytest.raises(StoreError, match="is empty"):
+        Engine(path)
+
+
+def test_given_somebody_elses_database_when_opened_then_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE t (a)")
+    db.close()
+    with pytest.raises(StoreError, match="not a checkpoint database"):
+        Engine(path)
+
+
+def test_given_a_newer_format_when_opened_then_the_error_says_upgrade(path: Path) -> None:
+    overwrite(path, 60, struct.pack(">I", 99))
+    with pytest.raises(StoreError, match=r"format 99.*upgrade"):
+        Engine(path)
+
+
+@pytest.mark.parametrize("offset", [0, 17, 21, 68, 100, 105])
+def test_given_a_damaged_header_when_opened_then_it_is_refused_by_name(path: Path, offset: int) -> None:
+    overwrite(path, offset, bytes([path.read_bytes()[offset] ^ 0xFF]))
+    with pytest.raises(StoreError, match=r"checkpoints\.db"):
+        Engine(path)
+
+
+def test_given_any_page_overwritten_when_opened_then_it_is_refused_by_name(path: Path, tmp_path: Path) -> None:
+    whole = path.read_bytes()
+    for page in range(1, len(whole) // 4096):
+        overwrite(path, page * 4096, b"\xff" * 64)
+        with pytest.raises(StoreError, match=r"checkpoints\.db"):
+            Engine(path)
+        path.write_bytes(whole)
+    Engine(path).close()
+
+
+def test_given_a_lost_row_of_identity_when_opened_then_it_is_refused(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM meta")
+    db.commit()
+    db.close()
+    with pytest.raises(StoreError, match="identity"):
+        Engine(path)
+
+
+def test_given_a_flipped_bit_in_a_payload_when_loaded_then_it_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    put(engine, version(), plan(1, "a.csv"), ack(1, "clean"))
+    engine.close()
+    at = path.read_bytes().index(b"k" * 32)
+    overwrite(path, at, b"j")
+    engine = Engine(path)
+    with pytest.raises(StoreError, match="the ack of clean of delays iteration 1 does not match its digest"):
+        engine.load()
+    engine.close()
+
+
+def test_given_a_crash_when_a_byte_in_the_middle_of_the_log_rots_then_it_is_refused_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    for seq in range(1, 21):
+        put(engine, numbered(seq))
+    wal = path.with_name("checkpoints.db-wal")
+    size = wal.stat().st_size
+    for case, offset in enumerate((0, 5, 20, 40, 50, 60, 3000, size // 2, size // 2 + 4136)):
+        copy = crashed(path, tmp_path / str(case))
+        log = copy.with_name(wal.name)
+        overwrite(log, offset, bytes([log.read_bytes()[offset] ^ 0xFF]))
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"checkpoints\.db-wal is damaged"):
+                Engine(copy)
+    whole = Engine(crashed(path, tmp_path / "whole"))
+    assert whole.last_seq == 20
+    whole.close()
+    engine.close()
+
+
+def test_given_a_crash_when_the_tail_of_the_log_is_torn_then_only_what_was_not_durable_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    for seq in range(1, 21):
+        put(engine, numbered(seq))
+    for cut in (1, 3000, 4120):
+        copy = crashed(path, tmp_path / str(cut))
+        log = copy.with_name("checkpoints.db-wal")
+        os.truncate(log, log.stat().st_size - cut)
+        torn = Engine(copy)
+        assert torn.last_seq == 19
+        put(torn, numbered(20))
+        torn.close()
+    engine.close()
+
+
+def test_given_a_log_that_was_reused_when_it_crashes_then_older_frames_beyond_its_end_are_no_damage(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    for seq in range(1, 41):
+        put(engine, numbered(seq))
+    engine.checkpoint()
+    for seq in range(41, 45):
+        put(engine, numbered(seq))
+    copy = Engine(crashed(path, tmp_path / "copy"))
+    assert copy.last_seq == 44
+    assert loaded(copy) == loaded(engine)
+    copy.close()
+    engine.close()
+
+
+def test_given_a_large_database_when_opened_then_the_bounded_check_still_finds_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "CHECK_BYTES", 1000)
+    Engine(path).close()
+    db = sqlite3.connect(path)
+    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'plans'").fetchone()
+    db.close()
+    overwrite(path, (page - 1) * 4096, b"\xff" * 64)
+    with pytest.raises(StoreError, match=r"checkpoints\.db"):
+        Engine(path)
+
+
+def test_given_a_full_disk_when_written_then_it_stops_for_good_and_a_new_start_has_the_prefix(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    put(engine, version(), plan(1, "a.csv"))
+    (pages,) = engine._db.execute("PRAGMA page_count").fetchone()
+    engine._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="full"):
+        put(engine, ack(1, data=bytes(100_000)))
+    assert engine.broken
+    assert engine.last_seq == 2
+    with pytest.raises(StoreError, match="cannot be used any more"):
+        put(engine, ack(1))
+    with pytest.raises(StoreError, match="cannot be used any more"):
+        engine.load()
+    engine.close()
+    again = Engine(path)
+    assert again.last_seq == 2
+    put(again, ack(1))
+    assert again.answer("node.list", {"pipeline": P, "iteration": 1})["items"][0]["state"] == "acked"
+    again.close()
+
+
+def test_given_a_crash_while_it_was_made_when_opened_then_it_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints.db.new").write_bytes(b"half")
+    engine = Engine(tmp_path / "checkpoints.db")
+    engine.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints.db", "run"]
+    assert (tmp_path / "checkpoints.db").stat().st_mode & 0o777 == 0o600

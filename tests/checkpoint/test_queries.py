@@ -1,0 +1,196 @@
+"""What ``odibictl`` shows of the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.errors import ConfigError, NotFoundError
+from odibi_actors.model import Failure
+from tests.checkpoint.make import (
+    P,
+    ack,
+    claimed,
+    commit,
+    committed,
+    error,
+    failure,
+    plan,
+    prepare,
+    put,
+    staged,
+    version,
+)
+
+ITERATION = {
+    "iteration", "lane", "state", "version", "run", "planned_at", "finished_at", "positions", "rows", "error",
+}  # fmt: skip
+NODE = {
+    "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "key",
+    "worker", "error",
+}  # fmt: skip
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """Iterations: 1 committed, 2 failed, 3 planned, 4 blocked."""
+    engine = claimed()
+    put(engine, version(), *committed(1, "a.csv", "b.csv"))
+    put(engine, plan(2, "c.csv"), ack(2, data=b"x"), error(2, "clean", 1), error(2, "clean", 2, "no column"))
+    put(engine, r.Fail(P, 2, "clean", 5.0), plan(3, "d.csv"))
+    put(engine, plan(4, "e.csv"), ack(4), ack(4, "lake"), prepare(4))
+    put(engine, r.Block(P, 4, "lake", Failure("conflict", "another owner"), 6.0))
+    return engine
+
+
+def show(engine: Engine, iteration: int) -> dict[str, object]:
+    found = engine.answer("iteration.show", {"pipeline": P, "iteration": iteration})
+    assert isinstance(found, dict)
+    return found
+
+
+def test_iterations_are_listed_newest_first(engine: Engine) -> None:
+    items = engine.answer("iteration.list", {"pipeline": P})["items"]
+    assert [(row["iteration"], row["state"], row["error"]) for row in items] == [
+        (4, "blocked", "another owner"),
+        (3, "planned", ""),
+        (2, "failed", "no column"),
+        (1, "committed", ""),
+    ]
+    assert set(items[0]) == ITERATION
+    assert items[3] == {
+        "iteration": 1,
+        "lane": "live",
+        "state": "committed",
+        "version": 1,
+        "run": "",
+        "planned_at": 1.0,
+        "finished_at": 3.0,
+        "positions": 2,
+        "rows": 7,
+        "error": "",
+    }
+
+
+def test_iterations_are_limited_and_selected_by_state(engine: Engine) -> None:
+    assert len(engine.answer("iteration.list", {"pipeline": P, "limit": 2})["items"]) == 2
+    assert engine.answer("iteration.list", {"pipeline": P, "state": "cancelled"}) == {"items": []}
+    items = engine.answer("iteration.list", {"pipeline": P, "state": "failed"})["items"]
+    assert [row["iteration"] for row in items] == [2]
+
+
+def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> None:
+    found = show(engine, 2)
+    assert set(found) == ITERATION | {"pipeline", "positions", "revised", "nodes", "errors", "sinks"}
+    assert found["positions"] == {
+        "flights": [
+            {"identity": "c.csv", "size": 10, "mtime_ns": 20, "inode": 30, "generation": 1, "digest": ""},
+        ]
+    }
+    errors = found["errors"]
+    assert isinstance(errors, list)
+    assert errors[1] == {
+        "node": "clean",
+        "attempt": "1-2",
+        "kind": "raised",
+        "message": "no column",
+        "traceback": "Traceback ...",
+        "position": "",
+        "line": 0,
+        "column": "",
+        "value": "",
+        "at": 1.0,
+        "used": 2,
+    }
+    assert show(engine, 4)["sinks"] == {"lake": {"target": staged(4).target, "rows": 7, "digest": "d" * 32}}
+
+
+def test_nodes_are_listed_in_the_order_of_the_pipeline_even_those_that_did_not_run(engine: Engine) -> None:
+    items = engine.answer("node.list", {"pipeline": P, "iteration": 2})["items"]
+    assert all(set(row) == NODE for row in items)
+    assert [(row["node"], row["state"], row["where"], row["used"], row["error"]) for row in items] == [
+        ("flights", "acked", "inline", 0, ""),
+        ("clean", "error", "", 2, "no column"),
+        ("lake", "none", "", 0, ""),
+    ]
+
+
+def test_given_a_node_acked_after_an_error_when_listed_then_it_is_acked_and_still_tells_the_error() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv"), error(1, "clean"), ack(1, "clean"))
+    row = engine.answer("node.list", {"pipeline": P, "iteration": 1})["items"][1]
+    assert (row["state"], row["used"], row["where"], row["error"]) == ("acked", 0, "spool", "it broke")
+
+
+def test_given_two_blocked_sinks_when_shown_then_both_tell_why_until_retried(engine: Engine) -> None:
+    put(engine, r.Block(P, 4, "mart", failure("locked"), 7.0))
+    errors = show(engine, 4)["errors"]
+    assert isinstance(errors, list)
+    assert [(e["node"], e["kind"], e["message"], e["at"]) for e in errors] == [
+        ("lake", "conflict", "another owner", 6.0),
+        ("mart", "raised", "locked", 7.0),
+    ]
+    states = {row["node"]: row["state"] for row in engine.answer("node.list", {"pipeline": P, "iteration": 4})["items"]}
+    assert states == {"flights": "acked", "clean": "none", "lake": "error", "mart": "error"}
+    put(engine, r.Retry(P, 4, 8.0))
+    assert (show(engine, 4)["state"], show(engine, 4)["errors"], show(engine, 4)["error"]) == ("prepared", [], "")
+    put(engine, commit(4))
+
+
+def test_given_a_retry_when_shown_then_tries_stay_but_count_no_more(engine: Engine) -> None:
+    put(engine, r.Retry(P, 2, 8.0))
+    row = engine.answer("node.list", {"pipeline": P, "iteration": 2})["items"][1]
+    assert (row["state"], row["used"]) == ("error", 0)
+    errors = show(engine, 2)["errors"]
+    assert isinstance(errors, list)
+    assert len(errors) == 2
+
+
+def test_dead_letters_are_listed_by_pipeline_and_name_their_position(engine: Engine) -> None:
+    put(engine, r.Revise(P, 3, "flights", ["d.csv"], failure("line 3: no number", "d.csv"), 7.0))
+    put(engine, r.DeadLetter(P, 2, "clean", failure("no column"), 8.0))
+    put(engine, version(pipeline="other"), plan(1, "x", pipeline="other"))
+    put(engine, r.DeadLetter("other", 1, "clean", failure("bad"), 9.0))
+    items = engine.answer("deadletter.list", {})["items"]
+    assert [(row["pipeline"], row["iteration"], row["position"]) for row in items] == [
+        ("other", 1, ""),
+        (P, 2, ""),
+        (P, 3, "d.csv"),
+    ]
+    assert engine.answer("deadletter.list", {"pipeline": P})["items"] == [
+        {"pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
+         "message": "line 3: no number", "at": 7.0},
+        {"pipeline": P, "iteration": 2, "node": "clean", "position": "", "kind": "raised",
+         "message": "no column", "at": 8.0},
+    ]  # fmt: skip
+    assert show(engine, 3)["revised"] == [{"node": "flights", "identity": "d.csv", "message": "line 3: no number"}]
+    assert show(engine, 3)["positions"] == {"flights": []}
+
+
+def test_stats_count_what_is_there(engine: Engine) -> None:
+    stats = engine.answer("checkpoint.stats", {})
+    assert stats["epoch"] == 1
+    assert stats["last_seq"] == engine.last_seq
+    assert stats["counts"] == {
+        "versions": 1,
+        "runs": 0,
+        "iterations": 4,
+        "acks": 5,
+        "errors": 2,
+        "dead_letters": 0,
+        "committed": 1,
+        "ledger": 5,
+    }
+    assert stats["bytes"] == stats["page_count"] * 4096
+
+
+def test_what_is_not_there_is_told_with_a_suggestion(engine: Engine) -> None:
+    for verb in ("iteration.list", "deadletter.list"):
+        with pytest.raises(NotFoundError, match="did you mean delays"):
+            engine.answer(verb, {"pipeline": "delay"})
+    with pytest.raises(NotFoundError, match="iteration 9: the newest is 4"):
+        show(engine, 9)
+    with pytest.raises(ConfigError, match=r"iteration\.list: .*pipelin"):
+        engine.answer("iteration.list", {"pipelin": P})
+    assert not engine.broken
