@@ -247,7 +247,7 @@ ROWS = st.dictionaries(st.tuples(st.integers(0, 5), st.sampled_from("ab")), st.n
 
 
 @given(st.lists(ROWS, min_size=1, max_size=5), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_given_random_iterations_repeats_and_republishing_then_the_table_is_the_dict(
     tmp_path_factory: pytest.TempPathFactory, iterations: list[dict[tuple[int, str], int | None]], data: st.DataObject
 ) -> None:
@@ -401,3 +401,54 @@ def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_th
     else:
         assert world.rows() == [("mon", 1), ("tue", 2)]
         assert world.leftovers() == ["staged", "delays"]
+
+
+# --- power loss ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Inodes that were synced."""
+    inodes: set[int] = set()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        inodes.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return inodes
+
+
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+def test_given_a_part_when_staged_and_published_then_bytes_and_names_are_synced(
+    world: World, synced: set[int], sink: str
+) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    staged = world.stage(node, TABLE)
+    assert staged.staged is not None
+    part = Path(staged.staged.staged)
+    parents = [folder for folder in part.parents if world.root in (folder, *folder.parents)]
+    assert {path.stat().st_ino for path in (part, *parents)} <= synced
+    synced.clear()
+    world.publish(node, staged)
+    if sink == "lake":
+        assert world.folder.stat().st_ino in synced
+    else:
+        sql = sqlite_sink.SqliteSink(world.mart, "t", sqlite_sink.Owner("s", "p", "n"), world.root)
+        with sql._connect() as connection:
+            assert connection.execute("pragma synchronous").fetchone() == (3,)
+
+
+def test_given_a_sync_that_fails_when_staged_then_it_is_io_and_nothing_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = world.ref(TABLE)
+    world.publish(world.lake, world.stage(world.lake, TABLE, 1))
+
+    def fsync(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    failure = failed(world.executor, task(world.lake, inputs={"clean": ref}, iteration=2)).failure
+    assert (failure.kind, world.leftovers()) == ("io", [])
