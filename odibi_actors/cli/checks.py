@@ -210,10 +210,7 @@ def stale(app: App) -> Iterator[Finding]:
     )
     if places.connection.exists() and not held:
         yield Finding(
-            "warn",
-            "run folder",
-            f"{places.connection} is left of a system that was killed",
-            "none needed: the next start replaces it",
+            "ok", "run folder", f"{places.connection.name} is left of the last system; the next one replaces it"
         )
     unreadable = (
         [name for name in sorted(os.listdir(places.run)) if not os.access(places.run / name, os.R_OK)]

@@ -18,6 +18,8 @@ POLL = 0.2
 TAIL_BLOCK = 64 * 1024
 MAX_LINE = 1024 * 1024
 """Bytes without a newline after which the rest counts as a line: a log may be damaged."""
+LAUNCHER = "up"
+"""What honcho wrote under `up --detach`: all the other logs once more, so it is shown only when asked for."""
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
@@ -92,7 +94,8 @@ def merged(parts: dict[str, list[str]]) -> list[tuple[str, str]]:
 def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
     """Print the logs of one actor, or of all interleaved.
 
-    The actors' supervisors write them to the data_dir's log folder; only logs on this host are seen.
+    The actors' supervisors write them to the data_dir's log folder; only logs on this host are seen. `logs up` is what
+    honcho wrote under `up --detach`.
     """
     folder = app.data_dir / "log"
     tails = _tails(folder, actor, {})
@@ -113,7 +116,11 @@ def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
 def _tails(folder: Path, actor: str | None, known: dict[str, Tail]) -> dict[str, Tail]:
     """One Tail for each log there is by now."""
     paths = sorted(folder.glob("*.log"))
-    return {path.stem: known.get(path.stem) or Tail(path) for path in paths if actor in (None, path.stem)}
+    return {
+        path.stem: known.get(path.stem) or Tail(path)
+        for path in paths
+        if actor == path.stem or (actor is None and path.stem != LAUNCHER)
+    }
 
 
 class _Prefix:

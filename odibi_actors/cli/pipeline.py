@@ -129,19 +129,13 @@ def trigger(app: App, pipeline: str, wait: bool) -> None:
         raise click.exceptions.Exit(5)
 
 
-def _ask(app: App, verb: str, name: str, done: str) -> None:
-    """One of the verbs that only change a pipeline's setting."""
-    client = app.client()
-    {"pause": client.pause, "resume": client.resume}[verb](name)
-    errors.message(f"{name}: {done}")
-
-
 @pipeline.command(examples=["odibictl pipeline pause delays"])
 @click.argument("pipeline")
 @pass_app
 def pause(app: App, pipeline: str) -> None:
     """Plan and dispatch nothing more until resumed; survives restarts."""
-    _ask(app, "pause", pipeline, f"paused; go on with `odibictl pipeline resume {pipeline}`")
+    state = app.client().pause(pipeline).get("state", "paused")
+    errors.message(f"{pipeline}: {state}; go on with `odibictl pipeline resume {pipeline}`")
 
 
 @pipeline.command(examples=["odibictl pipeline resume delays"])
@@ -149,7 +143,7 @@ def pause(app: App, pipeline: str) -> None:
 @pass_app
 def resume(app: App, pipeline: str) -> None:
     """Go on after a pause or a drain."""
-    _ask(app, "resume", pipeline, "active")
+    errors.message(f"{pipeline}: {app.client().resume(pipeline).get('state', 'active')}")
 
 
 @pipeline.command(examples=["odibictl pipeline drain delays --timeout 5m", "odibictl pipeline drain delays --no-wait"])

@@ -36,9 +36,9 @@ def render(result: dict[str, Any], now: float | None = None) -> list[RenderableT
     busy = sum(worker.get("state") == "busy" for worker in workers)
     started = result.get("started_at")
     system: list[str | tuple[str, str]] = [
-        (str(result.get("project") or "(no project applied)"), "bold"),
+        (str(result.get("project") or "odibi"), "bold"),
         f"   epoch {result.get('epoch')}",
-        f"   up {span((time.time() if now is None else now) - started)}" if started else "",
+        f"   up {span(int((time.time() if now is None else now) - started))}" if started else "",
         f"   workers {len(workers)}" + (f" ({busy} busy)" if workers else ""),
         f"   records {count(result.get('durable') or 0)} durable, {count(result.get('pending') or 0)} pending",
     ]

@@ -43,13 +43,12 @@ def test_given_every_kind_of_trouble_then_each_is_found_with_its_mend(
     (sound / "Procfile").write_text("broker: python -m broker\n")
     (sound / ".odibi" / "run").mkdir(parents=True)
     (sound / ".odibi").chmod(0o755)
-    (sound / ".odibi" / "run" / "connection.json").write_text("{}")
     monkeypatch.setattr(checks, "LOW_SPACE", 1 << 62)
     monkeypatch.setattr(checks, "filesystem", lambda _: "nfs4")
     code, rows = found(invoke, sound)
     assert code == 1
     states = {name: row["state"] for name, row in rows.items()}
-    expected = {"config": "fail", "Procfile": "warn", "data_dir": "warn", "run folder": "warn", "disk space": "warn",
+    expected = {"config": "fail", "Procfile": "warn", "data_dir": "warn", "disk space": "warn",
                 "filesystem": "fail"}  # fmt: skip
     assert {name: states[name] for name in expected} == expected
     assert all(row["mend"] for row in rows.values() if row["state"] != "ok")

@@ -23,6 +23,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "broker.log").write_text(
         "2026-01-01T00:00:01.000Z info broker one\n2026-01-01T00:00:03.000Z error broker boom\nTraceback\n  File x\n"
     )
+    (folder / "up.log").write_text("all of it once more\n")
     (folder / "store.log").write_text(
         "2026-01-01T00:00:02.000Z info store two\n2026-01-01T00:00:04.000Z info store four\n"
     )
@@ -45,6 +46,7 @@ def test_given_all_logs_then_lines_stand_in_order_of_time_and_tracebacks_stay_wh
 
 
 def test_given_one_actor_then_its_last_lines_come_as_they_are(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    assert invoke("logs", "up", "--project", tmp_path).stdout == "all of it once more\n"
     assert (
         invoke("logs", "store", "-n", 1, "--project", tmp_path).stdout == "2026-01-01T00:00:04.000Z info store four\n"
     )
@@ -53,7 +55,7 @@ def test_given_one_actor_then_its_last_lines_come_as_they_are(invoke: Invoke, fo
 def test_given_an_unknown_actor_then_3_names_those_there_are(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
     result = invoke("logs", "nobody", "--project", tmp_path)
     assert result.exit_code == 3
-    assert "broker, store" in result.stderr
+    assert "broker, store, up" in result.stderr
 
 
 def test_given_follow_then_new_lines_and_new_actors_come_until_interrupted(
