@@ -179,10 +179,14 @@ class Run:
             say(f"the broker is back by itself: epoch {status['epoch']}")
             self.epoch = status["epoch"]
         pipeline = next(row for row in status["pipelines"] if row["pipeline"] == PIPELINE)
-        if pipeline["state"] != "active" or pipeline["problems"]:
-            raise QuickstartError(f"the pipeline is {pipeline['state']}: {'; '.join(pipeline['problems'])}")
+        problems = "; ".join(pipeline["problems"])
+        if pipeline["state"] != "active":
+            raise QuickstartError(f"the pipeline is {pipeline['state']}: {problems}")
         rows = sum(pyarrow.parquet.read_metadata(part).num_rows for part in LAKE.glob("*.parquet"))
-        say(f"{files}, {pipeline['committed']} iterations committed, {rows:,} rows in the lake")
+        say(
+            f"{files}, {pipeline['committed']} iterations committed, {rows:,} rows in the lake"
+            + (problems and f" ({problems})")
+        )
 
     def finish(self) -> None:
         """Wait until the last file is committed, and see that both kills were real."""
