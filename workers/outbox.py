@@ -25,7 +25,7 @@ class Outbox:
 
     def due(self, now: float) -> list[m.AnyResult]:
         """What is to be sent now, oldest first; counts as sent."""
-        keys = [key for key in self._kept if now - self._sent.get(key, float("-inf")) >= RESEND]
+        keys = [key for key in self._kept if self._sent.get(key, float("-inf")) + RESEND <= now]
         for key in keys:
             self._mark(key, now)
         return [self._kept[key] for key in keys]
