@@ -26,6 +26,7 @@ from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask
 from odibi_actors.model import Attempt, BatchRef
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.sinks import parquet as parquet_sink
 from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
@@ -127,6 +128,21 @@ def test_given_a_strange_file_under_the_published_name_when_published_then_it_is
     strange.write_bytes(b"mine")
     failure = world.publish_failure(publish_task(world.lake, staged))
     assert (failure.kind, str(strange) in failure.message) == ("conflict", True)
+    assert strange.read_bytes() == b"mine"
+
+
+def test_given_a_strange_file_that_appears_at_the_last_moment_when_published_then_it_is_not_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = world.stage(world.lake, TABLE)
+    strange = world.folder / "part-0000000001-lake.parquet"
+
+    def appear(name: str) -> None:
+        if name == "parquet.link":
+            strange.write_bytes(b"mine")
+
+    monkeypatch.setattr(parquet_sink, "failpoint", appear)
+    assert world.publish_failure(publish_task(world.lake, staged)).kind == "conflict"
     assert strange.read_bytes() == b"mine"
 
 
