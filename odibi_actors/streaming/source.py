@@ -31,6 +31,9 @@ POLL = 1.0
 SCAN_SHARE = 9.0
 """A scan is followed by a pause of at least this many times its duration: at most 10 % of the time goes to scans."""
 
+MAX_PAUSE = 300.0
+"""Seconds between scans at most, however long one took."""
+
 RESEND = 5.0
 """Seconds after which an offer is repeated; messages can be lost."""
 
@@ -113,8 +116,11 @@ class Source:
         self._dirty = True
 
     def discover(self, run: str, now: float) -> None:
-        """Look now, in full. Asked again for the same run, what was there when it began still counts."""
-        if self.run is None or self.run.run != run:
+        """Look now, in full. Asked again for the same run, what was there when it began still counts. ``run`` ""
+        only looks."""
+        if not run:
+            self._next_scan = now
+        elif self.run is None or self.run.run != run:
             self.run = Run(run)
             self._next_scan = now
         self._offer, self._dirty = None, True
@@ -201,7 +207,7 @@ class Source:
         self._unwatched = chunk.unwatched
         pause = RESCAN if chunk.watched else POLL
         if self._next_scan is None:
-            self._next_scan = now + max(pause, SCAN_SHARE * (now - self._scan_started))
+            self._next_scan = now + max(pause, min(SCAN_SHARE * (now - self._scan_started), MAX_PAUSE))
         if self.run is not None and self.run.scan == started:
             self.run.left = dict.fromkeys(self.files.known)
         self.scanned = self._dirty = True
@@ -349,9 +355,7 @@ class Source:
         """Whether an offer is to be made, if it differs from the former or that one is old."""
         if not self.scanned or not self.ledger.loaded or not self.epoch:
             return False
-        if self.run is None and self.spec.idle:
-            return False
-        if self.run is not None and self.run.left is None:
+        if self.spec.idle and (self.run is None or self.run.left is None):
             return False
         if self._offer is not None and now >= self._offered_at + RESEND:
             self._offer, self._dirty = None, True
@@ -361,17 +365,17 @@ class Source:
 
     def _make_offer(self) -> Offer | None:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
-        left = self.run.left if self.run is not None else None
+        left = self.run.left if self.run is not None else {}
         if self.batch:
             positions = self._batch_positions()
             if positions is None:
                 return None
-            beyond = 0
+            exhausted = left is not None
         else:
             within = left if self.spec.idle else None
             limit = self.spec.credit if within is None else min(self.spec.credit, len(within))
             positions = [self._position(identity) for identity in self.files.first(limit, within)]
-            beyond = 0 if left is None else len(left) - sum(1 for p in positions if p.identity in left)
+            exhausted = left is not None and sum(1 for p in positions if p.identity in left) == len(left)
         offer = Offer(
             epoch=self.epoch,
             incarnation=self.incarnation,
@@ -380,7 +384,7 @@ class Source:
             seq=self.ledger.seq,
             positions=positions,
             run=self.run.run if self.run is not None else "",
-            exhausted=beyond == 0,
+            exhausted=exhausted,
         )
         return None if offer == self._offer else offer
 

@@ -97,6 +97,10 @@ class System:
         """Identities of the newest offer."""
         return [p.identity for p in self.offers[-1].positions] if self.offers else []
 
+    def count(self, kind: type[Effect]) -> int:
+        """How many effects of this kind the actor has asked for."""
+        return sum(isinstance(effect, kind) for effect in self.effects)
+
     def plan(self) -> None:
         """Plan the newest offer."""
         offer = self.offers[-1]

@@ -1,0 +1,262 @@
+"""The source actor on real files, with real events."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from odibi_actors.messages import LOCAL, SourceSpec
+from odibi_actors.model import FilePosition
+from odibi_actors.streaming import source as source_module
+from odibi_actors.streaming import watcher
+from odibi_actors.streaming.effects import Overflow, Scan, Stated
+from tests.streaming.harness import System, source_spec
+
+Start = Callable[..., System]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts systems, waits for their first offer, and closes them."""
+    systems: list[System] = []
+
+    def begin(*specs: SourceSpec, **options: object) -> System:
+        system = System(*specs, **options)  # type: ignore[arg-type]
+        systems.append(system)
+        system.until(lambda: bool(system.offers), "a first offer")
+        return system
+
+    yield begin
+    for system in systems:
+        system.close()
+
+
+def position(path: Path, base: Path) -> FilePosition:
+    seen = path.stat()
+    return FilePosition(str(path.relative_to(base)), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+
+
+def test_given_a_slow_writer_when_it_pauses_beyond_settle_then_its_file_is_offered_only_after_the_close(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "RESCAN", 0.02)  # scans see the unfinished file again and again
+    system = start(source_spec(tmp_path, settle=0.01))
+    with (tmp_path / "slow.csv").open("w") as file:
+        for round_ in range(3):
+            file.write("a,b\n")
+            file.flush()
+            os.utime(tmp_path / "slow.csv", (1, 1))  # not even an mtime long ago makes it look finished
+            before = system.count(Scan)
+            system.until(lambda seen=before: system.count(Scan) > seen + 5, "several scans")
+            (tmp_path / f"quick{round_}.csv").write_text("x")
+            system.until(lambda r=round_: f"quick{r}.csv" in system.names, "the quick file")
+            assert "slow.csv" not in system.names
+    system.until(lambda: position(tmp_path / "slow.csv", tmp_path) in system.offers[-1].positions, "the slow file")
+
+
+def test_given_a_long_settle_when_a_file_is_moved_in_then_it_is_offered_at_once(tmp_path: Path, start: Start) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    system = start(source_spec(tmp_path, path="inbox", settle=3600.0))
+    (tmp_path / "made.csv").write_text("x")
+    os.rename(tmp_path / "made.csv", inbox / "moved.csv")
+    system.until(lambda: system.names == ["inbox/moved.csv"], "the moved file")
+    (inbox / "work.tmp").write_text("x")
+    os.rename(inbox / "work.tmp", inbox / "renamed.csv")
+    system.until(lambda: "inbox/renamed.csv" in system.names, "the renamed file")
+    assert [p for p in system.offers[-1].positions if "moved" in p.identity] == [
+        position(inbox / "moved.csv", tmp_path)
+    ]
+
+
+def test_given_a_linked_in_file_when_nobody_writes_it_then_it_is_ready_after_settle(
+    tmp_path: Path, start: Start
+) -> None:
+    system = start(source_spec(tmp_path, settle=0.05))
+    (tmp_path / "part.staged").write_text("x")
+    os.link(tmp_path / "part.staged", tmp_path / "part.csv")
+    os.unlink(tmp_path / "part.staged")
+    system.until(lambda: system.names == ["part.csv"], "the linked file, long before a lost close would be assumed")
+
+
+def test_given_a_burst_of_2000_files_when_planned_as_offered_then_each_is_offered_exactly_once(
+    tmp_path: Path, start: Start
+) -> None:
+    system = start(source_spec(tmp_path, credit=64))
+    for number in range(2000):
+        (tmp_path / f"f{number:05}.csv").write_text("x")
+    planned: list[str] = []
+    while len(planned) < 2000:
+        system.until(lambda: bool(system.names), "more files")
+        assert len(system.names) <= 64
+        planned += system.names
+        system.plan()
+    assert sorted(planned) == [f"f{number:05}.csv" for number in range(2000)]
+
+
+def test_given_a_missing_folder_when_it_appears_later_then_the_problem_is_told_and_its_files_are_found(
+    tmp_path: Path, start: Start
+) -> None:
+    system = start(source_spec(tmp_path, path="later"))
+    assert "does not exist" in system.problems[-1].problems[0]
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "a.csv").write_text("x")
+    system.until(lambda: system.names == ["later/a.csv"], "the file in the new folder")
+    assert system.problems[-1].problems == []
+    (tmp_path / "later" / "b.csv").write_text("x")
+    system.until(lambda: "later/b.csv" in system.names, "an event of the new folder")
+
+
+def test_given_a_folder_that_is_replaced_when_files_come_to_the_new_one_then_they_are_found(
+    tmp_path: Path, start: Start
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "old.csv").write_text("x")
+    system = start(source_spec(tmp_path, path="inbox", settle=0.01))
+    shutil.rmtree(inbox)
+    system.until(lambda: system.names == [], "the loss of the old file")
+    inbox.mkdir()
+    (inbox / "new.csv").write_text("x")
+    system.until(lambda: system.names == ["inbox/new.csv"], "the new file")
+
+
+def test_given_lost_events_when_the_kernel_reports_an_overflow_then_everything_is_scanned_again(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    real = watcher.Folder.on_event
+    monkeypatch.setattr(watcher.Folder, "on_event", lambda self, event: lost.append(event))
+    system = start(source_spec(tmp_path, settle=0.01))
+    (tmp_path / "a.csv").write_text("x")
+    scans = system.count(Scan)
+    monkeypatch.setattr(watcher.Folder, "on_event", real)
+    folder = system.driver._watcher._folders["p/files"][""]
+    folder.on_queue_overflow()
+    system.until(lambda: system.names == ["a.csv"], "the file whose events were lost")
+    assert system.count(Scan) == scans + 1
+
+
+def test_given_more_paths_than_are_kept_when_events_flood_then_a_rescan_replaces_them(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("odibi_actors.streaming.driver.MAX_EVENTS", 10)
+    monkeypatch.setattr(source_module, "RESCAN", 1e9)
+    system = start(source_spec(tmp_path, credit=500, settle=0.01))
+    for number in range(500):
+        (tmp_path / f"f{number}.csv").write_text("x")
+    system.until(lambda: len(system.names) == 500, "all files")
+
+
+def test_given_no_inotify_when_files_arrive_then_polling_finds_them_and_says_so(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "filesystem", lambda device: "nfs4")
+    monkeypatch.setattr(source_module, "POLL", 0.02)
+    system = start(source_spec(tmp_path, settle=0.05))
+    (tmp_path / "a.csv").write_text("x")
+    system.until(lambda: system.names == ["a.csv"], "the polled file")
+    assert any("nfs4" in str(getattr(e, "text", "")) for e in system.effects)
+
+
+def test_given_a_recursive_pattern_when_folders_appear_with_files_then_all_levels_are_found(
+    tmp_path: Path, start: Start
+) -> None:
+    system = start(source_spec(tmp_path, pattern="**/*.csv", settle=0.01))
+    deep = tmp_path / "2013" / "01"
+    deep.mkdir(parents=True)
+    (deep / "a.csv").write_text("x")
+    (tmp_path / "top.csv").write_text("x")
+    (tmp_path / "2013" / ".hidden").mkdir()
+    (tmp_path / "2013" / ".hidden" / "no.csv").write_text("x")
+    system.until(lambda: sorted(system.names) == ["2013/01/a.csv", "top.csv"], "both levels")
+    (deep / "b.csv").write_text("x")
+    system.until(lambda: "2013/01/b.csv" in system.names, "an event of the new folder")
+    os.rename(tmp_path / "2013", tmp_path / "2014")
+    system.until(lambda: "2014/01/b.csv" in system.names and "2013/01/b.csv" not in system.names, "the moved folder")
+
+
+def test_given_a_planned_file_when_it_is_changed_then_one_problem_names_it_and_others_go_on(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    system = start(source_spec(tmp_path, settle=0.01))
+    system.until(lambda: system.names == ["a.csv"], "the file")
+    system.plan()
+    (tmp_path / "a.csv").write_text("changed")
+    system.until(lambda: bool(system.problems), "the problem")
+    assert system.problems[-1].problems == [
+        "file a.csv changed after it was read (iteration 11); give new data a new name"
+    ]
+    (tmp_path / "b.csv").write_text("x")
+    system.until(lambda: system.names == ["b.csv"], "another file")
+    (tmp_path / "a.csv").unlink()
+    system.until(lambda: system.problems[-1].problems == [], "the end of the problem")
+
+
+def test_given_names_that_are_no_plain_files_when_scanned_then_they_are_skipped_with_a_reason(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "real.csv").write_text("x")
+    os.utime(tmp_path / "real.csv", (1, 1))
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "half.csv.tmp").write_text("x")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.csv", "w") as file:
+        file.write("x")
+    system = start(source_spec(tmp_path))
+    assert system.names == ["real.csv"]
+    assert [text for text in system.problems[-1].problems if "UTF-8" in text and "caf" in text]
+    found = system.actor.sources["p/files"]
+    assert found.why("link.csv") == (
+        "ignored",
+        "a symbolic link is not followed; move or hard-link the file itself here",
+    )
+    assert found.why("pipe.csv") == ("ignored", "not a regular file")
+    assert found.why("folder.csv") == ("ignored", "a folder")
+    assert found.why("half.csv.tmp") == ("ignored", "names ending in .tmp are taken for unfinished files")
+    assert found.why(str(tmp_path / "real.csv")) == ("pending", "ready, not planned yet")
+    assert found.why("nothing.csv")[0] == "not_found"
+    assert found.why("real.parquet") == ("ignored", "real.parquet does not match pattern *.csv")
+
+
+def test_given_a_batch_source_when_a_file_is_replaced_then_the_whole_set_is_offered_again_with_digests(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "a.csv").write_text("one")
+    (tmp_path / "b.csv").write_text("two")
+    system = start(source_spec(tmp_path, mode="batch", settle=0.01))
+
+    def digests() -> dict[str, str]:
+        return {p.identity: p.digest for p in system.offers[-1].positions}
+
+    one, two, three = (xxhash.xxh3_128(text.encode()).hexdigest() for text in ("one", "two", "three"))
+    assert digests() == {"a.csv": one, "b.csv": two}
+    (tmp_path / "new.tmp").write_text("three")
+    os.rename(tmp_path / "new.tmp", tmp_path / "b.csv")
+    system.until(lambda: digests() == {"a.csv": one, "b.csv": three}, "the new set")
+    (tmp_path / "a.csv").unlink()
+    system.until(lambda: digests() == {"b.csv": three}, "the set without a")
+
+
+def test_given_a_planned_ledger_when_the_source_starts_then_only_what_is_beyond_it_is_offered(
+    tmp_path: Path, start: Start
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (1, 1))
+    system = start(source_spec(tmp_path), ledger=[position(tmp_path / "a.csv", tmp_path)])
+    assert system.names == ["b.csv"]
+
+
+def test_given_an_unknown_source_when_its_answers_come_late_then_they_are_ignored(tmp_path: Path, start: Start) -> None:
+    system = start(source_spec(tmp_path))
+    count = len(system.offers)
+    system.give((LOCAL, Stated("p/gone", 1, [], [])), (LOCAL, Overflow("p/gone", "x")))
+    assert len(system.offers) == count

@@ -1,0 +1,59 @@
+"""Which names a source takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe, utf8
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*.csv", "a.csv", True),
+        ("*.csv", "a.CSV", False),
+        ("*.csv", "in/a.csv", False),
+        ("flights-*.csv", "flights-2013-01-01.csv", True),
+        ("flights-[0-9]?.csv", "flights-12.csv", True),
+        ("flights-[!0-9].csv", "flights-1.csv", False),
+        ("*/*.csv", "2013/a.csv", True),
+        ("*/*.csv", "2013/01/a.csv", False),
+        ("**/*.csv", "a.csv", True),
+        ("**/*.csv", "2013/01/a.csv", True),
+        ("2013/**/*.csv", "2013/a.csv", True),
+        ("2013/**/*.csv", "2014/a.csv", False),
+        ("in/**", "in/x/y", True),
+        ("in/**", "in", False),
+        ("a**b.csv", "axb.csv", True),
+        ("./*.csv", "a.csv", True),
+        ("[.csv", "[.csv", True),
+    ],
+)
+def test_given_a_pattern_when_matched_then_segments_never_cross_a_slash(
+    pattern: str, name: str, expected: bool
+) -> None:
+    assert Pattern(pattern).matches(name) is expected
+
+
+def test_given_a_pattern_when_asked_for_depth_then_only_two_stars_go_on_without_end() -> None:
+    assert not Pattern("*.csv").descends(1)
+    assert Pattern("*/*.csv").descends(1)
+    assert not Pattern("*/*.csv").descends(2)
+    assert Pattern("**/*.csv").descends(99)
+
+
+@pytest.mark.parametrize("name", [".a.csv", "a.csv.tmp", "a.part", "a.staged", "a.csv~", ".git/a.csv"])
+def test_given_a_temporary_name_when_judged_then_the_reason_is_told(name: str) -> None:
+    assert temporary(name)
+
+
+def test_given_ordinary_names_when_judged_then_they_are_taken() -> None:
+    assert not temporary("2013/a.csv")
+    assert not temporary("tmp.csv")
+    assert utf8("café.csv")
+    assert not utf8("caf\udce9.csv")
+    assert join(".", "a.csv") == "a.csv"
+    assert join("in/./x", "a.csv") == "in/x/a.csv"
+    assert unsafe("a/../../b")
+    assert unsafe("/a")
+    assert not unsafe("a..b/c")
