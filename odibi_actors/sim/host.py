@@ -367,7 +367,7 @@ class SimPoolDriver:
             return msgspec.structs.replace(done, staged=part)
         outputs[node.name] = (digest, output)
         ref = BatchRef(rows=len(rows), size=len(data), digest=digest, host="host")
-        if len(data) < 64:
+        if len(data) < 24:
             ref = msgspec.structs.replace(ref, data=data)
         else:
             path = f"{task.pipeline}/{task.iteration}/{node.name}-{task.attempt}.arrow"

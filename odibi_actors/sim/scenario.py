@@ -277,6 +277,7 @@ class Scenario:
         world.after(rng.uniform(0, 2), self._fault, end)
         world.run(end)
         self._quieten()
+        world.run(end + 36.0)
         quiet = end + QUIET_SECONDS
         while not self._finished():
             check(world.now < quiet, "I5", f"unfinished {QUIET_SECONDS:.0f} s after the last fault: {self._left()}")
@@ -301,6 +302,10 @@ class Scenario:
         self.host.die = self.host.hang = 0.0
         for pipeline in self.project.pipelines:
             self.world.after(30.0, self._ask_resume, pipeline.name)
+            for node in pipeline.nodes:
+                if node.read is not None:
+                    # All files of a source may be dead letters by now: then nothing runs before one teaches its schema.
+                    self.world.after(35.0, self._deliver_file, pipeline, node)
         self.world.after(31.0, self._ask_scale)
 
     def _ask_scale(self) -> None:
