@@ -313,7 +313,7 @@ class Source:
         if self._may_look():
             times.append(None if self._scanning else self._next_scan)
             times.append(0.0 if self._touched or self._folders else None)
-        if self._offer is not None:
+        if self._may_offer() and self._offer is not None:
             times.append(self._offered_at + RESEND)
         return min((time for time in times if time is not None), default=None)
 
@@ -351,11 +351,15 @@ class Source:
             effects.append(Stat(self.key, self._number, base, identities))
         return effects
 
-    def _offers_wanted(self, now: float) -> bool:
-        """Whether an offer is to be made, if it differs from the former or that one is old."""
+    def _may_offer(self) -> bool:
+        """Whether it is known what is there and what is planned, and offers are wanted."""
         if not self.scanned or not self.ledger.loaded or not self.epoch:
             return False
-        if self.spec.idle and (self.run is None or self.run.left is None):
+        return not self.spec.idle or (self.run is not None and self.run.left is not None)
+
+    def _offers_wanted(self, now: float) -> bool:
+        """Whether an offer is to be made, if it differs from the former or that one is old."""
+        if not self._may_offer():
             return False
         if self._offer is not None and now >= self._offered_at + RESEND:
             self._offer, self._dirty = None, True

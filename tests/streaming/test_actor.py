@@ -97,6 +97,14 @@ def test_given_a_lost_planned_when_no_other_comes_then_the_repeated_offer_brings
     assert world.names == ["b.csv"]
 
 
+def test_given_an_old_offer_when_the_store_is_silent_then_the_actor_sleeps_between_its_queries() -> None:
+    world = ready(World(), "a.csv")
+    world.meet()
+    count = len(world.sent)
+    world.advance(20.0)  # raises when the deadline does not move
+    assert len(world.sent) - count == 20 + 10  # a heartbeat each second, a query every two
+
+
 def test_given_a_planned_while_the_ledger_is_read_when_it_is_complete_then_it_is_part_of_it() -> None:
     world = ready(World(), "a.csv", "b.csv")
     world.meet()  # the link was lost: read again
