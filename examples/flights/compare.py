@@ -23,16 +23,16 @@ TOLERANCE = 1e-9  # relative, of the larger of the two
 SHOWN = 3  # offending keys shown for each kind of difference
 
 ORIGINALS = """
-create view flights as
+create table flights as
 select *, make_date(year, month, day) as date
-from read_csv($flights, nullstr=['NA', ''], header=true, all_varchar=false, types={
+from read_csv($flights, nullstr=['NA', ''], header=true, types={
     'dep_time': 'BIGINT', 'dep_delay': 'BIGINT', 'arr_delay': 'BIGINT', 'air_time': 'BIGINT', 'tailnum': 'VARCHAR',
     'time_hour': 'VARCHAR'})
 where make_date(year, month, day) < date '2013-01-01' + $days::int;
-create view weather as
+create table weather as
 select * from read_csv($weather, nullstr=['NA', ''], header=true, types={
     'temp': 'DOUBLE', 'wind_speed': 'DOUBLE', 'precip': 'DOUBLE', 'visib': 'DOUBLE', 'time_hour': 'VARCHAR'});
-create view airlines as select * from read_csv($airlines, header=true);
+create table airlines as select * from read_csv($airlines, header=true);
 """
 
 
