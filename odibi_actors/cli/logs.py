@@ -51,8 +51,14 @@ class Tail:
 
     def new(self) -> Iterator[str]:
         """Complete lines that were added since."""
+        former = self.path.with_name(self.path.name + ".1")
+        if self._inode and _inode(self.path) != self._inode == _inode(former):
+            yield from self._read(former)  # rotated: what was written between our last look and the cut
+        yield from self._read(self.path)
+
+    def _read(self, path: Path) -> Iterator[str]:
         try:
-            with self.path.open("rb") as file:
+            with path.open("rb") as file:
                 state = os.fstat(file.fileno())
                 if state.st_ino != self._inode or state.st_size < self._offset:
                     self._inode, self._offset, self._rest = state.st_ino, 0, b""
@@ -69,6 +75,14 @@ class Tail:
         if len(self._rest) >= MAX_LINE:
             rest, self._rest = self._rest, b""
             yield rest.decode(errors="replace")
+
+
+def _inode(path: Path) -> int:
+    """The file's inode; 0 when there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def merged(parts: dict[str, list[str]]) -> list[tuple[str, str]]:

@@ -112,6 +112,15 @@ def test_given_a_broker_that_forgot_us_when_it_asks_who_we_are_then_the_same_req
     assert [request.params["run"] for request in sent] == [run, run]
 
 
+def test_given_a_verb_that_must_happen_once_when_a_restarted_broker_took_no_notice_then_it_is_sent_again(
+    broker: Broker,
+) -> None:
+    fake = broker({"iteration.retry": {}}, forget=1)
+    with Client(fake.endpoint) as one:
+        one.retry("delays", 3)
+    assert len(fake.requests("iteration.retry")) == 2
+
+
 def test_given_a_long_wait_when_the_broker_is_silent_then_the_same_request_is_repeated(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,14 +81,16 @@ def test_given_follow_then_new_lines_and_new_actors_come_until_interrupted(
     assert result.stdout == "broker     | half a line\npool-0     | hello\n"
 
 
-def test_given_rotation_when_following_then_nothing_of_the_new_file_is_missed(tmp_path: Path) -> None:
+def test_given_rotation_when_following_then_no_line_of_either_file_is_missed(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("1\n2\n")
     tail = logs.Tail(path)
     assert tail.last(1) == ["2"]
+    with path.open("a") as file:
+        file.write("3\n")
     path.rename(tmp_path / "a.log.1")
-    path.write_text("3\n")
-    assert list(tail.new()) == ["3"]
+    path.write_text("4 is a longer line\n")
+    assert list(tail.new()) == ["3", "4 is a longer line"]
     assert list(tail.new()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -133,6 +134,14 @@ def test_given_a_lock_when_its_holder_is_gone_then_it_is_free(tmp_path: Path) ->
     os.close(fd)
     assert locks.holders(tmp_path) == {}
     assert (tmp_path / "up.pid").exists()
+
+
+def test_given_somebody_else_who_looks_then_a_free_lock_is_not_taken_for_held(tmp_path: Path) -> None:
+    path = tmp_path / "broker.lock"
+    path.touch()
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert locks.holders(tmp_path) == {}
 
 
 def test_given_a_held_lock_when_taken_again_then_the_conflict_names_the_pid(tmp_path: Path) -> None:
