@@ -198,6 +198,7 @@ class Run:
                 )
             self.system.check()
             time.sleep(0.2)
+        say("all files are found; waiting until nothing is left to do: odibictl iteration wait delays")
         waited = odibictl("iteration", "wait", PIPELINE, "--timeout", f"{FINISH_TIMEOUT:.0f}s")
         if waited.returncode:
             raise QuickstartError(
