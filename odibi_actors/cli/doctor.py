@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from odibi_actors.cli import checks
 from odibi_actors.cli.base import App, Command, output_option, pass_app
 from odibi_actors.cli.output import Column, emit, table
 
@@ -25,6 +24,8 @@ def doctor(app: App) -> None:
     Python, packages, disk, config, Procfile, kernel limits, clock and, if it runs, the broker and its peers.
     Each line is ok, warn or fail and says how to mend it. Exit 1 when one fails. It works with nothing running.
     """
+    from odibi_actors.cli import checks
+
     found = checks.run(app)
     rows = [{"state": one.state, "check": one.name, "found": one.found, "mend": one.mend} for one in found]
     emit(app, lambda: {"items": rows}, "check", lambda result: [table(result["items"], COLUMNS)])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from odibi_actors.config.model import NodeSpec, PipelineSpec
+if TYPE_CHECKING:
+    from odibi_actors.config.model import NodeSpec, PipelineSpec
 
 MAX_SQL = 60
 """Characters of a statement that are shown."""

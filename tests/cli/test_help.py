@@ -64,7 +64,7 @@ try:
     odibictl(["--help"])
 except SystemExit as end:
     assert end.code == 0
-heavy = {"pandas", "pyarrow", "duckdb", "ruamel", "zmq", "rich", "polars"} & set(sys.modules)
+heavy = {"pandas", "pyarrow", "duckdb", "ruamel", "zmq", "rich", "polars", "msgspec"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
