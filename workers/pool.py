@@ -410,7 +410,12 @@ class PoolActor:
                 self._fail(held, failure, worker.name, now)
         if worker.doom == "scale" and not worker.tasks:
             return []
-        fields = {"worker": worker.name, "pid": message.pid, "how": how, "why": worker.doom or "by itself"}
+        fields = {
+            "worker": worker.name,
+            "pid": message.pid,
+            "how": how,
+            "why": worker.doom or ("by itself" if message.blamed else "with its parent"),
+        }
         level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "stuck", "start") else "info"
         return [Log(level, "a worker is gone", fields)]
 

@@ -1,4 +1,7 @@
-"""One line per event on stderr (a traceback below it): ``2026-01-31T09:30:00.123Z warning pool-0 a worker died worker=pool-0-3``."""
+"""One line per event on stderr, a traceback below it::
+
+2026-01-31T09:30:00.123Z warning pool-0 a worker is gone worker=pool-0-3
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ DRAIN = 500  # messages read per turn at most, so that deadlines and signals get
 QUEUE = 10_000  # ZeroMQ high-water mark, a tripwire only: credit bounds what is under way
 LINGER_MS = 500  # to flush what was said last; peers that matter have said Bye and were answered
 HANDSHAKE_MS = 5_000
-RECONNECT_MS, RECONNECT_MAX_MS = 50, 2_000
+RECONNECT_IPC_MS = 20, 200  # first and longest pause; a try costs nothing, and recovery waits for it
+RECONNECT_TCP_MS = 100, 5_000
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 5_000, 15_000  # TCP only: an ipc peer's death is seen by the kernel
 IDLE_MS = 60_000  # longest sleep when the actor has no deadline
 PEERS_MAX = 4_096  # names the hub remembers; the longest silent one is forgotten first
@@ -72,8 +73,9 @@ def secure(socket: zmq.Socket[bytes], remote: bool) -> None:
     socket.set(zmq.SNDHWM, QUEUE)
     socket.set(zmq.RCVHWM, QUEUE)
     socket.set(zmq.LINGER, LINGER_MS)
-    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
-    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    first, longest = RECONNECT_TCP_MS if remote else RECONNECT_IPC_MS
+    socket.set(zmq.RECONNECT_IVL, first)
+    socket.set(zmq.RECONNECT_IVL_MAX, longest)
     if remote:
         socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
