@@ -31,10 +31,9 @@ class UsageError(OdibiError):
 class Commands:
     """The verbs. Each returns its result, or None to be asked again after every change until it has one (waits)."""
 
-    def __init__(self, flow: Flow, directory: Directory, project: str, started_at: float) -> None:
+    def __init__(self, flow: Flow, directory: Directory, started_at: float) -> None:
         self.flow = flow
         self.directory = directory
-        self.project = project
         self.started_at = started_at
         self._looks = 0
         self._verbs: dict[str, Callable[[Row, float], Row | None]] = {
@@ -71,7 +70,7 @@ class Commands:
     # --- views ----------------------------------------------------------------------------------------------------
 
     def _status(self, _params: Row, _now: float) -> Row:
-        return views.status(self.flow, self.directory, self.project, self.started_at)
+        return views.status(self.flow, self.directory, self.started_at)
 
     def _pipeline_list(self, _params: Row, _now: float) -> Row:
         return {"items": [views.pipeline_row(p) for p in self.flow.pipelines.values()]}

@@ -215,8 +215,8 @@ class Coordinator:
     def _activate(self, flow: Flow, now: float) -> list[Effect]:
         resume(flow)
         self._phase = "active"
-        name = self._project.name if self._project is not None else ""
         if self._project is not None:
+            flow.name_project(self._project.name)
             # A deliberate start: what an operator scaled by hand ends with ``down``.
             for host in flow.workers:
                 flow.journal.append(rec.Setting(scope=WORKERS, name=host, value=""))
@@ -232,7 +232,7 @@ class Coordinator:
             Send(STORE, self._welcome()),
             Log("info", f"epoch {flow.epoch}: {len(flow.pipelines)} pipelines, {unfinished} unfinished iterations"),
         ]
-        self._commands = Commands(flow, self._directory, name, self._started_at)
+        self._commands = Commands(flow, self._directory, self._started_at)
         hellos, self._hellos = self._hellos, {}
         for sender, hello in hellos.items():
             effects += (
@@ -252,7 +252,8 @@ class Coordinator:
     def _hello(self, sender: str, hello: Hello, now: float) -> list[Effect]:
         if self._phase not in ("active", "stopping"):
             self._hellos[sender] = hello
-            return []
+            # A person waits there: say that somebody is here, if not ready yet.
+            return [Send(sender, Welcome(epoch=0, start_seq=0, store_id=""))] if hello.role == "client" else []
         new = self._directory.join(Peer(sender, hello.role, hello.incarnation, hello.host, hello.pid, now))
         effects: list[Effect] = [Send(sender, self._welcome())]
         if hello.role == "source" and sender == SOURCE and self._flow is not None:
@@ -383,7 +384,7 @@ class Coordinator:
         try:
             if isinstance(request, Apply):
                 self._project = request.project
-                commands.project = request.project.name
+                flow.name_project(request.project.name)
                 rows = apply_project(flow, request.project, now)
                 return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
             if request.verb == "shutdown":

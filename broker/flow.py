@@ -48,6 +48,9 @@ DISCOVER_AGAIN = 5.0
 STALE_AFTER = 2.0
 """Seconds a source has to hear of a plan before an offer that misses it means that the message was lost."""
 
+PROJECT = "project."
+"""Scope of the setting that holds the project's name; the dot keeps it apart from the pipelines' scopes."""
+
 NEVER = float("inf")
 
 
@@ -61,6 +64,7 @@ class Flow:
         self.journal = Journal(epoch, start_seq)
         self.dispatcher = Dispatcher()
         self.pipelines: dict[str, Pipeline] = {}
+        self.project = ""
         self.workers: dict[str, int] = {}  # host -> worker processes an operator asked for
         self.stopping = False
         self._rng = rng
@@ -660,6 +664,12 @@ class Flow:
             source.pending, source.heard = [], False
             released = Released(epoch=self.epoch, pipeline=pipeline.name, source=name, seq=seq)
             self.say(Send(SOURCE, released))
+
+    def name_project(self, name: str) -> None:
+        """Remember the project's name, so that a broker that recovers without the project file has it too."""
+        if name != self.project:
+            self.project = name
+            self.journal.append(rec.Setting(scope=PROJECT, name="name", value=name))
 
     def set(self, pipeline: Pipeline, name: str, on: bool) -> None:
         """Make ``paused``, ``draining`` or ``removed`` of a pipeline so, durably."""

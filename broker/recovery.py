@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.flow import Flow
+from broker.flow import PROJECT, Flow
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline, RunInfo
 from odibi_actors.actor import Log
@@ -43,7 +43,9 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
 def load_setting(flow: Flow, setting: rec.Setting) -> None:
     """A durable wish of an operator."""
     pipeline = flow.pipelines.get(setting.scope)
-    if setting.scope == WORKERS:
+    if setting.scope == PROJECT:
+        flow.project = setting.value
+    elif setting.scope == WORKERS:
         flow.workers[setting.name] = int(setting.value)
     elif pipeline is not None:
         on = bool(setting.value)
@@ -55,8 +57,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.removed = on
 
 
-WORKERS = "workers"
-"""Scope of the settings that hold the number of workers wanted per host."""
+WORKERS = "workers."
+"""Scope of the settings that hold the number of workers wanted per host; see ``flow.PROJECT`` for the dot."""
 
 
 def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:

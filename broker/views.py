@@ -85,7 +85,7 @@ def worker_rows(flow: Flow) -> list[Row]:
     ]
 
 
-def status(flow: Flow, directory: Directory, project: str, started_at: float) -> Row:
+def status(flow: Flow, directory: Directory, started_at: float) -> Row:
     """``status``."""
     peers = [
         {"name": p.name, "role": p.role, "host": p.host, "pid": p.pid, "seen": p.seen}
@@ -94,7 +94,7 @@ def status(flow: Flow, directory: Directory, project: str, started_at: float) ->
     ]
     return {
         "epoch": flow.epoch,
-        "project": project,
+        "project": flow.project,
         "store_id": flow.store_id,
         "started_at": started_at,
         "durable": flow.journal.durable,

@@ -1,0 +1,440 @@
+"""The life of an iteration, told as messages."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from broker.dispatch import LOST_AFTER
+from odibi_actors.actor import Stop
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.messages import (
+    STORE,
+    Drop,
+    Fenced,
+    Forget,
+    HeldTask,
+    Planned,
+    Release,
+    Released,
+    Reply,
+    Results,
+    Returned,
+)
+from odibi_actors.model import Attempt
+from tests.broker.harness import POOL, Broker, Failure, pipeline, position
+
+RAISED = Failure("raised", "boom", traceback="Traceback ...")
+MALFORMED = Failure("malformed", "f1.csv line 3: bad", position="f1.csv", line=3)
+
+
+def test_an_offer_becomes_a_plan_before_anything_runs() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (plan,) = broker.of(rec.Plan)
+    assert plan.iteration == 1
+    assert plan.positions == {"read": [position("f1.csv")]}
+    (planned,) = broker.take(Planned)
+    assert planned.positions == [position("f1.csv")]
+    first = [type(m).__name__ for _, m in broker.sent]
+    assert first.index("AppendRecords") < first.index("Tasks")
+
+
+def test_a_linear_chain_travels_as_one_task_and_branches_apart() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    assert [s.node.name for s in task.steps] == ["read", "t"]
+    broker.finish(task)
+    assert sorted(s.node.name for t in broker.tasks() for s in t.steps) == ["a", "b"]
+
+
+def test_each_node_is_acknowledged_as_it_arrives() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    first, second = broker.run(task)
+    broker.results(first)
+    assert [a.node for a in broker.of(rec.Ack)] == ["read"]
+    broker.results(second)
+    assert [a.node for a in broker.of(rec.Ack)] == ["read", "t"]
+
+
+def test_nothing_is_published_before_prepare_is_durable() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.compute()
+    assert len(broker.of(rec.Prepare)) == 1
+    assert broker.publications() == []
+    broker.durable()
+    assert sorted(t.node.name for t in broker.publications()) == ["a", "b"]
+
+
+def test_commit_waits_for_every_sink_and_then_frees_the_spool() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.compute()
+    broker.durable()
+    one, two = broker.publications()
+    broker.published(one)
+    assert broker.of(rec.Commit) == []
+    broker.published(two)
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1]
+    assert broker.take(Release) == []
+    broker.durable()
+    assert [r.iterations for r in broker.take(Release)] == [[("p", 1)]]
+
+
+def test_iterations_compute_together_and_prepare_in_order() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv", "f2.csv", "f3.csv")
+    (first,) = broker.tasks()  # alone, until its schema is known
+    broker.results(broker.run(first)[0])
+    (second,) = broker.tasks()
+    assert second.iteration == 2
+    broker.finish(second)
+    for task in broker.tasks():
+        broker.finish(task)
+    assert broker.of(rec.Prepare) == []
+    broker.results(broker.run(first)[1])
+    broker.compute()
+    assert [p.iteration for p in broker.of(rec.Prepare)] == [1, 2]
+    assert [p.iteration for p in broker.of(rec.Plan)] == [1, 2]  # max_in_flight
+
+
+def test_an_offer_that_missed_a_plan_is_dropped() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.offer("f1.csv", seq=0)
+    assert [p.iteration for p in broker.of(rec.Plan)] == [1]
+
+
+def test_a_source_that_never_heard_of_a_plan_is_told_after_a_while() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.offer("f1.csv", seq=0)
+    assert broker.take(Released) == []
+    broker.now += 3
+    broker.offer("f1.csv", seq=0)
+    assert len(broker.take(Released)) == 1
+
+
+def test_a_result_sent_twice_counts_once() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    done = broker.run(task)
+    broker.results(*done, *done)
+    assert [a.node for a in broker.of(rec.Ack)] == ["read", "t"]
+
+
+def test_results_are_confirmed_once_they_are_durable() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    assert broker.take(Forget) == []
+    broker.durable()
+    confirmed = [pair for message in broker.take(Forget) for pair in message.confirmed]
+    assert confirmed == [(task.attempt, "read"), (task.attempt, "t")]
+
+
+def test_a_failed_node_is_tried_again_after_its_backoff() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.results(broker.run(task)[0])
+    broker.fail(task, "t", RAISED)
+    assert broker.tasks() == []
+    broker.wait(0.5)
+    assert broker.tasks() == []
+    broker.wait(0.6)
+    (again,) = broker.tasks()
+    assert [s.node.name for s in again.steps] == ["t"]
+    assert again.attempt != task.attempt
+    assert again.attempt_no == 2
+
+
+def test_halt_holds_the_lane_until_a_retry() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv", "f2.csv")
+    for _ in range(2):
+        (task,) = broker.tasks()
+        broker.fail(task, task.steps[0].node.name, RAISED)
+        broker.wait(2)
+    assert [f.iteration for f in broker.of(rec.Fail)] == [1]
+    broker.compute()
+    assert broker.of(rec.Prepare) == []
+    reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.status == 0
+    broker.compute()
+    assert [p.iteration for p in broker.of(rec.Prepare)] == [1, 2]
+
+
+def test_dead_letter_gives_up_and_lets_the_others_go_on() -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.offer("f1.csv", "f2.csv")
+    for _ in range(2):
+        (task,) = broker.tasks()
+        broker.fail(task, "read", RAISED)
+        broker.wait(2)
+    assert [d.iteration for d in broker.of(rec.DeadLetter)] == [1]
+    broker.compute()
+    assert [p.iteration for p in broker.of(rec.Prepare)] == [2]
+
+
+def test_one_malformed_file_does_not_condemn_the_others() -> None:
+    spec = pipeline(on_error="dead_letter")
+    broker = Broker(spec).start()
+    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    (revise,) = broker.of(rec.Revise)
+    assert revise.identities == ["f1.csv"]
+    assert broker.tasks() == []  # not before REVISE is durable
+    broker.durable()
+    (again,) = broker.tasks()
+    assert again.steps[0].positions == []
+    (plan,) = broker.of(rec.Plan)
+    assert plan.positions["read"] == [position("f1.csv")]  # the record is what it was
+
+
+def test_a_malformed_file_halts_at_once_when_told_so() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    assert [f.iteration for f in broker.of(rec.Fail)] == [1]
+    assert broker.of(rec.Error)[0].failure.line == 3
+
+
+def test_a_lost_output_is_made_again_and_the_attempt_does_not_count() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    one, _two = broker.tasks()
+    broker.fail(one, one.steps[0].node.name, Failure("input_lost", "gone", lost="t"))
+    assert [i.nodes for i in broker.of(rec.Invalidate)] == [["t"]]
+    (again,) = broker.tasks()
+    assert again.steps[0].node.name == "t"
+    assert broker.of(rec.Error) == []
+
+
+def test_other_bytes_void_those_who_consumed_the_former_ones() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    one, two = broker.tasks()
+    broker.finish(two)
+    broker.fail(one, one.steps[0].node.name, Failure("input_lost", "gone", lost="t"))
+    (again,) = broker.tasks()
+    broker.finish(again, salt="other")
+    assert [i.nodes for i in broker.of(rec.Invalidate)] == [["t"], [two.steps[0].node.name]]
+    assert sorted(s.node.name for t in broker.tasks() for s in t.steps) == ["a", "b"]
+    assert broker.of(rec.Prepare) == []
+
+
+def test_a_returned_task_runs_again_and_does_not_count() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.results(Returned(task.attempt, "drain"))
+    (again,) = broker.tasks()
+    assert again.attempt != task.attempt
+    assert again.attempt_no == 1
+
+
+def test_a_pool_that_comes_back_as_another_has_lost_its_tasks() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.pool_joins("w2")
+    (again,) = broker.tasks()
+    assert again.attempt != task.attempt
+
+
+def test_a_silent_pool_loses_its_tasks() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.tasks()
+    broker.wait(LOST_AFTER + 1)
+    assert broker.flow.dispatcher.pools == {}
+    broker.pool_joins("w1")
+    assert len(broker.tasks()) == 1
+
+
+def test_a_publish_that_conflicts_blocks_and_a_retry_mends_it() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.compute()
+    broker.durable()
+    one, two = broker.publications()
+    broker.published(two)
+    broker.fail(one, one.node.name, Failure("conflict", "another owner"))
+    assert [b.node for b in broker.of(rec.Block)] == [one.node.name]
+    assert broker.flow.pipelines["p"].state == "blocked"
+    reply = broker.ask("iteration.cancel", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.status == 4
+    broker.ask("iteration.retry", pipeline="p", iteration=1)
+    (again,) = broker.publications()
+    broker.published(again)
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1]
+
+
+def test_cancel_voids_a_suffix_and_releases_its_positions() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv", "f2.csv")
+    tasks = broker.tasks()
+    reply = broker.ask("iteration.cancel", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.result == {"pipeline": "p", "cancelled": [1, 2]}
+    assert [c.iterations for c in broker.of(rec.Cancel)] == [[1, 2]]
+    assert [a for d in broker.take(Drop) for a in d.attempts] == [t.attempt for t in tasks]
+    broker.offer("f1.csv")
+    assert [p.iteration for p in broker.of(rec.Plan)] == [1, 2, 3]  # numbers are never used again
+
+
+def test_pause_stops_new_work_and_resume_goes_on() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.ask("pipeline.pause", pipeline="p")
+    broker.finish(task)
+    broker.offer("f1.csv", "f2.csv")
+    assert broker.tasks() == []
+    assert len(broker.of(rec.Plan)) == 1
+    broker.ask("pipeline.resume", pipeline="p")
+    assert len(broker.tasks()) >= 2
+
+
+def test_a_fenced_broker_stops() -> None:
+    broker = Broker().start()
+    broker.say(STORE, Fenced(epoch=2))
+    assert [e.code for e in broker.effects if isinstance(e, Stop)] == [70]
+
+
+def test_results_for_an_older_epoch_have_no_effect() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.say(POOL, Results(0, list(broker.run(task))))
+    assert broker.of(rec.Ack) == []
+
+
+# --- recovery ---------------------------------------------------------------------------------------------------------
+
+
+def _snapshot(broker: Broker) -> list[rec.AnyLoaded]:
+    """What a store would load after everything the broker has written so far."""
+    version = broker.of(rec.Version)[-1]
+    plan = broker.of(rec.Plan)[-1]
+    prepared = broker.of(rec.Prepare)
+    items: list[rec.AnyLoaded] = [
+        rec.LoadedVersion(version),
+        rec.LoadedSchema(broker.of(rec.Schema)[-1]),
+        rec.LoadedCounter("p", plan.iteration, 0, 0, ["read"]),
+        rec.LoadedIteration(plan, "prepared" if prepared else "running", prepared[-1].sinks if prepared else {}),
+    ]
+    return items + [rec.LoadedAck(ack) for ack in broker.of(rec.Ack)]
+
+
+def test_acknowledged_nodes_are_not_run_again_after_a_crash() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    (task,) = before.tasks()
+    before.finish(task)
+    after = Broker(recover=True).start(_snapshot(before), epoch=2, last_seq=10)
+    tasks = after.tasks()
+    assert sorted(s.node.name for t in tasks for s in t.steps) == ["a", "b"]
+    assert [t.verify for t in tasks] == [["t"], ["t"]]  # what an earlier epoch left is checked before use
+
+
+def test_a_prepared_iteration_only_rolls_forward_with_exactly_its_parts() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    before.compute()
+    after = Broker(recover=True).start(_snapshot(before), epoch=2, last_seq=20)
+    publications = after.publications()
+    assert {t.node.name: t.part for t in publications} == before.of(rec.Prepare)[0].sinks
+    assert after.tasks() == []
+
+
+def test_a_running_task_of_the_former_epoch_goes_on_when_it_is_what_is_wanted() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    (task,) = before.tasks()
+    before.finish(task)
+    held_task = before.tasks()[0]
+    held = HeldTask(held_task.attempt, "p", 1, [(s.node.name, s.static) for s in held_task.steps], running=True)
+    after = Broker(recover=True)
+    after.pool_joins(held=[held])
+    after.start(_snapshot(before), epoch=2, last_seq=10)
+    assert after.take(Drop) == []
+    assert [s.node.name for t in after.tasks() for s in t.steps] == ["b"]
+    after.results(*before.run(held_task))
+    assert [a.node for a in after.of(rec.Ack)] == ["a"]
+
+
+def test_a_task_nobody_wants_any_more_is_dropped() -> None:
+    broker = Broker().start()
+    held = HeldTask(Attempt(0, 7), "p", 99, [("t", "static")], running=True)
+    broker.pool_joins(held=[held])
+    assert [a for d in broker.take(Drop) for a in d.attempts] == [Attempt(0, 7)]
+
+
+# --- config versions --------------------------------------------------------------------------------------------------
+
+
+def test_new_config_reuses_what_it_does_not_change() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    (task,) = before.tasks()
+    before.finish(task)
+    spec = pipeline()
+    changed = [
+        msgspec.structs.replace(n, transform=msgspec.structs.replace(n.transform, params={"x": 1}))
+        if n.transform is not None
+        else n
+        for n in spec.nodes
+    ]
+    after = Broker(msgspec.structs.replace(spec, nodes=changed)).start(_snapshot(before), epoch=2, last_seq=10)
+    assert after.of(rec.Version)[0].version == 2
+    assert [i.nodes for i in after.of(rec.Invalidate)] == [["t"]]
+    (again,) = after.tasks()
+    assert [s.node.name for s in again.steps] == ["t"]
+
+
+def test_a_source_that_has_consumed_data_cannot_be_renamed() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    before.compute()
+    spec = pipeline()
+    read, t, *sinks = spec.nodes
+    replace = msgspec.structs.replace
+    nodes = [replace(read, name="other"), replace(t, inputs=["other"]), *sinks]
+    after = Broker(msgspec.structs.replace(spec, nodes=nodes)).start(_snapshot(before), epoch=2, last_seq=10)
+    (stop,) = [e for e in after.effects if isinstance(e, Stop)]
+    assert stop.code == 2
+    assert "read" in stop.reason
+
+
+@pytest.mark.parametrize("verb", ["status", "pipeline.list", "worker.list"])
+def test_views_answer(verb: str) -> None:
+    reply = Broker().start().ask(verb)
+    assert isinstance(reply, Reply)
+    assert reply.status == 0
+
+
+def test_requests_name_what_is_wrong() -> None:
+    broker = Broker().start()
+    unknown = broker.ask("pipeline.show", pipeline="nope")
+    assert unknown is not None
+    assert (unknown.status, unknown.error) == (3, "no pipeline 'nope'; known: p")
+    verb = broker.ask("fly")
+    assert verb is not None
+    assert verb.status == 2
