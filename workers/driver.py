@@ -140,8 +140,11 @@ class PoolDriver:
             message = wire.decode_body(body, refused=())
             if isinstance(message, ProtocolError) or not isinstance(message, FROM_WORKER):
                 log("warning", self._name, "dropped a frame", {"from": name, "reason": message})
-            elif parent is not None and pid == str(parent.workers[name]):
-                yield name, message
+            elif parent is not None and pid.isdecimal():
+                if parent.workers[name] == 0:
+                    parent.workers[name] = int(pid)  # it was quicker than its parent's word of it
+                if parent.workers[name] == int(pid):
+                    yield name, message
 
     def _settle(self) -> Iterator[Pair]:
         """What a dead worker said last: the kernel tells of its death before ZeroMQ has handed over its messages."""

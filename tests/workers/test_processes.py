@@ -1,0 +1,311 @@
+"""A pool, its warm parent and its workers as real processes, killed in all ways; the test is their broker."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from odibi_actors import messages as m
+from odibi_actors.config import code_digest
+from odibi_actors.errors import ProtocolError
+from odibi_actors.model import Attempt
+from odibi_actors.runtime import paths, wire
+from tests.runtime.processes import WAIT, Family, gone
+from tests.workers.builders import task
+
+pytestmark = pytest.mark.process
+
+
+class Broker:
+    """The other end of the pool's link."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.set(zmq.ROUTER_HANDOVER, 1)
+        self.socket.bind(endpoint)
+        self.peer = b""
+        self.workers: dict[str, m.WorkerInfo] = {}
+
+    def send(self, message: m.Message) -> None:
+        frames = [self.peer, wire.encode_header("pool-0", "broker", "b"), wire.encode_body(message)]
+        self.socket.send_multipart(frames)
+
+    def receive(self) -> m.Message:
+        """The next message; a Hello is answered, results are confirmed."""
+        assert self.socket.poll(WAIT * 1000), "the pool says nothing"
+        self.peer, _, body = self.socket.recv_multipart()
+        message = wire.decode_body(body)
+        assert not isinstance(message, ProtocolError)
+        if isinstance(message, m.PoolHello):
+            self.send(m.Welcome(1, 0, "store"))
+        if isinstance(message, m.Results):
+            self.send(m.Forget(1, [(r.attempt, getattr(r, "node", "")) for r in message.results]))
+        if isinstance(message, m.Bye):
+            self.send(m.ByeAck())
+        if isinstance(message, m.PoolHello | m.Heartbeat):
+            self.workers = {worker.worker: worker for worker in message.workers}
+        return message
+
+    def expect(self, kind: type[m.Message]) -> Any:
+        while not isinstance(message := self.receive(), kind):
+            pass
+        return message
+
+    def result(self, attempt: Attempt) -> list[m.AnyResult]:
+        """What comes of a task, to its end."""
+        found: list[m.AnyResult] = []
+        while True:
+            for result in self.expect(m.Results).results:
+                if result.attempt == attempt:
+                    found.append(result)
+                    if not isinstance(result, m.NodeDone) or result.last:
+                        return found
+
+    def until(self, state: Callable[[dict[str, m.WorkerInfo]], bool]) -> dict[str, m.WorkerInfo]:
+        """Heartbeats until the workers are so."""
+        while not state(self.workers):
+            self.receive()
+        return self.workers
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+
+
+class Rig:
+    """A project, a broker, and a pool of two workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = folder
+        (folder / "odibi.yaml").write_text("project: x\nworkers: 2\n")
+        (folder / "nodes").mkdir()
+        (folder / "nodes" / "x.py").write_text("VALUE = 1\n")
+        self.places = paths.prepare(folder / ".odibi")
+        self.family = Family()
+        self.broker = Broker(self.places.endpoint)
+        self.count = 0
+
+    def start(self) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "tests.workers.fake_executor", str(self.project), str(self.places.data_dir), "2"]
+        process = self.family.start(argv)
+        self.broker.expect(m.PoolHello)
+        self.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
+        return process
+
+    def supervise(self) -> subprocess.Popen[str]:
+        process = self.family.start([sys.executable, "-m", "workers", "--project", str(self.project)])
+        self.broker.expect(m.PoolHello)
+        self.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
+        return process
+
+    def give(self, *nodes: str, timeout: float = 60.0, code: str = "") -> Attempt:
+        self.count += 1
+        work = task(self.count, *nodes, timeout=timeout, code=code or code_digest(self.project))
+        self.broker.send(m.Tasks(1, [work]))
+        return work.attempt
+
+    def run(self, *nodes: str, **options: Any) -> list[m.AnyResult]:
+        return self.broker.result(self.give(*nodes, **options))
+
+    def busy(self, doing: str) -> m.WorkerInfo:
+        workers = self.broker.until(lambda w: any(x.doing.endswith(doing) for x in w.values()))
+        return next(x for x in workers.values() if x.doing.endswith(doing))
+
+    def template(self) -> int:
+        """pid of the warm parent: its workers, forked from it, have its command line but not its parent."""
+        pids = {pid for pid, line in self.family.living().items() if "workers.template" in line}
+        return next(pid for pid in pids if parent(pid) not in pids)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.family.close()
+    made.broker.close()
+
+
+def test_a_chain_is_run_and_each_node_reported(rig: Rig) -> None:
+    rig.start()
+    results = rig.run("a", "b")
+    assert [(type(r), r.node) for r in results] == [(m.NodeDone, "a"), (m.NodeDone, "b")]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("node", "words"), [("die", "SIGKILL"), ("leave", "exited with code 3")])
+def test_a_worker_that_dies_is_seen_at_once_and_replaced(rig: Rig, node: str, words: str) -> None:
+    rig.start()
+    results = rig.run("a", node, "b")
+    assert [type(r) for r in results] == [m.NodeDone, m.NodeFailed]
+    failed = results[-1]
+    assert isinstance(failed, m.NodeFailed)
+    assert (failed.node, failed.failure.kind) == (node, "died")
+    assert words in failed.failure.message
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    rig.broker.until(lambda w: len(w) == 2 and "pool-0-3" in w and all(x.state == "idle" for x in w.values()))
+
+
+def test_a_hung_worker_is_killed_at_its_deadline(rig: Rig) -> None:
+    rig.start()
+    (failed,) = rig.run("hang", timeout=0.3)
+    assert isinstance(failed, m.NodeFailed)
+    assert failed.failure.kind == "timeout"
+    assert 0.3 <= failed.duration < 10
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+
+
+def test_what_a_node_started_dies_with_its_worker(rig: Rig) -> None:
+    rig.start()
+    (failed,) = rig.run("spawn", timeout=0.5)
+    assert isinstance(failed, m.NodeFailed)
+    sleepers = [pid for pid, line in rig.family.living().items() if "time.sleep(600)" in line]
+    assert all(gone(pid) for pid in sleepers)
+
+
+def test_the_operator_kills_a_worker(rig: Rig) -> None:
+    rig.start()
+    attempt = rig.give("hang")
+    worker = rig.busy("hang")
+    rig.broker.send(m.KillWorker(worker.worker))
+    assert [type(r) for r in rig.broker.result(attempt)] == [m.Returned]
+    assert gone(worker.pid)
+
+
+def test_a_killed_warm_parent_is_replaced_and_nobody_is_blamed(rig: Rig) -> None:
+    rig.start()
+    attempt = rig.give("hang")
+    worker = rig.busy("hang")
+    os.kill(rig.template(), signal.SIGKILL)
+    assert [type(r) for r in rig.broker.result(attempt)] == [m.Returned]
+    assert gone(worker.pid)
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+
+
+def test_a_killed_pool_leaves_nothing_behind(rig: Rig) -> None:
+    process = rig.start()
+    rig.give("hang")
+    rig.busy("hang")
+    process.kill()
+    assert rig.family.extinct()
+
+
+def test_sigterm_finishes_what_runs_and_returns_what_waits(rig: Rig) -> None:
+    process = rig.start()
+    running = [rig.give("wait"), rig.give("wait")]
+    rig.broker.until(lambda w: all(x.state == "busy" for x in w.values()))
+    waiting = rig.give("a")
+    process.terminate()
+    assert [type(r) for r in rig.broker.result(waiting)] == [m.Returned]
+    late = rig.give("a")
+    assert [type(r) for r in rig.broker.result(late)] == [m.Returned]
+    (rig.places.data_dir / "go").touch()
+    seen: list[m.AnyResult] = []
+    while not isinstance(message := rig.broker.receive(), m.Bye):
+        seen += message.results if isinstance(message, m.Results) else []
+    assert sorted(r.attempt for r in seen if isinstance(r, m.NodeDone)) == running
+    assert process.wait(WAIT) == 0
+    assert rig.family.extinct()
+
+
+def test_a_second_sigterm_stops_at_once(rig: Rig) -> None:
+    process = rig.start()
+    rig.give("hang")
+    rig.busy("hang")
+    process.terminate()
+    while rig.broker.expect(m.PoolHello).capacity:
+        pass
+    process.terminate()
+    assert process.wait(WAIT) == 0
+    assert rig.family.extinct()
+
+
+def test_the_pool_scales_while_it_runs(rig: Rig) -> None:
+    rig.start()
+    rig.broker.send(m.Scale(1, 4))
+    rig.broker.until(lambda w: len(w) == 4 and all(x.state == "idle" for x in w.values()))
+    attempt = rig.give("wait")
+    rig.busy("wait")
+    rig.broker.send(m.Scale(1, 1))
+    rig.broker.until(lambda w: len(w) == 1)
+    (rig.places.data_dir / "go").touch()
+    assert [type(r) for r in rig.broker.result(attempt)] == [m.NodeDone]
+
+
+def test_a_module_that_cannot_be_imported_stops_nobody_else(rig: Rig) -> None:
+    (rig.project / "nodes" / "bad.py").write_text("raise SystemExit('no')\n")
+    rig.start()
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+
+
+def test_changed_code_is_run_by_fresh_workers_and_unknown_code_by_nobody(rig: Rig) -> None:
+    rig.start()
+    former = rig.template()
+    (rig.project / "nodes" / "x.py").write_text("VALUE = 2\n")
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    (failed,) = rig.run("a", code="f" * 32)
+    assert isinstance(failed, m.NodeFailed)
+    assert failed.failure.kind == "code_mismatch"
+    assert "odibictl apply" in failed.failure.message
+    assert gone(former)  # once its last worker was replaced
+
+
+def test_a_killed_pool_is_started_again_by_its_supervisor_under_the_same_name(rig: Rig) -> None:
+    rig.supervise()
+    first = int((rig.places.run / "pool-0.lock").read_text())
+    os.kill(first, signal.SIGKILL)
+    hello = rig.broker.expect(m.PoolHello)
+    assert hello.pid != first
+    assert rig.broker.peer.startswith(b"pool-0/")
+
+
+def test_a_killed_supervisor_takes_pool_and_workers_along(rig: Rig) -> None:
+    process = rig.supervise()
+    process.kill()
+    assert rig.family.extinct()
+
+
+def test_a_second_pool_of_the_project_gets_the_next_name(rig: Rig) -> None:
+    rig.supervise()
+    rig.family.start([sys.executable, "-m", "workers", "--project", str(rig.project), "--workers", "1"])
+    while rig.broker.expect(m.PoolHello).capacity != 1:
+        pass
+    assert rig.broker.peer.startswith(b"pool-1/")
+
+
+def test_the_time_to_fork_a_worker_is_told(rig: Rig, record_property: Callable[[str, object], None]) -> None:
+    """A figure, not a promise: from a kill to the result of the next task, which its replacement runs."""
+    rig.start()
+    rig.broker.send(m.Scale(1, 1))
+    workers = rig.broker.until(lambda w: len(w) == 1)
+    began = time.perf_counter()
+    os.kill(next(iter(workers.values())).pid, signal.SIGKILL)
+    rig.run("a")
+    took = time.perf_counter() - began
+    record_property("kill_to_result_ms", round(took * 1000, 1))
+    print(f"kill to result: {took * 1000:.1f} ms")
+
+
+@pytest.mark.parametrize(
+    "module", ["broker", "workers", "odibi_actors.checkpoint", "odibi_actors.scheduler", "odibi_actors.streaming"]
+)
+def test_every_line_of_the_procfile_has_help_and_names_a_missing_project(module: str, tmp_path: Path) -> None:
+    shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert "--project" in shown.stdout
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--project", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert re.search(r"no odibi\.yaml", ended.stderr)
