@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from broker import views
+from broker import runs, views
 from broker.directory import Directory
 from broker.flow import Flow
 from broker.iteration import Iteration
@@ -114,7 +114,7 @@ class Commands:
             limit = params.get("iterations") or 0
             if not isinstance(limit, int) or limit < 0:
                 raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
-            self.flow.start_run(pipeline, run, "manual", now, limit)
+            runs.start(self.flow, pipeline, run, "manual", now, limit)
         return {"pipeline": pipeline.name, "run": run}
 
     def _pause(self, params: Row, _now: float) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker import results
 from broker.commands import Commands, scale_host
 from broker.directory import Directory, Peer
 from broker.dispatch import Pool
@@ -282,7 +283,7 @@ class Coordinator:
             pool = flow.dispatcher.pools[sender] = Pool(sender, hello, now)
         pool.seen, pool.capacity, pool.workers = now, hello.capacity, hello.workers
         for done in hello.finished:
-            flow.on_result(sender, done, now)
+            results.take(flow, sender, done, now)
         for held in hello.held:
             if held.attempt not in pool.outstanding and not flow.adopt(pool, held, now):
                 flow.dispatcher.drop_at(pool, held.attempt)
@@ -357,7 +358,7 @@ class Coordinator:
             return
         pool.seen = now
         for result in message.results:
-            flow.on_result(sender, result, now)
+            results.take(flow, sender, result, now)
 
     def _heartbeat(self, flow: Flow, sender: str, message: Heartbeat, now: float) -> list[Effect]:
         peer = self._directory.get(sender)

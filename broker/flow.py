@@ -10,48 +10,31 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
+from broker import runs, tasks
 from broker.dispatch import Dispatcher, Pool
-from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
+from broker.iteration import Iteration
 from broker.journal import Journal
-from broker.pipeline import Pipeline, RunInfo
-from odibi_actors.actor import Effect, Log, Send
+from broker.pipeline import Pipeline
+from odibi_actors.actor import Effect, Send
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import (
     SOURCE,
     STORE,
-    AnyResult,
-    AnyTask,
-    Discover,
     HeldTask,
-    NodeDone,
-    NodeFailed,
     Offer,
     Planned,
-    PublishDone,
-    PublishTask,
     Released,
-    Step,
-    Task,
 )
-from odibi_actors.model import COUNTED, Attempt, Failure, RunState
+from odibi_actors.model import Attempt
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
-
-CODE_MISMATCH_PAUSE = 5.0
-"""Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
-
-DISCOVER_AGAIN = 5.0
-"""Seconds after which a run asks its sources again (the message, or the source, was lost)."""
 
 STALE_AFTER = 2.0
 """Seconds a source has to hear of a plan before an offer that misses it means that the message was lost."""
 
 PROJECT = "project."
 """Scope of the setting that holds the project's name; the dot keeps it apart from the pipelines' scopes."""
-
-NEVER = float("inf")
 
 
 class Flow:
@@ -67,16 +50,16 @@ class Flow:
         self.project = ""
         self.workers: dict[str, int] = {}  # host -> worker processes an operator asked for
         self.stopping = False
-        self._rng = rng
+        self.rng = rng
         self._counter = 0
         self._effects: list[Effect] = []
         self._dirty: dict[str, None] = {}
-        self._ready: list[tuple[int, int, str, int, str]] = []  # (order, place in DAG, pipeline, iteration, node)
-        self._publish: list[tuple[int, str, int, str]] = []
+        self.ready: list[tuple[int, int, str, int, str]] = []  # (order, place in DAG, pipeline, iteration, node)
+        self.publishable: list[tuple[int, str, int, str]] = []
         self._timers: list[tuple[float, str, int, str]] = []
         self._on_durable: deque[tuple[int, str]] = deque()
         self._out: dict[Attempt, tuple[str, int]] = {}
-        self._publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
+        self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
     # --- small helpers --------------------------------------------------------------------------------------------
 
@@ -95,34 +78,38 @@ class Flow:
         self.touch(pipeline)
         return seq
 
-    def _find(self, pipeline: str, number: int) -> tuple[Pipeline, Iteration] | None:
+    def find(self, pipeline: str, number: int) -> tuple[Pipeline, Iteration] | None:
+        """The pipeline and its iteration, when both are known."""
         owner = self.pipelines.get(pipeline)
         iteration = owner.iterations.get(number) if owner is not None else None
         return None if owner is None or iteration is None else (owner, iteration)
 
-    def _new_attempt(self, iteration: Iteration) -> Attempt:
+    def new_attempt(self, iteration: Iteration) -> Attempt:
+        """A new attempt of something of this iteration."""
         self._counter += 1
         attempt = Attempt(self.epoch, self._counter)
         self._out[attempt] = (iteration.pipeline, iteration.number)
         return attempt
 
-    def _close(self, attempt: Attempt) -> None:
+    def close(self, attempt: Attempt) -> None:
+        """The attempt has come to its end."""
         self._out.pop(attempt, None)
         self.dispatcher.done(attempt)
-        for target, holder in list(self._publishing.items()):
+        for target, holder in list(self.publishing.items()):
             if holder == attempt:
-                del self._publishing[target]
+                del self.publishing[target]
 
-    def _drop(self, attempts: list[Attempt]) -> None:
+    def drop(self, attempts: list[Attempt]) -> None:
+        """These attempts are not wanted any more, wherever they are."""
         for attempt in attempts:
             self.dispatcher.drop(attempt)
-            self._close(attempt)
+            self.close(attempt)
 
     def wake(self, iteration: Iteration) -> None:
         """Queue every node that has become ready."""
         for place, (name, run) in enumerate(iteration.nodes.items()):
             if iteration.wake(name) or run.state == "ready":
-                heapq.heappush(self._ready, (iteration.order, place, iteration.pipeline, iteration.number, name))
+                heapq.heappush(self.ready, (iteration.order, place, iteration.pipeline, iteration.number, name))
 
     def wake_all(self, pipeline: Pipeline) -> None:
         """Queue every ready node of the pipeline: something that held nodes back is gone."""
@@ -130,12 +117,13 @@ class Flow:
             self.wake(iteration)
         self.touch(pipeline.name)
 
-    def _wake_nodes(self, iteration: Iteration, names: list[str]) -> None:
+    def wake_nodes(self, iteration: Iteration, names: list[str]) -> None:
+        """Queue those of these nodes that have become ready."""
         places = {name: place for place, name in enumerate(iteration.nodes)}
         for name in names:
             if iteration.wake(name):
                 item = (iteration.order, places[name], iteration.pipeline, iteration.number, name)
-                heapq.heappush(self._ready, item)
+                heapq.heappush(self.ready, item)
 
     # --- offers ---------------------------------------------------------------------------------------------------
 
@@ -164,267 +152,24 @@ class Flow:
 
     # --- results --------------------------------------------------------------------------------------------------
 
-    def on_result(self, pool: str, result: AnyResult, now: float) -> None:
-        """One result of a task; every one is confirmed sooner or later, so that the pool can forget it."""
-        match result:
-            case NodeDone():
-                self._node_done(pool, result)
-            case NodeFailed():
-                self._node_failed(pool, result, now)
-            case PublishDone():
-                self._publish_done(pool, result)
-            case _:
-                self.dispatcher.confirm(pool, result.attempt, "", 0)
-                self.requeue(result.attempt)
-
-    def _node_done(self, pool: str, done: NodeDone) -> None:
-        found = self._find(done.pipeline, done.iteration)
-        run = found[1].nodes.get(done.node) if found is not None else None
-        if found is None or run is None or found[1].prepared or found[1].terminal:
-            self._unwanted(pool, done)
-            return
-        pipeline, iteration = found
-        if run.ack is not None and run.ack.attempt == done.attempt:
-            # Sent again: confirm once everything so far is durable, its ack among it.
-            self.dispatcher.confirm(pool, done.attempt, done.node, self.journal.last)
-            return
-        foreign = done.attempt.epoch < self.epoch and run.state in ("waiting", "ready", "retrying")
-        if run.attempt != done.attempt and not foreign:
-            self._unwanted(pool, done)
-            return
-        key = iteration.key_of(done.node)
-        pinned = pipeline.schemas.get(done.node)
-        if (key is not None and key != done.key) or (done.schema and pinned not in (None, done.schema)):
-            # Made from inputs, config or a schema that no longer hold: run it again from what holds now.
-            self.dispatcher.confirm(pool, done.attempt, done.node, 0)
-            self.dispatcher.drop(done.attempt)
-            self.requeue(done.attempt)
-            return
-        self._acknowledge(pipeline, iteration, run, done, pool)
-        # Not at ``done.last``: the result of an earlier node of the chain may have been lost on the way, and as long as
-        # it is missing the attempt must be known to be out.
-        if all(other.attempt != done.attempt for other in iteration.nodes.values()):
-            self._close(done.attempt)
-
-    def _unwanted(self, pool: str, done: NodeDone) -> None:
-        self.dispatcher.confirm(pool, done.attempt, done.node, 0)
-        if done.last:
-            self.requeue(done.attempt)
-
-    def _acknowledge(self, pipeline: Pipeline, iteration: Iteration, run: NodeRun, done: NodeDone, pool: str) -> None:
-        ack = rec.Ack(
-            pipeline=done.pipeline,
-            iteration=done.iteration,
-            node=done.node,
-            attempt=done.attempt,
-            key=done.key,
-            started_at=done.started_at,
-            duration=done.duration,
-            rows_in=done.rows_in,
-            rows_out=done.rows_out,
-            worker=done.worker,
-            output=done.output,
-            staged=done.staged,
-        )
-        if done.schema and done.node not in pipeline.schemas:
-            pipeline.schemas[done.node] = done.schema
-            self.write(
-                rec.Schema(pipeline=pipeline.name, node=done.node, arrow=done.schema, text=done.schema_text),
-                pipeline.name,
-            )
-            self.wake_all(pipeline)
-        seq = self.write(ack, pipeline.name)
-        self.dispatcher.confirm(pool, done.attempt, done.node, seq)
-        run.state, run.ack, run.attempt, run.verify = "acked", ack, None, False
-        pipeline.problem = ""
-        if any(iteration.nodes[name].state == "acked" for name in iteration.consumers(done.node)):
-            # The output was made a second time: whoever consumed other bytes runs again.
-            self.void_stale(iteration, f"{done.node} was made again with other bytes")
-            self.wake(iteration)
-        else:
-            self._wake_nodes(iteration, iteration.consumers(done.node))
-
     def void_stale(self, iteration: Iteration, reason: str) -> None:
         """Void the acks whose inputs have other bytes now, and what was made from those in turn."""
         while void := iteration.void_stale():
-            self._invalidate(iteration, void, reason)
+            self.invalidate(iteration, void, reason)
 
-    def _invalidate(self, iteration: Iteration, nodes: list[str], reason: str) -> None:
+    def invalidate(self, iteration: Iteration, nodes: list[str], reason: str) -> None:
+        """Write that these acks no longer stand, if there are any."""
         if nodes:
             self.write(
                 rec.Invalidate(pipeline=iteration.pipeline, iteration=iteration.number, nodes=nodes, reason=reason),
                 iteration.pipeline,
             )
 
-    def _publish_done(self, pool: str, done: PublishDone) -> None:
-        self.dispatcher.confirm(pool, done.attempt, done.node, 0)
-        self._close(done.attempt)
-        found = self._find(done.pipeline, done.iteration)
-        publication = found[1].publications.get(done.node) if found is not None else None
-        # Publishing is idempotent and keyed, so a former epoch's success is a success.
-        if publication is not None and not publication.done:
-            if publication.attempt is not None and publication.attempt != done.attempt:
-                self._drop([publication.attempt])
-            publication.done, publication.attempt = True, None
-            self.touch(done.pipeline)
-
-    def _node_failed(self, pool: str, failed: NodeFailed, now: float) -> None:
-        found = self._find(failed.pipeline, failed.iteration)
-        if found is not None:
-            pipeline, iteration = found
-            publication = iteration.publications.get(failed.node)
-            run = iteration.nodes.get(failed.node)
-            if publication is not None and publication.attempt == failed.attempt:
-                self._close(failed.attempt)
-                self._publish_failed(pipeline, iteration, publication, failed, now)
-            elif run is not None and run.attempt == failed.attempt and not iteration.terminal:
-                self._close(failed.attempt)
-                self._run_failed(pipeline, iteration, run, failed, now)
-                self.wake(iteration)
-        self.requeue(failed.attempt)
-        self.dispatcher.confirm(pool, failed.attempt, failed.node, self.journal.last)
-
-    def _run_failed(
-        self, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failed: NodeFailed, now: float
-    ) -> None:
-        for other in iteration.nodes.values():
-            if other.attempt == failed.attempt:
-                other.attempt, other.state = None, "waiting"
-        failure = failed.failure
-        if failure.kind == "input_lost" and failure.lost in iteration.nodes:
-            self._input_lost(pipeline, iteration, run, failure, now)
-            return
-        if failure.kind == "code_mismatch":
-            pipeline.problem = failure.message
-            self._later(iteration, run, now + CODE_MISMATCH_PAUSE)
-            return
-        if failure.kind in COUNTED:
-            run.used += 1
-        self._error(iteration, run, failed.attempt, failure, now)
-        if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
-            self._later(iteration, run, now + self._backoff(run.spec.retry, run.used))
-            return
-        if failure.position and pipeline.spec.on_error == "dead_letter":
-            self._revise(pipeline, iteration, run, failure, now)
-            return
-        self.give_up(pipeline, iteration, run.spec.name, failure, now)
-
-    def _error(self, iteration: Iteration, run: NodeRun, attempt: Attempt, failure: Failure, now: float) -> None:
-        self.write(
-            rec.Error(
-                pipeline=iteration.pipeline,
-                iteration=iteration.number,
-                node=run.spec.name,
-                attempt=attempt,
-                failure=failure,
-                used=run.used,
-                at=now,
-            ),
-            iteration.pipeline,
-        )
-        where = f"{iteration.pipeline}/{iteration.number}/{run.spec.name}"
-        self.say(Log("warning", f"{where}: attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}"))
-
-    def _backoff(self, retry: RetrySpec, used: int) -> float:
-        delay = retry.initial * (2 ** (used - 1) if retry.backoff == "exponential" else 1)
-        return min(delay, retry.max) * (1 + retry.jitter * (2 * self._rng.random() - 1))
-
-    def _later(self, iteration: Iteration, run: NodeRun, when: float) -> None:
-        run.state, run.retry_at = "retrying", when
-        if when != NEVER:
-            heapq.heappush(self._timers, (when, iteration.pipeline, iteration.number, run.spec.name))
-
-    def _input_lost(self, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float) -> None:
-        producer = iteration.nodes[failure.lost]
-        run.state = "waiting"
-        if producer.state == "acked":
-            producer.lost += 1
-            if producer.lost > MAX_LOST:
-                self.give_up(pipeline, iteration, run.spec.name, failure, now)
-                return
-            producer.reset()
-            iteration.demote()
-            self._invalidate(iteration, [failure.lost], failure.message)
-            self.say(Log("warning", f"{iteration.pipeline}/{iteration.number}: output of {failure.lost} is made again"))
-        self.wake(iteration)
-
-    def _revise(self, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float) -> None:
-        """One bad position does not condemn the others: it is dead-lettered, durably, before the rest runs on."""
-        name = run.spec.name
-        left = [p for p in iteration.positions.get(name, []) if p.identity != failure.position]
-        if not left and name not in pipeline.schemas:
-            self.give_up(pipeline, iteration, name, failure, now)
-            return
-        iteration.positions[name] = left
-        barrier = self.write(
-            rec.Revise(
-                pipeline=iteration.pipeline,
-                iteration=iteration.number,
-                node=name,
-                identities=[failure.position],
-                failure=failure,
-                at=now,
-            ),
-            iteration.pipeline,
-        )
-        iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
-        iteration.nodes[name].barrier = barrier
-        self.wake(iteration)
-
-    def give_up(self, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
-        """No attempt is left: follow ``on_error``."""
-        if pipeline.spec.on_error == "dead_letter":
-            iteration.advance("dead_letter")
-            pipeline.kept[iteration.number] = None
-            self._drop(iteration.running())
-            iteration.commit_seq = self.write(
-                rec.DeadLetter(pipeline=pipeline.name, iteration=iteration.number, node=node, failure=failure, at=now),
-                pipeline.name,
-            )
-            self.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
-            self.wake_all(pipeline)
-            return
-        if node in iteration.nodes:
-            self._later(iteration, iteration.nodes[node], NEVER)
-        if iteration.state != "failed":
-            iteration.advance("fail")
-            self.write(rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name)
-            self.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
-            self._end_run(pipeline, "failed", now, iteration.run)
-            self.wake_all(pipeline)
-
-    def _publish_failed(
-        self, pipeline: Pipeline, iteration: Iteration, publication: Publication, failed: NodeFailed, now: float
-    ) -> None:
-        publication.attempt = None
-        failure = failed.failure
-        spec = iteration.nodes[failed.node].spec
-        if failure.kind == "code_mismatch":
-            publication.retry_at = now + CODE_MISMATCH_PAUSE
-            pipeline.problem = failure.message
-        elif failure.kind in COUNTED:
-            publication.used += 1
-            publication.retry_at = now + self._backoff(spec.retry, publication.used)
-        if failure.kind not in ("code_mismatch", *COUNTED) or publication.used >= spec.retry.max_attempts:
-            publication.blocked = True
-            if iteration.state != "blocked":
-                iteration.advance("block")
-            self.write(
-                rec.Block(
-                    pipeline=pipeline.name, iteration=iteration.number, node=failed.node, failure=failure, at=now
-                ),
-                pipeline.name,
-            )
-            self.say(Log("error", f"{pipeline.name}/{iteration.number}: sink {failed.node}: {failure.message}"))
-            self._end_run(pipeline, "failed", now, iteration.run)
-            return
-        heapq.heappush(self._timers, (publication.retry_at, pipeline.name, iteration.number, failed.node))
-
     def requeue(self, attempt: Attempt) -> None:
         """The attempt came to nothing, through no fault of its nodes: they run again under a new one."""
         place = self._out.get(attempt)
-        self._close(attempt)
-        found = self._find(*place) if place is not None else None
+        self.close(attempt)
+        found = self.find(*place) if place is not None else None
         if found is None:
             return
         iteration = found[1]
@@ -446,7 +191,7 @@ class Flow:
 
     def adopt(self, pool: Pool, held: HeldTask, now: float) -> bool:
         """Let a task of an earlier epoch go on when it is just what is wanted now."""
-        found = self._find(held.pipeline, held.iteration)
+        found = self.find(held.pipeline, held.iteration)
         if found is None or held.publish or not held.steps or found[1].prepared or found[1].terminal:
             return False
         iteration = found[1]
@@ -500,23 +245,27 @@ class Flow:
             self._queue_publications(pipeline, now)
             self._commit(pipeline, now)
             self._clean(pipeline)
-            self._check_run(pipeline, now)
+            runs.check(self, pipeline, now)
         if not self.stopping:
-            self._dispatch_publications(now)
-            self._dispatch_nodes(now)
+            tasks.dispatch_publications(self, now)
+            tasks.dispatch_nodes(self, now)
         effects, self._effects = self._effects, []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
         return appends + effects + self.dispatcher.flush(self.epoch, self.journal.durable)
 
+    def later(self, when: float, pipeline: str, number: int, node: str) -> None:
+        """Look at the pipeline, and at this node of it if it waits for a retry, at this time."""
+        heapq.heappush(self._timers, (when, pipeline, number, node))
+
     def _timer(self, name: str, number: int, node: str, now: float) -> None:
-        found = self._find(name, number)
+        found = self.find(name, number)
         if name in self.pipelines:
             self.touch(name)
         run = found[1].nodes.get(node) if found is not None else None
         if found is not None and run is not None and run.state == "retrying" and run.retry_at <= now:
             run.state = "waiting"
-            self._wake_nodes(found[1], [node])
+            self.wake_nodes(found[1], [node])
 
     def _plan(self, pipeline: Pipeline, now: float) -> None:
         while not self.journal.full:
@@ -579,7 +328,7 @@ class Flow:
                 if any(name in other.publications and not other.publications[name].done for other in earlier):
                     continue
                 publication.queued = True
-                heapq.heappush(self._publish, (iteration.order, pipeline.name, iteration.number, name))
+                heapq.heappush(self.publishable, (iteration.order, pipeline.name, iteration.number, name))
 
     def _commit(self, pipeline: Pipeline, now: float) -> None:
         for iteration in list(pipeline.unfinished()):
@@ -610,42 +359,6 @@ class Flow:
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
-    def start_run(self, pipeline: Pipeline, run: str, cause: str, now: float, limit: int = 0) -> None:
-        """Start a run: everything discovered by now is planned (``limit`` iterations at most), then it ends."""
-        self.write(rec.Run(run=run, pipeline=pipeline.name, cause=cause, at=now), pipeline.name)
-        pipeline.run = RunInfo(run, limit=limit)
-        for source in pipeline.sources.values():
-            source.forget_offer()
-
-    def _check_run(self, pipeline: Pipeline, now: float) -> None:
-        run = pipeline.run
-        if run is None:
-            return
-        sources = list(pipeline.sources.values())
-        if any(s.run != run.run for s in sources):
-            if now - run.asked_at >= DISCOVER_AGAIN:
-                run.asked_at = now
-                self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run=run.run)))
-                heapq.heappush(self._timers, (now + DISCOVER_AGAIN, pipeline.name, 0, ""))
-            return
-        if any(i.run == run.run for i in pipeline.unfinished()):
-            return
-        consuming = [s for s in sources if not s.batch]
-        missing = [s.node.name for s in sources if s.batch and not s.pending]
-        if missing:
-            pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
-        elif not run.full and (
-            any(s.pending or not s.exhausted for s in consuming) or (not consuming and not run.planned)
-        ):
-            return
-        self._end_run(pipeline, "done" if run.planned else "no_data", now, run.run)
-
-    def _end_run(self, pipeline: Pipeline, state: RunState, now: float, run: str) -> None:
-        if pipeline.run is not None and pipeline.run.run == run:
-            seq = self.write(rec.RunEnd(run=run, pipeline=pipeline.name, state=state, at=now), pipeline.name)
-            pipeline.remember_run(run, state, seq)
-            pipeline.run = None
-
     # --- operators ------------------------------------------------------------------------------------------------
 
     def cancel_from(self, pipeline: Pipeline, iterations: list[Iteration], now: float) -> None:
@@ -656,7 +369,7 @@ class Flow:
         for iteration in iterations:
             iteration.advance("cancel")
             iteration.commit_seq = seq
-            self._drop(iteration.running())
+            self.drop(iteration.running())
         for name, source in pipeline.sources.items():
             if source.batch:
                 continue
@@ -694,100 +407,8 @@ class Flow:
             if iteration.prepared:
                 continue
             void, unwanted = iteration.bind(pipeline.spec, pipeline.version, pipeline.code_digest)
-            self._drop(unwanted)
-            self._invalidate(iteration, void, f"version {pipeline.version} changes it")
+            self.drop(unwanted)
+            self.invalidate(iteration, void, f"version {pipeline.version} changes it")
             self.wake(iteration)
 
     # --- dispatch -------------------------------------------------------------------------------------------------
-
-    def _dispatch_publications(self, now: float) -> None:
-        deferred = []
-        while self._publish and (pool := self.dispatcher.place()) is not None:
-            item = heapq.heappop(self._publish)
-            _, name, number, node = item
-            found = self._find(name, number)
-            publication = found[1].publications.get(node) if found is not None else None
-            if found is None or publication is None or publication.done or publication.attempt is not None:
-                continue
-            target = publication.part.target.partition("#")[0] if "#" in publication.part.target else ""
-            if target and target in self._publishing:
-                deferred.append(item)
-                continue
-            publication.queued = False
-            publication.attempt = self._new_attempt(found[1])
-            if target:
-                self._publishing[target] = publication.attempt
-            self.dispatcher.give(pool, self._publish_task(found[0], found[1], node, publication), now)
-        for item in deferred:
-            heapq.heappush(self._publish, item)
-
-    def _dispatch_nodes(self, now: float) -> None:
-        waiting = []
-        while self._ready and not self.journal.full and (pool := self.dispatcher.place()) is not None:
-            item = heapq.heappop(self._ready)
-            _, _, name, number, node = item
-            found = self._find(name, number)
-            run = found[1].nodes.get(node) if found is not None else None
-            if found is None or run is None or run.state != "ready" or found[1].terminal:
-                continue
-            pipeline, iteration = found
-            if pipeline.paused or pipeline.removed:
-                continue  # resume and re-adding wake the iterations again
-            if run.barrier > self.journal.durable:
-                waiting.append(item)
-                continue
-            if run.spec.read is not None and not pipeline.read_may_start(iteration, run.spec):
-                continue  # woken again when the schema is pinned
-            self.dispatcher.give(pool, self._task(pipeline, iteration, run), now)
-        for item in waiting:
-            heapq.heappush(self._ready, item)
-
-    def _task(self, pipeline: Pipeline, iteration: Iteration, first: NodeRun) -> AnyTask:
-        attempt = self._new_attempt(iteration)
-        runs = iteration.chain(first.spec.name)
-        steps = []
-        for run in runs:
-            run.state, run.attempt = "running", attempt
-            read = run.spec.read is not None
-            steps.append(
-                Step(
-                    node=run.spec,
-                    static=run.static,
-                    positions=iteration.positions.get(run.spec.name, []) if read else [],
-                    schema=pipeline.schemas.get(run.spec.name, b"") if read else b"",
-                )
-            )
-        if iteration.state == "planned":
-            iteration.advance("dispatch")
-        inputs = {}
-        for name in first.spec.inputs:
-            ack = iteration.nodes[name].ack
-            assert ack is not None
-            assert ack.output is not None
-            inputs[name] = ack.output
-        return Task(
-            attempt=attempt,
-            pipeline=pipeline.name,
-            iteration=iteration.number,
-            steps=steps,
-            inputs=inputs,
-            verify=[name for name in first.spec.inputs if iteration.nodes[name].verify],
-            code_digest=pipeline.code_digest,
-            attempt_no=first.used + 1,
-            store_id=self.store_id,
-            run=iteration.run,
-        )
-
-    def _publish_task(
-        self, pipeline: Pipeline, iteration: Iteration, node: str, publication: Publication
-    ) -> PublishTask:
-        assert publication.attempt is not None
-        return PublishTask(
-            attempt=publication.attempt,
-            pipeline=pipeline.name,
-            iteration=iteration.number,
-            node=iteration.nodes[node].spec,
-            part=publication.part,
-            store_id=self.store_id,
-            code_digest=pipeline.code_digest,
-        )

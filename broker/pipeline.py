@@ -167,6 +167,8 @@ class Pipeline:
         """Why nothing is planned although it could be; "" when nothing stands in the way."""
         for source in self.sources.values():
             name = source.node.name
+            if source.batch and not source.heard:
+                return f"source {name}: has not reported yet"
             if source.batch and not source.pending:
                 return f"source {name}: no file matches yet"
             if not source.batch and not source.pending and name not in self.schemas and self.offered:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from broker import results
 from broker.flow import Flow
 from broker.iteration import Iteration
 from broker.journal import Journal
@@ -143,14 +144,14 @@ def _the_store_answers_before_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _revised_positions_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Flow._revise
+    real = results._revise
 
-    def revise(self: Flow, pipeline: Any, iteration: Iteration, run: Any, failure: Any, now: float) -> None:
+    def revise(flow: Flow, pipeline: Any, iteration: Iteration, run: Any, failure: Any, now: float) -> None:
         before = dict(iteration.positions)
-        real(self, pipeline, iteration, run, failure, now)
+        real(flow, pipeline, iteration, run, failure, now)
         iteration.positions.update(before)
 
-    monkeypatch.setattr(Flow, "_revise", revise)
+    monkeypatch.setattr(results, "_revise", revise)
 
 
 PLANTED = [

@@ -1,0 +1,280 @@
+"""What becomes of results: acknowledgements, failures, retries, dead letters. Part of ``flow``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker import runs
+from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
+from broker.pipeline import Pipeline
+from odibi_actors.actor import Log
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import RetrySpec
+from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
+from odibi_actors.model import COUNTED, Attempt, Failure
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+CODE_MISMATCH_PAUSE = 5.0
+"""Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
+
+NEVER = float("inf")
+
+
+def take(flow: Flow, pool: str, result: AnyResult, now: float) -> None:
+    """One result of a task; every one is confirmed sooner or later, so that the pool can forget it."""
+    match result:
+        case NodeDone():
+            _node_done(flow, pool, result)
+        case NodeFailed():
+            _node_failed(flow, pool, result, now)
+        case PublishDone():
+            _publish_done(flow, pool, result)
+        case _:
+            flow.dispatcher.confirm(pool, result.attempt, "", 0)
+            flow.requeue(result.attempt)
+
+
+def _node_done(flow: Flow, pool: str, done: NodeDone) -> None:
+    found = flow.find(done.pipeline, done.iteration)
+    run = found[1].nodes.get(done.node) if found is not None else None
+    if found is None or run is None or found[1].prepared or found[1].terminal:
+        _unwanted(flow, pool, done)
+        return
+    pipeline, iteration = found
+    if run.ack is not None and run.ack.attempt == done.attempt:
+        # Sent again: confirm once everything so far is durable, its ack among it.
+        flow.dispatcher.confirm(pool, done.attempt, done.node, flow.journal.last)
+        return
+    foreign = done.attempt.epoch < flow.epoch and run.state in ("waiting", "ready", "retrying")
+    if run.attempt != done.attempt and not foreign:
+        _unwanted(flow, pool, done)
+        return
+    key = iteration.key_of(done.node)
+    pinned = pipeline.schemas.get(done.node)
+    if (key is not None and key != done.key) or (done.schema and pinned not in (None, done.schema)):
+        # Made from inputs, config or a schema that no longer hold: run it again from what holds now.
+        flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
+        flow.dispatcher.drop(done.attempt)
+        flow.requeue(done.attempt)
+        return
+    _acknowledge(flow, pipeline, iteration, run, done, pool)
+    # Not at ``done.last``: the result of an earlier node of the chain may have been lost on the way, and as long as
+    # it is missing the attempt must be known to be out.
+    if all(other.attempt != done.attempt for other in iteration.nodes.values()):
+        flow.close(done.attempt)
+
+
+def _unwanted(flow: Flow, pool: str, done: NodeDone) -> None:
+    flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
+    if done.last:
+        flow.requeue(done.attempt)
+
+
+def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, done: NodeDone, pool: str) -> None:
+    ack = rec.Ack(
+        pipeline=done.pipeline,
+        iteration=done.iteration,
+        node=done.node,
+        attempt=done.attempt,
+        key=done.key,
+        started_at=done.started_at,
+        duration=done.duration,
+        rows_in=done.rows_in,
+        rows_out=done.rows_out,
+        worker=done.worker,
+        output=done.output,
+        staged=done.staged,
+    )
+    if done.schema and done.node not in pipeline.schemas:
+        pipeline.schemas[done.node] = done.schema
+        flow.write(
+            rec.Schema(pipeline=pipeline.name, node=done.node, arrow=done.schema, text=done.schema_text),
+            pipeline.name,
+        )
+        flow.wake_all(pipeline)
+    seq = flow.write(ack, pipeline.name)
+    flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
+    run.state, run.ack, run.attempt, run.verify = "acked", ack, None, False
+    pipeline.problem = ""
+    if any(iteration.nodes[name].state == "acked" for name in iteration.consumers(done.node)):
+        # The output was made a second time: whoever consumed other bytes runs again.
+        flow.void_stale(iteration, f"{done.node} was made again with other bytes")
+        flow.wake(iteration)
+    else:
+        flow.wake_nodes(iteration, iteration.consumers(done.node))
+
+
+def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
+    flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
+    flow.close(done.attempt)
+    found = flow.find(done.pipeline, done.iteration)
+    publication = found[1].publications.get(done.node) if found is not None else None
+    # Publishing is idempotent and keyed, so a former epoch's success is a success.
+    if publication is not None and not publication.done:
+        if publication.attempt is not None and publication.attempt != done.attempt:
+            flow.drop([publication.attempt])
+        publication.done, publication.attempt = True, None
+        flow.touch(done.pipeline)
+
+
+def _node_failed(flow: Flow, pool: str, failed: NodeFailed, now: float) -> None:
+    found = flow.find(failed.pipeline, failed.iteration)
+    if found is not None:
+        pipeline, iteration = found
+        publication = iteration.publications.get(failed.node)
+        run = iteration.nodes.get(failed.node)
+        if publication is not None and publication.attempt == failed.attempt:
+            flow.close(failed.attempt)
+            _publish_failed(flow, pipeline, iteration, publication, failed, now)
+        elif run is not None and run.attempt == failed.attempt and not iteration.terminal:
+            flow.close(failed.attempt)
+            _run_failed(flow, pipeline, iteration, run, failed, now)
+            flow.wake(iteration)
+    flow.requeue(failed.attempt)
+    flow.dispatcher.confirm(pool, failed.attempt, failed.node, flow.journal.last)
+
+
+def _run_failed(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failed: NodeFailed, now: float
+) -> None:
+    for other in iteration.nodes.values():
+        if other.attempt == failed.attempt:
+            other.attempt, other.state = None, "waiting"
+    failure = failed.failure
+    if failure.kind == "input_lost" and failure.lost in iteration.nodes:
+        _input_lost(flow, pipeline, iteration, run, failure, now)
+        return
+    if failure.kind == "code_mismatch":
+        pipeline.problem = failure.message
+        _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
+        return
+    if failure.kind in COUNTED:
+        run.used += 1
+    _error(flow, iteration, run, failed.attempt, failure, now)
+    if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
+        _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used))
+        return
+    if failure.position and pipeline.spec.on_error == "dead_letter":
+        _revise(flow, pipeline, iteration, run, failure, now)
+        return
+    _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
+
+
+def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, failure: Failure, now: float) -> None:
+    flow.write(
+        rec.Error(
+            pipeline=iteration.pipeline,
+            iteration=iteration.number,
+            node=run.spec.name,
+            attempt=attempt,
+            failure=failure,
+            used=run.used,
+            at=now,
+        ),
+        iteration.pipeline,
+    )
+    where = f"{iteration.pipeline}/{iteration.number}/{run.spec.name}"
+    flow.say(Log("warning", f"{where}: attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}"))
+
+
+def _backoff(flow: Flow, retry: RetrySpec, used: int) -> float:
+    delay = retry.initial * (2 ** (used - 1) if retry.backoff == "exponential" else 1)
+    return min(delay, retry.max) * (1 + retry.jitter * (2 * flow.rng.random() - 1))
+
+
+def _later(flow: Flow, iteration: Iteration, run: NodeRun, when: float) -> None:
+    run.state, run.retry_at = "retrying", when
+    if when != NEVER:
+        flow.later(when, iteration.pipeline, iteration.number, run.spec.name)
+
+
+def _input_lost(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float
+) -> None:
+    producer = iteration.nodes[failure.lost]
+    run.state = "waiting"
+    if producer.state == "acked":
+        producer.lost += 1
+        if producer.lost > MAX_LOST:
+            _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
+            return
+        producer.reset()
+        iteration.demote()
+        flow.invalidate(iteration, [failure.lost], failure.message)
+        flow.say(Log("warning", f"{iteration.pipeline}/{iteration.number}: output of {failure.lost} is made again"))
+    flow.wake(iteration)
+
+
+def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float) -> None:
+    """One bad position does not condemn the others: it is dead-lettered, durably, before the rest runs on."""
+    name = run.spec.name
+    left = [p for p in iteration.positions.get(name, []) if p.identity != failure.position]
+    if not left and name not in pipeline.schemas:
+        _give_up(flow, pipeline, iteration, name, failure, now)
+        return
+    iteration.positions[name] = left
+    barrier = flow.write(
+        rec.Revise(
+            pipeline=iteration.pipeline,
+            iteration=iteration.number,
+            node=name,
+            identities=[failure.position],
+            failure=failure,
+            at=now,
+        ),
+        iteration.pipeline,
+    )
+    iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
+    iteration.nodes[name].barrier = barrier
+    flow.wake(iteration)
+
+
+def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
+    """No attempt is left: follow ``on_error``."""
+    if pipeline.spec.on_error == "dead_letter":
+        iteration.advance("dead_letter")
+        pipeline.kept[iteration.number] = None
+        flow.drop(iteration.running())
+        iteration.commit_seq = flow.write(
+            rec.DeadLetter(pipeline=pipeline.name, iteration=iteration.number, node=node, failure=failure, at=now),
+            pipeline.name,
+        )
+        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
+        flow.wake_all(pipeline)
+        return
+    if node in iteration.nodes:
+        _later(flow, iteration, iteration.nodes[node], NEVER)
+    if iteration.state != "failed":
+        iteration.advance("fail")
+        flow.write(rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name)
+        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
+        runs.end(flow, pipeline, "failed", now, iteration.run)
+        flow.wake_all(pipeline)
+
+
+def _publish_failed(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, publication: Publication, failed: NodeFailed, now: float
+) -> None:
+    publication.attempt = None
+    failure = failed.failure
+    spec = iteration.nodes[failed.node].spec
+    if failure.kind == "code_mismatch":
+        publication.retry_at = now + CODE_MISMATCH_PAUSE
+        pipeline.problem = failure.message
+    elif failure.kind in COUNTED:
+        publication.used += 1
+        publication.retry_at = now + _backoff(flow, spec.retry, publication.used)
+    if failure.kind not in ("code_mismatch", *COUNTED) or publication.used >= spec.retry.max_attempts:
+        publication.blocked = True
+        if iteration.state != "blocked":
+            iteration.advance("block")
+        flow.write(
+            rec.Block(pipeline=pipeline.name, iteration=iteration.number, node=failed.node, failure=failure, at=now),
+            pipeline.name,
+        )
+        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: sink {failed.node}: {failure.message}"))
+        runs.end(flow, pipeline, "failed", now, iteration.run)
+        return
+    flow.later(publication.retry_at, pipeline.name, iteration.number, failed.node)

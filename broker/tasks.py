@@ -1,0 +1,109 @@
+"""Giving out work: which ready nodes and which publications go to a pool now. Part of ``flow``."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from broker.iteration import Iteration, NodeRun, Publication
+from broker.pipeline import Pipeline
+from odibi_actors.messages import AnyTask, PublishTask, Step, Task
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+
+def dispatch_publications(flow: Flow, now: float) -> None:
+    deferred = []
+    while flow.publishable and (pool := flow.dispatcher.place()) is not None:
+        item = heapq.heappop(flow.publishable)
+        _, name, number, node = item
+        found = flow.find(name, number)
+        publication = found[1].publications.get(node) if found is not None else None
+        if found is None or publication is None or publication.done or publication.attempt is not None:
+            continue
+        target = publication.part.target.partition("#")[0] if "#" in publication.part.target else ""
+        if target and target in flow.publishing:
+            deferred.append(item)
+            continue
+        publication.queued = False
+        publication.attempt = flow.new_attempt(found[1])
+        if target:
+            flow.publishing[target] = publication.attempt
+        flow.dispatcher.give(pool, _publish_task(flow, found[0], found[1], node, publication), now)
+    for item in deferred:
+        heapq.heappush(flow.publishable, item)
+
+
+def dispatch_nodes(flow: Flow, now: float) -> None:
+    waiting = []
+    while flow.ready and not flow.journal.full and (pool := flow.dispatcher.place()) is not None:
+        item = heapq.heappop(flow.ready)
+        _, _, name, number, node = item
+        found = flow.find(name, number)
+        run = found[1].nodes.get(node) if found is not None else None
+        if found is None or run is None or run.state != "ready" or found[1].terminal:
+            continue
+        pipeline, iteration = found
+        if pipeline.paused or pipeline.removed:
+            continue  # resume and re-adding wake the iterations again
+        if run.barrier > flow.journal.durable:
+            waiting.append(item)
+            continue
+        if run.spec.read is not None and not pipeline.read_may_start(iteration, run.spec):
+            continue  # woken again when the schema is pinned
+        flow.dispatcher.give(pool, _task(flow, pipeline, iteration, run), now)
+    for item in waiting:
+        heapq.heappush(flow.ready, item)
+
+
+def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) -> AnyTask:
+    attempt = flow.new_attempt(iteration)
+    runs = iteration.chain(first.spec.name)
+    steps = []
+    for run in runs:
+        run.state, run.attempt = "running", attempt
+        read = run.spec.read is not None
+        steps.append(
+            Step(
+                node=run.spec,
+                static=run.static,
+                positions=iteration.positions.get(run.spec.name, []) if read else [],
+                schema=pipeline.schemas.get(run.spec.name, b"") if read else b"",
+            )
+        )
+    if iteration.state == "planned":
+        iteration.advance("dispatch")
+    inputs = {}
+    for name in first.spec.inputs:
+        ack = iteration.nodes[name].ack
+        assert ack is not None
+        assert ack.output is not None
+        inputs[name] = ack.output
+    return Task(
+        attempt=attempt,
+        pipeline=pipeline.name,
+        iteration=iteration.number,
+        steps=steps,
+        inputs=inputs,
+        verify=[name for name in first.spec.inputs if iteration.nodes[name].verify],
+        code_digest=pipeline.code_digest,
+        attempt_no=first.used + 1,
+        store_id=flow.store_id,
+        run=iteration.run,
+    )
+
+
+def _publish_task(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, publication: Publication
+) -> PublishTask:
+    assert publication.attempt is not None
+    return PublishTask(
+        attempt=publication.attempt,
+        pipeline=pipeline.name,
+        iteration=iteration.number,
+        node=iteration.nodes[node].spec,
+        part=publication.part,
+        store_id=flow.store_id,
+        code_digest=pipeline.code_digest,
+    )
