@@ -6,6 +6,7 @@ from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import BROKER, STORE, LedgerPage, Offer, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import FilePosition
+from odibi_actors.streaming.batch import MAX_BATCH, Digests
 from odibi_actors.streaming.effects import (
     Digest,
     Digested,
@@ -18,7 +19,7 @@ from odibi_actors.streaming.effects import (
     Stat,
     Stated,
 )
-from odibi_actors.streaming.files import File, Files
+from odibi_actors.streaming.files import Files
 from odibi_actors.streaming.ledger import Ledger
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
 
@@ -39,9 +40,6 @@ RESEND = 5.0
 
 MAX_STAT = 5000
 """Files looked at by one effect."""
-
-MAX_BATCH = 10_000
-"""Files of a ``batch`` source: all of them travel in one message and are pinned by every plan."""
 
 MAX_SHOWN = 20
 """Problems shown for one source; the rest is counted."""
@@ -89,8 +87,7 @@ class Source:
         self._touched: dict[str, None] = {}
         self._asked: dict[str, int] = {}
         self._folders: dict[str, None] = {}
-        self._digests: dict[str, tuple[Found, str]] = {}
-        self._digesting: dict[str, Found] = {}
+        self._digests = Digests()
         self._offer: Offer | None = None
         self._offered_at = 0.0
         self._dirty = True
@@ -194,8 +191,7 @@ class Source:
         started, self._scanning = self._scanning, 0
         for identity in self.files.sweep(started):
             self._lose(identity)
-        for identity in [i for i in self._digests if i not in self.files.known]:
-            del self._digests[identity]
+        self._digests.prune(self.files)
         self._skipped, self._skipping = self._skipping, {}
         self._touched.update(dict.fromkeys(self._changed))  # those that are gone by now are no problem any more
         self._scan_problems = list(chunk.problems)
@@ -220,7 +216,6 @@ class Source:
         for identity in answer.gone:
             if self._answered(identity, answer.number):
                 self._changed.pop(identity, None)
-                self._digests.pop(identity, None)
                 self._gone(identity)
         for identity, reason in answer.skipped:
             if self._answered(identity, answer.number):
@@ -276,14 +271,8 @@ class Source:
 
     def on_digested(self, answer: Digested) -> None:
         """The digest of a file of a batch source."""
-        identity = answer.file.identity
-        if self._digesting.get(identity) != answer.file:
-            return
-        del self._digesting[identity]
-        if answer.digest:
-            self._digests[identity] = (answer.file, answer.digest)
-        else:
-            self._touched[identity] = None
+        if not self._digests.answer(answer):
+            self._touched[answer.file.identity] = None
         self._dirty = True
 
     # --- what to do about it --------------------------------------------------------------------------------------
@@ -302,8 +291,8 @@ class Source:
             if offer is not None:
                 self._offer, self._offered_at = offer, now
                 effects.append(Send(BROKER, offer))
-            elif self.batch:
-                effects += self._digest()
+            elif self.batch and (wanted := self._digests.wanted(self.files)):
+                effects.append(Digest(self.key, self.read.connection.path, wanted))
         effects += self._problems()
         return effects
 
@@ -371,7 +360,7 @@ class Source:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
         left = self.run.left if self.run is not None else {}
         if self.batch:
-            positions = self._batch_positions()
+            positions = self._digests.positions(self.files)
             if positions is None:
                 return None
             exhausted = left is not None
@@ -392,35 +381,9 @@ class Source:
         )
         return None if offer == self._offer else offer
 
-    def _position(self, identity: str, digest: str = "") -> FilePosition:
+    def _position(self, identity: str) -> FilePosition:
         file = self.files.known[identity]
-        return FilePosition(identity, file.size, file.mtime_ns, file.inode, digest=digest)
-
-    def _batch_positions(self) -> list[FilePosition] | None:
-        """The complete present set, once every file of it is finished and digested."""
-        if not self.files.all_ready() or len(self.files.known) > MAX_BATCH:
-            return None
-        positions = []
-        for identity in sorted(self.files.known):
-            known = self._digests.get(identity)
-            if known is None or known[0] != _found(identity, self.files.known[identity]):
-                return None
-            positions.append(self._position(identity, known[1]))
-        return positions
-
-    def _digest(self) -> list[Effect]:
-        """Ask for the digests that are missing or out of date."""
-        if len(self.files.known) > MAX_BATCH:
-            return []
-        wanted = []
-        for identity in sorted(self.files.known):
-            file = self.files.known[identity]
-            now_is = _found(identity, file)
-            known = self._digests.get(identity)
-            if file.ready and self._digesting.get(identity) != now_is and (known is None or known[0] != now_is):
-                self._digesting[identity] = now_is
-                wanted.append(now_is)
-        return [Digest(self.key, self.read.connection.path, wanted)] if wanted else []
+        return FilePosition(identity, file.size, file.mtime_ns, file.inode)
 
     # --- what people see ------------------------------------------------------------------------------------------
 
@@ -491,7 +454,3 @@ class Source:
             "waiting": self.files.waiting,
             "problems": self.problems,
         }
-
-
-def _found(identity: str, file: File) -> Found:
-    return Found(identity, file.size, file.mtime_ns, file.inode)

@@ -281,6 +281,14 @@ def test_given_a_ready_file_when_it_is_opened_again_then_its_offer_is_withdrawn_
     assert world.names == ["a.csv"]
 
 
+def test_given_a_file_that_was_opened_again_but_not_changed_when_offered_then_it_is_offered_once() -> None:
+    world = ready(World(), "a.csv")
+    world.event("a.csv", "modified")
+    world.event("a.csv", "closed")
+    world.work()
+    assert world.names == ["a.csv"]
+
+
 def test_given_a_burst_of_hints_when_flushed_then_one_stat_asks_for_just_these() -> None:
     world = ready(World(), "old.csv")
     for number in range(5):

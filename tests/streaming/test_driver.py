@@ -112,9 +112,10 @@ def test_given_a_missing_folder_when_it_appears_later_then_the_problem_is_told_a
     system.until(lambda: "later/b.csv" in system.names, "an event of the new folder")
 
 
-def test_given_a_folder_that_is_replaced_when_files_come_to_the_new_one_then_they_are_found(
-    tmp_path: Path, start: Start
+def test_given_a_folder_that_is_replaced_when_files_come_to_the_new_one_then_its_events_tell_of_them(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(source_module, "RESCAN", 1e9)
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     (inbox / "old.csv").write_text("x")
@@ -124,6 +125,8 @@ def test_given_a_folder_that_is_replaced_when_files_come_to_the_new_one_then_the
     inbox.mkdir()
     (inbox / "new.csv").write_text("x")
     system.until(lambda: system.names == ["inbox/new.csv"], "the new file")
+    (inbox / "next.csv").write_text("x")
+    system.until(lambda: "inbox/next.csv" in system.names, "an event of the new folder")
 
 
 def test_given_lost_events_when_the_kernel_reports_an_overflow_then_everything_is_scanned_again(

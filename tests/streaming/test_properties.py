@@ -51,7 +51,7 @@ def play(world: World, op: str, number: int, flag: bool) -> None:
             world.lose = flag
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(STEP, min_size=5, max_size=80), st.booleans())
 def test_given_any_story_when_faults_stop_then_every_file_is_planned_exactly_once(
     story: list[tuple[str, int, bool]], ready: bool

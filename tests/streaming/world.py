@@ -40,6 +40,7 @@ from odibi_actors.streaming.effects import (
     Stat,
     Stated,
 )
+from odibi_actors.streaming.files import LOST_CLOSE
 from tests.streaming.harness import source_spec
 
 KEY = "p/files"
@@ -47,7 +48,7 @@ STALE_AFTER = 2.0
 
 
 class Entry:
-    """A file. ``open``: a writer is at it; ``honest``: no event of it was lost."""
+    """A file. ``open``: a writer is at it; ``honest``: no event of it was lost, its writer never paused for long."""
 
     def __init__(self, size: int, mtime: float, inode: int, is_open: bool) -> None:
         self.size, self.mtime_ns, self.inode = size, int(mtime * 1e9), inode
@@ -122,6 +123,8 @@ class World:
         for position in offer.positions:
             assert position.identity not in taken, f"{position.identity} was planned"
             entry = self.files.get(position.identity)
+            if entry is not None and entry.open and self.now - entry.mtime_ns / 1e9 >= LOST_CLOSE:
+                entry.honest = False  # its writer pauses for so long that its close is taken for lost
             if entry is not None and entry.honest:
                 assert not entry.open, f"{position.identity} is being written"
                 found = (entry.size, entry.mtime_ns, entry.inode)
