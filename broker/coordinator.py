@@ -291,7 +291,8 @@ class Coordinator:
             pipeline = flow.pipelines.get(name)
             if pipeline is not None and flow.releasable(pipeline, number):
                 flow.dispatcher.release(name, number)
-        scale_host(flow, hello.host)
+        if hello.capacity:  # one that drains takes no more, whatever was asked for before
+            scale_host(flow, hello.host)
         return [Send(sender, self._welcome())]
 
     def _bye(self, sender: str) -> list[Effect]:

@@ -37,6 +37,15 @@ PROJECT = "project."
 """Scope of the setting that holds the project's name; the dot keeps it apart from the pipelines' scopes."""
 
 
+class Out:
+    """An attempt that is out: what it is for, and how many of its results are missing."""
+
+    __slots__ = ("left", "number", "pipeline")
+
+    def __init__(self, pipeline: str, number: int, left: int) -> None:
+        self.pipeline, self.number, self.left = pipeline, number, left
+
+
 class Flow:
     """All pipelines' run state and what is to be sent."""
 
@@ -58,7 +67,7 @@ class Flow:
         self.publishable: list[tuple[int, str, int, str]] = []
         self._timers: list[tuple[float, str, int, str]] = []
         self._on_durable: deque[tuple[int, str]] = deque()
-        self._out: dict[Attempt, tuple[str, int]] = {}
+        self._out: dict[Attempt, Out] = {}
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
     # --- small helpers --------------------------------------------------------------------------------------------
@@ -84,11 +93,11 @@ class Flow:
         iteration = owner.iterations.get(number) if owner is not None else None
         return None if owner is None or iteration is None else (owner, iteration)
 
-    def new_attempt(self, iteration: Iteration) -> Attempt:
-        """A new attempt of something of this iteration."""
+    def new_attempt(self, iteration: Iteration, steps: int = 1) -> Attempt:
+        """A new attempt of something of this iteration, which ends with so many results."""
         self._counter += 1
         attempt = Attempt(self.epoch, self._counter)
-        self._out[attempt] = (iteration.pipeline, iteration.number)
+        self._out[attempt] = Out(iteration.pipeline, iteration.number, steps)
         return attempt
 
     def close(self, attempt: Attempt) -> None:
@@ -98,6 +107,15 @@ class Flow:
         for target, holder in list(self.publishing.items()):
             if holder == attempt:
                 del self.publishing[target]
+
+    def step_done(self, attempt: Attempt) -> None:
+        """One more node of the attempt is acknowledged; the last one closes it. Counted, not taken from ``done.last``:
+        the result of an earlier node may have been lost on the way, and until it comes the attempt is out."""
+        out = self._out.get(attempt)
+        if out is not None:
+            out.left -= 1
+            if out.left == 0:
+                self.close(attempt)
 
     def drop(self, attempts: list[Attempt]) -> None:
         """These attempts are not wanted any more, wherever they are."""
@@ -119,10 +137,9 @@ class Flow:
 
     def wake_nodes(self, iteration: Iteration, names: list[str]) -> None:
         """Queue those of these nodes that have become ready."""
-        places = {name: place for place, name in enumerate(iteration.nodes)}
         for name in names:
             if iteration.wake(name):
-                item = (iteration.order, places[name], iteration.pipeline, iteration.number, name)
+                item = (iteration.order, iteration.places[name], iteration.pipeline, iteration.number, name)
                 heapq.heappush(self.ready, item)
 
     # --- offers ---------------------------------------------------------------------------------------------------
@@ -169,7 +186,7 @@ class Flow:
         """The attempt came to nothing, through no fault of its nodes: they run again under a new one."""
         place = self._out.get(attempt)
         self.close(attempt)
-        found = self.find(*place) if place is not None else None
+        found = self.find(place.pipeline, place.number) if place is not None else None
         if found is None:
             return
         iteration = found[1]
@@ -205,7 +222,7 @@ class Flow:
             run.state, run.attempt = "running", held.attempt
         if iteration.state == "planned":
             iteration.advance("dispatch")
-        self._out[held.attempt] = (held.pipeline, held.iteration)
+        self._out[held.attempt] = Out(held.pipeline, held.iteration, len(held.steps))
         self.dispatcher.adopt(pool, held.attempt, now)
         return True
 

@@ -120,6 +120,11 @@ class Iteration:
         """
         former, self.nodes = self.nodes, {}
         self.version = version
+        self.places = {node.name: place for place, node in enumerate(spec.nodes)}
+        self._consumers: dict[str, list[str]] = {node.name: [] for node in spec.nodes}
+        for node in spec.nodes:
+            for name in node.inputs:
+                self._consumers[name].append(node.name)
         void: list[str] = []
         unwanted: dict[Attempt, None] = {}
         for node in spec.nodes:
@@ -154,7 +159,7 @@ class Iteration:
 
     def consumers(self, name: str) -> list[str]:
         """Nodes that have ``name`` among their inputs, in order."""
-        return [n for n, run in self.nodes.items() if name in run.spec.inputs]
+        return self._consumers[name]
 
     def key_of(self, name: str) -> str | None:
         """The node's key, or None while an input has no acknowledged output."""
@@ -208,10 +213,9 @@ class Iteration:
 
     def complete(self) -> bool:
         """Every node is acknowledged, and each ack was made from the present outputs of its inputs."""
-        return all(
-            run.state == "acked" and run.ack is not None and self.key_of(name) == run.ack.key
-            for name, run in self.nodes.items()
-        )
+        if any(run.state != "acked" for run in self.nodes.values()):
+            return False
+        return all(run.ack is not None and self.key_of(name) == run.ack.key for name, run in self.nodes.items())
 
     def parts(self) -> dict[str, StagedRef]:
         """The staged parts of the sinks of a complete iteration."""

@@ -60,10 +60,7 @@ def _node_done(flow: Flow, pool: str, done: NodeDone) -> None:
         flow.requeue(done.attempt)
         return
     _acknowledge(flow, pipeline, iteration, run, done, pool)
-    # Not at ``done.last``: the result of an earlier node of the chain may have been lost on the way, and as long as
-    # it is missing the attempt must be known to be out.
-    if all(other.attempt != done.attempt for other in iteration.nodes.values()):
-        flow.close(done.attempt)
+    flow.step_done(done.attempt)
 
 
 def _unwanted(flow: Flow, pool: str, done: NodeDone) -> None:

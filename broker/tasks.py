@@ -58,8 +58,8 @@ def dispatch_nodes(flow: Flow, now: float) -> None:
 
 
 def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) -> AnyTask:
-    attempt = flow.new_attempt(iteration)
     runs = iteration.chain(first.spec.name)
+    attempt = flow.new_attempt(iteration, len(runs))
     steps = []
     for run in runs:
         run.state, run.attempt = "running", attempt
