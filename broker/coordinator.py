@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from broker import results
 from broker.commands import Commands, scale_host
 from broker.directory import Directory, Peer
 from broker.dispatch import Pool
 from broker.flow import Flow
-from broker.recovery import WORKERS, apply_project, load, resume
+from broker.joining import RESTART, Joining
+from broker.recovery import WORKERS, apply_project
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ProjectSpec
@@ -20,14 +21,12 @@ from odibi_actors.messages import (
     Apply,
     Bye,
     ByeAck,
-    Claim,
     Claimed,
     ClaimRefused,
     Durable,
     Fenced,
     Heartbeat,
     Hello,
-    Load,
     LoadedPage,
     Message,
     Offer,
@@ -52,9 +51,6 @@ from odibi_actors.messages import (
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
 
-RESTART = 70
-"""Exit code that asks the supervisor for a new process (EX_SOFTWARE)."""
-
 HOUSEKEEPING = 1.0
 """Seconds between looks at silent pools and unanswered questions."""
 
@@ -65,7 +61,7 @@ TERMINATE_GRACE = 3.0
 """Seconds a signalled broker waits for its last records to be durable: less than honcho's 5 s before SIGKILL."""
 
 MAX_EARLY = 1000
-"""Requests kept until the broker has recovered; more are dropped and asked again by their clients."""
+"""Hellos and requests kept until the broker has recovered; more are dropped, and said again by their senders."""
 
 CLIENT_FORGOTTEN = 60.0
 """Seconds of silence after which a client is taken for gone (clients repeat what they wait for every 2 s)."""
@@ -73,24 +69,16 @@ CLIENT_FORGOTTEN = 60.0
 
 class Coordinator:
     """The broker. ``project`` None: go on with the versions in the store (a restart after a crash); else its pipelines
-    become the newest versions. ``manual``: iterations are
-    planned within runs only. Phases: joining (no store yet), claiming, loading, active, stopping."""
+    become the newest versions. ``manual``: iterations are planned within runs only."""
 
     def __init__(self, project: ProjectSpec | None, incarnation: str, rng: random.Random, manual: bool = False) -> None:
         self._project = project
         self._manual = manual
-        self._incarnation = incarnation
-        self._rng = rng
-        self._phase = "joining"
-        self._expected = 0
-        self._cursor = ""
-        self._store: StoreHello | None = None
-        self._asked_at = 0.0
-        self._flow: Flow | None = None
+        self._phase: Literal["joining", "active", "stopping"] = "joining"
+        self._joining = Joining(incarnation, rng)
         self._commands: Commands | None = None
         self._directory = Directory()
-        self._hellos: dict[str, Hello | PoolHello] = {}
-        self._early: list[tuple[str, Request | Apply]] = []
+        self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
         self._sources: list[SourceSpec] = []
         self._stop_at: float | None = None
@@ -101,8 +89,12 @@ class Coordinator:
 
     @property
     def flow(self) -> Flow | None:
-        """The protocol's state, once the epoch is claimed."""
+        """The protocol's state, once it is loaded."""
         return self._flow
+
+    @property
+    def _flow(self) -> Flow | None:
+        return self._joining.flow if self._joining.phase == "joined" else None
 
     # --- the actor's face -----------------------------------------------------------------------------------------
 
@@ -138,25 +130,41 @@ class Coordinator:
             case StoreHello():
                 return self._store_hello(sender, message, now)
             case Claimed() | ClaimRefused() | LoadedPage():
-                return self._joining(message, now)
+                return self._store_answers(message, now)
+            case Fenced() if sender == STORE:
+                return self._fenced(message)
+            case Bye():
+                return self._bye(sender)
+        if self._phase == "joining":
+            return self._wait(sender, message)
+        match message:
             case Hello():
                 return self._hello(sender, message, now)
             case PoolHello():
                 return self._pool_hello(sender, message, now)
-            case Bye():
-                return self._bye(sender)
             case Request() | Apply():
                 return self._request(sender, message, now)
-        if self._flow is None or self._phase == "joining":
+        return self._work(sender, message, now) if known else [Send(sender, WhoAreYou())]
+
+    def _wait(self, sender: str, message: Message) -> list[Effect]:
+        """Not ready yet: Hellos and requests are kept for when it is; whatever else is said will be said again."""
+        if isinstance(message, Hello | PoolHello | Request | Apply) and len(self._early) < MAX_EARLY:
+            self._early.append((sender, message))
+        if isinstance(message, Hello) and message.role == "client":
+            # A person waits there: say that somebody is here.
+            return [Send(sender, Welcome(epoch=0, start_seq=0, store_id=""))]
+        return []
+
+    def _fenced(self, message: Fenced) -> list[Effect]:
+        flow = self._joining.flow
+        if flow is None or message.epoch == flow.epoch:
             return []
-        if not known and sender not in self._hellos:
-            return [Send(sender, WhoAreYou())]
-        return self._work(sender, message, now)
+        return [Stop(RESTART, f"fenced: epoch {message.epoch} rules, this broker had {flow.epoch}")]
 
     def flush(self, now: float) -> list[Effect]:
         """Take every step that has become possible."""
         flow = self._flow
-        if flow is None or self._phase not in ("active", "stopping"):
+        if flow is None or self._phase == "joining":
             return []
         effects = self._tell_sources()  # before anything that asks the sources for something
         effects += flow.advance(now)
@@ -170,51 +178,21 @@ class Coordinator:
     def _store_hello(self, sender: str, hello: StoreHello, now: float) -> list[Effect]:
         if sender != STORE:
             return [Send(sender, Refused(reason="only the checkpoint store may say that"))]
-        if self._store is not None and self._store.store_id != hello.store_id:
-            return [Stop(RESTART, "the checkpoint store was replaced by another one (its store_id differs)")]
-        again = self._store is not None and self._store.incarnation == hello.incarnation
-        self._store = hello
         self._directory.join(Peer(STORE, "store", hello.incarnation, hello.host, hello.pid, now))
+        effects = self._joining.hello(hello, now)
+        if self._phase != "joining":
+            effects.append(Send(STORE, self._welcome()))
+        return effects
+
+    def _store_answers(self, message: Claimed | ClaimRefused | LoadedPage, now: float) -> list[Effect]:
+        effects = self._joining.answer(message, now)
+        if self._phase == "joining" and self._joining.phase == "joined":
+            effects += self._activate(now)
+        return effects
+
+    def _activate(self, now: float) -> list[Effect]:
         flow = self._flow
-        if self._phase == "joining":
-            self._phase, self._expected = "claiming", hello.epoch
-        if flow is None or self._phase in ("claiming", "loading"):
-            return self._ask_store(now)
-        if hello.epoch != flow.epoch:
-            return [Stop(RESTART, f"epoch {flow.epoch} is over: the store has {hello.epoch}")]
-        flow.durable(hello.last_seq)
-        if not flow.journal.rewind(hello.last_seq + 1) and not again:
-            return [Stop(RESTART, "the checkpoint store has lost records it had reported durable")]
-        return [Send(STORE, self._welcome())]
-
-    def _ask_store(self, now: float) -> list[Effect]:
-        self._asked_at = now
-        if self._phase == "claiming":
-            return [Send(STORE, Claim(expected=self._expected, claimant=self._incarnation))]
-        if self._phase == "loading" and self._flow is not None:
-            return [Send(STORE, Load(epoch=self._flow.epoch, cursor=self._cursor))]
-        return []
-
-    def _joining(self, message: Claimed | ClaimRefused | LoadedPage, now: float) -> list[Effect]:
-        match message:
-            case ClaimRefused() if self._phase == "claiming" and message.claimant == self._incarnation:
-                self._expected = message.epoch
-                return self._ask_store(now)
-            case Claimed() if self._phase == "claiming" and message.claimant == self._incarnation:
-                assert self._store is not None
-                self._phase = "loading"
-                self._flow = Flow(message.epoch, message.last_seq, self._store.store_id, self._rng)
-                return [Log("info", f"claimed epoch {message.epoch}"), *self._ask_store(now)]
-            case LoadedPage() if self._phase == "loading" and self._flow is not None:
-                if message.epoch != self._flow.epoch or message.asked != self._cursor:
-                    return []
-                load(self._flow, message.items)
-                self._cursor = message.cursor
-                return self._ask_store(now) if message.cursor else self._activate(self._flow, now)
-        return []
-
-    def _activate(self, flow: Flow, now: float) -> list[Effect]:
-        resume(flow)
+        assert flow is not None
         self._phase = "active"
         if self._project is not None:
             flow.name_project(self._project.name)
@@ -234,14 +212,9 @@ class Coordinator:
             Log("info", f"epoch {flow.epoch}: {len(flow.pipelines)} pipelines, {unfinished} unfinished iterations"),
         ]
         self._commands = Commands(flow, self._directory, self._started_at)
-        hellos, self._hellos = self._hellos, {}
-        for sender, hello in hellos.items():
-            effects += (
-                self._hello(sender, hello, now) if isinstance(hello, Hello) else self._pool_hello(sender, hello, now)
-            )
         early, self._early = self._early, []
-        for sender, request in early:
-            effects += self._request(sender, request, now)
+        for sender, message in early:
+            effects += self.handle(sender, message, now)
         return effects
 
     def _welcome(self) -> Welcome:
@@ -251,10 +224,6 @@ class Coordinator:
     # --- peers ----------------------------------------------------------------------------------------------------
 
     def _hello(self, sender: str, hello: Hello, now: float) -> list[Effect]:
-        if self._phase not in ("active", "stopping"):
-            self._hellos[sender] = hello
-            # A person waits there: say that somebody is here, if not ready yet.
-            return [Send(sender, Welcome(epoch=0, start_seq=0, store_id=""))] if hello.role == "client" else []
         new = self._directory.join(Peer(sender, hello.role, hello.incarnation, hello.host, hello.pid, now))
         effects: list[Effect] = [Send(sender, self._welcome())]
         if hello.role == "source" and sender == SOURCE and self._flow is not None:
@@ -267,13 +236,12 @@ class Coordinator:
 
     def _pool_hello(self, sender: str, hello: PoolHello, now: float) -> list[Effect]:
         flow = self._flow
-        if flow is None or self._phase not in ("active", "stopping"):
-            self._hellos[sender] = hello
-            return []
-        if self._store is not None and hello.host != self._store.host:
+        store = self._joining.store
+        assert flow is not None
+        if store is not None and hello.host != store.host:
             reason = (
-                f"pool {sender} is on host {hello.host!r}, the data directory on {self._store.host!r}: pools on other "
-                "hosts are not available in this version"
+                f"pool {sender} is on host {hello.host!r}, the data directory on {store.host!r}: pools on other hosts "
+                "are not available in this version"
             )
             return [Send(sender, Refused(reason=reason)), Log("error", reason)]
         self._directory.join(Peer(sender, "pool", hello.incarnation, hello.host, hello.pid, now))
@@ -331,8 +299,6 @@ class Coordinator:
                 flow.durable(message.through)
             case ResendFrom() if sender == STORE and message.epoch == flow.epoch:
                 flow.journal.rewind(message.seq)  # one that asks for what is durable by now is late: ignored
-            case Fenced() if sender == STORE and message.epoch != flow.epoch:
-                return [Stop(RESTART, f"fenced: epoch {message.epoch} rules, this broker had {flow.epoch}")]
             case RecordRefused() if sender == STORE and message.epoch == flow.epoch:
                 return [Stop(RESTART, f"the store refused record {message.seq}: {message.reason}")]
             case Offer() if sender == SOURCE:
@@ -380,8 +346,6 @@ class Coordinator:
     def _request(self, sender: str, request: Request | Apply, now: float) -> list[Effect]:
         flow, commands = self._flow, self._commands
         if flow is None or commands is None:
-            if len(self._early) < MAX_EARLY:
-                self._early.append((sender, request))
             return []
         try:
             if isinstance(request, Apply):
@@ -426,8 +390,7 @@ class Coordinator:
         effects: list[Effect] = []
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
-            if self._phase in ("claiming", "loading") and now - self._asked_at >= HOUSEKEEPING:
-                effects += self._ask_store(now)
+            effects += self._joining.remind(now)
             if self._flow is not None:
                 for name in self._flow.dispatcher.silent(now):
                     self._flow.pool_lost(name)
