@@ -115,15 +115,14 @@ class Supervisor:
                 self._react(fd)
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 child.kill()
-        if open_output:
-            self._copy(output)  # what it said last; a grandchild may keep the pipe open, so not until its end
+        if open_output and self._copy(output):  # what it said last; a grandchild may keep the pipe open for long
             self._poll.unregister(output)
         child.stdout.close()
         self._child = None
         return child.returncode
 
     def _copy(self, output: int) -> bool:
-        """Copy what is there; False at the end of the output."""
+        """Copy what is there; False at the end of the output, which is then no longer polled."""
         while True:
             try:
                 data = os.read(output, 65536)

@@ -26,9 +26,13 @@ STAY = "import os, time; print('child', os.getpid(), flush=True); time.sleep(600
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + STAY
 DRAIN = """
 import os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (print('drained', flush=True), sys.exit(0)))
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 print('child', os.getpid(), flush=True)
-time.sleep(600)
+while not told:
+    time.sleep(0.01)
+time.sleep(0.3)  # a second signal would come meanwhile
+print('drained after', len(told), flush=True)
 """
 
 
@@ -73,7 +77,7 @@ def test_sigterm_to_the_whole_group_drains_once(family: Family, tmp_path: Path) 
     process = supervised(family, tmp_path, DRAIN)
     child = child_of(process)
     os.killpg(process.pid, signal.SIGTERM)
-    said(process, "drained")
+    assert said(process, "drained").split()[-1] == "1"
     assert process.wait(WAIT) == 0
     assert gone(child)
 

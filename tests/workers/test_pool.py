@@ -205,6 +205,15 @@ def test_a_new_broker_is_told_what_is_held_and_what_is_finished() -> None:
     assert [(message.epoch, len(message.results)) for message in bench.said(m.Results, effects)] == [(2, 1)]
 
 
+def test_after_a_reconnect_what_a_hello_does_not_list_is_told_at_once() -> None:
+    bench = Bench()
+    work = task(1)
+    bench.give(work)
+    bench.local(m.WorkerExited("pool-0-1", 77, -9))
+    bench.local(m.Connected())
+    assert [type(r) for r in bench.results(bench.broker(m.Welcome(2, 0, "store")))] == [m.NodeFailed]
+
+
 def test_a_hello_that_was_not_answered_is_said_again() -> None:
     bench = Bench(join=False)
     bench.local(m.Connected())

@@ -167,12 +167,22 @@ def test_a_hung_worker_is_killed_at_its_deadline(rig: Rig) -> None:
     assert [type(r) for r in rig.run("a")] == [m.NodeDone]
 
 
-def test_what_a_node_started_dies_with_its_worker(rig: Rig) -> None:
+@pytest.mark.parametrize("how", ["timeout", "killed"])
+def test_what_a_node_started_dies_with_its_worker(rig: Rig, how: str) -> None:
     rig.start()
-    (failed,) = rig.run("spawn", timeout=0.5)
+    attempt = rig.give("spawn", timeout=0.5 if how == "timeout" else 60.0)
+    if how == "killed":
+        worker = rig.busy("spawn")
+        while len(sleepers(rig)) < 1:
+            rig.broker.receive()
+        os.kill(worker.pid, signal.SIGKILL)
+    (failed,) = rig.broker.result(attempt)
     assert isinstance(failed, m.NodeFailed)
-    sleepers = [pid for pid, line in rig.family.living().items() if "time.sleep(600)" in line]
-    assert all(gone(pid) for pid in sleepers)
+    assert all(gone(pid) for pid in sleepers(rig))
+
+
+def sleepers(rig: Rig) -> list[int]:
+    return [pid for pid, line in rig.family.living().items() if "time.sleep(600)" in line]
 
 
 def test_the_operator_kills_a_worker(rig: Rig) -> None:
