@@ -10,9 +10,9 @@ from broker.directory import Directory
 from broker.flow import Flow
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline
-from broker.recovery import WORKERS
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
 

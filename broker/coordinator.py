@@ -10,9 +10,10 @@ from broker.directory import Directory, Peer
 from broker.dispatch import Pool
 from broker.flow import Flow
 from broker.joining import RESTART, Joining
-from broker.recovery import WORKERS, apply_project
+from broker.recovery import apply_project
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError
 from odibi_actors.messages import (
@@ -195,7 +196,7 @@ class Coordinator:
         assert flow is not None
         self._phase = "active"
         if self._project is not None:
-            flow.name_project(self._project.name)
+            flow.describe_project(self._project)
             # A deliberate start: what an operator scaled by hand ends with ``down``.
             for host in flow.workers:
                 flow.journal.append(rec.Setting(scope=WORKERS, name=host, value=""))
@@ -350,7 +351,7 @@ class Coordinator:
         try:
             if isinstance(request, Apply):
                 self._project = request.project
-                flow.name_project(request.project.name)
+                flow.describe_project(request.project)
                 rows = apply_project(flow, request.project, now)
                 return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
             if request.verb == "shutdown":

@@ -17,6 +17,8 @@ from broker.journal import Journal
 from broker.pipeline import Pipeline
 from odibi_actors.actor import Effect, Send
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.records import HISTORY, PROJECT
+from odibi_actors.config.model import ProjectSpec
 from odibi_actors.messages import (
     SOURCE,
     STORE,
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 STALE_AFTER = 2.0
 """Seconds a source has to hear of a plan before an offer that misses it means that the message was lost."""
-
-PROJECT = "project."
-"""Scope of the setting that holds the project's name; the dot keeps it apart from the pipelines' scopes."""
 
 
 class Out:
@@ -56,7 +55,7 @@ class Flow:
         self.journal = Journal(epoch, start_seq)
         self.dispatcher = Dispatcher()
         self.pipelines: dict[str, Pipeline] = {}
-        self.project = ""
+        self.project: dict[str, str] = {}
         self.workers: dict[str, int] = {}  # host -> worker processes an operator asked for
         self.stopping = False
         self.rng = rng
@@ -395,11 +394,14 @@ class Flow:
             released = Released(epoch=self.epoch, pipeline=pipeline.name, source=name, seq=seq)
             self.say(Send(SOURCE, released))
 
-    def name_project(self, name: str) -> None:
-        """Remember the project's name, so that a broker that recovers without the project file has it too."""
-        if name != self.project:
-            self.project = name
-            self.journal.append(rec.Setting(scope=PROJECT, name="name", value=name))
+    def describe_project(self, project: ProjectSpec) -> None:
+        """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many
+        seconds of history it is to keep."""
+        wanted = {"name": project.name, HISTORY: str(project.history)}
+        for name, value in wanted.items():
+            if self.project.get(name) != value:
+                self.project[name] = value
+                self.journal.append(rec.Setting(scope=PROJECT, name=name, value=value))
 
     def set(self, pipeline: Pipeline, name: str, on: bool) -> None:
         """Make ``paused``, ``draining`` or ``removed`` of a pipeline so, durably."""

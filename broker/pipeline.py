@@ -24,6 +24,7 @@ class SourceState:
         self.since = 0.0  # when the oldest pending position was first seen here (for linger)
         self.run = ""
         self.exhausted = False
+        self.density = 0.0  # rows per byte of what was read last: how many rows a file will have is a guess
         self.looked = ""  # newest look (see commands) for which everything found is offered
         self.heard = False  # an offer of the present incarnation has come
         self.problems: list[str] = []
@@ -107,6 +108,12 @@ class Pipeline:
     def offered(self) -> int:
         """Positions of consuming sources that wait to be planned."""
         return sum(len(s.pending) for s in self.sources.values() if not s.batch)
+
+    def learn(self, iteration: Iteration, node: str, rows: int) -> None:
+        """A read node has read its positions: remember how many rows its bytes hold."""
+        size = sum(p.size for p in iteration.positions.get(node, []))
+        if node in self.sources and size:
+            self.sources[node].density = rows / size
 
     @property
     def on_demand(self) -> bool:
@@ -199,14 +206,16 @@ class Pipeline:
     def take(self) -> dict[str, list[Position]]:
         """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
 
-        Sources take turns, one position each, until a limit of ``batch`` is reached; the first is always taken, so
-        that one larger than the limits is taken alone. A source whose schema is not known yet gives one in any case:
-        without a schema there is not even an empty table to run on.
+        Sources take turns, one position each, until a limit of ``batch`` is reached (rows by estimate, from the rows
+        per byte of earlier files); the first is always taken, so that one larger than the limits is taken alone. A
+        source whose schema is not known yet gives one in any case: without a schema there is not even an empty table
+        to run on.
         """
         limits = self.spec.batch
         taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
         consuming = [s for s in self.sources.values() if not s.batch]
         files = size = 0
+        rows = 0.0
         progress = True
         while progress:
             progress = False
@@ -216,11 +225,13 @@ class Pipeline:
                     continue
                 position = source.pending[len(done)]
                 must = not done and source.node.name not in self.schemas
-                over = files >= limits.max_files or size + position.size > limits.max_bytes
+                more = position.size * source.density
+                full = size + position.size > limits.max_bytes or rows + more > limits.max_rows
+                over = files >= limits.max_files or full
                 if files and over and not must:
                     continue
                 done.append(position)
-                files, size, progress = files + 1, size + position.size, True
+                files, size, rows, progress = files + 1, size + position.size, rows + more, True
         for source in self.sources.values():
             if source.batch:
                 taken[source.node.name] = list(source.pending)

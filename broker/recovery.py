@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from broker.flow import PROJECT, Flow
+from broker.flow import Flow
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline, RunInfo
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.records import PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.errors import ConflictError
 
@@ -44,7 +45,7 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
     """A durable wish of an operator."""
     pipeline = flow.pipelines.get(setting.scope)
     if setting.scope == PROJECT:
-        flow.project = setting.value
+        flow.project[setting.name] = setting.value
     elif setting.scope == WORKERS:
         flow.workers[setting.name] = int(setting.value)
     elif pipeline is not None:
@@ -55,10 +56,6 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.draining = on
         elif setting.name == "removed":
             pipeline.removed = on
-
-
-WORKERS = "workers."
-"""Scope of the settings that hold the number of workers wanted per host; see ``flow.PROJECT`` for the dot."""
 
 
 def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
@@ -78,6 +75,7 @@ def _load_ack(flow: Flow, ack: rec.Ack) -> None:
     if iteration is not None and run is not None:
         # Its digest is checked when somebody uses it: after a power cut the spool may have lost it.
         run.state, run.ack, run.verify = "acked", ack, True
+        flow.pipelines[ack.pipeline].learn(iteration, ack.node, ack.rows_out)
 
 
 def _load_error(flow: Flow, error: rec.Error) -> None:

@@ -94,6 +94,7 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
     run.state, run.ack, run.attempt, run.verify = "acked", ack, None, False
+    pipeline.learn(iteration, done.node, done.rows_out)
     pipeline.problem = ""
     if any(iteration.nodes[name].state == "acked" for name in iteration.consumers(done.node)):
         # The output was made a second time: whoever consumed other bytes runs again.

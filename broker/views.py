@@ -94,7 +94,7 @@ def status(flow: Flow, directory: Directory, started_at: float) -> Row:
     ]
     return {
         "epoch": flow.epoch,
-        "project": flow.project,
+        "project": flow.project.get("name", ""),
         "store_id": flow.store_id,
         "started_at": started_at,
         "durable": flow.journal.durable,

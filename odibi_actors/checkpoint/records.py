@@ -180,6 +180,14 @@ class Cancel(Record, frozen=True):
     at: float
 
 
+PROJECT, WORKERS = "project.", "workers."
+"""Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name`` and ``history``, and
+the number of workers an operator wants per host."""
+
+HISTORY = "history"
+"""Setting of the project: seconds for which finished iterations are listed."""
+
+
 class Setting(Record, frozen=True):
     """An operator's durable wish: ``paused`` / ``draining`` of a pipeline, ``workers`` of a host. "" deletes it."""
 

@@ -8,6 +8,7 @@ import pytest
 from broker.dispatch import LOST_AFTER
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import (
     STORE,
     Drop,
@@ -100,6 +101,16 @@ def test_iterations_compute_together_and_prepare_in_order() -> None:
     broker.compute()
     assert [p.iteration for p in broker.of(rec.Prepare)] == [1, 2]
     assert [p.iteration for p in broker.of(rec.Plan)] == [1, 2]  # max_in_flight
+
+
+def test_a_batch_stays_within_its_rows_by_what_earlier_files_held() -> None:
+    broker = Broker(pipeline(batch=BatchSpec(max_files=10, max_rows=25), max_in_flight=8)).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    done = [msgspec.structs.replace(d, rows_out=10) for d in broker.run(task)]  # 10 rows in 10 bytes
+    broker.results(*done)
+    broker.offer("f2.csv", "f3.csv", "f4.csv", "f5.csv", "f6.csv")
+    assert [len(p.positions["read"]) for p in broker.of(rec.Plan)] == [1, 2, 2, 1]
 
 
 def test_an_offer_that_missed_a_plan_is_dropped() -> None:
