@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.checkpoint import opening, queries, retention, snapshot
-from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
+from odibi_actors.checkpoint.records import HISTORY, PROJECT, AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.transaction import Contradiction, Transaction
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
@@ -139,9 +139,12 @@ class Engine:
         }
 
     def prune(self, now: float, history: float, keep_last: int) -> bool:
-        """Delete one bounded chunk of what is older than ``history`` seconds (see ``retention``); whether more may be
-        left."""
+        """Delete one bounded chunk of what is older than ``history`` seconds (see ``retention``), or than the project
+        says; whether more may be left."""
         with self._guard("pruning"), self._transaction():
+            wanted = "SELECT value FROM settings WHERE scope = ? AND name = ?"
+            for (value,) in self._db.execute(wanted, (PROJECT, HISTORY)).fetchall():
+                history = float(value)
             more = self._sweep.chunk(self._db, now - history, keep_last)
         self._unsaved += PAGES_PER_COMMIT
         return more

@@ -54,6 +54,14 @@ def test_given_old_iterations_when_pruned_then_only_what_is_finished_and_without
     assert loaded(engine)[0] == r.LoadedCounter(P, 8, 8, 4, ["flights"], [3])
 
 
+def test_given_a_project_that_says_how_long_when_pruned_then_that_rules() -> None:
+    engine = claimed()
+    put(engine, r.Setting(r.PROJECT, r.HISTORY, str(7 * DAY)))
+    put(engine, *committed(1, "a.csv", at=1 * DAY), *committed(2, "b.csv", at=9 * DAY))
+    sweep(engine, now=10 * DAY, history=30 * DAY)
+    assert listed(engine) == [2]
+
+
 def test_given_keep_last_when_pruned_then_the_newest_stay_whatever_their_age() -> None:
     engine = claimed()
     for number in range(1, 11):
