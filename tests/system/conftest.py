@@ -1,0 +1,49 @@
+"""Systems of real processes; when a test ends, nothing of them may be left running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import Flights, System
+
+DAYS = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole systems need the cores: they run one after the other, in the group of the example's tests."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.process)
+            item.add_marker(pytest.mark.xdist_group("systems"))
+            item.add_marker(pytest.mark.timeout(240))
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
+    return Flights(tmp_path_factory.mktemp("flights"), DAYS)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[Path], System]]:
+    """Makes systems. One that still runs is stopped by ``odibictl down`` when the test has passed so far."""
+    made: list[System] = []
+
+    def new(project: Path) -> System:
+        made.append(System(project))
+        return made[-1]
+
+    yield new
+    left = []
+    for system in made:
+        try:
+            if system.processes.living():
+                system.stop()
+        except AssertionError as error:
+            left.append(str(error))
+        finally:
+            system.close()
+    assert not left, "\n".join(left)
