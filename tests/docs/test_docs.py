@@ -100,7 +100,7 @@ def test_given_the_node_functions_of_the_readme_then_they_run(tmp_path: Path) ->
 
 
 @pytest.mark.process
-@pytest.mark.xdist_group("system")
+@pytest.mark.xdist_group("systems")
 @pytest.mark.timeout(180)
 def test_given_the_two_minutes_of_the_readme_when_typed_then_they_do_what_it_says(tmp_path: Path) -> None:
     text = section(README, "Your own project in two minutes")
@@ -133,6 +133,17 @@ def _alive(folder: Path) -> list[str]:
         except OSError:
             continue  # it ended, or is another user's
     return found
+
+
+def test_given_keys_said_to_be_without_effect_then_nothing_reads_them() -> None:
+    text = (generate.DOCS / "configuration.md").read_text(encoding="utf-8")
+    said = re.search(r"^Accepted, and without effect.*?\n\n", text, re.DOTALL | re.MULTILINE)
+    assert said
+    for key, read in (("keep_last", "spec.keep_last"), ("shared", ".shared"), ("previously", ".previously")):
+        assert key in said[0]
+        for folder in ("broker", "workers", "odibi_actors"):
+            for source in (ROOT / folder).rglob("*.py"):
+                assert read not in source.read_text(encoding="utf-8"), f"{source.name} reads {key}: correct the page"
 
 
 # --- references -------------------------------------------------------------------------------------------------------
