@@ -68,7 +68,7 @@ class StoreHello(Message, frozen=True):
 class PoolHello(Message, frozen=True):
     """pool -> broker: its workers, and all attempts it holds, so that a new broker can keep or drop each of them.
     ``finished`` are results the broker has not confirmed with Forget. ``spool`` lists (pipeline, iteration)
-    folders."""
+    folders. ``draining``: it is about to leave and takes no more tasks (``capacity`` is 0)."""
 
     incarnation: str
     host: str
@@ -80,6 +80,7 @@ class PoolHello(Message, frozen=True):
     held: list[HeldTask]
     finished: list[NodeDone]
     spool: list[tuple[str, int]]
+    draining: bool = False
 
 
 class WhoAreYou(Message, frozen=True):

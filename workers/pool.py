@@ -186,6 +186,7 @@ class PoolActor:
             held,
             finished,
             list(self.spool)[-SPOOL_IN_HELLO:],
+            draining=self.drain_since is not None,
         )
         return [Send(m.BROKER, hello)]
 

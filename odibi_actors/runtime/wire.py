@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -23,9 +23,9 @@ HEADER_MAX = 1024  # bytes; three names of at most NAME_MAX and the magic fit
 BODY_MAX = 16 * 1024 * 1024  # bytes; hot messages are lists of small things, batches travel elsewhere
 FRAMES = 2
 DEPTH_MAX = 64  # nesting of free-form values (request parameters, results, options), so that no reader recurses far
-NAME_MAX = 200
+NAME_MAX = 200  # characters of an address or incarnation
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX - 1}}}")
 
 WORKER_LINK: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerTask, m.Started, m.WorkerResult, m.WorkerExit)
 """Spoken only between a pool and its own workers; refused from the broker's network, as ``LOCAL_ONLY`` are."""
@@ -124,8 +124,6 @@ def _shallow(values: list[Any]) -> bool:
         level = following
     return False
 
-
-T = TypeVar("T", bound=m.Message)
 
 _LISTS: dict[type[m.Message], str] = {
     m.Tasks: "tasks",

@@ -263,7 +263,7 @@ def test_draining_returns_what_waits_finishes_what_runs_and_says_bye() -> None:
     bench.give(running, waiting)
     effects = bench.local(m.Terminate())
     (hello,) = bench.said(m.PoolHello, effects)
-    assert hello.capacity == 0
+    assert (hello.capacity, hello.draining) == (0, True)
     effects = bench.broker(m.Welcome(1, 0, "store"))
     assert [r.attempt for r in bench.results(effects)] == [waiting.attempt]
     assert [r.attempt for r in bench.results(bench.give(late))] == [late.attempt]
