@@ -79,20 +79,21 @@ def main() -> int:
     options = parser.parse_args()
     with common.workplace(options.dir) as folder:
         where = common.machine(folder)
-        seconds = measure(options, folder)
+        seconds, cpu = measure(options, folder)
     floor = common.spread([options.files / one for one in seconds["floor"]])
     rows = []
     for side, found in seconds.items():
         rate = common.spread([options.files / one for one in found])
-        rows.append({"side": side, "files/s": rate, "of the floor": rate["median"] / floor["median"]})
+        row = {"side": side, "files/s": rate, "of the floor": rate["median"] / floor["median"]}
+        rows.append(row | ({"cpu_ms": cpu[side]} if side in cpu else {}))
     print(f"files per second, {options.files} files of {options.size} bytes, {options.workers} workers:", end=" ")
     print(f"median (lowest-highest) of {options.repeats} bursts")
     common.report(options, where, ["side", "files/s", "of the floor"], rows)
     return 0
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Side -> seconds of each burst."""
+def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
+    """Side -> seconds of each burst; side -> milliseconds of CPU time per file, by actor."""
     kinds = [folder / f"kind{seed}.csv" for seed in range(min(options.kinds, options.files))]
     for seed, path in enumerate(kinds):
         path.write_bytes(common.make_csv(options.size, seed))
@@ -112,12 +113,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
             (folder / side / "landing").mkdir(exist_ok=True)
             time.sleep(1.5)  # the source sees the new folder
             measure_system(systems[side], warm, "warm", 0)
+        before = {side: system.cpu() for side, system in systems.items()}
         for turn in range(options.repeats):
             for side, system in systems.items():
                 known = len(warm) + turn * options.files
                 seconds[side].append(measure_system(system, stock, f"t{turn}", known))
             seconds["floor"].append(measure_floor(pool, bare, stock, f"t{turn}"))
-    return seconds
+        files = options.repeats * len(stock)
+        cpu = {side: common.used(before[side], system.cpu(), files) for side, system in systems.items()}
+    return seconds, cpu
 
 
 if __name__ == "__main__":

@@ -113,6 +113,14 @@ class System:
             time.sleep(0.05)
         self.settle(pipeline)
 
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU time each actor has used so far; the workers together."""
+        status = self.client.status()
+        pids = {peer["name"]: [peer["pid"]] for peer in status["peers"] if peer["role"] != "client"}
+        pids["broker"] = [json.loads((self.folder / ".odibi/run/connection.json").read_text())["pid"]]
+        pids["workers"] = [worker["pid"] for worker in status["workers"]]
+        return {name: sum(map(_cpu_time, numbers)) for name, numbers in sorted(pids.items())}
+
     def last(self, pipeline: str) -> int:
         """The number of the newest committed iteration."""
         return int(self.client.pipeline(pipeline)["last_committed"])
@@ -123,6 +131,16 @@ class System:
         done = subprocess.run(command, env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"odibictl {arguments[0]} ended with {done.returncode}: {done.stderr}")
+
+
+def _cpu_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
+
+
+def used(before: dict[str, float], after: dict[str, float], units: int) -> dict[str, float]:
+    """Milliseconds of CPU time per unit of work, by actor."""
+    return {name: 1000 * (after[name] - before.get(name, 0.0)) / units for name in after}
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -325,6 +343,10 @@ def report(options: argparse.Namespace, where: dict[str, Any], columns: list[str
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     for line in cells:
         print("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]))
+    for row in rows:
+        if "cpu_ms" in row:
+            label = " ".join(str(row[name]) for name in columns if isinstance(row[name], str | int))
+            print(f"cpu ms, {label}:", ", ".join(f"{name} {_number(ms)}" for name, ms in row["cpu_ms"].items()))
     if options.json is not None:
         options.json.write_text(json.dumps({"schema": 1, "machine": where, "rows": rows}, indent=1) + "\n")
 

@@ -152,14 +152,17 @@ def main() -> int:
                 warm = argparse.Namespace(**{**vars(options), "files": 3})
                 measure_system(system, watch, contents, 0, warm)
                 measure_floor(bare, bare_watch, contents, 0, warm)
+                before = system.cpu()
                 for turn in range(options.repeats):
                     number = 3 + turn * options.files
                     turns["system"].append(measure_system(system, watch, contents, number, options))
                     turns["floor"].append(measure_floor(bare, bare_watch, contents, number, options))
+                cpu = common.used(before, system.cpu(), options.repeats * options.files)
         finally:
             floor.terminate()
             floor.join()
     rows = [summary(side, found) for side, found in turns.items()]
+    rows[0]["cpu_ms"] = cpu
     print(f"milliseconds from close to output, {options.rate:g} files/s of {options.size} bytes:", end=" ")
     print(f"median (lowest-highest) of {options.repeats} turns")
     common.report(options, where, ["side", "files", "p50", "p95", "p99", "max"], [*rows, ratio(*rows)])

@@ -176,7 +176,7 @@ class Floor:
         self.processes = [spawn.Process(target=floor_worker, args=(endpoint,), daemon=True) for _ in range(workers)]
         for process in self.processes:
             process.start()
-        self.peers = dict.fromkeys((self.socket.recv_multipart()[0] for _ in self.processes), 0)
+        self.peers: dict[bytes, int] = dict.fromkeys((self.socket.recv_multipart()[0] for _ in self.processes), 0)
         self.log = os.open(folder / "floor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def run(self, dag: Dag, count: int, at_once: int) -> float:
@@ -273,16 +273,18 @@ def benchmark(options: Any, folder: Path, floor: Floor, shape: str, at_once: int
         measure_system(system, "warm", 2)
         floor.run(dag, 2, at_once)
         measure_calls(dag, 1)
+        before = system.cpu()
         for number in range(options.repeats):
             seconds["system"].append(measure_system(system, f"r{number}", options.iterations))
             seconds["floor"].append(floor.run(dag, options.iterations, at_once))
             seconds["call"].append(measure_calls(dag, options.iterations))
+        cpu = common.used(before, system.cpu(), options.repeats * options.iterations * len(dag))
     per_node = {
         name: common.spread([1000 * one / options.iterations / len(dag) for one in values])
         for name, values in seconds.items()
     }
     ratio = per_node["system"]["median"] / per_node["floor"]["median"]
-    return {"shape": shape, "nodes": len(dag), "at once": at_once, **per_node, "ratio": ratio}
+    return {"shape": shape, "nodes": len(dag), "at once": at_once, **per_node, "ratio": ratio, "cpu_ms": cpu}
 
 
 def main() -> int:
