@@ -245,7 +245,7 @@ class Commands:
 def scale_host(flow: Flow, host: str) -> None:
     """Tell the pools of a host their share of the workers that an operator asked for, if one did."""
     count = flow.workers.get(host)
-    pools = [pool for pool in flow.dispatcher.pools.values() if pool.host == host]
+    pools = [pool for pool in flow.dispatcher.pools.values() if pool.host == host and not pool.draining]
     if count is None or not pools:
         return
     share, rest = divmod(count, len(pools))

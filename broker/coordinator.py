@@ -250,7 +250,7 @@ class Coordinator:
         if pool is None or pool.incarnation != hello.incarnation:
             flow.pool_lost(sender)
             pool = flow.dispatcher.pools[sender] = Pool(sender, hello, now)
-        pool.seen, pool.capacity, pool.workers = now, hello.capacity, hello.workers
+        pool.seen, pool.capacity, pool.workers, pool.draining = now, hello.capacity, hello.workers, hello.draining
         for done in hello.finished:
             results.take(flow, sender, done, now)
         for held in hello.held:
@@ -260,8 +260,7 @@ class Coordinator:
             pipeline = flow.pipelines.get(name)
             if pipeline is not None and flow.releasable(pipeline, number):
                 flow.dispatcher.release(name, number)
-        if hello.capacity:  # one that drains takes no more, whatever was asked for before
-            scale_host(flow, hello.host)
+        scale_host(flow, hello.host)
         return [Send(sender, self._welcome())]
 
     def _bye(self, sender: str) -> list[Effect]:

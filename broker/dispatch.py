@@ -39,6 +39,7 @@ class Pool:
         self.capacity = hello.capacity
         self.code_digest = hello.code_digest
         self.workers: list[WorkerInfo] = hello.workers
+        self.draining = hello.draining
         self.seen = now
         self.outstanding: dict[Attempt, Outstanding] = {}
 

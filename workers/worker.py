@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     _settle_libraries()
+    _log_like_the_actors()
     executor = warm.executor(data_dir, host, name, warm.code_digest)
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
@@ -78,6 +81,17 @@ def _fitting(said: m.Started | m.WorkerResult) -> bytes:
         result.attempt, result.pipeline, result.iteration, result.node, failure, 0.0, result.duration, result.worker
     )
     return wire.encode_body(m.WorkerResult(failed, last=True))
+
+
+def _log_like_the_actors() -> None:
+    """``context.logger`` of user code writes lines like the actors' into the pool's log; ODIBI_LOG is the level."""
+    level = os.environ.get("ODIBI_LOG", "info").upper()
+    handler = logging.StreamHandler()
+    line = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
+    formatter = logging.Formatter(line, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level if level in logging.getLevelNamesMapping() else "INFO", handlers=[handler])
 
 
 def _settle_libraries() -> None:

@@ -20,6 +20,8 @@ MAX_LINE = 1024 * 1024
 """Bytes without a newline after which the rest counts as a line: a log may be damaged."""
 LAUNCHER = "up"
 """What honcho wrote under `up --detach`: all the other logs once more, so it is shown only when asked for."""
+WORKER = "worker"
+"""The Procfile's name of the line whose pools write ``pool-0.log``, ``pool-1.log``, ..."""
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
@@ -119,7 +121,7 @@ def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
             f"no log of {actor!r} in {folder}; there are: {names}" if actor and names
             else f"no logs in {folder}; nothing has run here yet: start with `odibictl up`"
         )  # fmt: skip
-    prefix = _Prefix(plain=actor is not None)
+    prefix = _Prefix(plain=actor is not None and actor != WORKER)
     prefix.print(merged({name: tail.last(lines) for name, tail in tails.items()}))
     while follow:
         time.sleep(POLL)
@@ -133,7 +135,9 @@ def _tails(folder: Path, actor: str | None, known: dict[str, Tail]) -> dict[str,
     return {
         path.stem: known.get(path.stem) or Tail(path)
         for path in paths
-        if actor == path.stem or (actor is None and path.stem != LAUNCHER)
+        if actor == path.stem
+        or (actor == WORKER and path.stem.startswith("pool-"))
+        or (actor is None and path.stem != LAUNCHER)
     }
 
 

@@ -47,7 +47,7 @@ def scale(app: App, workers: int, dry_run: bool) -> None:
     errors.message(f"scaling to {workers} workers per host")
 
 
-@worker.command(examples=["odibictl worker kill pool-0/1", "odibictl worker kill pool-0/1 --yes"])
+@worker.command(examples=["odibictl worker kill pool-0-1", "odibictl worker kill pool-0-1 --yes"])
 @click.argument("worker")
 @yes
 @pass_app

@@ -87,8 +87,6 @@ class Checker:
             if inputs:
                 self._problems.add(f"{at}.inputs", "a read node has no inputs", suggestion="delete them")
             self._read(f"{at}.read", node["read"], connections)
-        elif "previously" in node:
-            self._problems.add(f"{at}.previously", "is for read nodes", suggestion="delete it")
         if "transform" in node:
             if not inputs and not self._problems.written(f"{at}.inputs"):
                 self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
@@ -239,11 +237,6 @@ class Checker:
             self._problems.add(f"{place}.inputs", f"cycle: {text}", suggestion="take one of these inputs away")
         if not cycles and len(known) == len(nodes):
             pipeline["nodes"] = [known[name] for name in order]
-        for at, node in nodes:
-            previously = node.get("previously")
-            if previously is not None and previously in known:
-                message = "is the name of a present node" if previously != node.get("name") else "is its present name"
-                self._problems.add(f"{at}.previously", message, previously, "name the former one")
 
     def _sources(self, path: str, pipeline: Section, nodes: list[Section]) -> None:
         reads = [node["read"] for node in nodes if "read" in node]

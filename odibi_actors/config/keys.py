@@ -136,7 +136,7 @@ NODE = Object(
         "timeout": Key(duration(0.001), "Per attempt, instead of the pipeline's."),
         "durable": Key(Flag(), "Sync the output to disk, so that power loss does not cost its computation."),
         "description": Key(_TEXT, "What it is for."),
-        "previously": Key(NAME_TEXT, "Former name of a read node: what it has read stays read."),
+        "previously": Key(Later("keep the name of a source that has read something"), "Former name of a read node."),
         "requires": Key(Later(), "Tags a worker must have."),
         "state": Key(Later(), "State kept from one iteration to the next."),
         "on_fail": Key(Later("on_error of the pipeline"), "What happens when a check fails."),

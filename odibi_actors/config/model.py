@@ -87,7 +87,6 @@ class NodeSpec(msgspec.Struct, frozen=True):
     durable: bool = False
     requires: list[str] = []
     description: str = ""
-    previously: str | None = None
 
     @property
     def kind(self) -> Literal["read", "transform", "write"]:

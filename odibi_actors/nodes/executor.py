@@ -61,12 +61,11 @@ class Executor:
 
     def run(self, task: AnyTask) -> Iterator[Outcome]:
         """Do a task: for each of its nodes ``Started``, then its result; nothing comes after a failure."""
-        first = task.node.name if isinstance(task, PublishTask) else task.steps[0].node.name
-        if task.code_digest != self.code_digest:
+        if isinstance(task, PublishTask):
+            yield from self._publish(task)  # runs no code of the project, and a prepared iteration must roll forward
+        elif task.code_digest != self.code_digest:
             message = f"this worker has code {self.code_digest}, the task is for {task.code_digest}"
-            yield self._failed(task, first, Failure("code_mismatch", message), self._clock())
-        elif isinstance(task, PublishTask):
-            yield from self._publish(task)
+            yield self._failed(task, task.steps[0].node.name, Failure("code_mismatch", message), self._clock())
         else:
             yield from self._run_chain(task)
 

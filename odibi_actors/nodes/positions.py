@@ -65,6 +65,6 @@ def _compare(position: FilePosition, now: os.stat_result) -> None:
 def _changed(position: FilePosition, what: str) -> Failed:
     message = (
         f"{position.identity} is not the file that was planned: {what}. A planned file must stay as it is; "
-        "put it back, or deliver new data under a new name"
+        "move the original back (a copy is another file), or deliver new data under a new name"
     )
     return Failed("changed", message, position=position.identity)

@@ -107,10 +107,6 @@ NODES = [
         f"17:21: {N}[2].transform.params: params are for functions; write the values into the SQL"]),
     (SQL, "transform: {sql_file: ../../x.sql}", [f"17:31: {N}[2].transform.sql_file: leads out of the project folder "
         "(got ../../x.sql); such as sql/report.sql"]),
-    ("name: clean\n", "name: clean\n        previously: cleaned\n", [f"13:21: {N}[1].previously: is for read nodes; "
-        "delete it"]),
-    ("name: flights\n", "name: flights\n        previously: clean\n", [f"11:21: {N}[0].previously: is the name of a "
-        "present node (got clean); name the former one"]),
     ("mode: file_watch", "mode: batch", [f"9:5: {N}: trigger: data needs a source that is watched (mode: file_watch); "
         "all of these are batch; trigger: manual"]),
     (f"      - name: flights\n        {READ}\n", "", [

@@ -142,7 +142,6 @@ def test_given_keys_said_to_be_without_effect_then_nothing_reads_them() -> None:
     for key, read in (
         ("keep_last", "spec.keep_last"),
         ("shared", "connection.shared"),
-        ("previously", "node.previously"),
     ):
         assert key in said[0]
         for folder in ("broker", "workers", "odibi_actors"):

@@ -71,7 +71,7 @@ class ParquetSink:
         except FileNotFoundError:
             raise ConflictError(
                 f"the prepared part {staged} is gone and {target} does not exist; "
-                "put the file back and retry, or cancel what depends on it"
+                "put the file back, then `odibictl iteration retry`"
             ) from None
         if digest != part.digest:
             raise ConflictError(f"the prepared part {staged} has digest {digest}, not {part.digest}: it was damaged")
