@@ -108,7 +108,7 @@ def test_given_the_same_nodes_one_by_one_when_run_then_keys_and_digests_are_thos
     assert other.output.digest == chain[1].output.digest
 
 
-def test_given_other_code_when_run_then_no_node_runs_but_what_is_prepared_is_published(
+def test_given_other_code_then_no_node_runs_but_what_is_prepared_is_published(
     tmp_path: Path, executor: Executor
 ) -> None:
     found = list(executor.run(task(_read_step(tmp_path), code="newer")))
