@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,23 +28,31 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
     return Flights(tmp_path_factory.mktemp("flights"), DAYS)
 
 
-@pytest.fixture
-def make() -> Iterator[Callable[[Path], System]]:
-    """Makes systems. One that still runs is stopped by ``odibictl down`` when the test has passed so far."""
+@contextmanager
+def systems() -> Iterator[Callable[[Path], System]]:
+    """Makes systems. One that still runs in the end is stopped by ``odibictl down``, and nothing may be left of it."""
     made: list[System] = []
 
     def new(project: Path) -> System:
         made.append(System(project))
         return made[-1]
 
-    yield new
-    left = []
-    for system in made:
-        try:
-            if system.processes.living():
-                system.stop()
-        except AssertionError as error:
-            left.append(str(error))
-        finally:
-            system.close()
-    assert not left, "\n".join(left)
+    problems = []
+    try:
+        yield new
+    finally:
+        for system in made:
+            try:
+                if system.processes.living():
+                    system.stop()
+            except AssertionError as error:
+                problems.append(str(error))
+            finally:
+                system.close()
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[Path], System]]:
+    with systems() as new:
+        yield new

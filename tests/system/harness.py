@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow.parquet
+
 from odibi_actors.client import Client
 from odibi_actors.errors import OdibiError, TimedOutError, UnreachableError
 from tests.example.conftest import EXAMPLE, load
@@ -83,11 +85,8 @@ class Processes(Family):
         templates = {pid for pid, line in living.items() if " workers.template " in line}
         found: dict[str, list[int]] = {}
         for pid, line in sorted(living.items()):
-            if pid in templates:
-                role = "worker" if parent(pid) in templates else "template"
-            else:
-                role = role_of(line)
-            found.setdefault(role, []).append(pid)
+            forked = "worker" if parent(pid) in templates else "template"
+            found.setdefault(forked if pid in templates else role_of(line), []).append(pid)
         return found
 
 
@@ -216,6 +215,13 @@ class System:
         """All iterations, oldest first."""
         return self.client.iterations(pipeline, limit=1000)["items"][::-1]
 
+    def wait(self, pipeline: str, iteration: int, *states: str) -> None:
+        """Wait until that iteration is in one of the states."""
+        try:
+            self.client.wait(pipeline, iteration, states, timeout=DEADLINE)
+        except OdibiError as error:
+            raise AssertionError(f"{error}\n{self.tail()}") from error
+
     def settled(self, pipeline: str, seconds: float = DEADLINE) -> str:
         """Wait until nothing is left to do; the state it ended in."""
         try:
@@ -308,3 +314,71 @@ def finish(system: System, flights: Flights, days: int | None = None) -> None:
 def moments(rng: random.Random, first: int, last: int, count: int) -> Iterator[int]:
     """``count`` random moments of a delivery, as numbers of delivered files, in order."""
     yield from sorted(rng.randint(first, last) for _ in range(count))
+
+
+def small(folder: Path, yaml: str, nodes: str = "", workers: int = 2) -> Path:
+    """A project of a few lines: ``yaml`` is its pipelines, ``nodes`` its nodes/own.py."""
+    (folder / "nodes").mkdir(parents=True)
+    for name in re.findall(r"^  - pipeline: (\w+)", yaml, re.MULTILINE):
+        (folder / "data/landing" / name).mkdir(parents=True)
+    (folder / "Procfile").write_text(PROCFILE.read_text())
+    (folder / "nodes/own.py").write_text(nodes)
+    (folder / "odibi.yaml").write_text(HEAD.format(workers=workers) + yaml)
+    return folder
+
+
+HEAD = """\
+project: small
+workers: {workers}
+connections:
+  landing: {{type: local, path: data/landing}}
+  lake:    {{type: local, path: data/lake}}
+  mart:    {{type: sqlite, path: data/mart.db}}
+pipelines:
+"""
+
+
+def pipeline(name: str, nodes: str, **keys: object) -> str:
+    """One pipeline that reads csv files of ``landing/<name>`` as ``rows`` (columns id, value), runs ``nodes`` (lines of
+    YAML flow mappings) and writes what ``last`` gives to ``lake/<name>``."""
+    lines = [
+        f"- pipeline: {name}",
+        *(f"  {key}: {value}" for key, value in keys.items()),
+        "  nodes:",
+        f"    - {{name: rows, read: {{connection: landing, path: {name}, format: csv, mode: file_watch, "
+        'pattern: "*.csv", schema: {id: int64, value: double}}}',
+        *(f"    - {line}" for line in nodes.strip().splitlines()),
+        f"    - {{name: out, inputs: [last], write: {{connection: lake, path: {name}, format: parquet}}}}",
+    ]
+    return "\n".join(f"  {line}" for line in lines) + "\n"
+
+
+def last(function: str) -> str:
+    """The node ``last``: a function of nodes/own.py over ``rows``."""
+    return f'{{name: last, inputs: [rows], transform: {{function: "nodes.own:{function}"}}}}'
+
+
+PLAIN = '{name: last, inputs: [rows], transform: {sql: "select * from rows"}}'
+
+
+def put_together(system: System, pipeline: str, **files: list[str]) -> None:
+    """Deliver several files that one iteration is to take together: the pipeline is paused meanwhile."""
+    system.client.pause(pipeline)
+    for name, rows in files.items():
+        put(system, pipeline, name, *rows)
+    until(f"{len(files)} files are offered", lambda: system.client.pipeline(pipeline)["offered"] == len(files))
+    system.client.resume(pipeline)
+
+
+def put(system: System, pipeline: str, name: str, *rows: str) -> Path:
+    """Deliver a csv file of columns id, value, whole at once."""
+    folder = system.project / "data/landing" / pipeline
+    partial = folder / f"{name}.arriving"
+    partial.write_text("id,value\n" + "".join(f"{row}\n" for row in rows))
+    return partial.rename(folder / f"{name}.csv")
+
+
+def published(system: System, pipeline: str) -> list[int]:
+    """The ids that were published, sorted."""
+    parts = sorted((system.project / "data/lake" / pipeline).glob("*.parquet"))
+    return sorted(i for part in parts for i in pyarrow.parquet.read_table(part)["id"].to_pylist())
