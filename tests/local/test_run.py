@@ -1,0 +1,126 @@
+"""``odibictl run`` and the local runtime: the same engine in one process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from odibi_actors.config import init_project, load_project
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import ConflictError, OdibiError
+from odibi_actors.local import LocalSystem, run_pipeline
+from odibi_actors.messages import STORE
+from odibi_actors.runtime import paths
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[ProjectSpec]:
+    """The project of ``odibictl init``; its files are old enough to be taken at once."""
+    init_project(tmp_path)
+    age(tmp_path)
+    modules = dict(sys.modules)
+    yield load_project(tmp_path)
+    for name in [n for n in sys.modules if n not in modules and n.partition(".")[0] == "nodes"]:
+        del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
+
+
+def age(root: Path) -> None:
+    for file in (root / "data/landing").glob("*.csv"):
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+
+
+def parts(project: ProjectSpec) -> list[str]:
+    return sorted(p.name for p in (Path(project.root) / "data/lake/orders").glob("part-*.parquet"))
+
+
+def sums(project: ProjectSpec) -> list[tuple[str, str, float]]:
+    with sqlite3.connect(Path(project.root) / "data/mart.db") as db:
+        return db.execute("select day, country, amount from sales order by 1, 2").fetchall()
+
+
+def add(project: ProjectSpec, name: str, *rows: str) -> None:
+    file = Path(project.root) / "data/landing" / name
+    file.write_text("\n".join(["order_id,day,country,quantity,price", *rows, ""]))
+    age(Path(project.root))
+
+
+def test_a_run_takes_what_is_there_and_ends(project: ProjectSpec) -> None:
+    summary = run_pipeline(project, "sales")
+    assert (summary.state, summary.iterations, summary.committed, summary.failed) == ("done", 1, 1, 0)
+    assert parts(project) == ["part-0000000001-lake_orders.parquet"]
+    assert len(sums(project)) == 6
+
+
+def test_the_next_run_takes_only_what_is_new(project: ProjectSpec) -> None:
+    run_pipeline(project, "sales")
+    assert run_pipeline(project, "sales").state == "no_data"
+    add(project, "orders-2025-02-01.csv", "100,2025-02-01,xx,2,5.0")
+    summary = run_pipeline(project, "sales")
+    assert (summary.state, summary.iterations) == ("done", 1)
+    assert sums(project)[-1] == ("2025-02-01", "xx", 10.0)
+    table = pq.read_table(Path(project.root) / "data/lake/orders" / parts(project)[1])
+    assert table.column("order_id").to_pylist() == [100]
+
+
+def test_iterations_bounds_a_run(project: ProjectSpec) -> None:
+    for day in range(1, 40):
+        add(project, f"orders-2025-03-{day:02}.csv", f"{day},2025-03-01,c{day},1,1.0")
+    summary = run_pipeline(project, "sales", iterations=1)
+    assert (summary.state, summary.iterations, len(parts(project))) == ("done", 1, 1)
+    summary = run_pipeline(project, "sales")
+    assert summary.iterations == 2  # 41 files, 16 an iteration
+
+
+def test_fresh_uses_other_checkpoints_and_refuses_owned_targets(project: ProjectSpec) -> None:
+    run_pipeline(project, "sales")
+    summary = run_pipeline(project, "sales", fresh=True)
+    assert summary.state == "failed"
+    assert "orders" in summary.error or "sales" in summary.error
+    assert len(parts(project)) == 1
+
+
+def test_a_node_that_raises_fails_the_run_and_says_why(project: ProjectSpec) -> None:
+    code = Path(project.root) / "nodes/orders.py"
+    code.write_text("def clean(orders, max_quantity):\n    raise ValueError('no such luck')\n")
+    broken = load_project(Path(project.root))
+    summary = run_pipeline(broken, "sales")
+    assert (summary.state, summary.failed) == ("failed", 1)
+    assert "no such luck" in summary.error
+    assert parts(project) == []
+
+
+def test_a_second_system_on_the_same_data_is_refused(project: ProjectSpec) -> None:
+    places = paths.prepare(Path(project.data_dir))
+    lock = paths.hold_lock(places.run / "broker.lock")
+    try:
+        with pytest.raises(ConflictError, match="broker is already running"):
+            run_pipeline(project, "sales")
+    finally:
+        lock.release()
+
+
+def test_the_verbs_of_the_system_work_in_one_process(project: ProjectSpec) -> None:
+    with LocalSystem(project) as system:
+        run = system.request("pipeline.trigger", {"pipeline": "sales"})["run"]
+        assert system.request("run.wait", {"run": run})["state"] == "done"
+        nodes = system.request("node.list", {"pipeline": "sales", "iteration": 1}, to=STORE)["items"]
+        assert {n["node"]: n["state"] for n in nodes} == dict.fromkeys(
+            ["orders", "clean", "by_country", "lake_orders", "mart_sales"], "acked"
+        )
+        with pytest.raises(OdibiError, match="no pipeline 'nope'"):
+            system.request("pipeline.show", {"pipeline": "nope"})
+
+
+def test_progress_is_told(project: ProjectSpec) -> None:
+    lines: list[str] = []
+    for file in (Path(project.root) / "data/landing").glob("*.csv"):
+        os.utime(file)  # just written: the source waits until it has settled
+    run_pipeline(project, "sales", progress=lines.append)
+    assert any("sales: 0 committed" in line for line in lines)
