@@ -499,7 +499,8 @@ class WorkerTask(Message, frozen=True):
 
 
 class Started(Message, frozen=True):
-    """worker -> pool: this node of the task begins now (its timeout starts)."""
+    """executor -> its worker: this node of the task begins now. It goes no further: a pool knows that a worker begins a
+    task when it gets it, and a node when the one before it is done."""
 
     attempt: Attempt
     node: str

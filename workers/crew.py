@@ -8,7 +8,6 @@ from typing import Literal
 from odibi_actors import messages as m
 from odibi_actors.model import Attempt
 
-BEGIN = 60.0  # seconds for a worker to begin the task (or next node) it was given; user imports may take long
 BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the next start when workers die while starting, doubling
 
 State = Literal["starting", "idle", "busy", "stopping"]
@@ -20,7 +19,6 @@ class Held:
     def __init__(self, task: m.AnyTask, now: float) -> None:
         self.task = task
         self.taken_at = now
-        self.running = ""
         self.began_at: float | None = None
         self.dropped = False
         self._left = [step.node.name for step in task.steps] if isinstance(task, m.Task) else [task.node.name]
@@ -41,23 +39,24 @@ class Held:
 
     def node(self) -> str:
         """The node that runs, or would be next."""
-        return self.running or (self._left[0] if self._left else "")
+        return self._left[0] if self._left else ""
 
-    def begin(self, node: str, now: float) -> None:
-        """The worker says it runs this node now."""
-        self.running, self.began_at = node, now
+    def begin(self, now: float) -> float:
+        """Its worker runs the next node now; returns when that must be done. No message says so: a worker has nothing
+        else to do, so it begins a task when it gets it, and a node when the one before it is done."""
+        self.began_at = now
+        return now + self.timeout()
+
+    def timeout(self) -> float:
+        """Seconds the next node may run."""
+        nodes = [self.task.node] if isinstance(self.task, m.PublishTask) else [step.node for step in self.task.steps]
+        return next((node.timeout for node in nodes if node.name == self.node()), 0.0)
 
     def end(self, node: str) -> None:
         """A node is done."""
-        self.running, self.began_at = "", None
+        self.began_at = None
         if node in self._left:
             self._left.remove(node)
-
-    def timeout(self, node: str) -> float:
-        """Seconds that node may run."""
-        if isinstance(self.task, m.PublishTask):
-            return self.task.node.timeout
-        return next((s.node.timeout for s in self.task.steps if s.node.name == node), BEGIN)
 
     def describe(self, running: bool) -> m.HeldTask:
         """For PoolHello."""
@@ -97,14 +96,14 @@ class Worker:
         """It holds one more."""
         self.tasks.append(held)
         if self.state == "idle":
-            self.state, self.since, self.deadline = "busy", now, now + BEGIN
+            self.state, self.since, self.deadline = "busy", now, held.begin(now)
 
     def rest(self, now: float) -> None:
         """Its first task is finished: on with the next, or idle."""
         self.done += 1
         if self.state == "busy":
             self.since = now
-            self.state, self.deadline = ("busy", now + BEGIN) if self.tasks else ("idle", None)
+            self.state, self.deadline = ("busy", self.tasks[0].begin(now)) if self.tasks else ("idle", None)
 
     def info(self) -> m.WorkerInfo:
         """For heartbeats."""

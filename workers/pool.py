@@ -13,7 +13,7 @@ from typing import Literal
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop, StopWorker, ToWorker
 from odibi_actors.model import Attempt, Failure
-from workers.crew import BEGIN, Crew, Held, Worker
+from workers.crew import Crew, Held, Worker
 from workers.outbox import Outbox
 
 HELLO_AGAIN = 2.0  # seconds without Welcome before saying Hello again
@@ -157,11 +157,6 @@ class PoolActor:
                 if worker.name == self.fresh_for:
                     self.fresh_for, self.code_digest = None, message.code_digest
                     self._refuse_other_code(now)
-            case m.Started():
-                held = worker.tasks[0] if worker.tasks else None
-                if held is not None and held.attempt == message.attempt:
-                    held.begin(message.node, now)
-                    worker.expect(now + held.timeout(message.node))
             case m.WorkerResult():
                 return self._result(worker, message, now)
         return []
@@ -303,14 +298,14 @@ class PoolActor:
         if isinstance(result, m.NodeDone | m.PublishDone):
             held.end(result.node)
         if not message.last:
-            worker.expect(now + BEGIN)
+            worker.expect(held.begin(now))
             return effects
         worker.tasks.pop(0)
         worker.rest(now)
         return effects
 
     def _keep(self, result: m.AnyResult, now: float) -> None:
-        self.outbox.put(result)
+        self.outbox.put(result, now)
         if not isinstance(result, m.NodeDone):
             return
         if result.output is not None and result.output.path:
@@ -323,7 +318,7 @@ class PoolActor:
 
     def _return(self, held: Held, reason: str, now: float) -> None:
         if not held.dropped:
-            self.outbox.put(m.Returned(held.attempt, reason))
+            self.outbox.put(m.Returned(held.attempt, reason), now)
 
     # --- workers --------------------------------------------------------------------------------------------------
 
@@ -387,7 +382,7 @@ class PoolActor:
 
     def _overdue(self, worker: Worker) -> list[Effect]:
         if worker.tasks and worker.doom == "":
-            return self._kill(worker.name, "timeout" if worker.tasks[0].running else "stuck")
+            return self._kill(worker.name, "timeout")
         if worker.state == "starting":
             text = "a worker did not come up; does importing nodes/ hang?"
             effects: list[Effect] = [Log("error", text, {"worker": worker.name, "seconds": START_TIMEOUT})]
@@ -417,19 +412,17 @@ class PoolActor:
             "how": how,
             "why": worker.doom or ("by itself" if message.blamed else "with its parent"),
         }
-        level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "stuck", "start") else "info"
+        level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "start") else "info"
         return [Log(level, "a worker is gone", fields)]
 
     def _verdict(self, worker: Worker, message: m.WorkerExited, held: Held) -> Failure | None:
         """What the running node is to be blamed for; None when it was not its doing."""
         node = held.node()
-        if worker.doom in ("timeout", "stuck") and worker.doomed != node:
+        if worker.doom == "timeout" and worker.doomed != node:
             return None  # it had gone on to the next node when it was killed
         if worker.doom == "timeout":
-            limit = f"{held.timeout(node):g}s"
+            limit = f"{held.timeout():g}s"
             return Failure("timeout", f"node {node} ran longer than its timeout of {limit} and was killed")
-        if worker.doom == "stuck":
-            return Failure("died", f"{worker.name} did not begin node {node} within {BEGIN:g}s and was killed")
         if worker.doom or not message.blamed:
             return None
         how = _how(message.status)
@@ -444,7 +437,8 @@ class PoolActor:
         self.outbox.put(
             m.NodeFailed(
                 task.attempt, task.pipeline, task.iteration, held.node(), failure, began, max(0.0, now - began), worker
-            )
+            ),
+            now,
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workers.template import Warm
 
 ARROW_THREADS = 1  # as many workers as cores share the machine; and parallel sums would differ from run to run
-FROM_WORKER: tuple[type[m.Message], ...] = (m.WorkerReady, m.Started, m.WorkerResult)
+FROM_WORKER: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerResult)
 TO_WORKER: tuple[type[m.Message], ...] = (m.WorkerTask, m.WorkerExit)
 
 
@@ -52,27 +52,21 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
     context.destroy(linger=1000)
 
 
-def work(executor: Any, task: m.AnyTask) -> Iterator[m.Started | m.WorkerResult]:
-    """What to tell the pool of a task, as it comes. A result is ``last`` when nothing follows, so it is told when the
-    next node begins or the task has ended."""
-    result: m.AnyResult | None = None
+def work(executor: Any, task: m.AnyTask) -> Iterator[m.WorkerResult]:
+    """The results of a task, as they come. When a node begins is not told: the pool knows (see ``Held.begin``)."""
+    last = False
     for item in executor.run(task):
-        if result is not None:
-            yield m.WorkerResult(result, last=False)
-            result = None
-        if isinstance(item, m.Started):
-            yield item
-        else:
-            result = item
-    if result is None:
-        raise RuntimeError(f"the executor gave no result for task {task.attempt}")
-    yield m.WorkerResult(result, last=True)
+        if not isinstance(item, m.Started):
+            last = not isinstance(item, m.NodeDone) or item.last
+            yield m.WorkerResult(item, last)
+    if not last:
+        raise RuntimeError(f"the executor gave no last result for task {task.attempt}")
 
 
-def _fitting(said: m.Started | m.WorkerResult) -> bytes:
+def _fitting(said: m.WorkerResult) -> bytes:
     """The frame; a result too large for one becomes a failure that says so."""
     body = wire.encode_body(said)
-    if len(body) <= wire.BODY_MAX or isinstance(said, m.Started) or isinstance(said.result, m.Returned):
+    if len(body) <= wire.BODY_MAX or isinstance(said.result, m.Returned):
         return body
     result = said.result
     problem = ProtocolError(f"what node {result.node} answers has {len(body)} bytes; at most {wire.BODY_MAX} travel")

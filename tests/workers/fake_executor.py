@@ -32,7 +32,7 @@ class FakeExecutor:
         for i, step in enumerate(task.steps):
             node = step.node.name
             yield m.Started(task.attempt, node)
-            time.sleep(0.05 if node in ("die", "leave") else 0)  # Started must be on its way, as after reading inputs
+            time.sleep(0.05 if node in ("die", "leave") else 0)  # what was done before must be on its way
             self.do(node)
             last = i == len(task.steps) - 1
             yield m.NodeDone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from odibi_actors import messages as m
@@ -11,7 +12,7 @@ from odibi_actors.actor import DeleteSpool, Effect, Send, StartWorker, Stop, Sto
 from odibi_actors.model import Attempt, BatchRef, Failure
 from tests.workers.builders import CODE, done, publish, task
 from workers import pool as pool_module
-from workers.crew import BEGIN
+from workers.outbox import HOLD
 from workers.pool import PoolActor
 
 
@@ -80,7 +81,7 @@ def test_a_task_goes_to_an_idle_worker_and_its_result_to_the_broker_until_confir
     work = task(1)
     assert names(bench.give(work)) == ["pool-0-1"]
     result = m.WorkerResult(done(work, "a"), last=True)
-    effects = bench.hear("pool-0-1", m.Started(work.attempt, "a"), result)
+    effects = bench.hear("pool-0-1", result)
     assert bench.results(effects) == [result.result]
     assert bench.results(bench.until(bench.now + 1.9)) == []
     assert bench.results(bench.until(bench.now + 0.2)) == [result.result]
@@ -112,9 +113,8 @@ def test_a_node_past_its_timeout_is_killed_and_reported_with_the_limit() -> None
     bench = Bench()
     work = task(1, "a", "b", timeout=10.0)
     bench.give(work)
-    bench.hear("pool-0-1", m.Started(work.attempt, "a"))
     bench.until(bench.now + 9)
-    bench.hear("pool-0-1", m.WorkerResult(done(work, "a", last=False), False), m.Started(work.attempt, "b"))
+    bench.hear("pool-0-1", m.WorkerResult(done(work, "a", last=False), False))
     assert bench.of(StopWorker, bench.until(bench.now + 9.9)) == []
     assert bench.of(StopWorker, bench.until(bench.now + 0.2)) == [StopWorker("pool-0-1")]
     effects = bench.local(m.WorkerExited("pool-0-1", 77, -9))
@@ -124,10 +124,35 @@ def test_a_node_past_its_timeout_is_killed_and_reported_with_the_limit() -> None
     assert bench.of(StartWorker)[-1].worker == "pool-0-2"
 
 
-def test_a_worker_that_never_begins_is_not_waited_for_without_end() -> None:
+def test_the_time_of_a_task_in_a_workers_queue_begins_when_the_one_before_it_is_done() -> None:
     bench = Bench()
-    bench.give(task(1))
-    assert bench.of(StopWorker, bench.until(bench.now + BEGIN + 1)) == [StopWorker("pool-0-1")]
+    first, second = task(1, timeout=10.0), task(2, timeout=10.0)
+    bench.pool.last[("p", "a")] = 0.0001  # short nodes: both go to the worker
+    assert names(bench.give(first, second)) == ["pool-0-1", "pool-0-1"]
+    bench.until(bench.now + 9)
+    bench.hear("pool-0-1", m.WorkerResult(done(first, "a"), True))
+    assert bench.of(StopWorker, bench.until(bench.now + 9.9)) == []
+    assert bench.of(StopWorker, bench.until(bench.now + 0.2)) == [StopWorker("pool-0-1")]
+
+
+def test_a_result_in_the_midst_of_a_chain_waits_a_moment_for_others_and_goes_with_anything_urgent() -> None:
+    bench = Bench()
+    work = task(1, "a", "b", "c")
+    bench.give(work)
+    a, b, c = (done(work, node, last=node == "c") for node in "abc")
+    assert bench.results(bench.hear("pool-0-1", m.WorkerResult(a, False))) == []
+    assert bench.results(bench.until(bench.now + HOLD / 2)) == []
+    assert bench.results(bench.until(bench.now + HOLD / 2)) == [a]
+    assert bench.results(bench.hear("pool-0-1", m.WorkerResult(b, False))) == []
+    assert bench.results(bench.hear("pool-0-1", m.WorkerResult(c, True))) == [b, c]
+
+
+def test_a_schema_that_other_iterations_wait_for_is_told_at_once() -> None:
+    bench = Bench()
+    work = task(1, "a", "b")
+    bench.give(work)
+    first = msgspec.structs.replace(done(work, "a", last=False), schema=b"s")
+    assert bench.results(bench.hear("pool-0-1", m.WorkerResult(first, False))) == [first]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +163,6 @@ def test_a_death_is_blamed_on_the_node_that_ran_and_the_rest_is_returned(status:
     first, second = task(1), task(2)
     bench.pool.last[("p", "a")] = 0.0001  # short nodes: both go to the worker
     assert names(bench.give(first, second)) == ["pool-0-1", "pool-0-1"]
-    bench.hear("pool-0-1", m.Started(first.attempt, "a"))
     results = bench.results(bench.local(m.WorkerExited("pool-0-1", 77, status)))
     assert [type(r) for r in results] == [m.NodeFailed, m.Returned]
     assert results[0].failure.kind == "died"
@@ -150,7 +174,6 @@ def test_a_death_with_the_warm_parent_is_nobodys_fault() -> None:
     bench = Bench()
     work = task(1)
     bench.give(work)
-    bench.hear("pool-0-1", m.Started(work.attempt, "a"))
     results = bench.results(bench.local(m.WorkerExited("pool-0-1", 77, -9, blamed=False)))
     assert [type(r) for r in results] == [m.Returned]
 
@@ -268,7 +291,7 @@ def test_draining_returns_what_waits_finishes_what_runs_and_says_bye() -> None:
     assert [r.attempt for r in bench.results(effects)] == [waiting.attempt]
     assert [r.attempt for r in bench.results(bench.give(late))] == [late.attempt]
     assert bench.said(m.Bye, bench.until(bench.now + 5)) == []
-    bench.hear("pool-0-1", m.Started(running.attempt, "a"), m.WorkerResult(done(running, "a"), True))
+    bench.hear("pool-0-1", m.WorkerResult(done(running, "a"), True))
     confirmed: list[tuple[Attempt, str]] = [(waiting.attempt, ""), (late.attempt, ""), (running.attempt, "a")]
     effects = bench.broker(m.Forget(1, confirmed))
     assert len(bench.said(m.Bye, effects)) == 1

@@ -25,7 +25,6 @@ class Process:
         self.told_to_exit = False
         self.tasks: list[m.Task] = []
         self.step = 0
-        self.started = False
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -145,15 +144,10 @@ class PoolMachine(RuleBasedStateMachine):
         process = self.alive[name]
         current = process.tasks[0]
         node = current.steps[process.step].node.name
-        if not process.started:
-            process.started = True
-            self.hear(name, m.Started(current.attempt, node))
-            return
         last = fails or process.step == len(current.steps) - 1
         if last:
             process.tasks.pop(0)
         process.step = 0 if last else process.step + 1
-        process.started = False
         result: m.AnyResult = done(current, node, last=last, duration=0.0001 if short else 1.0)
         if fails:
             result = m.NodeFailed(current.attempt, "p", current.iteration, node, Failure("raised", "x"), 0, 0, name)
