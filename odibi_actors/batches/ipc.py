@@ -19,6 +19,9 @@ MAX_BYTES = 4 << 30
 SMALL = 1 << 20
 """Below this many bytes the chunks of a table are joined: each costs more in metadata than the copy does."""
 
+_OPTIONS = pa.ipc.IpcWriteOptions()
+"""Given, because without them pyarrow asks the environment each time."""
+
 
 def check_limits(rows: int, size: int) -> None:
     """Raise BatchError when a batch of ``rows`` and ``size`` bytes is larger than the limits."""
@@ -36,7 +39,7 @@ def compact(table: pa.Table) -> pa.Table:
 
 def write(table: pa.Table, sink: HashingWriter | pa.NativeFile) -> None:
     """Write the whole table. Raises OSError."""
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    with pa.ipc.new_file(sink, table.schema, options=_OPTIONS) as writer:
         writer.write_table(table)
 
 

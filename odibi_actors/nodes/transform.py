@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import functools
 import importlib
 import inspect
 import logging
@@ -104,10 +105,15 @@ def _load(target: str) -> Callable[..., object]:
     return typing.cast("Callable[..., object]", function)
 
 
+@functools.lru_cache(maxsize=1024)
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
 def _bind(
     function: Callable[..., object], params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context
 ) -> inspect.BoundArguments:
-    signature = inspect.signature(function)
+    signature = _signature(function) if inspect.isfunction(function) else inspect.signature(function)
     by_kind = {p.kind: p for p in signature.parameters.values()}
     tail = by_kind.get(inspect.Parameter.VAR_POSITIONAL)
     rest = by_kind.get(inspect.Parameter.VAR_KEYWORD)
