@@ -158,7 +158,7 @@ class Scenario:
 
     # --- what happens to it ---------------------------------------------------------------------------------------
 
-    def _deliver_file(self, pipeline: PipelineSpec, node: NodeSpec) -> None:
+    def _deliver_file(self, pipeline: PipelineSpec, node: NodeSpec, sound: bool = False) -> None:
         assert node.read is not None
         rng = self.rng
         self._inode += 1
@@ -168,7 +168,7 @@ class Scenario:
         identity = f"f{self._inode:04d}"
         # The first file of a source teaches the schema and must be good.
         first = not any(key[:2] == (pipeline.name, node.name) for key in self.delivered)
-        malformed = not first and pipeline.on_error == "dead_letter" and rng.random() < 0.1
+        malformed = not (first or sound) and pipeline.on_error == "dead_letter" and rng.random() < 0.1
         mtime = int(self.world.now * 1e9)
         file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
         driver = self.world.processes[SOURCE].driver
@@ -305,7 +305,7 @@ class Scenario:
             for node in pipeline.nodes:
                 if node.read is not None:
                     # All files of a source may be dead letters by now: then nothing runs before one teaches its schema.
-                    self.world.after(35.0, self._deliver_file, pipeline, node)
+                    self.world.after(35.0, self._deliver_file, pipeline, node, True)
         self.world.after(31.0, self._ask_scale)
 
     def _ask_scale(self) -> None:
