@@ -198,7 +198,7 @@ class System:
         return subprocess.run(
             [sys.executable, "-m", "odibi_actors.cli", *words],
             cwd=self.project,
-            env={**env, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+            env={**env, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", MARK: self.processes.mark},
             capture_output=True,
             text=True,
             check=False,

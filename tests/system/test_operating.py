@@ -1,0 +1,237 @@
+"""What operators do to a running system: start and stop it in every way, scale, trigger, pause, drain."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.errors import TimedOutError
+from tests.system.harness import (
+    ACTORS,
+    PLAIN,
+    PROCFILE,
+    System,
+    last,
+    pipeline,
+    published,
+    put,
+    small,
+    until,
+)
+
+Make = Callable[[Path], System]
+
+CLI = (sys.executable, "-m", "odibi_actors.cli")
+UP = (*CLI, "up")
+HONCHO = (sys.executable, "-m", "honcho", "start")
+
+NODES = """
+import time
+from pathlib import Path
+
+
+def waits(rows, context):
+    Path(f"busy-{context.iteration}").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return rows
+"""
+
+
+ORDERS = "order_id,day,country,quantity,price\n10,2025-01-03,fr,2,10.00\n"
+
+# --- starting and stopping ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [HONCHO, UP], ids=["honcho start", "odibictl up"])
+def test_given_a_new_project_when_started_by_honcho_or_up_then_it_works_until_it_is_interrupted(
+    argv: tuple[str, ...], make: Make, tmp_path: Path
+) -> None:
+    system = make(tmp_path / "orders")
+    made = make(tmp_path).ctl("init", "orders")
+    assert made.returncode == 0, made.stderr
+    (system.project / "Procfile").write_text(PROCFILE.read_text())
+    for number, names in ((signal.SIGINT, ["01", "02"]), (signal.SIGTERM, ["01", "02", "03"])):
+        if "03" in names:
+            (system.project / "data/landing/orders-2025-01-03.csv").write_text(ORDERS)
+        main = system.start(*argv)
+        assert system.settled("sales") == "committed"
+        taken = [
+            row["identity"]
+            for iteration in system.iterations("sales")
+            for row in system.client.iteration("sales", iteration["iteration"])["positions"]["orders"]
+        ]
+        assert sorted(taken) == [f"orders-2025-01-{day}.csv" for day in names]
+        main.send_signal(number)
+        assert system.extinct(), f"left running: {system.processes.living()}"
+        assert main.returncode in (0, 128 + number, -number), system.tail()
+    assert system.ctl("down").returncode == 69
+
+
+def test_given_a_running_system_when_another_is_started_on_it_then_that_is_a_conflict(
+    make: Make, tmp_path: Path
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("plain", PLAIN)))
+    done = system.ctl("up", "--detach", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    before = system.client.status()["started_at"]
+    for words in (["up"], ["up", "--detach"], ["run", "plain"]):
+        second = system.ctl(*words)
+        assert second.returncode == 4
+        assert "running" in second.stderr
+    assert system.client.status()["started_at"] == before
+    put(system, "plain", "a", "1,1.5")
+    assert system.settled("plain") == "committed"
+    assert system.ctl("down").returncode == 0
+    until("it is gone", lambda: system.ctl("status").returncode == 69)
+
+
+def test_given_a_busy_system_when_one_supervisor_is_terminated_then_all_of_it_stops_and_loses_nothing(
+    make: Make, tmp_path: Path
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("plain", PLAIN, batch="{max_files: 1}")))
+    lines = ("broker", "checkpoint", "worker")
+    for number, line in enumerate(lines):
+        system.start()
+        for part in range(5):
+            put(system, "plain", f"{number}-{part}", f"{number * 5 + part},1.5")
+        system.wait("plain", number * 5 + 1, "committed")
+        system.kill(f"supervisor of {line}", signal.SIGTERM)
+        assert system.extinct(), f"left running: {system.processes.living()}"
+    system.start()
+    assert system.settled("plain") == "committed"
+    assert published(system, "plain") == list(range(5 * len(lines)))
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def states(system: System) -> list[str]:
+    return [row["state"] for row in system.json("worker", "list")["items"]]
+
+
+def test_given_busy_workers_when_scaled_up_and_down_then_nothing_restarts_and_nothing_is_lost(
+    make: Make, tmp_path: Path
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("held", last("waits"), batch="{max_files: 1}"), NODES))
+    system.start()
+
+    def busy() -> list[Path]:
+        return list(system.project.glob("busy-*"))
+
+    for number in range(6):
+        put(system, "held", str(number), f"{number},1.5")
+    until("two workers are busy", lambda: len(busy()) == 2)
+    before = system.identities("honcho", *ACTORS, "template")
+    assert system.ctl("worker", "scale", "4").returncode == 0
+    until("four workers are busy", lambda: len(busy()) == 4)
+    until("all four are shown", lambda: states(system) == ["busy"] * 4)
+    assert system.ctl("worker", "scale", "1").returncode == 0
+    for number in range(6, 9):
+        put(system, "held", str(number), f"{number},1.5")
+    (system.project / "go").touch()
+    assert system.settled("held") == "committed"
+    until("one worker is left", lambda: len(system.pids("worker")) == 1)
+    until("only that one is shown", lambda: states(system) == ["idle"])
+    assert published(system, "held") == list(range(9))
+    for row in system.iterations("held"):
+        assert system.client.iteration("held", row["iteration"])["errors"] == []
+    assert system.identities("honcho", *ACTORS, "template") == before
+    # It is the operator's word, so it outlives the pool; but not the system.
+    (former,) = system.pids("worker")
+    system.kill("pool")
+
+    def replaced() -> bool:
+        rows = system.client.workers()["items"]
+        return [row["state"] for row in rows] == ["idle"] and rows[0]["pid"] != former
+
+    until("one worker is back", replaced)
+    assert len(system.pids("worker")) == 1
+
+
+# --- pipelines ----------------------------------------------------------------------------------------------------
+
+BATCH = """\
+  - pipeline: table
+    trigger: manual
+    nodes:
+      - {name: rows, read: {connection: landing, path: table, format: csv, mode: batch, pattern: "*.csv"}}
+      - {name: out, inputs: [rows], write: {connection: mart, table: rows, mode: upsert, keys: [id]}}
+"""
+
+
+def test_given_manual_pipelines_when_triggered_then_each_run_takes_what_there_is(make: Make, tmp_path: Path) -> None:
+    system = make(small(tmp_path / "p", pipeline("files", PLAIN, trigger="manual") + BATCH))
+    system.start()
+
+    def run(pipeline: str) -> str:
+        done = system.ctl("pipeline", "trigger", pipeline, "--wait", "-o", "json")
+        assert done.returncode == 0, done.stderr + system.tail()
+        return done.stdout
+
+    assert "no_data" in run("files")
+    put(system, "files", "a", "1,1.5")
+    put(system, "files", "b", "2,1.5")
+    with pytest.raises(TimedOutError):
+        system.client.wait("files", 1, timeout=0.5)
+    assert '"done"' in run("files")
+    assert published(system, "files") == [1, 2]
+    assert "no_data" in run("files")
+    assert published(system, "files") == [1, 2]
+
+    put(system, "table", "a", "1,1.5", "2,1.5")
+    for values in ({1: 1.5, 2: 1.5}, {1: 1.5, 2: 7.5, 3: 1.5}):
+        put(system, "table", "a", *(f"{key},{value}" for key, value in values.items()))
+        assert '"done"' in run("table")
+        assert mart(system) == values
+    assert len(system.iterations("table")) == 2
+    assert system.ctl("pipeline", "trigger", "tabel").returncode == 3
+
+
+def mart(system: System) -> dict[int, float]:
+    import sqlite3
+
+    with sqlite3.connect(system.project / "data/mart.db") as database:
+        found = dict(database.execute("select id, value from rows order by id").fetchall())
+    database.close()
+    return found
+
+
+def test_given_a_pipeline_that_is_paused_or_drained_when_files_arrive_then_they_wait_until_it_resumes(
+    make: Make, tmp_path: Path
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("held", last("waits")), NODES))
+    system.start()
+
+    def state() -> str:
+        return str(system.client.pipeline("held")["state"])
+
+    def offered(number: int) -> None:
+        until(f"{number} files are offered", lambda: system.client.pipeline("held")["offered"] == number)
+
+    assert system.ctl("pipeline", "pause", "held").returncode == 0
+    put(system, "held", "a", "1,1.5")
+    offered(1)
+    assert state() == "paused"
+    system.kill("broker")
+    until("the broker is back", lambda: system.await_up()["epoch"] == 2)
+    offered(1)
+    assert state() == "paused"
+    assert system.iterations("held") == []
+    assert system.ctl("pipeline", "resume", "held").returncode == 0
+    until("the node runs", (system.project / "busy-1").exists)
+    assert system.ctl("pipeline", "drain", "held", "--no-wait").returncode == 0
+    put(system, "held", "b", "2,1.5")
+    offered(1)
+    assert state() == "draining"
+    (system.project / "go").touch()
+    assert system.ctl("pipeline", "drain", "held").returncode == 0
+    assert state() == "drained"
+    assert published(system, "held") == [1]
+    assert system.ctl("pipeline", "resume", "held").returncode == 0
+    assert system.settled("held") == "committed"
+    assert published(system, "held") == [1, 2]
