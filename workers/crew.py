@@ -82,6 +82,7 @@ class Worker:
         self.deadline: float | None = deadline
         self.code_digest = ""
         self.tasks: list[Held] = []
+        self.quick = True  # all its tasks are short, so that others may wait behind them
         self.done = 0
         self.doom = ""
         self.doomed = ""  # the node it was killed for
@@ -92,8 +93,9 @@ class Worker:
         if not self.killed:
             self.deadline = deadline
 
-    def give(self, held: Held, now: float) -> None:
+    def give(self, held: Held, short: bool, now: float) -> None:
         """It holds one more."""
+        self.quick = short and (self.quick or not self.tasks)
         self.tasks.append(held)
         if self.state == "idle":
             self.state, self.since, self.deadline = "busy", now, held.begin(now)
@@ -187,11 +189,14 @@ class Crew:
             w.state == "starting" or w.code_digest == held.code for w in self if w.state != "stopping"
         )
 
-    def free(self, held: Held, most: int) -> Worker | None:
-        """The worker with the fewest tasks, below ``most``, that can run this one."""
+    def free(self, held: Held, short: bool, most: int) -> Worker | None:
+        """The worker with the fewest tasks that can run this one: an idle one, or, when this task and all before it are
+        short, one with less than ``most``."""
         best: Worker | None = None
         for worker in self._workers.values():
             if worker.state not in ("idle", "busy") or len(worker.tasks) >= most:
+                continue
+            if worker.tasks and not (short and worker.quick):
                 continue
             if held.code and worker.code_digest != held.code:
                 continue

@@ -23,7 +23,7 @@ CONFIRM_WAIT = 3.0  # seconds a drained pool waits for its last results to be co
 BYE_WAIT = 1.0  # seconds it then waits for ByeAck
 QUEUE_MAX = 64  # tasks per worker that wait here; beyond the broker's credit something is wrong
 SHORT = 0.005  # seconds: nodes below this last took are short, and worth queueing at a worker
-PREFETCH = 4  # tasks a worker holds at most when all that wait behind the first are short
+PREFETCH = 16  # tasks a worker holds at most, when all of them are short
 FRESH_PAUSE = 2.0  # seconds between fresh parents, so that code nobody has does not become a hot loop
 FINISHED_IN_HELLO = 1000  # NodeDone listed in PoolHello; with inline outputs this stays far below a frame's limit
 SPOOL_IN_HELLO = 50_000
@@ -269,12 +269,14 @@ class PoolActor:
     def _assign(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         waiting: list[Held] = []
-        for held in self.queue:
-            worker = self.crew.free(held, PREFETCH if self._short(held) else 1)
+        # Publications first: they end iterations, and only that makes room for new ones.
+        for held in sorted(self.queue, key=lambda held: isinstance(held.task, m.Task)):
+            short = self._short(held)
+            worker = self.crew.free(held, short, PREFETCH)
             if worker is None:
                 waiting.append(held)
                 continue
-            worker.give(held, now)
+            worker.give(held, short, now)
             effects.append(ToWorker(worker.name, m.WorkerTask(held.task)))
         self.queue = waiting
         return effects

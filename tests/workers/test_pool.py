@@ -219,8 +219,8 @@ def test_a_new_broker_is_told_what_is_held_and_what_is_finished() -> None:
     (hello,) = bench.said(m.PoolHello, bench.local(m.Connected()))
     assert [(h.attempt.counter, h.steps, h.running, h.publish) for h in hello.held] == [
         (1, [("b", "s-b")], True, False),
-        (4, [("a", "s-a")], True, False),
-        (3, [("sink", "")], False, True),
+        (3, [("sink", "")], True, True),
+        (4, [("a", "s-a")], False, False),
     ]
     assert [(d.attempt.counter, d.node) for d in hello.finished] == [(1, "a"), (2, "a")]
     assert bench.results(bench.hear("pool-0-1", m.WorkerResult(done(running, "b"), True))) == []  # not joined yet
@@ -366,9 +366,25 @@ def test_publishing_runs_no_user_code_so_any_worker_will_do() -> None:
     assert names(bench.give(publish(1, code="other"))) == ["pool-0-1"]
 
 
+def test_nothing_waits_behind_a_task_that_is_not_short() -> None:
+    bench = Bench()
+    bench.pool.last[("p", "a")] = 0.0001
+    long, short = task(1, "long"), task(2)
+    assert names(bench.give(long, short)) == ["pool-0-1"]
+    bench.hear("pool-0-1", m.WorkerResult(done(long, "long"), True))
+    assert len(names(bench.give(task(3), task(4)))) == 2
+
+
+def test_a_publication_does_not_wait_behind_tasks() -> None:
+    bench = Bench()
+    bench.give(task(1), task(2), publish(3), task(4))
+    bench.hear("pool-0-1", m.WorkerResult(done(task(1), "a"), True))
+    assert [h.attempt.counter for h in bench.pool.crew.get("pool-0-1").tasks] == [3]  # type: ignore[union-attr]
+
+
 def test_short_nodes_queue_at_the_worker_long_ones_do_not() -> None:
     bench = Bench()
-    assert len(names(bench.give(*(task(n) for n in range(1, 8))))) == 1
+    assert len(names(bench.give(*(task(n) for n in range(1, 2 * pool_module.PREFETCH))))) == 1
     bench.hear("pool-0-1", m.WorkerResult(done(task(1), "a", duration=0.0005), True))
     assert len(bench.pool.crew.get("pool-0-1").tasks) == pool_module.PREFETCH  # type: ignore[union-attr]
 
