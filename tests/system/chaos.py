@@ -1,13 +1,13 @@
 """A soak: flights arrive for some minutes while anything is killed, or stopped for a while, at random moments.
 
-Run by ``scripts/chaos``. A signal is followed by a file, and the time from the signal to the next commit is taken.
-In the end every output is compared with the originals.
+Run by ``scripts/chaos``. Each fault strikes just after files have arrived and is followed by another one; the time
+from the fault until the rows of that one are published is taken. When a year of flights has arrived every output is
+compared with the originals, and a fresh project begins the next year.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import random
 import signal
@@ -15,10 +15,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
-from odibi_actors.client import Client
+import pyarrow.parquet
+
 from odibi_actors.errors import OdibiError
 from tests.example.conftest import load
 from tests.system.harness import ACTORS, SUPERVISORS, Flights, System, until
@@ -32,39 +33,59 @@ STOPS = (0.2, 1.0, 4.0, 12.0)
 """Seconds a process is stopped for: less and more than others' patience with it."""
 PAUSE = (0.2, 5.0)
 """Seconds between the recovery from one fault and the next."""
+FILE_EVERY = 1.0
+"""Seconds between files in quiet times."""
+MOST, AMIDST = 4, 0.4
+"""Files that arrive right before a fault, and seconds until it strikes: in the midst of the work on them."""
 WHOLE_SHARE, STOP_SHARE, BURST_SHARE = 0.12, 0.25, 0.15
 RECOVERY = 90.0
-"""Seconds until a commit after a fault, or the soak has failed. A generous bound: not a promise, a verdict."""
+"""Seconds until an output after a fault, or the soak has failed. A generous bound: not a promise, a verdict."""
 
 
 class Soak:
-    """The system, its files, and what was measured."""
+    """What is measured over all years, and the system and files of the present one."""
 
     def __init__(self, folder: Path, seed: int, minutes: float) -> None:
-        self.rng = random.Random(seed)
+        self.folder, self.rng = folder, random.Random(seed)
         self.flights = Flights(folder / "originals", DAYS)
-        self.system = System(self.flights.project(folder / "flights"))
-        self.landing = self.system.project / "data/landing"
         self.deliver = load("flights_data.py").deliver
-        self.minutes = minutes
-        self.delivered = 0
-        self.every = minutes * 60 * 0.9 / DAYS
-        self.next_file = 0.0
-        self.faults: Counter[str] = Counter()
-        self.recoveries: dict[str, list[float]] = defaultdict(list)
+        self.end = time.monotonic() + minutes * 60
+        self.recoveries: dict[str, list[float]] = {}
+        self.verdicts: list[Any] = []
+        self.system: System
 
     def run(self) -> bool:
-        """Go through it; whether everything held."""
+        """Year after year; whether everything held."""
+        year = 0
+        while time.monotonic() < self.end:
+            year += 1
+            self.begin(self.folder / f"year-{year}")
+            try:
+                self.year()
+            finally:
+                self.system.close()
+        self.report()
+        return all(verdict.holds for verdict in self.verdicts)
+
+    def begin(self, project: Path) -> None:
+        self.system = System(self.flights.project(project))
+        self.landing = project / "data/landing"
+        self.parts: set[str] = set()
+        self.dates: set[str] = set()
+        self.delivered, self.next_file = 0, 0.0
         self.system.start()
-        began = time.monotonic()
-        for number in itertools.count(1):
-            if time.monotonic() - began >= self.minutes * 60 or self.delivered >= DAYS - 1:
-                break
+
+    def year(self) -> None:
+        """All files, with faults as long as there is time."""
+        while time.monotonic() < self.end and self.delivered < DAYS - MOST:
             self.idle(self.rng.uniform(*PAUSE))
-            self.fault(number)
+            for _ in range(self.rng.randint(1, MOST)):
+                self.feed()
+            time.sleep(self.rng.uniform(0.0, AMIDST))
+            self.fault()
         while self.delivered < DAYS:
             self.feed()
-        return self.verdict()
+        self.compare()
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -81,13 +102,13 @@ class Soak:
         while (now := time.monotonic()) < end:
             if now >= self.next_file:
                 self.feed()
-                self.next_file = now + self.every
+                self.next_file = now + FILE_EVERY
             time.sleep(min(0.05, max(0.0, end - now)))
 
     # --- faults ---------------------------------------------------------------------------------------------------
 
-    def fault(self, number: int) -> None:
-        """One fault, or a burst of them, and the next commit."""
+    def fault(self) -> None:
+        """One fault, or a burst of them, and the next output."""
         chance = self.rng.random()
         if chance < WHOLE_SHARE:
             kind = f"kill {self.rng.choice(WHOLE)}"
@@ -106,10 +127,10 @@ class Soak:
             kind = f"kill {role}"
             began = time.monotonic()
             self.kill(role)
-        self.faults[kind] += 1
-        took = self.next_commit(began)
-        self.recoveries[kind].append(took)
-        print(f"{number:4} {kind:32} {took:6.2f} s to the next commit, {self.delivered} files", flush=True)
+        took = self.next_output(began)
+        self.recoveries.setdefault(kind, []).append(took)
+        number = sum(map(len, self.recoveries.values()))
+        print(f"{number:4} {kind:32} {took:6.2f} s to the next output, {self.delivered} files", flush=True)
 
     def kill(self, role: str) -> None:
         """SIGKILL one of them, if there is one at this moment."""
@@ -133,46 +154,33 @@ class Soak:
             signalled(pid, signal.SIGCONT)
         return began
 
-    def committed(self) -> int:
-        """Iterations committed; -1 while nobody answers."""
-        try:
-            with Client(project=self.system.project, timeout=2.0) as client:
-                (row,) = client.status()["pipelines"]
-        except (OdibiError, ValueError):
-            return -1
-        assert row["state"] == "active", f"the pipeline is {row['state']}: {row['problems']}\n{self.system.tail()}"
-        return int(row["committed"])
-
-    def next_commit(self, began: float) -> float:
-        """Seconds from ``began`` to the first commit of a file that was delivered after the fault."""
+    def next_output(self, began: float) -> float:
+        """Seconds from ``began`` until the rows of a file that was delivered after the fault are published."""
         self.feed()
-        last = self.flights.files[self.delivered - 1][0]
+        date = self.flights.files[self.delivered - 1][0][len("flights-") : -len(".csv")]
         end = began + RECOVERY
-        while not self.published(last):
-            assert time.monotonic() < end, f"no commit within {RECOVERY:g} s\n{self.system.tail(80)}"
-            time.sleep(0.05)
+        while date not in self.published():
+            assert time.monotonic() < end, f"{date} not published within {RECOVERY:g} s\n{self.problems()}"
+            time.sleep(0.02)
         return time.monotonic() - began
 
-    def published(self, name: str) -> bool:
-        """Is this file's iteration committed?"""
-        try:
-            with Client(project=self.system.project, timeout=2.0) as client:
-                items = client.why(name)["items"]
-                planned = next((i["reason"] for i in items if i["source"] == "flights" and i["state"] == "planned"), "")
-                number = planned.rpartition("iteration ")[2].rstrip(".) ")
-                if not number.isdigit():
-                    return False
-                shown = client.iterations("delays", limit=100)["items"]
-                state = next((row["state"] for row in shown if row["iteration"] == int(number)), "committed")
-        except OdibiError:
-            return False
-        assert state not in ("failed", "blocked"), f"iteration {number} is {state}\n{self.system.tail(80)}"
-        return bool(state == "committed")
+    def published(self) -> set[str]:
+        """Dates in the lake. The files are read, so that no actor need be there to be asked."""
+        for part in sorted((self.system.project / "data/lake/flights").glob("*.parquet")):
+            if part.name not in self.parts:
+                column = pyarrow.parquet.read_table(part, columns=["date"])["date"]
+                self.dates.update(str(day) for day in column.unique().to_pylist())
+                self.parts.add(part.name)
+        return self.dates
+
+    def problems(self) -> str:
+        """What the system says of itself."""
+        return self.system.ctl("status", "--timeout", "5s").stdout + self.system.tail(80)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def verdict(self) -> bool:
-        """Wait until all is done, compare, print."""
+    def compare(self) -> None:
+        """Wait until all is done; compare every output."""
 
         def found() -> bool:
             listed = self.system.client.sources()["items"]
@@ -180,23 +188,26 @@ class Soak:
 
         until(f"all {DAYS} files are found", found, RECOVERY)
         state = self.system.settled("delays", RECOVERY)
-        rows = self.system.client.iterations("delays", limit=1000)["items"]
+        assert state == "committed", f"the pipeline is {state}\n{self.problems()}"
         epoch = self.system.client.status()["epoch"]
         self.system.stop()
-        module = load("compare.py")
-        verdicts = module.compare(self.system.project / "data", DAYS)
-        print(f"\n{'fault':32}{'times':>6}{'median s':>10}{'worst s':>10}")
-        for kind, times in sorted(self.faults.items()):
-            took = self.recoveries[kind]
-            print(f"{kind:32}{times:6}{statistics.median(took):10.2f}{max(took):10.2f}")
-        kills = sum(times for kind, times in self.faults.items() if kind.startswith("kill"))
-        print(f"{kills} times killed, {sum(self.faults.values()) - kills} times stopped; {epoch} epochs")
-        print(f"{len(rows)} iterations, the pipeline is {state}\n")
-        print(module.report(verdicts))
-        lost = sum(verdict.missing for verdict in verdicts)
-        doubled = sum(verdict.doubled + verdict.extra for verdict in verdicts)
-        print(f"rows lost: {lost}; rows doubled: {doubled}")
-        return state == "committed" and all(verdict.holds for verdict in verdicts)
+        verdicts = load("compare.py").compare(self.system.project / "data", DAYS)
+        self.verdicts += verdicts
+        print(f"\na year has arrived in {epoch} epochs\n{load('compare.py').report(verdicts)}\n", flush=True)
+
+    def report(self) -> None:
+        """Faults by kind, recoveries, rows."""
+        print(f"{'fault':32}{'times':>6}{'median s':>10}{'worst s':>10}   (from the fault to the next output)")
+        for kind, took in sorted(self.recoveries.items()):
+            print(f"{kind:32}{len(took):6}{statistics.median(took):10.2f}{max(took):10.2f}")
+        kills = sum(len(took) for kind, took in self.recoveries.items() if kind.startswith("kill"))
+        stops = sum(map(len, self.recoveries.values())) - kills
+        expected = sum(verdict.expected for verdict in self.verdicts)
+        lost = sum(verdict.missing for verdict in self.verdicts)
+        doubled = sum(verdict.doubled + verdict.extra for verdict in self.verdicts)
+        wrong = sum(verdict.differing for verdict in self.verdicts)
+        print(f"killed {kills} times, stopped {stops} times")
+        print(f"rows expected: {expected:,}, lost: {lost:,}, doubled: {doubled:,}, wrong: {wrong:,}")
 
 
 def signalled(pid: int, number: int) -> bool:
@@ -222,8 +233,6 @@ def main() -> int:
     except (AssertionError, OdibiError) as error:
         print(f"FAILED: {error}\nall is left in {folder}", file=sys.stderr)
         held = False
-    finally:
-        soak.system.close()
     print("the soak holds" if held else "the soak does NOT hold")
     return 0 if held else 1
 
