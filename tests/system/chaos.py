@@ -191,6 +191,7 @@ class Soak:
         assert state == "committed", f"the pipeline is {state}\n{self.problems()}"
         epoch = self.system.client.status()["epoch"]
         self.system.stop()
+        assert not (bugs := self.system.bugs()), "\n".join(bugs)
         verdicts = load("compare.py").compare(self.system.project / "data", DAYS)
         self.verdicts += verdicts
         print(f"\na year has arrived in {epoch} epochs\n{load('compare.py').report(verdicts)}\n", flush=True)

@@ -45,6 +45,7 @@ def systems() -> Iterator[Callable[[Path], System]]:
             try:
                 if system.processes.living():
                     system.stop()
+                problems += system.bugs()
             except AssertionError as error:
                 problems.append(str(error))
             finally:

@@ -34,6 +34,9 @@ DYING = 15.0
 LOOK = 0.05
 """Seconds between looks at what no message tells of, such as the processes of this machine."""
 
+BUGS = ("a bug stopped this actor", "the store refused record", "the driver's worker died", "Traceback (most")
+"""Words in a log that mean a mistake of ours; supervisors would mend it, and hide it."""
+
 LINES = {
     "broker": "broker",
     "checkpoint": "odibi_actors.checkpoint",
@@ -228,6 +231,12 @@ class System:
             return str(self.client.wait(pipeline, timeout=seconds)["state"])
         except OdibiError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from error
+
+    def bugs(self) -> list[str]:
+        """What actors have said of themselves that must never happen, whatever was done to them."""
+        logs = (self.project / ".odibi/log").glob("*.log*")
+        lines = [line for log in sorted(logs) for line in log.read_text(errors="replace").splitlines()]
+        return [line[:2000] for line in lines if any(words in line for words in BUGS)]
 
     def tail(self, lines: int = 40) -> str:
         """The last lines of what the system said."""

@@ -117,5 +117,6 @@ def test_given_an_iteration_that_is_prepared_when_its_sink_is_moved_then_it_goes
     assert system.settled("plain") == "committed"
     assert published(system, "plain") == [1, 2]
     assert published(system, "elsewhere") == [3]
-    attempts = [row["used"] for row in system.client.nodes("plain", 2)["items"]]
-    assert attempts == [0, 0, 0]
+    assert [row["used"] for row in system.client.nodes("plain", 2)["items"]] == [0, 0, 0]
+    assert [row["version"] for row in system.iterations("plain")] == [1, 1, 2]
+    assert system.client.status()["epoch"] == 1

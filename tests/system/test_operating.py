@@ -35,7 +35,8 @@ from pathlib import Path
 
 
 def waits(rows, context):
-    Path(f"busy-{context.iteration}").touch()
+    with open(f"busy-{context.iteration}", "a") as log:
+        log.write("once ")
     while not Path("go").exists():
         time.sleep(0.01)
     return rows
@@ -141,6 +142,7 @@ def test_given_busy_workers_when_scaled_up_and_down_then_nothing_restarts_and_no
     for row in system.iterations("held"):
         assert system.client.iteration("held", row["iteration"])["errors"] == []
     assert system.identities("honcho", *ACTORS, "template") == before
+    assert {path.read_text() for path in busy()} == {"once "}, "a busy worker finishes its node"
     # It is the operator's word, so it outlives the pool; but not the system.
     (former,) = system.pids("worker")
     system.kill("pool")
