@@ -168,8 +168,11 @@ class Commands:
         number = params.get("iteration")
         wanted = params.get("for") or ["committed", "dead_lettered", "cancelled", "failed", "blocked"]
         if number is None:
-            if pipeline.state in ("failed", "blocked") and pipeline.state in wanted:
-                return {"pipeline": pipeline.name, "iteration": pipeline.last_iteration, "state": pipeline.state}
+            for stuck in pipeline.iterations.values():
+                # Told once it is durable, so that whoever asks the store next finds the reason there.
+                told = stuck.state in wanted and stuck.state_seq <= self.flow.journal.durable
+                if stuck.state in ("failed", "blocked") and told:
+                    return {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state}
             if "look" not in params:
                 # What has just arrived counts too: every source looks, and says so, before the pipeline is called idle.
                 self._looks += 1
@@ -181,7 +184,7 @@ class Commands:
             return None
         iteration = pipeline.iterations.get(number)
         if iteration is not None:
-            if iteration.state in wanted and iteration.commit_seq <= self.flow.journal.durable:
+            if iteration.state in wanted and iteration.state_seq <= self.flow.journal.durable:
                 return {"pipeline": pipeline.name, "iteration": number, "state": iteration.state}
             return None
         if not isinstance(number, int) or number < 1:

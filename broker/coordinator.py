@@ -11,6 +11,7 @@ from broker.dispatch import Pool
 from broker.flow import Flow
 from broker.joining import RESTART, Joining
 from broker.recovery import apply_project
+from broker.stopping import Stopping
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
@@ -38,7 +39,6 @@ from odibi_actors.messages import (
     Request,
     ResendFrom,
     Results,
-    Shutdown,
     SourceProblem,
     Sources,
     SourceSpec,
@@ -54,12 +54,6 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING = 1.0
 """Seconds between looks at silent pools and unanswered questions."""
-
-STOP_GRACE = 25.0
-"""Seconds ``down`` gives pools to finish the nodes that run; the rest runs again after the next start."""
-
-TERMINATE_GRACE = 3.0
-"""Seconds a signalled broker waits for its last records to be durable: less than honcho's 5 s before SIGKILL."""
 
 MAX_EARLY = 1000
 """Hellos and requests kept until the broker has recovered; more are dropped, and said again by their senders."""
@@ -82,9 +76,7 @@ class Coordinator:
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
         self._sources: list[SourceSpec] = []
-        self._stop_at: float | None = None
-        self._store_told = False
-        self._signalled = False
+        self._stopping: Stopping | None = None
         self._housekeeping_at = 0.0
         self._started_at = 0.0
 
@@ -112,8 +104,8 @@ class Coordinator:
             due = self._flow.deadline()
             if due is not None:
                 times.append(due)
-        if self._stop_at is not None:
-            times.append(self._stop_at)
+        if self._stopping is not None:
+            times.append(self._stopping.deadline)
         return min(times)
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
@@ -170,8 +162,8 @@ class Coordinator:
         effects = self._tell_sources()  # before anything that asks the sources for something
         effects += flow.advance(now)
         effects += self._answer_waiting(now)
-        if self._phase == "stopping":
-            effects += self._stop_when_done(now)
+        if self._stopping is not None:
+            effects += self._stopping.step(now)
         return effects
 
     # --- joining --------------------------------------------------------------------------------------------------
@@ -354,7 +346,8 @@ class Coordinator:
                 rows = apply_project(flow, request.project, now)
                 return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
             if request.verb == "shutdown":
-                return [Send(sender, Reply(id=request.id, status=0, result={})), *self._shutdown(now)]
+                reply = Send(sender, Reply(id=request.id, status=0, result={}))
+                return [reply, *(self._stop(now, told=True) if self._stopping is None else [])]
             former = self._waiting.get((sender, request.id))
             if former is not None:
                 commands.look(former.params)
@@ -401,33 +394,16 @@ class Coordinator:
                     self._directory.leave(peer.name)
         return effects
 
-    def _shutdown(self, now: float) -> list[Effect]:
-        """``down``: everyone finishes; the store last, when all that was said is durable."""
-        self._phase, self._stop_at = "stopping", now + STOP_GRACE
-        if self._flow is not None:
-            self._flow.stopping = True
-        peers = [p for p in self._directory if p.role not in ("client", "store")]
-        return [Log("info", "shutting down"), *(Send(p.name, Shutdown()) for p in peers)]
+    def _stop(self, now: float, told: bool) -> list[Effect]:
+        assert self._flow is not None
+        self._phase = "stopping"
+        self._stopping = Stopping(self._flow, self._directory, now, told)
+        return self._stopping.begin()
 
     def _terminate(self, message: Terminate, now: float) -> list[Effect]:
-        if message.at_once or self._flow is None or self._phase != "active":
+        if message.at_once or self._flow is None:
             return [Stop(0, "terminated")]
-        self._phase, self._stop_at = "stopping", now + TERMINATE_GRACE
-        self._flow.stopping = True
-        self._signalled = True  # everyone of this terminal or host gets the signal: nobody needs to be told
-        return []
-
-    def _stop_when_done(self, now: float) -> list[Effect]:
-        flow = self._flow
-        assert flow is not None
-        assert self._stop_at is not None
-        late = now >= self._stop_at
-        if self._signalled:
-            return [Stop(0, "terminated")] if late or not flow.journal.backlog else []
-        others = [p for p in self._directory if p.role in ("pool", "source", "scheduler")]
-        if not self._store_told and (late or not (others or flow.journal.backlog)):
-            self._store_told, self._stop_at = True, now + TERMINATE_GRACE
-            return [Send(STORE, Shutdown())]
-        if self._store_told and (late or self._directory.get(STORE) is None):
-            return [Stop(0, "stopped")]
-        return []
+        if self._stopping is not None:
+            self._stopping.signalled(now)
+            return []
+        return self._stop(now, told=False)

@@ -355,7 +355,7 @@ class Flow:
             if all(p.done for p in iteration.publications.values()):
                 iteration.advance("commit")
                 record = rec.Commit(pipeline=pipeline.name, iteration=iteration.number, at=now)
-                iteration.commit_seq = self.write(record, pipeline.name)
+                iteration.state_seq = self.write(record, pipeline.name)
                 pipeline.last_committed = iteration.number
                 pipeline.committed += 1
                 # Positions offered beyond credit may be planned now that one iteration less is in flight.
@@ -363,7 +363,7 @@ class Flow:
 
     def _clean(self, pipeline: Pipeline) -> None:
         for number, iteration in list(pipeline.iterations.items()):
-            if iteration.terminal and iteration.commit_seq <= self.journal.durable:
+            if iteration.terminal and iteration.state_seq <= self.journal.durable:
                 del pipeline.iterations[number]
                 if self.releasable(pipeline, number):
                     self.dispatcher.release(pipeline.name, number)
@@ -384,7 +384,7 @@ class Flow:
         )
         for iteration in iterations:
             iteration.advance("cancel")
-            iteration.commit_seq = seq
+            iteration.state_seq = seq
             self.drop(iteration.running())
         for name, source in pipeline.sources.items():
             if source.batch:

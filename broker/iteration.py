@@ -93,7 +93,7 @@ class Iteration:
         self.state: IterationState = "planned"
         self.positions = positions
         self.prepare_seq = 0
-        self.commit_seq = 0
+        self.state_seq = 0  # record that led to the present state, if that matters to somebody who waits
         self.publications: dict[str, Publication] = {}
         self.nodes: dict[str, NodeRun] = {}
         self.version = 0

@@ -235,7 +235,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         iteration.advance("dead_letter")
         pipeline.kept[iteration.number] = None
         flow.drop(iteration.running())
-        iteration.commit_seq = flow.write(
+        iteration.state_seq = flow.write(
             rec.DeadLetter(pipeline=pipeline.name, iteration=iteration.number, node=node, failure=failure, at=now),
             pipeline.name,
         )
@@ -246,7 +246,8 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         _later(flow, iteration, iteration.nodes[node], NEVER)
     if iteration.state != "failed":
         iteration.advance("fail")
-        flow.write(rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name)
+        fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
+        iteration.state_seq = flow.write(fail, pipeline.name)
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
         runs.end(flow, pipeline, "failed", now, iteration.run)
         flow.wake_all(pipeline)
@@ -268,7 +269,7 @@ def _publish_failed(
         publication.blocked = True
         if iteration.state != "blocked":
             iteration.advance("block")
-        flow.write(
+        iteration.state_seq = flow.write(
             rec.Block(pipeline=pipeline.name, iteration=iteration.number, node=failed.node, failure=failure, at=now),
             pipeline.name,
         )

@@ -6,11 +6,15 @@ import msgspec
 import pytest
 
 from broker.dispatch import LOST_AFTER
+from broker.stopping import STOP_GRACE
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import (
+    LOCAL,
+    SOURCE,
     STORE,
+    Bye,
     Drop,
     Fenced,
     Forget,
@@ -21,6 +25,8 @@ from odibi_actors.messages import (
     Reply,
     Results,
     Returned,
+    Shutdown,
+    Terminate,
 )
 from odibi_actors.model import Attempt
 from tests.broker.harness import POOL, Broker, Failure, pipeline, position
@@ -449,3 +455,54 @@ def test_requests_name_what_is_wrong() -> None:
     verb = broker.ask("fly")
     assert verb is not None
     assert verb.status == 2
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_told_once_it_is_durable() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    assert broker.ask("iteration.wait", pipeline="p", **{"for": ["failed"]}) is None
+    broker.fail(task, "read", MALFORMED)
+    assert broker.take(Reply) == []
+    broker.durable()
+    (reply,) = broker.take(Reply)
+    assert reply.result == {"pipeline": "p", "iteration": 1, "state": "failed"}
+
+
+def test_down_lets_pools_finish_before_anyone_else_leaves() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.ask("shutdown")
+    assert [to for to, m in broker.sent if isinstance(m, Shutdown)] == [POOL]
+    broker.say(LOCAL, Terminate())  # honcho: a line has ended
+    assert not [e for e in broker.effects if isinstance(e, Stop)]
+    broker.finish(task)
+    assert [a.node for a in broker.of(rec.Ack)] == ["read", "t"]
+    broker.durable()
+    broker.say(POOL, Bye())
+    assert [e.code for e in broker.effects if isinstance(e, Stop)] == [0]
+
+
+def test_down_tells_the_store_last() -> None:
+    broker = Broker().start()
+    broker.ask("shutdown")
+    for name in (POOL, SOURCE, STORE):
+        assert [to for to, m in broker.sent if isinstance(m, Shutdown)][-1] == name
+        assert not [e for e in broker.effects if isinstance(e, Stop)]
+        broker.durable()
+        broker.say(name, Bye())
+    assert [e.code for e in broker.effects if isinstance(e, Stop)] == [0]
+
+
+def test_down_does_not_wait_for_ever() -> None:
+    broker = Broker().start()
+    broker.ask("shutdown")
+    waited = 0
+    while not [e for e in broker.effects if isinstance(e, Stop)]:
+        broker.wait(STOP_GRACE)
+        waited += 1
+    assert waited == 3  # pools, sources, store

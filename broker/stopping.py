@@ -1,0 +1,59 @@
+"""How a system ends: pools finish what runs, then nobody discovers, then the log is durable, then all is quiet."""
+
+from __future__ import annotations
+
+from broker.directory import Directory
+from broker.flow import Flow
+from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.messages import Shutdown
+
+STOP_GRACE = 25.0
+"""Seconds ``down`` gives pools to finish the nodes that run; the rest runs again after the next start."""
+
+TERMINATE_GRACE = 3.0
+"""Seconds a signalled broker waits for pools to leave and records to be durable: less than honcho's 5 s to SIGKILL."""
+
+STAGES = (("pool",), ("source", "scheduler"), ("store",))
+"""Who is told to leave, one after the other. The pools first: honcho stops everything as soon as one line ends, so the
+others stay until no node runs."""
+
+
+class Stopping:
+    """The end of a broker: asked for by ``down`` (``told``: it tells the others), or by a signal, which all get."""
+
+    def __init__(self, flow: Flow, directory: Directory, now: float, told: bool) -> None:
+        self._flow = flow
+        self._directory = directory
+        self._told = told
+        self._stage = 0
+        self.deadline = now + (STOP_GRACE if told else TERMINATE_GRACE)
+        flow.stopping = True
+
+    def begin(self) -> list[Effect]:
+        """First words."""
+        return [Log("info", "shutting down"), *self._tell()] if self._told else [Log("info", "terminating")]
+
+    def signalled(self, now: float) -> None:
+        """honcho, or a person, lost patience while others were leaving: no more than the signal's grace is left."""
+        self._told = False
+        self.deadline = min(self.deadline, now + TERMINATE_GRACE)
+
+    def step(self, now: float) -> list[Effect]:
+        """Go on to the next stage when this one is done, or has taken too long; Stop at the end."""
+        late = now >= self.deadline
+        if not self._told:
+            done = not self._present(STAGES[0]) and not self._flow.journal.backlog
+            return [Stop(0, "terminated")] if done or late else []
+        if not late and (self._present(STAGES[self._stage]) or (self._stage == 1 and self._flow.journal.backlog)):
+            return []
+        self._stage += 1
+        if self._stage == len(STAGES):
+            return [Stop(0, "stopped")]
+        self.deadline = now + TERMINATE_GRACE
+        return [*self._tell(), *(self.step(now) if not self._present(STAGES[self._stage]) else [])]
+
+    def _present(self, roles: tuple[str, ...]) -> list[str]:
+        return [peer.name for peer in self._directory if peer.role in roles]
+
+    def _tell(self) -> list[Effect]:
+        return [Send(name, Shutdown()) for name in self._present(STAGES[self._stage])]
