@@ -178,6 +178,12 @@ def test_given_a_crash_when_the_tail_of_the_log_is_torn_then_only_what_was_not_d
         assert torn.last_seq == 19
         put(torn, numbered(20))
         torn.close()
+    copy = crashed(path, tmp_path / "hole")  # the sector of its end was written, one before it was not
+    log = copy.with_name("checkpoints.db-wal")
+    overwrite(log, log.stat().st_size - 2 * 4120 + 100, b"\xff" * 512)
+    torn = Engine(copy)
+    assert torn.last_seq == 19
+    torn.close()
     engine.close()
 
 
