@@ -225,6 +225,11 @@ class Iteration:
             if run.ack is not None and run.ack.staged is not None
         }
 
+    def sink(self, name: str) -> NodeSpec:
+        """The spec of a prepared sink. New config may know it no longer; what was prepared is published all the same,
+        and all that needs is in its part."""
+        return self.nodes[name].spec if name in self.nodes else NodeSpec(name)
+
     def prepare(self, sinks: dict[str, StagedRef], seq: int) -> None:
         """The state that PREPARE (record ``seq``) leads to."""
         self.prepare_seq = seq

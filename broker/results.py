@@ -258,7 +258,7 @@ def _publish_failed(
 ) -> None:
     publication.attempt = None
     failure = failed.failure
-    spec = iteration.nodes[failed.node].spec
+    spec = iteration.sink(failed.node)
     if failure.kind == "code_mismatch":
         publication.retry_at = now + CODE_MISMATCH_PAUSE
         pipeline.problem = failure.message

@@ -102,7 +102,7 @@ def _publish_task(
         attempt=publication.attempt,
         pipeline=pipeline.name,
         iteration=iteration.number,
-        node=iteration.nodes[node].spec,
+        node=iteration.sink(node),
         part=publication.part,
         store_id=flow.store_id,
         code_digest=pipeline.code_digest,

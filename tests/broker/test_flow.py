@@ -426,6 +426,23 @@ def test_new_config_reuses_what_it_does_not_change() -> None:
     assert [s.node.name for s in again.steps] == ["t"]
 
 
+def test_a_prepared_sink_is_published_even_when_new_config_has_it_no_more() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    before.compute()
+    spec = pipeline()
+    less = msgspec.structs.replace(spec, nodes=spec.nodes[:-1])
+    after = Broker(less).start(_snapshot(before), epoch=2, last_seq=20)
+    publications = after.publications()
+    assert [t.node.name for t in publications] == ["a", "b"]
+    for task in publications:
+        after.fail(task, task.node.name, Failure("io", "disk full"))
+    after.wait(2)
+    for task in after.publications():
+        after.published(task)
+    assert [c.iteration for c in after.of(rec.Commit)] == [1]
+
+
 def test_a_source_that_has_consumed_data_cannot_be_renamed() -> None:
     before = Broker().start()
     before.offer("f1.csv")
