@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.client import Client
+from odibi_actors.streaming.watcher import filesystem
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCFILE = (ROOT / "Procfile").read_text()
@@ -314,7 +315,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 1e9, 1),
         "kernel": platform.release(),
-        "filesystem": _output("stat", "-f", "-c", "%T", str(folder)),
+        "filesystem": filesystem(folder.stat().st_dev),
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "load_before": [round(one, 2) for one in os.getloadavg()],
