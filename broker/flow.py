@@ -236,6 +236,8 @@ class Flow:
     def deadline(self) -> float | None:
         """When ``advance`` wants to be called at the latest."""
         times = [self._timers[0][0]] if self._timers else []
+        if self.dispatcher.forget_due is not None:
+            times.append(self.dispatcher.forget_due)
         for pipeline in self.pipelines.values():
             due = pipeline.due(0.0)
             if due is not None and due > 0:
@@ -268,7 +270,7 @@ class Flow:
         effects, self._effects = self._effects, []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
-        return appends + effects + self.dispatcher.flush(self.epoch, self.journal.durable)
+        return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects
 
     def later(self, when: float, pipeline: str, number: int, node: str) -> None:
         """Look at the pipeline, and at this node of it if it waits for a retry, at this time."""

@@ -150,8 +150,10 @@ def test_results_are_confirmed_once_they_are_durable() -> None:
     broker.offer("f1.csv")
     (task,) = broker.tasks()
     broker.finish(task)
+    broker.wait(1)
     assert broker.take(Forget) == []
     broker.durable()
+    broker.wait(1)
     confirmed = [pair for message in broker.take(Forget) for pair in message.confirmed]
     assert confirmed == [(task.attempt, "read"), (task.attempt, "t")]
 
