@@ -111,11 +111,26 @@ class Commands:
                 f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"
             )
         if pipeline.run is None and run not in pipeline.ended_runs:
+            self._unstick(pipeline, bool(params.get("retry")), now)
             limit = params.get("iterations") or 0
             if not isinstance(limit, int) or limit < 0:
                 raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
             runs.start(self.flow, pipeline, run, "manual", now, limit)
         return {"pipeline": pipeline.name, "run": run}
+
+    def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> None:
+        """A run behind a stuck iteration could never end: retry what is stuck, or say what holds it back."""
+        stuck = pipeline.stuck()
+        if stuck is None:
+            return
+        if not retry:
+            raise ConflictError(
+                f"iteration {stuck.number} of {pipeline.name} is {stuck.state} and holds back what comes after it: "
+                f"mend the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
+            )
+        for iteration in list(pipeline.unfinished()):
+            if iteration.state in ("failed", "blocked"):
+                self.flow.retry(pipeline, iteration, now)
 
     def _pause(self, params: Row, _now: float) -> Row:
         pipeline = self._pipeline(params)

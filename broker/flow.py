@@ -22,6 +22,7 @@ from odibi_actors.config.model import ProjectSpec
 from odibi_actors.messages import (
     SOURCE,
     STORE,
+    Discover,
     HeldTask,
     Offer,
     Planned,
@@ -395,6 +396,14 @@ class Flow:
             source.pending, source.heard = [], False
             released = Released(epoch=self.epoch, pipeline=pipeline.name, source=name, seq=seq)
             self.say(Send(SOURCE, released))
+
+    def plan_anew(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:
+        """A reference file changed between plan and read: void what was planned with its former content (nothing of it
+        is visible) and plan it again once the source has told the new one."""
+        suffix = [i for i in pipeline.unfinished() if i.number >= iteration.number and not i.prepared]
+        self.cancel_from(pipeline, suffix, now)
+        pipeline.sources[source].forget_offer()
+        self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run="")))
 
     def describe_project(self, project: ProjectSpec) -> None:
         """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many

@@ -92,6 +92,7 @@ class Iteration:
         self.order = order
         self.state: IterationState = "planned"
         self.positions = positions
+        self.trouble = ""  # why it is failed or blocked, for people
         self.prepare_seq = 0
         self.state_seq = 0  # record that led to the present state, if that matters to somebody who waits
         self.publications: dict[str, Publication] = {}

@@ -76,7 +76,7 @@ class Joining:
                 self._cursor = message.cursor
                 if message.cursor:
                     return self._ask(now)
-                resume(self.flow)
+                resume(self.flow, now)
                 self.phase = "joined"
         return []
 

@@ -70,6 +70,7 @@ class Pipeline:
         self.draining = False
         self.removed = False
         self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
+        self.dead_letters = 0  # iterations given up, and files set aside
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
         self.schemas: dict[str, bytes] = {}
         self.run: RunInfo | None = None
@@ -98,6 +99,10 @@ class Pipeline:
     def unfinished(self) -> Iterator[Iteration]:
         """Iterations that are not terminal, ascending."""
         return (i for i in self.iterations.values() if not i.terminal)
+
+    def stuck(self) -> Iteration | None:
+        """The first iteration that waits for an operator."""
+        return next((i for i in self.iterations.values() if i.state in ("failed", "blocked")), None)
 
     @property
     def in_flight(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker import runs
 from broker.flow import Flow
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline, RunInfo
@@ -33,6 +34,7 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline.committed = item.committed
                 pipeline.ledger = dict.fromkeys(item.ledger)
                 pipeline.kept = dict.fromkeys(item.kept)
+                pipeline.dead_letters = item.dead_letters
             case rec.LoadedIteration():
                 _load_iteration(flow, item)
             case rec.LoadedAck(record=ack):
@@ -85,13 +87,14 @@ def _load_error(flow: Flow, error: rec.Error) -> None:
         run.used = error.used
         if iteration.state == "failed":
             run.state, run.retry_at = "retrying", float("inf")
+            iteration.trouble = f"failed at {error.node}: {error.failure.message}"
 
 
 def _iteration(flow: Flow, pipeline: str, number: int) -> Iteration | None:
     return flow.pipelines[pipeline].iterations.get(number)
 
 
-def resume(flow: Flow) -> None:
+def resume(flow: Flow, now: float) -> None:
     """The snapshot is complete: void the acks that no longer hold and queue what is ready."""
     for pipeline in flow.pipelines.values():
         for iteration in pipeline.unfinished():
@@ -99,6 +102,8 @@ def resume(flow: Flow) -> None:
                 flow.void_stale(iteration, "its key no longer matches")
             flow.wake(iteration)
         flow.touch(pipeline.name)
+        if pipeline.stuck() is not None:
+            runs.stop(flow, pipeline, now)
 
 
 def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
 
+ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict"})
+"""Failures that say nothing about the data: a full disk, a target of somebody else. They halt whatever ``on_error``."""
+
 NEVER = float("inf")
 
 
@@ -148,6 +151,10 @@ def _run_failed(
         pipeline.problem = failure.message
         _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
         return
+    if failure.kind == "changed" and failed.node in pipeline.sources and pipeline.sources[failed.node].batch:
+        _error(flow, iteration, run, failed.attempt, failure, now)
+        flow.plan_anew(pipeline, iteration, failed.node, now)
+        return
     if failure.kind in COUNTED:
         run.used += 1
     _error(flow, iteration, run, failed.attempt, failure, now)
@@ -174,7 +181,8 @@ def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, fai
         iteration.pipeline,
     )
     where = f"{iteration.pipeline}/{iteration.number}/{run.spec.name}"
-    flow.say(Log("warning", f"{where}: attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}"))
+    attempt_no = f"attempt {run.used}/{run.spec.retry.max_attempts}" if failure.kind in COUNTED else "not tried again"
+    flow.say(Log("warning", f"{where}: {attempt_no}: {failure.message}"))
 
 
 def _backoff(flow: Flow, retry: RetrySpec, used: int) -> float:
@@ -213,6 +221,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
     iteration.positions[name] = left
+    pipeline.dead_letters += 1
     barrier = flow.write(
         rec.Revise(
             pipeline=iteration.pipeline,
@@ -230,8 +239,9 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
 
 
 def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
-    """No attempt is left: follow ``on_error``."""
-    if pipeline.spec.on_error == "dead_letter":
+    """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
+    if pipeline.spec.on_error == "dead_letter" and failure.kind not in ENVIRONMENT:
+        pipeline.dead_letters += 1
         iteration.advance("dead_letter")
         pipeline.kept[iteration.number] = None
         flow.drop(iteration.running())
@@ -249,7 +259,8 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
         iteration.state_seq = flow.write(fail, pipeline.name)
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
-        runs.end(flow, pipeline, "failed", now, iteration.run)
+        iteration.trouble = f"failed at {node}: {failure.message}"
+        runs.stop(flow, pipeline, now)
         flow.wake_all(pipeline)
 
 
@@ -274,6 +285,7 @@ def _publish_failed(
             pipeline.name,
         )
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: sink {failed.node}: {failure.message}"))
-        runs.end(flow, pipeline, "failed", now, iteration.run)
+        iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
+        runs.stop(flow, pipeline, now)
         return
     flow.later(publication.retry_at, pipeline.name, iteration.number, failed.node)

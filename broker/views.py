@@ -19,8 +19,11 @@ def pipeline_row(pipeline: Pipeline) -> Row:
     problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in s.problems]
     if pipeline.problem:
         problems.append(pipeline.problem)
-    if waiting := pipeline.waiting_for():
+    if (not pipeline.on_demand or pipeline.run is not None) and (waiting := pipeline.waiting_for()):
         problems.append(waiting)
+    stuck = pipeline.stuck()
+    if stuck is not None:
+        problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
     return {
         "pipeline": pipeline.name,
         "state": pipeline.state,
@@ -34,6 +37,9 @@ def pipeline_row(pipeline: Pipeline) -> Row:
         "last_committed": pipeline.last_committed,
         "delivery": "exactly_once",
         "run": pipeline.run.run if pipeline.run is not None else "",
+        "paused": pipeline.paused,
+        "stuck": stuck.number if stuck is not None else 0,
+        "dead_letters": pipeline.dead_letters,
         "problems": problems,
     }
 
@@ -60,20 +66,32 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         "max_in_flight": pipeline.spec.max_in_flight,
         "code_digest": pipeline.code_digest,
         "nodes": nodes,
-        "iterations": [iteration_row(i) for i in pipeline.unfinished()],
+        "iterations": [iteration_row(pipeline, i) for i in pipeline.unfinished()],
         "sources": sources,
     }
 
 
-def iteration_row(iteration: Iteration) -> Row:
-    """One iteration in flight, with the state of each node."""
+def iteration_row(pipeline: Pipeline, iteration: Iteration) -> Row:
+    """One iteration in flight, with the state of each node; ``waits_for``: the one before it that holds it back, once
+    it has nothing left to do itself."""
     nodes: dict[str, str] = {}
     for name, run in iteration.nodes.items():
         publication = iteration.publications.get(name)
         nodes[name] = "published" if publication is not None and publication.done else run.state
         if publication is not None and publication.blocked:
             nodes[name] = "blocked"
-    return {"iteration": iteration.number, "state": iteration.state, "lane": iteration.lane, "nodes": nodes}
+        elif run.state == "retrying" and run.retry_at == float("inf"):
+            nodes[name] = "failed"
+    waits_for = 0
+    if not iteration.prepared and iteration.complete():
+        waits_for = next((other.number for other in pipeline.earlier(iteration) if not other.prepared), 0)
+    return {
+        "iteration": iteration.number,
+        "state": iteration.state,
+        "lane": iteration.lane,
+        "waits_for": waits_for,
+        "nodes": nodes,
+    }
 
 
 def worker_rows(flow: Flow) -> list[Row]:

@@ -248,10 +248,9 @@ class LoadedRun(Loaded, frozen=True):
 
 
 class LoadedCounter(Loaded, frozen=True):
-    """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``kept``:
-    dead-lettered iterations, whose batches stay. ``ledger`` lists the source
-
-    nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed."""
+    """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``ledger`` lists
+    the source nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed;
+    ``kept`` the dead-lettered iterations, whose batches stay; ``dead_letters`` counts them and the files set aside."""
 
     pipeline: str
     last_iteration: int
@@ -259,6 +258,7 @@ class LoadedCounter(Loaded, frozen=True):
     committed: int
     ledger: list[str]
     kept: list[int] = []
+    dead_letters: int = 0
 
 
 class LoadedIteration(Loaded, frozen=True):

@@ -112,9 +112,12 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         kept = db.execute(
             "SELECT DISTINCT iteration FROM dead_letters WHERE pipeline = ? AND revised = 0 ORDER BY iteration", row[:1]
         ).fetchall()
-        item = r.LoadedCounter(
-            row[0], row[1], row[2], row[3], _ledger_sources(db, row[0]), [number for (number,) in kept]
-        )
+        (revised,) = db.execute(
+            "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND revised = 1", row[:1]
+        ).fetchone()
+        numbers = [number for (number,) in kept]
+        sources = _ledger_sources(db, row[0])
+        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, len(numbers) + revised)
         yield (row[0],), item, 200 + 5 * len(kept)
 
 

@@ -99,7 +99,9 @@ class LocalSystem:
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """What came of a run. ``rows``: rows that went into sinks; ``failed``: iterations that failed or are blocked."""
+    """What came of a run. ``rows``: rows that went into sinks; ``failed``: iterations that failed or are blocked;
+    ``dead_lettered``: iterations given up, and files set aside. What a former run left failed is tried again first, and
+    counts."""
 
     run: str
     state: str
@@ -107,6 +109,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     committed: int
     rows: int
     failed: int
+    dead_lettered: int = 0
     error: str = ""
 
 
@@ -138,18 +141,27 @@ def _run(
     project: ProjectSpec, pipeline: str, iterations: int | None, progress: Callable[[str], None] | None
 ) -> RunSummary:
     with LocalSystem(project) as system:
-        run = system.request("pipeline.trigger", {"pipeline": pipeline, "iterations": iterations or 0})["run"]
+        retried = {
+            row["iteration"]: None
+            for row in system.request("pipeline.show", {"pipeline": pipeline})["iterations"]
+            if row["state"] in ("failed", "blocked")
+        }
+        wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
+        run = system.request("pipeline.trigger", wanted)["run"]
         ended = system.request("run.wait", {"run": run}, each=_reporter(system, pipeline, progress))
         listed = system.request("iteration.list", {"pipeline": pipeline, "limit": 1000}, to=STORE)["items"]
-        mine = [item for item in listed if item["run"] == run]
+        mine = [item for item in listed if item["run"] == run or item["iteration"] in retried]
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
+        numbers = {item["iteration"]: None for item in mine}
+        letters = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
         return RunSummary(
             run=run,
-            state=ended["state"],
+            state="done" if mine and ended["state"] == "no_data" else ended["state"],
             iterations=len(mine),
             committed=sum(item["state"] == "committed" for item in mine),
             rows=sum(item["rows"] or 0 for item in mine),
             failed=len(failed),
+            dead_lettered=sum(letter["iteration"] in numbers for letter in letters),
             error="; ".join(str(item["error"]) for item in failed if item["error"]),
         )
 

@@ -101,6 +101,12 @@ class Files:
         """Whether the watcher saw it being written and not yet closed."""
         return self._marks.get(identity) in {"created", "modified"}
 
+    def touched(self, identity: str) -> None:
+        """Something happened to it: it is not ready until it was looked at."""
+        file = self.known.get(identity)
+        if file is not None:
+            self._unready(file)
+
     def drop(self, identity: str) -> None:
         """The file is planned, or gone."""
         self._marks.pop(identity, None)

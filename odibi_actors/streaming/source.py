@@ -90,6 +90,7 @@ class Source:
         self._digests = Digests()
         self._offer: Offer | None = None
         self._offered_at = 0.0
+        self._pinned = False
         self._dirty = True
         self._report = True
         self._log: list[str] = []
@@ -257,6 +258,8 @@ class Source:
             self._folders[identity] = None
             return
         look = True
+        if self.batch:
+            self.files.touched(identity)  # what is being replaced must not be planned any more
         if event.kind == "closed" or event.kind == "moved":  # noqa: PLR1714 - narrows the type
             self.files.mark(identity, "closed", now)
         elif event.kind != "gone" and identity not in self.ledger.index:
@@ -291,7 +294,7 @@ class Source:
             if offer is not None:
                 self._offer, self._offered_at = offer, now
                 effects.append(Send(BROKER, offer))
-            elif self.batch and (wanted := self._digests.wanted(self.files)):
+            if self.batch and (wanted := self._digests.wanted(self.files)):
                 effects.append(Digest(self.key, self.read.connection.path, wanted))
         effects += self._problems()
         return effects
@@ -362,8 +365,11 @@ class Source:
         if self.batch:
             positions = self._digests.positions(self.files)
             if positions is None:
-                return None
-            exhausted = left is not None
+                if not self._pinned:
+                    return None
+                positions = []  # withdraw what was offered: it is no longer what is there
+            self._pinned = bool(positions)
+            exhausted = left is not None and self._pinned
         else:
             within = left if self.spec.idle else None
             limit = self.spec.credit if within is None else min(self.spec.credit, len(within))

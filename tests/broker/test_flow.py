@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -9,16 +11,18 @@ from broker.dispatch import LOST_AFTER
 from broker.stopping import STOP_GRACE
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import BatchSpec
+from odibi_actors.config.model import BatchSpec, NodeSpec
 from odibi_actors.messages import (
     LOCAL,
     SOURCE,
     STORE,
     Bye,
+    Discover,
     Drop,
     Fenced,
     Forget,
     HeldTask,
+    Offer,
     Planned,
     Release,
     Released,
@@ -28,7 +32,7 @@ from odibi_actors.messages import (
     Shutdown,
     Terminate,
 )
-from odibi_actors.model import Attempt
+from odibi_actors.model import Attempt, FilePosition
 from tests.broker.harness import POOL, Broker, Failure, pipeline, position
 
 RAISED = Failure("raised", "boom", traceback="Traceback ...")
@@ -343,6 +347,96 @@ def test_results_for_an_older_epoch_have_no_effect() -> None:
     (task,) = broker.tasks()
     broker.say(POOL, Results(0, list(broker.run(task))))
     assert broker.of(rec.Ack) == []
+
+
+def test_what_is_not_the_datas_fault_halts_even_under_dead_letter() -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    one, _ = broker.tasks()
+    broker.fail(one, one.steps[0].node.name, Failure("conflict", "the target belongs to another project"))
+    assert broker.of(rec.DeadLetter) == []
+    assert [f.iteration for f in broker.of(rec.Fail)] == [1]
+
+
+def test_status_says_what_failed() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    reply = broker.ask("pipeline.list")
+    assert reply is not None
+    (row,) = reply.result["items"]
+    assert row["stuck"] == 1
+    assert row["problems"] == ["iteration 1 failed at read: f1.csv line 3: bad"]
+
+
+def test_a_reference_file_that_changed_is_planned_anew() -> None:
+    spec = pipeline()
+    assert spec.nodes[0].read is not None
+    reference = NodeSpec("ref", read=msgspec.structs.replace(spec.nodes[0].read, mode="batch"))
+    joined = msgspec.structs.replace(spec.nodes[1], inputs=["read", "ref"])
+    broker = Broker(msgspec.structs.replace(spec, nodes=[spec.nodes[0], reference, joined, *spec.nodes[2:]])).start()
+    pin = FilePosition("ref.csv", 5, 1, 1, digest="old")
+    broker.say(SOURCE, Offer(1, "f1", "p", "ref", 0, [pin]))
+    broker.offer("f1.csv")
+    task = next(t for t in broker.tasks() if t.steps[0].node.name == "ref")
+    broker.fail(task, "ref", Failure("changed", "ref.csv is not the file that was planned", position="ref.csv"))
+    assert [c.iterations for c in broker.of(rec.Cancel)] == [[1]]
+    assert broker.of(rec.Fail) == []
+    broker.offer("f1.csv")
+    assert len(broker.of(rec.Plan)) == 1  # not with the former content
+    broker.say(SOURCE, Offer(1, "f1", "p", "ref", 0, [msgspec.structs.replace(pin, digest="new")]))
+    assert [p.positions["ref"][0].digest for p in broker.of(rec.Plan)] == ["old", "new"]
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def _run(broker: Broker, run: str, **more: Any) -> Reply | None:
+    return broker.ask("pipeline.trigger", pipeline="p", run=run, **more)
+
+
+def test_a_run_plans_what_was_found_and_ends() -> None:
+    broker = Broker(pipeline(trigger="manual")).start()
+    broker.offer("f0.csv")
+    assert broker.of(rec.Plan) == []
+    _run(broker, "r1")
+    assert [d.run for d in broker.take(Discover)] == ["r1"]
+    broker.offer("f0.csv", "f1.csv", run="r1", exhausted=True)
+    broker.compute()
+    for _ in range(2):
+        broker.durable()
+        for task in broker.publications():
+            broker.published(task)
+    assert [(p.iteration, p.run) for p in broker.of(rec.Plan)] == [(1, "r1"), (2, "r1")]
+    assert [(e.run, e.state) for e in broker.of(rec.RunEnd)] == [("r1", "done")]
+
+
+def test_a_run_with_nothing_to_do_is_no_data() -> None:
+    broker = Broker(pipeline(trigger="manual")).start()
+    _run(broker, "r1")
+    broker.offer(run="r1", exhausted=True)
+    assert [(e.run, e.state) for e in broker.of(rec.RunEnd)] == [("r1", "no_data")]
+
+
+def test_a_run_behind_a_failed_iteration_is_refused_or_retries_it() -> None:
+    broker = Broker(pipeline(trigger="manual")).start()
+    _run(broker, "r1")
+    broker.offer("f1.csv", run="r1", exhausted=True)
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    assert [e.state for e in broker.of(rec.RunEnd)] == ["failed"]
+    refused = _run(broker, "r2")
+    assert refused is not None
+    assert refused.status == 4
+    assert "iteration 1 of p is failed" in refused.error
+    _run(broker, "r3", retry=True)
+    assert [r.iteration for r in broker.of(rec.Retry)] == [1]
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    assert [(e.run, e.state) for e in broker.of(rec.RunEnd)] == [("r1", "failed"), ("r3", "failed")]
 
 
 # --- recovery ---------------------------------------------------------------------------------------------------------

@@ -184,7 +184,9 @@ class Reference:
         for name, counter in sorted(self.counters.items()):
             sources = sorted({key[2] for key in self.ledger if key[0] == name})
             kept = sorted({n for p, n, _, revised in self.letters if p == name and not revised})
-            items.append(r.LoadedCounter(name, counter.last, counter.last_committed, counter.committed, sources, kept))
+            letters = len(kept) + sum(p == name and bool(revised) for p, _, _, revised in self.letters)
+            numbers = (counter.last, counter.last_committed, counter.committed)
+            items.append(r.LoadedCounter(name, *numbers, sources, kept, letters))
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):
             if one.state in TERMINAL:
                 continue

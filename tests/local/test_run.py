@@ -96,6 +96,19 @@ def test_a_node_that_raises_fails_the_run_and_says_why(project: ProjectSpec) -> 
     assert parts(project) == []
 
 
+def test_the_next_run_retries_what_the_former_left_failed(project: ProjectSpec) -> None:
+    code = Path(project.root) / "nodes/orders.py"
+    sound = code.read_text()
+    code.write_text("def clean(orders, max_quantity):\n    raise ValueError('no such luck')\n")
+    assert run_pipeline(load_project(Path(project.root)), "sales").failed == 1
+    code.write_text(sound)
+    for name in ("nodes.orders", "nodes"):
+        sys.modules.pop(name, None)
+    summary = run_pipeline(load_project(Path(project.root)), "sales")
+    assert (summary.state, summary.committed, summary.failed) == ("done", 1, 0)
+    assert parts(project) == ["part-0000000001-lake_orders.parquet"]
+
+
 def test_a_second_system_on_the_same_data_is_refused(project: ProjectSpec) -> None:
     places = paths.prepare(Path(project.data_dir))
     lock = paths.hold_lock(places.run / "broker.lock")
