@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from broker.dispatch import LOST_AFTER
-from broker.stopping import STOP_GRACE
+from broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, NodeSpec
@@ -17,6 +17,7 @@ from odibi_actors.messages import (
     SOURCE,
     STORE,
     Bye,
+    ByeAck,
     Discover,
     Drop,
     Fenced,
@@ -597,6 +598,7 @@ def test_down_lets_pools_finish_before_anyone_else_leaves() -> None:
     assert [a.node for a in broker.of(rec.Ack)] == ["read", "t"]
     broker.durable()
     broker.say(POOL, Bye())
+    broker.wait(FAREWELL)
     assert [e.code for e in broker.effects if isinstance(e, Stop)] == [0]
 
 
@@ -608,6 +610,10 @@ def test_down_tells_the_store_last() -> None:
         assert not [e for e in broker.effects if isinstance(e, Stop)]
         broker.durable()
         broker.say(name, Bye())
+    # What is said in the moment of closing is lost: the store would wait for its answer in vain.
+    assert [m for to, m in broker.sent if to == STORE][-1] == ByeAck()
+    assert not [e for e in broker.effects if isinstance(e, Stop)]
+    broker.wait(FAREWELL)
     assert [e.code for e in broker.effects if isinstance(e, Stop)] == [0]
 
 
