@@ -49,6 +49,8 @@ LINGER_MS = 100
 
 ONCE = frozenset({"iteration.retry", "iteration.cancel", "worker.kill"})
 """Verbs that are not sent again by themselves: doing them twice is not the same as once."""
+WAITS = frozenset({"iteration.wait", "run.wait", "pipeline.drain"})
+"""Verbs that are answered when a condition holds: no answer means not yet."""
 ERRORS: dict[int, type[OdibiError]] = {
     error.exit_code: error
     for error in (ConfigError, NotFoundError, ConflictError, RunFailedError, UnreachableError, TimedOutError)
@@ -238,6 +240,8 @@ class Client:
             self.close()
             raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
+            if self._heard and now - self._heard < LOST_AFTER and verb in WAITS:
+                raise TimedOutError(f"{verb}: not done within {timeout:g} s; `odibictl status` shows what it waits for")
             raise TimedOutError(
                 f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"
             )

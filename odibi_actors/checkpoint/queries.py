@@ -214,8 +214,8 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
     ):
         error = unseal(blob, ErrorDecoder, f"an error of {node} {what}")
         row = rows.setdefault(node, _node(node))
-        row["error"] = error.failure.message
         if seq > acked.get(node, 0):
+            row["error"] = error.failure.message
             row["state"], row["attempt"] = "error", str(error.attempt)
             row["used"] = error.used if live else 0
     if failures is not None:

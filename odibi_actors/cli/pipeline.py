@@ -60,12 +60,12 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
         name = row.get("pipeline")
         for problem in row.get("problems") or []:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem)))
-        if row.get("state") in ("failed", "blocked"):
-            mend = (
-                f"  see `odibictl iteration list {name} --state {row['state']}` and `odibictl iteration show {name}"
-                f" N`; then `odibictl iteration retry {name} N`"
-            )
+        if number := row.get("stuck"):
+            mend = f"  `odibictl iteration show {name} {number}`; mended: `odibictl iteration retry {name} {number}`"
             lines.append(Text(mend, style="dim"))
+        if letters := row.get("dead_letters"):
+            said = f"{letters} dead letters: `odibictl deadletter list {name}`"
+            lines.append(Text.assemble(("! ", "bold yellow"), (f"{name}: ", "bold"), said))
     return lines
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from typing import Any
 
 import click
@@ -11,6 +13,8 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
+
+SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lettered")
 
 
 @click.command(cls=Command, examples=["odibictl run delays", "odibictl run delays --iterations 1 --fresh"])
@@ -26,16 +30,18 @@ from odibi_actors.cli.project import chosen, load
 def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
     """Run a pipeline over the data there is, without daemons.
 
-    Everything happens in this process. It continues from, and adds to, the project's checkpoints. Exit 4 while
-    `odibictl up` runs on the same data_dir, 5 when an iteration failed.
+    Everything happens in this process. It continues from, and adds to, the project's checkpoints; an iteration that a
+    former run left failed is tried again first. A node's `timeout` is not enforced here: nobody could kill it. Exit 4
+    while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter.
     """
     project = load(app)
     chosen(project, pipeline)
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
-    summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
+    with contextlib.redirect_stdout(sys.stderr):  # nodes run in this process and may print; stdout carries the result
+        summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
     result = {
         "pipeline": pipeline,
-        **{name: getattr(summary, name) for name in ("run", "state", "iterations", "committed", "rows", "failed")},
+        **{name: getattr(summary, name) for name in SHOWN},
     }
     emit(
         app,
@@ -45,4 +51,10 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
     )
     if summary.failed:
         errors.message(f"error: {summary.failed} of {summary.iterations} iterations of {pipeline} failed", style="red")
+        if summary.error:
+            errors.message(summary.error)
+    if summary.dead_lettered:
+        letters = f"{summary.dead_lettered} dead letters: `odibictl deadletter list {pipeline}` of a running system"
+        errors.message(f"error: {letters}", style="red")
+    if summary.failed or summary.dead_lettered:
         raise click.exceptions.Exit(5)

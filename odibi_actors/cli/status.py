@@ -51,18 +51,18 @@ def render(result: dict[str, Any], now: float | None = None) -> list[RenderableT
 
 
 def _missing(result: dict[str, Any]) -> list[RenderableType]:
-    """Actors that should be connected and are not."""
+    """Actors that should be connected and are not; workers that are not there."""
     from rich.text import Text
 
     roles = {peer.get("role") for peer in result.get("peers") or []}
-    return [
-        Text.assemble(
-            ("! ", "bold red"),
-            f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`",
-        )
+    missing = [
+        f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`"
         for role, line in ACTORS.items()
         if role not in roles
     ]
+    if "pool" in roles and not result.get("workers"):
+        missing.append("there are no workers, so nothing runs: `odibictl worker scale N`")
+    return [Text.assemble(("! ", "bold red"), text) for text in missing]
 
 
 @click.command(

@@ -141,7 +141,7 @@ def _await_ready(app: App, places: Any, pipelines: set[str]) -> None:
         roles = {peer["role"] for peer in status.get("peers", [])}
         return (
             pipelines <= {row["pipeline"] for row in status.get("pipelines", [])}
-            and {"store", "source", "pool"} <= roles
+            and {"store", "source", "scheduler", "pool"} <= roles
         )
 
     if not wait_for(ready, limit):

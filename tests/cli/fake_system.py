@@ -22,7 +22,10 @@ def main() -> None:
     paths.write_connection(places, places.endpoint)
     while "deaf" in sys.argv:
         router.poll(1000)
-    peers = [{"name": role, "role": role, "host": "h", "pid": 1, "seen": 1.0} for role in ("store", "source", "pool")]
+    peers = [
+        {"name": role, "role": role, "host": "h", "pid": 1, "seen": 1.0}
+        for role in ("store", "source", "scheduler", "pool")
+    ]
     status = {
         "epoch": 1,
         "project": os.environ.get("ODIBI_WORKERS", "none"),

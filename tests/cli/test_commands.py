@@ -24,7 +24,8 @@ ROW = {
     "planned": 9, "committed": 7, "last_iteration": 9, "last_committed": 8, "delivery": "exactly_once", "run": "",
     "problems": [],
 }  # fmt: skip
-FAILED = {**ROW, "pipeline": "report", "state": "failed", "problems": ["iteration 9: node clean raised ValueError"]}
+PROBLEMS = ["iteration 9: node clean raised ValueError"]
+FAILED = {**ROW, "pipeline": "report", "state": "failed", "problems": PROBLEMS, "stuck": 9, "dead_letters": 2}
 STATUS: dict[str, Any] = {
     "epoch": 3, "project": "flights", "store_id": "s", "started_at": 1_000.0, "durable": 10, "pending": 0,
     "peers": [{"name": role, "role": role, "host": "h", "pid": 1, "seen": 1.0} for role in ("store", "source", "pool")],
@@ -118,7 +119,8 @@ def test_given_status_then_problems_stand_below_with_what_mends_them(broker: Bro
     assert "12,345" in out
     assert "the scheduler actor is not connected" in out
     assert "report: iteration 9: node clean raised ValueError" in out
-    assert "odibictl iteration retry report N" in out
+    assert "odibictl iteration retry report 9" in out
+    assert "report: 2 dead letters" in out
 
 
 def test_given_a_failed_iteration_then_show_has_place_and_traceback(broker: Broker, invoke: Invoke) -> None:

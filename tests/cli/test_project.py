@@ -106,17 +106,20 @@ class Summary:
     committed: int = 3
     rows: int = 1200
     failed: int = 0
+    dead_lettered: int = 0
+    error: str = ""
 
 
-@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 5)])
+@pytest.mark.parametrize(("failed", "letters", "code"), [(0, 0, 0), (1, 0, 5), (0, 2, 5)])
 def test_given_a_run_then_its_summary_is_printed_and_failure_is_5(
-    invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch, failed: int, code: int
+    invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch, failed: int, letters: int, code: int
 ) -> None:
     asked = []
 
     def run_pipeline(spec: object, pipeline: str, iterations: int | None, fresh: bool, progress: object) -> Summary:
         asked.append((pipeline, iterations, fresh))
-        return Summary(failed=failed)
+        print("a node's own words")  # must not get among the results
+        return Summary(failed=failed, dead_lettered=letters)
 
     monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
     result = invoke("run", "copy", "--iterations", 3, "--fresh", "--project", project, "-o", "json")
