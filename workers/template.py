@@ -29,6 +29,9 @@ from workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
 
 EXECUTOR = "odibi_actors.nodes.executor:Executor"
 LIBRARIES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "duckdb", "zmq")
+HARMLESS = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
+"""Names (15 characters) of threads that the mere import of a library starts and a child does without: an allocator
+starts its own anew in the child, polars' one removes files of spilled queries; its pool starts at the first query."""
 DIGEST_TRIES = 5  # times nodes/ is read again when it changed while it was imported
 
 
@@ -182,9 +185,9 @@ def main() -> int:
 
 
 def _threads() -> int:
-    """Threads of this process. Arrow's jemalloc has one of its own, which it starts anew in a forked child."""
+    """Threads of this process that a forked child would miss."""
     names = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
-    return sum(1 for name in names if name != "jemalloc_bg_thd")
+    return sum(1 for name in names if name not in HARMLESS)
 
 
 def _shorten(problems: list[str]) -> list[str]:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import xxhash
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
 from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, position
+from odibi_actors.config.model import PipelineSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
 
@@ -25,6 +27,8 @@ MAX_ROWS = 1000
 
 COUNT_CAP = 100_000
 """Counting stops here: to count a table is to read it."""
+
+_canonical = msgspec.msgpack.Encoder(order="deterministic")
 
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
 """A page of the ledger ends at the first of both, or at the asker's limit."""
@@ -88,6 +92,13 @@ class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pipeline: str | None = None
 
 
+class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``version.show``: what identifies a version of a pipeline, without its contents."""
+
+    pipeline: str
+    version: int
+
+
 class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``checkpoint.stats``."""
 
@@ -109,11 +120,17 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
 
 
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of the list. ``rows``: rows that its read nodes gave."""
+    """A row of the list. ``rows``: rows that its read nodes gave; ``dead_letters``: 1 for the iteration itself, or the
+    number of positions taken out of it."""
     sources = frozenset(json.loads(row[9]))
     acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
     names = _ROW.split(", ")[:9]
-    return {**dict(zip(names, row, strict=False)), "rows": sum(rows for node, rows in acks if node in sources)}
+    dead = db.execute("SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+    return {
+        **dict(zip(names, row, strict=False)),
+        "rows": sum(rows for node, rows in acks if node in sources),
+        "dead_letters": dead.fetchone()[0],
+    }
 
 
 def _known(db: sqlite3.Connection, pipeline: str) -> None:
@@ -218,6 +235,8 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
             row["error"] = error.failure.message
             row["state"], row["attempt"] = "error", str(error.attempt)
             row["used"] = error.used if live else 0
+        elif live:
+            row["used"] = error.used
     if failures is not None:
         for node, (failure, _) in unseal(failures, FailuresDecoder, f"the failures {what}").items():
             rows.setdefault(node, _node(node)).update(state="error", error=failure.message)
@@ -268,6 +287,22 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     return {"items": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
+def spec_digest(spec: PipelineSpec) -> str:
+    """xxh3-128 (32 hex digits) of a pipeline's configuration: two that are equal have the same."""
+    return str(xxhash.xxh3_128_hexdigest(_canonical.encode(spec)))
+
+
+def _version(db: sqlite3.Connection, given: VersionOf) -> Any:
+    key = (given.pipeline, given.version)
+    row = db.execute("SELECT payload FROM versions WHERE pipeline = ? AND version = ?", key).fetchone()
+    if row is None:
+        _known(db, given.pipeline)
+        raise NotFoundError(f"pipeline {given.pipeline} has no version {given.version}")
+    found = unseal(row[0], VersionDecoder, f"version {given.version} of {given.pipeline}")
+    digests = {"spec_digest": spec_digest(found.spec), "code_digest": found.code_digest}
+    return {"pipeline": given.pipeline, "version": given.version, **digests, "at": found.at}
+
+
 def stats(db: sqlite3.Connection) -> dict[str, Any]:
     """Size of the database and what it holds. Counts of tables stop at COUNT_CAP; positions and committed are exact."""
     committed, positions = db.execute("SELECT total(committed), total(positions) FROM counters").fetchone()
@@ -296,5 +331,6 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "iteration.show": (_show, One),
     "node.list": (_nodes, One),
     "deadletter.list": (_dead_letters, DeadLetters),
+    "version.show": (_version, VersionOf),
     "checkpoint.stats": (_stats, Stats),
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.queries import spec_digest
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure
 from tests.checkpoint.make import (
@@ -25,6 +27,7 @@ from tests.checkpoint.make import (
 
 ITERATION = {
     "iteration", "lane", "state", "version", "run", "planned_at", "finished_at", "positions", "rows", "error",
+    "dead_letters",
 }  # fmt: skip
 NODE = {
     "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "key",
@@ -70,6 +73,7 @@ def test_iterations_are_listed_newest_first(engine: Engine) -> None:
         "positions": 2,
         "rows": 7,
         "error": "",
+        "dead_letters": 0,
     }
 
 
@@ -118,9 +122,9 @@ def test_nodes_are_listed_in_the_order_of_the_pipeline_even_those_that_did_not_r
 
 def test_given_a_node_acked_after_an_error_when_listed_then_the_error_is_history() -> None:
     engine = claimed()
-    put(engine, version(), plan(1, "a.csv"), error(1, "clean"), ack(1, "clean"))
+    put(engine, version(), plan(1, "a.csv"), error(1, "clean", 2), ack(1, "clean"))
     row = engine.answer("node.list", {"pipeline": P, "iteration": 1})["items"][1]
-    assert (row["state"], row["used"], row["where"], row["error"]) == ("acked", 0, "spool", "")
+    assert (row["state"], row["used"], row["where"], row["error"]) == ("acked", 2, "spool", "")
 
 
 def test_given_two_blocked_sinks_when_shown_then_both_tell_why_until_retried(engine: Engine) -> None:
@@ -166,6 +170,18 @@ def test_dead_letters_are_listed_by_pipeline_and_name_their_position(engine: Eng
     ]  # fmt: skip
     assert show(engine, 3)["revised"] == [{"node": "flights", "identity": "d.csv", "message": "line 3: no number"}]
     assert show(engine, 3)["positions"] == {"flights": []}
+    items = engine.answer("iteration.list", {"pipeline": P})["items"]
+    assert [(row["iteration"], row["dead_letters"]) for row in items] == [(4, 0), (3, 1), (2, 1), (1, 0)]
+
+
+def test_a_version_is_told_by_its_digests(engine: Engine) -> None:
+    same = version()
+    found = engine.answer("version.show", {"pipeline": P, "version": 1})
+    assert (found["spec_digest"], found["code_digest"]) == (spec_digest(same.spec), same.code_digest)
+    changed = msgspec.structs.replace(same.spec, max_in_flight=same.spec.max_in_flight + 1)
+    assert spec_digest(changed) != found["spec_digest"]
+    with pytest.raises(NotFoundError, match="no version 7"):
+        engine.answer("version.show", {"pipeline": P, "version": 7})
 
 
 def test_stats_count_what_is_there(engine: Engine) -> None:
