@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +91,8 @@ def read_connection(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_CONNECTION_FILE))
+    except FileNotFoundError:
+        raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}") from None
     except (OSError, ValueError) as error:
         raise UnreachableError(f"no broker answers: {path}: {_reason(error)}; {START}") from None
     if not isinstance(data, dict) or not isinstance(data.get("endpoint"), str):
@@ -98,8 +100,18 @@ def read_connection(path: Path) -> dict[str, Any]:
     return data
 
 
+def state_of(row: Mapping[str, Any]) -> str:
+    """The state of a pipeline's row, and that it is paused where it is something else besides: "failed, paused"."""
+    state = str(row.get("state") or "")
+    return f"{state}, paused" if row.get("paused") and state != "paused" else state
+
+
 def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else f"not readable as JSON ({error})"
+
+
+class NotDoneError(TimedOutError):
+    """The broker is there, and what is waited for has not come in time."""
 
 
 class Client:
@@ -241,7 +253,7 @@ class Client:
             raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
             if self._heard and now - self._heard < LOST_AFTER and verb in WAITS:
-                raise TimedOutError(f"{verb}: not done within {timeout:g} s; `odibictl status` shows what it waits for")
+                raise NotDoneError(f"{verb}: not done within {timeout:g} s; `odibictl status` shows what it waits for")
             raise TimedOutError(
                 f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"
             )
@@ -297,7 +309,9 @@ class Client:
     def drain(self, pipeline: str, wait: bool = True, timeout: float | None = None) -> dict[str, Any]:
         """Finish what is planned and take no more. ``wait``: until that is done, or an iteration failed or is
         blocked; ``{"state": ...}``."""
-        return self._dict("pipeline.drain", timeout=timeout if wait else -1.0, pipeline=pipeline, wait=wait)
+        if not wait:
+            return self._dict("pipeline.drain", pipeline=pipeline, wait=False)
+        return self._until("pipeline.drain", {"pipeline": pipeline, "wait": True}, timeout)
 
     def wait_run(self, run: str, timeout: float | None = None) -> dict[str, Any]:
         """Wait until a run has ended; its ``state`` is done, failed or no_data."""
@@ -313,7 +327,7 @@ class Client:
         """Wait until the iteration is in one of the states ``for_`` (``{"state": ...}``). Without ``iteration``: until
         the pipeline has nothing left to do, or is held by a failed or blocked iteration."""
         params = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
-        result = cast(dict[str, Any], self.request("iteration.wait", params, timeout=timeout))
+        result = self._until("iteration.wait", params, timeout)
         if result.get("state") == "finished" and iteration is not None:  # the broker has forgotten how; the store not
             result["state"] = self.iteration(pipeline, iteration)["state"]
         return result
@@ -365,6 +379,22 @@ class Client:
     def checkpoint_stats(self) -> dict[str, Any]:
         """Figures of the checkpoint store."""
         return self._dict("checkpoint.stats", STORE)
+
+    def version(self, pipeline: str, version: int) -> dict[str, Any]:
+        """``{"spec_digest", "code_digest", "at"}`` of a version of a pipeline."""
+        return self._dict("version.show", STORE, pipeline=pipeline, version=version)
+
+    def _until(self, verb: str, params: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        """A wait for a pipeline; when it takes too long the error says what state the pipeline is in."""
+        try:
+            return cast(dict[str, Any], self.request(verb, params, timeout=timeout))
+        except NotDoneError as error:
+            name, limit = params["pipeline"], self.timeout if timeout is not None and timeout < 0 else timeout
+            try:
+                state = state_of(self._dict("pipeline.show", timeout=CONNECT_TIMEOUT, pipeline=name))
+            except OdibiError:
+                raise error from None
+            raise TimedOutError(f"{verb}: not done within {limit:g} s ({name} is {state})") from None
 
     def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> dict[str, Any]:
         result = self.request(verb, params, to, timeout)

@@ -289,7 +289,8 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
 
 def spec_digest(spec: PipelineSpec) -> str:
     """xxh3-128 (32 hex digits) of a pipeline's configuration: two that are equal have the same."""
-    return str(xxhash.xxh3_128_hexdigest(_canonical.encode(spec)))
+    stored = msgspec.msgpack.decode(_canonical.encode(spec), type=PipelineSpec)  # 5 and 5.0 are equal, and become so
+    return str(xxhash.xxh3_128_hexdigest(_canonical.encode(stored)))
 
 
 def _version(db: sqlite3.Connection, given: VersionOf) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -162,6 +162,8 @@ class Group(click.Group):
     """A group that lists commands in the order they were added and answers a typo with what was meant."""
 
     command_class = Command
+    aliases: Mapping[str, str] = {}
+    """Names that other tools use for a command -> the command."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -177,7 +179,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say what it may have been."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            known = self.aliases.get(args[0])
+            near = [known] if known else difflib.get_close_matches(args[0], self.commands, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(self.commands)}"
             ctx.fail(f"no such command '{args[0]}'{hint}")
         return super().resolve_command(ctx, args)
@@ -185,6 +188,22 @@ class Group(click.Group):
 
 class Root(Group):
     """``odibictl`` itself: turns every error into its message and exit code."""
+
+    aliases = {
+        "start": "up",
+        "stop": "down",
+        "restart": "down, then up",
+        "ps": "status",
+        "top": "status",
+        "list": "pipeline list",
+        "version": "--version",
+        "help": "--help",
+        "new": "init",
+        "check": "validate",
+        "reload": "apply",
+        "retry": "iteration retry",
+        "scale": "worker scale",
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

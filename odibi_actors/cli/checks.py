@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from odibi_actors.cli import locks
 from odibi_actors.cli.base import App
-from odibi_actors.cli.output import size
+from odibi_actors.cli.output import plural, size
 from odibi_actors.errors import ConfigError, OdibiError
 
 MIN_PYTHON = (3, 11)
@@ -110,7 +110,9 @@ def config(app: App) -> Iterator[Finding]:
         yield Finding("fail", "config", problems[0] + more, "run `odibictl validate` and mend what it lists")
         return
     nodes = sum(len(pipeline.nodes) for pipeline in project.pipelines)
-    yield Finding("ok", "config", f"{project.name}: {len(project.pipelines)} pipelines, {nodes} nodes")
+    yield Finding(
+        "ok", "config", f"{project.name}: {plural(len(project.pipelines), 'pipeline')}, {plural(nodes, 'node')}"
+    )
     cores = os.cpu_count() or 1
     if project.workers > 2 * cores:
         yield Finding("warn", "workers", f"{project.workers} on {cores} cores", f"set `workers:` to about {cores}")

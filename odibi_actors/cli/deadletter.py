@@ -12,7 +12,7 @@ deadletter = group("deadletter", "Dead letters: what was given up, and why.")
 COLUMNS = (
     Column("PIPELINE", "pipeline"),
     Column("ITERATION", "iteration", right=True),
-    Column("NODE", "node"),
+    Column("NODE", "node", whole=True),
     Column("POSITION", "position"),
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),

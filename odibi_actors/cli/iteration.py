@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from odibi_actors.cli import errors
+from odibi_actors.cli.applied import NOT_APPLIED, code_differs
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.node import COLUMNS as NODES
+from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ COLUMNS = (
     Column("STATE", "state"),
     Column("LANE", "lane"),
     Column("POSITIONS", _positions, right=True),
+    Column("DEAD", lambda row: row.get("dead_letters") or None, right=True),
     Column("ROWS", lambda row: count(row.get("rows")), right=True),
     Column("PLANNED", lambda row: ago(row.get("planned_at")), right=True),
     Column("TOOK", _took, right=True),
@@ -45,17 +49,21 @@ COLUMNS = (
     Column("ERROR", "error"),
 )
 POSITIONS = (
-    Column("NODE", "node"),
+    Column("NODE", "node", whole=True),
     Column("POSITION", "identity"),
     Column("SIZE", lambda row: size(row.get("size")), right=True),
 )
 SINKS = (
-    Column("SINK", "node"),
+    Column("SINK", "node", whole=True),
     Column("TARGET", "target"),
     Column("ROWS", lambda row: count(row.get("rows")), right=True),
     Column("DIGEST", "digest"),
 )
-REVISED = (Column("NODE", "node"), Column("DEAD-LETTERED POSITION", "identity"), Column("WHY", "message"))
+REVISED = (
+    Column("NODE", "node", whole=True),
+    Column("DEAD-LETTERED POSITION", "identity"),
+    Column("WHY", "message"),
+)
 
 
 def _error(row: Row) -> list[RenderableType]:
@@ -71,9 +79,9 @@ def _error(row: Row) -> list[RenderableType]:
     lines: list[RenderableType] = ["", Text(head, style="bold red")]
     if where:
         lines.append(Text("  " + ", ".join(where)))
-    lines.append(Text(f"  {row.get('message', '')}"))
+    lines.append(Text(indent(str(row.get("message") or ""), "  ")))
     if row.get("traceback"):
-        lines.append(Text("\n".join(f"  {line}" for line in str(row["traceback"]).splitlines()), style="dim"))
+        lines.append(Text(indent(str(row["traceback"]).rstrip(), "  "), style="dim"))
     return lines
 
 
@@ -132,7 +140,10 @@ def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -
 @pass_app
 def show(app: App, pipeline: str, number: int) -> None:
     """Show one iteration: positions, nodes, sinks, errors."""
-    emit(app, lambda: app.client().iteration(pipeline, number), "iteration", details)
+    client = app.client()
+    result = client.iteration(pipeline, number)
+    overlay(client, pipeline, number, result.get("nodes") or [])
+    emit(app, lambda: result, "iteration", details)
 
 
 def _states(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -188,7 +199,10 @@ def retry(app: App, pipeline: str, number: int) -> None:
 
     Nodes that are acknowledged are not run again; attempts count from 0.
     """
-    app.client().retry(pipeline, number)
+    client = app.client()
+    client.retry(pipeline, number)
+    if code_differs(app, client, pipeline):
+        errors.message(f"warning: {NOT_APPLIED}; then retry again if it needs them", style="yellow")
     errors.message(f"{pipeline} {number}: retrying; `odibictl iteration wait {pipeline} {number}` waits for its end")
 
 

@@ -59,6 +59,15 @@ def _pid(fd: int) -> int:
     return int(text[0]) if text and text[0].isdigit() else 0
 
 
+def runs(pid: int, command: str) -> bool:
+    """Is the process of that pid an ``odibictl`` at ``command``?"""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return command in words and any("odibi" in word for word in words[: words.index(command)])
+
+
 def alive(pid: int) -> bool:
     """Is there a process of that pid (not a zombie)?"""
     try:

@@ -58,6 +58,8 @@ class Column:
     heading: str
     value: str | Callable[[Row], object]
     right: bool = False
+    whole: bool = False
+    """Never folded: it is what other commands take as an argument."""
 
     def cell(self, row: Row) -> str:
         """The text of this column in ``row``; "-" where there is nothing."""
@@ -73,10 +75,17 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing 
     if not rows:
         return Text(empty, style="dim")
     view = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        view.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
-    for row in rows:
-        view.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in (column.cell(row) for column in columns)))
+    lines = [[column.cell(row) for column in columns] for row in rows]
+    for number, column in enumerate(columns):
+        view.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            overflow="fold",
+            no_wrap=column.whole,
+            min_width=max(len(line[number]) for line in lines) if column.whole else None,
+        )
+    for line in lines:
+        view.add_row(*(Text(cell, style=STYLES.get(cell.partition(",")[0], "")) for cell in line))
     return view
 
 
@@ -234,6 +243,11 @@ def size(count: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 pipeline``, ``2 pipelines``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def count(value: int | None) -> str:

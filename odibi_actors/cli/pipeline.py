@@ -9,7 +9,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app
-from odibi_actors.cli.output import Column, Row, count, emit, fields, table
+from odibi_actors.cli.output import Column, Row, count, emit, fields, plural, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,9 +22,16 @@ def last_commit(row: Row) -> str:
     return f"#{row['last_committed']}" if row.get("last_committed") else "-"
 
 
+def state(row: Row) -> str:
+    """The state, and that it is paused where it is failed or blocked besides."""
+    from odibi_actors.client import state_of  # not at load time: it brings ZeroMQ along
+
+    return state_of(row)
+
+
 COLUMNS = (
-    Column("PIPELINE", "pipeline"),
-    Column("STATE", "state"),
+    Column("PIPELINE", "pipeline", whole=True),
+    Column("STATE", state),
     Column("TRIGGER", "trigger"),
     Column("COMMITTED", lambda row: count(row.get("committed")), right=True),
     Column("IN FLIGHT", lambda row: count(row.get("in_flight")), right=True),
@@ -34,7 +41,7 @@ COLUMNS = (
     Column("DELIVERY", "delivery"),
 )
 NODES = (
-    Column("NODE", "node"),
+    Column("NODE", "node", whole=True),
     Column("KIND", "kind"),
     Column("INPUTS", lambda row: ", ".join(row.get("inputs") or [])),
 )
@@ -47,6 +54,7 @@ UNFINISHED = (
     Column("ITERATION", "iteration", right=True),
     Column("STATE", "state"),
     Column("LANE", "lane"),
+    Column("WAITS FOR", lambda row: f"#{row['waits_for']}" if row.get("waits_for") else None),
     Column("NODES", lambda row: ", ".join(f"{node}: {state}" for node, state in (row.get("nodes") or {}).items())),
 )
 
@@ -61,10 +69,10 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
         for problem in row.get("problems") or []:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem)))
         if number := row.get("stuck"):
-            mend = f"  `odibictl iteration show {name} {number}`; mended: `odibictl iteration retry {name} {number}`"
+            mend = f"    `odibictl iteration show {name} {number}`; mended: `odibictl iteration retry {name} {number}`"
             lines.append(Text(mend, style="dim"))
         if letters := row.get("dead_letters"):
-            said = f"{letters} dead letters: `odibictl deadletter list {name}`"
+            said = f"{plural(letters, 'dead letter')}: `odibictl deadletter list {name}`"
             lines.append(Text.assemble(("! ", "bold yellow"), (f"{name}: ", "bold"), said))
     return lines
 

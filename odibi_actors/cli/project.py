@@ -3,6 +3,7 @@ system."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors, graphs
+from odibi_actors.cli.applied import changed
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
-from odibi_actors.cli.output import Column, emit, table
+from odibi_actors.cli.output import Column, Row, emit, plural, table
 from odibi_actors.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def init(folder: Path) -> None:
     from odibi_actors.config import init_project
 
     init_project(folder)
-    errors.message(f"{folder}: ready; try `cd {folder} && odibictl validate && odibictl up`")
+    errors.message(f"{folder}: ready; try `cd {shlex.quote(str(folder))} && odibictl validate && odibictl up`")
 
 
 @click.command(cls=Command, examples=["odibictl validate", "odibictl validate --deep --project examples/flights"])
@@ -76,7 +78,9 @@ def validate(app: App, deep: bool) -> None:
     pipelines = [{"pipeline": one.name, "nodes": len(one.nodes)} for one in project.pipelines]
     nodes = sum(len(one.nodes) for one in project.pipelines)
     result = {"ok": True, "project": project.name, "pipelines": pipelines}
-    emit(app, lambda: result, "project", lambda _: [f"ok: {len(pipelines)} pipelines, {nodes} nodes"])
+    emit(
+        app, lambda: result, "project", lambda _: [f"ok: {plural(len(pipelines), 'pipeline')}, {plural(nodes, 'node')}"]
+    )
 
 
 @click.command(cls=Command, examples=["odibictl graph", "odibictl graph delays -o mermaid > delays.mmd"])
@@ -107,15 +111,19 @@ def schema() -> None:
     click.echo(json.dumps(config_schema(), indent=2))
 
 
+def _yes_no(row: Row) -> str:
+    return "yes" if row.get("changed") else "no"
+
+
 APPLIED = (
-    Column("PIPELINE", "pipeline"),
+    Column("PIPELINE", "pipeline", whole=True),
     Column("VERSION", "version", right=True),
-    Column("CHANGED", lambda row: "yes" if row.get("changed") else "no"),
+    Column("CHANGED", _yes_no),
 )
 
 
 @click.command(cls=Command, examples=["odibictl apply", "odibictl apply --dry-run"])
-@click.option("--dry-run", is_flag=True, help="Validate, and list what would be sent and what runs now.")
+@click.option("--dry-run", is_flag=True, help="Validate, and list what would be sent, what runs now, and what differs.")
 @lists
 @pass_app
 def apply(app: App, dry_run: bool) -> None:
@@ -131,15 +139,24 @@ def apply(app: App, dry_run: bool) -> None:
         return
     running = {row["pipeline"]: row for row in client.pipelines()["items"]}
     items: list[dict[str, Any]] = [
-        {"pipeline": one.name, "running_version": running.get(one.name, {}).get("version"), "action": "send"}
+        {
+            "pipeline": one.name,
+            "running_version": (version := running.get(one.name, {}).get("version")),
+            "changed": changed(client, one, project.code_digest, version),
+            "action": "send",
+        }
         for one in project.pipelines
     ]
     named = {one.name for one in project.pipelines}
     items += [
-        {"pipeline": name, "running_version": row.get("version"), "action": "not in odibi.yaml"}
+        {"pipeline": name, "running_version": row.get("version"), "changed": False, "action": "not in odibi.yaml"}
         for name, row in running.items()
         if name not in named
     ]
-    columns = (Column("PIPELINE", "pipeline"), Column("RUNNING VERSION", "running_version", right=True),
-               Column("WOULD", "action"))  # fmt: skip
+    columns = (
+        Column("PIPELINE", "pipeline", whole=True),
+        Column("RUNNING VERSION", "running_version", right=True),
+        Column("CHANGED", lambda row: None if row["changed"] is None else _yes_no(row)),
+        Column("WOULD", "action"),
+    )
     emit(app, lambda: {"items": items}, "pipeline", lambda result: [table(result["items"], columns)])

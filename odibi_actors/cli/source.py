@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 
 import click
 
@@ -22,7 +24,20 @@ COLUMNS = (
     Column("PATH", "path"),
     Column("PROBLEMS", lambda row: "; ".join(row.get("problems") or [])),
 )
-WHY = (Column("PIPELINE", "pipeline"), Column("SOURCE", "source"), Column("STATE", "state"), Column("REASON", "reason"))
+EPOCH = re.compile(r"\buntil (\d{9,11})\b")
+"""A moment in seconds since the epoch, as reasons tell it."""
+
+
+def _clock(found: re.Match[str]) -> str:
+    return time.strftime("until %Y-%m-%d %H:%M:%S", time.localtime(int(found[1])))
+
+
+WHY = (
+    Column("PIPELINE", "pipeline"),
+    Column("SOURCE", "source"),
+    Column("STATE", "state"),
+    Column("REASON", lambda row: EPOCH.sub(_clock, str(row.get("reason") or ""))),
+)
 
 
 @source.command("list", examples=["odibictl source list", "odibictl source list -o json"])

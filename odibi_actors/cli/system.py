@@ -15,7 +15,7 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.output import emit
+from odibi_actors.cli.output import emit, plural
 from odibi_actors.cli.project import load
 from odibi_actors.cli.status import render
 from odibi_actors.errors import ConfigError, ConflictError, OdibiError, TimedOutError, UnreachableError
@@ -28,6 +28,8 @@ TERM_TIMEOUT = 15.0
 """Seconds after SIGTERM: honcho itself kills what is left after 5 s."""
 DYING = 5.0
 """Seconds to wait for what is left of a system whose launcher was killed; its supervisors drain for 2 s."""
+QUIET = 1.0
+"""Seconds of `down` after which a person asks himself what it is doing."""
 POLL = 0.1
 PROCFILE = """\
 broker: python -m broker
@@ -68,7 +70,7 @@ def up(app: App, workers: int | None, detach: bool) -> None:
         _await_ready(app, places, {pipeline.name for pipeline in project.pipelines})
         emit(app, app.client().status, "project", render)
         return
-    errors.message(f"{project.name}: {len(project.pipelines)} pipelines; Ctrl-C stops everything")
+    errors.message(f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
     _become_honcho(root, locks.hold(places.run / "up.pid"), workers)
 
 
@@ -78,6 +80,9 @@ def refuse_second(run: Path) -> None:
     end = time.monotonic() + DYING
     while holders := locks.holders(run):
         launcher = holders.get("up")
+        if set(holders) == {"broker"} and locks.runs(holders["broker"], "run"):
+            pid = holders["broker"]
+            raise ConflictError(f"`odibictl run` is at work on {run.parent} (pid {pid}); start this when it has ended")
         if (launcher is not None and locks.alive(launcher)) or time.monotonic() >= end:
             name, pid = next(iter(holders.items()))
             raise ConflictError(
@@ -161,6 +166,15 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def _gone(run: Path, limit: float) -> bool:
+    """Wait until nobody holds a lock, and say what is waited for once that takes noticeable time."""
+    quiet = min(QUIET, limit)
+    if wait_for(lambda: not locks.holders(run), quiet):
+        return True
+    errors.message("waiting for running nodes to finish")
+    return wait_for(lambda: not locks.holders(run), limit - quiet)
+
+
 @click.command(cls=Command, examples=["odibictl down", "odibictl down --timeout 5m"])
 @pass_app
 def down(app: App) -> None:
@@ -181,7 +195,7 @@ def down(app: App) -> None:
         asked = False
         if not before:
             raise UnreachableError(f"nothing is running on {run.parent}") from None
-    if asked and wait_for(lambda: not locks.holders(run), limit):
+    if asked and _gone(run, limit):
         errors.message("stopped")
         return
     launcher = before.get("up")

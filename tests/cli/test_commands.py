@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from odibi_actors import client
-from odibi_actors.cli import output
+from odibi_actors.checkpoint.queries import spec_digest
+from odibi_actors.cli import node, output
+from odibi_actors.config import code_digest, load_project
 from odibi_actors.messages import Apply, Reply
+from odibi_actors.runtime import paths
 from tests.cli.fake import FakeBroker
 
 Broker = Callable[..., FakeBroker]
@@ -42,7 +47,7 @@ SHOWN = {
     ],
     "sources": [{"source": "flights", "offered": 3, "problems": []}],
 }
-ITERATION = {
+ITERATION: dict[str, Any] = {
     "pipeline": "delays", "iteration": 9, "lane": "live", "state": "failed", "version": 2, "run": "",
     "planned_at": 1.0, "finished_at": 3.5, "rows": 842, "error": "clean: raised",
     "positions": {"flights": [{"identity": "flights-1.csv", "size": 2048}]},
@@ -123,6 +128,101 @@ def test_given_status_then_problems_stand_below_with_what_mends_them(broker: Bro
     assert "report: 2 dead letters" in out
 
 
+def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker: Broker, invoke: Invoke) -> None:
+    other = {
+        **FAILED,
+        "pipeline": "web",
+        "problems": ["iteration 3 failed"],
+        "stuck": 3,
+        "dead_letters": 1,
+        "paused": True,
+    }
+    lines = invoke(
+        "--endpoint", broker({"pipeline.list": {"items": [FAILED, other]}}).endpoint, "pipeline", "list"
+    ).stdout
+    shown = lines.splitlines()
+    assert next(line for line in shown if line.startswith("web")).split()[1:3] == ["failed,", "paused"]
+    assert shown[-6:] == [
+        "! report: iteration 9: node clean raised ValueError",
+        "    `odibictl iteration show report 9`; mended: `odibictl iteration retry report 9`",
+        "! report: 2 dead letters: `odibictl deadletter list report`",
+        "! web: iteration 3 failed",
+        "    `odibictl iteration show web 3`; mended: `odibictl iteration retry web 3`",
+        "! web: 1 dead letter: `odibictl deadletter list web`",
+    ]
+
+
+def test_given_no_workers_then_status_says_that_nothing_runs(broker: Broker, invoke: Invoke) -> None:
+    out = invoke("--endpoint", broker({"status": {**STATUS, "workers": []}}).endpoint, "status").stdout
+    assert "no workers" in out
+    assert "odibictl worker scale N" in out
+
+
+def test_given_an_iteration_in_flight_then_its_nodes_have_the_state_the_broker_knows(
+    broker: Broker, invoke: Invoke
+) -> None:
+    nodes = [
+        {"node": "flights", "state": "acked", "used": 2},
+        {"node": "clean", "state": "none", "used": 0},
+        {"node": "lake", "state": "error", "used": 1, "error": "it broke"},
+    ]
+    live = {"iteration": 9, "state": "running", "nodes": {"flights": "acked", "clean": "waiting", "lake": "running"}}
+    fake = broker(
+        {
+            "node.list": lambda _: {"items": [dict(row) for row in nodes]},
+            "iteration.show": lambda _: {**ITERATION, "nodes": [dict(row) for row in nodes]},
+            "pipeline.show": {**SHOWN, "iterations": [live]},
+        }
+    )
+    table = invoke("--endpoint", fake.endpoint, "node", "list", "delays", 9).stdout.splitlines()
+    assert [line.split()[:3] for line in table] == [
+        ["NODE", "STATE", "TRIES"],
+        ["flights", "acked", "3"],
+        ["clean", "waiting", "-"],
+        ["lake", "running", "1"],
+    ]
+    shown = json.loads(invoke("--endpoint", fake.endpoint, "iteration", "show", "delays", 9, "-o", "json").stdout)
+    assert [row["state"] for row in shown["nodes"]] == ["acked", "waiting", "running"]
+    past = json.loads(invoke("--endpoint", fake.endpoint, "node", "list", "delays", 8, "-o", "json").stdout)
+    assert [row["state"] for row in past["items"]] == ["acked", "none", "error"]
+
+
+def test_given_a_message_of_many_lines_then_all_are_indented(broker: Broker, invoke: Invoke) -> None:
+    error = {**ITERATION["errors"][0], "message": "SQL failed:\nLINE 1: selekt\n        ^"}
+    fake = broker({"iteration.show": {**ITERATION, "errors": [error]}})
+    assert (
+        "\n  SQL failed:\n  LINE 1: selekt\n          ^\n"
+        in invoke("--endpoint", fake.endpoint, "iteration", "show", "delays", 9).stdout
+    )
+
+
+def test_given_dead_letters_then_the_list_of_iterations_counts_them(broker: Broker, invoke: Invoke) -> None:
+    rows = [{"iteration": 2, "state": "committed", "dead_letters": 3}, {"iteration": 1, "dead_letters": 0}]
+    fake = broker({"iteration.list": {"items": rows}})
+    head, two, one = invoke("--endpoint", fake.endpoint, "iteration", "list", "delays").stdout.splitlines()
+    place = head.split().index("DEAD")
+    assert (two.split()[place], one.split()[place]) == ("3", "-")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_given_a_narrow_terminal_then_the_name_of_a_node_is_whole(width: int) -> None:
+    row = {"node": "a_rather_long_name_of_a_node", "state": "acked", "error": "because " * 20, "worker": "w" * 30}
+    view = Console(width=width, file=StringIO())
+    with view.capture() as capture:
+        view.print(output.table([row], node.COLUMNS))
+    assert "a_rather_long_name_of_a_node" in capture.get()
+
+
+def test_given_a_moment_in_a_reason_then_people_read_a_time_and_programs_the_number(
+    broker: Broker, invoke: Invoke
+) -> None:
+    reason = "waiting until it is unchanged for 2 s (until 1700000000)"
+    row = {"pipeline": "p", "source": "s", "state": "waiting", "reason": reason}
+    endpoint = broker({"source.why": {"items": [row]}}).endpoint
+    assert "(until 2023-11-1" in invoke("--endpoint", endpoint, "source", "why", "x").stdout
+    assert "1700000000" in invoke("--endpoint", endpoint, "source", "why", "x", "-o", "json").stdout
+
+
 def test_given_a_failed_iteration_then_show_has_place_and_traceback(broker: Broker, invoke: Invoke) -> None:
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "iteration", "show", "delays", 9).stdout
     for part in (
@@ -167,7 +267,19 @@ def test_given_an_error_then_its_status_is_the_exit_code_and_stdout_is_empty(
 def test_given_nothing_running_then_69_says_how_to_start(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("status", "--project", tmp_path)
     assert result.exit_code == 69
+    assert "nothing runs on" in result.stderr
     assert "odibictl up" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("iteration", "wait", "delays"), ("pipeline", "drain", "delays")])
+def test_given_a_paused_pipeline_when_a_wait_takes_too_long_then_the_reason_is_told(
+    broker: Broker, invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    waits = {"iteration.wait": lambda _: None, "pipeline.drain": lambda _: None}
+    endpoint = broker({**waits, "pipeline.show": {**SHOWN, "state": "failed", "paused": True}}).endpoint
+    result = invoke("--endpoint", endpoint, *command, "--timeout", "200ms")
+    assert result.exit_code == 124
+    assert "not done within 0.2 s (delays is failed, paused)" in result.stderr
 
 
 def test_given_no_answer_in_time_then_124(broker: Broker, invoke: Invoke) -> None:
@@ -184,7 +296,16 @@ def test_given_ctrl_c_then_130(broker: Broker, invoke: Invoke, monkeypatch: pyte
     assert invoke("--endpoint", "ipc:///nowhere", "status").exit_code == 130
 
 
-@pytest.mark.parametrize(("command", "hint"), [(("statu",), "status"), (("pipeline", "pasue", "x"), "pause")])
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (("statu",), "status"),
+        (("start",), "up"),
+        (("stop",), "down"),
+        (("ps",), "status"),
+        (("pipeline", "pasue", "x"), "pause"),
+    ],
+)
 def test_given_a_typo_then_what_was_meant_is_named(invoke: Invoke, command: tuple[str, ...], hint: str) -> None:
     result = invoke(*command)
     assert result.exit_code == 2
@@ -332,6 +453,41 @@ def test_given_apply_dry_run_then_what_runs_is_compared_and_nothing_is_sent(
     assert items["copy"]["running_version"] is None
     assert items["delays"]["action"] == "not in odibi.yaml"
     assert not any(isinstance(message, Apply) for _, message in fake.seen)
+
+
+@pytest.mark.parametrize(("running", "changed"), [("same", False), ("other", True), ("unknown", None)])
+def test_given_apply_dry_run_then_it_says_what_would_change(
+    broker: Broker, invoke: Invoke, project: Path, running: str, changed: bool | None
+) -> None:
+    spec = load_project(project)
+    digests = {"spec_digest": spec_digest(spec.pipelines[0]), "code_digest": spec.code_digest}
+    found = {"same": digests, "other": {**digests, "spec_digest": "x"}, "unknown": Reply("", 3, None, "pruned")}
+    fake = broker({"pipeline.list": {"items": [{**ROW, "pipeline": "copy"}]}, "version.show": found[running]})
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run", "-o", "json")
+    assert [row["changed"] for row in json.loads(result.stdout)["items"]] == [changed]
+    assert fake.requests("version.show")[0].params == {"pipeline": "copy", "version": 2}
+
+
+def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    digest = [code_digest(project)]
+    fake = broker(
+        {
+            "status": STATUS,
+            "pipeline.show": lambda _: {**SHOWN, "code_digest": digest[0]},
+            "iteration.retry": {},
+        }
+    )
+    places = paths.prepare(project / ".odibi")
+    paths.write_connection(places, fake.endpoint)
+    note = "nodes/ was changed since the last apply"
+    assert note not in invoke("--project", project, "status").stdout
+    assert note not in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
+    digest[0] = "of another code"
+    assert note in invoke("--project", project, "status").stdout
+    assert note in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
+    assert note not in invoke("--endpoint", fake.endpoint, "--project", project, "status").stdout
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------

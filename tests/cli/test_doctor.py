@@ -32,7 +32,7 @@ def found(invoke: Invoke, project: Path, *args: str) -> tuple[int, dict[str, dic
 def test_given_a_sound_project_with_nothing_running_then_nothing_fails(invoke: Invoke, sound: Path) -> None:
     code, rows = found(invoke, sound)
     assert code == 0, rows
-    assert rows["config"]["found"] == "small: 1 pipelines, 3 nodes"
+    assert rows["config"]["found"] == "small: 1 pipeline, 3 nodes"
     assert rows["broker"]["found"] == "not running"
 
 

@@ -26,7 +26,7 @@ def test_given_init_then_the_new_project_is_valid_and_a_second_init_is_refused(i
 
 
 def test_given_a_valid_project_then_validate_counts(invoke: Invoke, project: Path) -> None:
-    assert invoke("validate", "--project", project).stdout == "ok: 1 pipelines, 3 nodes\n"
+    assert invoke("validate", "--project", project).stdout == "ok: 1 pipeline, 3 nodes\n"
     data = json.loads(invoke("validate", "--project", project, "-o", "json").stdout)
     assert data["ok"] is True
 
@@ -63,6 +63,36 @@ def test_given_bad_sql_and_functions_then_only_deep_finds_them(invoke: Invoke, p
     assert result.exit_code == 2
     assert "copy.kept: SQL does not parse" in result.stderr
     assert "copy.other: cannot import nodes.deep_one: ModuleNotFoundError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select * from incomming", "reads 'incomming', which is not among the inputs; did you mean incoming?"),
+        (
+            "select a from incoming where b in (select b from other)",
+            "reads 'other', which is not among the inputs; its",
+        ),
+        ("with one as (select * from Incoming) select * from one join incoming using (a)", ""),
+        ("select * from range(3)", ""),
+    ],
+)
+def test_given_sql_then_deep_says_what_it_reads_that_is_no_input(
+    invoke: Invoke, project: Path, sql: str, said: str
+) -> None:
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("select * from incoming  -- all of it", sql))
+    result = invoke("validate", "--deep", "--project", project)
+    assert (result.exit_code, said in result.stderr) == (2 if said else 0, True), result.stderr
+
+
+def test_given_a_tab_then_it_says_use_spaces(invoke: Invoke, project: Path) -> None:
+    (project / "odibi.yaml").write_text("project: x\npipelines:\n  - pipeline: a\n\tnodes: []\n")
+    assert "indent with spaces" in invoke("validate", "--project", project).stderr
+
+
+def test_given_a_folder_with_a_space_when_made_then_the_command_can_be_pasted(invoke: Invoke, tmp_path: Path) -> None:
+    assert f"cd '{tmp_path}/my project' &&" in invoke("init", tmp_path / "my project").stderr
 
 
 def test_given_no_project_then_2_says_where_it_looked(invoke: Invoke, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,21 @@ def test_given_no_procfile_when_up_then_its_lines_are_named(invoke: Invoke, proj
     result = invoke("--project", project, "up")
     assert result.exit_code == 2
     assert "broker: python -m broker" in result.stderr
+
+
+def test_given_a_run_at_work_when_up_then_it_is_named(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from odibi_actors.runtime.paths import hold_lock;"
+        "lock = hold_lock(Path(sys.argv[3])); print('held', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", program, "odibictl", "run", str(tmp_path / "broker.lock")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(locks.ConflictError, match=rf"`odibictl run` is at work .*pid {child.pid}"):
+            system.refuse_second(tmp_path)
+        child.communicate()
+    system.refuse_second(tmp_path)
 
 
 # --- locks ------------------------------------------------------------------------------------------------------------
