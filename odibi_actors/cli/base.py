@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from odibi_actors.cli import errors
+from odibi_actors.cli import errors, locks
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
@@ -64,9 +65,21 @@ class App:
         """A client of the running system, closed when the command ends."""
         from odibi_actors.client import REQUEST_TIMEOUT, Client
 
+        if not (self.endpoint or (self.project is None and os.environ.get("ODIBI_ENDPOINT"))):
+            self._refuse_remains()
         client = Client(self.endpoint, self.project, REQUEST_TIMEOUT if self.timeout is None else self.timeout)
         click.get_current_context().call_on_close(client.close)
         return client
+
+    def _refuse_remains(self) -> None:
+        """Raise UnreachableError at once when the connection file is what is left of a system that has ended: nobody
+        on this machine holds any of its locks."""
+        from odibi_actors.client import START, connection_file, read_connection
+        from odibi_actors.errors import UnreachableError
+
+        path = connection_file(self.project)
+        if read_connection(path)["endpoint"].startswith("ipc:") and not locks.holders(path.parent):
+            raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}")
 
     def confirm(self, question: str) -> None:
         """Ask on stderr unless ``--yes``; a "no" ends the command with exit code 1."""

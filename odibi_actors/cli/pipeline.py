@@ -67,7 +67,7 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
     for row in rows:
         name = row.get("pipeline")
         for problem in row.get("problems") or []:
-            lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem)))
+            lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem).replace("\n", "\n  ")))
         if number := row.get("stuck"):
             mend = f"    `odibictl iteration show {name} {number}`; mended: `odibictl iteration retry {name} {number}`"
             lines.append(Text(mend, style="dim"))
@@ -143,7 +143,8 @@ def trigger(app: App, pipeline: str, wait: bool) -> None:
 def pause(app: App, pipeline: str) -> None:
     """Plan and dispatch nothing more until resumed; survives restarts."""
     state = app.client().pause(pipeline).get("state", "paused")
-    errors.message(f"{pipeline}: {state}; go on with `odibictl pipeline resume {pipeline}`")
+    besides = f" ({state} besides)" if state in ("failed", "blocked") else ""
+    errors.message(f"{pipeline}: paused{besides}; go on with `odibictl pipeline resume {pipeline}`")
 
 
 @pipeline.command(examples=["odibictl pipeline resume delays"])

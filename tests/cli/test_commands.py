@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 
 from odibi_actors import client
 from odibi_actors.checkpoint.queries import spec_digest
-from odibi_actors.cli import node, output
+from odibi_actors.cli import locks, node, output
 from odibi_actors.config import code_digest, load_project
 from odibi_actors.messages import Apply, Reply
 from odibi_actors.runtime import paths
@@ -132,7 +133,7 @@ def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker:
     other = {
         **FAILED,
         "pipeline": "web",
-        "problems": ["iteration 3 failed"],
+        "problems": ["iteration 3 failed:\nso"],
         "stuck": 3,
         "dead_letters": 1,
         "paused": True,
@@ -142,11 +143,12 @@ def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker:
     ).stdout
     shown = lines.splitlines()
     assert next(line for line in shown if line.startswith("web")).split()[1:3] == ["failed,", "paused"]
-    assert shown[-6:] == [
+    assert shown[-7:] == [
         "! report: iteration 9: node clean raised ValueError",
         "    `odibictl iteration show report 9`; mended: `odibictl iteration retry report 9`",
         "! report: 2 dead letters: `odibictl deadletter list report`",
-        "! web: iteration 3 failed",
+        "! web: iteration 3 failed:",
+        "  so",
         "    `odibictl iteration show web 3`; mended: `odibictl iteration retry web 3`",
         "! web: 1 dead letter: `odibictl deadletter list web`",
     ]
@@ -481,6 +483,7 @@ def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
     )
     places = paths.prepare(project / ".odibi")
     paths.write_connection(places, fake.endpoint)
+    lock = locks.hold(places.run / "broker.lock")
     note = "nodes/ was changed since the last apply"
     assert note not in invoke("--project", project, "status").stdout
     assert note not in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
@@ -488,6 +491,8 @@ def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
     assert note in invoke("--project", project, "status").stdout
     assert note in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
     assert note not in invoke("--endpoint", fake.endpoint, "--project", project, "status").stdout
+    os.close(lock)
+    assert "nothing runs on" in invoke("--project", project, "status").stderr
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------
