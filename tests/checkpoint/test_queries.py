@@ -180,6 +180,12 @@ def test_a_version_is_told_by_its_digests(engine: Engine) -> None:
     assert (found["spec_digest"], found["code_digest"]) == (spec_digest(same.spec), same.code_digest)
     changed = msgspec.structs.replace(same.spec, max_in_flight=same.spec.max_in_flight + 1)
     assert spec_digest(changed) != found["spec_digest"]
+    first = same.spec.nodes[0]
+    whole, real = (
+        msgspec.structs.replace(same.spec, nodes=[msgspec.structs.replace(first, timeout=timeout)])
+        for timeout in (5, 5.0)
+    )
+    assert spec_digest(whole) == spec_digest(real)
     with pytest.raises(NotFoundError, match="no version 7"):
         engine.answer("version.show", {"pipeline": P, "version": 7})
 
