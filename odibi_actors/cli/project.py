@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from odibi_actors.cli import errors, graphs
+from odibi_actors.cli import errors
 from odibi_actors.cli.applied import changed
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.output import Column, Row, emit, plural, table
@@ -89,13 +89,15 @@ def validate(app: App, deep: bool) -> None:
 @pass_app
 def graph(app: App, pipeline: str | None) -> None:
     """Draw the DAG of one pipeline, or of all."""
+    from odibi_actors.config import graph as graphs
+
     pipelines = chosen(load(app), pipeline)
     if app.output == "json":
-        emit(app, lambda: {"items": [graphs.plain(one) for one in pipelines]}, "pipeline", lambda _: [])
+        emit(app, lambda: {"items": [graphs.as_data(one) for one in pipelines]}, "pipeline", lambda _: [])
     elif app.output == "mermaid":
-        click.echo(graphs.mermaid(pipelines), nl=False)
+        click.echo(graphs.render_mermaid(pipelines), nl=False)
     else:
-        click.echo("\n".join(graphs.text(one) for one in pipelines), nl=False)
+        click.echo("\n".join(graphs.render_text(one) for one in pipelines), nl=False)
 
 
 config = group("config", "The project file's schema.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 
 
@@ -61,15 +64,29 @@ def _branches(followers: list[NodeSpec], parent: str, below: str) -> list[tuple[
 _SHAPES = {"read": ("[/", "/]"), "transform": ("[", "]"), "write": ("[(", ")]")}
 
 
-def render_mermaid(pipeline: PipelineSpec) -> str:
-    """The DAG as a Mermaid flowchart, with a trailing line break."""
+def render_mermaid(pipelines: Sequence[PipelineSpec]) -> str:
+    """The DAGs as one Mermaid flowchart, a subgraph for each pipeline, with a trailing line break."""
     lines = ["flowchart LR"]
-    for node in pipeline.nodes:
-        before, after = _SHAPES[node.kind]
-        # The prefix: a node named ``end`` or ``graph`` would be a word of the language.
-        lines.append(f'  n_{node.name}{before}"{node.name}<br/>{_escape(describe(node))}"{after}')
-    lines += [f"  n_{name} --> n_{node.name}" for node in pipeline.nodes for name in node.inputs]
+    for pipeline in pipelines:
+        # Prefixes: names recur among pipelines, and a node named ``end`` or ``graph`` would be a word of the language.
+        names = {node.name: f"{pipeline.name}__{node.name}" for node in pipeline.nodes}
+        lines.append(f"  subgraph p_{pipeline.name}[{pipeline.name}]")
+        for node in pipeline.nodes:
+            before, after = _SHAPES[node.kind]
+            lines.append(f'    {names[node.name]}{before}"{node.name}<br/>{_escape(describe(node))}"{after}')
+        lines += [f"    {names[name]} --> {names[node.name]}" for node in pipeline.nodes for name in node.inputs]
+        lines.append("  end")
     return "\n".join(lines) + "\n"
+
+
+def as_data(pipeline: PipelineSpec) -> dict[str, Any]:
+    """As plain data: ``{"pipeline", "trigger", "nodes": [{"node", "kind", "does"}], "edges": [[from, to]]}``."""
+    return {
+        "pipeline": pipeline.name,
+        "trigger": pipeline.trigger,
+        "nodes": [{"node": node.name, "kind": node.kind, "does": describe(node)} for node in pipeline.nodes],
+        "edges": [[one, node.name] for node in pipeline.nodes for one in node.inputs],
+    }
 
 
 def _escape(text: str) -> str:

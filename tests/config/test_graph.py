@@ -41,7 +41,7 @@ def test_a_chain_of_any_length_is_drawn() -> None:
 
 def test_mermaid_has_every_node_and_edge_and_survives_reserved_names_and_quotes(project: Project) -> None:
     project.edit('pattern: "*.csv"', "pattern: '*\"#.csv'")
-    text = render_mermaid(project.load().pipelines[0])
-    assert '  n_flights[/"flights<br/>read landing: *#34;#35;.csv (csv, file_watch)"/]\n' in text
+    text = render_mermaid(project.load().pipelines[:1])
+    assert '    delays__flights[/"flights<br/>read landing: *#34;#35;.csv (csv, file_watch)"/]\n' in text
     assert text.count("-->") == 4
-    assert "  n_by_carrier --> n_mart_delays\n" in text
+    assert "    delays__by_carrier --> delays__mart_delays\n" in text
