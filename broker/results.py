@@ -159,7 +159,7 @@ def _run_failed(
         run.used += 1
     _error(flow, iteration, run, failed.attempt, failure, now)
     if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
-        _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used))
+        _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used, failure))
         return
     if failure.position and pipeline.spec.on_error == "dead_letter":
         _revise(flow, pipeline, iteration, run, failure, now)
@@ -185,7 +185,11 @@ def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, fai
     flow.say(Log("warning", f"{where}: {attempt_no}: {failure.message}"))
 
 
-def _backoff(flow: Flow, retry: RetrySpec, used: int) -> float:
+def _backoff(flow: Flow, retry: RetrySpec, used: int, failure: Failure) -> float:
+    """Seconds until the next attempt. Who killed a worker did not mean the node, most times: its first attempt after
+    a death is at once."""
+    if failure.kind == "died" and used == 1:
+        return 0.0
     delay = retry.initial * (2 ** (used - 1) if retry.backoff == "exponential" else 1)
     return min(delay, retry.max) * (1 + retry.jitter * (2 * flow.rng.random() - 1))
 
@@ -275,7 +279,7 @@ def _publish_failed(
         pipeline.problem = failure.message
     elif failure.kind in COUNTED:
         publication.used += 1
-        publication.retry_at = now + _backoff(flow, spec.retry, publication.used)
+        publication.retry_at = now + _backoff(flow, spec.retry, publication.used, failure)
     if failure.kind not in ("code_mismatch", *COUNTED) or publication.used >= spec.retry.max_attempts:
         publication.blocked = True
         if iteration.state != "blocked":

@@ -89,7 +89,9 @@ READ = Object(
         "pattern": Key(_TEXT, "Which files, such as flights-*.csv."),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it should not be inferred."),
         "options": Key(Anything(), "Options of the reader."),
-        "settle": Key(duration(), "How long a file must not have changed before it is taken."),
+        "settle": Key(
+            duration(), "How long a file must not have changed before it is taken, where its close cannot be seen."
+        ),
         "watermark_column": Key(Later(), "Column that grows, for incremental."),
         "every": Key(Later(), "For interval."),
         "query": Key(Later("read files, mode file_watch or batch"), "SQL to read."),

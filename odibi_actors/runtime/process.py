@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from odibi_actors.actor import Actor, Driver, Log, Send, Stop
 from odibi_actors.errors import ProtocolError
@@ -116,7 +115,7 @@ class PeerLink:
 
     def _connected(self) -> Iterator[Pair]:
         while self._monitor.poll(0):
-            recv_monitor_message(self._monitor)
+            self._monitor.recv_multipart()  # only one event is asked for; zmq's parser would import asyncio
             self._socket.get(zmq.EVENTS)  # lets the socket notice the new pipe; a send may be refused otherwise
             yield LOCAL, Connected()
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from odibi_actors.runtime.linux import die_with_parent, exit_reason, launchers
 from odibi_actors.runtime.log import log
 
-BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before a restart, doubling
-STEADY = 10.0  # seconds up after which the backoff starts anew
+BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the start of one that died soon after the last, doubling
+STEADY = 2.0  # seconds up after which a death is a first one: the next start is at once
 ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
 LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
 FINAL = (0, 2, 4)  # exit codes a restart would not mend, or should not
@@ -73,7 +73,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the actor ends for good; returns the exit code of this line."""
-        argv, delay, reason = self._argv, BACKOFF, ""
+        argv, delay, reason = self._argv, 0.0, ""
         while True:
             began = time.monotonic()
             status = self._run_once(argv, reason)
@@ -81,12 +81,12 @@ class Supervisor:
                 return 0
             if status in FINAL:
                 return status
-            delay = BACKOFF if time.monotonic() - began > STEADY else delay
+            delay = 0.0 if time.monotonic() - began > STEADY else delay
             reason = exit_reason(status)
             self._say("error", "died; starting again", reason=reason, delay=f"{delay:g}s")
             if self._pause(delay):
                 return 0
-            argv, delay = self._restart, min(delay * 2, BACKOFF_MAX)
+            argv, delay = self._restart, min(max(delay * 2, BACKOFF), BACKOFF_MAX)
 
     def _run_once(self, argv: list[str], former: str) -> int:
         """One life of the actor; returns its code, minus the signal when it was killed."""

@@ -28,7 +28,8 @@ class Scan(Effect, frozen=True):
     """List a source's folder in full, watching each folder before it is listed, so that nothing falls between.
 
     ``base`` is the connection's folder (absolute), ``path`` the source's folder in it, ``below`` a folder below
-    ``path`` to which the scan is limited ("" for all). Answered by Scanned chunks that carry ``number``.
+    ``path`` to which the scan is limited ("" for all). Of files changed within the last ``settle`` seconds it is
+    asked whether anybody writes them. Answered by Scanned chunks that carry ``number``.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Scan(Effect, frozen=True):
     path: str
     pattern: str
     below: str = ""
+    settle: float = 0.0
 
 
 class Stat(Effect, frozen=True):
@@ -66,7 +68,8 @@ class Forget(Effect, frozen=True):
 
 
 class Scanned(Message, frozen=True):
-    """A chunk of a scan. ``skipped``: (identity, reason) of names that match but are no regular file.
+    """A chunk of a scan. ``skipped``: (identity, reason) of names that match but are no regular file; ``closed``: new
+    files that nobody had open for writing.
 
     ``done`` is set on the last chunk, which alone carries the rest: ``missing`` (there is no such folder),
     ``watched`` (events will tell of changes), ``unwatched`` (why not), ``problems`` (what could not be listed).
@@ -81,6 +84,7 @@ class Scanned(Message, frozen=True):
     watched: bool = False
     unwatched: str = ""
     problems: list[str] = []
+    closed: list[str] = []
 
 
 class Stated(Message, frozen=True):

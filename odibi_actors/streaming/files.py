@@ -1,7 +1,8 @@
 """The files of one source that are not planned yet, and which of them are ready to be read.
 
-A file is ready when a watcher saw it closed after writing, or moved in; or when it has been stable for ``settle``
-seconds. One that was seen being written waits for its close, or, if that event was lost, for a long stability.
+A file is ready when a watcher saw it closed after writing, or moved in; when a scan found that nobody writes it; or
+when it has been stable for ``settle`` seconds. One that was seen being written waits for its close, or, if that event
+was lost, for a long stability.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Files:
                 return False
         self._marks[identity] = mark
         return True
+
+    def unwritten(self, identity: str) -> None:
+        """A scan found that nobody writes it. What the watcher told may be newer, so that wins."""
+        self._marks.setdefault(identity, "closed")
 
     def observe(self, found: Found, seen: int, now: float) -> None:
         """The file exists, as ``found``; ``seen`` is the number of the newest scan."""

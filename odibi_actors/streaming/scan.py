@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import stat
+import time
 from collections.abc import Iterator
 
 import xxhash
@@ -29,15 +32,27 @@ class _Chunk:
         self.effect = effect
         self.files: list[Found] = []
         self.skipped: list[tuple[str, str]] = []
+        self.closed: list[str] = []
+        self.young = time.time_ns() - int(effect.settle * 1e9)
         self.looked = 0
 
     def message(self) -> Scanned | None:
         """The chunk as a message (None: it found nothing); a new one begins."""
-        files, skipped, self.looked = self.files, self.skipped, 0
-        self.files, self.skipped = [], []
+        files, skipped, closed, self.looked = self.files, self.skipped, self.closed, 0
+        self.files, self.skipped, self.closed = [], [], []
         if not files and not skipped:
             return None
-        return Scanned(self.effect.source, self.effect.number, files, skipped)
+        return Scanned(self.effect.source, self.effect.number, files, skipped, closed=closed)
+
+    def take(self, entry: os.DirEntry[str], identity: str, heard: bool) -> None:
+        """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them."""
+        found = _regular(identity, entry.stat(follow_symlinks=False))
+        if not isinstance(found, Found):
+            self.skipped.append((identity, found))
+            return
+        self.files.append(found)
+        if heard and found.mtime_ns > self.young and _unwritten(entry.path):
+            self.closed.append(identity)
 
 
 def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
@@ -52,9 +67,8 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         relative = folders.pop()
         folder = os.path.join(root, relative) if relative else root
         try:
-            unwatched = (
-                watcher.watch(effect.source, pattern, folder, relative, join(effect.path, relative)) or unwatched
-            )
+            deaf = watcher.watch(effect.source, pattern, folder, relative, join(effect.path, relative))
+            unwatched = deaf or unwatched
             visited.append(relative)
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -64,7 +78,11 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                         if entry.is_dir(follow_symlinks=False) and _descend(pattern, name):
                             folders.append(name)
                         elif not temporary(name) and pattern.matches(name):
-                            _take(entry, join(effect.path, name), chunk, problems)
+                            identity = join(effect.path, name)
+                            if utf8(identity):
+                                chunk.take(entry, identity, not deaf)
+                            else:
+                                _tell(problems, f"the name {identity!r} is not UTF-8; rename the file")
                     except FileNotFoundError:
                         continue  # gone since it was listed
                     if chunk.looked >= STEP:
@@ -85,6 +103,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         watched=not unwatched and not missing,
         unwatched=unwatched,
         problems=problems,
+        closed=chunk.closed,
     )
 
 
@@ -97,16 +116,22 @@ def _tell(problems: list[str], text: str) -> None:
         problems.append(text.encode(errors="backslashreplace").decode())
 
 
-def _take(entry: os.DirEntry[str], identity: str, chunk: _Chunk, problems: list[str]) -> None:
-    """Add one matching name to the chunk."""
-    if not utf8(identity):
-        _tell(problems, f"the name {identity!r} is not UTF-8; rename the file")
-        return
-    found = _regular(identity, entry.stat(follow_symlinks=False))
-    if isinstance(found, Found):
-        chunk.files.append(found)
-    else:
-        chunk.skipped.append((identity, found))
+def _unwritten(path: str) -> bool:
+    """Whether nobody on this host has the file open for writing: only then does the kernel grant a read lease
+    (fcntl(2)). False when it cannot be told, as of a file of another user."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        # a writer who comes within these microseconds waits for our close; the signal about it is one that is ignored
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _regular(identity: str, seen: os.stat_result) -> Found | str:

@@ -173,12 +173,15 @@ class Source:
         """A chunk of a full scan, or of one below a new folder."""
         if chunk.number <= self._first:
             return
+        closed = frozenset(chunk.closed)
         for found in chunk.files:
             if found.identity in self._touched or found.identity in self._asked:
                 file = self.files.known.get(found.identity)
                 if file is not None:
                     file.seen = self._number
                 continue  # newer news of it is on the way
+            if found.identity in closed:
+                self.files.unwritten(found.identity)
             self._observe(found, now)
         skipped = self._skipping if self._scanning else self._skipped
         if len(skipped) < MAX_REMEMBERED:
@@ -328,10 +331,10 @@ class Source:
             self._scanning, self._scan_started, self._skipping = self._number, now, {}
             if self.run is not None and self.run.scan == 0:
                 self.run.scan = self._number
-            effects.append(Scan(self.key, self._number, base, path, pattern))
+            effects.append(Scan(self.key, self._number, base, path, pattern, settle=self.read.settle))
         for folder in self._folders:
             self._number += 1
-            effects.append(Scan(self.key, self._number, base, path, pattern, below=folder))
+            effects.append(Scan(self.key, self._number, base, path, pattern, folder, self.read.settle))
         self._folders = {}
         self._touched.update(dict.fromkeys(self.files.due(now, MAX_STAT)))
         if self._touched:

@@ -11,7 +11,7 @@ from broker.dispatch import LOST_AFTER
 from broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import BatchSpec, NodeSpec
+from odibi_actors.config.model import BatchSpec, NodeSpec, RetrySpec
 from odibi_actors.messages import (
     LOCAL,
     SOURCE,
@@ -37,6 +37,7 @@ from odibi_actors.model import Attempt, FilePosition
 from tests.broker.harness import POOL, Broker, Failure, pipeline, position
 
 RAISED = Failure("raised", "boom", traceback="Traceback ...")
+DIED = Failure("died", "killed by SIGKILL")
 MALFORMED = Failure("malformed", "f1.csv line 3: bad", position="f1.csv", line=3)
 
 
@@ -177,6 +178,26 @@ def test_a_failed_node_is_tried_again_after_its_backoff() -> None:
     assert [s.node.name for s in again.steps] == ["t"]
     assert again.attempt != task.attempt
     assert again.attempt_no == 2
+
+
+def test_a_node_whose_worker_died_is_tried_again_at_once_but_only_the_first_time() -> None:
+    spec = pipeline()
+    patient = RetrySpec(max_attempts=3, initial=1.0, jitter=0.0)
+    nodes = [msgspec.structs.replace(node, retry=patient) for node in spec.nodes]
+    broker = Broker(msgspec.structs.replace(spec, nodes=nodes)).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.results(broker.run(task)[0])
+    broker.fail(task, "t", DIED)
+    broker.wait(0.0)
+    (again,) = broker.tasks()
+    assert again.attempt_no == 2, "the first attempt counts"
+    broker.fail(again, "t", DIED)
+    broker.wait(0.5)
+    assert broker.tasks() == []
+    broker.wait(2.0)
+    (last,) = broker.tasks()
+    assert last.attempt_no == 3
 
 
 def test_halt_holds_the_lane_until_a_retry() -> None:

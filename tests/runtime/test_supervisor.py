@@ -62,6 +62,17 @@ def test_a_killed_child_is_started_again_and_the_log_says_why(family: Family, tm
     assert f"child {first}\n" in log
 
 
+def test_a_first_death_is_followed_by_a_start_at_once_and_only_a_second_one_soon_after_waits(
+    family: Family, tmp_path: Path
+) -> None:
+    process = supervised(family, tmp_path, STAY)
+    for _ in range(3):
+        os.kill(child_of(process), signal.SIGKILL)
+    child_of(process)
+    log = (tmp_path / "log" / "actor.log").read_text()
+    assert [word for word in log.split() if word.startswith("delay=")] == ["delay=0s", "delay=0.1s", "delay=0.2s"]
+
+
 def test_a_restart_may_have_other_arguments(family: Family, tmp_path: Path) -> None:
     process = supervised(family, tmp_path, "raise SystemExit(70)", "print('recovering', flush=True)")
     said(process, "recovering")

@@ -84,6 +84,30 @@ def test_given_a_linked_in_file_when_nobody_writes_it_then_it_is_ready_after_set
     system.until(lambda: system.names == ["part.csv"], "the linked file, long before a lost close would be assumed")
 
 
+def test_given_files_from_before_the_start_when_nobody_writes_them_then_they_are_offered_without_waiting_for_settle(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "whole.csv").write_text("x")
+    with (tmp_path / "slow.csv").open("w") as file:
+        file.write("a,b\n")
+        file.flush()
+        system = start(source_spec(tmp_path, settle=3600.0))
+        system.until(lambda: system.names == ["whole.csv"], "the whole file")
+    system.until(lambda: sorted(system.names) == ["slow.csv", "whole.csv"], "the slow file, once it is closed")
+
+
+def test_given_folders_whose_writers_cannot_be_heard_when_scanned_then_settle_is_waited_for(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "filesystem", lambda device: "nfs4")
+    (tmp_path / "old.csv").write_text("x")
+    os.utime(tmp_path / "old.csv", (1, 1))
+    (tmp_path / "young.csv").write_text("x")
+    system = start(source_spec(tmp_path, settle=3600.0))
+    assert system.names == ["old.csv"]
+    assert [row["waiting"] for row in (source.row() for source in system.actor.sources.values())] == [1]
+
+
 def test_given_a_burst_of_2000_files_when_planned_as_offered_then_each_is_offered_exactly_once(
     tmp_path: Path, start: Start
 ) -> None:

@@ -67,6 +67,7 @@ class Processes(Family):
     def launch(self, argv: list[str], cwd: Path, output: Path, **env: str) -> subprocess.Popen[str]:
         """Start one; it and its children write to the file ``output``."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ODIBI_")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # starts are measured as users have them
         path = f"{BIN}{os.pathsep}{inherited.get('PATH', os.defpath)}"
         with output.open("ab") as log:
             process = subprocess.Popen(
