@@ -16,6 +16,7 @@ import zmq
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToWorker
 from odibi_actors.errors import ProtocolError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.log import log
 from odibi_actors.runtime.process import receive, secure
@@ -129,12 +130,14 @@ class PoolDriver:
             log("error", self._name, "not sent", {"to": worker, "bytes": len(body)})
             return
         try:
+            failpoint("pool.send")
             self._router.send_multipart([wire.identity(worker, str(parent.workers[worker])), body], zmq.DONTWAIT)
+            failpoint("pool.sent")
         except zmq.ZMQError as error:  # gone: its death is reported, or its task's deadline comes
             log("debug", self._name, "not sent", {"to": worker, "error": error})
 
     def _read_workers(self) -> Iterator[Pair]:
-        for sender, body in receive(self._router, 2):
+        for sender, body in receive(self._router, 2, "pool"):
             name, _, pid = sender.decode("ascii", "replace").rpartition("/")
             parent = self._parent_of(name)
             message = wire.decode_body(body, refused=())
@@ -159,6 +162,7 @@ class PoolDriver:
         argv = [sys.executable, "-P", "-m", "workers.template", "--fd", str(theirs.fileno())]
         argv += ["--parent", str(os.getpid()), "--project", str(self._project), "--data-dir", str(self._data_dir)]
         argv += ["--host", self._host, "--endpoint", self._endpoint, "--executor", self._executor]
+        failpoint("pool.spawn")
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -166,6 +170,7 @@ class PoolDriver:
             cwd=self._project,
             env={**TEMPLATE_ENV, **os.environ},
         )
+        failpoint("pool.spawned")
         theirs.close()
         return Parent(process, ours)
 

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from odibi_actors.failpoints import failpoint
+
 _PIPELINE = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -28,7 +30,9 @@ def delete(root: Path, iterations: Iterable[tuple[str, int]]) -> list[str]:
             problems.append(f"{pipeline}/{iteration} is no folder of the spool")
             continue
         try:
+            failpoint("spool.delete")
             shutil.rmtree(root / pipeline / str(iteration))
+            failpoint("spool.deleted")
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from odibi_actors.config import code_digest
 from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.runtime.linux import die_with_parent
 from workers import worker as child
 from workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
@@ -114,9 +115,11 @@ class Template:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        failpoint("template.fork")
         pid = os.fork()
         if pid == 0:
             self._child(worker, parent)
+        failpoint("template.forked")
         fd = os.pidfd_open(pid)
         self._pids[worker], self._watched[fd] = pid, worker
         self._poll.register(fd, select.POLLIN)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from odibi_actors import failpoints
 from odibi_actors import messages as m
 from odibi_actors.errors import ProtocolError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Failure
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.process import secure
@@ -33,6 +35,7 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    failpoints.arm()  # the parent's are not ours
     _settle_libraries()
     _log_like_the_actors()
     executor = warm.executor(data_dir, host, name, warm.code_digest)
@@ -47,8 +50,11 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
         if isinstance(message, m.WorkerExit):
             break
         if isinstance(message, m.WorkerTask):
+            failpoint("worker.received")
             for said in work(executor, message.task):
+                failpoint("worker.send")
                 socket.send(_fitting(said))
+                failpoint("worker.sent")
     context.destroy(linger=1000)
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 import xxhash
 
+from odibi_actors.failpoints import failpoint
+
 CHUNK = 1 << 20
 """Bytes read at once where a file is only digested; also the write buffer, so that small writes are joined."""
 
@@ -67,12 +69,16 @@ def new_file(path: Path, *, sync: bool) -> Iterator[HashingWriter]:
 
     With ``sync`` the bytes are on disk when the block ends; the directory entry is the caller's. Raises OSError.
     """
+    failpoint("file.create")
     with open(path, "xb", buffering=CHUNK) as file:
         try:
             yield HashingWriter(file)
             file.flush()
+            failpoint("file.written")
             if sync:
+                failpoint("file.fsync")
                 os.fsync(file.fileno())
+                failpoint("file.fsynced")
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -82,7 +88,9 @@ def fsync_dir(path: Path) -> None:
     """Make the names in a directory durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        failpoint("dir.fsync")
         os.fsync(descriptor)
+        failpoint("dir.fsynced")
     finally:
         os.close(descriptor)
 

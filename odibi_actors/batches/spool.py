@@ -22,6 +22,7 @@ from odibi_actors.batches.files import (
     new_file,
 )
 from odibi_actors.errors import BatchError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, BatchRef
 
 _REF = re.compile(r"[a-z][a-z0-9_]*/[0-9]+/[a-z][a-z0-9_]*-[0-9]+-[0-9]+\.arrow")
@@ -63,7 +64,9 @@ class Spool:
         with new_file(temporary, sync=durable) as writer:
             ipc.write(table, writer)
             ipc.check_limits(table.num_rows, writer.size)
+        failpoint("spool.rename")
         os.rename(temporary, path)
+        failpoint("spool.renamed")
         if durable:
             fsync_dir(path.parent)
         return writer

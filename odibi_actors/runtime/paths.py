@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from odibi_actors.errors import ConfigError, ConflictError
+from odibi_actors.failpoints import failpoint
 
 SUN_PATH_MAX = 107  # bytes of a unix socket's path, without the closing NUL; a longer one cannot be bound
 LONGEST_SOCKET = 24  # bytes kept for "/" and the longest name of a socket below the run folder
@@ -132,7 +133,9 @@ def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
     partial = places.connection.with_name(f"connection.json.{os.getpid()}")
     partial.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid(), **fields}) + "\n", encoding="utf-8")
     partial.chmod(0o600)
+    failpoint("connection.rename")
     partial.replace(places.connection)
+    failpoint("connection.renamed")
 
 
 class Lock:

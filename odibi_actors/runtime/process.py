@@ -22,6 +22,7 @@ import zmq
 
 from odibi_actors.actor import Actor, Driver, Log, Send, Stop
 from odibi_actors.errors import ProtocolError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import BROKER, LOCAL, Connected, Message, Terminate, Tick
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.log import log
@@ -81,10 +82,13 @@ def secure(socket: zmq.Socket[bytes], remote: bool) -> None:
         socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
 
 
-def receive(socket: zmq.Socket[bytes], frames: int) -> Iterator[list[bytes]]:
-    """Up to ``DRAIN`` waiting messages of exactly ``frames`` frames; others are dropped without being joined."""
+def receive(socket: zmq.Socket[bytes], frames: int, who: str = "peer") -> Iterator[list[bytes]]:
+    """Up to ``DRAIN`` waiting messages of exactly ``frames`` frames; others are dropped without being joined. ``who``
+    reads them, for failpoints."""
+    before, after = f"{who}.receive", f"{who}.received"
     for _ in range(DRAIN):
         try:
+            failpoint(before)
             parts = [socket.recv(zmq.DONTWAIT)]
             while socket.get(zmq.RCVMORE):
                 part = socket.recv(zmq.DONTWAIT)
@@ -92,6 +96,7 @@ def receive(socket: zmq.Socket[bytes], frames: int) -> Iterator[list[bytes]]:
                     parts.append(part)
         except zmq.Again:
             return
+        failpoint(after)
         if len(parts) == frames:
             yield parts
 
@@ -134,7 +139,9 @@ class PeerLink:
         )
         try:
             for body in wire.bodies(message):
+                failpoint("peer.send")
                 self._socket.send_multipart([header, body], zmq.DONTWAIT)
+                failpoint("peer.sent")
         except ProtocolError as error:
             log("error", self._name, "not sent", {"to": to, "reason": error})
         except zmq.Again:
@@ -166,7 +173,7 @@ class HubLink:
         return {self._socket: self._read}
 
     def _read(self) -> Iterator[Pair]:
-        for sender_id, header_frame, body in receive(self._socket, 1 + wire.FRAMES):
+        for sender_id, header_frame, body in receive(self._socket, 1 + wire.FRAMES, "hub"):
             header = wire.decode_header(header_frame)
             if isinstance(header, ProtocolError):
                 log("warning", BROKER, "dropped a frame", {"from": repr(sender_id[:60]), "reason": header})
@@ -215,7 +222,9 @@ class HubLink:
             log("debug", BROKER, "dropped: unknown peer", {"to": to, "message": what})
             return
         try:
+            failpoint("hub.send")
             self._socket.send_multipart([peer, header, body], zmq.DONTWAIT)
+            failpoint("hub.sent")
         except zmq.Again:
             log("warning", BROKER, "dropped: the peer's queue is full", {"to": to, "message": what})
         except zmq.ZMQError as error:

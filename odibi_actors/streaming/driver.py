@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from odibi_actors.actor import Effect
+from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOCAL, Message
 from odibi_actors.streaming.effects import Broken, Digest, FileEvent, Forget, Overflow, Scan, Stat
 from odibi_actors.streaming.scan import digest, look, scan
@@ -143,7 +144,9 @@ class SourceDriver:
     def _advance(self) -> None:
         """One step of the first job; then it is the next one's turn."""
         try:
+            failpoint("source.scan")
             message = next(self._jobs[0][1])
+            failpoint("source.scanned")
         except StopIteration:
             self._jobs.popleft()
             return

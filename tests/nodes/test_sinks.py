@@ -399,7 +399,8 @@ print(list(executor.run(msgspec.json.decode(sys.argv[2], type=PublishTask)))[-1]
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "point", ["parquet.link", "parquet.linked", "parquet.unlinked", "sqlite.commit", "sqlite.committed"]
+    "point",
+    ["parquet.link", "parquet.linked", "parquet.unlinked", "sqlite.begin", "sqlite.commit", "sqlite.committed"],
 )
 def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_there_once(
     world: World, point: str
@@ -408,7 +409,9 @@ def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_th
     staged = world.stage(node, TABLE)
     work = publish_task(node, staged)
     argv = [sys.executable, "-c", PUBLISH, str(world.root / ".odibi"), msgspec.json.encode(work).decode()]
-    killed = subprocess.run(argv, env={**os.environ, "ODIBI_FAILPOINT": point}, capture_output=True, check=False)
+    killed = subprocess.run(
+        argv, env={**os.environ, "ODIBI_FAILPOINTS": f"{point}:kill"}, capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     world.publish(node, staged)
     if point.startswith("parquet"):

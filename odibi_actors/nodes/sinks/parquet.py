@@ -39,7 +39,9 @@ class ParquetSink:
             pq.write_table(table, writer)
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
+            failpoint("parquet.stage")
             os.link(temporary, staged)
+            failpoint("parquet.staged")
         except FileExistsError:
             # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
             digest, size = digest_file(staged)

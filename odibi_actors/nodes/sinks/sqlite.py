@@ -83,7 +83,9 @@ class SqliteSink:
             ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys)}), writer)
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
+            failpoint("sqlite.stage")
             os.link(temporary, path)
+            failpoint("sqlite.staged")
         except FileExistsError:
             # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
             digest, size = digest_file(path)
@@ -105,6 +107,7 @@ class SqliteSink:
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        failpoint("sqlite.begin")
         connection.execute("begin immediate")
         try:
             yield
