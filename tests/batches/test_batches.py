@@ -20,6 +20,7 @@ from odibi_actors.batches.normalise import normal_type, normalise
 from odibi_actors.batches.spool import Spool
 from odibi_actors.errors import BatchError
 from odibi_actors.model import Attempt
+from tests.synced import Disk
 
 INSTANTS = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
 COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy[object]]] = {
@@ -87,6 +88,28 @@ def test_given_a_large_output_when_written_then_only_the_final_name_exists(tmp_p
     assert ref.path == "flights/7/clean-3-14.arrow"
     assert [p.name for p in tmp_path.rglob("*.*")] == ["clean-3-14.arrow"]
     assert (tmp_path / ref.path).stat().st_size == ref.size
+
+
+def test_given_a_durable_output_when_written_then_its_bytes_are_synced_before_it_has_its_name_and_the_name_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    ref = Spool(tmp_path, "h").write(_big(), "p", 1, "n", Attempt(1, 1), durable=True)
+    disk.check(tmp_path / ref.path)
+    disk.done.clear()
+    Spool(tmp_path, "h").write(_big(), "p", 1, "n", Attempt(1, 2))
+    assert [call for call, _ in disk.done] == ["rename"]  # a cache: what is lost is made again
+
+
+def test_given_other_values_in_a_sound_file_when_read_with_verify_then_it_is_a_named_error(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "h")
+    ref = spool.write(_big(), "p", 1, "n", Attempt(1, 1))
+    other = spool.write(_big().set_column(0, "x", pa.array(range(1, 5001))), "p", 1, "n", Attempt(1, 2))
+    assert other.size == ref.size
+    (tmp_path / other.path).replace(tmp_path / ref.path)
+    assert spool.read(ref).num_rows == ref.rows  # nothing but the digest tells
+    with pytest.raises(BatchError, match="digest"):
+        spool.read(ref, verify=True)
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "flipped", "folder", "link"])

@@ -26,6 +26,7 @@ from odibi_actors.messages import (
     SOURCE,
     STORE,
     AppendRecords,
+    Apply,
     Claim,
     Claimed,
     Durable,
@@ -198,6 +199,13 @@ class Broker:
         self.say(CLIENT, Request("1", verb, params))
         replies = self.take(Reply)
         return replies[0] if replies else None
+
+    def apply(self, spec: PipelineSpec) -> Reply:
+        """``odibictl apply`` of this configuration."""
+        self.say(CLIENT, Hello("client", "c1", "host", 9))
+        self.say(CLIENT, Apply("2", project(spec)))
+        (reply,) = self.take(Reply)
+        return reply
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

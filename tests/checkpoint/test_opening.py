@@ -15,6 +15,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
 from tests.checkpoint.make import P, ack, claimed, loaded, numbered, plan, put, version
+from tests.synced import Disk
 
 
 @pytest.fixture
@@ -51,6 +52,21 @@ def test_given_a_new_data_dir_when_opened_then_identity_and_epoch_are_kept_from_
     assert (second.store_id, second.epoch, second.last_seq) == (first.store_id, 1, 1)
     assert second.claim(0, "a") == Claimed(1, 0, "a")
     second.close()
+
+
+def test_given_a_new_database_when_made_then_it_is_synced_before_it_has_its_name_and_the_name_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    Engine(tmp_path / "checkpoints.db").close()
+    disk.check(tmp_path / "checkpoints.db")
+
+
+def test_given_an_open_database_then_every_commit_is_synced_and_no_other_process_may_write(path: Path) -> None:
+    engine = Engine(path)
+    asked = {name: engine._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "locking_mode")}
+    assert asked == {"synchronous": 2, "locking_mode": "exclusive"}  # 2: FULL, the log is synced at each commit
+    engine.close()
 
 
 def test_given_a_claimed_epoch_when_claimed_again_then_only_its_claimant_gets_the_same_answer() -> None:

@@ -120,6 +120,19 @@ def test_given_other_code_then_no_node_runs_but_what_is_prepared_is_published(
     assert isinstance(list(executor.run(publish))[-1], PublishDone)
 
 
+def test_given_other_bytes_in_place_of_an_input_when_it_is_to_be_verified_then_the_failure_names_the_producer(
+    tmp_path: Path, executor: Executor
+) -> None:
+    tables = [pa.table({"n": pa.array(range(start, start + 5000))}) for start in (0, 1)]
+    right, other = (
+        executor.spool.write(table, "delays", 1, "flights", Attempt(1, n)) for n, table in enumerate(tables)
+    )
+    (executor.spool.root / other.path).replace(executor.spool.root / right.path)
+    node = sql_node("clean", ["flights"], "select sum(n) as n from flights")
+    failure = failed(executor, task(node, inputs={"flights": right}, verify=("flights",))).failure
+    assert (failure.kind, failure.lost) == ("input_lost", "flights")
+
+
 @pytest.mark.parametrize("harm", ["gone", "cut", "flipped"])
 def test_given_a_lost_input_when_run_then_the_failure_names_the_producer(
     tmp_path: Path, executor: Executor, harm: str

@@ -31,6 +31,7 @@ from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
 from tests.nodes.helpers import done, failed, outcomes, parquet_node, publish_task, sqlite_node, task
+from tests.synced import Disk
 
 
 class World:
@@ -471,3 +472,51 @@ def test_given_a_sync_that_fails_when_staged_then_it_is_io_and_nothing_is_left(
     monkeypatch.setattr(os, "fsync", fsync)
     failure = failed(world.executor, task(world.lake, inputs={"clean": ref}, iteration=2)).failure
     assert (failure.kind, world.leftovers()) == ("io", [])
+
+
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+def test_given_a_part_when_staged_then_its_bytes_are_synced_before_it_has_its_name_and_the_name_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, sink: str
+) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    world.stage(node, TABLE)  # makes the folders
+    disk = Disk(monkeypatch)
+    staged = world.stage(node, TABLE, iteration=1, counter=2)
+    assert staged.staged is not None
+    disk.check(Path(staged.staged.staged))
+    if sink == "lake":
+        disk.done.clear()
+        world.publish(node, staged)
+        assert disk.done == [("link", Path(staged.staged.target)), ("fsync", world.folder)]
+
+
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+def test_given_the_same_counter_in_two_epochs_when_staged_then_the_names_differ(world: World, sink: str) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    work = task(node, inputs={"clean": world.ref(TABLE)})
+    names = [
+        one.staged.staged
+        for epoch in (1, 2)
+        if (one := done(world.executor, msgspec.structs.replace(work, attempt=Attempt(epoch, 7)))).staged
+    ]
+    assert len(frozenset(names)) == 2
+    assert all(Path(name).exists() for name in names)
+
+
+def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = sqlite_node(world.mart)
+    world.publish(node, world.stage(node, TABLE, 1))
+    rows = world.rows()
+    staged = world.stage(node, TABLE, 2)
+
+    def mark(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_sink.SqliteSink, "_mark", mark)
+        world.publish_failure(publish_task(node, staged))
+    assert world.rows() == rows
+    world.publish(node, staged)
+    assert len(world.rows()) == 2 * len(rows)

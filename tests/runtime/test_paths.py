@@ -86,3 +86,14 @@ def test_a_held_lock_names_its_holder_and_is_free_when_that_one_dies(tmp_path: P
     holder.kill()
     paths.hold_lock(path, 10).release()  # waits for the one that is just dying
     holder.wait()
+
+
+def test_a_lock_file_stays_so_that_whoever_waits_for_it_and_whoever_comes_next_mean_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "store.lock"
+    first = paths.hold_lock(path, 0)
+    inode = path.stat().st_ino
+    first.release()
+    second = paths.hold_lock(path, 0)
+    assert path.stat().st_ino == inode
+    second.release()
+    assert path.exists()

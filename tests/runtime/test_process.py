@@ -195,6 +195,20 @@ def test_false_names_garbage_and_local_messages_do_not_reach_the_actor(net: Net)
     assert [type(x) for _, x in list(broker.heard.queue)] == [m.Hello]
 
 
+def test_a_frame_past_the_limit_costs_its_sender_the_link_before_it_costs_memory(net: Net) -> None:
+    net.hub(Scripted(answer))
+    evil = net.raw(b"client-1/1")
+    lost = evil.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    header = wire.encode_header("broker", "client-1", "1")
+    evil.send_multipart([header, wire.encode_body(m.Hello("client", "1", "h", 1))])
+    evil.recv_multipart()
+    assert not lost.poll(0)
+    evil.send_multipart([header, b"\x00" * (wire.BODY_MAX + 1)])
+    assert lost.poll(WAIT * 1000)
+    evil.disable_monitor()
+    lost.close(linger=0)
+
+
 def test_messages_that_arrive_together_are_flushed_once(net: Net) -> None:
     broker = Scripted(answer)
     socket = net.raw(b"client-1/1")

@@ -63,6 +63,15 @@ def test_bombs_are_refused(body: bytes) -> None:
     assert isinstance(wire.decode_body(body), ProtocolError)
 
 
+def test_a_sound_message_past_the_limit_is_refused_before_it_is_decoded() -> None:
+    body = wire.encode_body(m.Request("1", "v", {"p": "x" * wire.BODY_MAX}))
+    assert "bytes; at most" in str(wire.decode_body(body))
+    header = wire.encode_header("a" * 200, "b" * 200, "c" * 200)
+    assert isinstance(wire.decode_header(header), wire.Header)
+    header = msgspec.msgpack.encode([wire.MAGIC, "a", "b", "c" * wire.HEADER_MAX])
+    assert "bytes; at most" in str(wire.decode_header(header))
+
+
 def test_free_form_values_may_nest_to_the_limit_and_no_further() -> None:
     def nested(depth: int) -> m.Request:
         value: object = 1

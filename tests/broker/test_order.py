@@ -1,0 +1,151 @@
+"""What waits for what: the order of a lane, durability before effects, one publisher per database."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import BatchSpec, ConnectionSpec, WriteSpec
+from odibi_actors.messages import Release, Released, Task
+from tests.broker.harness import Broker, Failure, pipeline
+from tests.broker.restart import restarted
+
+
+def _two_prepared() -> Broker:
+    """Two iterations, both prepared, PREPARE durable."""
+    broker = Broker().start()
+    broker.offer("f1.csv", "f2.csv")
+    broker.compute()
+    assert [p.iteration for p in broker.of(rec.Prepare)] == [1, 2]
+    broker.durable()
+    return broker
+
+
+def test_a_sink_publishes_in_the_order_of_the_lane() -> None:
+    broker = _two_prepared()
+    first = {t.node.name: t for t in broker.publications()}
+    assert {name: t.iteration for name, t in first.items()} == {"a": 1, "b": 1}
+    broker.published(first["a"])
+    assert [(t.iteration, t.node.name) for t in broker.publications()] == [(2, "a")]
+
+
+def test_iterations_are_committed_in_order_even_when_a_later_one_has_fewer_sinks() -> None:
+    before = Broker().start()
+    before.offer("f1.csv")
+    before.compute()
+    spec = pipeline()
+    broker = restarted(before, msgspec.structs.replace(spec, nodes=spec.nodes[:-1]))
+    one_a, one_b = broker.publications()
+    assert (one_a.node.name, one_b.node.name) == ("a", "b")
+    broker.offer("f2.csv")
+    broker.compute()
+    broker.durable()
+    broker.published(one_a)
+    (two_a,) = broker.publications()
+    assert two_a.iteration == 2
+    broker.published(two_a)
+    assert broker.of(rec.Commit) == []
+    broker.published(one_b)
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1, 2]
+
+
+def test_one_publisher_at_a_time_per_database() -> None:
+    mart = ConnectionSpec("mart", "sqlite", "/mart.db")
+    spec = pipeline()
+    nodes = [
+        msgspec.structs.replace(n, write=WriteSpec(mart, mode="append", table=n.name)) if n.write else n
+        for n in spec.nodes
+    ]
+    broker = Broker(msgspec.structs.replace(spec, nodes=nodes)).start()
+    broker.offer("f1.csv")
+    while tasks := broker.tasks():
+        for task in tasks:
+            broker.results(*_with_target(broker, task))
+    broker.durable()
+    (first,) = broker.publications()
+    broker.published(first)
+    (second,) = broker.publications()
+    assert {first.node.name, second.node.name} == {"a", "b"}
+
+
+def _with_target(broker: Broker, task: Task) -> list[object]:
+    """Results whose staged parts are of tables in one database."""
+    return [
+        msgspec.structs.replace(d, staged=msgspec.structs.replace(d.staged, target=f"/mart.db#{d.node}"))
+        if d.staged
+        else d
+        for d in broker.run(task)
+    ]
+
+
+def test_a_cancel_tells_the_source_what_was_released() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.ask("iteration.cancel", pipeline="p", iteration=1)
+    (released,) = broker.take(Released)
+    assert (released.source, released.seq) == ("read", broker.flow.journal.last)
+
+
+def test_a_dead_letters_outputs_are_kept_also_after_a_restart() -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.results(broker.run(task)[0])
+    broker.fail(task, "t", Failure("invalid", "no"))
+    assert len(broker.of(rec.DeadLetter)) == 1
+    broker.durable()
+    broker.pool_joins(spool=[("p", 1)])
+    assert broker.take(Release) == []
+    after = restarted(broker)
+    after.pool_joins(spool=[("p", 1)])
+    assert after.take(Release) == []
+
+
+def test_nothing_is_planned_or_given_out_past_the_bound_of_undurable_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(pipeline(max_in_flight=50, batch=BatchSpec(max_files=1))).start()
+    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.durable()
+    monkeypatch.setattr("broker.journal.MAX_BACKLOG", 5)
+    broker.offer(*[f"f{n}.csv" for n in range(8)])
+    assert len(broker.of(rec.Plan)) == 5
+    assert broker.tasks() == []
+    broker.durable()
+    assert len(broker.of(rec.Plan)) == 8
+    assert broker.tasks() != []
+
+
+def test_a_lost_input_does_not_use_up_the_attempts_of_who_wanted_it() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    for _ in range(2):  # as often as the node may be tried
+        one = next(t for t in broker.tasks() if t.steps[0].node.name == "a")
+        broker.fail(one, "a", Failure("input_lost", "gone", lost="t"))
+        (again,) = [t for t in broker.tasks() if t.steps[0].node.name == "t"]
+        broker.finish(again)
+    (one,) = [t for t in broker.tasks() if t.steps[0].node.name == "a"]
+    assert one.attempt_no == 1
+    broker.fail(one, "a", Failure("raised", "boom"))
+    broker.wait(2)
+    assert [t.attempt_no for t in broker.tasks() if t.steps[0].node.name == "a"] == [2]
+    assert broker.of(rec.Fail) == []
+
+
+def test_a_changed_node_in_the_midst_of_a_running_chain_starts_what_is_left_of_it_again() -> None:
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    assert [s.node.name for s in task.steps] == ["read", "t"]
+    spec = pipeline()
+    nodes = [
+        msgspec.structs.replace(n, transform=msgspec.structs.replace(n.transform, params={"x": 1}))
+        if n.transform
+        else n
+        for n in spec.nodes
+    ]
+    broker.apply(msgspec.structs.replace(spec, nodes=nodes))
+    (again,) = broker.tasks()
+    assert [s.node.name for s in again.steps] == ["read", "t"]
+    assert again.attempt != task.attempt
