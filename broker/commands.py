@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from broker import runs, views
 from broker.directory import Directory
@@ -26,6 +28,37 @@ class UsageError(OdibiError):
     """A request lacks a parameter or has one of the wrong kind."""
 
     exit_code = 2
+
+
+Name = Annotated[str, msgspec.Meta(max_length=200)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Params(msgspec.Struct, frozen=True, rename={"for_": "for"}):
+    """What the known parameters of the verbs are. Of their ranges and whether they must be there each verb says
+    more."""
+
+    pipeline: Name | None = None
+    iteration: int | None = None
+    run: Name | None = None
+    for_: Annotated[list[Name], msgspec.Meta(max_length=100)] | None = None
+    timeout: float | None = None
+    iterations: int | None = None
+    retry: bool | None = None
+    wait: bool | None = None
+    workers: int | None = None
+    worker: Name | Number | None = None
+    host: Name | None = None
+
+
+def checked(verb: str, params: Row) -> Row:
+    """The parameters of a request, once they are known to be of the right kinds. Raises UsageError."""
+    try:
+        msgspec.convert(params, Params)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{verb[:40]}: {error}") from None
+    params.pop("look", None)  # ours: what a wait has asked the sources for
+    return params
 
 
 class Commands:
@@ -57,7 +90,7 @@ class Commands:
         """Do one verb; raises OdibiError."""
         function = self._verbs.get(verb)
         if function is None:
-            raise UsageError(f"unknown verb {verb!r}; known: {', '.join(self._verbs)}")
+            raise UsageError(f"unknown verb {verb[:40]!r}; known: {', '.join(self._verbs)}")
         return function(params, now)
 
     def look(self, params: Row) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from broker import results
-from broker.commands import Commands, scale_host
+from broker.commands import Commands, checked, scale_host
 from broker.directory import Directory, Peer
 from broker.dispatch import Pool
 from broker.flow import Flow
@@ -16,7 +16,7 @@ from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
-from odibi_actors.errors import OdibiError
+from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.messages import (
     SOURCE,
     STORE,
@@ -57,6 +57,12 @@ HOUSEKEEPING = 1.0
 
 MAX_EARLY = 1000
 """Hellos and requests kept until the broker has recovered; more are dropped, and said again by their senders."""
+
+MAX_EARLY_APPLY = 16
+"""So many are kept before one of them is a project: those are large."""
+
+MAX_WAITING = 256
+"""Requests that wait for something to come true; each is looked at after every change."""
 
 CLIENT_FORGOTTEN = 60.0
 """Seconds of silence after which a client is taken for gone (clients repeat what they wait for every 2 s)."""
@@ -122,7 +128,7 @@ class Coordinator:
                 return self._terminate(message, now)
             case StoreHello():
                 return self._store_hello(sender, message, now)
-            case Claimed() | ClaimRefused() | LoadedPage():
+            case Claimed() | ClaimRefused() | LoadedPage() if sender == STORE:
                 return self._store_answers(message, now)
             case Fenced() if sender == STORE:
                 return self._fenced(message)
@@ -141,7 +147,8 @@ class Coordinator:
 
     def _wait(self, sender: str, message: Message) -> list[Effect]:
         """Not ready yet: Hellos and requests are kept for when it is; whatever else is said will be said again."""
-        if isinstance(message, Hello | PoolHello | Request | Apply) and len(self._early) < MAX_EARLY:
+        kept = MAX_EARLY_APPLY if isinstance(message, Apply) else MAX_EARLY
+        if isinstance(message, Hello | PoolHello | Request | Apply) and len(self._early) < kept:
             self._early.append((sender, message))
         if isinstance(message, Hello) and message.role == "client":
             # A person waits there: say that somebody is here.
@@ -341,9 +348,9 @@ class Coordinator:
             return []
         try:
             if isinstance(request, Apply):
+                rows = apply_project(flow, request.project, now)
                 self._project = request.project
                 flow.describe_project(request.project)
-                rows = apply_project(flow, request.project, now)
                 return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
             if request.verb == "shutdown":
                 reply = Send(sender, Reply(id=request.id, status=0, result={}))
@@ -352,9 +359,12 @@ class Coordinator:
             if former is not None:
                 commands.look(former.params)
                 return []
-            result = commands.run(request.verb, request.params, now)
+            result = commands.run(request.verb, checked(request.verb, request.params), now)
         except OdibiError as error:
             return [Send(sender, Reply(id=request.id, status=error.exit_code, error=str(error)))]
+        if result is None and len(self._waiting) >= MAX_WAITING:
+            full = f"{MAX_WAITING} requests wait for something already; ask again later"
+            return [Send(sender, Reply(id=request.id, status=ConflictError.exit_code, error=full))]
         if result is None:
             self._waiting[(sender, request.id)] = request
             return []

@@ -127,8 +127,9 @@ class Dispatcher:
             else:
                 out.sent_at = now
                 self._outbox.setdefault(pool.name, []).append(out.task)
+        awaiting = self._awaiting(pool.name)
         for attempt in held:
-            if attempt not in pool.outstanding and attempt not in self._awaiting(pool.name):
+            if attempt not in pool.outstanding and attempt not in awaiting:
                 self._drops.setdefault(pool.name, []).append(attempt)
         for attempt in lost:
             pool.outstanding.pop(attempt)

@@ -72,11 +72,15 @@ class Joining:
             case LoadedPage() if self.phase == "loading" and self.flow is not None:
                 if message.epoch != self.flow.epoch or message.asked != self._cursor:
                     return []
-                load(self.flow, message.items)
+                try:
+                    load(self.flow, message.items)
+                    if not message.cursor:
+                        resume(self.flow, now)
+                except (LookupError, ValueError) as error:
+                    return [Stop(RESTART, f"what the checkpoint store tells does not fit together: {error!r}")]
                 self._cursor = message.cursor
                 if message.cursor:
                     return self._ask(now)
-                resume(self.flow, now)
                 self.phase = "joined"
         return []
 

@@ -10,14 +10,18 @@ from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
-from odibi_actors.errors import ConflictError
+from odibi_actors.config.received import unsound
+from odibi_actors.errors import ConfigError, ConflictError
 
 
 def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
-    """Take in a page of the snapshot; items come in the order documented at ``records.Loaded``."""
+    """Take in a page of the snapshot; items come in the order documented at ``records.Loaded``. Raises KeyError and
+    ValueError when they do not fit together."""
     for item in items:
         match item:
             case rec.LoadedVersion(record=version):
+                if version.spec.name != version.pipeline:
+                    raise ValueError(f"the version of {version.pipeline} is one of {version.spec.name}")
                 flow.pipelines[version.pipeline] = Pipeline(
                     version.spec, version.version, version.code_digest, flow.start_seq
                 )
@@ -109,9 +113,11 @@ def resume(flow: Flow, now: float) -> None:
 def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
     """Make a project's configuration the newest version of each of its pipelines.
 
-    Returns a row per pipeline: ``{"pipeline", "version", "changed"}``. Raises ConflictError, with nothing changed,
-    when a source that has consumed data would be removed.
+    Returns a row per pipeline: ``{"pipeline", "version", "changed"}``. With nothing changed it raises ConfigError for
+    what no odibi.yaml can say, ConflictError when a source that has consumed data would be removed.
     """
+    if problem := unsound(project):
+        raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
     for spec in project.pipelines:
         _check_sources(flow, spec)
     rows: list[dict[str, object]] = []

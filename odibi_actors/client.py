@@ -89,11 +89,13 @@ def connection_file(project: str | Path | None = None) -> Path:
 def read_connection(path: Path) -> dict[str, Any]:
     """The connection file: ``endpoint`` and ``pid`` of the broker. Raises UnreachableError when there is none."""
     try:
+        if path.exists() and not path.is_file():
+            raise UnreachableError(f"no broker answers: {path} is not a file; remove it, and {START}")
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_CONNECTION_FILE))
     except FileNotFoundError:
         raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreachableError(f"no broker answers: {path}: {_reason(error)}; {START}") from None
     if not isinstance(data, dict) or not isinstance(data.get("endpoint"), str):
         raise UnreachableError(f"no broker answers: {path} names no endpoint; {START}")

@@ -69,7 +69,8 @@ def tell(end: socket.socket, said: Said) -> bool:
 
 
 def hear(end: socket.socket) -> Iterator[Said | None]:
-    """What is there, without blocking; None at last when the other one is gone."""
+    """What is there, without blocking; None at last when the other one is gone, or says what nobody understands: user
+    code runs in the parent, and may have written to a descriptor that is not its own."""
     while True:
         try:
             data = end.recv(MESSAGE_MAX, socket.MSG_DONTWAIT)
@@ -80,4 +81,9 @@ def hear(end: socket.socket) -> Iterator[Said | None]:
         if not data:
             yield None
             return
-        yield _decoder.decode(data)
+        try:
+            said = _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            yield None
+            return
+        yield said

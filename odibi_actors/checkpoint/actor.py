@@ -131,9 +131,14 @@ class StoreActor:
         return min(wanted)
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
-        """React to one message."""
+        """React to one message. Anybody may ask; only the broker tells."""
         if sender == LOCAL:
             return self._local(message, now)
+        if isinstance(message, Request | LedgerQuery):
+            return [Read(sender, message)]
+        return self._told(sender, message) if sender == BROKER else []
+
+    def _told(self, sender: str, message: Message) -> list[Effect]:
         match message:
             case AppendRecords():
                 self._append(sender, message)
@@ -144,8 +149,6 @@ class StoreActor:
                 return [Read(sender, message)]
             case Load() if message.epoch < self._epoch:
                 self._fenced[sender] = None
-            case LedgerQuery() | Request():
-                return [Read(sender, message)]
             case WhoAreYou():
                 return [self._hello()]
             case Shutdown():

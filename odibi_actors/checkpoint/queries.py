@@ -9,7 +9,7 @@ import difflib
 import json
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import xxhash
@@ -60,7 +60,7 @@ def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:
     try:
         ask, model = VERBS[verb]
     except KeyError:
-        raise ConfigError(f"the checkpoint store does not know {verb!r}; it knows {', '.join(VERBS)}") from None
+        raise ConfigError(f"the checkpoint store does not know {verb[:40]!r}; it knows {', '.join(VERBS)}") from None
     try:
         given = msgspec.convert(params, model)
     except msgspec.ValidationError as error:
@@ -70,33 +70,37 @@ def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:
 
 # --- parameters of the verbs --------------------------------------------------------------------------------------
 
+Name = Annotated[str, msgspec.Meta(max_length=200)]
+Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What SQLite can hold."""
+
 
 class Iterations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``iteration.list``: the newest ``limit`` iterations, newest first, of one state if given."""
 
-    pipeline: str
-    limit: int = 20
+    pipeline: Name
+    limit: Number = 20
     state: IterationState | None = None
 
 
 class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``iteration.show`` and ``node.list``."""
 
-    pipeline: str
-    iteration: int
+    pipeline: Name
+    iteration: Number
 
 
 class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``deadletter.list``: newest first, of one pipeline or all."""
 
-    pipeline: str | None = None
+    pipeline: Name | None = None
 
 
 class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``version.show``: what identifies a version of a pipeline, without its contents."""
 
-    pipeline: str
-    version: int
+    pipeline: Name
+    version: Number
 
 
 class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -118,7 +118,7 @@ def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
         raise StoreError(f"the checkpoint database is damaged: {what} does not match its digest; {MEND}")
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"the checkpoint database holds {what} that this release cannot read: {error}") from error
 
 

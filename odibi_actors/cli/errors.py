@@ -13,12 +13,14 @@ from collections.abc import Callable
 import click
 
 from odibi_actors.errors import ConfigError, OdibiError
+from odibi_actors.runtime.visible import visible
 
 INTERRUPTED = 130
 
 
 def message(text: str, *, style: str | None = None) -> None:
     """Say something to the person: always on stderr, so that stdout holds results only."""
+    text = visible(text)
     if style and not os.environ.get("NO_COLOR"):
         text = click.style(text, fg=style)
     click.echo(text, err=True)
@@ -42,6 +44,9 @@ def guard(call: Callable[[], object]) -> int:
         # The reader (`| head`) has left. Point stdout elsewhere, or the interpreter's own flush complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:
+        message(f"error: {error.object!r} is not UTF-8 and cannot be sent", style="red")
+        return ConfigError.exit_code
     except OSError as error:
         message(f"error: {error}", style="red")
         return 1

@@ -12,6 +12,7 @@ import click
 
 from odibi_actors.cli.base import App, Command, pass_app
 from odibi_actors.errors import NotFoundError
+from odibi_actors.runtime.visible import visible
 
 POLL = 0.2
 """Seconds between two looks at the files: what a person takes for "at once"; a stat costs 3 us."""
@@ -149,7 +150,8 @@ class _Prefix:
         self.colours: dict[str, str] = {}
 
     def print(self, lines: Iterable[tuple[str, str]]) -> None:
-        for name, line in lines:
+        for name, said in lines:
+            line = visible(said)
             if self.plain:
                 click.echo(line)
                 continue

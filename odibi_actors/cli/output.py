@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors.runtime.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -64,7 +66,7 @@ class Column:
     def cell(self, row: Row) -> str:
         """The text of this column in ``row``; "-" where there is nothing."""
         value = self.value(row) if callable(self.value) else row.get(self.value)
-        return "-" if value is None or value == "" else str(value)
+        return "-" if value is None or value == "" else visible(str(value))
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing to show") -> RenderableType:
@@ -98,7 +100,7 @@ def fields(pairs: Sequence[tuple[str, object]]) -> RenderableType:
     view.add_column(style="bold")
     view.add_column(overflow="fold")
     for name, value in pairs:
-        text = "-" if value is None or value == "" else str(value)
+        text = "-" if value is None or value == "" else visible(str(value))
         view.add_row(Text(name), Text(text, style=STYLES.get(text, "")))
     return view
 
@@ -120,7 +122,7 @@ def emit(
     if app.output == "table":
         show(*render(result))
     else:
-        click.echo(text(app.output, result, name), nl=False)
+        click.echo(_for_stdout(text(app.output, result, name)), nl=False)
     return result
 
 
@@ -134,6 +136,11 @@ def text(form: str, result: Any, name: str | Callable[[Row], str]) -> str:
     if form == "yaml":
         return _yaml({"schema": SCHEMA, **result})
     return "".join(f"{name(row) if callable(name) else row.get(name, '')}\n" for row in rows)
+
+
+def _for_stdout(text: str) -> str:
+    """Programs get names as they are; a terminal must not obey them."""
+    return visible(text) if sys.stdout.isatty() else text
 
 
 def _plain(value: object) -> str:
@@ -206,7 +213,7 @@ def _watch(
             if app.output == "table":
                 show(*render(result))
             else:
-                click.echo(text(app.output, result, name), nl=False)
+                click.echo(_for_stdout(text(app.output, result, name)), nl=False)
             sys.stdout.flush()
             last = result
         time.sleep(WATCH_EVERY)

@@ -15,6 +15,7 @@ from odibi_actors.cli.applied import changed
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.output import Column, Row, emit, plural, table
 from odibi_actors.errors import ConfigError, NotFoundError
+from odibi_actors.runtime.visible import visible
 
 if TYPE_CHECKING:
     from odibi_actors.config.model import PipelineSpec, ProjectSpec
@@ -95,9 +96,9 @@ def graph(app: App, pipeline: str | None) -> None:
     if app.output == "json":
         emit(app, lambda: {"items": [graphs.as_data(one) for one in pipelines]}, "pipeline", lambda _: [])
     elif app.output == "mermaid":
-        click.echo(graphs.render_mermaid(pipelines), nl=False)
+        click.echo(visible(graphs.render_mermaid(pipelines)), nl=False)
     else:
-        click.echo("\n".join(graphs.render_text(one) for one in pipelines), nl=False)
+        click.echo(visible("\n".join(graphs.render_text(one) for one in pipelines)), nl=False)
 
 
 config = group("config", "The project file's schema.")

@@ -60,6 +60,9 @@ def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpe
 
 def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree | None:
     try:
+        if path.exists() and not path.is_file():
+            problems.add("", "is not a file", str(path))
+            return None
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
         text = data.decode("utf-8-sig")

@@ -20,6 +20,8 @@ MAX_DEPTH = 32
 """Nesting: a pipeline needs 6; the rest is for ``params``. Keeps recursion far from Python's limit."""
 MAX_NODES = 100_000
 """Values with aliases expanded: aliases of aliases grow exponentially."""
+MAX_TEXT = 4 * MAX_FILE
+"""Characters with aliases and variables expanded: what they share here is written out where a message carries it."""
 _MAX_INT = 2**63 - 1
 
 Plain = None | bool | int | float | str
@@ -35,6 +37,7 @@ class Scalar:
     value: Plain
     variable: bool = False
     size: int = 1
+    text: int = 0
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Sequence:
     column: int
     items: list[Tree]
     size: int = 1
+    text: int = 0
 
 
 @dataclass
@@ -55,11 +59,16 @@ class Mapping:
     column: int
     items: dict[str, tuple[Scalar, Tree]]
     size: int = 1
+    text: int = 0
 
 
 Tree = Scalar | Sequence | Mapping
 Expand = Callable[[str], tuple[str, list[str]]]
 """Text -> (text with its variables replaced, names of the missing ones)."""
+
+
+_LIBRARY = (ValueError, OverflowError, AssertionError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the YAML library lets escape for texts it did not expect (a version directive, an escape beyond Unicode)."""
 
 
 class _Stop(Exception):
@@ -73,7 +82,6 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
     try:
-        # ValueError: the library's own conversions (a version directive, an escape beyond Unicode).
         return _Composer(iter(YAML(typ="safe", pure=True).parse(text)), problems, expand).document()
     except _Stop:
         return None
@@ -86,7 +94,7 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         if "'\\t'" in reason:
             hint = "indent with spaces: YAML allows no tab there"
         problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)
-    except (YAMLError, YAMLStreamError, ValueError, OverflowError) as error:
+    except (YAMLError, YAMLStreamError, *_LIBRARY) as error:
         problems.add_at(1, 1, "", "not valid YAML: " + str(error).split("\n", maxsplit=1)[0])
     return None
 
@@ -132,6 +140,7 @@ class _Composer:
         self._expand = expand
         self._anchors: dict[str, Tree] = {}
         self._total = 0
+        self._text = 0
 
     def document(self) -> Tree | None:
         """The only document; an empty file is None, with a problem."""
@@ -160,19 +169,19 @@ class _Composer:
             tree = self._anchors.get(event.anchor)
             if tree is None:
                 self._fail(event, path, f"unknown alias *{event.anchor}")
-            self._count(event, path, tree.size)
+            self._count(event, path, tree.size, tree.text)
             return tree
-        self._count(event, path, 1)
+        self._count(event, path, 1, 0)
         if event.tag is not None:
             self._fail(event, path, "tags are not supported", f"delete {event.tag}")
-        before = self._total
+        before, text = self._total, self._text
         if isinstance(event, ScalarEvent):
             tree = self._scalar(event, path)
         elif isinstance(event, MappingStartEvent):
             tree = self._mapping(event, path, depth)
         else:
             tree = self._sequence(event, path, depth)
-        tree.size = self._total - before + 1
+        tree.size, tree.text = self._total - before + 1, self._text - text
         if event.anchor is not None:
             self._anchors[event.anchor] = tree
         return tree
@@ -190,6 +199,7 @@ class _Composer:
                 self._problems.add_at(
                     line, column, path, f"the variable {name} is not set", value=value, suggestion=hint
                 )
+        self._count(event, path, 0, max(len(event.value), len(str(scalar.value))))
         return scalar
 
     def _sequence(self, event: Any, path: str, depth: int) -> Sequence:
@@ -208,6 +218,7 @@ class _Composer:
             if not isinstance(child, ScalarEvent):
                 self._fail(child, path, "a key must be text")
             name = child.value
+            self._count(child, path, 0, len(name))
             at = f"{path}.{name}" if path else name
             key = Scalar(*_place(child), name, name)
             value = self._tree(next(self._events), at, depth + 1)
@@ -224,10 +235,13 @@ class _Composer:
                 items[name] = (key, value)
         return Mapping(*_place(event), items)
 
-    def _count(self, event: Any, path: str, size: int) -> None:
+    def _count(self, event: Any, path: str, size: int, text: int) -> None:
         self._total += size
+        self._text += text
         if self._total > MAX_NODES:
             self._fail(event, path, f"more than {MAX_NODES} values, aliases expanded")
+        if self._text > MAX_TEXT:
+            self._fail(event, path, f"more than {MAX_TEXT} characters, aliases and variables expanded")
 
     def _fail(self, event: Any, path: str, message: str, suggestion: str = "") -> NoReturn:
         self._problems.add_at(*_place(event), path, message, suggestion=suggestion)

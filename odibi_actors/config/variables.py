@@ -17,8 +17,11 @@ def read_env_file(path: Path, problems: Problems) -> dict[str, str]:
     """``KEY=VALUE`` lines; ``#`` comments, blank lines, ``export`` and one pair of quotes are understood. A missing
     file is empty."""
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_ENV_FILE else None
-        text = data.decode() if data is not None else None
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_ENV_FILE + 1)
+        text = data.decode() if len(data) <= MAX_ENV_FILE else None
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:

@@ -28,6 +28,7 @@ from odibi_actors.messages import (
     WorkerTask,
 )
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.runtime.visible import visible
 from workers import spool
 
 CLIENT = "client-local"
@@ -70,7 +71,7 @@ class LocalPoolDriver:
                 yield effect.worker, WorkerResult(result=results[0], last=True)
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
-                    print(f"warning: {problem}", file=sys.stderr)  # noqa: T201
+                    print(visible(f"warning: {problem}"), file=sys.stderr)  # noqa: T201
 
     def inputs(self) -> Mapping[Any, Callable[[], Iterable[tuple[str, Message]]]]:
         """Nothing to wait for: tasks are done when they are given."""
@@ -114,7 +115,7 @@ class LocalRuntime:
                 case Stop():
                     self.stopped[name] = effect
                 case Log(level="warning" | "error"):
-                    print(f"{effect.level}: {effect.text}", file=sys.stderr)  # noqa: T201
+                    print(visible(f"{effect.level}: {effect.text}"), file=sys.stderr)  # noqa: T201
                 case Log():
                     pass
                 case _:

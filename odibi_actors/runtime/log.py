@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from odibi_actors.runtime.visible import visible
+
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 VALUE_MAX = 4000  # characters of one value; a traceback fits, a batch does not
 
@@ -33,7 +35,8 @@ def log(
     below = str(shown.pop("traceback", ""))  # many lines, for people: as they are, below the line
     first, _, rest = text.partition("\n")
     tail = "".join(f" {key}={_value(value)}" for key, value in shown.items())
-    line = "\n".join(filter(None, (f"{stamp} {level} {actor} {first}{tail}", rest.rstrip(), below.rstrip()))) + "\n"
+    told = filter(None, (f"{stamp} {level} {actor} {first}{tail}", rest.rstrip(), below.rstrip()))
+    line = visible("\n".join(told)) + "\n"
     if also is not None:
         also(line.encode())
     try:
@@ -43,8 +46,31 @@ def log(
         return  # whoever read our stderr is gone; that is no reason to stop working
 
 
+class Complaints:
+    """Warnings about what others send: the first few of every ``PERIOD`` seconds are told, the rest counted, so that a
+    flood of garbage does not push everything else out of the log."""
+
+    PERIOD, MOST = 10.0, 20
+
+    def __init__(self, actor: str) -> None:
+        self._actor = actor
+        self._since = float("-inf")
+        self._count = 0
+
+    def __call__(self, text: str, fields: Mapping[str, Any]) -> None:
+        """Warn, or count."""
+        now = time.monotonic()
+        if now - self._since >= self.PERIOD:
+            if self._count > self.MOST:
+                log("warning", self._actor, "more complaints like these", {"untold": self._count - self.MOST})
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count <= self.MOST:
+            log("warning", self._actor, text, fields)
+
+
 def _value(value: object) -> str:
-    text = str(value)
+    text = visible(str(value)[:VALUE_MAX])
     if text and not any(c.isspace() or c in "\"='" for c in text):
-        return text[:VALUE_MAX]
-    return json.dumps(text[:VALUE_MAX], ensure_ascii=False)
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from odibi_actors.config.tree import MAX_FILE
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.failpoints import failpoint
 
@@ -94,33 +95,49 @@ def basics(project: Path, env: Mapping[str, str] = os.environ, required: bool = 
     ``required``: raise ConfigError when there is no ``odibi.yaml`` (a remote pool does without).
     """
     path = project / "odibi.yaml"
+    text = _read(path, required)
+    top: dict[str, str] = {}
+    if re.search(r"^['\"]?(data_dir|workers)\b", text, re.MULTILINE):
+        top = _top_level(path, text)
+    data_dir = _expand(top.get("data_dir") or ".odibi", env)
+    if "\0" in data_dir:
+        raise ConfigError(f"{path}: data_dir holds a NUL character")
+    workers = _expand(top.get("workers", ""), env)
+    given = int(workers) if re.fullmatch("[0-9]{1,9}", workers) else None
+    return Basics(Path(os.path.abspath(project / data_dir)), given)
+
+
+def _read(path: Path, required: bool) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ConfigError(f"{path} is larger than {MAX_FILE} bytes; move SQL to sql/*.sql")
+        return data.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(
-                f"there is no odibi.yaml in {project}; go to a project or name one: --project DIR"
+                f"there is no odibi.yaml in {path.parent}; go to a project or name one: --project DIR"
             ) from None
-        text = ""
+        return ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    top: dict[str, Any] = {}
-    if re.search(r"^['\"]?(data_dir|workers)\b", text, re.MULTILINE):
-        top = _top_level(path, text)
-    data_dir = _expand(str(top.get("data_dir") or ".odibi"), env)
-    workers = _expand(str(top.get("workers") or ""), env)
-    return Basics(Path(os.path.abspath(project / data_dir)), int(workers) if workers.isdigit() else None)
 
 
-def _top_level(path: Path, text: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+def _top_level(path: Path, text: str) -> dict[str, str]:
+    """The texts of the scalars at the top. Read as the whole file is: same limits, and no tag constructs anything."""
+    from odibi_actors.config.problems import Problems
+    from odibi_actors.config.tree import Mapping as Tree
+    from odibi_actors.config.tree import Scalar, parse
 
-    try:
-        found = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    return found if isinstance(found, dict) else {}
+    problems = Problems(path.name)
+    found = parse(text, problems, lambda value: (value, []))
+    if found is None:
+        problems.raise_if_any()
+    items = found.items if isinstance(found, Tree) else {}
+    return {name: value.source for name, (_, value) in items.items() if isinstance(value, Scalar)}
 
 
 def _expand(text: str, env: Mapping[str, str]) -> str:

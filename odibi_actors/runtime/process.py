@@ -23,12 +23,13 @@ import zmq
 from odibi_actors.actor import Actor, Driver, Log, Send, Stop
 from odibi_actors.errors import ProtocolError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.messages import BROKER, LOCAL, Connected, Message, Terminate, Tick
+from odibi_actors.messages import BROKER, LOCAL, SCHEDULER, SOURCE, STORE, Connected, Message, Terminate, Tick
 from odibi_actors.runtime import wire
-from odibi_actors.runtime.log import log
+from odibi_actors.runtime.log import Complaints, log
 
 RESTART = 70  # exit code: something is broken in this process; the supervisor starts another
 DRAIN = 500  # messages read per turn at most, so that deadlines and signals get their turn
+DRAIN_BYTES = 32 * 1024 * 1024  # and bytes: what is read at once is held at once, decoded
 QUEUE = 10_000  # ZeroMQ high-water mark, a tripwire only: credit bounds what is under way
 LINGER_MS = 500  # to flush what was said last; peers that matter have said Bye and were answered
 HANDSHAKE_MS = 5_000
@@ -36,7 +37,7 @@ RECONNECT_IPC_MS = 20, 200  # first and longest pause; a try costs nothing, and 
 RECONNECT_TCP_MS = 100, 5_000
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 5_000, 15_000  # TCP only: an ipc peer's death is seen by the kernel
 IDLE_MS = 60_000  # longest sleep when the actor has no deadline
-PEERS_MAX = 4_096  # names the hub remembers; the longest silent one is forgotten first
+PEERS_MAX = 4_096  # names the hub remembers; the longest silent client is forgotten first
 RETIRED_MAX = 16  # earlier incarnations remembered per name, to drop what they may still say
 
 Pair = tuple[str, Message]
@@ -86,7 +87,10 @@ def receive(socket: zmq.Socket[bytes], frames: int, who: str = "peer") -> Iterat
     """Up to ``DRAIN`` waiting messages of exactly ``frames`` frames; others are dropped without being joined. ``who``
     reads them, for failpoints."""
     before, after = f"{who}.receive", f"{who}.received"
+    total = 0
     for _ in range(DRAIN):
+        if total > DRAIN_BYTES:
+            return
         try:
             failpoint(before)
             parts = [socket.recv(zmq.DONTWAIT)]
@@ -97,6 +101,7 @@ def receive(socket: zmq.Socket[bytes], frames: int, who: str = "peer") -> Iterat
         except zmq.Again:
             return
         failpoint(after)
+        total += sum(map(len, parts))
         if len(parts) == frames:
             yield parts
 
@@ -127,7 +132,7 @@ class PeerLink:
     def _read(self) -> Iterator[Pair]:
         for header_frame, body in receive(self._socket, wire.FRAMES):
             header = wire.decode_header(header_frame)
-            message = header if isinstance(header, ProtocolError) else wire.decode_body(body)
+            message = header if isinstance(header, ProtocolError) else wire.decode_body(body, sender=header.sender)
             if isinstance(header, ProtocolError) or isinstance(message, ProtocolError):
                 log("warning", self._name, "dropped a frame from the broker", {"reason": message})
             elif header.to == self._name:
@@ -167,6 +172,7 @@ class HubLink:
             self._socket.bind(endpoint)
         self._peers: OrderedDict[str, bytes] = OrderedDict()
         self._retired: dict[str, list[bytes]] = {}
+        self._complain = Complaints(BROKER)
         self._headers: dict[str, bytes] = {}
 
     def readers(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
@@ -176,16 +182,17 @@ class HubLink:
         for sender_id, header_frame, body in receive(self._socket, 1 + wire.FRAMES, "hub"):
             header = wire.decode_header(header_frame)
             if isinstance(header, ProtocolError):
-                log("warning", BROKER, "dropped a frame", {"from": repr(sender_id[:60]), "reason": header})
+                self._complain("dropped a frame", {"from": repr(sender_id[:60]), "reason": header})
                 continue
             if not self._admit(header, sender_id):
                 continue
             if header.to != BROKER:
-                self._forward(header.to, header_frame, body)
+                if wire.fits(body, header.sender):
+                    self._post(header.to, header_frame, body, "forwarded")
                 continue
-            message = wire.decode_body(body)
+            message = wire.decode_body(body, sender=header.sender)
             if isinstance(message, ProtocolError):
-                log("warning", BROKER, "dropped a frame", {"from": header.sender, "reason": message})
+                self._complain("dropped a frame", {"from": header.sender, "reason": message})
             else:
                 yield header.sender, message
 
@@ -193,7 +200,7 @@ class HubLink:
         """Whether the frame counts: names must be true, and an earlier incarnation has nothing more to say."""
         name = header.sender
         if name == BROKER or sender_id != wire.identity(name, header.incarnation):
-            log("warning", BROKER, "dropped a frame under a false name", {"name": name, "from": repr(sender_id[:60])})
+            self._complain("dropped a frame under a false name", {"name": name, "from": repr(sender_id[:60])})
             return False
         known = self._peers.get(name)
         if known != sender_id:
@@ -205,16 +212,18 @@ class HubLink:
                 del retired[:-RETIRED_MAX]
             self._peers[name] = sender_id
             if len(self._peers) > PEERS_MAX:
-                forgotten, _ = self._peers.popitem(last=False)
+                forgotten = self._least()
+                del self._peers[forgotten]
                 self._retired.pop(forgotten, None)
                 self._headers.pop(forgotten, None)
         self._peers.move_to_end(name)
         return True
 
-    def _forward(self, to: str, header: bytes, body: bytes) -> None:
-        if len(body) > wire.BODY_MAX:
-            return
-        self._post(to, header, body, "forwarded")
+    def _least(self) -> str:
+        """Whom to forget: of the clients, if there are any, else of all but the actors there is one of, the longest
+        silent; any number of strangers must not make the hub forget the store."""
+        ordinary = [name for name in self._peers if name not in (STORE, SOURCE, SCHEDULER)]
+        return next((name for name in ordinary if name.startswith(wire.CLIENT)), ordinary[0])
 
     def _post(self, to: str, header: bytes, body: bytes, what: str) -> None:
         peer = self._peers.get(to)
@@ -226,7 +235,7 @@ class HubLink:
             self._socket.send_multipart([peer, header, body], zmq.DONTWAIT)
             failpoint("hub.sent")
         except zmq.Again:
-            log("warning", BROKER, "dropped: the peer's queue is full", {"to": to, "message": what})
+            self._complain("dropped: the peer's queue is full", {"to": to, "message": what})
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise

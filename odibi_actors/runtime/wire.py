@@ -24,11 +24,24 @@ BODY_MAX = 16 * 1024 * 1024  # bytes; hot messages are lists of small things, ba
 FRAMES = 2
 DEPTH_MAX = 64  # nesting of free-form values (request parameters, results, options), so that no reader recurses far
 NAME_MAX = 200  # characters of an address or incarnation
+REASON_MAX = 300  # characters told of why bytes cannot be read: the reason may quote them
+SMALL_MAX = 64 * 1024  # bytes of a body that carries no list of work; a Python value takes up to 90 times its bytes
+APPLY_MAX = 4 * 1024 * 1024  # bytes of a project: odibi.yaml is at most 256 KiB, its SQL files come on top
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX - 1}}}")
 
 WORKER_LINK: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerTask, m.Started, m.WorkerResult, m.WorkerExit)
 """Spoken only between a pool and its own workers; refused from the broker's network, as ``LOCAL_ONLY`` are."""
+
+CLIENT = "client-"
+CLIENT_SAYS = ("Hello", "Request", "Apply", "Bye")
+"""All that a client may say. Anybody who reaches the socket can be one, so nothing else of theirs is even decoded."""
+
+LARGE = frozenset(
+    {"AppendRecords", "LoadedPage", "LedgerPage", "Offer", "Planned", "PoolHello", "Heartbeat", "Reply", "Sources"}
+    | {"SourceProblem", "Results", "Tasks", "Drop", "Forget", "Release", "WorkerTask", "WorkerResult", "RecordRefused"}
+)
+"""Messages that may fill a frame. Everything else is at most ``SMALL_MAX`` bytes, an Apply ``APPLY_MAX``."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -40,7 +53,14 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     incarnation: str
 
 
+class _Tagged(msgspec.Struct):
+    """Which message a body is, read without building the rest of it."""
+
+    t: str
+
+
 _encoder = msgspec.msgpack.Encoder()
+_tag_decoder = msgspec.msgpack.Decoder(_Tagged)
 _header_decoder = msgspec.msgpack.Decoder(Header)
 _body_decoder: msgspec.msgpack.Decoder[m.AnyMessage] = msgspec.msgpack.Decoder(m.AnyMessage)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError, OverflowError)
@@ -63,7 +83,7 @@ def decode_header(frame: bytes) -> Header | ProtocolError:
     try:
         header = _header_decoder.decode(frame)
     except _UNREADABLE as error:
-        return ProtocolError(f"unreadable header: {error}")
+        return ProtocolError(f"unreadable header: {str(error)[:REASON_MAX]}")
     if header.magic != MAGIC:
         return ProtocolError(f"other protocol {header.magic[:20]!r}; this is {MAGIC!r}")
     for name in (header.to, header.sender, header.incarnation):
@@ -77,22 +97,53 @@ def encode_body(message: m.Message) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_body(frame: bytes, refused: tuple[type[m.Message], ...] = m.LOCAL_ONLY + WORKER_LINK) -> Any:
+def decode_body(
+    frame: bytes, refused: tuple[type[m.Message], ...] = m.LOCAL_ONLY + WORKER_LINK, sender: str = ""
+) -> Any:
     """The message of a body frame, or the ``ProtocolError`` that says why there is none. Never raises.
 
-    ``refused``: classes that may not come this way.
+    ``refused``: classes that may not come this way. ``sender``: its address, where that narrows what may come.
     """
-    if len(frame) > BODY_MAX:
-        return ProtocolError(f"body of {len(frame)} bytes; at most {BODY_MAX} are allowed")
     try:
+        problem = _unfit(frame, sender)
+        if problem:
+            return ProtocolError(problem)
         message = _body_decoder.decode(frame)
     except _UNREADABLE as error:
-        return ProtocolError(f"unreadable body: {error}")
+        return ProtocolError(f"unreadable body: {str(error)[:REASON_MAX]}")
     if isinstance(message, refused):
         return ProtocolError(f"{type(message).__name__} may not come over this link")
     if not _shallow(_free_form(message)):
         return ProtocolError(f"{type(message).__name__} nests deeper than {DEPTH_MAX}")
     return message
+
+
+def fits(frame: bytes, sender: str) -> bool:
+    """Whether a body of ``sender`` may be passed on: the hub does not decode what it forwards. Never raises."""
+    try:
+        return not _unfit(frame, sender)
+    except _UNREADABLE:
+        return False
+
+
+def _unfit(frame: bytes, sender: str) -> str:
+    """Why a body is not worth decoding, or "". Its class is looked up only where a limit may depend on it."""
+    size = len(frame)
+    if size > BODY_MAX:
+        return f"body of {size} bytes; at most {BODY_MAX} are allowed"
+    client = sender.startswith(CLIENT)
+    if size <= SMALL_MAX and not client:
+        return ""
+    tag = _tag_decoder.decode(frame).t
+    if client and tag not in CLIENT_SAYS:
+        return f"{tag[:40]!r} is not for clients to say"
+    limit = _limit(tag)
+    return f"{tag[:40]!r} of {size} bytes; at most {limit} are allowed" if size > limit else ""
+
+
+def _limit(tag: str) -> int:
+    """Bytes of the largest body of this class."""
+    return BODY_MAX if tag in LARGE else APPLY_MAX if tag == "Apply" else SMALL_MAX
 
 
 def _free_form(message: m.Message) -> list[Any]:
@@ -142,6 +193,7 @@ def bodies(message: m.Message, limit: int = BODY_MAX) -> Iterator[bytes]:
     use this. Raises ProtocolError when a message is too large and cannot be cut.
     """
     body = encode_body(message)
+    limit = min(limit, _limit(type(message).__name__))
     if len(body) <= limit:
         yield body
         return
@@ -159,6 +211,6 @@ def _halves(message: m.Message) -> Sequence[m.Message]:
     field = _LISTS.get(type(message))
     items: list[Any] = getattr(message, field) if field else []
     if field is None or len(items) < 2:
-        raise ProtocolError(f"a {type(message).__name__} is larger than {BODY_MAX} bytes and cannot be sent")
+        raise ProtocolError(f"a {type(message).__name__} is larger than a frame may be and cannot be sent")
     middle = len(items) // 2
     return [msgspec.structs.replace(message, **{field: part}) for part in (items[:middle], items[middle:])]

@@ -10,6 +10,7 @@ from odibi_actors.actor import Effect, Send, Stop
 from odibi_actors.messages import (
     BROKER,
     HEARTBEAT,
+    LOCAL,
     Bye,
     ByeAck,
     Connected,
@@ -43,15 +44,17 @@ class SchedulerActor:
         return []
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
-        """React to one message; what is stale or unknown is ignored."""
+        """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
+        if isinstance(message, Request):
+            return [Send(sender, _reply(message))]
+        if sender not in (BROKER, LOCAL):
+            return []
         match message:
             case Connected() | WhoAreYou():
                 self._next_beat = now + HEARTBEAT
                 return [Send(BROKER, self._hello())]
             case Welcome(epoch=epoch):
                 self.epoch = max(self.epoch, epoch)
-            case Request():
-                return [Send(sender, _reply(message))]
             case Terminate(at_once=True):
                 return [Stop(0, "terminated")]
             case Terminate() | Shutdown():

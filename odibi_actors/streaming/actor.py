@@ -6,6 +6,8 @@ from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.messages import (
     BROKER,
     HEARTBEAT,
+    LOCAL,
+    STORE,
     Bye,
     ByeAck,
     Connected,
@@ -53,7 +55,11 @@ class SourceActor:
         return []
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
-        """React to one message; what is stale or unknown is ignored."""
+        """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
+        if isinstance(message, Request):
+            return [Send(sender, self._reply(message))]
+        if sender not in ((STORE,) if isinstance(message, LedgerPage) else (BROKER, LOCAL)):
+            return []
         match message:
             case FileEvent() | Scanned() | Stated() | Digested() | Overflow():
                 self._heard(message, now)
@@ -68,8 +74,6 @@ class SourceActor:
                 return self._hello(now)
             case Welcome():
                 self._welcome(message, now)
-            case Request():
-                return [Send(sender, self._reply(message))]
             case Terminate(at_once=True):
                 return [Stop(0, "terminated")]
             case Terminate() | Shutdown():

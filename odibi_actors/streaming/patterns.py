@@ -69,13 +69,27 @@ class Pattern:
 
 
 def _match(segments: list[re.Pattern[str] | None], parts: list[str]) -> bool:
-    """Whether the segments of a pattern (None: ``**``) match those of a path, each exactly once."""
-    for index, segment in enumerate(segments):
+    """Whether the segments of a pattern (None: ``**``) match those of a path, each exactly once.
+
+    When a segment does not fit, only the latest ``**`` takes one folder more: whatever an earlier one could take
+    instead, the latest can as well. So the work is bounded by pattern times path, whoever chose either.
+    """
+    if segments and segments[-1] is None:  # a trailing ** takes every file below, and must take one
+        segments = [*segments, _ANY]
+    index = part = 0
+    again: tuple[int, int] | None = None
+    while part < len(parts):
+        segment = segments[index] if index < len(segments) else _NEVER
         if segment is None:
-            rest = segments[index + 1 :]
-            if not rest:  # a trailing ** takes every file below, and must take one
-                return len(parts) > index
-            return any(_match(rest, parts[start:]) for start in range(index, len(parts)))
-        if index >= len(parts) or segment.match(parts[index]) is None:
+            again, index = (index, part), index + 1
+        elif segment.match(parts[part]) is not None:
+            index, part = index + 1, part + 1
+        elif again is None:
             return False
-    return len(parts) == len(segments)
+        else:
+            again = (again[0], again[1] + 1)
+            index, part = again[0] + 1, again[1]
+    return all(segment is None for segment in segments[index:])
+
+
+_ANY, _NEVER = re.compile(""), re.compile(r"(?!)")

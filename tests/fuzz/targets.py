@@ -1,0 +1,635 @@
+"""What is fuzzed: each target takes any bytes and raises only when a promise is broken."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from odibi_actors import messages as m
+from odibi_actors import units
+from odibi_actors.actor import Effect, Send, Stop
+from odibi_actors.checkpoint import snapshot, transaction
+from odibi_actors.checkpoint.schema import seal, unseal
+from odibi_actors.errors import ConfigError, OdibiError, ProtocolError, StoreError
+from odibi_actors.runtime import wire
+from tests.fuzz import samples
+
+CLIENT, STRANGER = "client-t", "pool-9"
+
+
+@dataclass(frozen=True)
+class Target:
+    """``run`` raises when a promise is broken; ``seeds`` are where mutations begin; ``words`` are pieces of the
+    format, for formats that are text; ``head`` bytes stand before the msgpack, for those that are not."""
+
+    name: str
+    run: Callable[[bytes], None]
+    seeds: list[bytes] = field(default_factory=list)
+    words: list[bytes] = field(default_factory=list)
+    longest: int = 8192
+    head: int = 0
+
+
+TARGETS: dict[str, Callable[[], Target]] = {}
+
+
+def target(make: Callable[[], Target]) -> Callable[[], Target]:
+    """Register it under the function's name."""
+    TARGETS[make.__name__] = make
+    return make
+
+
+def bodies() -> list[bytes]:
+    """Every message, as it travels."""
+    return [wire.encode_body(message) for message in samples.seeds()]
+
+
+# --- the wire -----------------------------------------------------------------------------------------------------
+
+
+@target
+def header() -> Target:
+    def run(data: bytes) -> None:
+        found = wire.decode_header(data)
+        assert isinstance(found, wire.Header | ProtocolError)
+        if isinstance(found, wire.Header):
+            assert wire.decode_header(wire.encode_header(found.to, found.sender, found.incarnation)) == found
+
+    return Target("header", run, [wire.encode_header("broker", "client-1", "abc"), wire.encode_header("a", "b", "c")])
+
+
+@target
+def body() -> Target:
+    def run(data: bytes) -> None:
+        for sender in ("", CLIENT, m.BROKER):
+            found = wire.decode_body(data, sender=sender)
+            assert isinstance(found, m.Message | ProtocolError)
+            assert not isinstance(found, m.LOCAL_ONLY)
+            if sender == CLIENT and isinstance(found, m.Message):
+                assert type(found).__name__ in wire.CLIENT_SAYS
+            wire.fits(data, sender)
+
+    return Target("body", run, bodies())
+
+
+class FakeSocket:
+    """What a HubLink needs of a ROUTER: the frames of one message, and a place for what is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.sent: list[list[bytes]] = []
+
+    def recv(self, _flags: int = 0) -> bytes:
+        import zmq
+
+        if not self.frames:
+            raise zmq.Again
+        return self.frames.pop(0)
+
+    def get(self, _option: int) -> int:
+        return len(self.frames)
+
+    def send_multipart(self, frames: list[bytes], _flags: int = 0) -> None:
+        self.sent.append(frames)
+
+    def set(self, _option: int, _value: object) -> None: ...
+
+    def bind(self, _endpoint: str) -> None: ...
+
+
+class FakeContext:
+    """Gives the one socket."""
+
+    def __init__(self) -> None:
+        self.link = FakeSocket()
+
+    def socket(self, _kind: int) -> FakeSocket:
+        return self.link
+
+
+@target
+def hub() -> Target:
+    """Frames on the ROUTER, as (identity, header, body, ...): nobody speaks under another's name, nothing is decoded
+    that its sender may not say, and what is forwarded keeps its sender."""
+    from odibi_actors.runtime.process import PEERS_MAX, HubLink
+
+    os.environ["ODIBI_LOG"] = "none"
+    context = FakeContext()
+    link = HubLink(context, "b1", [])  # type: ignore[arg-type]
+
+    def run(data: bytes) -> None:
+        try:
+            frames = msgspec.msgpack.decode(data, type=list[bytes])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return
+        context.link.frames, context.link.sent = frames[:8], []
+        identity = frames[0] if frames else b""
+        for reader in link.readers().values():
+            for sender, message in reader():
+                assert identity.decode().startswith(f"{sender}/"), "a name that is not its own"
+                assert sender != m.BROKER
+                assert isinstance(message, m.Message)
+        assert len(link._peers) <= PEERS_MAX
+        for sent in context.link.sent:
+            told = wire.decode_header(sent[1])
+            assert isinstance(told, wire.Header)
+            assert identity == wire.identity(told.sender, told.incarnation)
+
+    def frames(sender: str, to: str, text: bytes) -> bytes:
+        return msgspec.msgpack.encode([wire.identity(sender, "i1"), wire.encode_header(to, sender, "i1"), text])
+
+    seeds = [frames(sender, to, text) for text in bodies() for sender, to in ((CLIENT, "store"), ("store", "broker"))]
+    return Target("hub", run, seeds)
+
+
+# --- actors -------------------------------------------------------------------------------------------------------
+
+
+def check_actor(actor: Any, effects: Iterable[Effect]) -> None:
+    """What holds after every message: a deadline a clock can reach, and effects that can be carried out."""
+    due = actor.deadline()
+    assert due is None or not math.isnan(due), "a deadline that is no number"
+    for effect in effects:
+        if isinstance(effect, Send):
+            wire.encode_body(effect.message)
+
+
+class Conversation:
+    """Feeds an actor what decodes; begins anew with a fresh one after ``LIFE`` messages, so that a finding can be told
+    by the messages since."""
+
+    LIFE = 64
+
+    def __init__(self, make: Callable[[], Callable[[str, m.Message], Iterable[Effect]]], senders: list[str]) -> None:
+        self._make, self._senders = make, senders
+        self._left = 0
+        self.said: list[tuple[str, m.Message]] = []
+
+    def run(self, data: bytes) -> None:
+        """The first byte chooses who says the rest."""
+        if not data:
+            return
+        sender = self._senders[data[0] % len(self._senders)]
+        message = wire.decode_body(data[1:], sender=sender)
+        if isinstance(message, ProtocolError):
+            return
+        if self._left <= 0:
+            self._left, self._feed, self.said = self.LIFE, self._make(), []
+        self._left -= 1
+        self.said.append((sender, message))
+        try:
+            effects = list(self._feed(sender, message))
+            stops = [effect for effect in effects if isinstance(effect, Stop)]
+            if stops:
+                self._left = 0
+                assert not sender.startswith(("client-", "pool-")), f"a stranger stopped it: {stops}"
+        except BaseException:
+            self._left = 0
+            raise
+
+
+def conversation(name: str, make: Callable[[], Any], senders: list[str]) -> Target:
+    talk = Conversation(make, senders)
+    heads = [bytes([index]) for index in range(len(senders))]
+    return Target(name, talk.run, [head + text for text in bodies() for head in heads], head=1)
+
+
+def shutdown(message: m.Message) -> bool:
+    """The one thing by which a client may rightly stop the system."""
+    return isinstance(message, m.Request) and message.verb == "shutdown"
+
+
+@target
+def broker() -> Target:
+    """The broker amid its work, told things by strangers, and by peers that have lost their minds."""
+    from tests.broker.harness import Broker
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        bench = Broker().start()
+        bench.durable()
+        bench.offer("a.csv", "b.csv")
+        bench.durable()
+        for task in bench.tasks()[:1]:
+            bench.results(bench.run(task)[0])
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            if shutdown(message):
+                return []
+            bench.now += 0.25
+            effects = bench.actor.handle(sender, message, bench.now)
+            effects += bench.actor.handle(m.LOCAL, m.Tick(), bench.now)
+            effects += bench.actor.flush(bench.now)
+            check_actor(bench.actor, effects)
+            return effects
+
+        return feed
+
+    return conversation("broker", make, [CLIENT, CLIENT, STRANGER, m.SOURCE, "pool-0", m.STORE])
+
+
+@target
+def joining() -> Target:
+    """The broker before it has joined: whoever is not the store has no say in what it loads."""
+    from tests.broker.harness import Broker
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        bench = Broker(recover=True)
+        bench.say(m.STORE, m.StoreHello("s1", "host", 1, "store", 0, 0))
+        bench.say(m.STORE, m.Claimed(1, 0, "b1"))
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            effects = bench.actor.handle(sender, message, bench.now) + bench.actor.flush(bench.now)
+            check_actor(bench.actor, effects)
+            return effects
+
+        return feed
+
+    return conversation("joining", make, [CLIENT, STRANGER, m.STORE])
+
+
+@target
+def store() -> Target:
+    """The checkpoint store with its engine. Nobody but the broker changes anything."""
+    from odibi_actors.checkpoint.actor import StoreActor
+    from odibi_actors.checkpoint.driver import StoreDriver
+    from odibi_actors.checkpoint.engine import Engine
+    from tests.checkpoint.make import ack, error, plan, version
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        engine = Engine(":memory:")
+        engine.claim(0, "b1")
+        engine.apply(1, 1, [version(1, "p"), plan(1, "a", pipeline="p"), ack(1, pipeline="p"), error(1, pipeline="p")])
+        actor, driver = StoreActor("s1", "host", 1, "store", 1, 4), StoreDriver(engine)
+        clock = [1000.0]
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            clock[0] += 0.01
+            before = (engine.epoch, engine.last_seq)
+            todo = actor.handle(sender, message, clock[0]) + actor.flush(clock[0])
+            done: list[Effect] = []
+            while todo:
+                effect = todo.pop(0)
+                done.append(effect)
+                if not isinstance(effect, Send | Stop) and type(effect).__module__.endswith("effects"):
+                    for who, answer in driver.perform(effect, clock[0]):
+                        todo += actor.handle(who, answer, clock[0])
+                    todo += actor.flush(clock[0])
+            check_actor(actor, done)
+            if sender != m.BROKER:
+                assert (engine.epoch, engine.last_seq) == before, "a stranger changed the store"
+                for effect in done:
+                    assert not isinstance(effect, Send) or effect.to == sender, "a stranger made it speak to others"
+            return done
+
+        return feed
+
+    return conversation("store", make, [CLIENT, CLIENT, STRANGER, m.BROKER])
+
+
+@target
+def source() -> Target:
+    """The source actor; its driver's answers are left out."""
+    from odibi_actors.streaming.actor import SourceActor
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        actor = SourceActor("f1", "host", 1)
+        actor.handle(m.BROKER, m.Welcome(1, 0, "s"), 1000.0)
+        sources = [message for message in samples.MESSAGES if isinstance(message, m.Sources)]
+        actor.handle(m.BROKER, sources[0], 1000.0)
+        clock = [1000.0]
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            clock[0] += 0.25
+            effects = actor.handle(sender, message, clock[0]) + actor.flush(clock[0])
+            check_actor(actor, effects)
+            return effects
+
+        return feed
+
+    return conversation("source", make, [CLIENT, STRANGER, m.BROKER, m.STORE])
+
+
+@target
+def pool() -> Target:
+    """A pool whose broker and workers talk nonsense. What a worker says comes from a process that runs user code."""
+    from tests.workers.test_pool import Bench
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        bench = Bench(capacity=2)
+        bench.give(*samples.TASKS)
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            bench.now += 0.25
+            effects = bench.hear(sender, message)
+            effects += bench.hear(m.LOCAL, m.Tick())
+            bench.effects.clear()
+            check_actor(bench.pool, effects)
+            return effects
+
+        return feed
+
+    found = conversation("pool", make, [CLIENT, m.BROKER])
+    talk = Conversation(make, ["pool-0-1", "pool-0-2"])
+
+    def run(data: bytes) -> None:
+        if data and data[0] % 2:
+            found.run(data)
+        elif data:
+            message = wire.decode_body(data[1:], refused=())
+            if isinstance(message, m.WorkerReady | m.WorkerResult):
+                talk.said.append(("pool-0-1", message))
+                worker_says(message)
+
+    feeds: list[Any] = []
+
+    def worker_says(message: m.Message) -> None:
+        if not feeds or len(talk.said) > Conversation.LIFE:
+            feeds[:] = [make()]
+            talk.said.clear()
+        feeds[0]("pool-0-1", message)
+
+    return Target("pool", run, found.seeds, head=1)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+YAML = b"""project: x
+connections: {a: {type: local, path: d}, m: {type: sqlite, path: m.db}}
+pipelines:
+- pipeline: p
+  nodes:
+  - {name: r, read: {connection: a, format: csv, mode: file_watch, pattern: "*.csv", schema: {x: double}}}
+  - {name: t, inputs: [r], timeout: 5m, transform: {sql: "select 1"}}
+  - {name: w, inputs: [t], write: {connection: m, table: t, mode: upsert, keys: [x]}}
+"""
+YAML_WORDS = [
+    *(
+        b"&a ",
+        b"*a",
+        b"!!python/object ",
+        b"!x ",
+        b"<<: *a",
+        b"- ",
+        b"? ",
+        b": ",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"|\n ",
+        b">-\n ",
+    ),
+    *(
+        b'"\\x1b[31m"',
+        b'"\\ud800"',
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"%YAML 1.1\n---\n",
+        b"---\n",
+        b"...\n",
+        b"\t",
+        b"\r\n",
+        b"# ",
+    ),
+    *(
+        b"${X}",
+        b"${X:-y}",
+        b"$${",
+        b"1e999",
+        b".nan",
+        b"0x" + b"f" * 20,
+        b"9" * 400,
+        b"yes",
+        b"2024-01-01",
+        b"~",
+        b"'",
+        b'"',
+    ),
+    *(
+        b"[" * 40,
+        b"{a: " * 40,
+        b"\n  ",
+        b"pipelines:",
+        b"nodes:",
+        b"workers: ",
+        b"data_dir: ",
+        b"params: ",
+        b"options: ",
+    ),
+]
+
+
+@target
+def project() -> Target:
+    """odibi.yaml: a ProjectSpec that is sound and travels, or a ConfigError that says where."""
+    from odibi_actors.config import load_project
+    from odibi_actors.config.received import unsound
+
+    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    file = folder / "odibi.yaml"
+
+    def run(data: bytes) -> None:
+        file.write_bytes(data)
+        try:
+            found = load_project(file, {"X": "x", "PATH": "/bin"})
+        except ConfigError:
+            return
+        assert unsound(found) == ""
+        sent = wire.decode_body(next(iter(wire.bodies(m.Apply("1", found)))), sender=CLIENT)
+        assert isinstance(sent, m.Apply), sent
+
+    return Target("project", run, [YAML, b"a: 1\n", b"[a, &b c, *b]\n"], YAML_WORDS, 600)
+
+
+@target
+def basics() -> Target:
+    """The few lines of odibi.yaml that every process reads, and the connection file that every client reads."""
+    from odibi_actors.client import read_connection
+    from odibi_actors.errors import UnreachableError
+    from odibi_actors.runtime import paths
+
+    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    places = paths.layout(folder)
+    places.run.mkdir()
+
+    def run(data: bytes) -> None:
+        if data[:1] in b"wd'\"":
+            (folder / "odibi.yaml").write_bytes(data)
+            try:
+                assert isinstance(paths.basics(folder, {"X": "x"}).workers, int | None)
+            except ConfigError:
+                return
+        else:
+            places.connection.write_bytes(data)
+            try:
+                assert isinstance(read_connection(places.connection)["endpoint"], str)
+            except UnreachableError:
+                return
+
+    seeds = [b"data_dir: x\nworkers: 4\n", b"workers: ${X:-3}\n", b'{"endpoint": "ipc:///x", "pid": 1, "host": "h"}']
+    return Target("basics", run, seeds, [*YAML_WORDS, b'"endpoint"', b"\\u0000", b"\\ud800", b"1e400", b"NaN"], 2000)
+
+
+@target
+def env() -> Target:
+    """The .env file, and variables in texts."""
+    from odibi_actors.config.problems import Problems
+    from odibi_actors.config.variables import expand, read_env_file
+
+    file = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / ".env"
+
+    def run(data: bytes) -> None:
+        file.write_bytes(data)
+        found = read_env_file(file, Problems("x"))
+        for key, value in found.items():
+            expand(f"${{{key}}} {value}", found)
+
+    return Target(
+        "env", run, [b"A=1\nexport B='x y' # z\n#c\n"], [b"=", b"${A}", b"export ", b"'", b'"', b"\0", b"\r"], 500
+    )
+
+
+@target
+def sealed() -> Target:
+    """Payloads of the checkpoint database: whole, or a StoreError; also when the seal fits and the content does not."""
+    decoders = [
+        *(transaction.PlanDecoder, transaction.ErrorDecoder, transaction.FailuresDecoder),
+        *(snapshot.VersionDecoder, snapshot.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
+    ]
+
+    def run(data: bytes) -> None:
+        if not data:
+            return
+        decoder: Any = decoders[data[0] % len(decoders)]
+        for blob in (data[1:], resealed(data[1:])):
+            try:
+                unseal(blob, decoder, "x")
+            except StoreError:
+                continue
+
+    def resealed(data: bytes) -> bytes:
+        import xxhash
+
+        return data + xxhash.xxh3_64_digest(data)
+
+    wanted = [samples.rec.Plan, samples.rec.Error, None, samples.rec.Version, samples.rec.Schema, samples.rec.Ack]
+    seeds = [
+        bytes([index]) + seal(record)[:-8]
+        for index, kind in enumerate(wanted)
+        for record in samples.RECORDS
+        if kind is not None and isinstance(record, kind)
+    ]
+    return Target("sealed", run, seeds, head=1)
+
+
+@target
+def parsers() -> Target:
+    """Durations, sizes, patterns, cursors, YAML scalars: a value or a ValueError, in time that does not explode."""
+    from odibi_actors.checkpoint.snapshot import _parse
+    from odibi_actors.config.tree import resolve_plain
+    from odibi_actors.streaming.patterns import Pattern, temporary, unsafe
+
+    def run(data: bytes) -> None:
+        text = data[1:].decode("utf-8", "surrogateescape")
+        match data[0] % 6 if data else 5:
+            case 0:
+                attempt(lambda: units.parse_duration(units.format_duration(units.parse_duration(text))), ValueError)
+            case 1:
+                attempt(lambda: units.parse_size(units.format_size(units.parse_size(text))), ValueError)
+            case 2:
+                pattern, _, path = text.partition("\n")
+                Pattern(pattern).matches(path)
+                temporary(path)
+                unsafe(path)
+            case 3:
+                attempt(lambda: _parse(text), OdibiError)
+            case 4:
+                resolve_plain(text)
+
+    def attempt(call: Callable[[], object], expected: type[Exception]) -> None:
+        try:
+            call()
+        except expected:
+            return
+
+    seeds = [
+        b"\x0010s",
+        b"\x0164KB",
+        b"\x02**/a*[!b-d]?/**/c.csv\nx/y/abcd/z/c.csv",
+        b'\x03[5, "p", 1, 2, "n"]',
+        b"\x040x1f",
+    ]
+    words = [
+        b"**/",
+        b"*",
+        b"[",
+        b"]",
+        b"!",
+        b"?",
+        b"/",
+        b"a/" * 30,
+        b"**/" * 20,
+        b"*a" * 20,
+        b"ms",
+        b"KiB",
+        b".",
+        b"9" * 20,
+    ]
+    return Target("parsers", run, seeds, words, 600)
+
+
+@target
+def output() -> Target:
+    """What a person sees: nothing in it is obeyed by a terminal, whatever names and errors hold."""
+    from odibi_actors.cli.output import Column, fields, table, text
+    from odibi_actors.runtime import log
+    from odibi_actors.runtime.visible import visible
+
+    lines: list[bytes] = []
+
+    def run(data: bytes) -> None:
+        for said in (data.decode("utf-8", "surrogateescape"), data.decode("latin-1")):
+            shown = visible(said)
+            harmless(shown)
+            shown.encode()
+            row = {"name": said, "items": [said]}
+            assert visible(Column("x", "name").cell(row)) == Column("x", "name").cell(row)
+            table([row], [Column("x", "name")])
+            fields([("x", said)])
+            harmless(text("json", {"items": [row]}, "name"))
+            lines.clear()
+            log.log("debug" if len(data) % 2 else "error", "x", said, {"f": said, "traceback": said}, lines.append)
+            for line in lines:
+                harmless(line.decode())
+
+    def harmless(shown: str) -> None:
+        for c in shown:
+            assert c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202a\u202b\u202d\u202e\u2066"), (
+                repr(c)
+            )
+
+    words = [
+        b"\x1b[31m",
+        b"\x1b]0;x\x07",
+        b"\xc2\x9b31m",
+        b"\xe2\x80\xae",
+        b"\xff",
+        b"\r",
+        b"\x7f",
+        b"\xed\xb0\x80",
+        b"\n",
+    ]
+    return Target("output", run, [b"flights-2013.csv", "Zürich→東京.csv".encode()], words, 300)
+
+
+def rng_of(name: str, seed: int) -> random.Random:
+    """One generator per target, the same for the same seed."""
+    return random.Random(f"{name}-{seed}")
