@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ HOSTILE: tuple[Any, ...] = (
 )
 """What programs forget: ends of ranges, wrong kinds, texts that mean something to somebody else."""
 
+MOST_PLACES = 3000
 INTERESTING = bytes(
     [0, 1, 0x7F, 0x80, 0x90, 0xC0, 0xC1, 0xC4, 0xC7, 0xCF, 0xD9, 0xDB, 0xDD, 0xDF, 0xFF, 10, 34, 91, 123]
 )
@@ -113,23 +115,34 @@ class Mutator:
             return None
 
     def _somewhere(self, value: Any) -> Any:
+        """``value`` with one change, at a place chosen evenly among all there are."""
         rng = self._rng
-        if isinstance(value, dict) and value and rng.random() < 0.9:
-            key = rng.choice(list(value))
-            if rng.random() < 0.08:
-                return {k: v for k, v in value.items() if k != key}
-            return {**value, key: self._somewhere(value[key])}
-        if isinstance(value, list) and value and rng.random() < 0.85:
-            at = rng.randrange(len(value))
-            dice = rng.random()
-            if dice < 0.1:
-                return value[:at] + value[at + 1 :]
-            if dice < 0.2:
-                return value * rng.choice((2, 3, 40))
-            return [*value[:at], self._somewhere(value[at]), *value[at + 1 :]]
+        holders: list[tuple[Any, Any]] = [(None, None)]
+        level = [value] if isinstance(value, dict | list) else []
+        while level and len(holders) < MOST_PLACES:
+            below = []
+            for inside in level:
+                keys: Iterable[Any] = inside if isinstance(inside, dict) else range(len(inside))
+                holders += [(inside, key) for key in keys]
+                below += [inside[key] for key in keys if isinstance(inside[key], dict | list)]
+            level = below
+        holder, key = rng.choice(holders)
+        if holder is None:
+            return self._instead(value)
+        dice = rng.random()
+        if dice < 0.06:
+            del holder[key]
+        elif dice < 0.1 and isinstance(holder, list):
+            holder *= rng.choice((2, 3, 40))
+        else:
+            holder[key] = self._instead(holder[key])
+        return value
+
+    def _instead(self, value: Any) -> Any:
+        rng = self._rng
         if isinstance(value, bytes) and rng.random() < 0.7:
             inner = Mutator(rng, ())._values(value)
             return value if inner is None else inner
         if isinstance(value, int) and rng.random() < 0.4:
             return value + rng.choice((-1, 1))
-        return deep(rng.choice((5, 30, 70, 600))) if rng.random() < 0.02 else rng.choice(HOSTILE)
+        return deep(rng.choice((5, 30, 70, 600))) if rng.random() < 0.02 else copy.deepcopy(rng.choice(HOSTILE))
