@@ -42,12 +42,13 @@ class Scan(Effect, frozen=True):
 
 
 class Stat(Effect, frozen=True):
-    """Look at just these files; answered by Stated with the same ``number``."""
+    """Look at just these files; answered by Stated with the same ``number``. ``settle``: as for Scan."""
 
     source: str
     number: int
     base: str
     identities: list[str]
+    settle: float = 0.0
 
 
 class Digest(Effect, frozen=True):
@@ -88,13 +89,15 @@ class Scanned(Message, frozen=True):
 
 
 class Stated(Message, frozen=True):
-    """``files`` exist, ``gone`` do not, ``skipped`` (identity, reason) are no regular files."""
+    """``files`` exist, ``gone`` do not, ``skipped`` (identity, reason) are no regular files; ``closed`` are new and
+    nobody had them open for writing."""
 
     source: str
     number: int
     files: list[Found]
     gone: list[str]
     skipped: list[tuple[str, str]] = []
+    closed: list[str] = []
 
 
 class Digested(Message, frozen=True):

@@ -66,9 +66,11 @@ class Files:
         self._marks[identity] = mark
         return True
 
-    def unwritten(self, identity: str) -> None:
-        """A scan found that nobody writes it. What the watcher told may be newer, so that wins."""
-        self._marks.setdefault(identity, "closed")
+    def unwritten(self, identity: str, after: Literal["", "created"]) -> None:
+        """Nobody was writing it when it was looked at, ``after`` at most this event. What the watcher told beyond that
+        may be newer, so it wins: repeated ``modified`` are one."""
+        if self._marks.get(identity, "") in ("", after):
+            self._marks[identity] = "closed"
 
     def observe(self, found: Found, seen: int, now: float) -> None:
         """The file exists, as ``found``; ``seen`` is the number of the newest scan."""

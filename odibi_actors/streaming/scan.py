@@ -33,7 +33,7 @@ class _Chunk:
         self.files: list[Found] = []
         self.skipped: list[tuple[str, str]] = []
         self.closed: list[str] = []
-        self.young = time.time_ns() - int(effect.settle * 1e9)
+        self.young = _young(effect.settle)
         self.looked = 0
 
     def message(self) -> Scanned | None:
@@ -116,6 +116,11 @@ def _tell(problems: list[str], text: str) -> None:
         problems.append(text.encode(errors="backslashreplace").decode())
 
 
+def _young(settle: float) -> int:
+    """The mtime (ns) from which on a file has not settled by itself."""
+    return time.time_ns() - int(settle * 1e9)
+
+
 def _unwritten(path: str) -> bool:
     """Whether nobody on this host has the file open for writing: only then does the kernel grant a read lease
     (fcntl(2)). False when it cannot be told, as of a file of another user."""
@@ -145,10 +150,12 @@ def _regular(identity: str, seen: os.stat_result) -> Found | str:
 
 def look(effect: Stat) -> Stated:
     """Look at single files."""
-    answer = Stated(effect.source, effect.number, [], [], [])
+    answer = Stated(effect.source, effect.number, [], [], [], [])
+    young = _young(effect.settle)
     for identity in effect.identities:
+        path = os.path.join(effect.base, identity)
         try:
-            found = _regular(identity, os.stat(os.path.join(effect.base, identity), follow_symlinks=False))
+            found = _regular(identity, os.stat(path, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             answer.gone.append(identity)
             continue
@@ -156,6 +163,8 @@ def look(effect: Stat) -> Stated:
             found = f"cannot be looked at: {error.strerror}"
         if isinstance(found, Found):
             answer.files.append(found)
+            if effect.settle and found.mtime_ns > young and _unwritten(path):
+                answer.closed.append(identity)
         else:
             answer.skipped.append((identity, found))
     return answer

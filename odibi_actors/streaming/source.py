@@ -181,7 +181,7 @@ class Source:
                     file.seen = self._number
                 continue  # newer news of it is on the way
             if found.identity in closed:
-                self.files.unwritten(found.identity)
+                self.files.unwritten(found.identity, after="")
             self._observe(found, now)
         skipped = self._skipping if self._scanning else self._skipped
         if len(skipped) < MAX_REMEMBERED:
@@ -214,8 +214,11 @@ class Source:
 
     def on_stated(self, answer: Stated, now: float) -> None:
         """Files that were asked for; older answers than the newest question are void."""
+        closed = frozenset(answer.closed)
         for found in answer.files:
             if self._answered(found.identity, answer.number):
+                if found.identity in closed:
+                    self.files.unwritten(found.identity, after="created")
                 self._observe(found, now)
         for identity in answer.gone:
             if self._answered(identity, answer.number):
@@ -343,7 +346,8 @@ class Source:
             for identity in identities:
                 del self._touched[identity]
                 self._asked[identity] = self._number
-            effects.append(Stat(self.key, self._number, base, identities))
+            heard = self.scanned and not self._unwatched
+            effects.append(Stat(self.key, self._number, base, identities, self.read.settle if heard else 0.0))
         return effects
 
     def _may_offer(self) -> bool:

@@ -74,10 +74,11 @@ def test_given_a_long_settle_when_a_file_is_moved_in_then_it_is_offered_at_once(
     ]
 
 
-def test_given_a_linked_in_file_when_nobody_writes_it_then_it_is_ready_after_settle(
-    tmp_path: Path, start: Start
+@pytest.mark.parametrize("settle", [0.05, 3600.0])
+def test_given_a_linked_in_file_when_nobody_writes_it_then_it_is_ready(
+    tmp_path: Path, start: Start, settle: float
 ) -> None:
-    system = start(source_spec(tmp_path, settle=0.05))
+    system = start(source_spec(tmp_path, settle=settle))
     (tmp_path / "part.staged").write_text("x")
     os.link(tmp_path / "part.staged", tmp_path / "part.csv")
     os.unlink(tmp_path / "part.staged")
@@ -106,6 +107,20 @@ def test_given_folders_whose_writers_cannot_be_heard_when_scanned_then_settle_is
     system = start(source_spec(tmp_path, settle=3600.0))
     assert system.names == ["old.csv"]
     assert [row["waiting"] for row in (source.row() for source in system.actor.sources.values())] == [1]
+
+
+def test_given_a_linked_in_file_that_is_still_written_when_it_is_looked_at_then_it_waits_for_the_close(
+    tmp_path: Path, start: Start
+) -> None:
+    system = start(source_spec(tmp_path, settle=3600.0))
+    with (tmp_path / "made.part").open("w") as file:
+        file.write("a,b\n")
+        file.flush()
+        os.link(tmp_path / "made.part", tmp_path / "made.csv")
+        (tmp_path / "quick.csv").write_text("x")
+        system.until(lambda: system.names == ["quick.csv"], "the quick file")
+    os.link(tmp_path / "made.part", tmp_path / "again.csv")
+    system.until(lambda: "again.csv" in system.names, "the same bytes, closed")
 
 
 def test_given_a_burst_of_2000_files_when_planned_as_offered_then_each_is_offered_exactly_once(

@@ -1,214 +1,316 @@
-"""A soak: flights arrive for some minutes while anything is killed, or stopped for a while, at random moments.
+"""A soak: files arrive while anything is killed, or stopped for a while, at random moments and at failpoints.
 
-Run by ``scripts/chaos``. Each fault strikes just after files have arrived and is followed by another one; the time
-from the fault until the rows of that one are published is taken. When a year of flights has arrived every output is
-compared with the originals, and a fresh project begins the next year.
+Run by ``scripts/chaos``. Faults overlap: the next one does not wait for the recovery from the last. A file arrives with
+each fault, and the time until its rows are published is taken; the figures are of faults that struck alone, when all
+before was published. In the end everything must be published, and equal to the answer that ``arrivals`` knows.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
+import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet
 
 from odibi_actors.errors import OdibiError
-from tests.example.conftest import load
-from tests.system.harness import ACTORS, SUPERVISORS, Flights, System, until
+from odibi_actors.failpoints import DECLARED
+from tests.system.arrivals import PER_FILE, PIPELINES, Arrivals, Verdict, verdicts
+from tests.system.harness import ACTORS, SUPERVISORS, System, until
 
-DAYS = 365
 SINGLE = (*ACTORS, "template", "worker")
 """What is to come back by itself."""
 WHOLE = ("honcho", *SUPERVISORS)
 """What takes everything along; this program starts it again, as an operator or systemd would."""
-STOPS = (0.2, 1.0, 4.0, 12.0)
+STOPS = (0.2, 0.5, 1.0, 4.0, 12.0)
 """Seconds a process is stopped for: less and more than others' patience with it."""
-PAUSE = (0.2, 5.0)
-"""Seconds between the recovery from one fault and the next."""
-FILE_EVERY = 1.0
-"""Seconds between files in quiet times."""
-MOST, AMIDST = 4, 0.4
-"""Files that arrive right before a fault, and seconds until it strikes: in the midst of the work on them."""
-WHOLE_SHARE, STOP_SHARE, BURST_SHARE = 0.12, 0.25, 0.15
+SHARES = {"whole": 0.05, "stop": 0.12, "burst": 0.08, "failpoint": 0.30}
+"""Of all faults; the rest kills one process."""
+QUIET_SHARE, QUIET_WAIT = 0.5, 6.0
+"""Faults that wait until everything is published, and how long (seconds): they are measured alone."""
+GAP = 0.9
+"""Seconds from one fault to the next on average, the waiting not counted."""
+FILE_EVERY = 0.7
+"""Seconds between arrivals when nothing else happens."""
+REACHED = 6.0
+"""Seconds a failpoint is armed; one that is not reached by then is given up."""
 RECOVERY = 90.0
-"""Seconds until an output after a fault, or the soak has failed. A generous bound: not a promise, a verdict."""
+"""Seconds until a file's rows must be published, or the soak has failed. Generous: not a promise, a verdict."""
+LOOK = 0.01
+"""Seconds between looks at what is published."""
+
+HOSTS = {
+    "peer": ("checkpoint", "scheduler", "source", "pool"),
+    "hub": ("broker",),
+    "connection": ("broker",),
+    "store": ("checkpoint",),
+    "source": ("source",),
+    "pool": ("pool",),
+    "spool.delete": ("pool",),
+    "spool.deleted": ("pool",),
+    "template": ("template",),
+}
+"""Whose failpoints they are, by name or its first part; the rest are the workers'."""
+
+
+class Probe(NamedTuple):
+    """A fault whose end is waited for: the file ``number`` arrived with it."""
+
+    victim: str
+    began: float
+    number: int
+    alone: bool
+
+
+class Recovery(NamedTuple):
+    """One that has ended."""
+
+    seconds: float
+    alone: bool
 
 
 class Soak:
-    """What is measured over all years, and the system and files of the present one."""
+    """One system, its arrivals, and what was done to it. ``say`` is told of progress."""
 
-    def __init__(self, folder: Path, seed: int, minutes: float) -> None:
-        self.folder, self.rng = folder, random.Random(seed)
-        self.flights = Flights(folder / "originals", DAYS)
-        self.deliver = load("flights_data.py").deliver
-        self.end = time.monotonic() + minutes * 60
-        self.recoveries: dict[str, list[float]] = {}
-        self.verdicts: list[Any] = []
-        self.system: System
+    def __init__(self, folder: Path, seed: int, say: Callable[[str], None]) -> None:
+        self.rng, self.say = random.Random(seed), say
+        self.arrivals = Arrivals(folder, random.Random(f"arrivals {seed}"))
+        self.arm_file = folder / "failpoint"
+        self.system = System(folder)
+        self.system.env["ODIBI_FAILPOINTS"] = f"@{self.arm_file}"
+        self.kills = self.stops = self.fired = self.unreached = 0
+        self.recoveries: dict[str, list[Recovery]] = {}
+        self.probes: list[Probe] = []
+        self.published: set[int] = set()
+        self._parts: set[str] = set()
+        self._stopped: list[tuple[float, int]] = []  # (when to go on, pid)
+        self._armed: tuple[str, float] | None = None
+        self._next_file = self._last_fault = 0.0
 
-    def run(self) -> bool:
-        """Year after year; whether everything held."""
-        year = 0
-        while time.monotonic() < self.end:
-            year += 1
-            self.begin(self.folder / f"year-{year}")
-            try:
-                self.year()
-            finally:
-                self.system.close()
-        self.report()
-        return all(verdict.holds for verdict in self.verdicts)
-
-    def begin(self, project: Path) -> None:
-        self.system = System(self.flights.project(project))
-        self.landing = project / "data/landing"
-        self.parts: set[str] = set()
-        self.dates: set[str] = set()
-        self.delivered, self.next_file = 0, 0.0
+    def run(self, kills: int) -> list[Verdict]:
+        """Kill that often, then wait for the end of all work; what every output holds."""
         self.system.start()
+        began = shown = time.monotonic()
+        while self.kills < kills:
+            self._wait(self.rng.expovariate(1 / GAP))
+            if self.rng.random() < QUIET_SHARE:
+                self._wait(QUIET_WAIT, quiet=True)
+            self._fault()
+            if time.monotonic() > shown + 15.0:
+                shown = time.monotonic()
+                self.say(self._progress(shown - began))
+        self._calm()
+        return self._finish()
 
-    def year(self) -> None:
-        """All files, with faults as long as there is time."""
-        while time.monotonic() < self.end and self.delivered < DAYS - MOST:
-            self.idle(self.rng.uniform(*PAUSE))
-            for _ in range(self.rng.randint(1, MOST)):
-                self.feed()
-            time.sleep(self.rng.uniform(0.0, AMIDST))
-            self.fault()
-        while self.delivered < DAYS:
-            self.feed()
-        self.compare()
+    def _progress(self, seconds: float) -> str:
+        worst = max(((r.seconds, name) for name, took in self.recoveries.items() for r in took), default=(0.0, ""))
+        return (
+            f"{seconds:6.0f} s  {self.kills} kills ({self.fired} at failpoints), {self.stops} stops, "
+            f"{self.arrivals.count} files, {len(self.published)} published; worst {worst[0]:.1f} s ({worst[1]})"
+        )
 
-    # --- files ----------------------------------------------------------------------------------------------------
+    # --- time passes ----------------------------------------------------------------------------------------------
 
-    def feed(self) -> None:
-        """Deliver the next file, if one is left."""
-        if self.delivered < DAYS:
-            name, content = self.flights.files[self.delivered]
-            self.deliver(self.landing, name, content, slowly=self.rng.random() < 0.02)
-            self.delivered += 1
-
-    def idle(self, seconds: float) -> None:
-        """Deliver files at their rate for so long."""
+    def _wait(self, seconds: float, quiet: bool = False) -> None:
+        """So long; or until everything is published and nothing is stopped or armed."""
         end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            if now >= self.next_file:
-                self.feed()
-                self.next_file = now + FILE_EVERY
-            time.sleep(min(0.05, max(0.0, end - now)))
+        while (now := time.monotonic()) < end and not (quiet and self._quiet()):
+            if now >= self._next_file and not quiet:
+                self.arrivals.deliver()
+                self._next_file = now + FILE_EVERY
+            self._look(now)
+            time.sleep(LOOK)
+
+    def _quiet(self) -> bool:
+        return not (self.probes or self._stopped or self._armed) and len(self.published) >= self.arrivals.count
+
+    def _look(self, now: float) -> None:
+        """What is published, who is to go on, which failpoint was reached."""
+        for when, pid in self._stopped[:]:
+            if when <= now:
+                self._stopped.remove((when, pid))
+                signalled(pid, signal.SIGCONT)
+        self._look_at_failpoint(now)
+        for name in sorted(set(os.listdir(self._lake)) - self._parts) if self._lake.is_dir() else []:
+            if name.endswith(".parquet"):
+                self._parts.add(name)
+                column = pyarrow.parquet.read_table(self._lake / name, columns=["id"])["id"]
+                self.published.update(i // PER_FILE for i in column.to_pylist() if i % PER_FILE < PER_FILE // 2)
+        now = time.monotonic()
+        for probe in self.probes[:]:
+            if probe.number in self.published:
+                self.probes.remove(probe)
+                alone = probe.alone and self._last_fault <= probe.began and not self._stopped
+                self.recoveries.setdefault(probe.victim, []).append(Recovery(now - probe.began, alone))
+            elif now - probe.began > RECOVERY:
+                raise AssertionError(f"{probe.number} not published {RECOVERY:g} s after {probe.victim}")
+
+    @property
+    def _lake(self) -> Path:
+        return self.system.project / "data/lake/flights"
+
+    def _look_at_failpoint(self, now: float) -> None:
+        if self._armed is None:
+            return
+        name, until_ = self._armed
+        pids = [int(path.suffix[1:]) for path in self.arm_file.parent.glob(f"{self.arm_file.name}.*")]
+        if pids:
+            self._disarm()
+            self._armed = None
+            if " stop " in name:
+                self.stops += 1
+                self._stopped.append((now + self.rng.choice(STOPS[:3]), pids[0]))
+            else:
+                self.kills += 1
+            self.fired += 1
+            self._struck(name.split()[0], now)
+        elif now >= until_:
+            self._disarm()
+            self._armed = None
+            self.unreached += 1
+
+    def _disarm(self) -> None:
+        for path in self.arm_file.parent.glob(f"{self.arm_file.name}*"):
+            path.unlink(missing_ok=True)
 
     # --- faults ---------------------------------------------------------------------------------------------------
 
-    def fault(self) -> None:
-        """One fault, or a burst of them, and the next output."""
-        chance = self.rng.random()
-        if chance < WHOLE_SHARE:
-            kind = f"kill {self.rng.choice(WHOLE)}"
-            began = self.kill_whole(kind.removeprefix("kill "))
-        elif chance < WHOLE_SHARE + STOP_SHARE:
-            role, seconds = self.rng.choice(SINGLE), self.rng.choice(STOPS)
-            kind = f"stop {role} {seconds:g} s"
-            began = self.stop(role, seconds)
-        elif chance < WHOLE_SHARE + STOP_SHARE + BURST_SHARE:
-            kind = "kill several"
-            began = time.monotonic()
-            for role in self.rng.sample(SINGLE, self.rng.randint(2, 4)):
-                self.kill(role)
+    def _fault(self) -> None:
+        kinds = [*SHARES, "kill"]
+        (kind,) = self.rng.choices(kinds, [*SHARES.values(), 1 - sum(SHARES.values())])
+        if kind == "whole":
+            self._kill_whole(self.rng.choice(WHOLE))
+        elif kind == "stop":
+            self._stop(self.rng.choice((*SINGLE, *WHOLE)), self.rng.choice(STOPS))
+        elif kind == "burst":
+            self._kill(*self.rng.sample(SINGLE, self.rng.randint(2, 4)))
+        elif kind == "failpoint" and self._armed is None:
+            self._arm(self.rng.choice([*DECLARED]))
         else:
-            role = self.rng.choice(SINGLE)
-            kind = f"kill {role}"
-            began = time.monotonic()
-            self.kill(role)
-        took = self.next_output(began)
-        self.recoveries.setdefault(kind, []).append(took)
-        number = sum(map(len, self.recoveries.values()))
-        print(f"{number:4} {kind:32} {took:6.2f} s to the next output, {self.delivered} files", flush=True)
+            self._kill(self.rng.choice(SINGLE))
 
-    def kill(self, role: str) -> None:
-        """SIGKILL one of them, if there is one at this moment."""
+    def _struck(self, victim: str, began: float) -> None:
+        """A fault has happened: a file comes, and is waited for."""
+        alone = not self.probes and not self._stopped
+        self._last_fault = began
+        self.probes.append(Probe(victim, began, self.arrivals.deliver(), alone))
+
+    def _kill(self, *roles: str) -> None:
+        """SIGKILL these, as far as they are there at this moment."""
+        self.arrivals.deliver()
+        self._wait(self.rng.uniform(0.0, 0.3))
+        found = self.system.processes.roles()
+        began = time.monotonic()
+        killed = [role for role in roles if role in found and signalled(self.rng.choice(found[role]), signal.SIGKILL)]
+        self.kills += len(killed)
+        if killed:
+            self._struck(killed[0] if len(roles) == 1 else "several at once", began)
+
+    def _kill_whole(self, role: str) -> None:
+        """One whose death ends everything; then a new start."""
+        self._calm()
+        self.system.kill(role)
+        self.kills += 1
+        assert self.system.extinct(), f"left running after {role}: {self.system.processes.living()}"
+        began = time.monotonic()
+        self.system.launch()
+        self._struck(f"{role}, all started again" if role == "honcho" else "supervisor, all started again", began)
+
+    def _stop(self, role: str, seconds: float) -> None:
+        """SIGSTOP now, SIGCONT later; the others, and the faults, go on meanwhile."""
         pids = self.system.pids(role)
         if pids:
-            signalled(self.rng.choice(pids), signal.SIGKILL)
+            pid, began = self.rng.choice(pids), time.monotonic()
+            if signalled(pid, signal.SIGSTOP):
+                self.stops += 1
+                self._struck(f"stopped {seconds:g} s", began)
+                self._stopped.append((began + seconds, pid))
 
-    def kill_whole(self, role: str) -> float:
-        self.system.kill(role)
-        assert self.system.extinct(), f"left running: {self.system.processes.living()}"
-        began = time.monotonic()
-        self.system.start()
-        return began
+    def _arm(self, name: str) -> None:
+        """Arm a failpoint and kill whose it is, so that the next one gets there."""
+        act = "stop" if self.rng.random() < SHARES["stop"] else "kill"
+        often = name.startswith(("peer.", "hub.", "store."))
+        time_ = self.rng.randint(1, 30 if often else 3)
+        new = self.arm_file.with_name("arming")
+        new.write_text(f"{name}:{act}@{time_}")
+        new.rename(self.arm_file)
+        self._armed = (f"failpoint {act} {name}", time.monotonic() + REACHED)
+        hosts = HOSTS.get(name) or HOSTS.get(name.split(".", maxsplit=1)[0]) or ("worker",)
+        self._kill(self.rng.choice(hosts))
 
-    def stop(self, role: str, seconds: float) -> float:
-        """SIGSTOP, files that arrive meanwhile, SIGCONT."""
-        pid = self.rng.choice(until(f"there is a {role}", lambda: self.system.pids(role)))
-        began = time.monotonic()
-        if signalled(pid, signal.SIGSTOP):
-            self.idle(seconds)
+    def _calm(self) -> None:
+        """Nothing is stopped or armed any more."""
+        for _, pid in self._stopped:
             signalled(pid, signal.SIGCONT)
-        return began
-
-    def next_output(self, began: float) -> float:
-        """Seconds from ``began`` until the rows of a file that was delivered after the fault are published."""
-        self.feed()
-        date = self.flights.files[self.delivered - 1][0][len("flights-") : -len(".csv")]
-        end = began + RECOVERY
-        while date not in self.published():
-            assert time.monotonic() < end, f"{date} not published within {RECOVERY:g} s\n{self.problems()}"
-            time.sleep(0.02)
-        return time.monotonic() - began
-
-    def published(self) -> set[str]:
-        """Dates in the lake. The files are read, so that no actor need be there to be asked."""
-        for part in sorted((self.system.project / "data/lake/flights").glob("*.parquet")):
-            if part.name not in self.parts:
-                column = pyarrow.parquet.read_table(part, columns=["date"])["date"]
-                self.dates.update(str(day) for day in column.unique().to_pylist())
-                self.parts.add(part.name)
-        return self.dates
-
-    def problems(self) -> str:
-        """What the system says of itself."""
-        return self.system.ctl("status", "--timeout", "5s").stdout + self.system.tail(80)
+        self._stopped.clear()
+        self._disarm()
+        self._armed = None
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def compare(self) -> None:
-        """Wait until all is done; compare every output."""
+    def _finish(self) -> list[Verdict]:
+        system = self.system
+        system.await_up()
+        wanted = sum(self.arrivals.delivered.values())
 
         def found() -> bool:
-            listed = self.system.client.sources()["items"]
-            return sum(row["known"] for row in listed if row["source"] == "flights") >= DAYS
+            known = [row["known"] for row in system.client.sources()["items"] if row["mode"] == "file_watch"]
+            return sum(known) >= wanted
 
-        until(f"all {DAYS} files are found", found, RECOVERY)
-        state = self.system.settled("delays", RECOVERY)
-        assert state == "committed", f"the pipeline is {state}\n{self.problems()}"
-        epoch = self.system.client.status()["epoch"]
-        self.system.stop()
-        assert not (bugs := self.system.bugs()), "\n".join(bugs)
-        verdicts = load("compare.py").compare(self.system.project / "data", DAYS)
-        self.verdicts += verdicts
-        print(f"\na year has arrived in {epoch} epochs\n{load('compare.py').report(verdicts)}\n", flush=True)
+        until(f"all {wanted} files are found", found, RECOVERY)
+        for name in PIPELINES:
+            state = system.settled(name, RECOVERY)
+            assert state in ("committed", "dead_lettered"), f"pipeline {name} is {state}"
+        self._wait(RECOVERY, quiet=True)
+        assert not (bugs := system.bugs()), "\n".join(bugs)
+        return verdicts(self.arrivals, self.letters())
 
-    def report(self) -> None:
-        """Faults by kind, recoveries, rows."""
-        print(f"{'fault':32}{'times':>6}{'median s':>10}{'worst s':>10}   (from the fault to the next output)")
-        for kind, took in sorted(self.recoveries.items()):
-            print(f"{kind:32}{len(took):6}{statistics.median(took):10.2f}{max(took):10.2f}")
-        kills = sum(len(took) for kind, took in self.recoveries.items() if kind.startswith("kill"))
-        stops = sum(map(len, self.recoveries.values())) - kills
-        expected = sum(verdict.expected for verdict in self.verdicts)
-        lost = sum(verdict.missing for verdict in self.verdicts)
-        doubled = sum(verdict.doubled + verdict.extra for verdict in self.verdicts)
-        wrong = sum(verdict.differing for verdict in self.verdicts)
-        print(f"killed {kills} times, stopped {stops} times")
-        print(f"rows expected: {expected:,}, lost: {lost:,}, doubled: {doubled:,}, wrong: {wrong:,}")
+    def letters(self) -> list[str]:
+        """The files that were set aside."""
+        found = []
+        for row in self.system.client.dead_letters("checked")["items"]:
+            identity = row["position"] or self._only_file(row["iteration"])
+            found.append(identity.rpartition("/")[2])
+        return found
+
+    def _only_file(self, iteration: int) -> str:
+        (position,) = self.system.client.iteration("checked", iteration)["positions"]["rows"]
+        return str(position["identity"])
+
+
+def story(soak: Soak, found: list[Verdict]) -> list[str]:
+    """What is known of the iterations behind rows that are not as they should be."""
+    lines = []
+    for verdict in found:
+        for row in verdict.examples[:3]:
+            lines.append(f"{verdict.output}: {row}")
+            if isinstance(row[0], int):
+                number = row[0] // PER_FILE if verdict.output != "mart days" else row[0]
+                lines += tell(soak.system, f"flights-{number:06}.csv")
+    return lines
+
+
+def tell(system: System, file: str) -> list[str]:
+    """Where that file went, and what the logs say of it."""
+    lines = []
+    for item in system.client.why(file)["items"]:
+        lines.append(f"  {item['pipeline']}/{item['source']}: {item['state']}: {item['reason']}")
+        iteration = item["reason"].rpartition("iteration ")[2]
+        place = f"{item['pipeline']}/{iteration}"
+        logs = (system.project / ".odibi/log").glob("*.log*")
+        said = [line for log in logs for line in log.read_text(errors="replace").splitlines() if f"{place}/" in line]
+        lines += [f"    {line}" for line in sorted(said)[:20]]
+    return lines
 
 
 def signalled(pid: int, number: int) -> bool:
@@ -220,22 +322,72 @@ def signalled(pid: int, number: int) -> bool:
     return True
 
 
+def summary(soak: Soak, found: list[Verdict]) -> dict[str, Any]:
+    """The figures, as ``-o json`` prints them. Seconds; ``alone``: of how many the times are."""
+    victims = {}
+    for name, took in sorted(soak.recoveries.items()):
+        alone = sorted(r.seconds for r in took if r.alone) or sorted(r.seconds for r in took)
+        victims[name] = {
+            "times": len(took),
+            "alone": sum(r.alone for r in took),
+            "median": round(alone[len(alone) // 2], 3),
+            "p90": round(alone[len(alone) * 9 // 10], 3),
+            "worst": round(alone[-1], 3),
+            "worst_of_all": round(max(r.seconds for r in took), 3),
+        }
+    return {
+        "kills": soak.kills,
+        "at_failpoints": soak.fired,
+        "failpoints_not_reached": soak.unreached,
+        "stops": soak.stops,
+        "files": sum(soak.arrivals.delivered.values()),
+        "outputs": [verdict._asdict() for verdict in found],
+        "victims": victims,
+    }
+
+
+def report(said: dict[str, Any]) -> str:
+    """The same as a table."""
+    lines = [f"{'victim':32}{'times':>6}{'alone':>6}{'median s':>10}{'p90 s':>8}{'worst s':>9}{'of all':>8}"]
+    for name, row in said["victims"].items():
+        seconds = f"{row['median']:10.2f}{row['p90']:8.2f}{row['worst']:9.2f}{row['worst_of_all']:8.2f}"
+        lines.append(f"{name:32}{row['times']:6}{row['alone']:6}{seconds}")
+    lines += ["", f"{'output':16}{'expected':>12}{'lost':>8}{'doubled':>8}{'wrong':>8}"]
+    for row in said["outputs"]:
+        lines.append(f"{row['output']:16}{row['expected']:12,}{row['lost']:8,}{row['doubled']:8,}{row['wrong']:8,}")
+    lines += [
+        "",
+        f"killed {said['kills']:,} times ({said['at_failpoints']} at failpoints, {said['failpoints_not_reached']} not "
+        f"reached), stopped {said['stops']:,} times, {said['files']:,} files",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> int:
-    """The command line; 0 when no row was lost or doubled and everything came back by itself."""
+    """The command line; 0 when no row was lost, doubled or wrong and everything came back by itself."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long faults go on (default 10)")
+    parser.add_argument("--kills", type=int, default=100, help="how often something is killed (default 100)")
     parser.add_argument("--seed", type=int, default=1, help="which faults, in which order (default 1)")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the figures")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="odibi-chaos-"))
-    print(f"seed {chosen.seed}, {chosen.minutes:g} minutes, in {folder}", flush=True)
-    soak = Soak(folder, chosen.seed, chosen.minutes)
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"seed {chosen.seed}, {chosen.kills} kills, in {folder}")
+    soak, found = Soak(folder / "project", chosen.seed, say), list[Verdict]()
     try:
-        held = soak.run()
+        found = soak.run(chosen.kills)
+        problems = story(soak, found)
     except (AssertionError, OdibiError) as error:
-        print(f"FAILED: {error}\nall is left in {folder}", file=sys.stderr)
-        held = False
-    print("the soak holds" if held else "the soak does NOT hold")
-    return 0 if held else 1
+        problems = [f"{error}\n{soak.system.ctl('status', '--timeout', '5s').stdout}{soak.system.tail(60)}"]
+    finally:
+        soak.system.close()
+    said = summary(soak, found)
+    print(json.dumps(said, indent=1) if chosen.output == "json" else report(said))
+    if problems:
+        say("\n".join([*problems, f"FAILED: all is left in {folder}"]))
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -123,14 +123,20 @@ class System:
         self.log = project / "system.log"
         self.client = Client(project=project, timeout=DEADLINE)
         self.main: subprocess.Popen[str] | None = None
+        self.env: dict[str, str] = {}  # more of it, for all that is started
 
     # --- starting and stopping ------------------------------------------------------------------------------------
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Start it by ``argv``, else by honcho, and wait until every actor has joined."""
-        command = list(argv) or [sys.executable, "-m", "honcho", "start"]
-        self.main = self.processes.launch(command, self.project, self.log)
+        main = self.launch(*argv)
         self.await_up()
+        return main
+
+    def launch(self, *argv: str) -> subprocess.Popen[str]:
+        """The same without waiting."""
+        command = list(argv) or [sys.executable, "-m", "honcho", "start"]
+        self.main = self.processes.launch(command, self.project, self.log, **self.env)
         return self.main
 
     def await_up(self) -> dict[str, Any]:
