@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -62,7 +63,8 @@ class Family:
         for process in self.started:
             process.kill()
         for pid in self.living():
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
         for process in self.started:
             process.wait()
             if process.stdout is not None:

@@ -13,9 +13,11 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,8 @@ REACHED = 6.0
 """Seconds a failpoint is armed; one that is not reached by then is given up."""
 RECOVERY = 90.0
 """Seconds until a file's rows must be published, or the soak has failed. Generous: not a promise, a verdict."""
+SLOW = 4.0
+"""Seconds to resume after which it is told when it was, to be found in the logs."""
 LOOK = 0.01
 """Seconds between looks at what is published."""
 
@@ -88,7 +92,8 @@ class Soak:
         self.arm_file = folder / "failpoint"
         self.system = System(folder)
         self.system.env["ODIBI_FAILPOINTS"] = f"@{self.arm_file}"
-        self.kills = self.stops = self.fired = self.unreached = 0
+        self.kills = self.stops = self.unreached = 0
+        self.fired: Counter[str] = Counter()
         self.recoveries: dict[str, list[Recovery]] = {}
         self.probes: list[Probe] = []
         self.published: set[int] = set()
@@ -115,7 +120,7 @@ class Soak:
     def _progress(self, seconds: float) -> str:
         worst = max(((r.seconds, name) for name, took in self.recoveries.items() for r in took), default=(0.0, ""))
         return (
-            f"{seconds:6.0f} s  {self.kills} kills ({self.fired} at failpoints), {self.stops} stops, "
+            f"{seconds:6.0f} s  {self.kills} kills ({self.fired.total()} at failpoints), {self.stops} stops, "
             f"{self.arrivals.count} files, {len(self.published)} published; worst {worst[0]:.1f} s ({worst[1]})"
         )
 
@@ -152,6 +157,9 @@ class Soak:
                 self.probes.remove(probe)
                 alone = probe.alone and self._last_fault <= probe.began and not self._stopped
                 self.recoveries.setdefault(probe.victim, []).append(Recovery(now - probe.began, alone))
+                if now - probe.began > SLOW:
+                    at = time.strftime("%H:%M:%S", time.gmtime(time.time() - now + probe.began))
+                    self.say(f"         slow: {now - probe.began:.1f} s after {probe.victim} at {at} ({alone=})")
             elif now - probe.began > RECOVERY:
                 raise AssertionError(f"{probe.number} not published {RECOVERY:g} s after {probe.victim}")
 
@@ -172,8 +180,8 @@ class Soak:
                 self._stopped.append((now + self.rng.choice(STOPS[:3]), pids[0]))
             else:
                 self.kills += 1
-            self.fired += 1
-            self._struck(name.split()[0], now)
+            self.fired[name.split()[-1]] += 1
+            self._struck("at a failpoint", now)
         elif now >= until_:
             self._disarm()
             self._armed = None
@@ -330,14 +338,15 @@ def summary(soak: Soak, found: list[Verdict]) -> dict[str, Any]:
         victims[name] = {
             "times": len(took),
             "alone": sum(r.alone for r in took),
-            "median": round(alone[len(alone) // 2], 3),
+            "median": round(statistics.median(alone), 3),
             "p90": round(alone[len(alone) * 9 // 10], 3),
             "worst": round(alone[-1], 3),
             "worst_of_all": round(max(r.seconds for r in took), 3),
         }
     return {
         "kills": soak.kills,
-        "at_failpoints": soak.fired,
+        "at_failpoints": soak.fired.total(),
+        "failpoints": dict(sorted(soak.fired.items())),
         "failpoints_not_reached": soak.unreached,
         "stops": soak.stops,
         "files": sum(soak.arrivals.delivered.values()),
@@ -359,6 +368,7 @@ def report(said: dict[str, Any]) -> str:
         "",
         f"killed {said['kills']:,} times ({said['at_failpoints']} at failpoints, {said['failpoints_not_reached']} not "
         f"reached), stopped {said['stops']:,} times, {said['files']:,} files",
+        f"failpoints reached: {', '.join(f'{name} {count}' for name, count in said['failpoints'].items())}",
     ]
     return "\n".join(lines)
 
