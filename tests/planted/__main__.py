@@ -39,12 +39,13 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER, root: Path =
     except BadPatch as error:
         print(error, file=sys.stderr)
         return 1
-    rows = []
+    rows: list[Row] = []
+    if options.markdown:
+        print("| bug | rule it breaks | found by | s | simulator, s |\n|---|---|---|---|---|")
     with ThreadPoolExecutor(options.jobs) as pool:
         for some in pool.map(partial(_try, thorough=options.thorough, broken=broken, root=root), bugs):
-            for row in some:
-                rows.append(row)
-                print(_markdown(row) if options.markdown else _text(row), flush=True)
+            rows += some
+            print(_markdown(some) if options.markdown else "\n".join(map(_text, some)), flush=True)
     lost = list(
         dict.fromkeys(bug.name for bug, _, verdict in rows if isinstance(verdict, BadPatch) or not verdict.found)
     )
@@ -124,10 +125,17 @@ def _text(row: Row) -> str:
     return f"\n{'':20}".join(line for line in lines if line)
 
 
-def _markdown(row: Row) -> str:
-    bug, finder, verdict = row
-    seconds = "error" if isinstance(verdict, BadPatch) else f"{verdict.seconds:.1f}" if verdict.found else "SURVIVED"
-    return f"| {bug.name} | {bug.rule} | `{finder}` | {seconds} |"
+def _markdown(rows: list[Row]) -> str:
+    """One line for all commands of a bug: the cheapest, and how long the simulator takes if it finds it."""
+    bug, finder, _ = rows[0]
+    seconds = {
+        one: "error" if isinstance(verdict, BadPatch) else f"{verdict.seconds:.1f}" if verdict.found else "SURVIVED"
+        for _, one, verdict in rows
+    }
+    tool, _, words = finder.partition(" ")
+    place = words.partition("::")[0] if tool == "pytest" else "scripts/simulate"
+    simulator = next((took for one, took in seconds.items() if one.startswith("simulate")), "")
+    return f"| {bug.name} | {bug.rule} | `{place}` | {seconds[finder]} | {simulator} |"
 
 
 if __name__ == "__main__":
