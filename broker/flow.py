@@ -182,6 +182,15 @@ class Flow:
                 iteration.pipeline,
             )
 
+    def states_changed(self, pipeline: Pipeline, number: int) -> None:
+        """What iterations after ``number`` are given as state may be another one now, or there at last."""
+        if not pipeline.stateful:
+            return
+        for later in pipeline.unfinished():
+            if later.number > number and not later.prepared:
+                self.void_stale(later, f"iteration {number} leaves another state")
+                self.wake(later)
+
     def requeue(self, attempt: Attempt) -> None:
         """The attempt came to nothing, through no fault of its nodes: they run again under a new one."""
         place = self._out.get(attempt)
@@ -327,12 +336,13 @@ class Flow:
                 continue
             if iteration.state == "planned":
                 iteration.advance("dispatch")
-            sinks = iteration.parts()
+            sinks, states = iteration.parts(), iteration.kept()
             iteration.advance("prepare")
             seq = self.write(
-                rec.Prepare(pipeline=pipeline.name, iteration=iteration.number, sinks=sinks, at=now), pipeline.name
+                rec.Prepare(pipeline=pipeline.name, iteration=iteration.number, sinks=sinks, at=now, states=states),
+                pipeline.name,
             )
-            iteration.prepare(sinks, seq)
+            iteration.prepare(sinks, states, seq)
 
     def _queue_publications(self, pipeline: Pipeline, now: float) -> None:
         for iteration in pipeline.unfinished():
@@ -357,8 +367,10 @@ class Flow:
                 return
             if all(p.done for p in iteration.publications.values()):
                 iteration.advance("commit")
-                record = rec.Commit(pipeline=pipeline.name, iteration=iteration.number, at=now)
+                keep = pipeline.spec.keep_last
+                record = rec.Commit(pipeline=pipeline.name, iteration=iteration.number, at=now, keep=keep)
                 iteration.state_seq = self.write(record, pipeline.name)
+                pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = iteration.number
                 pipeline.committed += 1
                 # Positions offered beyond credit may be planned now that one iteration less is in flight.
@@ -370,11 +382,18 @@ class Flow:
                 del pipeline.iterations[number]
                 if self.releasable(pipeline, number):
                     self.dispatcher.release(pipeline.name, number)
+        for number, seq in list(pipeline.unkept.items()):
+            if seq <= self.journal.durable:
+                del pipeline.unkept[number]
+                if self.releasable(pipeline, number):
+                    self.dispatcher.release(pipeline.name, number)
 
     def releasable(self, pipeline: Pipeline, number: int) -> bool:
-        """Nothing references the iteration's outputs. The batch of a dead letter is kept until the letter goes."""
+        """Nothing references the iteration's outputs. The batch of a dead letter is kept until the letter goes, a state
+        until enough later ones are durable."""
         known = 0 < number <= pipeline.last_iteration
-        return known and number not in pipeline.iterations and number not in pipeline.kept
+        held = number in pipeline.iterations or number in pipeline.kept or number in pipeline.unkept
+        return known and not held and not pipeline.keeps(number)
 
     # --- runs -----------------------------------------------------------------------------------------------------
 

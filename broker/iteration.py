@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -10,8 +11,10 @@ import xxhash
 from odibi_actors.checkpoint.records import Ack
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import (
+    STATE,
     TERMINAL,
     Attempt,
+    BatchRef,
     IterationState,
     Position,
     StagedRef,
@@ -23,6 +26,10 @@ NodeState = Literal["waiting", "ready", "running", "retrying", "acked"]
 MAX_LOST = 10
 """Times the output of one node may be lost and made again before the node counts as failed: a disk that loses
 everything must not keep the pipeline busy for ever."""
+
+
+StateBefore = Callable[["Iteration", str], tuple[bool, BatchRef | None]]
+"""(iteration, stateful node) -> whether the state it is to be given is known, and that state (None: nothing yet)."""
 
 
 class NodeRun:
@@ -84,12 +91,15 @@ class Iteration:
         positions: dict[str, list[Position]],
         run: str,
         order: int,
+        state_before: StateBefore = lambda _iteration, _node: (True, None),
     ) -> None:
         self.pipeline = spec.name
         self.number = number
         self.lane = lane
         self.run = run
         self.order = order
+        self._state_before = state_before
+        self.states: dict[str, BatchRef] = {}  # of a prepared iteration: what its stateful nodes keep
         self.state: IterationState = "planned"
         self.positions = positions
         self.trouble = ""  # why it is failed or blocked, for people
@@ -170,7 +180,22 @@ class Iteration:
             if self.nodes[source].state != "acked":
                 return None
             digests[source] = self.nodes[source].output_digest
+        if run.spec.state:
+            known, state = self._state_before(self, name)
+            if not known:
+                return None
+            digests[STATE] = state.digest if state is not None else ""
         return node_key(run.static, digests)
+
+    def state_for(self, name: str) -> BatchRef | None:
+        """What a stateful node is to be given; call it for nodes that are ready."""
+        return self._state_before(self, name)[1] if self.nodes[name].spec.state else None
+
+    def _given(self, run: NodeRun) -> bool:
+        """All that the node needs is there: the outputs of its inputs, and the state of the iteration before."""
+        if any(self.nodes[name].state != "acked" for name in run.spec.inputs):
+            return False
+        return not run.spec.state or self._state_before(self, run.spec.name)[0]
 
     def void_stale(self) -> list[str]:
         """Drop acks whose key no longer matches their inputs' present outputs. An ack whose input is being made again
@@ -189,13 +214,13 @@ class Iteration:
     def demote(self) -> None:
         """Nodes that were ready, and whose inputs are being made again, wait."""
         for run in self.nodes.values():
-            if run.state == "ready" and any(self.nodes[i].state != "acked" for i in run.spec.inputs):
+            if run.state == "ready" and not self._given(run):
                 run.state = "waiting"
 
     def wake(self, name: str) -> bool:
         """Make a waiting node ready when its inputs are all there. Returns whether it became ready."""
         run = self.nodes[name]
-        if run.state != "waiting" or any(self.nodes[i].state != "acked" for i in run.spec.inputs):
+        if run.state != "waiting" or not self._given(run):
             return False
         run.state = "ready"
         return True
@@ -209,6 +234,8 @@ class Iteration:
                 return steps
             run = self.nodes[after[0]]
             if run.spec.inputs != [steps[-1].spec.name] or run.state != "waiting":
+                return steps
+            if run.spec.state and not self._state_before(self, run.spec.name)[0]:
                 return steps
             steps.append(run)
 
@@ -226,14 +253,21 @@ class Iteration:
             if run.ack is not None and run.ack.staged is not None
         }
 
+    def kept(self) -> dict[str, BatchRef]:
+        """What the stateful nodes of a complete iteration keep."""
+        return {
+            name: run.ack.state for name, run in self.nodes.items() if run.ack is not None and run.ack.state is not None
+        }
+
     def sink(self, name: str) -> NodeSpec:
         """The spec of a prepared sink. New config may know it no longer; what was prepared is published all the same,
         and all that needs is in its part."""
         return self.nodes[name].spec if name in self.nodes else NodeSpec(name)
 
-    def prepare(self, sinks: dict[str, StagedRef], seq: int) -> None:
+    def prepare(self, sinks: dict[str, StagedRef], states: dict[str, BatchRef], seq: int) -> None:
         """The state that PREPARE (record ``seq``) leads to."""
         self.prepare_seq = seq
+        self.states = states
         self.publications = {name: Publication(part) for name, part in sinks.items()}
 
     def running(self) -> list[Attempt]:
@@ -248,7 +282,7 @@ def static_key(node: NodeSpec, code_digest: str, positions: list[Position]) -> s
 
     Retry, timeout and description do not change an output; only functions depend on the project's code.
     """
-    meaning = (node.name, node.inputs, node.read, node.transform, node.write)
+    meaning = (node.name, node.inputs, node.read, node.transform, node.write, node.state)
     code = code_digest if node.transform is not None and node.transform.function is not None else ""
     digest = xxhash.xxh3_128(msgspec.msgpack.encode((meaning, code, positions if node.read is not None else None)))
     return str(digest.hexdigest())

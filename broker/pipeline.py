@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from broker.iteration import Iteration
 from odibi_actors.checkpoint.records import Plan
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import LIVE, Position
+from odibi_actors.model import LIVE, BatchRef, Position
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
@@ -77,6 +77,8 @@ class Pipeline:
         self.problem = ""
         self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
+        self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending
+        self.unkept: dict[int, int] = {}  # iteration whose states are not kept any more -> the COMMIT that said so
         self.sources: dict[str, SourceState] = {}
         self.bind_sources()
 
@@ -158,6 +160,47 @@ class Pipeline:
                 return
             if other.lane == iteration.lane and not other.terminal:
                 yield other
+
+    # --- states ---------------------------------------------------------------------------------------------------
+
+    @property
+    def stateful(self) -> bool:
+        """Some node keeps state."""
+        return any(node.state for node in self.spec.nodes)
+
+    def state_giver(self, iteration: Iteration, node: str) -> Iteration | None:
+        """The nearest unfinished iteration before this one whose state the node is given; None: a committed one's."""
+        for other in reversed(list(self.earlier(iteration))):
+            run = other.nodes.get(node)
+            if node in other.states or (not other.prepared and run is not None and run.spec.state):
+                return other
+        return None
+
+    def state_before(self, iteration: Iteration, node: str) -> tuple[bool, BatchRef | None]:
+        """The state a node of this iteration is given: that of the nearest iteration before it that has one and was not
+        given up. (False, None) while that one is not made yet."""
+        giver = self.state_giver(iteration, node)
+        if giver is None:
+            kept = self.states.get(node)
+            return True, kept[next(reversed(kept))] if kept else None
+        if giver.prepared:
+            return True, giver.states[node]
+        ack = giver.nodes[node].ack
+        return ack is not None, ack.state if ack is not None else None
+
+    def keeps(self, number: int) -> bool:
+        """A state as of this iteration is kept."""
+        return any(number in kept for kept in self.states.values())
+
+    def keep_states(self, iteration: Iteration, seq: int) -> None:
+        """The iteration is committed with record ``seq``: its states are the pipeline's; the oldest beyond
+        ``keep_last`` go (the store does the same with that record)."""
+        for node, state in iteration.states.items():
+            kept = self.states.setdefault(node, {})
+            kept[iteration.number] = state
+            for number in list(kept)[: max(0, len(kept) - self.spec.keep_last)]:
+                del kept[number]
+                self.unkept[number] = seq
 
     def read_may_start(self, iteration: Iteration, node: NodeSpec) -> bool:
         """A source whose schema is not pinned is read by one iteration at a time, the first that has data for it, so
@@ -269,6 +312,7 @@ class Pipeline:
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
             order=order,
+            state_before=self.state_before,
         )
         self.iterations[plan.iteration] = iteration
         for name in plan.ledgered:

@@ -39,6 +39,8 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline.ledger = dict.fromkeys(item.ledger)
                 pipeline.kept = dict.fromkeys(item.kept)
                 pipeline.dead_letters = item.dead_letters
+            case rec.LoadedState():
+                flow.pipelines[item.pipeline].states.setdefault(item.node, {})[item.iteration] = item.state
             case rec.LoadedIteration():
                 _load_iteration(flow, item)
             case rec.LoadedAck(record=ack):
@@ -70,7 +72,7 @@ def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
     iteration = pipeline.add(item.plan, order=len(pipeline.iterations))
     iteration.state = item.state
     if item.state in ("prepared", "blocked"):
-        iteration.prepare(item.sinks, flow.start_seq)
+        iteration.prepare(item.sinks, item.states, flow.start_seq)
         for publication in iteration.publications.values():
             publication.blocked = item.state == "blocked"
 

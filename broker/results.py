@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from broker import runs
 from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
 from broker.pipeline import Pipeline
@@ -11,7 +13,7 @@ from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
-from odibi_actors.model import COUNTED, Attempt, Failure
+from odibi_actors.model import COUNTED, STATE, Attempt, Failure
 
 if TYPE_CHECKING:
     from broker.flow import Flow
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
 
-ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict"})
-"""Failures that say nothing about the data: a full disk, a target of somebody else. They halt whatever ``on_error``."""
+ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict", "state_lost"})
+"""Failures that say nothing about the data: a full disk, a target of somebody else, a lost state. They halt whatever
+``on_error``."""
 
 NEVER = float("inf")
 
@@ -86,6 +89,7 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         worker=done.worker,
         output=done.output,
         staged=done.staged,
+        state=done.state,
     )
     if done.schema and done.node not in pipeline.schemas:
         pipeline.schemas[done.node] = done.schema
@@ -105,6 +109,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         flow.wake(iteration)
     else:
         flow.wake_nodes(iteration, iteration.consumers(done.node))
+    if run.spec.state:
+        flow.states_changed(pipeline, iteration.number)
 
 
 def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
@@ -144,6 +150,9 @@ def _run_failed(
         if other.attempt == failed.attempt:
             other.attempt, other.state = None, "waiting"
     failure = failed.failure
+    if failure.kind == "input_lost" and failure.lost == STATE:
+        _state_lost(flow, pipeline, iteration, run, failed, now)
+        return
     if failure.kind == "input_lost" and failure.lost in iteration.nodes:
         _input_lost(flow, pipeline, iteration, run, failure, now)
         return
@@ -217,6 +226,27 @@ def _input_lost(
     flow.wake(iteration)
 
 
+def _state_lost(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failed: NodeFailed, now: float
+) -> None:
+    """The state of an iteration that is not prepared is made again; that of any other is lost for good, and said so."""
+    name = run.spec.name
+    giver = pipeline.state_giver(iteration, name)
+    if giver is not None and not giver.prepared:
+        _input_lost(flow, pipeline, giver, run, replace(failed.failure, lost=name), now)
+        iteration.demote()
+        return
+    as_of = giver.number if giver is not None else next(reversed(pipeline.states.get(name, {0: None})))
+    failure = replace(
+        failed.failure,
+        kind="state_lost",
+        message=f"{failed.failure.message}; it is the state as of iteration {as_of}, which nothing can make again: put "
+        f"the file back from a backup and `odibictl iteration retry {pipeline.name} {iteration.number}`",
+    )
+    _error(flow, iteration, run, failed.attempt, failure, now)
+    _give_up(flow, pipeline, iteration, name, failure, now)
+
+
 def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float) -> None:
     """One bad position does not condemn the others: it is dead-lettered, durably, before the rest runs on."""
     name = run.spec.name
@@ -254,6 +284,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
             pipeline.name,
         )
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
+        flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
         return
     if node in iteration.nodes:

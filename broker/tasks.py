@@ -70,6 +70,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
                 static=run.static,
                 positions=iteration.positions.get(run.spec.name, []) if read else [],
                 schema=pipeline.schemas.get(run.spec.name, b"") if read else b"",
+                state=iteration.state_for(run.spec.name),
             )
         )
     if iteration.state == "planned":

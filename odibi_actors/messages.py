@@ -325,12 +325,14 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 class Step(msgspec.Struct, frozen=True):
     """One node of a task. ``positions`` and ``schema`` (pinned Arrow schema, b"" before the first batch) are for read
-    nodes. ``static`` is the part of the node's key known before its inputs are (see ``model.node_key``)."""
+    nodes. ``static`` is the part of the node's key known before its inputs are (see ``model.node_key``). ``state``:
+    what a stateful node has kept as of the iteration before (None: nothing yet); its digest is always checked."""
 
     node: NodeSpec
     static: str
     positions: list[Position] = []
     schema: bytes = b""
+    state: BatchRef | None = None
 
 
 class HeldTask(msgspec.Struct, frozen=True):
@@ -393,7 +395,8 @@ class Drop(Message, frozen=True):
 class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``:
     the schema a read
-    node found when none was pinned. ``last``: the task has no further node."""
+    node found when none was pinned. ``last``: the task has no further node. ``state``: what a stateful node keeps,
+    synced."""
 
     attempt: Attempt
     pipeline: str
@@ -410,6 +413,7 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     schema: bytes = b""
     schema_text: list[str] = []
     last: bool = True
+    state: BatchRef | None = None
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):

@@ -79,6 +79,7 @@ FailureKind = Literal[
     "invalid",  # output or config is wrong in a way no retry mends (duplicate keys, schema): not retried
     "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count
     "code_mismatch",  # the worker has other code than the plan's version: does not count
+    "state_lost",  # the state as of a prepared or committed iteration is missing or damaged: nothing can make it again
     "conflict",  # publish: another owner or another digest stands there: not retried, iteration blocked
 ]
 COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io"})
@@ -136,6 +137,10 @@ def next_state(state: IterationState, event: str) -> IterationState:
         return TRANSITIONS[state][event]
     except KeyError:
         raise ValueError(f"an iteration that is {state} cannot {event}") from None
+
+
+STATE = "=state"
+"""Stands among the inputs of a stateful node for its state as of the iteration before; no node is named so."""
 
 
 def node_key(static: str, inputs: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from odibi_actors.errors import BatchError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, BatchRef
 
-_REF = re.compile(r"[a-z][a-z0-9_]*/[0-9]+/[a-z][a-z0-9_]*-[0-9]+-[0-9]+\.arrow")
+_REF = re.compile(r"[a-z][a-z0-9_]*/[0-9]+/[a-z][a-z0-9_]*-[0-9]+-[0-9]+(\.state)?\.arrow")
 """What a path of ours looks like. Nothing else is opened, so a reference cannot leave the spool."""
 
 
@@ -37,9 +37,18 @@ class Spool:
         self.host = host
 
     def write(
-        self, table: pa.Table, pipeline: str, iteration: int, node: str, attempt: Attempt, *, durable: bool = False
+        self,
+        table: pa.Table,
+        pipeline: str,
+        iteration: int,
+        node: str,
+        attempt: Attempt,
+        *,
+        durable: bool = False,
+        state: bool = False,
     ) -> BatchRef:
-        """Keep a table: inline up to ``INLINE_MAX`` bytes, else as a file; ``durable`` syncs it.
+        """Keep a table: inline up to ``INLINE_MAX`` bytes, else as a file; ``durable`` syncs it. ``state``: it is not
+        the node's output but what the node keeps, and always durable.
 
         Raises BatchError (over the limits) and OSError.
         """
@@ -49,7 +58,8 @@ class Spool:
         if data and len(data) <= ipc.INLINE_MAX:
             digest = digest_bytes(data)
             return BatchRef(rows=table.num_rows, size=len(data), digest=digest, data=data, host=self.host)
-        relative = f"{pipeline}/{iteration}/{node}-{attempt}.arrow"
+        durable = durable or state
+        relative = f"{pipeline}/{iteration}/{node}-{attempt}{'.state' if state else ''}.arrow"
         if not _REF.fullmatch(relative):
             raise BatchError(f"{relative!r} is not a path of the spool")
         writer = self._write_file(table, self.root / relative, durable)

@@ -259,6 +259,7 @@ def _node(name: str) -> dict[str, Any]:
         "rows_out": 0,
         "size": 0,
         "where": "",
+        "state_size": 0,
         "key": "",
         "worker": "",
         "error": "",
@@ -268,6 +269,8 @@ def _node(name: str) -> dict[str, Any]:
 def _acked(ack: r.Ack) -> dict[str, Any]:
     names = ("started_at", "duration", "rows_in", "rows_out", "key", "worker")
     row = {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}}
+    if ack.state is not None:
+        row["state_size"] = ack.state.size
     if ack.staged is not None:
         return {**row, "where": "staged", "size": ack.staged.size}
     if ack.output is not None:

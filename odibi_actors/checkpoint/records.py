@@ -70,7 +70,8 @@ class Plan(Record, frozen=True):
 
 class Ack(Record, frozen=True):
     """A node's acknowledgement: the node-level checkpoint. Exactly one of ``output`` (read, transform) and ``staged``
-    (write) is set. It replaces an earlier ack of the same node. ``key`` digests config, code and inputs."""
+    (write) is set. It replaces an earlier ack of the same node. ``key`` digests config, code and inputs. ``state``:
+    what a stateful node keeps for the next iteration, synced before this was said."""
 
     pipeline: str
     iteration: int
@@ -84,6 +85,7 @@ class Ack(Record, frozen=True):
     worker: str
     output: BatchRef | None = None
     staged: StagedRef | None = None
+    state: BatchRef | None = None
 
 
 class Error(Record, frozen=True):
@@ -136,12 +138,14 @@ class Retry(Record, frozen=True):
 
 
 class Prepare(Record, frozen=True):
-    """PREPARE(N): once durable, N only rolls forward, with exactly these staged parts (sink node -> ref)."""
+    """PREPARE(N): once durable, N only rolls forward, with exactly these staged parts (sink node -> ref) and these
+    states (stateful node -> ref)."""
 
     pipeline: str
     iteration: int
     sinks: dict[str, StagedRef]
     at: float
+    states: dict[str, BatchRef] = {}
 
 
 class Block(Record, frozen=True):
@@ -155,11 +159,12 @@ class Block(Record, frozen=True):
 
 
 class Commit(Record, frozen=True):
-    """COMMIT(N): every sink has published."""
+    """COMMIT(N): every sink has published. Its states are the pipeline's now; of each node the newest ``keep`` stay."""
 
     pipeline: str
     iteration: int
     at: float
+    keep: int = 1
 
 
 class DeadLetter(Record, frozen=True):
@@ -218,8 +223,8 @@ AnyRecord = (
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=str.lower, tag_field="l"):
-    """Base of the items of a snapshot, sent in this order: versions, schemas, settings, runs, counters, iterations in
-    order of number (each followed by its acks and errors)."""
+    """Base of the items of a snapshot, sent in this order: versions, schemas, settings, runs, counters, states,
+    iterations in order of number (each followed by its acks and errors)."""
 
 
 class LoadedVersion(Loaded, frozen=True):
@@ -261,12 +266,22 @@ class LoadedCounter(Loaded, frozen=True):
     dead_letters: int = 0
 
 
+class LoadedState(Loaded, frozen=True):
+    """What a stateful node has kept as of a committed iteration."""
+
+    pipeline: str
+    node: str
+    iteration: int
+    state: BatchRef
+
+
 class LoadedIteration(Loaded, frozen=True):
     """An iteration that is not terminal. ``plan.positions`` reflects REVISE; ``plan.version`` reflects re-binding."""
 
     plan: Plan
     state: IterationState
     sinks: dict[str, StagedRef] = {}
+    states: dict[str, BatchRef] = {}
 
 
 class LoadedAck(Loaded, frozen=True):
@@ -282,5 +297,13 @@ class LoadedError(Loaded, frozen=True):
 
 
 AnyLoaded = (
-    LoadedVersion | LoadedSchema | LoadedSetting | LoadedRun | LoadedCounter | LoadedIteration | LoadedAck | LoadedError
+    LoadedVersion
+    | LoadedSchema
+    | LoadedSetting
+    | LoadedRun
+    | LoadedCounter
+    | LoadedState
+    | LoadedIteration
+    | LoadedAck
+    | LoadedError
 )

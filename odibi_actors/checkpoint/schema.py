@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 1, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 2, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -55,7 +55,7 @@ CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, err
                                        'dead_lettered', 'cancelled')),
   version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
   positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
-  failures BLOB, sinks BLOB,
+  failures BLOB, sinks BLOB, states BLOB,
   PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
 CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled');
@@ -71,6 +71,9 @@ CREATE TABLE acks (
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
   rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, iteration, node)) WITHOUT ROWID;
+CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
+  pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
 CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
   live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
@@ -93,6 +96,7 @@ TABLES = (
     "counters",
     "iterations",
     "plans",
+    "states",
     "errors",
     "dead_letters",
     "acks",

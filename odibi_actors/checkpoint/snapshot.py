@@ -14,9 +14,9 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder
+from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder, StatesDecoder
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import StagedRef
+from odibi_actors.model import BatchRef, StagedRef
 
 PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
@@ -28,6 +28,7 @@ OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled')"
 VersionDecoder = msgspec.msgpack.Decoder(r.Version)
 SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
 AckDecoder = msgspec.msgpack.Decoder(r.Ack)
+StateDecoder = msgspec.msgpack.Decoder(BatchRef)
 SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
 
 Item = tuple[tuple[Any, ...], r.AnyLoaded, int]
@@ -137,26 +138,38 @@ def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:
         found.add(source)
 
 
+def _states(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute(
+        "SELECT pipeline, node, iteration, payload FROM states WHERE (pipeline, node, iteration) > (?, ?, ?)"
+        " ORDER BY pipeline, node, iteration",
+        after or ("", "", 0),
+    )
+    for pipeline, node, iteration, blob in rows:
+        state = unseal(blob, StateDecoder, f"the state of {pipeline}.{node} as of iteration {iteration}")
+        yield (pipeline, node, iteration), r.LoadedState(pipeline, node, iteration, state), len(blob)
+
+
 def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     """Key (pipeline, iteration, part, node): part 0 is the iteration itself, 1 its acks, 2 its errors."""
     pipeline, iteration, part, node = after or ("", 0, 0, "")
     if after:
         yield from _parts(db, pipeline, iteration, part, node)
     rows = db.execute(
-        "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, p.payload FROM iterations AS i"
+        "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, i.states, p.payload FROM iterations AS i"
         " LEFT JOIN plans AS p ON p.pipeline = i.pipeline AND p.iteration = i.iteration"
         f" WHERE i.{OPEN} AND (i.pipeline, i.iteration) > (?, ?) ORDER BY i.pipeline, i.iteration",
         (pipeline, iteration),
     )
-    for name, number, state, version, sinks, blob in rows:
+    for name, number, state, version, sinks, states, blob in rows:
         if blob is None:
             raise StoreError(f"the checkpoint database is damaged: the plan of {name} iteration {number} is missing")
         plan = unseal(blob, PlanDecoder, f"the plan of {name} iteration {number}")
         if plan.version != version:
             plan = msgspec.structs.replace(plan, version=version)
         parts = unseal(sinks, SinksDecoder, f"the sinks of {name} iteration {number}") if sinks is not None else {}
-        size = len(blob) + len(sinks or b"") + 100
-        yield (name, number, 0, ""), r.LoadedIteration(plan, state, parts), size
+        kept = unseal(states, StatesDecoder, f"the states of {name} iteration {number}") if states is not None else {}
+        size = len(blob) + len(sinks or b"") + len(states or b"") + 100
+        yield (name, number, 0, ""), r.LoadedIteration(plan, state, parts, kept), size
         yield from _parts(db, name, number, 0, "")
 
 
@@ -188,7 +201,8 @@ _SECTIONS: tuple[Callable[[sqlite3.Connection, tuple[Any, ...]], Iterator[Item]]
     _settings,
     _runs,
     _counters,
+    _states,
     _iterations,
 )
-_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, int, int, str]]
+_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, str, int], [str, int, int, str]]
 """Types of the key of each section: a cursor comes from the network."""

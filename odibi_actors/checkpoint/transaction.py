@@ -16,13 +16,23 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal, unseal
-from odibi_actors.model import TERMINAL, UNPREPARED, Failure, FilePosition, IterationState, Position, next_state
+from odibi_actors.model import (
+    TERMINAL,
+    UNPREPARED,
+    BatchRef,
+    Failure,
+    FilePosition,
+    IterationState,
+    Position,
+    next_state,
+)
 
 ERRORS_KEPT = 50
 """Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
 
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
+StatesDecoder = msgspec.msgpack.Decoder(dict[str, BatchRef])
 FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
 """Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
 
@@ -328,8 +338,13 @@ class Transaction:
     def _prepare(self, _seq: int, record: r.Prepare) -> None:
         key = (record.pipeline, record.iteration)
         self._execute(
-            "UPDATE iterations SET state = ?, sinks = ? WHERE pipeline = ? AND iteration = ?",
-            (self._next(*key, "prepare"), seal(record.sinks), *key),
+            "UPDATE iterations SET state = ?, sinks = ?, states = ? WHERE pipeline = ? AND iteration = ?",
+            (
+                self._next(*key, "prepare"),
+                seal(record.sinks),
+                seal(record.states) if record.states else None,
+                *key,
+            ),
         )
 
     def _commit(self, _seq: int, record: r.Commit) -> None:
@@ -343,6 +358,22 @@ class Transaction:
             "UPDATE counters SET committed = committed + 1, last_committed = max(last_committed, ?) WHERE pipeline = ?",
             (record.iteration, record.pipeline),
         )
+        self._keep_states(key, record.keep)
+
+    def _keep_states(self, key: tuple[str, int], keep: int) -> None:
+        """The prepared states become the pipeline's; of each node the newest ``keep`` stay."""
+        row = self._execute("SELECT states FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+        if row[0] is None:
+            return
+        states = unseal(row[0], StatesDecoder, f"the states of {key[0]} iteration {key[1]}")
+        for node, state in states.items():
+            self._execute("INSERT INTO states VALUES (?, ?, ?, ?)", (key[0], node, key[1], seal(state)))
+            self._execute(
+                "DELETE FROM states WHERE pipeline = ? AND node = ? AND iteration <= (SELECT iteration FROM states"
+                " WHERE pipeline = ? AND node = ? ORDER BY iteration DESC LIMIT 1 OFFSET ?)",
+                (key[0], node, key[0], node, max(1, keep)),
+            )
+        self.weight += len(row[0])
 
     def _dead_letter(self, _seq: int, record: r.DeadLetter) -> None:
         key = (record.pipeline, record.iteration)

@@ -91,7 +91,9 @@ class Checker:
             if not inputs and not self._problems.written(f"{at}.inputs"):
                 self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
             sound = None if BAD in inputs or not inputs else inputs
-            self._transform(f"{at}.transform", node["transform"], sound)
+            self._transform(f"{at}.transform", node["transform"], sound, node.get("state", False))
+        if node.get("state") and "function" not in node.get("transform", {"function": ""}):
+            self._problems.add(f"{at}.state", "only a transform with a function keeps state", suggestion="delete it")
         if "write" in node:
             if len(inputs) != 1 and (inputs or not self._problems.written(f"{at}.inputs")):
                 message = f"a write node has exactly one input, this one has {len(inputs)}"
@@ -130,7 +132,7 @@ class Checker:
                 for message in check_options(read["format"], {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
 
-    def _transform(self, at: str, transform: Section, inputs: list[str] | None) -> None:
+    def _transform(self, at: str, transform: Section, inputs: list[str] | None, state: bool) -> None:
         if "sql_file" in transform:
             transform["sql"] = self._sql_file(f"{at}.sql_file", transform.pop("sql_file"))
         if "params" in transform and "function" not in transform and not self._problems.written(f"{at}.function"):
@@ -140,7 +142,7 @@ class Checker:
             def report(key: str, message: str, suggestion: str) -> None:
                 self._problems.add(f"{at}.{key}", message, suggestion=suggestion)
 
-            self._modules.check(transform["function"], inputs, transform.get("params", {}), report)
+            self._modules.check(transform["function"], inputs, transform.get("params", {}), state, report)
 
     def _sql_file(self, at: str, name: str) -> str:
         path = (self._root / name).resolve()

@@ -16,6 +16,8 @@ MAX_MODULE = 1024 * 1024
 """Bytes of one node module that are parsed."""
 CONTEXT = "context"
 """The parameter that receives pipeline, iteration, node, attempt, watermark and logger."""
+STATE_PARAMETER = "state"
+"""The parameter of a stateful node's function that receives what it kept."""
 
 Report = Callable[[str, str, str], None]
 """(key of the transform it is about, what is wrong, suggestion)"""
@@ -39,8 +41,11 @@ class Modules:
         self._root = root
         self._known: dict[str, Module | tuple[str, str]] = {}
 
-    def check(self, reference: str, inputs: list[str] | None, params: Iterable[str], report: Report) -> None:
-        """Reports what is wrong with a node that calls ``reference`` with these inputs (None: unknown) and params."""
+    def check(
+        self, reference: str, inputs: list[str] | None, params: Iterable[str], state: bool, report: Report
+    ) -> None:
+        """Reports what is wrong with a node that calls ``reference`` with these inputs (None: unknown) and params; with
+        ``state`` it is given what it kept."""
         module_name, name = reference.split(":")
         if module_name not in self._known:
             self._known[module_name] = self._load(module_name)
@@ -49,7 +54,7 @@ class Modules:
             report("function", *module)
         elif name in module.functions:
             if inputs is not None:
-                _check_call(module.file, module.functions[name], inputs, list(params), report)
+                _check_call(module.file, module.functions[name], inputs, list(params), state, report)
         elif name not in module.others and not module.star:
             near = difflib.get_close_matches(name, module.functions, n=1)
             if near:
@@ -126,9 +131,10 @@ def _check_call(
     function: ast.FunctionDef | ast.AsyncFunctionDef,
     inputs: list[str],
     params: list[str],
+    state: bool,
     report: Report,
 ) -> None:
-    """Does ``function(inputs by name, else in order; **params; context)`` bind?"""
+    """Does ``function(inputs by name, else in order; **params; context; state)`` bind?"""
     where = f"{file}:{function.lineno}: {function.name}()"
     if isinstance(function, ast.AsyncFunctionDef):
         report("function", f"{where} is async", "write a plain def")
@@ -146,7 +152,12 @@ def _check_call(
             near = difflib.get_close_matches(name, [known for known in names if known not in inputs], n=1)
             hint = f'did you mean "{near[0]}"?' if near else "its parameters: " + (", ".join(names) or "none")
             report(f"params.{name}", f"{where} has no such parameter", hint)
-    taken = {CONTEXT, *params, *inputs}
+    if state and STATE_PARAMETER not in names:
+        report("function", f"{where} has no parameter {STATE_PARAMETER}", "add one: it is given what was kept, or None")
+    for name in (*inputs, *params) if state else ():
+        if name == STATE_PARAMETER:
+            report("function", f"{where}: {name} is what was kept, and an input or parameter too", "rename that one")
+    taken = {CONTEXT, *params, *inputs, *([STATE_PARAMETER] if state else [])}
     unmatched = [name for name in inputs if name not in names]
     takers = [name for name in required if name not in taken]
     if arguments.vararg is None:

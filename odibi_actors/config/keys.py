@@ -107,7 +107,7 @@ TRANSFORM = Object(
         "sql": Key(_TEXT, "DuckDB SQL over the inputs, by their names."),
         "sql_file": Key(_TEXT, "A file of the project with the SQL, such as sql/report.sql."),
         "params": Key(Anything(), "Keyword arguments of the function."),
-        "state": Key(Later(), "The function keeps state from one iteration to the next."),
+        "state": Key(Later("state: true beside transform"), "The function keeps state: a key of the node."),
     },
     one_of=("function", "sql", "sql_file"),
 )
@@ -140,7 +140,7 @@ NODE = Object(
         "description": Key(_TEXT, "What it is for."),
         "previously": Key(Later("keep the name of a source that has read something"), "Former name of a read node."),
         "requires": Key(Later(), "Tags a worker must have."),
-        "state": Key(Later(), "State kept from one iteration to the next."),
+        "state": Key(Flag(), "The function gets `state` and returns (output, state), kept for the next iteration."),
         "on_fail": Key(Later("on_error of the pipeline"), "What happens when a check fails."),
         "on_error": Key(Later("on_error of the pipeline"), "What happens when the node fails."),
     },

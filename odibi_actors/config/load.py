@@ -97,7 +97,7 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
         transform=None if transform is None else TransformSpec(**transform),
         write=None if write is None else WriteSpec(**_connected(write, connections)),
         retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
-        **_pick(pipeline, "timeout") | _pick(section, "name", "inputs", "timeout", "durable", "description"),
+        **_pick(pipeline, "timeout") | _pick(section, "name", "inputs", "timeout", "durable", "description", "state"),
     )
 
 

@@ -75,7 +75,7 @@ class BatchSpec(msgspec.Struct, frozen=True):
 
 class NodeSpec(msgspec.Struct, frozen=True):
     """One node of the DAG, with exactly one of ``read``, ``transform``, ``write``. ``timeout`` in seconds per
-    attempt."""
+    attempt. ``state``: the function takes what it kept from the iteration before, and returns what to keep."""
 
     name: str
     inputs: list[str] = []
@@ -87,6 +87,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     durable: bool = False
     requires: list[str] = []
     description: str = ""
+    state: bool = False
 
     @property
     def kind(self) -> Literal["read", "transform", "write"]:

@@ -15,7 +15,7 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
-from odibi_actors.model import BatchRef, Failure, StagedRef, node_key
+from odibi_actors.model import STATE, BatchRef, Failure, StagedRef, node_key
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.sinks.owner import Owner
@@ -23,7 +23,7 @@ from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner
 from odibi_actors.nodes.tracebacks import describe, user_failure
-from odibi_actors.nodes.transform import Context, run_function
+from odibi_actors.nodes.transform import Context, run_function, run_stateful
 
 _SQLITE_IO = frozenset(
     {
@@ -99,13 +99,16 @@ class Executor:
     ) -> tuple[NodeDone, pa.Table]:
         node = step.node
         inputs = {name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs}
-        output = staged = None
+        output = staged = state = None
         schema, schema_text = b"", list[str]()
         if node.write is not None:
             table, staged = self._stage(task, node, node.write, inputs)
         else:
             if node.read is not None:
                 table, schema, schema_text = read(node.read, step.positions, step.schema)
+            elif node.state:
+                table, kept = self._run_stateful(task, step, inputs)
+                state = self.spool.write(kept, task.pipeline, task.iteration, node.name, task.attempt, state=True)
             else:
                 table = self._transform(task, node, inputs)
             output = self.spool.write(
@@ -116,7 +119,7 @@ class Executor:
             pipeline=task.pipeline,
             iteration=task.iteration,
             node=node.name,
-            key=node_key(step.static, {name: refs[name].digest for name in node.inputs}),
+            key=node_key(step.static, self._digests(step, refs)),
             started_at=began,
             duration=self._clock() - began,
             rows_in=table.num_rows if node.read is not None else sum(one.num_rows for one in inputs.values()),
@@ -127,8 +130,16 @@ class Executor:
             schema=schema,
             schema_text=schema_text,
             last=last,
+            state=state,
         )
         return done, table
+
+    def _digests(self, step: Step, refs: dict[str, BatchRef]) -> dict[str, str]:
+        """The digests of what the node was given, its state among them."""
+        digests = {name: refs[name].digest for name in step.node.inputs}
+        if step.node.state:
+            digests[STATE] = step.state.digest if step.state is not None else ""
+        return digests
 
     def _input(self, task: Task, name: str, refs: dict[str, BatchRef]) -> pa.Table:
         if name not in refs:
@@ -143,7 +154,23 @@ class Executor:
         assert spec is not None
         if spec.sql is not None:
             return self._sql.run(spec.sql, inputs)
-        context = Context(
+        return run_function(spec.function or "", spec.params, inputs, self._context(task, node))
+
+    def _run_stateful(self, task: Task, step: Step, inputs: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
+        node, former = step.node, None
+        spec = node.transform
+        if spec is None or spec.function is None:
+            raise Failed("invalid", "only a transform with a function keeps state")
+        if step.state is not None:
+            try:
+                # Always verified: nothing can make the state of a committed iteration again.
+                former = self.spool.read(step.state, verify=True)
+            except BatchError as error:
+                raise Failed("input_lost", f"the state that {node.name!r} kept: {error}", lost=STATE) from error
+        return run_stateful(spec.function, spec.params, inputs, self._context(task, node), former)
+
+    def _context(self, task: Task, node: NodeSpec) -> Context:
+        return Context(
             pipeline=task.pipeline,
             iteration=task.iteration,
             node=node.name,
@@ -151,7 +178,6 @@ class Executor:
             watermark=None,
             logger=logging.getLogger(f"odibi.{task.pipeline}.{node.name}"),
         )
-        return run_function(spec.function or "", spec.params, inputs, context)
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ PACKAGE = "nodes"
 """The only package functions come from: a task is a message, and no message may choose what else is run."""
 CONTEXT = "context"
 """The parameter that receives a ``Context``."""
+STATE = "state"
+"""The parameter that receives what a stateful node has kept."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,48 @@ class Context:
 def run_function(target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context) -> pa.Table:
     """Call ``module:function`` with its inputs and return its table, with normal types.
 
+    Raises Failed: see ``run_stateful``.
+    """
+    return _table(target, _call(target, params, inputs, context))
+
+
+def run_stateful(
+    target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context, state: pa.Table | None
+) -> tuple[pa.Table, pa.Table]:
+    """Call the function of a stateful node, which is given what it kept as its parameter ``state`` (None at first);
+    returns its output and what it keeps now.
+
     Raises Failed: ``invalid`` (no such function, parameters that do not match, a result that is no table) or ``raised``
     (the function raised; its traceback begins with the user's own code).
     """
+    result = _call(target, params, inputs, context, (state,))
+    if not isinstance(result, tuple) or len(result) != 2:
+        kind = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+        raise Failed("invalid", f"{target} returned {kind}; a node with state: true returns (output, state)")
+    return _table(target, result[0]), _table(f"{target}, as its state,", result[1])
+
+
+def _call(
+    target: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    context: Context,
+    state: tuple[pa.Table | None] | None = None,
+) -> object:
     function = _load(target)
     try:
-        arguments = _bind(function, params, inputs, context)
+        arguments = _bind(function, params, inputs, context, state)
     except MissingExtraError as error:
         raise Failed("invalid", str(error)) from error
     except BindError as error:
         raise Failed("invalid", f"{target}: {error}") from error
     try:
-        result = function(*arguments.args, **arguments.kwargs)
+        return function(*arguments.args, **arguments.kwargs)
     except BaseException as error:
         raise user_failure(error) from error
+
+
+def _table(target: str, result: object) -> pa.Table:
     try:
         return to_table(result)
     except BatchError as error:
@@ -111,7 +141,11 @@ def _signature(function: Callable[..., object]) -> inspect.Signature:
 
 
 def _bind(
-    function: Callable[..., object], params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context
+    function: Callable[..., object],
+    params: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    context: Context,
+    state: tuple[pa.Table | None] | None,
 ) -> inspect.BoundArguments:
     signature = _signature(function) if inspect.isfunction(function) else inspect.signature(function)
     by_kind = {p.kind: p for p in signature.parameters.values()}
@@ -122,6 +156,8 @@ def _bind(
     extra = _bind_params(params, inputs, named, rest is not None, values)
     if CONTEXT in named and CONTEXT not in values and CONTEXT not in inputs:
         values[CONTEXT] = context
+    if state is not None:
+        values[STATE] = _bind_state(function, named, state[0], {*inputs, *params})
     unmatched = [name for name in inputs if name not in named]
     takers = _takers([p for n, p in named.items() if n not in values and n not in inputs], tail is None)
     pairs = {name: name for name in inputs if name in named} | dict(zip(takers, unmatched, strict=False))
@@ -138,6 +174,16 @@ def _bind(
         values[rest.name] = extra
     ordered = OrderedDict((name, values[name]) for name in signature.parameters if name in values)
     return inspect.BoundArguments(signature, ordered)
+
+
+def _bind_state(
+    function: Callable[..., object], named: Mapping[str, inspect.Parameter], state: pa.Table | None, taken: set[str]
+) -> object:
+    if STATE not in named:
+        raise BindError(f"state: true needs a parameter {STATE!r}; parameters: {', '.join(named) or 'none'}")
+    if STATE in taken:
+        raise BindError(f"{STATE!r} is what the node keeps, and an input or one of params too; rename that one")
+    return None if state is None else _as_annotated(function, named[STATE], state)
 
 
 def _bind_params(

@@ -29,7 +29,7 @@ from odibi_actors.messages import (
     WorkerResult,
     WorkerTask,
 )
-from odibi_actors.model import BatchRef, Failure, FailureKind, StagedRef, node_key
+from odibi_actors.model import STATE, BatchRef, Failure, FailureKind, StagedRef, node_key
 from odibi_actors.sim.truth import Truth, check
 from odibi_actors.sim.world import START, World
 from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Found, Scan, Scanned, Stat, Stated
@@ -87,12 +87,28 @@ class Host:
     def lose_unsynced(self, share: float) -> None:
         """A power cut: node outputs were not synced; some are gone, some are damaged."""
         for path in list(self.spool):
+            if path.endswith(".state.arrow"):
+                continue  # synced before anybody heard of it
             dice = self.world.rng.random()
             if dice < share / 2:
                 del self.spool[path]
             elif dice < share:
                 self.spool[path] += b"!"
         self.world.count("power cut")
+
+    def keep(self, path: str, data: bytes, inline: bool) -> dict[str, Any]:
+        """Keep a batch, inline or in the spool; returns the fields of its reference that say where."""
+        if inline:
+            return {"data": data}
+        self.spool[path] = data
+        return {"path": path}
+
+    def content(self, ref: BatchRef) -> Output | None:
+        """What a reference refers to; None when it is missing or damaged."""
+        data = ref.data or self.spool.get(ref.path)
+        if data is None or digest_of(data) != ref.digest:
+            return None
+        return msgspec.msgpack.decode(data, type=Output)
 
     def spool_folders(self) -> list[tuple[str, int]]:
         """What a pool finds when it starts."""
@@ -343,6 +359,16 @@ class SimPoolDriver:
                 rows += file.rows
         if node.transform is not None and self._host.nondeterministic:
             salt += self._host.world.rng.getrandbits(32)
+        state = None
+        if node.state:
+            former = Output([], 0)
+            if step.state is not None:
+                found = self._host.content(step.state)
+                if found is None:
+                    return self._failed(task, node.name, "input_lost", lost=STATE)
+                former = found
+            digests[STATE] = step.state.digest if step.state is not None else ""
+            state = self._keep(task, f"{node.name}-{task.attempt}.state", Output(former.rows + sorted(rows), salt))
         output = Output(sorted(rows), salt)
         data = msgspec.msgpack.encode(output)
         digest = digest_of(data)
@@ -359,6 +385,7 @@ class SimPoolDriver:
             worker="w",
             last=last,
             schema=b"schema" if node.read is not None and not step.schema else b"",
+            state=state,
         )
         if node.write is not None:
             staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
@@ -366,14 +393,13 @@ class SimPoolDriver:
             part = StagedRef(f"{task.pipeline}/{staged}", f"part-{task.iteration:010d}", len(rows), len(data), digest)
             return msgspec.structs.replace(done, staged=part)
         outputs[node.name] = (digest, output)
-        ref = BatchRef(rows=len(rows), size=len(data), digest=digest, host="host")
-        if len(data) < 24:
-            ref = msgspec.structs.replace(ref, data=data)
-        else:
-            path = f"{task.pipeline}/{task.iteration}/{node.name}-{task.attempt}.arrow"
-            self._host.spool[path] = data
-            ref = msgspec.structs.replace(ref, path=path)
-        return msgspec.structs.replace(done, output=ref)
+        return msgspec.structs.replace(done, output=self._keep(task, f"{node.name}-{task.attempt}", output))
+
+    def _keep(self, task: Task, name: str, output: Output) -> BatchRef:
+        data = msgspec.msgpack.encode(output)
+        path = f"{task.pipeline}/{task.iteration}/{name}.arrow"
+        where = self._host.keep(path, data, inline=len(data) < 24)
+        return BatchRef(rows=len(output.rows), size=len(data), digest=digest_of(data), host="host", **where)
 
     def _publish(self, task: PublishTask) -> PublishDone | NodeFailed:
         host = self._host

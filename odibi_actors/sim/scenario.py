@@ -22,8 +22,9 @@ from odibi_actors.config.model import (
     WriteSpec,
 )
 from odibi_actors.messages import BROKER, SOURCE, STORE, Durable, Message, Request
+from odibi_actors.model import BatchRef
 from odibi_actors.sim.host import POOL, Host, Output, SimFile, SimPoolDriver, SimSourceDriver, SimStoreDriver
-from odibi_actors.sim.truth import Truth, check
+from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.world import START, Faults, World
 from odibi_actors.streaming.actor import SourceActor
 from workers.pool import PoolActor
@@ -71,7 +72,8 @@ def make_project(rng: random.Random) -> ProjectSpec:
             # The first joins every source, so that each row reaches each sink exactly once.
             inputs = list(sources) if i == 0 else [rng.choice(transforms)]
             function = TransformSpec(function="nodes.m:f") if rng.random() < 0.7 else TransformSpec(sql="select 1")
-            nodes.append(NodeSpec(f"t{i}", inputs, transform=function, retry=retry, timeout=10.0))
+            state = function.function is not None and rng.random() < 0.3
+            nodes.append(NodeSpec(f"t{i}", inputs, transform=function, retry=retry, timeout=10.0, state=state))
             transforms.append(f"t{i}")
         for i in range(rng.randint(1, 3)):
             write = WriteSpec(ConnectionSpec("out", "local", "/out"), path=f"{name}{i}", format="parquet")
@@ -83,6 +85,7 @@ def make_project(rng: random.Random) -> ProjectSpec:
                 max_in_flight=rng.choice([1, 2, 4]),
                 batch=BatchSpec(max_files=rng.choice([1, 2, 4]), linger=rng.choice([0.0, 0.0, 0.3])),
                 on_error=rng.choice(["halt", "dead_letter"]),
+                keep_last=rng.choice([1, 2, 5]),
             )
         )
     return ProjectSpec("sim", "/", "/data", 2, pipelines, code_digest="code")
@@ -99,6 +102,8 @@ class Scenario:
             self.world.story = []
         self.truth = Truth()
         self.host = Host(self.world, self.truth)
+        self.truth.rows_of = self._rows_of
+        self.truth.state_of = self._state_of
         self.project = make_project(self.rng)
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
         self._inode = 0
@@ -321,17 +326,26 @@ class Scenario:
             key in self.truth.owner for key in self.delivered
         )
 
+    def _rows_of(self, iteration: Planned) -> list[int]:
+        """The rows an iteration is to take in, sorted."""
+        return sorted(
+            row
+            for source, positions in iteration.positions.items()
+            for position in positions
+            for row in self.delivered[iteration.plan.pipeline, source, position.identity].rows
+        )
+
+    def _state_of(self, ref: BatchRef) -> list[int] | None:
+        content = self.host.content(ref)
+        return None if content is None else content.rows
+
     def _check_end(self) -> None:
         """Nothing lost, nothing doubled: every row of every file is in each sink once, or in the dead letters (I1)."""
+        self.truth.check_states()
         for pipeline in self.project.pipelines:
             sinks = [n.name for n in pipeline.nodes if n.write is not None]
             for number, iteration in ((n, i) for (p, n), i in self.truth.iterations.items() if p == pipeline.name):
-                rows = sorted(
-                    row
-                    for source, positions in iteration.positions.items()
-                    for position in positions
-                    for row in self.delivered[pipeline.name, source, position.identity].rows
-                )
+                rows = self._rows_of(iteration)
                 for sink in sinks:
                     data = self.host.visible.get((pipeline.name, number, sink))
                     name = f"{pipeline.name}/{number}/{sink}"

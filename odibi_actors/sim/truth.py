@@ -5,8 +5,10 @@ The shadow is built from the records the store applied, not from what any actor 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.model import Position, StagedRef
+from odibi_actors.model import BatchRef, Position, StagedRef
 
 TERMINAL = ("committed", "dead_lettered", "cancelled")
 
@@ -30,6 +32,7 @@ class Planned:
         self.state = "planned"
         self.acks: dict[str, rec.Ack] = {}
         self.sinks: dict[str, StagedRef] = {}
+        self.states: dict[str, BatchRef] = {}
 
 
 class Truth:
@@ -43,6 +46,10 @@ class Truth:
         self.owner: dict[tuple[str, str, str], int] = {}  # (pipeline, source, identity) -> iteration
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
+        self.states: dict[tuple[str, str], tuple[int, BatchRef]] = {}  # (pipeline, node) -> newest committed
+        self.totals: dict[tuple[str, str], list[int]] = {}  # what that state must hold
+        self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
+        self.state_of: Callable[[BatchRef], list[int] | None] = lambda _ref: None
 
     def promise(self, through: int) -> None:
         """The broker was told that everything up to ``through`` is durable (I2)."""
@@ -93,6 +100,7 @@ class Truth:
             case rec.Commit():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "commit", ("prepared", "blocked"), "committed")
+                self._states(record, iteration)
             case rec.Fail():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "fail", ("planned", "running"), "failed")
@@ -146,7 +154,7 @@ class Truth:
     def _prepare(self, record: rec.Prepare) -> None:
         iteration = self.iterations[record.pipeline, record.iteration]
         self._move(iteration, "prepare", ("planned", "running"), "prepared")
-        iteration.sinks = record.sinks
+        iteration.sinks, iteration.states = record.sinks, record.states
         for (pipeline, number), other in self.iterations.items():
             if pipeline == record.pipeline and number < record.iteration:
                 check(
@@ -161,6 +169,25 @@ class Truth:
                 "I1",
                 f"{record.pipeline}/{record.iteration}: sink {node} prepared with a part that is not its ack's",
             )
+
+    def _states(self, record: rec.Commit, iteration: Planned) -> None:
+        """A state is the serial application, in order, of the committed plans (I1), and there to stay (I2)."""
+        for node, ref in iteration.states.items():
+            key = (record.pipeline, node)
+            former, _ = self.states.get(key, (0, ref))
+            name = f"{record.pipeline}/{record.iteration}: state of {node}"
+            check(former < record.iteration, "I1", f"{name} follows that of {former}")
+            expected = self.totals.get(key, []) + self.rows_of(iteration)
+            found = self.state_of(ref)
+            check(found is not None, "I2", f"{name} is lost when it is committed")
+            check(found == expected, "I1", f"{name} has {len(found or [])} rows, not those {len(expected)} in order")
+            self.states[key], self.totals[key] = (record.iteration, ref), expected
+
+    def check_states(self) -> None:
+        """Every newest state is still there."""
+        for (pipeline, node), (iteration, ref) in self.states.items():
+            what = f"{pipeline}/{iteration}: state of {node} is gone"
+            check(self.state_of(ref) == self.totals[pipeline, node], "I2", what)
 
     def published(self, pipeline: str, number: int, node: str, digest: str) -> None:
         """A part becomes visible: only a durably prepared one may, with the prepared bytes (I3, I4)."""
