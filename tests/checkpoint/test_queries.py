@@ -30,8 +30,8 @@ ITERATION = {
     "dead_letters",
 }  # fmt: skip
 NODE = {
-    "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "state_size", "key",
-    "worker", "error",
+    "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "state_size",
+    "key", "worker", "error",
 }  # fmt: skip
 
 

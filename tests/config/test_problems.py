@@ -189,7 +189,7 @@ LATER = [
         f"20:81: {N}[3].write.partition_by: not available in this "
         "version; delete it"]),
     ("params: {max_delay: 600}", "state: true", [f"14:61: {N}[1].transform.state: not available in this version "
-        "(got true); delete it"]),
+        "(got true); state: true beside transform"]),
     ("name: clean\n", "name: clean\n        requires: [gpu]\n", [
         f"13:19: {N}[1].requires: not available in this version; "
         "delete it"]),

@@ -139,10 +139,7 @@ def test_given_keys_said_to_be_without_effect_then_nothing_reads_them() -> None:
     text = (generate.DOCS / "configuration.md").read_text(encoding="utf-8")
     said = re.search(r"^Accepted, and without effect.*?\n\n", text, re.DOTALL | re.MULTILINE)
     assert said
-    for key, read in (
-        ("keep_last", "spec.keep_last"),
-        ("shared", "connection.shared"),
-    ):
+    for key, read in (("shared", "connection.shared"),):
         assert key in said[0]
         for folder in ("broker", "workers", "odibi_actors"):
             for source in (ROOT / folder).rglob("*.py"):

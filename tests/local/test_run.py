@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -133,7 +134,14 @@ def test_the_verbs_of_the_system_work_in_one_process(project: ProjectSpec) -> No
 
 def test_progress_is_told(project: ProjectSpec) -> None:
     lines: list[str] = []
-    for file in (Path(project.root) / "data/landing").glob("*.csv"):
-        os.utime(file)  # just written: the source waits until it has settled
-    run_pipeline(project, "sales", progress=lines.append)
+    with ExitStack() as writers:
+
+        def heard(line: str) -> None:
+            lines.append(line)
+            writers.close()
+
+        for file in (Path(project.root) / "data/landing").glob("*.csv"):
+            os.utime(file)  # just written, and open: the source waits until nobody writes it
+            writers.enter_context(file.open("a"))
+        run_pipeline(project, "sales", progress=heard)
     assert any("sales: 0 committed" in line for line in lines)
