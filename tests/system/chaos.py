@@ -107,15 +107,15 @@ class Soak:
         self.system.start()
         began = shown = time.monotonic()
         while self.kills < kills:
-            self._wait(self.rng.expovariate(1 / GAP))
+            self.wait(self.rng.expovariate(1 / GAP))
             if self.rng.random() < QUIET_SHARE:
-                self._wait(QUIET_WAIT, quiet=True)
+                self.wait(QUIET_WAIT, quiet=True)
             self._fault()
             if time.monotonic() > shown + 15.0:
                 shown = time.monotonic()
                 self.say(self._progress(shown - began))
         self._calm()
-        return self._finish()
+        return self.finish()
 
     def _progress(self, seconds: float) -> str:
         worst = max(((r.seconds, name) for name, took in self.recoveries.items() for r in took), default=(0.0, ""))
@@ -126,7 +126,7 @@ class Soak:
 
     # --- time passes ----------------------------------------------------------------------------------------------
 
-    def _wait(self, seconds: float, quiet: bool = False) -> None:
+    def wait(self, seconds: float, quiet: bool = False) -> None:
         """So long; or until everything is published and nothing is stopped or armed."""
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end and not (quiet and self._quiet()):
@@ -187,6 +187,11 @@ class Soak:
             self._armed = None
             self.unreached += 1
 
+    @property
+    def armed(self) -> bool:
+        """Whether a failpoint is armed that was not reached yet."""
+        return self._armed is not None
+
     def _disarm(self) -> None:
         for path in self.arm_file.parent.glob(f"{self.arm_file.name}*"):
             path.unlink(missing_ok=True)
@@ -203,7 +208,7 @@ class Soak:
         elif kind == "burst":
             self._kill(*self.rng.sample(SINGLE, self.rng.randint(2, 4)))
         elif kind == "failpoint" and self._armed is None:
-            self._arm(self.rng.choice([*DECLARED]))
+            self._arm_any()
         else:
             self._kill(self.rng.choice(SINGLE))
 
@@ -216,7 +221,7 @@ class Soak:
     def _kill(self, *roles: str) -> None:
         """SIGKILL these, as far as they are there at this moment."""
         self.arrivals.deliver()
-        self._wait(self.rng.uniform(0.0, 0.3))
+        self.wait(self.rng.uniform(0.0, 0.3))
         found = self.system.processes.roles()
         began = time.monotonic()
         killed = [role for role in roles if role in found and signalled(self.rng.choice(found[role]), signal.SIGKILL)]
@@ -244,11 +249,14 @@ class Soak:
                 self._struck(f"stopped {seconds:g} s", began)
                 self._stopped.append((began + seconds, pid))
 
-    def _arm(self, name: str) -> None:
-        """Arm a failpoint and kill whose it is, so that the next one gets there."""
-        act = "stop" if self.rng.random() < SHARES["stop"] else "kill"
+    def _arm_any(self) -> None:
+        name = self.rng.choice([*DECLARED])
         often = name.startswith(("peer.", "hub.", "store."))
-        time_ = self.rng.randint(1, 30 if often else 3)
+        act = "stop" if self.rng.random() < SHARES["stop"] else "kill"
+        self.arm(name, act, self.rng.randint(1, 30 if often else 3))
+
+    def arm(self, name: str, act: str, time_: int) -> None:
+        """Arm a failpoint and kill whose it is, so that the next one gets there."""
         new = self.arm_file.with_name("arming")
         new.write_text(f"{name}:{act}@{time_}")
         new.rename(self.arm_file)
@@ -266,7 +274,8 @@ class Soak:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def _finish(self) -> list[Verdict]:
+    def finish(self) -> list[Verdict]:
+        """Wait for the end of all work; what every output holds."""
         system = self.system
         system.await_up()
         wanted = sum(self.arrivals.delivered.values())
@@ -279,7 +288,7 @@ class Soak:
         for name in PIPELINES:
             state = system.settled(name, RECOVERY)
             assert state in ("committed", "dead_lettered"), f"pipeline {name} is {state}"
-        self._wait(RECOVERY, quiet=True)
+        self.wait(RECOVERY, quiet=True)
         assert not (bugs := system.bugs()), "\n".join(bugs)
         return verdicts(self.arrivals, self.letters())
 
