@@ -18,7 +18,7 @@ from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToW
 from odibi_actors.errors import ProtocolError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.runtime import wire
-from odibi_actors.runtime.log import log
+from odibi_actors.runtime.log import Complaints, log
 from odibi_actors.runtime.process import receive, secure
 from workers import spool
 from workers.link import Exited, Fork, Forked, Kill, Ready, hear, pair, tell
@@ -70,6 +70,7 @@ class PoolDriver:
         secure(self._router, remote=False)
         self._router.set(zmq.ROUTER_MANDATORY, 1)
         self._router.bind(endpoint)
+        self._complain = Complaints(name)
         self._parents: list[Parent] = []  # the last one forks; the others live until their last worker is gone
 
     def inputs(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
@@ -142,7 +143,7 @@ class PoolDriver:
             parent = self._parent_of(name)
             message = wire.decode_body(body, refused=())
             if isinstance(message, ProtocolError) or not isinstance(message, FROM_WORKER):
-                log("warning", self._name, "dropped a frame", {"from": name, "reason": message})
+                self._complain("dropped a frame", {"from": name, "reason": message})
             elif parent is not None and pid.isdecimal():
                 if parent.workers[name] == 0:
                     parent.workers[name] = int(pid)  # it was quicker than its parent's word of it

@@ -118,6 +118,7 @@ class PeerLink:
         self._socket.set(zmq.IMMEDIATE, 1)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._socket.connect(endpoint)
+        self._complain = Complaints(name)
         self._headers: dict[str, bytes] = {}
 
     def readers(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
@@ -134,7 +135,7 @@ class PeerLink:
             header = wire.decode_header(header_frame)
             message = header if isinstance(header, ProtocolError) else wire.decode_body(body, sender=header.sender)
             if isinstance(header, ProtocolError) or isinstance(message, ProtocolError):
-                log("warning", self._name, "dropped a frame from the broker", {"reason": message})
+                self._complain("dropped a frame from the broker", {"reason": message})
             elif header.to == self._name:
                 yield header.sender, message
 

@@ -48,6 +48,20 @@ MAX_REMEMBERED = 10_000
 """Skipped names, and iterations of recently planned files, remembered for ``source why``."""
 
 
+OFFER_BYTES = 4_000_000
+"""Bytes of the names in one offer: it has to fit into a frame, and as a plan into a record. At least one file goes."""
+
+
+def _fitting(identities: list[str]) -> list[str]:
+    """As many of the first ones as may travel together; 80 bytes for the numbers of each."""
+    total = 0
+    for count, identity in enumerate(identities):
+        total += len(identity.encode()) + 80
+        if total > OFFER_BYTES and count:
+            return identities[:count]
+    return identities
+
+
 class Run:
     """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned."""
 
@@ -380,7 +394,7 @@ class Source:
         else:
             within = left if self.spec.idle else None
             limit = self.spec.credit if within is None else min(self.spec.credit, len(within))
-            positions = [self._position(identity) for identity in self.files.first(limit, within)]
+            positions = [self._position(identity) for identity in _fitting(self.files.first(limit, within))]
             exhausted = left is not None and sum(1 for p in positions if p.identity in left) == len(left)
         offer = Offer(
             epoch=self.epoch,

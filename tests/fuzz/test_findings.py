@@ -23,16 +23,19 @@ from odibi_actors.checkpoint.transaction import PlanDecoder
 from odibi_actors.client import read_connection
 from odibi_actors.config import load_project
 from odibi_actors.config.model import NodeSpec, PipelineSpec, ProjectSpec, RetrySpec, TransformSpec
-from odibi_actors.errors import ConfigError, ProtocolError, StoreError, UnreachableError
+from odibi_actors.errors import ConfigError, ConflictError, ProtocolError, StoreError, UnreachableError
 from odibi_actors.model import Attempt
+from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.runtime import log, paths, process, wire
 from odibi_actors.runtime.visible import visible
 from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.streaming import source as source_module
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.patterns import Pattern
 from tests.broker.harness import CLIENT, Broker, pipeline
 from tests.fuzz.samples import MESSAGES
 from tests.fuzz.targets import YAML, FakeContext
+from tests.streaming.harness import System, source_spec
 from workers import link
 
 STRANGERS = ["client-t", "pool-9", "scheduler", "nobody"]
@@ -284,6 +287,32 @@ def test_a_parent_that_talks_nonsense_counts_as_gone() -> None:
         for nonsense in (b"\xc1", b"\x81\xa4type\xa2\xff\xff", b"\x91" * 5000):
             theirs.send(nonsense)
             assert list(link.hear(ours)) == [None]
+
+
+@pytest.mark.parametrize("content", [b"[" * 4096, b"5", b"\xff", b"{}", None])
+def test_a_hostile_owner_file_is_a_conflict(tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        os.mkfifo(tmp_path / OWNER_FILE)
+    else:
+        (tmp_path / OWNER_FILE).write_bytes(content)
+    with pytest.raises(ConflictError, match="not an owner file"):
+        folder_owner(tmp_path)
+
+
+def test_an_offer_of_very_many_files_is_cut_so_that_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "OFFER_BYTES", 300)
+    for number in range(10):
+        (tmp_path / f"{number}-{'x' * 50}.csv").write_text("a")
+    system = System(source_spec(tmp_path, settle=0.0))
+    try:
+        system.until(lambda: any(offer.positions for offer in system.offers), "an offer")
+    finally:
+        system.close()
+    assert {len(offer.positions) for offer in system.offers} <= {0, 1, 2}
+
+
+def test_one_name_goes_however_long_it_is() -> None:
+    assert source_module._fitting(["x" * 10**7, "y"]) == ["x" * 10**7]
 
 
 # --- patterns -----------------------------------------------------------------------------------------------------

@@ -48,12 +48,14 @@ def folder_owner(folder: Path) -> Owner | None:
     """The owner of a folder; None when nobody owns it. Raises ConflictError when its file cannot be read."""
     path = folder / OWNER_FILE
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")  # a pipe would keep us waiting for ever
         with open(path, "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
         return Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConflictError(
             f"{path} is not an owner file ({error}); delete it if {folder} may be taken over"
         ) from error
