@@ -46,12 +46,12 @@ class _Chunk:
 
     def take(self, entry: os.DirEntry[str], identity: str, heard: bool) -> None:
         """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them."""
-        found = _regular(identity, entry.stat(follow_symlinks=False))
-        if not isinstance(found, Found):
+        found, closed = _look(entry.path, identity, entry.stat(follow_symlinks=False), self.young if heard else None)
+        if isinstance(found, Found):
+            self.files.append(found)
+        else:
             self.skipped.append((identity, found))
-            return
-        self.files.append(found)
-        if heard and found.mtime_ns > self.young and _unwritten(entry.path):
+        if closed:
             self.closed.append(identity)
 
 
@@ -139,6 +139,15 @@ def _unwritten(path: str) -> bool:
     return True
 
 
+def _look(path: str, identity: str, seen: os.stat_result, young: int | None) -> tuple[Found | str, bool]:
+    """The file, or why it is none; and whether nobody was writing it, as far as it is ``young`` (None: do not ask)."""
+    found = _regular(identity, seen)
+    if young is None or isinstance(found, str) or found.mtime_ns <= young or not _unwritten(path):
+        return found, False
+    # looked at again: it may have been written and closed since it was looked at, and this is how it was closed
+    return _regular(identity, os.stat(path, follow_symlinks=False)), True
+
+
 def _regular(identity: str, seen: os.stat_result) -> Found | str:
     """The file, or why it is none."""
     if stat.S_ISREG(seen.st_mode):
@@ -151,20 +160,20 @@ def _regular(identity: str, seen: os.stat_result) -> Found | str:
 def look(effect: Stat) -> Stated:
     """Look at single files."""
     answer = Stated(effect.source, effect.number, [], [], [], [])
-    young = _young(effect.settle)
+    young = _young(effect.settle) if effect.settle else None
     for identity in effect.identities:
         path = os.path.join(effect.base, identity)
         try:
-            found = _regular(identity, os.stat(path, follow_symlinks=False))
+            found, closed = _look(path, identity, os.stat(path, follow_symlinks=False), young)
         except (FileNotFoundError, NotADirectoryError):
             answer.gone.append(identity)
             continue
         except OSError as error:
-            found = f"cannot be looked at: {error.strerror}"
+            found, closed = f"cannot be looked at: {error.strerror}", False
+        if closed:
+            answer.closed.append(identity)
         if isinstance(found, Found):
             answer.files.append(found)
-            if effect.settle and found.mtime_ns > young and _unwritten(path):
-                answer.closed.append(identity)
         else:
             answer.skipped.append((identity, found))
     return answer

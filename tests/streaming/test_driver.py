@@ -12,6 +12,7 @@ import xxhash
 
 from odibi_actors.messages import LOCAL, SourceSpec
 from odibi_actors.model import FilePosition
+from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
 from odibi_actors.streaming import watcher
 from odibi_actors.streaming.effects import Overflow, Scan, Stated
@@ -95,6 +96,36 @@ def test_given_files_from_before_the_start_when_nobody_writes_them_then_they_are
         system = start(source_spec(tmp_path, settle=3600.0))
         system.until(lambda: system.names == ["whole.csv"], "the whole file")
     system.until(lambda: sorted(system.names) == ["slow.csv", "whole.csv"], "the slow file, once it is closed")
+
+
+@pytest.mark.parametrize("when", ["before the start", "after it"])
+def test_given_a_writer_that_closes_between_two_looks_at_its_file_then_the_file_is_offered_as_it_is_after_the_close(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    asked, written = scan_module._unwritten, []
+
+    def close_first(path: str) -> bool:
+        if path.endswith("made.csv") and not written:
+            written.append(path)
+            with (tmp_path / "part").open("a") as file:  # of the same file; its events bear this name
+                file.write("x\n1\n")
+        return asked(path)
+
+    monkeypatch.setattr(scan_module, "_unwritten", close_first)
+    whole = 4
+
+    def deliver() -> None:
+        (tmp_path / "part").touch()
+        os.link(tmp_path / "part", tmp_path / "made.csv")
+
+    if when == "before the start":
+        deliver()
+    system = start(source_spec(tmp_path, settle=3600.0))
+    if when == "after it":
+        deliver()
+    system.until(lambda: "made.csv" in system.names, "the file")
+    sizes = [p.size for offer in system.offers for p in offer.positions if p.identity == "made.csv"]
+    assert set(sizes) == {whole}
 
 
 def test_given_folders_whose_writers_cannot_be_heard_when_scanned_then_settle_is_waited_for(

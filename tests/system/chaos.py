@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -50,6 +51,8 @@ RECOVERY = 90.0
 """Seconds until a file's rows must be published, or the soak has failed. Generous: not a promise, a verdict."""
 SLOW = 4.0
 """Seconds to resume after which it is told when it was, to be found in the logs."""
+HALTED = re.compile(r" broker \w+/\d+: (failed at|sink) ")
+"""What the broker says when an operator is needed."""
 LOOK = 0.01
 """Seconds between looks at what is published."""
 
@@ -114,6 +117,7 @@ class Soak:
             if time.monotonic() > shown + 15.0:
                 shown = time.monotonic()
                 self.say(self._progress(shown - began))
+                self._halted()
         self._calm()
         return self.finish()
 
@@ -291,6 +295,12 @@ class Soak:
         self.wait(RECOVERY, quiet=True)
         assert not (bugs := system.bugs()), "\n".join(bugs)
         return verdicts(self.arrivals, self.letters())
+
+    def _halted(self) -> None:
+        """Nothing that happens here is a reason to wait for an operator."""
+        log = self.system.project / ".odibi/log/broker.log"
+        lines = [line for line in log.read_text(errors="replace").splitlines() if HALTED.search(line)]
+        assert not lines, "a pipeline has halted:\n" + "\n".join(lines[:10])
 
     def letters(self) -> list[str]:
         """The files that were set aside."""
