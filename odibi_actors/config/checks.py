@@ -88,14 +88,14 @@ class Checker:
                 self._problems.add(f"{at}.inputs", "a read node has no inputs", suggestion="delete them")
             self._read(f"{at}.read", node["read"], connections)
         if "transform" in node:
-            if not inputs and not self._problems.written(f"{at}.inputs"):
+            if not inputs and ("inputs" in node or not self._problems.written(f"{at}.inputs")):
                 self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
             sound = None if BAD in inputs or not inputs else inputs
             self._transform(f"{at}.transform", node["transform"], sound, node.get("state", False))
         if node.get("state") and "function" not in node.get("transform", {"function": ""}):
             self._problems.add(f"{at}.state", "only a transform with a function keeps state", suggestion="delete it")
         if "write" in node:
-            if len(inputs) != 1 and (inputs or not self._problems.written(f"{at}.inputs")):
+            if len(inputs) != 1 and ("inputs" in node or not self._problems.written(f"{at}.inputs")):
                 message = f"a write node has exactly one input, this one has {len(inputs)}"
                 place = f"{at}.inputs" if inputs else f"{at}.write"
                 self._problems.add(

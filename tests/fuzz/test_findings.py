@@ -268,6 +268,17 @@ def test_the_project_of_the_fuzzer_is_valid(tmp_path: Path) -> None:
     assert load_project(tmp_path, {}).name == "x"
 
 
+@pytest.mark.parametrize("name", ["t", "w"])
+def test_a_node_with_an_empty_list_of_inputs_is_refused_as_one_without(tmp_path: Path, name: str) -> None:
+    text = YAML.replace(
+        b"name: %s, inputs: [%s]" % (name.encode(), b"r" if name == "t" else b"t"),
+        b"name: %s, inputs: []" % name.encode(),
+    )
+    (tmp_path / "odibi.yaml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"needs inputs|exactly one input"):
+        load_project(tmp_path, {})
+
+
 @pytest.mark.parametrize("data", [b"[" * 60_000, b"\xff", b'{"endpoint": 5}', b"9" * 60_000, b""])
 def test_a_hostile_connection_file_is_a_named_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "connection.json").write_bytes(data)
