@@ -47,6 +47,9 @@ def guard(call: Callable[[], object]) -> int:
     except UnicodeEncodeError as error:
         message(f"error: {error.object!r} is not UTF-8 and cannot be sent", style="red")
         return ConfigError.exit_code
+    except OverflowError as error:
+        message(f"error: a number is too large ({error})", style="red")
+        return ConfigError.exit_code
     except OSError as error:
         message(f"error: {error}", style="red")
         return 1

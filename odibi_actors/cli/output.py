@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -162,10 +162,18 @@ def _yaml(value: object) -> str:
 
 def console() -> Console:
     """A console on stdout: coloured and as wide as the terminal, or plain and uncut where nobody looks."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    class Safe(Console):
+        """Prints nothing a terminal would obey, but its own colours."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     terminal = sys.stdout.isatty()
-    return Console(
+    return Safe(
         file=sys.stdout, width=None if terminal else WIDE, highlight=False, no_color=bool(os.environ.get("NO_COLOR"))
     )
 

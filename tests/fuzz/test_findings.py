@@ -11,6 +11,7 @@ import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from odibi_actors import messages as m
 from odibi_actors.actor import Send, Stop
@@ -20,6 +21,7 @@ from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.transaction import PlanDecoder
+from odibi_actors.cli import errors, output
 from odibi_actors.client import read_connection
 from odibi_actors.config import load_project
 from odibi_actors.config.model import NodeSpec, PipelineSpec, ProjectSpec, RetrySpec, TransformSpec
@@ -373,6 +375,24 @@ def test_double_stars_match_what_they_mean(pattern: list[str], parts: list[str])
 )
 def test_a_terminal_obeys_no_name(said: str, shown: str) -> None:
     assert visible(said) == shown
+
+
+def test_nothing_a_table_or_a_line_of_a_command_holds_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[2J\u202ex\x9b"
+    output.show(
+        Text(evil, style="red"), output.fields([("f", evil)]), output.table([{"a": evil}], [output.Column("A", "a")])
+    )
+    errors.message(evil)
+    out, err = capsys.readouterr()
+    assert evil[0] not in out + err
+    assert "\u202e" not in out + err
+    assert out.count("\\x1b[2J\\u202ex\\x9b") == 3
+
+
+@pytest.mark.parametrize("call", ["\udcff".encode, lambda: msgspec.msgpack.encode(2**70)])
+def test_what_cannot_be_sent_is_a_line_and_not_a_traceback(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert errors.guard(call) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_a_log_line_neither_obeys_nor_forges(capsys: pytest.CaptureFixture[str]) -> None:
