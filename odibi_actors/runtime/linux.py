@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -43,11 +44,26 @@ def launchers() -> list[int]:
     ``ODIBI_LAUNCHER=<pid>`` names any other process to live and die with.
     """
     named = os.environ.get("ODIBI_LAUNCHER", "")
-    return [
-        pid
-        for pid, argv in ancestors()
-        if str(pid) == named or "honcho" in [os.path.basename(word) for word in argv[:4]]
-    ]
+    return [pid for pid, argv in ancestors() if str(pid) == named or _is_honcho(argv)]
+
+
+def _is_honcho(argv: list[str]) -> bool:
+    return "honcho" in [os.path.basename(word) for word in argv[:4]]
+
+
+def abandoned() -> bool:
+    """Whether honcho was killed while it started us. Its runner, a fork of it that started our shell, lives on with us
+    for good: there is no other honcho above it, and whoever led its process group is gone."""
+    near = [pid for pid, argv in itertools.islice(ancestors(), 2) if _is_honcho(argv)]
+    return len(near) == 1 and launchers() == near and not _lives(os.getpgid(near[0]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
 
 
 def exit_reason(status: int) -> str:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from odibi_actors.runtime.linux import die_with_parent, exit_reason, launchers
+from odibi_actors.runtime.linux import abandoned, die_with_parent, exit_reason, launchers
 from odibi_actors.runtime.log import log
 
 BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the start of one that died soon after the last, doubling
@@ -73,6 +73,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the actor ends for good; returns the exit code of this line."""
+        if abandoned():
+            self._say("warning", "the process that launched us was gone before we began; not starting")
+            return 0
         argv, delay, reason = self._argv, 0.0, ""
         while True:
             began = time.monotonic()

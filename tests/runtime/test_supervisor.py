@@ -133,6 +133,21 @@ def test_everything_ends_when_honcho_is_killed(family: Family, tmp_path: Path) -
     assert family.extinct()
 
 
+def test_what_honcho_starts_while_it_is_killed_ends(family: Family, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(RUN)
+    (tmp_path / "child.py").write_text(STUBBORN)
+    (tmp_path / "Procfile").write_text(
+        "one: echo starting; until [ -e dead ]; do sleep 0.01; done; exec "
+        f"{sys.executable} run.py {tmp_path} \"import runpy; runpy.run_path('child.py')\"\n"
+    )
+    process = family.start([sys.executable, "-m", "honcho", "start"], cwd=tmp_path)
+    said(process, "starting")
+    process.kill()
+    process.wait(WAIT)
+    (tmp_path / "dead").touch()
+    assert family.extinct()
+
+
 def test_logs_are_bounded(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "a.log", limit=100)
     for number in range(20):
