@@ -37,8 +37,8 @@ WHOLE = ("honcho", *SUPERVISORS)
 """What takes everything along; this program starts it again, as an operator or systemd would."""
 STOPS = (0.2, 0.5, 1.0, 4.0, 12.0)
 """Seconds a process is stopped for: less and more than others' patience with it."""
-SHARES = {"whole": 0.05, "stop": 0.12, "burst": 0.08, "failpoint": 0.30}
-"""Of all faults; the rest kills one process."""
+SHARES = {"whole": 0.05, "stop": 0.12, "burst": 0.08, "failpoint": 0.30, "nothing": 0.05}
+"""Of all faults; the rest kills one process. Nothing at all shows how long a file takes anyway."""
 QUIET_SHARE, QUIET_WAIT = 0.5, 6.0
 """Faults that wait until everything is published, and how long (seconds): they are measured alone."""
 GAP = 0.9
@@ -213,6 +213,8 @@ class Soak:
             self._kill(*self.rng.sample(SINGLE, self.rng.randint(2, 4)))
         elif kind == "failpoint" and self._armed is None:
             self._arm_any()
+        elif kind == "nothing":
+            self._struck("nothing", time.monotonic())
         else:
             self._kill(self.rng.choice(SINGLE))
 
