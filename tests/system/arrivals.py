@@ -1,7 +1,8 @@
-"""What arrives during a soak, and the answer: three pipelines over flights; every row follows from a file's number.
+"""What arrives during a soak, and the answer: four pipelines over flights; every row follows from a file's number.
 
-``flights`` joins two sources with a third into parquet files and a SQLite table; ``days`` upserts totals; ``checked``
-gets files that its node refuses, or that cannot be read, and must set exactly those aside.
+``flights`` joins two sources with a third into parquet files and a SQLite table; ``days`` upserts totals; ``running``
+keeps running totals in its state; ``checked`` gets files that its node refuses, or that cannot be read, and must set
+exactly those aside.
 """
 
 from __future__ import annotations
@@ -64,6 +65,16 @@ pipelines:
       - name: mart_days
         inputs: [totals]
         write: {{connection: mart, table: days, mode: upsert, keys: [day, carrier]}}
+  - pipeline: running
+    batch: {{max_files: 3}}
+    retry: {{max_attempts: 20, backoff: fixed, initial: 100ms}}
+    nodes:
+      - name: rows
+        read: {{connection: landing, path: running, {CSV}}}
+      - {{name: totals, inputs: [rows], state: true, transform: {{function: "nodes.flights:totals"}}}}
+      - name: mart_running
+        inputs: [totals]
+        write: {{connection: mart, table: running, mode: upsert, keys: [carrier]}}
   - pipeline: checked
     on_error: dead_letter
     batch: {{max_files: 1}}
@@ -74,11 +85,23 @@ pipelines:
       - {{name: good, inputs: [rows], transform: {{function: "nodes.flights:good"}}}}
       - {{name: lake_checked, inputs: [good], write: {{connection: lake, path: checked, format: parquet}}}}
 """
-PIPELINES = ("flights", "days", "checked")
+PIPELINES = ("flights", "days", "running", "checked")
+KINDS = ("departed", "cancelled", "days", "running", "checked")
 NODES = '''\
+import pandas
+
+
 def named(planned, carriers):
     """Flights with the names of their carriers."""
     return planned.merge(carriers, on="carrier", how="left")
+
+
+def totals(rows, state):
+    """Flights and delay by carrier, since the beginning."""
+    fresh = rows.groupby("carrier", as_index=False).agg(n=("id", "count"), delay=("delay", "sum"))
+    if state is not None:
+        fresh = pandas.concat([state, fresh]).groupby("carrier", as_index=False).sum()
+    return fresh, fresh
 
 
 def good(rows):
@@ -111,7 +134,7 @@ class Arrivals:
         self.folder, self._rng = folder, rng
         self.delivered: dict[str, int] = {}
         (folder / "nodes").mkdir(parents=True)
-        for kind in ("departed", "cancelled", "days", "checked"):
+        for kind in KINDS:
             (folder / "data/landing" / kind).mkdir(parents=True)
         (folder / "data/reference").mkdir()
         listed = "".join(f"{code},{name}\n" for code, name in CARRIERS.items())
@@ -128,8 +151,9 @@ class Arrivals:
     def deliver(self) -> int:
         """The next file of every kind; returns the number of that of ``departed``."""
         number = self.count + 1
-        for kind in ("departed", "days", "checked"):
-            self._write(kind, number)
+        for kind in KINDS:
+            if kind != "cancelled":
+                self._write(kind, number)
         if number % CANCELLED_EVERY == 0:
             self._write("cancelled", number // CANCELLED_EVERY)
         return number
@@ -170,11 +194,9 @@ class Arrivals:
                     for row in self._rows(kind):
                         yield (*row, CARRIERS[row[2]])
             case "mart days":
-                totals: dict[Row, list[int]] = {}
-                for _, day, carrier, delay in self._rows("days"):
-                    totals.setdefault((day, carrier), []).append(delay)
-                for key, delays in totals.items():
-                    yield (*key, len(delays), sum(delays))
+                yield from totals(((day, carrier), delay) for _, day, carrier, delay in self._rows("days"))
+            case "mart running":
+                yield from totals(((carrier,), delay) for _, _, carrier, delay in self._rows("running"))
             case _:
                 aside = {int(name.split("-")[1].removesuffix(".csv")) for name in self.aside()}
                 yield from (row for row in self._rows("checked") if row[0] // PER_FILE not in aside)
@@ -192,12 +214,24 @@ class Arrivals:
                 table = pyarrow.parquet.read_table(part, columns=columns)
                 yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
             return
-        columns_of = {"flights": "id, day, carrier, delay, name", "days": "day, carrier, n, delay"}
+        columns_of = {
+            "flights": "id, day, carrier, delay, name",
+            "days": "day, carrier, n, delay",
+            "running": "carrier, n, delay",
+        }
         with closing(sqlite3.connect(self.folder / "data/mart.db")) as mart:
             yield from mart.execute(f"select {columns_of[name]} from {name}")
 
 
-OUTPUTS = ("lake flights", "mart flights", "mart days", "lake checked")
+OUTPUTS = ("lake flights", "mart flights", "mart days", "mart running", "lake checked")
+
+
+def totals(delays: Iterable[tuple[Row, int]]) -> Iterator[Row]:
+    """(key, number of delays, their sum)."""
+    found: dict[Row, list[int]] = {}
+    for key, delay in delays:
+        found.setdefault(key, []).append(delay)
+    return ((*key, len(each), sum(each)) for key, each in found.items())
 
 
 class Verdict(NamedTuple):
