@@ -30,6 +30,8 @@ DECLARED: dict[str, str] = {
     "store.committed": "after it, nobody told",
     "store.checkpoint": "before the store's log is copied into its file",
     "store.checkpointed": "after that",
+    "store.seal": "before the digests of its pages are written",
+    "store.sealed": "after that",
     "source.scan": "before a folder is listed",
     "source.scanned": "after that, nobody told",
     "pool.spawn": "before a warm parent is started",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from odibi_actors.checkpoint import opening, queries, retention, snapshot
+from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import HISTORY, PROJECT, AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.transaction import Contradiction, Transaction
 from odibi_actors.errors import ConflictError, StoreError
@@ -52,14 +54,17 @@ class Engine:
         self._unsaved = 0
         self._sweep = retention.Sweep()
         if str(path) == ":memory:":
-            self._db = opening.memory_database(store_id)
+            self._files = Files(opening.memory_database(store_id))
         else:
             self._lock = opening.lock(self.path.parent)
             try:
-                self._db = opening.open_database(self.path)
+                self._files = opening.open_files(self.path)
             except BaseException:
                 os.close(self._lock)
                 raise
+        self._db = self._files.db
+        # SQLite copies the log when a connection is garbage: it must be sealed before, at the latest at the exit.
+        self._release = weakref.finalize(self, self._files.close)
         with self._guard("reading its identity"):
             row = self._db.execute("SELECT store_id, epoch, claimant, claim_seq, last_seq FROM meta").fetchone()
         self.store_id: str = row[0]
@@ -70,11 +75,13 @@ class Engine:
     def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
         """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""
         if self.epoch == expected:
-            with self._guard("claiming an epoch"), self._transaction():
-                self._db.execute(
-                    "UPDATE meta SET epoch = ?, claimant = ?, claim_seq = last_seq WHERE id = 1",
-                    (expected + 1, claimant),
-                )
+            with self._guard("claiming an epoch"):
+                with self._transaction():
+                    self._db.execute(
+                        "UPDATE meta SET epoch = ?, claimant = ?, claim_seq = last_seq WHERE id = 1",
+                        (expected + 1, claimant),
+                    )
+                self._files.advance(expected + 1, self.last_seq)
             self.epoch, self._claimant, self._claim_seq = expected + 1, claimant, self.last_seq
         elif self.epoch != expected + 1 or self._claimant != claimant:
             return ClaimRefused(self.epoch, claimant)
@@ -106,6 +113,7 @@ class Engine:
             transaction.run(first, records)
             through = first + len(records) - 1
             self._db.execute("UPDATE meta SET last_seq = ? WHERE id = 1", (through,))
+        self._files.advance(self.epoch, through)
         self.last_seq = through
         self._unsaved += PAGES_PER_COMMIT + transaction.weight
 
@@ -166,14 +174,18 @@ class Engine:
         if self._unsaved and self._lock is not None:
             with self._guard("checkpointing its log"):
                 failpoint("store.checkpoint")
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                try:
+                    self._files.checkpoint()
+                except StoreError as error:
+                    self._broken = str(error)
+                    raise
                 failpoint("store.checkpointed")
         self._unsaved = 0
 
     def close(self) -> None:
         """Release database and lock. Idempotent."""
         self._broken = self._broken or "it is closed"
-        self._db.close()
+        self._release()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -199,7 +211,7 @@ class Engine:
             raise StoreError(f"{self.path} cannot be used any more: {self._broken}")
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._broken = f"{doing} failed: {error}"
             raise StoreError(
                 f"{self.path}: {self._broken}; the store stops and recovers by a new start "

@@ -9,16 +9,19 @@ import struct
 import uuid
 from pathlib import Path
 
-from odibi_actors.checkpoint.schema import APPLICATION_ID, FORMAT, MEND, SCHEMA, TABLES
+from odibi_actors.checkpoint import seals, wal
+from odibi_actors.checkpoint.files import Files
+from odibi_actors.checkpoint.schema import APPLICATION_ID, FORMAT, MEND, SCHEMA, UPGRADES
+from odibi_actors.checkpoint.seals import Mark, Seals
 from odibi_actors.errors import ConflictError, StoreError
 
-CHECK_BYTES = 64_000_000
-"""Up to this size the whole database is checked at the start (0.3 s); beyond, all but the acks and the ledger."""
+SEALED = 2
+"""The first format that has seals: an older database gets them, a newer one that has lost them is refused."""
+
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged database raises; the second when damaged text is part of SQLite's own message."""
 
 _DB_HEADER = b"SQLite format 3\0"
-_WAL_MAGIC = 0x377F0682  # lowest bit: checksums are big-endian
-_WAL_HEADER = struct.Struct(">8I")
-_FRAME_HEADER = struct.Struct(">6I")
 
 
 def lock(data_dir: Path) -> int:
@@ -41,33 +44,83 @@ def lock(data_dir: Path) -> int:
     return fd
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """The connection to a verified database, made anew only if neither it nor its log is there. Raises StoreError."""
-    wal = path.with_name(path.name + "-wal")
-    if not path.exists():
-        if wal.exists():
-            raise StoreError(f"{path} is missing, but its log {wal.name} is there; {MEND}")
-        _create(path)
-    _check_header(path)
-    _check_wal(wal)
-    db = sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
+def open_files(path: Path) -> Files:
+    """The verified database, made anew only if there is nothing of one. Raises StoreError."""
     try:
-        # EXCLUSIVE: exactly one connection (two on one WAL can damage it before SQLite 3.51.3), and no shared memory.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
-        db.execute("PRAGMA cache_size = -32000")
-        _check_content(path, db)
+        if not path.exists():
+            _create(path)
+        if _check_header(path) >= SEALED and not path.with_name(path.name + seals.SUFFIX).exists():
+            raise StoreError(
+                f"{path}{seals.SUFFIX} is missing, so nothing tells whether {path.name} is whole: restore "
+                "both from one backup, or trust what is there: `odibictl checkpoint reseal`"
+            )
+        return _open(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error}") from error
+
+
+def reseal(path: Path) -> None:
+    """Trust the database as it is, as far as SQLite can read it, and make its seals anew; the old ones and its log are
+    kept as ``.old``. The caller holds the lock. Raises StoreError."""
+    log = path.with_name(path.name + "-wal")
+    file = path.with_name(path.name + seals.SUFFIX)
+    try:
+        _check_header(path)
+        wal.read(log, verify=True)
+        if log.exists():
+            log.with_name(log.name + ".old").write_bytes(log.read_bytes())
+        if file.exists():
+            os.replace(file, file.with_name(file.name + ".old"))
+        _adopt(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be sealed anew: {error}") from error
+
+
+def _open(path: Path) -> Files:
+    log_path = path.with_name(path.name + "-wal")
+    log = wal.read(log_path, verify=True)
+    if not path.with_name(path.name + seals.SUFFIX).exists():
+        _adopt(path)
+        log = wal.Log()
+    sealed = Seals(path)
+    db = None
+    try:
+        sealed.check(log)
+        sealed.seal(log)
+        db = _connect(path)
         # What a process before us wrote but could not sync is in the page cache, and SQLite took it as committed.
         # Copying all of the log to the database file and syncing that makes it true before anyone relies on it.
+        found = _identity(path, db)
+        if found.epoch < sealed.mark.epoch or found.record < sealed.mark.record:
+            kept = log_path.with_name(log_path.name + ".damaged")
+            if log.data and not kept.exists():
+                os.replace(log_path, kept)  # closing would remove it
+            raise StoreError(
+                f"{path} ends with record {found.record} of epoch {found.epoch}, but record {sealed.mark.record} of "
+                f"epoch {sealed.mark.epoch} was reported durable: the end of its log {log_path.name} is lost; {MEND}"
+            )
+        files = Files(db, log_path, sealed)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error as error:
-        db.close()
-        raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
-    except StoreError:
-        db.close()
+        sealed.advance(found)
+        _upgrade(db)
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        sealed.close()
+        if isinstance(error, UNREADABLE):
+            raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
         raise
+    return files
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
+    # EXCLUSIVE: exactly one connection (two on one WAL can damage it before SQLite 3.51.3), and no shared memory.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute("PRAGMA cache_size = -32000")
     return db
 
 
@@ -79,11 +132,22 @@ def memory_database(store_id: str) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Make the empty database under another name and rename it: there is never a half-made one under its own."""
+    """Make the empty database under another name and rename it: there is never a half-made one under its own. Its
+    seals come first; without a database, seals that have seen a record mean that it is lost."""
+    file = path.with_name(path.name + seals.SUFFIX)
+    if path.with_name(path.name + "-wal").exists():
+        raise StoreError(f"{path} is missing, but its log {path.name}-wal is there; {MEND}")
+    if file.exists():
+        left = Seals(path)
+        left.close()
+        if left.mark != Mark():
+            raise StoreError(f"{path} is missing, but its seals {file.name} are there; {MEND}")
     new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
+    for left_over in (new, new.with_name(new.name + "-wal")):
+        left_over.unlink(missing_ok=True)
     db = sqlite3.connect(new, isolation_level=None)
     try:
+        db.execute("PRAGMA journal_mode = WAL")
         db.executescript(SCHEMA.replace(":store_id:", uuid.uuid4().hex))
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be created: {error}") from error
@@ -91,8 +155,33 @@ def _create(path: Path) -> None:
         db.close()
     new.chmod(0o600)
     _sync(new)
+    seals.create(new, path, Mark())
     new.rename(path)
     _sync(path.parent)
+
+
+def _adopt(path: Path) -> None:
+    """Check what has no seals as far as SQLite can, and make them."""
+    try:
+        db = _connect(path)
+        try:
+            found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if found != "ok":
+                raise StoreError(f"{path} is damaged: {found}; {MEND}")
+            mark = _identity(path, db)
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            db.close()
+    except UNREADABLE as error:
+        raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
+    seals.create(path, path, mark)
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Bring the tables of an older format up to ours, each step in one transaction."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for before in range(version, FORMAT):
+        db.executescript(f"BEGIN IMMEDIATE; {UPGRADES[before]} PRAGMA user_version = {before + 1}; COMMIT;")
 
 
 def _sync(path: Path) -> None:
@@ -103,7 +192,8 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path) -> int:
+    """The format of the database."""
     with path.open("rb") as file:
         header = file.read(100)
     if len(header) < 100 or not header.startswith(_DB_HEADER):
@@ -111,64 +201,19 @@ def _check_header(path: Path) -> None:
         raise StoreError(f"{path} {what}; {MEND}")
     version, application = struct.unpack_from(">I4xI", header, 60)
     if application != APPLICATION_ID:
-        raise StoreError(f"{path} is not a checkpoint database of Odibi Actors (application id {application:#x})")
+        raise StoreError(
+            f"{path} is not a checkpoint database of Odibi Actors (application id {application:#x}); if it once was, "
+            f"it is damaged: {MEND}"
+        )
     if version > FORMAT:
         raise StoreError(
             f"{path} has format {version}, this release knows {FORMAT}: it was written by a newer release; upgrade"
         )
+    return int(version)
 
 
-def _check_content(path: Path, db: sqlite3.Connection) -> None:
-    whole = path.stat().st_size <= CHECK_BYTES
-    for table in ("",) if whole else TABLES[:-2]:
-        found = db.execute(f"PRAGMA quick_check({table or 1})").fetchone()[0]
-        if found != "ok":
-            raise StoreError(f"{path} is damaged: {found}; {MEND}")
-    if db.execute("SELECT count(*) FROM meta").fetchone()[0] != 1:
+def _identity(path: Path, db: sqlite3.Connection) -> Mark:
+    rows = db.execute("SELECT epoch, last_seq FROM meta").fetchall()
+    if len(rows) != 1:
         raise StoreError(f"{path} is damaged: it has lost its identity (table meta); {MEND}")
-
-
-# --- the log ------------------------------------------------------------------------------------------------------
-# SQLite ends its log silently at the first frame that does not verify. That is right for a torn tail, but the same
-# happens when a byte in the middle rots, and what was reported durable is gone without a word. Each transaction is
-# synced before the next begins, so at most the last one can be torn: a bad frame before that means damage.
-# Format: https://sqlite.org/fileformat2.html#the_write_ahead_log
-
-
-def _check_wal(wal: Path) -> None:
-    try:
-        data = wal.read_bytes()
-    except FileNotFoundError:
-        return
-    if len(data) < _WAL_HEADER.size + _FRAME_HEADER.size:
-        return
-    magic, _, page, _, salt1, salt2, *stored = _WAL_HEADER.unpack_from(data)
-    order = ">" if magic & 1 else "<"
-    sums = _checksum(order, data[:24], (0, 0))
-    if magic & ~1 != _WAL_MAGIC or sums != tuple(stored):
-        raise StoreError(f"{wal} is damaged in its header, so what it holds cannot be read; {MEND}")
-    stride = page + _FRAME_HEADER.size
-    offsets = range(_WAL_HEADER.size, len(data) - stride + 1, stride)
-    commits = [offset for offset in offsets if _ends_transaction(data, offset, (salt1, salt2))]
-    # Only what is followed by one more transaction needs to be verified: the last one may be torn.
-    for offset in offsets if len(commits) > 1 else ():
-        if offset > commits[-2]:
-            break
-        sums = _checksum(order, data[offset : offset + 8], sums)
-        sums = _checksum(order, data[offset + 24 : offset + stride], sums)
-        if data[offset + 8 : offset + 16] != data[16:24] or sums != struct.unpack_from(">2I", data, offset + 16):
-            raise StoreError(f"{wal} is damaged at byte {offset}, before its end; {MEND}")
-
-
-def _ends_transaction(data: bytes, offset: int, salts: tuple[int, int]) -> bool:
-    """Whether the frame is the last of a transaction of this log; frames with other salts are older than the log."""
-    _, pages, salt1, salt2, _, _ = _FRAME_HEADER.unpack_from(data, offset)
-    return pages != 0 and (salt1, salt2) == salts
-
-
-def _checksum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
-    s1, s2 = sums
-    for x1, x2 in struct.iter_unpack(f"{order}II", data):
-        s1 = (s1 + x1 + s2) & 0xFFFF_FFFF
-        s2 = (s2 + x2 + s1) & 0xFFFF_FFFF
-    return s1, s2
+    return Mark(*rows[0])

@@ -20,6 +20,12 @@ FORMAT = 2
 APPLICATION_ID = 0x0D1B1AC7
 """``PRAGMA application_id``: tells our database from any other SQLite file."""
 
+_STATES = """\
+CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
+  pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
+"""
+
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
@@ -71,10 +77,7 @@ CREATE TABLE acks (
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
   rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, iteration, node)) WITHOUT ROWID;
-CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
-  pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
-  PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
-CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
+{_STATES}CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
   live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, iteration, node, seq)) WITHOUT ROWID;
@@ -87,22 +90,8 @@ INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
 
-TABLES = (
-    "meta",
-    "versions",
-    "schemas",
-    "settings",
-    "runs",
-    "counters",
-    "iterations",
-    "plans",
-    "states",
-    "errors",
-    "dead_letters",
-    "acks",
-    "ledger",
-)
-"""In the order in which they are checked at the start: the two that grow without a near bound come last."""
+UPGRADES = {1: f"ALTER TABLE iterations ADD COLUMN states BLOB; {_STATES}"}
+"""Format -> what makes its tables those of the next."""
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
@@ -127,7 +116,7 @@ def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
 
 
 MEND = (
-    "stop the system, keep a copy of the folder, and restore checkpoints.db with its -wal from a backup; "
+    "stop the system, keep a copy of the folder, and restore checkpoints.db with its -wal and -seals from a backup; "
     "do not delete it: its ledger is what keeps data from being read twice"
 )
 """What to do about a damaged database."""

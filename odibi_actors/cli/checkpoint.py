@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
-from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.output import count, emit, fields
+from odibi_actors.errors import NotFoundError
 
 checkpoint = group("checkpoint", "The checkpoint store.")
 
@@ -31,3 +34,26 @@ def stats(app: App) -> None:
         "store_id",
         lambda result: [fields(list(_flat(result)))],
     )
+
+
+@checkpoint.command(examples=["odibictl checkpoint reseal", "odibictl checkpoint reseal --yes"])
+@yes
+@pass_app
+def reseal(app: App) -> None:
+    """Trust the store as it is, and make its seals anew.
+
+    For a database that was opened with another program, or whose seals alone are damaged or lost. SQLite checks what
+    it can; nothing can tell whether a value has changed. A restored backup is better. Nothing may run.
+    """
+    from odibi_actors.checkpoint import opening
+
+    path = app.data_dir / "checkpoints.db"
+    if not path.exists():
+        raise NotFoundError(f"there is no {path}")
+    app.confirm(f"Trust {path} as it is?")
+    held = opening.lock(app.data_dir)
+    try:
+        opening.reseal(path)
+    finally:
+        os.close(held)
+    errors.message(f"{path} has new seals; the former ones are kept as checkpoints.db-seals.old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from odibi_actors.checkpoint import opening
+from odibi_actors.checkpoint import opening, schema
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
@@ -29,9 +30,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def crashed(path: Path, to: Path) -> Path:
-    """A copy of database and log as they are while a store runs: what a crash leaves."""
+    """A copy of database, log and seals as they are while a store runs: what a crash leaves."""
     to.mkdir()
-    for name in (path.name, path.name + "-wal"):
+    for name in (path.name, path.name + "-wal", path.name + "-seals"):
         shutil.copy(path.with_name(name), to / name)
     return to / path.name
 
@@ -144,8 +145,10 @@ def test_given_a_lost_row_of_identity_when_opened_then_it_is_refused(path: Path)
     db.execute("DELETE FROM meta")
     db.commit()
     db.close()
-    with pytest.raises(StoreError, match="identity"):
+    with pytest.raises(StoreError, match=r"page \d+ is not as it was written.*checkpoint reseal"):
         Engine(path)
+    with pytest.raises(StoreError, match="identity"):
+        opening.reseal(path)
 
 
 def test_given_a_flipped_bit_in_a_payload_when_loaded_then_it_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -155,6 +158,9 @@ def test_given_a_flipped_bit_in_a_payload_when_loaded_then_it_is_an_error_that_n
     engine.close()
     at = path.read_bytes().index(b"k" * 32)
     overwrite(path, at, b"j")
+    with pytest.raises(StoreError, match="is not as it was written"):
+        Engine(path)
+    opening.reseal(path)  # the seal of the payload is the second line
     engine = Engine(path)
     with pytest.raises(StoreError, match="the ack of clean of delays iteration 1 does not match its digest"):
         engine.load()
@@ -181,25 +187,61 @@ def test_given_a_crash_when_a_byte_in_the_middle_of_the_log_rots_then_it_is_refu
     engine.close()
 
 
-def test_given_a_crash_when_the_tail_of_the_log_is_torn_then_only_what_was_not_durable_is_gone(tmp_path: Path) -> None:
+def test_given_a_power_cut_when_the_tail_of_the_log_is_torn_then_only_what_was_not_durable_is_gone(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "checkpoints.db"
     engine = claimed(path)
-    for seq in range(1, 21):
+    for seq in range(1, 20):
         put(engine, numbered(seq))
-    for cut in (1, 3000, 4120):
+    before = path.with_name("checkpoints.db-seals").read_bytes()  # the mark is not synced, and follows the log
+    put(engine, numbered(20))
+    log_name = "checkpoints.db-wal"
+    for cut in (1, 3000, 4120, 4121):
         copy = crashed(path, tmp_path / str(cut))
-        log = copy.with_name("checkpoints.db-wal")
+        copy.with_name("checkpoints.db-seals").write_bytes(before)
+        log = copy.with_name(log_name)
         os.truncate(log, log.stat().st_size - cut)
         torn = Engine(copy)
         assert torn.last_seq == 19
         put(torn, numbered(20))
         torn.close()
     copy = crashed(path, tmp_path / "hole")  # the sector of its end was written, one before it was not
-    log = copy.with_name("checkpoints.db-wal")
+    copy.with_name("checkpoints.db-seals").write_bytes(before)
+    log = copy.with_name(log_name)
     overwrite(log, log.stat().st_size - 2 * 4120 + 100, b"\xff" * 512)
     torn = Engine(copy)
     assert torn.last_seq == 19
     torn.close()
+    engine.close()
+
+
+def test_given_a_crash_when_what_was_reported_durable_is_not_in_the_log_then_it_is_refused_each_time(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    for seq in range(1, 21):
+        put(engine, numbered(seq))
+    size = path.with_name("checkpoints.db-wal").stat().st_size
+    for cut in (1, 4120, size - 5000, size - 40, size):
+        copy = crashed(path, tmp_path / str(cut))
+        log = copy.with_name("checkpoints.db-wal")
+        os.truncate(log, size - cut)
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"record 20 of epoch 1 was reported durable.*checkpoints\.db-wal"):
+                Engine(copy)
+        kept = log.with_name("checkpoints.db-wal.damaged")
+        assert (kept.stat().st_size if kept.exists() else 0) == (size - cut if size - cut >= 56 else 0)
+    copy = crashed(path, tmp_path / "gone")
+    copy.with_name("checkpoints.db-wal").unlink()
+    with pytest.raises(StoreError, match="reported durable"):
+        Engine(copy)
+    copy = crashed(path, tmp_path / "all")
+    copy.with_name("checkpoints.db-wal").unlink()
+    copy.unlink()
+    with pytest.raises(StoreError, match=r"is missing, but its seals checkpoints\.db-seals are there"):
+        Engine(copy)
     engine.close()
 
 
@@ -220,17 +262,47 @@ def test_given_a_log_that_was_reused_when_it_crashes_then_older_frames_beyond_it
     engine.close()
 
 
-def test_given_a_large_database_when_opened_then_the_bounded_check_still_finds_damage(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "CHECK_BYTES", 1000)
-    Engine(path).close()
-    db = sqlite3.connect(path)
-    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'plans'").fetchone()
-    db.close()
-    overwrite(path, (page - 1) * 4096, b"\xff" * 64)
-    with pytest.raises(StoreError, match=r"checkpoints\.db"):
+def test_given_lost_seals_when_opened_then_it_is_refused_until_they_are_made_anew(path: Path) -> None:
+    before = Engine(path)
+    dump = loaded(before)
+    before.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    with pytest.raises(StoreError, match=r"checkpoints\.db-seals is missing.*checkpoint reseal"):
         Engine(path)
+    opening.reseal(path)
+    after = Engine(path)
+    assert loaded(after) == dump
+    after.close()
+
+
+def test_given_a_database_without_seals_of_format_1_when_opened_then_it_gets_them_and_our_tables(path: Path) -> None:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript("DROP TABLE states; ALTER TABLE iterations DROP COLUMN states; PRAGMA user_version = 1;")
+    db.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    for _ in range(2):
+        engine = Engine(path)
+        assert engine.last_seq == 200
+        assert engine.answer("checkpoint.stats", {})["format"] == schema.FORMAT
+        loaded(engine)
+        engine.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        Engine(path)
+
+
+def test_given_a_store_that_was_never_closed_when_it_is_collected_then_its_seals_hold(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    put(engine, numbered(1))
+    engine.checkpoint()
+    put(engine, numbered(2))
+    os.close(engine._lock or 0)
+    del engine
+    gc.collect()
+    again = Engine(path)
+    assert again.last_seq == 2
+    again.close()
 
 
 def test_given_a_full_disk_when_written_then_it_stops_for_good_and_a_new_start_has_the_prefix(tmp_path: Path) -> None:
@@ -259,5 +331,5 @@ def test_given_a_crash_while_it_was_made_when_opened_then_it_is_made_anew(tmp_pa
     (tmp_path / "checkpoints.db.new").write_bytes(b"half")
     engine = Engine(tmp_path / "checkpoints.db")
     engine.close()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints.db", "run"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints.db", "checkpoints.db-seals", "run"]
     assert (tmp_path / "checkpoints.db").stat().st_mode & 0o777 == 0o600
