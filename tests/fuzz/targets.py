@@ -581,6 +581,76 @@ def arrow() -> Target:
     return Target("arrow", run, [msgspec.msgpack.encode(ref) for ref in refs])
 
 
+def reading(form: str) -> Callable[[bytes], None]:
+    """A source's file as a worker reads it: a table, or a Failed that says what is wrong with the file."""
+    from odibi_actors.config.model import ConnectionSpec, ReadSpec
+    from odibi_actors.model import FilePosition
+    from odibi_actors.nodes.failures import Failed
+    from odibi_actors.nodes.read import read
+
+    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    file = folder / "f"
+    connection = ConnectionSpec("landing", "local", str(folder))
+    specs = [
+        ReadSpec(connection, form, "file_watch"),  # type: ignore[arg-type]
+        ReadSpec(connection, form, "file_watch", schema={"x": "int64", "y": "string"}),  # type: ignore[arg-type]
+    ]
+
+    def run(data: bytes) -> None:
+        file.write_bytes(data)
+        seen = file.stat()
+        position = FilePosition("f", seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        for spec in specs:
+            try:
+                found = read(spec, [position], b"")
+                found.table.validate(full=True)
+            except Failed as failed:
+                problem = failed.failure
+            else:
+                continue
+            wire.encode_body(m.Reply("1", 0, problem.message))
+            assert problem.position == "f" or problem.kind == "invalid", problem
+
+    return run
+
+
+@target
+def csv() -> Target:
+    """CSV files of strangers."""
+    seeds = [b"x,y\n1,a\n2,b\n", b"x;y\r\n1;2\r\n", b'x,y\n1,"a ""q""\nb"\n', b"x,y\n,\n1e400,\xff\n"]
+    words = [
+        b",",
+        b'"',
+        b"\n",
+        b"\r",
+        b"\0",
+        b"9" * 400,
+        b"-",
+        b"nan",
+        b"2024-01-01T00:00:00Z",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"x,y\n",
+    ]
+    return Target("csv", reading("csv"), seeds, words, 600)
+
+
+@target
+def parquet() -> Target:
+    """Parquet files of strangers. A reader written in C++ may crash: the worker then dies, and the file is set aside
+    as the pipeline says; here it would end the run."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    seeds = []
+    for compression in ("none", "snappy"):
+        sink = io.BytesIO()
+        table = pa.table({"x": [1, 2, None], "y": ["a", "b", "c"], "z": [[1.5], [], None]})
+        pq.write_table(table, sink, compression=compression)
+        seeds.append(sink.getvalue())
+    return Target("parquet", reading("parquet"), seeds)
+
+
 @target
 def parsers() -> Target:
     """Durations, sizes, patterns, cursors, YAML scalars: a value or a ValueError, in time that does not explode."""

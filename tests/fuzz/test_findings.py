@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 from hypothesis import given
@@ -27,6 +30,7 @@ from odibi_actors.config import load_project
 from odibi_actors.config.model import NodeSpec, PipelineSpec, ProjectSpec, RetrySpec, TransformSpec
 from odibi_actors.errors import ConfigError, ConflictError, ProtocolError, StoreError, UnreachableError
 from odibi_actors.model import Attempt
+from odibi_actors.nodes.formats import Malformed, parquet
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.runtime import log, paths, process, wire
 from odibi_actors.runtime.visible import visible
@@ -326,6 +330,16 @@ def test_an_offer_of_very_many_files_is_cut_so_that_it_fits(tmp_path: Path, monk
 
 def test_one_name_goes_however_long_it_is() -> None:
     assert source_module._fitting(["x" * 10**7, "y"]) == ["x" * 10**7]
+
+
+@pytest.mark.parametrize("spoilt", [b"column_x", b"a text in it"])
+def test_a_parquet_file_with_text_that_is_no_text_is_malformed(spoilt: bytes) -> None:
+    sink = io.BytesIO()
+    table = pa.table({"column_x": ["a text in it"] * 3})
+    pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False, store_schema=False)
+    assert spoilt in sink.getvalue()
+    with pytest.raises(Malformed, match="not a readable parquet file"):
+        parquet.parse(sink.getvalue().replace(spoilt, b"\xff" * len(spoilt)), {}, None)
 
 
 # --- patterns -----------------------------------------------------------------------------------------------------

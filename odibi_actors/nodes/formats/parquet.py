@@ -24,10 +24,12 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], expected: list[str] | N
         file = pq.ParquetFile(pa.BufferReader(data))
         sizes = [file.metadata.row_group(index).total_byte_size for index in range(file.metadata.num_row_groups)]
         check_limits(file.metadata.num_rows, sum(sizes))
-        table = normalise(file.read(use_threads=False))
+        table = file.read(use_threads=False)
+        table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
+        table = normalise(table)
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
-    except (pa.ArrowException, OSError, BatchError) as error:
+    except (pa.ArrowException, OSError, ValueError, BatchError) as error:  # ValueError: a name that is not UTF-8
         raise Malformed(f"not a readable parquet file: {error}") from error
     try:
         check_columns(table.column_names, expected or table.column_names)
