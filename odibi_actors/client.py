@@ -382,6 +382,11 @@ class Client:
         """Figures of the checkpoint store."""
         return self._dict("checkpoint.stats", STORE)
 
+    def checkpoint_verify(self, cursor: str = "") -> dict[str, Any]:
+        """A chunk of the verification of the checkpoint store: ``{"problems", "files", "pages", "rows", "cursor"}``;
+        go on with ``cursor`` until it is ""."""
+        return self._dict("checkpoint.verify", STORE, cursor=cursor)
+
     def version(self, pipeline: str, version: int) -> dict[str, Any]:
         """``{"spec_digest", "code_digest", "at"}`` of a version of a pipeline."""
         return self._dict("version.show", STORE, pipeline=pipeline, version=version)

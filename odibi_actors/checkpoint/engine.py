@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.checkpoint import opening, queries, retention, snapshot
+from odibi_actors.checkpoint import opening, queries, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import HISTORY, PROJECT, AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.transaction import Contradiction, Transaction
@@ -135,7 +135,10 @@ class Engine:
         with self._guard(f"answering {verb}"):
             if verb == "checkpoint.stats":
                 return {**self._stats(), **queries.stats(self._db)}
-            return queries.answer(self._db, verb, params)
+            found = queries.answer(self._db, verb, params)
+            if verb == "checkpoint.verify":  # now that the parameters are known to be right
+                return verify.chunk(self._db, self._files.seals, params.get("cursor", ""))
+            return found
 
     def _stats(self) -> dict[str, Any]:
         wal = self.path.with_name(self.path.name + "-wal")

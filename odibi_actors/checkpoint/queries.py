@@ -15,6 +15,7 @@ import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint import verify
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
 from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, position
@@ -105,6 +106,12 @@ class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``checkpoint.stats``."""
+
+
+class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``checkpoint.verify``: the chunk after ``cursor``, see ``verify``."""
+
+    cursor: str = ""
 
 
 # --- iterations ---------------------------------------------------------------------------------------------------
@@ -334,6 +341,10 @@ def _stats(db: sqlite3.Connection, _given: Stats) -> Any:
     return stats(db)
 
 
+def _verify(db: sqlite3.Connection, given: Verify) -> Any:
+    return verify.chunk(db, None, given.cursor)
+
+
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "iteration.list": (_iterations, Iterations),
     "iteration.show": (_show, One),
@@ -341,4 +352,5 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "deadletter.list": (_dead_letters, DeadLetters),
     "version.show": (_version, VersionOf),
     "checkpoint.stats": (_stats, Stats),
+    "checkpoint.verify": (_verify, Verify),
 }

@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from odibi_actors.cli import errors
-from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.output import count, emit, fields
+import click
+
+from odibi_actors.cli import errors, locks
+from odibi_actors.cli.base import App, group, lists, output_option, pass_app, yes
+from odibi_actors.cli.output import Column, count, emit, fields, plural, table
 from odibi_actors.errors import NotFoundError
+
+PROBLEMS = (Column("PROBLEM", "what"), Column("MEND", "mend"))
 
 checkpoint = group("checkpoint", "The checkpoint store.")
 
@@ -34,6 +38,33 @@ def stats(app: App) -> None:
         "store_id",
         lambda result: [fields(list(_flat(result)))],
     )
+
+
+@checkpoint.command(examples=["odibictl checkpoint verify", "odibictl checkpoint verify -o json"])
+@output_option("table", "json", "jsonl", "yaml")
+@pass_app
+def verify(app: App) -> None:
+    """Compare the store, and the files it counts on, with their digests.
+
+    Each page and row of the database, its log, outputs and staged parts of what is under way, states, and parquet parts
+    that are committed. Works on a running system, and on one that is stopped. Exit 1 when there is a problem.
+    """
+    from odibi_actors.cli import verify as verification
+
+    data_dir = app.data_dir
+    if locks.holder(data_dir / "run" / "store.lock") is not None:
+        report = verification.running(app.client().checkpoint_verify, data_dir / "spool")
+    elif (data_dir / "checkpoints.db").exists() or (data_dir / "checkpoints.db-seals").exists():
+        report = verification.stopped(data_dir)
+    else:
+        raise NotFoundError(f"there is no checkpoint store in {data_dir}")
+    emit(app, lambda: {"items": report.problems}, "what", lambda result: [table(result["items"], PROBLEMS)])
+    errors.message(
+        f"{count(report.pages)} pages, {count(report.rows)} rows, {count(report.files)} files: "
+        + (plural(len(report.problems), "problem") if report.problems else "no problem")
+    )
+    if report.problems:
+        raise click.exceptions.Exit(1)
 
 
 @checkpoint.command(examples=["odibictl checkpoint reseal", "odibictl checkpoint reseal --yes"])

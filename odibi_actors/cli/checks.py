@@ -23,6 +23,8 @@ LOW_SPACE = 1_000_000_000
 """Bytes free below which a burst of iterations may fill the disk."""
 NO_SPACE = 50_000_000
 """Bytes free below which the log itself is in danger."""
+STORE_LOOK = 64_000_000
+"""Bytes of a database up to which it is looked into: half a second."""
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"})
 """Filesystems on which SQLite's locks and shared memory cannot be relied on."""
 VOLATILE = frozenset({"tmpfs", "ramfs"})
@@ -47,7 +49,7 @@ class Finding(NamedTuple):
 def run(app: App) -> list[Finding]:
     """All findings, in the order of dependence: a failure high up explains those below."""
     checks: tuple[Callable[[App], Iterator[Finding]], ...] = (
-        python, packages, config, data_dir, stale, procfile, limits, clock, system,
+        python, packages, config, data_dir, store, stale, procfile, limits, clock, system,
     )  # fmt: skip
     return [finding for check in checks for finding in check(app)]
 
@@ -182,6 +184,30 @@ def data_dir(app: App) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "filesystem", kind or "unknown")
+
+
+def store(app: App) -> Iterator[Finding]:
+    """The checkpoint store at rest: would it start?"""
+    from odibi_actors.cli import verify
+
+    folder = _data_dir(app)
+    if folder is None or not folder.exists():
+        return
+    path = folder / verify.DATABASE
+    if locks.holder(folder / "run" / "store.lock") is not None:
+        yield Finding("ok", "store", "in use; `odibictl checkpoint verify` compares it with its digests")
+    elif path.exists() and path.stat().st_size > STORE_LOOK:
+        yield Finding("ok", "store", f"{size(path.stat().st_size)}, not looked into; run `odibictl checkpoint verify`")
+    elif path.exists() or (folder / verify.SEALS).exists():
+        try:
+            report = verify.stopped(folder)
+        except (OdibiError, OSError) as error:
+            yield Finding("fail", "store", f"{path}: {error}", "see `odibictl logs checkpoint`")
+            return
+        for problem in report.problems[:5]:
+            yield Finding("fail", "store", problem["what"], problem["mend"])
+        if not report.problems:
+            yield Finding("ok", "store", f"{report.pages} pages, {report.rows} rows, {report.files} files are whole")
 
 
 def filesystem(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:

@@ -1,0 +1,133 @@
+"""``odibictl checkpoint verify``: the store and the files it counts on, whether a system runs or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from odibi_actors.checkpoint import seals, wal
+from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.opening import lock
+from odibi_actors.checkpoint.schema import MEND
+from odibi_actors.errors import StoreError
+
+DATABASE = "checkpoints.db"
+SEALS = DATABASE + seals.SUFFIX
+SHOWN = 20
+"""Damaged pages that are told one by one: the rest is of the same disk."""
+
+Ask = Callable[[str], dict[str, Any]]
+
+
+class Report(NamedTuple):
+    """``problems``: what is wrong, and the mend of each. The numbers are what was looked at."""
+
+    problems: list[dict[str, str]]
+    pages: int = 0
+    rows: int = 0
+    files: int = 0
+
+
+def running(ask: Ask, spool: Path) -> Report:
+    """Of a store that answers. What it counts on may go while we look, so a missing file is asked for twice."""
+    report = _walk(ask, spool)
+    if any("file" in problem for problem in report.problems):
+        again = {problem["what"] for problem in _walk(ask, spool).problems}
+        report = report._replace(problems=[one for one in report.problems if one["what"] in again])
+    return report
+
+
+def stopped(data_dir: Path) -> Report:
+    """Of a store at rest. Raises ConflictError when one runs."""
+    with copied(data_dir) as path:
+        found = _pages(path)
+        if found:
+            return Report(found)
+        try:
+            engine = Engine(path)
+        except StoreError as error:
+            what = str(error).replace(str(path.parent), str(data_dir)).partition(f"; {MEND}")
+            return Report([{"what": what[0] + what[2], "mend": MEND}])
+        try:
+            return _walk(
+                lambda cursor: dict(engine.answer("checkpoint.verify", {"cursor": cursor})), data_dir / "spool"
+            )
+        finally:
+            engine.close()
+
+
+@contextmanager
+def copied(data_dir: Path) -> Iterator[Path]:
+    """A copy of the store to open: opening one at rest would repair what a look should leave alone."""
+    held = lock(data_dir)
+    folder = Path(tempfile.mkdtemp(prefix="verify-", dir=data_dir))
+    try:
+        for name in (DATABASE, f"{DATABASE}-wal", SEALS):
+            if (data_dir / name).exists():
+                shutil.copyfile(data_dir / name, folder / name)
+        yield folder / DATABASE
+    finally:
+        shutil.rmtree(folder)
+        os.close(held)
+
+
+def _pages(path: Path) -> list[dict[str, str]]:
+    """Every damaged page; an error of opening tells only the first. Other errors are left to the opening."""
+    try:
+        log = wal.read(path.with_name(path.name + "-wal"), verify=True)
+        sealed = seals.Seals(path)
+    except (StoreError, OSError):
+        return []
+    try:
+        pages = list(sealed.damaged(1, sealed.pages, log.pages))
+    finally:
+        sealed.close()
+    found = [{"what": f"page {page} of {DATABASE} is not as it was written", "mend": MEND} for page in pages[:SHOWN]]
+    if len(pages) > SHOWN:
+        found.append({"what": f"and {len(pages) - SHOWN} more pages", "mend": MEND})
+    return found
+
+
+def _walk(ask: Ask, spool: Path) -> Report:
+    report = Report([])
+    cursor = ""
+    while True:
+        part = ask(cursor)
+        found = [problem for file in part["files"] if (problem := _file(file, spool)) is not None]
+        report = Report(
+            report.problems + part["problems"] + found,
+            report.pages + part["pages"],
+            report.rows + part["rows"],
+            report.files + len(part["files"]),
+        )
+        cursor = part["cursor"]
+        if not cursor:
+            return report
+
+
+def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
+    """What is wrong with a file; one of another host is that host's."""
+    from odibi_actors.batches.files import digest_file
+
+    if file["host"] not in ("", socket.gethostname()):
+        return None
+    reason = "is missing"
+    for name in file["paths"]:
+        path = spool / name
+        try:
+            digest, size = digest_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            continue
+        if digest == file["digest"]:
+            return None
+        reason = f"has {size} bytes, not {file['size']}" if size != file["size"] else "does not match its digest"
+    return {"what": f"{file['what']}, file {spool / file['paths'][0]}, {reason}", "mend": file["mend"]}

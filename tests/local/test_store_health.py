@@ -1,0 +1,145 @@
+"""``checkpoint verify``, ``reseal`` and ``doctor`` on the store of a real run; a restored one that is older."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from odibi_actors.cli import verify
+from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.local import LocalSystem, run_pipeline
+from odibi_actors.messages import STORE
+from tests.local.test_run import add, parts, project, sums
+
+__all__ = ["project"]
+
+NAMES = ("checkpoints.db", "checkpoints.db-wal", "checkpoints.db-seals")
+
+
+@pytest.fixture
+def ran(project: ProjectSpec) -> ProjectSpec:
+    """A project that has run once."""
+    run_pipeline(project, "sales")
+    return project
+
+
+def call(project: ProjectSpec, *args: str) -> Result:
+    return CliRunner().invoke(odibictl, [*args, "--project", project.root])
+
+
+def problems(project: ProjectSpec) -> tuple[int, list[dict[str, str]]]:
+    result = call(project, "checkpoint", "verify", "-o", "json")
+    return result.exit_code, json.loads(result.stdout)["items"]
+
+
+def doctor(project: ProjectSpec) -> list[dict[str, str]]:
+    items: list[dict[str, str]] = json.loads(call(project, "doctor", "-o", "json").stdout)["items"]
+    return [item for item in items if item["check"] == "store"]
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_given_a_sound_store_then_verify_and_doctor_find_nothing_and_change_nothing(ran: ProjectSpec) -> None:
+    data_dir = Path(ran.data_dir)
+    before = {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()}
+    result = call(ran, "checkpoint", "verify")
+    assert result.exit_code == 0
+    assert "1 files: no problem" in result.stderr
+    assert [row["state"] for row in doctor(ran)] == ["ok"]
+    assert {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()} == before
+
+
+def test_given_no_store_then_verify_says_so(project: ProjectSpec) -> None:
+    assert call(project, "checkpoint", "verify").exit_code == 3
+    assert call(project, "checkpoint", "reseal", "--yes").exit_code == 3
+
+
+def test_given_damaged_pages_then_each_is_named_and_doctor_says_what_to_do(ran: ProjectSpec) -> None:
+    for page in (3, 5):
+        flip(Path(ran.data_dir) / "checkpoints.db", page * 4096 + 4000)
+    code, found = problems(ran)
+    assert code == 1
+    assert [row["what"][:7] for row in found] == ["page 4 ", "page 6 "]
+    told = doctor(ran)
+    assert [row["state"] for row in told] == ["fail", "fail"]
+    assert "restore checkpoints.db with its -wal and -seals from a backup" in told[0]["mend"]
+
+
+def test_given_damaged_seals_then_reseal_mends_it(ran: ProjectSpec) -> None:
+    flip(Path(ran.data_dir) / "checkpoints.db-seals", 9)
+    code, found = problems(ran)
+    assert code == 1
+    assert "checkpoints.db-seals is damaged" in found[0]["what"]
+    assert call(ran, "checkpoint", "reseal", "--yes").exit_code == 0
+    assert problems(ran) == (0, [])
+    assert run_pipeline(ran, "sales").state == "no_data"
+
+
+def test_given_a_committed_part_that_was_edited_or_is_gone_then_verify_names_it(ran: ProjectSpec) -> None:
+    part = Path(ran.root) / "data/lake/orders" / parts(ran)[0]
+    whole = part.read_bytes()
+    for offset in range(0, len(whole), 97):
+        flip(part, offset)
+        code, found = problems(ran)
+        assert (code, len(found)) == (1, 1)
+        assert "does not match its digest" in found[0]["what"]
+        part.write_bytes(whole)
+    os.truncate(part, 100)
+    assert "has 100 bytes, not" in problems(ran)[1][0]["what"]
+    part.unlink()
+    assert "is missing" in problems(ran)[1][0]["what"]
+
+
+def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(
+    ran: ProjectSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("odibi_actors.checkpoint.verify.PAGES", 3)
+    monkeypatch.setattr("odibi_actors.checkpoint.verify.ROWS", 1)
+    with LocalSystem(ran) as system:
+
+        def ask(cursor: str) -> dict[str, Any]:
+            asked.append(cursor)
+            answer: dict[str, Any] = system.request("checkpoint.verify", {"cursor": cursor}, to=STORE)
+            return answer
+
+        report = verify.running(ask, Path(ran.data_dir) / "spool")
+        assert (report.problems, report.files) == ([], 1)
+        assert len(asked) == len(set(asked)) > 10
+        flip(Path(ran.data_dir) / "checkpoints.db", 5 * 4096 + 4000)
+        assert [row["what"].split(" of ")[0] for row in verify.running(ask, Path()).problems] == ["page 6"]
+
+
+def test_given_an_older_store_restored_when_other_data_comes_then_it_conflicts_and_nothing_is_doubled(
+    ran: ProjectSpec,
+) -> None:
+    data_dir, backup = Path(ran.data_dir), Path(ran.root) / "backup"
+    backup.mkdir()
+    for name in NAMES:
+        if (data_dir / name).exists():
+            shutil.copy(data_dir / name, backup / name)
+    add(ran, "orders-2025-02-01.csv", "100,2025-02-01,xx,2,5.0")
+    run_pipeline(ran, "sales")
+    after, lake = sums(ran), Path(ran.root) / "data/lake/orders"
+    for name in NAMES:
+        (data_dir / name).unlink(missing_ok=True)
+        if (backup / name).exists():
+            shutil.copy(backup / name, data_dir / name)
+    published = {name: pq.read_table(lake / name) for name in parts(ran)}
+    add(ran, "orders-2025-02-02.csv", "101,2025-02-02,yy,1,1.0")  # iteration 2 is another one now
+    summary = run_pipeline(ran, "sales")
+    assert summary.state != "done"
+    assert sums(ran) == after
+    assert {name: pq.read_table(lake / name) for name in parts(ran)} == published
