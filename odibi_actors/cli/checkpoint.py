@@ -44,7 +44,7 @@ def stats(app: App) -> None:
 @output_option("table", "json", "jsonl", "yaml")
 @pass_app
 def verify(app: App) -> None:
-    """Compare the store, and the files it counts on, with their digests.
+    """Compare the store and its files with their digests.
 
     Each page and row of the database, its log, outputs and staged parts of what is under way, states, and parquet parts
     that are committed. Works on a running system, and on one that is stopped. Exit 1 when there is a problem.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from odibi_actors.errors import ConflictError
@@ -48,10 +49,24 @@ def holder(path: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _pid(fd)
+        return _who(path, _pid(fd))
     finally:
         os.close(fd)
     return None
+
+
+def _who(path: Path, told: int) -> int:
+    """Who has the file open: the one it names, if true, as that one may be sent a signal; else whom we find."""
+    if told == os.getpid():
+        return told
+    found = os.stat(path)
+    for pid in (told, *(int(name) for name in sorted(os.listdir("/proc")) if name.isdigit())):
+        with suppress(OSError):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    if pid != os.getpid() and os.path.samestat(entry.stat(), found):
+                        return pid
+    return 0
 
 
 def _pid(fd: int) -> int:
