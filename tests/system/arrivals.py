@@ -154,8 +154,10 @@ class Arrivals:
         for kind in KINDS:
             if kind != "cancelled":
                 self._write(kind, number)
-        if number % CANCELLED_EVERY == 0:
-            self._write("cancelled", number // CANCELLED_EVERY)
+        if (
+            number % CANCELLED_EVERY == 1
+        ):  # the first at once: a pipeline begins when each of its sources has had a file
+            self._write("cancelled", number // CANCELLED_EVERY + 1)
         return number
 
     def _write(self, kind: str, number: int) -> None:
