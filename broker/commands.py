@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from broker import runs, views
+from broker import letters, rewinding, runs, views
 from broker.directory import Directory
 from broker.flow import Flow
 from broker.iteration import Iteration
@@ -81,6 +81,10 @@ class Commands:
             "iteration.wait": self._iteration_wait,
             "iteration.retry": self._retry,
             "iteration.cancel": self._cancel,
+            "iteration.abandon": self._abandon,
+            "deadletter.replay": self._replay,
+            "deadletter.discard": self._discard,
+            "pipeline.rewind": self._rewind,
             "worker.list": self._worker_list,
             "worker.scale": self._scale,
             "worker.kill": self._kill,
@@ -265,6 +269,35 @@ class Commands:
         self.flow.cancel_from(pipeline, suffix, now)
         return {"pipeline": pipeline.name, "cancelled": [i.number for i in suffix]}
 
+    def _abandon(self, params: Row, now: float) -> Row:
+        pipeline, iteration = self._iteration(params)
+        node = params.get("sink")
+        publication = iteration.publications.get(node) if isinstance(node, str) else None
+        name = f"{pipeline.name}/{iteration.number}"
+        if publication is None:
+            known = ", ".join(iteration.publications) or "none that is prepared"
+            raise NotFoundError(f"{name} has no sink {node!r}; its sinks: {known}")
+        if not publication.blocked:
+            state = "published" if publication.done else "being published"
+            raise ConflictError(f"{name}: sink {node} is {state}; only a blocked sink can be abandoned")
+        if not params.get("dry_run"):
+            self.flow.abandon(pipeline, iteration, str(node), now)
+        return {"pipeline": pipeline.name, "iteration": iteration.number, "sink": node, "state": iteration.state}
+
+    # --- dead letters, and going back -----------------------------------------------------------------------------
+
+    def _replay(self, params: Row, now: float) -> Row | None:
+        return letters.replay(self.flow, _letter(params), bool(params.get("dry_run")), now)
+
+    def _discard(self, params: Row, now: float) -> Row | None:
+        return letters.discard(self.flow, _letter(params), bool(params.get("dry_run")), now)
+
+    def _rewind(self, params: Row, now: float) -> Row | None:
+        to = params.get("to")
+        if not isinstance(to, int) or to < 0:
+            raise UsageError(f"to must be the number of an iteration, or 0 for the beginning, not {to!r}")
+        return rewinding.ask(self.flow, self._pipeline(params), to, params, now)
+
     # --- workers --------------------------------------------------------------------------------------------------
 
     def _scale(self, params: Row, _now: float) -> Row:
@@ -291,6 +324,13 @@ class Commands:
                     self.flow.say(Send(pool.name, KillWorker(worker=worker.worker)))
                     return {"worker": worker.worker, "pool": pool.name, "pid": worker.pid}
         raise NotFoundError(f"no worker {name!r}; see `odibictl worker list`")
+
+
+def _letter(params: Row) -> int:
+    letter = params.get("letter")
+    if not isinstance(letter, int):
+        raise UsageError(f"letter must be the id of a dead letter, not {letter!r}; see `odibictl deadletter list`")
+    return letter
 
 
 def scale_host(flow: Flow, host: str) -> None:

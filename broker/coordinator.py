@@ -310,6 +310,8 @@ class Coordinator:
                 self._results(flow, sender, message, now)
             case Heartbeat():
                 return self._heartbeat(flow, sender, message, now)
+            case Reply():
+                flow.asks.answered(sender, message)
         return []
 
     def _source_problem(self, flow: Flow, message: SourceProblem) -> None:

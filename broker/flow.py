@@ -10,7 +10,8 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
-from broker import runs, tasks
+from broker import letters, rewinding, runs, tasks
+from broker.asking import Asks
 from broker.dispatch import Dispatcher, Pool
 from broker.iteration import Iteration
 from broker.journal import Journal
@@ -68,6 +69,7 @@ class Flow:
         self._timers: list[tuple[float, str, int, str]] = []
         self._on_durable: deque[tuple[int, str]] = deque()
         self._out: dict[Attempt, Out] = {}
+        self.asks = Asks(epoch)
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
     # --- small helpers --------------------------------------------------------------------------------------------
@@ -93,11 +95,11 @@ class Flow:
         iteration = owner.iterations.get(number) if owner is not None else None
         return None if owner is None or iteration is None else (owner, iteration)
 
-    def new_attempt(self, iteration: Iteration, steps: int = 1) -> Attempt:
+    def new_attempt(self, pipeline: str, number: int, steps: int = 1) -> Attempt:
         """A new attempt of something of this iteration, which ends with so many results."""
         self._counter += 1
         attempt = Attempt(self.epoch, self._counter)
-        self._out[attempt] = Out(iteration.pipeline, iteration.number, steps)
+        self._out[attempt] = Out(pipeline, number, steps)
         return attempt
 
     def close(self, attempt: Attempt) -> None:
@@ -195,6 +197,8 @@ class Flow:
         """The attempt came to nothing, through no fault of its nodes: they run again under a new one."""
         place = self._out.get(attempt)
         self.close(attempt)
+        if rewinding.lost(self, attempt):
+            return
         found = self.find(place.pipeline, place.number) if place is not None else None
         if found is None:
             return
@@ -272,12 +276,14 @@ class Flow:
             self._prepare(pipeline, now)
             self._queue_publications(pipeline, now)
             self._commit(pipeline, now)
+            rewinding.step(self, pipeline, now)
             self._clean(pipeline)
             runs.check(self, pipeline, now)
         if not self.stopping:
+            rewinding.dispatch(self, now)
             tasks.dispatch_publications(self, now)
             tasks.dispatch_nodes(self, now)
-        effects, self._effects = self._effects, []
+        effects, self._effects = self._effects + self.asks.flush(now), []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
         return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects
@@ -300,31 +306,31 @@ class Flow:
             due = pipeline.due(now)
             if due is None or due > now:
                 return
-            plan = pipeline.plan(pipeline.take(), now)
-            seq = self.write(plan, pipeline.name)
+            self.start(pipeline, pipeline.plan(pipeline.take(), now), now)
             if pipeline.run is not None:
                 pipeline.run.planned += 1
-            iteration = pipeline.add(plan, order=seq)
-            for name in plan.ledgered:
-                positions = plan.positions[name]
-                if positions:
-                    source = pipeline.sources[name]
-                    previous, source.seq, source.changed_at = source.seq, seq, now
-                    self.say(
-                        Send(
-                            SOURCE,
-                            Planned(
-                                epoch=self.epoch,
-                                pipeline=pipeline.name,
-                                source=name,
-                                seq=seq,
-                                iteration=plan.iteration,
-                                positions=positions,
-                                previous=previous,
-                            ),
-                        )
-                    )
-            self.wake(iteration)
+
+    def start(self, pipeline: Pipeline, plan: rec.Plan, now: float) -> Iteration:
+        """Write a plan, tell the sources whose positions it takes, and queue what can run."""
+        seq = self.write(plan, pipeline.name)
+        iteration = pipeline.add(plan, order=seq)
+        for name in plan.ledgered:
+            positions = plan.positions[name]
+            if positions:
+                source = pipeline.sources[name]
+                previous, source.seq, source.changed_at = source.seq, seq, now
+                planned = Planned(
+                    epoch=self.epoch,
+                    pipeline=pipeline.name,
+                    source=name,
+                    seq=seq,
+                    iteration=plan.iteration,
+                    positions=positions,
+                    previous=previous,
+                )
+                self.say(Send(SOURCE, planned))
+        self.wake(iteration)
+        return iteration
 
     def _prepare(self, pipeline: Pipeline, now: float) -> None:
         for iteration in pipeline.unfinished():
@@ -368,8 +374,15 @@ class Flow:
             if all(p.done for p in iteration.publications.values()):
                 iteration.advance("commit")
                 keep = pipeline.spec.keep_last
-                record = rec.Commit(pipeline=pipeline.name, iteration=iteration.number, at=now, keep=keep)
+                record = rec.Commit(
+                    pipeline=pipeline.name,
+                    iteration=iteration.number,
+                    at=now,
+                    keep=keep,
+                    abandoned=[name for name, p in iteration.publications.items() if p.abandoned],
+                )
                 iteration.state_seq = self.write(record, pipeline.name)
+                letters.settled(pipeline, iteration, iteration.state_seq)
                 pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = iteration.number
                 pipeline.committed += 1
@@ -407,6 +420,7 @@ class Flow:
         for iteration in iterations:
             iteration.advance("cancel")
             iteration.state_seq = seq
+            letters.cancelled(pipeline, iteration)
             self.drop(iteration.running())
         for name, source in pipeline.sources.items():
             if source.batch:
@@ -449,6 +463,14 @@ class Flow:
         for publication in iteration.publications.values():
             publication.blocked, publication.used, publication.retry_at = False, 0, 0.0
         self.wake(iteration)
+
+    def abandon(self, pipeline: Pipeline, iteration: Iteration, node: str, now: float) -> None:
+        """Give up a blocked sink for this iteration: its part is thrown away, those after it go on."""
+        self.write(rec.Abandon(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name)
+        publication = iteration.publications[node]
+        publication.abandoned, publication.blocked, publication.retry_at = True, False, 0.0
+        if not any(p.blocked for p in iteration.publications.values()):
+            iteration.advance("abandon")
 
     def rebind(self, pipeline: Pipeline) -> None:
         """Bind the unprepared iterations to the pipeline's new version."""

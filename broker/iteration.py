@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint.records import Ack
+from odibi_actors.checkpoint.records import Ack, Replay
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import (
     STATE,
@@ -65,7 +65,7 @@ class NodeRun:
 class Publication:
     """The publishing of one prepared sink."""
 
-    __slots__ = ("attempt", "blocked", "done", "part", "queued", "retry_at", "used")
+    __slots__ = ("abandoned", "attempt", "blocked", "done", "part", "queued", "retry_at", "used")
 
     def __init__(self, part: StagedRef) -> None:
         self.part = part
@@ -75,6 +75,7 @@ class Publication:
         self.retry_at = 0.0
         self.done = False
         self.blocked = False
+        self.abandoned = False  # an operator gave it up: its part is thrown away, not published
 
 
 class Iteration:
@@ -91,12 +92,14 @@ class Iteration:
         positions: dict[str, list[Position]],
         run: str,
         order: int,
+        replay: Replay | None = None,
         state_before: StateBefore = lambda _iteration, _node: (True, None),
     ) -> None:
         self.pipeline = spec.name
         self.number = number
         self.lane = lane
         self.run = run
+        self.replay = replay
         self.order = order
         self._state_before = state_before
         self.states: dict[str, BatchRef] = {}  # of a prepared iteration: what its stateful nodes keep

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.iteration import Iteration
-from odibi_actors.checkpoint.records import Plan
+from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import LIVE, BatchRef, Position
+from odibi_actors.model import LIVE, Attempt, BatchRef, Position
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
@@ -54,6 +54,16 @@ class RunInfo:
         return bool(self.limit) and self.planned >= self.limit
 
 
+class Rewinding:
+    """A rewind in progress: what is still to be taken back, and by which attempt. Keys are (node, folder)."""
+
+    def __init__(self, record: Rewind) -> None:
+        self.record = record
+        self.left: dict[tuple[str, str], Attempt | None] = {(one.node, one.folder): None for one in record.retractions}
+        self.retry_at = 0.0
+        self.used = 0
+
+
 class Pipeline:
     """The run state of one pipeline (live lane)."""
 
@@ -76,6 +86,9 @@ class Pipeline:
         self.run: RunInfo | None = None
         self.problem = ""
         self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
+        self.rewind: Rewinding | None = None
+        self.rewind_seq = 0  # record that began it: nothing is taken back before it is durable
+        self.letters: dict[int, int] = {}  # dead letter -> iteration that took it up in this epoch; 0: discarded
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending
         self.unkept: dict[int, int] = {}  # iteration whose states are not kept any more -> the COMMIT that said so
@@ -136,6 +149,8 @@ class Pipeline:
         for bad in ("blocked", "failed"):
             if bad in states:
                 return bad
+        if self.rewind is not None:
+            return "rewinding"
         if self.draining:
             return "draining" if self.in_flight else "drained"
         return "paused" if self.paused else "active"
@@ -232,7 +247,13 @@ class Pipeline:
 
     def due(self, now: float) -> float | None:
         """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
-        if self.paused or self.draining or self.removed or self.in_flight >= self.spec.max_in_flight:
+        if (
+            self.rewind is not None
+            or self.paused
+            or self.draining
+            or self.removed
+            or self.in_flight >= self.spec.max_in_flight
+        ):
             return None
         if self.on_demand and self.run is None:
             return None
@@ -287,7 +308,7 @@ class Pipeline:
                 del source.pending[: len(taken[source.node.name])]
         return taken
 
-    def plan(self, positions: dict[str, list[Position]], now: float) -> Plan:
+    def plan(self, positions: dict[str, list[Position]], now: float, replay: Replay | None = None) -> Plan:
         """The PLAN record of the next iteration."""
         self.last_iteration += 1
         return Plan(
@@ -298,7 +319,8 @@ class Pipeline:
             positions=positions,
             ledgered=[s.node.name for s in self.sources.values() if not s.batch],
             at=now,
-            run=self.run.run if self.run is not None else "",
+            run=self.run.run if self.run is not None and replay is None else "",
+            replay=replay,
         )
 
     def add(self, plan: Plan, order: int) -> Iteration:
@@ -312,6 +334,7 @@ class Pipeline:
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
             order=order,
+            replay=plan.replay,
             state_before=self.state_before,
         )
         self.iterations[plan.iteration] = iteration

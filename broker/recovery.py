@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker import runs
 from broker.flow import Flow
 from broker.iteration import Iteration
-from broker.pipeline import Pipeline, RunInfo
+from broker.pipeline import Pipeline, Rewinding, RunInfo
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import PROJECT, WORKERS
@@ -41,6 +41,8 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline.dead_letters = item.dead_letters
             case rec.LoadedState():
                 flow.pipelines[item.pipeline].states.setdefault(item.node, {})[item.iteration] = item.state
+            case rec.LoadedRewind(record=rewind):
+                flow.pipelines[rewind.pipeline].rewind = Rewinding(rewind)
             case rec.LoadedIteration():
                 _load_iteration(flow, item)
             case rec.LoadedAck(record=ack):
@@ -73,8 +75,9 @@ def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
     iteration.state = item.state
     if item.state in ("prepared", "blocked"):
         iteration.prepare(item.sinks, item.states, flow.start_seq)
-        for publication in iteration.publications.values():
-            publication.blocked = item.state == "blocked"
+        for name, publication in iteration.publications.items():
+            publication.blocked = name in item.blocked
+            publication.abandoned = name in item.abandoned
 
 
 def _load_ack(flow: Flow, ack: rec.Ack) -> None:

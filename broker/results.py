@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from broker import runs
+from broker import letters, rewinding, runs
 from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
 from broker.pipeline import Pipeline
 from odibi_actors.actor import Log
@@ -116,6 +116,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
 def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
     flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
     flow.close(done.attempt)
+    if rewinding.done(flow, done.attempt):
+        return
     found = flow.find(done.pipeline, done.iteration)
     publication = found[1].publications.get(done.node) if found is not None else None
     # Publishing is idempotent and keyed, so a former epoch's success is a success.
@@ -128,7 +130,9 @@ def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
 
 def _node_failed(flow: Flow, pool: str, failed: NodeFailed, now: float) -> None:
     found = flow.find(failed.pipeline, failed.iteration)
-    if found is not None:
+    if rewinding.failed(flow, failed, now):
+        flow.close(failed.attempt)
+    elif found is not None:
         pipeline, iteration = found
         publication = iteration.publications.get(failed.node)
         run = iteration.nodes.get(failed.node)
@@ -283,6 +287,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
             rec.DeadLetter(pipeline=pipeline.name, iteration=iteration.number, node=node, failure=failure, at=now),
             pipeline.name,
         )
+        letters.settled(pipeline, iteration, iteration.state_seq)
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
@@ -304,6 +309,11 @@ def _publish_failed(
 ) -> None:
     publication.attempt = None
     failure = failed.failure
+    if publication.abandoned:
+        # Its part could not be thrown away; nobody refers to it, and it holds up nothing.
+        publication.done = True
+        flow.touch(pipeline.name)
+        return
     spec = iteration.sink(failed.node)
     if failure.kind == "code_mismatch":
         publication.retry_at = now + CODE_MISMATCH_PAUSE

@@ -27,7 +27,7 @@ def dispatch_publications(flow: Flow, now: float) -> None:
             deferred.append(item)
             continue
         publication.queued = False
-        publication.attempt = flow.new_attempt(found[1])
+        publication.attempt = flow.new_attempt(name, number)
         if target:
             flow.publishing[target] = publication.attempt
         flow.dispatcher.give(pool, _publish_task(flow, found[0], found[1], node, publication), now)
@@ -59,7 +59,7 @@ def dispatch_nodes(flow: Flow, now: float) -> None:
 
 def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) -> AnyTask:
     runs = iteration.chain(first.spec.name)
-    attempt = flow.new_attempt(iteration, len(runs))
+    attempt = flow.new_attempt(pipeline.name, iteration.number, len(runs))
     steps = []
     for run in runs:
         run.state, run.attempt = "running", attempt
@@ -107,4 +107,5 @@ def _publish_task(
         part=publication.part,
         store_id=flow.store_id,
         code_digest=pipeline.code_digest,
+        action="discard" if publication.abandoned else "publish",
     )

@@ -364,7 +364,10 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
 
 
 class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
-    """Publish one prepared part of one sink: idempotent, keyed by (store id, pipeline, node, iteration)."""
+    """Publish one prepared part of one sink: idempotent, keyed by (store id, pipeline, node, iteration).
+
+    ``action`` ``discard``: delete the staged part instead, its sink was given up. ``retract``: take back what the sink
+    published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``."""
 
     attempt: Attempt
     pipeline: str
@@ -373,6 +376,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     part: StagedRef
     store_id: str
     code_digest: str
+    action: Literal["publish", "discard", "retract"] = "publish"
+    after: int = 0
 
 
 AnyTask = Task | PublishTask

@@ -100,9 +100,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 IterationState = Literal[
-    "planned", "running", "failed", "prepared", "blocked", "committed", "dead_lettered", "cancelled"
+    "planned", "running", "failed", "prepared", "blocked", "committed", "dead_lettered", "cancelled", "rewound"
 ]
-TERMINAL: frozenset[str] = frozenset({"committed", "dead_lettered", "cancelled"})
+TERMINAL: frozenset[str] = frozenset({"committed", "dead_lettered", "cancelled", "rewound"})
 UNPREPARED: frozenset[str] = frozenset({"planned", "running", "failed"})
 
 TRANSITIONS: dict[IterationState, dict[str, IterationState]] = {
@@ -120,10 +120,11 @@ TRANSITIONS: dict[IterationState, dict[str, IterationState]] = {
     },
     "failed": {"retry": "running", "cancel": "cancelled", "dead_letter": "dead_lettered"},
     "prepared": {"commit": "committed", "block": "blocked"},
-    "blocked": {"retry": "prepared", "commit": "committed"},
-    "committed": {},
-    "dead_lettered": {},
+    "blocked": {"retry": "prepared", "abandon": "prepared", "commit": "committed"},
+    "committed": {"rewind": "rewound"},
+    "dead_lettered": {"rewind": "rewound"},
     "cancelled": {},
+    "rewound": {},
 }
 """State -> event -> next state. Events are caused by the broker alone, from acknowledgements and operators'
 requests."""

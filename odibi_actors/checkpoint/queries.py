@@ -29,6 +29,11 @@ MAX_ROWS = 1000
 COUNT_CAP = 100_000
 """Counting stops here: to count a table is to read it."""
 
+REWIND_LIMIT = 100_000
+"""Iterations that one rewind takes back: they are looked at one by one."""
+
+LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
+
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
@@ -95,6 +100,19 @@ class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``deadletter.list``: newest first, of one pipeline or all."""
 
     pipeline: Name | None = None
+
+
+class Letter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``deadletter.show``."""
+
+    id: Number
+
+
+class RewindTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``rewind.show``: back to iteration ``to``; 0: to the beginning."""
+
+    pipeline: Name
+    to: Number
 
 
 class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,7 +184,7 @@ def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:
 
 
 def _show(db: sqlite3.Connection, given: One) -> Any:
-    *row, failures, sinks = _find(db, given, f"{_ROW}, failures, sinks")
+    *row, failures, sinks, abandoned = _find(db, given, f"{_ROW}, failures, sinks, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
     plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
@@ -186,6 +204,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         if (node, failure.message) not in told
     ]
     parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
+    given_up = json.loads(abandoned)
     return {
         "pipeline": given.pipeline,
         **_iteration(db, given.pipeline, tuple(row)),
@@ -196,7 +215,10 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],
         "errors": errors,
-        "sinks": {name: {"target": p.target, "rows": p.rows, "digest": p.digest} for name, p in parts.items()},
+        "sinks": {
+            name: {"target": p.target, "rows": p.rows, "digest": p.digest, "abandoned": name in given_up}
+            for name, p in parts.items()
+        },
     }
 
 
@@ -289,9 +311,10 @@ def _acked(ack: r.Ack) -> dict[str, Any]:
 
 
 def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
-    names = ("pipeline", "iteration", "node", "position", "kind", "message", "at")
+    names = ("id", "pipeline", "iteration", "node", "position", "kind", "message", "at", "state", "replay")
     one = given.pipeline is not None
-    where, order = ("WHERE pipeline = ?", "iteration DESC, id DESC") if one else ("", "id DESC")
+    where = "WHERE state <> 'replayed'" + (" AND pipeline = ?" if one else "")
+    order = "iteration DESC, id DESC" if one else "id DESC"
     rows = db.execute(
         f"SELECT {', '.join(names)} FROM dead_letters {where} ORDER BY {order} LIMIT ?",
         (given.pipeline, MAX_ROWS) if one else (MAX_ROWS,),
@@ -299,6 +322,77 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     if given.pipeline is not None and not rows:
         _known(db, given.pipeline)
     return {"items": [dict(zip(names, row, strict=True)) for row in rows]}
+
+
+def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
+    """A row of the list, with ``whole``, the failure's fields, and ``positions`` by source."""
+    names = ("id", "pipeline", "iteration", "node", "position", "revised", "state", "replay", "at", "payload")
+    row = db.execute(f"SELECT {', '.join(names)} FROM dead_letters WHERE id = ?", (given.id,)).fetchone()
+    if row is None or row[6] == "replayed":
+        how = (
+            f"it was taken up by iteration {row[7]} of {row[1]}"
+            if row is not None
+            else "see `odibictl deadletter list`"
+        )
+        raise NotFoundError(f"there is no dead letter {given.id}: {how}")
+    letter = dict(zip(names, row, strict=True))
+    failure, positions = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
+    listed = {name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some] for name, some in positions.items()}
+    return {**letter, **_failure(failure), "whole": not letter.pop("revised"), "positions": listed}
+
+
+def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
+    """What a rewind would take back: ``{"to", "last", "states": {state: count}, "positions", "missing", "retractions":
+    [{"node", "folder", "parts"}]}``. ``missing``: iterations whose history is pruned."""
+    key = (given.pipeline, given.to)
+    row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
+    if row is None:
+        _known(db, given.pipeline)
+    last = row[0] if row else 0
+    if last - given.to > REWIND_LIMIT:
+        raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
+    states: dict[str, int] = {}
+    places: dict[tuple[str, str], int] = {}
+    positions = 0
+    for state, count, sinks in db.execute(
+        "SELECT state, positions, sinks FROM iterations WHERE pipeline = ? AND iteration > ?", key
+    ):
+        states[state] = states.get(state, 0) + 1
+        if state not in ("committed", "dead_lettered"):
+            continue
+        positions += count
+        if state == "committed" and sinks is not None:
+            for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
+                folder = part.target if "#" in part.target else part.target.rpartition("/")[0]
+                places[node, folder] = places.get((node, folder), 0) + 1
+    return {
+        "to": given.to,
+        "last": last,
+        "states": states,
+        "positions": positions,
+        "left": _left(db, given),
+        "missing": max(0, last - given.to) - sum(states.values()),
+        "retractions": [{"node": node, "folder": folder, "parts": n} for (node, folder), n in places.items()],
+    }
+
+
+def _left(db: sqlite3.Connection, given: RewindTo) -> dict[str, int]:
+    key = (given.pipeline, given.to)
+    committed, last = db.execute(
+        "SELECT count(*), coalesce(max(iteration), 0) FROM iterations WHERE pipeline = ? AND state = 'committed'"
+        " AND iteration <= ?",
+        key,
+    ).fetchone()
+    (after,) = db.execute(
+        "SELECT count(*) FROM iterations WHERE pipeline = ? AND state = 'committed' AND iteration > ?", key
+    ).fetchone()
+    (total,) = db.execute("SELECT committed FROM counters WHERE pipeline = ?", key[:1]).fetchone() or (committed,)
+    (letters,) = db.execute(
+        "SELECT count(*) FROM dead_letters WHERE pipeline = ?1 AND iteration <= ?2"
+        " AND (state <> 'replayed' OR replay > ?2)",
+        key,
+    ).fetchone()
+    return {"committed": total - after, "last_committed": last, "letters": letters}
 
 
 def spec_digest(spec: PipelineSpec) -> str:
@@ -350,6 +444,8 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "iteration.show": (_show, One),
     "node.list": (_nodes, One),
     "deadletter.list": (_dead_letters, DeadLetters),
+    "deadletter.show": (_dead_letter, Letter),
+    "rewind.show": (_rewind, RewindTo),
     "version.show": (_version, VersionOf),
     "checkpoint.stats": (_stats, Stats),
     "checkpoint.verify": (_verify, Verify),

@@ -53,6 +53,15 @@ class RunEnd(Record, frozen=True):
     at: float
 
 
+class Replay(msgspec.Struct, frozen=True):
+    """The dead letter that an iteration takes up again: its id, the iteration it came from, and whether it holds the
+    ``whole`` of that or one position."""
+
+    letter: int
+    iteration: int
+    whole: bool
+
+
 class Plan(Record, frozen=True):
     """PLAN(N): the input of iteration N, for good. The ledger's rows are written in the same transaction; a
     position of a
@@ -66,6 +75,7 @@ class Plan(Record, frozen=True):
     ledgered: list[str]
     at: float
     run: str = ""
+    replay: Replay | None = None
 
 
 class Ack(Record, frozen=True):
@@ -159,12 +169,14 @@ class Block(Record, frozen=True):
 
 
 class Commit(Record, frozen=True):
-    """COMMIT(N): every sink has published. Its states are the pipeline's now; of each node the newest ``keep`` stay."""
+    """COMMIT(N): every sink has published. Its states are the pipeline's now; of each node the newest ``keep`` stay.
+    ``abandoned``: sinks that an operator gave up, which have nothing of this iteration."""
 
     pipeline: str
     iteration: int
     at: float
     keep: int = 1
+    abandoned: list[str] = []
 
 
 class DeadLetter(Record, frozen=True):
@@ -174,6 +186,59 @@ class DeadLetter(Record, frozen=True):
     iteration: int
     node: str
     failure: Failure
+    at: float
+
+
+class Abandon(Record, frozen=True):
+    """An operator gives up a blocked sink for one iteration: nothing of it is published there."""
+
+    pipeline: str
+    iteration: int
+    node: str
+    at: float
+
+
+class Discard(Record, frozen=True):
+    """An operator gives up a dead letter for good; its positions stay consumed."""
+
+    pipeline: str
+    letter: int
+    at: float
+
+
+class Retraction(msgspec.Struct, frozen=True):
+    """Where parts are taken back: the folder that this sink node published to."""
+
+    node: str
+    folder: str
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What a rewind leaves: how many iterations are committed, which is the newest, how many dead letters are open."""
+
+    committed: int
+    last_committed: int
+    letters: int
+
+
+class Rewind(Record, frozen=True):
+    """The pipeline goes back to iteration ``to``: those after it, up to ``last``, are taken back from these places.
+    From here on it only rolls forward, to REWOUND."""
+
+    pipeline: str
+    to: int
+    last: int
+    retractions: list[Retraction]
+    at: float
+    left: Left
+
+
+class Rewound(Record, frozen=True):
+    """All is taken back: iterations after ``to`` up to ``last`` are void, and their positions are released."""
+
+    pipeline: str
+    to: int
+    last: int
     at: float
 
 
@@ -217,6 +282,10 @@ AnyRecord = (
     | Block
     | Commit
     | DeadLetter
+    | Abandon
+    | Discard
+    | Rewind
+    | Rewound
     | Cancel
     | Setting
 )
@@ -224,7 +293,7 @@ AnyRecord = (
 
 class Loaded(msgspec.Struct, frozen=True, tag=str.lower, tag_field="l"):
     """Base of the items of a snapshot, sent in this order: versions, schemas, settings, runs, counters, states,
-    iterations in order of number (each followed by its acks and errors)."""
+    rewinds, iterations in order of number (each followed by its acks and errors)."""
 
 
 class LoadedVersion(Loaded, frozen=True):
@@ -276,12 +345,21 @@ class LoadedState(Loaded, frozen=True):
 
 
 class LoadedIteration(Loaded, frozen=True):
-    """An iteration that is not terminal. ``plan.positions`` reflects REVISE; ``plan.version`` reflects re-binding."""
+    """An iteration that is not terminal. ``plan.positions`` reflects REVISE; ``plan.version`` reflects re-binding.
+    ``blocked``, ``abandoned``: sinks."""
 
     plan: Plan
     state: IterationState
     sinks: dict[str, StagedRef] = {}
     states: dict[str, BatchRef] = {}
+    blocked: list[str] = []
+    abandoned: list[str] = []
+
+
+class LoadedRewind(Loaded, frozen=True):
+    """A rewind that has not come to its end."""
+
+    record: Rewind
 
 
 class LoadedAck(Loaded, frozen=True):
@@ -303,6 +381,7 @@ AnyLoaded = (
     | LoadedRun
     | LoadedCounter
     | LoadedState
+    | LoadedRewind
     | LoadedIteration
     | LoadedAck
     | LoadedError

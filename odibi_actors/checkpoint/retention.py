@@ -35,7 +35,7 @@ class Sweep:
                 if finished_at is not None and finished_at >= before:
                     rows = []  # those after it are younger still
                     break
-                if state in ("committed", "cancelled"):
+                if state in ("committed", "cancelled", "rewound"):
                     budget -= _forget(db, self._pipeline, iteration)
                 if budget <= 0:
                     break
@@ -65,8 +65,11 @@ def _bound(db: sqlite3.Connection, pipeline: str, keep_last: int) -> int:
 def _forget(db: sqlite3.Connection, pipeline: str, iteration: int) -> int:
     """Delete an iteration's rows, unless a dead letter refers to it; returns how many."""
     key = (pipeline, iteration)
-    if db.execute("SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? LIMIT 1", key).fetchone():
+    open_ = "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND state <> 'replayed' LIMIT 1"
+    if db.execute(open_, key).fetchone():
         return 0
+    # A letter that was taken up is kept as long as that iteration could be rewound.
+    db.execute("DELETE FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replayed'", key)
     return sum(
         db.execute(f"DELETE FROM {table} WHERE pipeline = ? AND iteration = ?", key).rowcount
         for table in ("acks", "errors", "plans", "iterations")

@@ -20,10 +20,31 @@ FORMAT = 2
 APPLICATION_ID = 0x0D1B1AC7
 """``PRAGMA application_id``: tells our database from any other SQLite file."""
 
+_ITERATIONS = """CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
+                                       'dead_lettered', 'cancelled', 'rewound')),
+  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
+  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE INDEX unfinished ON iterations (pipeline, iteration)
+  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
+"""
+_LETTERS = """CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration; replay: the one that takes it up
+  id INTEGER PRIMARY KEY AUTOINCREMENT, replay INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replaying', 'replayed')),
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,
+  position TEXT NOT NULL, revised INTEGER NOT NULL CHECK (revised IN (0, 1)), kind TEXT NOT NULL,
+  message TEXT NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration, revised);
+CREATE INDEX replaying ON dead_letters (pipeline, replay) WHERE state = 'replaying';
+"""
 _STATES = """\
 CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
   pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
+CREATE TABLE rewinds (pipeline TEXT NOT NULL PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
 """
 
 SCHEMA = f"""
@@ -55,17 +76,7 @@ CREATE TABLE counters (           -- positions: rows of the pipeline in the ledg
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
-  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
-                                       'dead_lettered', 'cancelled')),
-  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
-  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
-  failures BLOB, sinks BLOB, states BLOB,
-  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
-CREATE INDEX unfinished ON iterations (pipeline, iteration)
-  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled');
-CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
+{_ITERATIONS}CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
 CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
@@ -81,16 +92,25 @@ CREATE TABLE acks (
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
   live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, iteration, node, seq)) WITHOUT ROWID;
-CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration
-  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,
-  position TEXT NOT NULL, revised INTEGER NOT NULL CHECK (revised IN (0, 1)), kind TEXT NOT NULL,
-  message TEXT NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL);
-CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration, revised);
-INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+{_LETTERS}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
 
-UPGRADES = {1: f"ALTER TABLE iterations ADD COLUMN states BLOB; {_STATES}"}
+UPGRADES = {
+    1: f"""
+ALTER TABLE iterations RENAME TO former_iterations;
+DROP INDEX unfinished;
+{_ITERATIONS}
+INSERT INTO iterations SELECT *, NULL, '[]' FROM former_iterations;
+DROP TABLE former_iterations;
+ALTER TABLE dead_letters RENAME TO former_letters;
+DROP INDEX dead_letters_of;
+{_LETTERS}
+INSERT INTO dead_letters (id, pipeline, iteration, node, position, revised, kind, message, at, payload)
+  SELECT id, pipeline, iteration, node, position, revised, kind, message, at, payload FROM former_letters;
+DROP TABLE former_letters;
+{_STATES}"""
+}
 """Format -> what makes its tables those of the next."""
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.transaction import ErrorDecoder, PlanDecoder, StatesDecoder
+from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
 from odibi_actors.errors import ProtocolError, StoreError
 from odibi_actors.model import BatchRef, StagedRef
 
@@ -22,12 +22,13 @@ PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
 """A page is full at this many items or payload bytes; an item alone larger than that is a page of its own."""
 
-OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled')"
+OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
 """As the partial index says it, word for word: SQLite proves no more than that."""
 
 VersionDecoder = msgspec.msgpack.Decoder(r.Version)
 SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
 AckDecoder = msgspec.msgpack.Decoder(r.Ack)
+RewindDecoder = msgspec.msgpack.Decoder(r.Rewind)
 StateDecoder = msgspec.msgpack.Decoder(BatchRef)
 SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
 
@@ -111,14 +112,16 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     )
     for row in rows:
         kept = db.execute(
-            "SELECT DISTINCT iteration FROM dead_letters WHERE pipeline = ? AND revised = 0 ORDER BY iteration", row[:1]
+            "SELECT DISTINCT iteration FROM dead_letters WHERE pipeline = ? AND revised = 0 AND state <> 'replayed'"
+            " ORDER BY iteration",
+            row[:1],
         ).fetchall()
-        (revised,) = db.execute(
-            "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND revised = 1", row[:1]
+        (letters,) = db.execute(
+            "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND state <> 'replayed'", row[:1]
         ).fetchone()
         numbers = [number for (number,) in kept]
         sources = _ledger_sources(db, row[0])
-        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, len(numbers) + revised)
+        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters)
         yield (row[0],), item, 200 + 5 * len(kept)
 
 
@@ -149,18 +152,25 @@ def _states(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         yield (pipeline, node, iteration), r.LoadedState(pipeline, node, iteration, state), len(blob)
 
 
+def _rewinds(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute("SELECT pipeline, payload FROM rewinds WHERE pipeline > ? ORDER BY pipeline", after or ("",))
+    for pipeline, blob in rows:
+        yield (pipeline,), r.LoadedRewind(unseal(blob, RewindDecoder, f"the rewind of {pipeline}")), len(blob)
+
+
 def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     """Key (pipeline, iteration, part, node): part 0 is the iteration itself, 1 its acks, 2 its errors."""
     pipeline, iteration, part, node = after or ("", 0, 0, "")
     if after:
         yield from _parts(db, pipeline, iteration, part, node)
     rows = db.execute(
-        "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, i.states, p.payload FROM iterations AS i"
+        "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, i.states, i.failures,"
+        " i.abandoned, p.payload FROM iterations AS i"
         " LEFT JOIN plans AS p ON p.pipeline = i.pipeline AND p.iteration = i.iteration"
         f" WHERE i.{OPEN} AND (i.pipeline, i.iteration) > (?, ?) ORDER BY i.pipeline, i.iteration",
         (pipeline, iteration),
     )
-    for name, number, state, version, sinks, states, blob in rows:
+    for name, number, state, version, sinks, states, failures, abandoned, blob in rows:
         if blob is None:
             raise StoreError(f"the checkpoint database is damaged: the plan of {name} iteration {number} is missing")
         plan = unseal(blob, PlanDecoder, f"the plan of {name} iteration {number}")
@@ -169,7 +179,9 @@ def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item
         parts = unseal(sinks, SinksDecoder, f"the sinks of {name} iteration {number}") if sinks is not None else {}
         kept = unseal(states, StatesDecoder, f"the states of {name} iteration {number}") if states is not None else {}
         size = len(blob) + len(sinks or b"") + len(states or b"") + 100
-        yield (name, number, 0, ""), r.LoadedIteration(plan, state, parts, kept), size
+        held = unseal(failures, FailuresDecoder, f"the failures of {name} iteration {number}") if failures else {}
+        item = r.LoadedIteration(plan, state, parts, kept, list(held), msgspec.json.decode(abandoned, type=list[str]))
+        yield (name, number, 0, ""), item, size
         yield from _parts(db, name, number, 0, "")
 
 
@@ -202,7 +214,8 @@ _SECTIONS: tuple[Callable[[sqlite3.Connection, tuple[Any, ...]], Iterator[Item]]
     _runs,
     _counters,
     _states,
+    _rewinds,
     _iterations,
 )
-_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, str, int], [str, int, int, str]]
+_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, str, int], [str], [str, int, int, str]]
 """Types of the key of each section: a cursor comes from the network."""

@@ -151,7 +151,7 @@ class Transaction:
         self._execute("INSERT OR IGNORE INTO counters (pipeline) VALUES (?)", (record.pipeline,))
         self._execute(
             "UPDATE iterations SET version = ? WHERE pipeline = ? AND state IN ('planned', 'running', 'failed')"
-            " AND state NOT IN ('committed', 'dead_lettered', 'cancelled')",
+            " AND state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')",
             (record.version, record.pipeline),
         )
 
@@ -211,11 +211,34 @@ class Transaction:
             "UPDATE counters SET last_iteration = ?, positions = positions + ? WHERE pipeline = ?",
             (iteration, len(ledger), pipeline),
         )
+        if plan.replay is not None:
+            self._take_up(plan, plan.replay)
         if plan.run:
             self._execute("UPDATE runs SET planned = planned + 1 WHERE run = ?", (plan.run,))
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)
+
+    def _take_up(self, plan: r.Plan, replay: r.Replay) -> None:
+        """The dead letter is on its way again; it goes when the iteration commits, and is back when that is void."""
+        done = self._execute(
+            "UPDATE dead_letters SET state = 'replaying', replay = ? WHERE id = ? AND pipeline = ? AND state = 'open'",
+            (plan.iteration, replay.letter, plan.pipeline),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"pipeline {plan.pipeline}: dead letter {replay.letter} is not there to be replayed")
+
+    def _replay(self, key: tuple[str, int], state: str) -> None:
+        self._execute("UPDATE dead_letters SET state = ? WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
+                      (state, *key))  # fmt: skip
+
+    def _discard(self, _seq: int, record: r.Discard) -> None:
+        done = self._execute(
+            "DELETE FROM dead_letters WHERE id = ? AND pipeline = ? AND state = 'open'",
+            (record.letter, record.pipeline),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"pipeline {record.pipeline}: dead letter {record.letter} is not there")
 
     def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:
         for row in ledger:
@@ -359,6 +382,7 @@ class Transaction:
             (record.iteration, record.pipeline),
         )
         self._keep_states(key, record.keep)
+        self._replay(key, "replayed")
 
     def _keep_states(self, key: tuple[str, int], keep: int) -> None:
         """The prepared states become the pipeline's; of each node the newest ``keep`` stay."""
@@ -391,6 +415,7 @@ class Transaction:
             ),
         )
         self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
+        self._replay(key, "replayed")  # its own letter takes the place of the former one
 
     def _cancel(self, _seq: int, record: r.Cancel) -> None:
         for iteration in record.iterations:
@@ -415,7 +440,77 @@ class Transaction:
                 "UPDATE iterations SET state = ?, finished_at = ? WHERE pipeline = ? AND iteration = ?",
                 (state, record.at, *key),
             )
+            self._replay(key, "open")
             self.weight += 1024 * len(rows)
+
+    def _abandon(self, _seq: int, record: r.Abandon) -> None:
+        key = (record.pipeline, record.iteration)
+        row = self._execute(
+            "SELECT failures, abandoned FROM iterations WHERE pipeline = ? AND iteration = ? AND state = 'blocked'", key
+        ).fetchone()
+        failures = {} if row is None else unseal(row[0], FailuresDecoder, f"the failures of {key[0]} {key[1]}")
+        if row is None or failures.pop(record.node, None) is None:
+            raise Contradiction(f"pipeline {key[0]}, iteration {key[1]}: sink {record.node} is not blocked")
+        node, error = next(((name, failure.message) for name, (failure, _) in failures.items()), ("", ""))
+        self._execute(
+            "UPDATE iterations SET state = ?, failures = ?, abandoned = ?, node = ?, error = ?"
+            " WHERE pipeline = ? AND iteration = ?",
+            (
+                "blocked" if failures else self._next(*key, "abandon"),
+                seal(failures) if failures else None,
+                json.dumps([*json.loads(row[1]), record.node]),
+                node,
+                error,
+                *key,
+            ),
+        )
+
+    # --- going back ----------------------------------------------------------------------------------------------
+
+    def _rewind(self, _seq: int, record: r.Rewind) -> None:
+        pipeline = record.pipeline
+        open_ = self._execute(
+            "SELECT count(*) FROM iterations WHERE pipeline = ? AND state NOT IN"
+            " ('committed', 'dead_lettered', 'cancelled', 'rewound')",
+            (pipeline,),
+        ).fetchone()
+        if open_[0]:
+            raise Contradiction(f"pipeline {pipeline} has {open_[0]} unfinished iterations and cannot be rewound")
+        done = self._execute("INSERT OR IGNORE INTO rewinds VALUES (?, ?)", (pipeline, seal(record)))
+        if done.rowcount == 0:
+            raise Contradiction(f"pipeline {pipeline} is being rewound already")
+
+    def _rewound(self, _seq: int, record: r.Rewound) -> None:
+        pipeline, to, last = key = record.pipeline, record.to, record.last
+        done = self._execute("DELETE FROM rewinds WHERE pipeline = ?", (pipeline,))
+        if done.rowcount == 0:
+            raise Contradiction(f"pipeline {pipeline} is not being rewound")
+        (committed,) = self._execute(
+            "SELECT count(*) FROM iterations WHERE pipeline = ? AND iteration > ? AND iteration <= ?"
+            " AND state = 'committed'",
+            key,
+        ).fetchone()
+        self._execute(
+            "UPDATE iterations SET state = 'rewound' WHERE pipeline = ? AND iteration > ? AND iteration <= ?"
+            " AND state IN ('committed', 'dead_lettered')",
+            key,
+        )
+        released = self._execute("DELETE FROM ledger WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
+        # Letters that the iterations taken back had taken up are open again; their own are no more.
+        self._execute("DELETE FROM dead_letters WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
+        self._execute(
+            "UPDATE dead_letters SET state = 'open' WHERE pipeline = ? AND replay > ? AND replay <= ?",
+            (pipeline, to, last),
+        )
+        self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
+        self._execute(
+            "UPDATE counters SET committed = committed - ?, positions = positions - ?, last_committed ="
+            " coalesce((SELECT max(iteration) FROM iterations WHERE pipeline = ? AND state = 'committed'), 0)"
+            " WHERE pipeline = ?",
+            (committed, released.rowcount, pipeline, pipeline),
+        )
+        self._states.clear()
+        self.weight += 1024 * released.rowcount
 
 
 _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
@@ -435,4 +530,8 @@ _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Commit: Transaction._commit,
     r.DeadLetter: Transaction._dead_letter,
     r.Cancel: Transaction._cancel,
+    r.Abandon: Transaction._abandon,
+    r.Discard: Transaction._discard,
+    r.Rewind: Transaction._rewind,
+    r.Rewound: Transaction._rewound,
 }

@@ -217,11 +217,19 @@ class Executor:
     def _publish_part(self, task: PublishTask) -> None:
         """To the target that was prepared, not to what the configuration may name by now."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
+        if task.action == "retract":
+            ParquetSink(Path(task.part.target), owner).retract(task.after, task.iteration)
+            return
+        sink: ParquetSink | SqliteSink
         if task.part.staged.endswith(".staged"):
-            ParquetSink(Path(task.part.target).parent, owner).publish(task.part, task.iteration)
+            sink = ParquetSink(Path(task.part.target).parent, owner)
         else:
             database, _, table = task.part.target.rpartition("#")
-            SqliteSink(Path(database), table, owner, self._staged).publish(task.part, task.iteration)
+            sink = SqliteSink(Path(database), table, owner, self._staged)
+        if task.action == "discard":
+            sink.discard(task.part, task.iteration)
+        else:
+            sink.publish(task.part, task.iteration)
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(

@@ -27,11 +27,14 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
-from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stated
-from odibi_actors.streaming.source import Source
+from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stat, Stated
+from odibi_actors.streaming.source import MAX_STAT, Source
 
 FAREWELL = 1.0
 """Seconds to wait for ByeAck before stopping all the same."""
+
+MAX_STATS = 100
+"""Questions of the broker that wait for the disk; it repeats those that are dropped."""
 
 NUMBERS = 1 << 32
 """Scans and stats a source may number; the next source of its name starts beyond."""
@@ -49,6 +52,7 @@ class SourceActor:
         self._next_beat = 0.0
         self._stop_at: float | None = None
         self._made = 0
+        self._stats: dict[int, tuple[str, str]] = {}  # number of a Stat that somebody asked for -> (who, request)
 
     def start(self, now: float) -> list[Effect]:
         """Nothing happens before the link is up."""
@@ -57,12 +61,13 @@ class SourceActor:
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
         if isinstance(message, Request):
-            return [Send(sender, self._reply(message))]
+            ask_disk = message.verb == "source.stat" and sender == BROKER
+            return self._stat(sender, message) if ask_disk else [Send(sender, self._reply(message))]
         if sender not in ((STORE,) if isinstance(message, LedgerPage) else (BROKER, LOCAL)):
             return []
         match message:
             case FileEvent() | Scanned() | Stated() | Digested() | Overflow():
-                self._heard(message, now)
+                return self._heard(message, now)
             case Planned() | Released() | Discover() | Sources():
                 return self._ordered(message, now)
             case LedgerPage(pipeline=pipeline, source=name):
@@ -174,10 +179,12 @@ class SourceActor:
 
     # --- the driver's news ----------------------------------------------------------------------------------------
 
-    def _heard(self, message: FileEvent | Scanned | Stated | Digested | Overflow, now: float) -> None:
+    def _heard(self, message: FileEvent | Scanned | Stated | Digested | Overflow, now: float) -> list[Effect]:
+        if isinstance(message, Stated) and message.number in self._stats:
+            return self._stated(message)
         source = self.sources.get(message.source)
         if source is None:
-            return
+            return []
         match message:
             case FileEvent():
                 source.on_event(message, now)
@@ -189,6 +196,7 @@ class SourceActor:
                 source.on_digested(message)
             case Overflow():
                 source.on_overflow(message, now)
+        return []
 
     # --- the CLI's questions --------------------------------------------------------------------------------------
 
@@ -198,6 +206,28 @@ class SourceActor:
         if request.verb == "source.why":
             return self._why(request)
         return Reply(request.id, 2, error=f"the source actor does not know the verb {request.verb!r}")
+
+    def _stat(self, sender: str, request: Request) -> list[Effect]:
+        """The broker asks how files are now that were read before: ``{"files": [...], "gone": [identity]}``."""
+        source = self.sources.get(f"{request.params.get('pipeline')}/{request.params.get('source')}")
+        identities = request.params.get("identities")
+        if source is None:
+            return [Send(sender, Reply(request.id, 3, error="there is no such source"))]
+        if not isinstance(identities, list) or not all(isinstance(one, str) for one in identities):
+            return [Send(sender, Reply(request.id, 2, error="source.stat needs a list of identities"))]
+        self._made += NUMBERS
+        self._stats[self._made] = (sender, request.id)
+        while len(self._stats) > MAX_STATS:
+            del self._stats[next(iter(self._stats))]
+        return [Stat(source.key, self._made, source.read.connection.path, identities[:MAX_STAT])]
+
+    def _stated(self, answer: Stated) -> list[Effect]:
+        sender, request = self._stats.pop(answer.number)
+        files = [
+            {"identity": f.identity, "size": f.size, "mtime_ns": f.mtime_ns, "inode": f.inode} for f in answer.files
+        ]
+        gone = [*answer.gone, *(identity for identity, _ in answer.skipped)]
+        return [Send(sender, Reply(request, 0, {"files": files, "gone": gone}))]
 
     def _why(self, request: Request) -> Reply:
         file = request.params.get("file")

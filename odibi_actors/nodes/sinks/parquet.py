@@ -66,6 +66,26 @@ class ParquetSink:
         failpoint("parquet.unlinked")
         self._sweep(iteration)  # not synced: a staged name that returns after a power loss is swept by a later part
 
+    def discard(self, part: StagedRef, iteration: int) -> None:
+        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
+        staged, target = Path(part.staged), Path(part.target)
+        self._check_paths(staged, target, iteration)
+        staged.unlink(missing_ok=True)
+
+    def retract(self, after: int, last: int) -> None:
+        """Take back the parts of iterations after ``after`` up to ``last``. Raises ConflictError and OSError."""
+        if not self.folder.is_dir():
+            return  # nothing was ever published there
+        claim_folder(self.folder, self.owner)
+        pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(self.owner.node)}\.(parquet|.*\.staged)")
+        with os.scandir(self.folder) as entries:
+            found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
+        for path, match in sorted(found, reverse=True):
+            if match and after < int(match[1]) <= last:
+                failpoint("parquet.retract")
+                Path(path).unlink(missing_ok=True)
+        fsync_dir(self.folder)
+
     def _link(self, part: StagedRef, staged: Path, target: Path) -> None:
         try:
             digest, _ = digest_file(staged)

@@ -153,10 +153,7 @@ class SqliteSink:
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
         refuses), Failed (``invalid``: the table has lost columns since), sqlite3.Error and OSError.
         """
-        staged = Path(part.staged)
-        named = re.fullmatch(rf"{re.escape(self.owner.node)}-\d+-\d+\.arrow", staged.name)
-        if not named or staged.parent != self.folder / str(iteration):
-            raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
+        staged = self._check_path(part, iteration)
         with self._connect() as connection, self._transaction(connection):
             self._own(connection)
             if not self._is_published(connection, part, iteration):
@@ -165,6 +162,18 @@ class SqliteSink:
         failpoint("sqlite.committed")
         staged.unlink(missing_ok=True)
         self._sweep(iteration)
+
+    def discard(self, part: StagedRef, iteration: int) -> None:
+        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
+        self._check_path(part, iteration).unlink(missing_ok=True)
+
+    def _check_path(self, part: StagedRef, iteration: int) -> Path:
+        """A part has the name that staging gives: a message cannot choose another file."""
+        staged = Path(part.staged)
+        named = re.fullmatch(rf"{re.escape(self.owner.node)}-\d+-\d+\.arrow", staged.name)
+        if not named or staged.parent != self.folder / str(iteration):
+            raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
+        return staged
 
     def _is_published(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> bool:
         found = connection.execute(

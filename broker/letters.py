@@ -1,0 +1,137 @@
+"""Dead letters taken up again, or given up for good. Part of ``flow``.
+
+A replay is a new iteration at the tip of the lane, with the letter's files as they are now: whoever mended one wants it
+read again. Each gets a generation above the one it had, so that the ledger keeps both. The letter goes when the replay
+commits (or becomes a letter itself) and is back when the replay is cancelled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from broker.iteration import Iteration
+from broker.pipeline import Pipeline
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.errors import ConflictError
+from odibi_actors.messages import SOURCE, STORE
+from odibi_actors.model import FilePosition, Position
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+Row = dict[str, Any]
+
+
+def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
+    """Plan the letter's positions again; None while the store or the source has not answered. Raises NotFoundError and
+    ConflictError."""
+    key = f"letter {letter}"
+    row = flow.asks.ask(key, STORE, "deadletter.show", {"id": letter}, now)
+    if row is None:
+        return None
+    pipeline = flow.pipelines[row["pipeline"]]
+    asked = [key]
+    try:
+        _check_open(flow, letter, row)
+        _check_plannable(pipeline)
+        positions: dict[str, list[Position]] = {}
+        for name, source in pipeline.sources.items():
+            if source.batch:
+                positions[name] = list(source.pending)
+                continue
+            former = msgspec.convert(row["positions"].get(name, []), list[FilePosition], from_attributes=False)
+            asked.append(f"{key} {name}")
+            found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now)
+            if found is None:
+                return None
+            positions[name] = found
+    except Exception:
+        flow.asks.forget(*asked)
+        raise
+    flow.asks.forget(*asked)
+    files = sum(map(len, positions.values()))
+    answer = {"letter": letter, "pipeline": pipeline.name, "files": files}
+    if dry_run:
+        return {**answer, "iteration": pipeline.last_iteration + 1}
+    taken = rec.Replay(letter, row["iteration"], row["whole"])
+    iteration = flow.start(pipeline, pipeline.plan(positions, now, taken), now)
+    pipeline.letters[letter] = iteration.number
+    return {**answer, "iteration": iteration.number}
+
+
+def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
+    """Give a letter up; its positions stay consumed. None while the store has not answered."""
+    key = f"letter {letter}"
+    row = flow.asks.ask(key, STORE, "deadletter.show", {"id": letter}, now)
+    if row is None:
+        return None
+    flow.asks.forget(key)
+    _check_open(flow, letter, row)
+    pipeline = flow.pipelines[row["pipeline"]]
+    if not dry_run:
+        seq = flow.write(rec.Discard(pipeline=pipeline.name, letter=letter, at=now), pipeline.name)
+        pipeline.letters[letter] = 0
+        _gone(pipeline, rec.Replay(letter, row["iteration"], row["whole"]), seq)
+    return {"letter": letter, "pipeline": pipeline.name, "iteration": row["iteration"]}
+
+
+def settled(pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
+    """The iteration is committed, or a letter itself, with record ``seq``: the letter it took up is no more."""
+    if iteration.replay is not None:
+        _gone(pipeline, iteration.replay, seq)
+
+
+def cancelled(pipeline: Pipeline, iteration: Iteration) -> None:
+    """The iteration is void: the letter it took up is there again."""
+    if iteration.replay is not None:
+        pipeline.letters.pop(iteration.replay.letter, None)
+
+
+def _gone(pipeline: Pipeline, letter: rec.Replay, seq: int) -> None:
+    pipeline.dead_letters -= 1
+    if letter.whole and letter.iteration in pipeline.kept:
+        # Its batch was kept for people to look at; it goes once the record is durable.
+        del pipeline.kept[letter.iteration]
+        pipeline.unkept[letter.iteration] = seq
+
+
+def _check_open(flow: Flow, letter: int, row: Row) -> None:
+    pipeline = flow.pipelines[row["pipeline"]]
+    # What was done in this epoch may not have reached the store's answer yet.
+    replaying = row["replay"] if row["state"] == "replaying" else pipeline.letters.get(letter)
+    if replaying == 0:
+        raise ConflictError(f"dead letter {letter} was discarded")
+    if replaying is not None:
+        raise ConflictError(f"dead letter {letter} is taken up already, by iteration {replaying} of {pipeline.name}")
+
+
+def _check_plannable(pipeline: Pipeline) -> None:
+    if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
+        raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
+    for name, source in pipeline.sources.items():
+        if source.batch and not source.pending:
+            raise ConflictError(f"source {name} of {pipeline.name} has not reported its files yet; try again")
+        if not source.batch and name not in pipeline.schemas:
+            raise ConflictError(f"source {name} of {pipeline.name} has read nothing yet: its schema is not known")
+
+
+def _as_it_is_now(
+    flow: Flow, pipeline: Pipeline, source: str, former: list[FilePosition], key: str, now: float
+) -> list[Position] | None:
+    """The letter's files of one source, as the next generation."""
+    if not former:
+        return []
+    wanted = {"pipeline": pipeline.name, "source": source, "identities": [p.identity for p in former]}
+    answer = flow.asks.ask(key, SOURCE, "source.stat", wanted, now)
+    if answer is None:
+        return None
+    files = {row["identity"]: row for row in answer["files"]}
+    missing = [p.identity for p in former if p.identity not in files]
+    if missing:
+        raise ConflictError(
+            f"{missing[0]} of source {source} is not there any more ({len(missing)} of {len(former)} files); put it "
+            "back, or `odibictl deadletter discard`"
+        )
+    return [FilePosition(**files[p.identity], generation=p.generation + 1) for p in former]

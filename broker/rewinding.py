@@ -1,0 +1,196 @@
+"""Taking a pipeline back to an earlier iteration. Part of ``flow``.
+
+REWIND is durable before anything is taken back; from then on every broker rolls it forward: the parts of later
+iterations are removed, then REWOUND releases their positions, and they are planned anew under new numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.pipeline import Pipeline, Rewinding
+from odibi_actors.actor import Log, Send
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import NodeSpec
+from odibi_actors.errors import ConflictError
+from odibi_actors.messages import SOURCE, STORE, NodeFailed, PublishTask, Released
+from odibi_actors.model import Attempt, StagedRef
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+MAX_BACKOFF = 30.0
+"""Seconds between two tries of a retraction at most."""
+
+Row = dict[str, Any]
+
+
+def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row | None:
+    """Preview a rewind or begin it; the answer of the latter comes when it is done. Raises ConflictError."""
+    if pipeline.rewind is not None:
+        if pipeline.rewind.record.to != to:
+            raise ConflictError(f"pipeline {pipeline.name} is being rewound to {pipeline.rewind.record.to} already")
+        params["begun"] = True
+        return None
+    if params.get("begun"):
+        return {"pipeline": pipeline.name, "to": to, "state": pipeline.state, "last_committed": pipeline.last_committed}
+    _check(pipeline, to)
+    key = f"rewind {pipeline.name} {to} {pipeline.last_iteration}"
+    if flow.journal.backlog:
+        return None  # what the store answers must be all there is
+    preview = flow.asks.ask(key, STORE, "rewind.show", {"pipeline": pipeline.name, "to": to}, now)
+    if preview is None:
+        return None
+    flow.asks.forget(key)
+    retractions = _retractions(pipeline, preview)
+    if params.get("dry_run"):
+        return {"pipeline": pipeline.name, **preview}
+    left = rec.Left(**preview["left"])
+    record = rec.Rewind(pipeline.name, to, pipeline.last_iteration, retractions, now, left)
+    flow.write(record, pipeline.name)
+    pipeline.rewind = Rewinding(record)
+    pipeline.rewind_seq = flow.journal.last
+    params["begun"] = True
+    return None
+
+
+def _check(pipeline: Pipeline, to: int) -> None:
+    name = pipeline.name
+    if not 0 <= to < pipeline.last_iteration:
+        raise ConflictError(
+            f"pipeline {name} has iterations 1 to {pipeline.last_iteration}; there is nothing after {to}"
+        )
+    if not (pipeline.paused or pipeline.draining) or pipeline.in_flight:
+        raise ConflictError(
+            f"pipeline {name} is {pipeline.state} with {pipeline.in_flight} iterations in flight; only a drained one can "
+            f"be rewound: `odibictl pipeline drain {name}` first"
+        )
+    for node in pipeline.spec.nodes:
+        if node.state and to and not any(number <= to for number in pipeline.states.get(node.name, {})):
+            kept = ", ".join(map(str, pipeline.states.get(node.name, {}))) or "none"
+            raise ConflictError(
+                f"the state of {node.name} as of iteration {to} is not kept any more (kept: {kept}); rewind to one of "
+                "these, or to 0; checkpoint.keep_last says how many are kept"
+            )
+
+
+def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
+    if preview["missing"]:
+        raise ConflictError(
+            f"the history of {preview['missing']} iterations after {preview['to']} is pruned, so what they published is "
+            "not known any more; a rewind reaches back as far as `history`"
+        )
+    found = []
+    for row in preview["retractions"]:
+        node, folder = row["node"], row["folder"]
+        if "#" not in folder:
+            found.append(rec.Retraction(node, folder))
+            row["action"] = "parts are deleted"
+            continue
+        spec = next((one for one in pipeline.spec.nodes if one.name == node), None)
+        if spec is None or spec.write is None or spec.write.mode == "append":
+            raise ConflictError(f"sink {node} has appended rows to {folder}: they cannot be taken back")
+        row["action"] = "rows stay until they are upserted again"
+    return found
+
+
+def dispatch(flow: Flow, now: float) -> None:
+    """Give what is to be taken back to a pool."""
+    for pipeline in flow.pipelines.values():
+        rewind = pipeline.rewind
+        if rewind is None or rewind.retry_at > now or pipeline.rewind_seq > flow.journal.durable:
+            continue
+        for place, attempt in rewind.left.items():
+            if attempt is not None:
+                continue
+            pool = flow.dispatcher.place()
+            if pool is None:
+                return
+            node, folder = place
+            number = rewind.record.last
+            given = rewind.left[place] = flow.new_attempt(pipeline.name, number)
+            task = PublishTask(
+                attempt=given,
+                pipeline=pipeline.name,
+                iteration=number,
+                node=next((one for one in pipeline.spec.nodes if one.name == node), NodeSpec(node)),
+                part=StagedRef("", folder, 0, 0, ""),
+                store_id=flow.store_id,
+                code_digest=pipeline.code_digest,
+                action="retract",
+                after=rewind.record.to,
+            )
+            flow.dispatcher.give(pool, task, now)
+
+
+def done(flow: Flow, attempt: Attempt) -> bool:
+    """A retraction is done; False when the attempt is none."""
+    found = _find(flow, attempt)
+    if found is None:
+        return False
+    pipeline, rewind, place = found
+    del rewind.left[place]
+    flow.touch(pipeline.name)
+    return True
+
+
+def lost(flow: Flow, attempt: Attempt) -> bool:
+    """A retraction came to nothing, through no fault of its own: it is given again."""
+    found = _find(flow, attempt)
+    if found is not None:
+        found[1].left[found[2]] = None
+        flow.touch(found[0].name)
+    return found is not None
+
+
+def failed(flow: Flow, failure: NodeFailed, now: float) -> bool:
+    """A retraction failed: it is tried again for ever, and ``status`` says why it does not go on."""
+    found = _find(flow, failure.attempt)
+    if found is None:
+        return False
+    pipeline, rewind, place = found
+    rewind.left[place] = None
+    rewind.used += 1
+    rewind.retry_at = now + min(MAX_BACKOFF, 0.5 * 2 ** min(rewind.used, 10))
+    pipeline.problem = f"rewinding: sink {place[0]}: {failure.failure.message}"
+    flow.say(Log("error", f"{pipeline.name}: {pipeline.problem}"))
+    flow.later(rewind.retry_at, pipeline.name, 0, "")
+    return True
+
+
+def _find(flow: Flow, attempt: Attempt) -> tuple[Pipeline, Rewinding, tuple[str, str]] | None:
+    for pipeline in flow.pipelines.values():
+        if pipeline.rewind is not None:
+            for place, given in pipeline.rewind.left.items():
+                if given == attempt:
+                    return pipeline, pipeline.rewind, place
+    return None
+
+
+def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
+    """All is taken back: release the positions."""
+    rewind = pipeline.rewind
+    if rewind is None or rewind.left or pipeline.rewind_seq > flow.journal.durable:
+        return
+    record = rewind.record
+    seq = flow.write(rec.Rewound(pipeline.name, record.to, record.last, now), pipeline.name)
+    pipeline.rewind = None
+    pipeline.problem = ""
+    for kept in pipeline.states.values():
+        for number in [n for n in kept if record.to < n <= record.last]:
+            del kept[number]
+            pipeline.unkept[number] = seq
+    for number in [n for n in pipeline.kept if record.to < n <= record.last]:
+        del pipeline.kept[number]
+        pipeline.unkept[number] = seq
+    for name, source in pipeline.sources.items():
+        if not source.batch:
+            source.seq, source.changed_at = seq, now
+            source.pending, source.heard = [], False
+            flow.say(Send(SOURCE, Released(epoch=flow.epoch, pipeline=pipeline.name, source=name, seq=seq)))
+    left = record.left
+    pipeline.committed, pipeline.last_committed, pipeline.dead_letters = (
+        left.committed,
+        left.last_committed,
+        left.letters,
+    )
