@@ -358,7 +358,7 @@ class Flow:
             for name, publication in iteration.publications.items():
                 if publication.done or publication.blocked or publication.queued or publication.attempt is not None:
                     continue
-                if publication.retry_at > now:
+                if publication.retry_at > now or publication.barrier > self.journal.durable:
                     continue
                 if any(name in other.publications and not other.publications[name].done for other in earlier):
                     continue
@@ -465,9 +465,13 @@ class Flow:
         self.wake(iteration)
 
     def abandon(self, pipeline: Pipeline, iteration: Iteration, node: str, now: float) -> None:
-        """Give up a blocked sink for this iteration: its part is thrown away, those after it go on."""
-        self.write(rec.Abandon(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name)
+        """Give up a blocked sink for this iteration. Once that is durable its part is thrown away, and those after it
+        go on: not before, or a broker that never heard of it could publish it behind them."""
+        seq = self.write(
+            rec.Abandon(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name
+        )
         publication = iteration.publications[node]
+        publication.barrier = seq
         publication.abandoned, publication.blocked, publication.retry_at = True, False, 0.0
         if not any(p.blocked for p in iteration.publications.values()):
             iteration.advance("abandon")

@@ -65,7 +65,7 @@ class NodeRun:
 class Publication:
     """The publishing of one prepared sink."""
 
-    __slots__ = ("abandoned", "attempt", "blocked", "done", "part", "queued", "retry_at", "used")
+    __slots__ = ("abandoned", "attempt", "barrier", "blocked", "done", "part", "queued", "retry_at", "used")
 
     def __init__(self, part: StagedRef) -> None:
         self.part = part
@@ -75,6 +75,7 @@ class Publication:
         self.retry_at = 0.0
         self.done = False
         self.blocked = False
+        self.barrier = 0  # record that must be durable before anything is done about it (ABANDON)
         self.abandoned = False  # an operator gave it up: its part is thrown away, not published
 
 

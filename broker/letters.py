@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -41,7 +39,7 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
             if source.batch:
                 positions[name] = list(source.pending)
                 continue
-            former = msgspec.convert(row["positions"].get(name, []), list[FilePosition], from_attributes=False)
+            former = [FilePosition(**position) for position in row["positions"].get(name, [])]
             asked.append(f"{key} {name}")
             found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now)
             if found is None:

@@ -62,8 +62,8 @@ def _check(pipeline: Pipeline, to: int) -> None:
         )
     if not (pipeline.paused or pipeline.draining) or pipeline.in_flight:
         raise ConflictError(
-            f"pipeline {name} is {pipeline.state} with {pipeline.in_flight} iterations in flight; only a drained one can "
-            f"be rewound: `odibictl pipeline drain {name}` first"
+            f"pipeline {name} is {pipeline.state} with {pipeline.in_flight} iterations in flight; only a drained one "
+            f"can be rewound: `odibictl pipeline drain {name}` first"
         )
     for node in pipeline.spec.nodes:
         if node.state and to and not any(number <= to for number in pipeline.states.get(node.name, {})):
@@ -77,8 +77,8 @@ def _check(pipeline: Pipeline, to: int) -> None:
 def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
     if preview["missing"]:
         raise ConflictError(
-            f"the history of {preview['missing']} iterations after {preview['to']} is pruned, so what they published is "
-            "not known any more; a rewind reaches back as far as `history`"
+            f"the history of {preview['missing']} iterations after {preview['to']} is pruned, so what they published "
+            "is not known any more; a rewind reaches back as far as `history`"
         )
     found = []
     for row in preview["retractions"]:

@@ -75,6 +75,7 @@ class Host:
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, bytes] = {}
         self.visible: dict[tuple[str, int, str], bytes] = {}
+        self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
         self.nondeterministic = False
         self.hang = self.die = 0.0
         self._pids = 1000
@@ -404,6 +405,17 @@ class SimPoolDriver:
     def _publish(self, task: PublishTask) -> PublishDone | NodeFailed:
         host = self._host
         place = (task.pipeline, task.iteration, task.node.name)
+        if task.action == "retract":
+            host.truth.retracted(task.pipeline, task.after, task.iteration)
+            for key in [k for k in host.visible if k[0] == place[0] and k[2] == place[2]]:
+                if task.after < key[1] <= task.iteration:
+                    del host.visible[key]
+            return PublishDone(task.attempt, *place, "w")
+        if task.action == "discard":
+            host.staged.pop(task.part.staged, None)
+            return PublishDone(task.attempt, *place, "w")
+        if (task.pipeline, task.node.name) in host.broken:
+            return self._failed(task, task.node.name, "conflict")
         data = host.staged.pop(task.part.staged, None)
         if data is None:
             if place in host.visible and digest_of(host.visible[place]) == task.part.digest:
@@ -414,7 +426,9 @@ class SimPoolDriver:
             return self._failed(task, task.node.name, "conflict")
         for number in range(1, task.iteration):
             earlier = host.truth.iterations.get((task.pipeline, number))
-            skipped = earlier is not None and earlier.state in ("cancelled", "dead_lettered")
+            skipped = earlier is not None and (
+                earlier.state in ("cancelled", "dead_lettered", "rewound") or task.node.name in earlier.abandoned
+            )
             done = skipped or (task.pipeline, number, task.node.name) in host.visible
             check(done, "I1", f"{place} is published before {number}")
         host.visible[place] = data

@@ -21,10 +21,10 @@ from odibi_actors.config.model import (
     TransformSpec,
     WriteSpec,
 )
-from odibi_actors.messages import BROKER, SOURCE, STORE, Durable, Message, Request
+from odibi_actors.messages import BROKER, SOURCE, STORE, Durable, Hello, Message, Request
 from odibi_actors.model import BatchRef
 from odibi_actors.sim.host import POOL, Host, Output, SimFile, SimPoolDriver, SimSourceDriver, SimStoreDriver
-from odibi_actors.sim.truth import Planned, Truth, check
+from odibi_actors.sim.truth import TERMINAL, Planned, Truth, check
 from odibi_actors.sim.world import START, Faults, World
 from odibi_actors.streaming.actor import SourceActor
 from workers.pool import PoolActor
@@ -104,6 +104,7 @@ class Scenario:
         self.host = Host(self.world, self.truth)
         self.truth.rows_of = self._rows_of
         self.truth.state_of = self._state_of
+        self.truth.visible = lambda pipeline: [number for name, number, _ in self.host.visible if name == pipeline]
         self.project = make_project(self.rng)
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
         self._inode = 0
@@ -205,6 +206,8 @@ class Scenario:
         self._requests += 1
         request = Request(id=f"c{self._requests}", verb=verb, params=dict(params))
         self.world.count(f"operator {verb}")
+        # Those who wait for an answer are known to the broker; one that has just restarted knows nobody.
+        self.world.send(CLIENT, BROKER, Hello("client", "c", "host", 1))
         self.world.send(CLIENT, BROKER, request)
 
     def _fault(self, end: float) -> None:
@@ -231,12 +234,53 @@ class Scenario:
         elif dice < 0.86:
             newest = max((n for p, n in self.truth.iterations if p == pipeline.name), default=0)
             self._ask("iteration.cancel", pipeline=pipeline.name, iteration=max(1, newest - rng.randint(0, 2)))
-        elif dice < 0.92:
+        elif dice < 0.88:
             self._reconfigure()
+        elif dice < 0.96:
+            self._operate(pipeline)
         else:
             self._retry_failed()
         if world.now < end:
             world.after(rng.expovariate(1 / self._fault_gap), self._fault, end)
+
+    def _operate(self, pipeline: PipelineSpec) -> None:
+        """An operator mends things: dead letters, a sink that refuses, going back."""
+        rng, world, name = self.rng, self.world, pipeline.name
+        dice = rng.random()
+        letters = [number for number, letter in self.truth.letters.items() if letter.state == "open"]
+        if dice < 0.4 and letters:
+            letter = rng.choice(letters)
+            if rng.random() < 0.5:
+                self._mend(self.truth.letters[letter].places)
+            self._ask("deadletter.discard" if rng.random() < 0.2 else "deadletter.replay", letter=letter)
+        elif dice < 0.7:
+            sink = rng.choice([n.name for n in pipeline.nodes if n.write is not None])
+            world.count("broken sink")
+            self.host.broken[name, sink] = None
+            world.after(rng.uniform(0.5, 8.0), self.host.broken.pop, (name, sink), None)
+            world.after(rng.uniform(0.5, 8.0), self._abandon, name)
+        else:
+            newest = max((n for p, n in self.truth.iterations if p == name), default=0)
+            self._ask("pipeline.drain", pipeline=name, wait=False)
+            if rng.random() < 0.8:
+                to = rng.choice([0, max(0, newest - 1), rng.randint(0, newest)])
+                world.after(rng.uniform(0.1, 3.0), self._ask_rewind, name, to)
+            world.after(rng.uniform(0.5, 6.0), self._ask_resume, name)
+
+    def _mend(self, places: list[tuple[str, str, str]]) -> None:
+        for pipeline, source, identity in places:
+            file = self.delivered[pipeline, source, identity]
+            if file.malformed:
+                file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
+                self.world.count("mended file")
+
+    def _abandon(self, pipeline: str) -> None:
+        for (name, number), iteration in list(self.truth.iterations.items()):
+            for sink in iteration.blocked if name == pipeline else ():
+                self._ask("iteration.abandon", pipeline=pipeline, iteration=number, sink=sink)
+
+    def _ask_rewind(self, pipeline: str, to: int) -> None:
+        self._ask("pipeline.rewind", pipeline=pipeline, to=to)
 
     def _ask_resume(self, pipeline: str) -> None:
         self._ask("pipeline.resume", pipeline=pipeline)
@@ -305,6 +349,7 @@ class Scenario:
         self.world.tell("faults stop")
         self.world.faults = Faults()
         self.host.die = self.host.hang = 0.0
+        self.host.broken.clear()
         for pipeline in self.project.pipelines:
             self.world.after(30.0, self._ask_resume, pipeline.name)
             for node in pipeline.nodes:
@@ -349,6 +394,8 @@ class Scenario:
                 for sink in sinks:
                     data = self.host.visible.get((pipeline.name, number, sink))
                     name = f"{pipeline.name}/{number}/{sink}"
+                    if sink in iteration.abandoned and data is None:
+                        continue
                     if iteration.state != "committed":
                         check(data is None, "I3", f"{name} is visible although {iteration.state}")
                         continue
@@ -363,8 +410,8 @@ class Scenario:
         """Sinks of one node publish one execution of it (code may be non-deterministic)."""
         by_input: dict[str, int] = {}
         for node in pipeline.nodes:
-            if node.write is None:
-                continue
+            if node.write is None or (pipeline.name, number, node.name) not in self.host.visible:
+                continue  # an abandoned sink
             part = msgspec.msgpack.decode(self.host.visible[pipeline.name, number, node.name], type=Output)
             salt = by_input.setdefault(node.inputs[0], part.salt)
             check(
@@ -372,7 +419,7 @@ class Scenario:
             )
 
 
-_TERMINAL = ("committed", "dead_lettered", "cancelled")
+_TERMINAL = TERMINAL
 
 
 def run_seed(seed: int, story: bool = False) -> tuple[Outcome | None, str, list[str]]:
@@ -383,3 +430,5 @@ def run_seed(seed: int, story: bool = False) -> tuple[Outcome | None, str, list[
     except AssertionError as violation:
         what = str(violation) or f"an assertion of the code: {traceback.format_exc(limit=-1)}"
         return None, what, scenario.world.story or []
+    except Exception:  # noqa: BLE001 - whatever an actor raises would end its process: that is a find
+        return None, f"raised: {traceback.format_exc(limit=-4)}", scenario.world.story or []

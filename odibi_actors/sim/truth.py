@@ -10,7 +10,10 @@ from collections.abc import Callable
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.model import BatchRef, Position, StagedRef
 
-TERMINAL = ("committed", "dead_lettered", "cancelled")
+TERMINAL = ("committed", "dead_lettered", "cancelled", "rewound")
+
+Place = tuple[str, str, str]
+"""(pipeline, source, identity)."""
 
 
 class Violation(AssertionError):
@@ -32,7 +35,29 @@ class Planned:
         self.state = "planned"
         self.acks: dict[str, rec.Ack] = {}
         self.sinks: dict[str, StagedRef] = {}
+        self.blocked: dict[str, None] = {}
         self.states: dict[str, BatchRef] = {}
+        self.abandoned: dict[str, None] = {}
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing more will happen to it by itself."""
+        return self.state in TERMINAL
+
+    @property
+    def live(self) -> bool:
+        """What it publishes counts."""
+        return self.state not in ("cancelled", "dead_lettered", "rewound")
+
+
+class Letter:
+    """A dead letter as the log tells it; ``replay``: the iteration that took it up, 0 for none."""
+
+    def __init__(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
+        self.pipeline, self.iteration = pipeline, iteration
+        self.places = [(pipeline, source, p.identity) for source, some in positions.items() for p in some]
+        self.state = "open"
+        self.replay = 0
 
 
 class Truth:
@@ -46,8 +71,12 @@ class Truth:
         self.owner: dict[tuple[str, str, str], int] = {}  # (pipeline, source, identity) -> iteration
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
-        self.states: dict[tuple[str, str], tuple[int, BatchRef]] = {}  # (pipeline, node) -> newest committed
-        self.totals: dict[tuple[str, str], list[int]] = {}  # what that state must hold
+        # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
+        self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
+        self.letters: dict[int, Letter] = {}
+        self.last_letter = 0
+        self.rewinds: dict[str, rec.Rewind] = {}
+        self.visible: Callable[[str], list[int]] = lambda _pipeline: []
         self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
         self.state_of: Callable[[BatchRef], list[int] | None] = lambda _ref: None
 
@@ -101,19 +130,29 @@ class Truth:
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "commit", ("prepared", "blocked"), "committed")
                 self._states(record, iteration)
+                self._settle(record.pipeline, record.iteration, "replayed")
+                check(
+                    sorted(record.abandoned) == sorted(iteration.abandoned),
+                    "I2",
+                    f"{record} forgets {iteration.abandoned}",
+                )
             case rec.Fail():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "fail", ("planned", "running"), "failed")
             case rec.Block():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "block", ("prepared", "blocked"), "blocked")
+                iteration.blocked[record.node] = None
             case rec.Retry():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 to = "prepared" if iteration.state == "blocked" else "running"
                 self._move(iteration, "retry", ("failed", "blocked"), to)
+                iteration.blocked.clear()
             case rec.DeadLetter():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "dead_letter", ("planned", "running", "failed"), "dead_lettered")
+                self._letter(record.pipeline, record.iteration, iteration.positions)
+                self._settle(record.pipeline, record.iteration, "replayed")
             case rec.Cancel():
                 for number in record.iterations:
                     iteration = self.iterations[record.pipeline, number]
@@ -121,6 +160,70 @@ class Truth:
                     for source, positions in iteration.positions.items():
                         for position in positions:
                             self.owner.pop((record.pipeline, source, position.identity), None)
+                    self._settle(record.pipeline, number, "open")
+            case rec.Abandon():
+                iteration = self.iterations[record.pipeline, record.iteration]
+                check(iteration.state == "blocked", "I5", f"{record} while {iteration.state}")
+                iteration.abandoned[record.node] = None
+                iteration.blocked.pop(record.node, None)
+                if not iteration.blocked:
+                    self._move(iteration, "abandon", ("blocked",), "prepared")
+            case rec.Discard():
+                check(self.letters[record.letter].state == "open", "I1", f"letter {record.letter} discarded too late")
+                del self.letters[record.letter]
+            case rec.Rewind():
+                unfinished = [n for (p, n), i in self.iterations.items() if p == record.pipeline and not i.terminal]
+                check(not unfinished, "I1", f"{record.pipeline} is rewound while {unfinished} are unfinished")
+                check(record.pipeline not in self.rewinds, "I1", f"{record.pipeline} is rewound twice at once")
+                self.rewinds[record.pipeline] = record
+            case rec.Rewound():
+                self._rewound(record)
+
+    def _letter(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
+        self.last_letter += 1
+        ledgered = {s: p for s, p in positions.items() if s in self.iterations[pipeline, iteration].plan.ledgered}
+        self.letters[self.last_letter] = Letter(pipeline, iteration, ledgered)
+
+    def _settle(self, pipeline: str, number: int, state: str) -> None:
+        """What becomes of the letter that an iteration took up, once that is committed or void."""
+        for letter in self.letters.values():
+            if letter.pipeline == pipeline and letter.replay == number and letter.state == "replaying":
+                letter.state = state
+                if state == "open":
+                    self.owner.update(dict.fromkeys(letter.places, letter.iteration))
+
+    def _rewound(self, record: rec.Rewound) -> None:
+        begun = self.rewinds.pop(record.pipeline, None)
+        check(begun is not None, "I1", f"{record.pipeline} was rewound without REWIND")
+        assert begun is not None
+        check((begun.to, begun.last) == (record.to, record.last), "I1", f"{record} ends {begun}")
+        left = [n for n in self.visible(record.pipeline) if record.to < n <= record.last]
+        check(not left, "I3", f"{record.pipeline}: parts of {left} are visible after the rewind to {record.to}")
+        for (pipeline, number), iteration in self.iterations.items():
+            if pipeline == record.pipeline and record.to < number <= record.last:
+                if iteration.state != "cancelled":
+                    self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
+                for place in [p for p, n in self.owner.items() if p[0] == pipeline and n == number]:
+                    del self.owner[place]
+        for id_, letter in list(self.letters.items()):
+            if letter.pipeline != record.pipeline:
+                continue
+            if letter.iteration > record.to:
+                del self.letters[id_]
+            elif letter.replay > record.to and letter.state == "replayed":
+                letter.state = "open"
+                self.owner.update(dict.fromkeys(letter.places, letter.iteration))
+        for (pipeline, _), states in self.states.items():
+            for number in [n for n in states if pipeline == record.pipeline and n > record.to]:
+                del states[number]
+
+    def retracted(self, pipeline: str, after: int, last: int) -> None:
+        """Parts are taken back: only for a REWIND that is durable, or was (a late attempt of it)."""
+        record = self.rewinds.get(pipeline)
+        if record is not None and (record.to, record.last) == (after, last):
+            return
+        live = [n for (p, n), i in self.iterations.items() if p == pipeline and after < n <= last and i.live]
+        check(not live, "I4", f"{pipeline}: parts of {live} are taken back, and nobody rewinds to {after}")
 
     def _open(self, iteration: Planned, what: str) -> None:
         name = f"{iteration.plan.pipeline}/{iteration.plan.iteration}"
@@ -136,10 +239,18 @@ class Truth:
         newest = max((n for p, n in self.iterations if p == plan.pipeline), default=0)
         check(plan.iteration == newest + 1, "I1", f"{key} planned after {newest}")
         self.iterations[key] = Planned(plan)
+        check(plan.pipeline not in self.rewinds, "I1", f"{key} planned during a rewind")
+        taken_up: list[Place] = []
+        if plan.replay is not None:
+            letter = self.letters.get(plan.replay.letter)
+            check(letter is not None and letter.state == "open", "I1", f"{key} takes up {plan.replay}, not open")
+            assert letter is not None
+            letter.state, letter.replay, taken_up = "replaying", plan.iteration, letter.places
         for source in plan.ledgered:
             for position in plan.positions.get(source, []):
                 place = (plan.pipeline, source, position.identity)
-                check(place not in self.owner, "I1", f"{place} planned in {self.owner.get(place)} and {plan.iteration}")
+                free = place not in self.owner or place in taken_up
+                check(free, "I1", f"{place} planned in {self.owner.get(place)} and {plan.iteration}")
                 self.owner[place] = plan.iteration
 
     def _revise(self, record: rec.Revise) -> None:
@@ -149,6 +260,8 @@ class Truth:
         iteration.positions[record.node] = left
         iteration.acks.pop(record.node, None)
         for identity in record.identities:
+            gone = [p for p in iteration.plan.positions[record.node] if p.identity == identity]
+            self._letter(record.pipeline, record.iteration, {record.node: gone})
             self.dead[record.pipeline, record.node, identity] = None
 
     def _prepare(self, record: rec.Prepare) -> None:
@@ -173,21 +286,22 @@ class Truth:
     def _states(self, record: rec.Commit, iteration: Planned) -> None:
         """A state is the serial application, in order, of the committed plans (I1), and there to stay (I2)."""
         for node, ref in iteration.states.items():
-            key = (record.pipeline, node)
-            former, _ = self.states.get(key, (0, ref))
+            states = self.states.setdefault((record.pipeline, node), {})
+            former = next(reversed(states), 0)
             name = f"{record.pipeline}/{record.iteration}: state of {node}"
             check(former < record.iteration, "I1", f"{name} follows that of {former}")
-            expected = self.totals.get(key, []) + self.rows_of(iteration)
+            expected = (states[former][1] if former else []) + self.rows_of(iteration)
             found = self.state_of(ref)
             check(found is not None, "I2", f"{name} is lost when it is committed")
             check(found == expected, "I1", f"{name} has {len(found or [])} rows, not those {len(expected)} in order")
-            self.states[key], self.totals[key] = (record.iteration, ref), expected
+            states[record.iteration] = (ref, expected)
 
     def check_states(self) -> None:
         """Every newest state is still there."""
-        for (pipeline, node), (iteration, ref) in self.states.items():
-            what = f"{pipeline}/{iteration}: state of {node} is gone"
-            check(self.state_of(ref) == self.totals[pipeline, node], "I2", what)
+        for (pipeline, node), states in self.states.items():
+            for iteration in list(states)[-1:]:
+                ref, expected = states[iteration]
+                check(self.state_of(ref) == expected, "I2", f"{pipeline}/{iteration}: state of {node} is gone")
 
     def published(self, pipeline: str, number: int, node: str, digest: str) -> None:
         """A part becomes visible: only a durably prepared one may, with the prepared bytes (I3, I4)."""

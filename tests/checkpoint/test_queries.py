@@ -107,7 +107,9 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
         "at": 1.0,
         "used": 2,
     }
-    assert show(engine, 4)["sinks"] == {"lake": {"target": staged(4).target, "rows": 7, "digest": "d" * 32}}
+    assert show(engine, 4)["sinks"] == {
+        "lake": {"target": staged(4).target, "rows": 7, "digest": "d" * 32, "abandoned": False}
+    }
 
 
 def test_nodes_are_listed_in_the_order_of_the_pipeline_even_those_that_did_not_run(engine: Engine) -> None:
