@@ -201,7 +201,7 @@ class Truth:
         check(not left, "I3", f"{record.pipeline}: parts of {left} are visible after the rewind to {record.to}")
         for (pipeline, number), iteration in self.iterations.items():
             if pipeline == record.pipeline and record.to < number <= record.last:
-                if iteration.state != "cancelled":
+                if iteration.state not in ("cancelled", "rewound"):
                     self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
                 for place in [p for p, n in self.owner.items() if p[0] == pipeline and n == number]:
                     del self.owner[place]
