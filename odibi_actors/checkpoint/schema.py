@@ -20,7 +20,8 @@ FORMAT = 2
 APPLICATION_ID = 0x0D1B1AC7
 """``PRAGMA application_id``: tells our database from any other SQLite file."""
 
-_ITERATIONS = """CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
+_ITERATIONS = """\
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
                                        'dead_lettered', 'cancelled', 'rewound')),
@@ -31,7 +32,8 @@ _ITERATIONS = """CREATE TABLE iterations (         -- sources: JSON list of read
 CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
 """
-_LETTERS = """CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration; replay: the one that takes it up
+_LETTERS = """\
+CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration; replay: the one that takes it up
   id INTEGER PRIMARY KEY AUTOINCREMENT, replay INTEGER NOT NULL DEFAULT 0,
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replaying', 'replayed')),
   pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,

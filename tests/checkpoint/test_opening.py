@@ -277,7 +277,11 @@ def test_given_lost_seals_when_opened_then_it_is_refused_until_they_are_made_ane
 
 def test_given_a_database_without_seals_of_format_1_when_opened_then_it_gets_them_and_our_tables(path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript("DROP TABLE states; ALTER TABLE iterations DROP COLUMN states; PRAGMA user_version = 1;")
+    db.executescript(
+        "DROP TABLE states; DROP TABLE rewinds; DROP INDEX replaying; PRAGMA user_version = 1;"
+        "ALTER TABLE iterations DROP COLUMN states; ALTER TABLE iterations DROP COLUMN abandoned;"
+        "ALTER TABLE dead_letters DROP COLUMN state; ALTER TABLE dead_letters DROP COLUMN replay;"
+    )
     db.close()
     path.with_name("checkpoints.db-seals").unlink()
     for _ in range(2):

@@ -38,6 +38,8 @@ CAUSES = {
     "dead_letter": "a node has no attempt left; `on_error: dead_letter`",
     "cancel": "an operator: `odibictl iteration cancel`; or `apply` of a pipeline with other sources",
     "retry": "an operator: `odibictl iteration retry`",
+    "abandon": "an operator: `odibictl iteration abandon`, of its last blocked sink",
+    "rewind": "an operator: `odibictl pipeline rewind`, once all is taken back",
     "commit": "every sink has published; every earlier iteration of the lane is terminal",
     "block": "a sink meets a conflict, or has no attempt left",
 }
