@@ -277,6 +277,8 @@ class Commands:
         if publication is None:
             known = ", ".join(iteration.publications) or "none that is prepared"
             raise NotFoundError(f"{name} has no sink {node!r}; its sinks: {known}")
+        if publication.abandoned:
+            return {"pipeline": pipeline.name, "iteration": iteration.number, "sink": node, "state": iteration.state}
         if not publication.blocked:
             state = "published" if publication.done else "being published"
             raise ConflictError(f"{name}: sink {node} is {state}; only a blocked sink can be abandoned")

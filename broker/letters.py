@@ -32,7 +32,12 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     pipeline = flow.pipelines[row["pipeline"]]
     asked = [key]
     try:
-        _check_open(flow, letter, row)
+        number = _taken_up(pipeline, letter, row)
+        if number == 0:
+            raise ConflictError(f"dead letter {letter} was discarded")
+        if number is not None:  # asked twice, or by two: it is on its way
+            flow.asks.forget(key)
+            return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
         _check_plannable(pipeline)
         positions: dict[str, list[Position]] = {}
         for name, source in pipeline.sources.items():
@@ -66,9 +71,11 @@ def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     if row is None:
         return None
     flow.asks.forget(key)
-    _check_open(flow, letter, row)
     pipeline = flow.pipelines[row["pipeline"]]
-    if not dry_run:
+    number = _taken_up(pipeline, letter, row)
+    if number:
+        raise ConflictError(f"dead letter {letter} is taken up by iteration {number} of {pipeline.name}")
+    if not dry_run and number is None:
         seq = flow.write(rec.Discard(pipeline=pipeline.name, letter=letter, at=now), pipeline.name)
         pipeline.letters[letter] = 0
         _gone(pipeline, rec.Replay(letter, row["iteration"], row["whole"]), seq)
@@ -95,14 +102,10 @@ def _gone(pipeline: Pipeline, letter: rec.Replay, seq: int) -> None:
         pipeline.unkept[letter.iteration] = seq
 
 
-def _check_open(flow: Flow, letter: int, row: Row) -> None:
-    pipeline = flow.pipelines[row["pipeline"]]
-    # What was done in this epoch may not have reached the store's answer yet.
-    replaying = row["replay"] if row["state"] == "replaying" else pipeline.letters.get(letter)
-    if replaying == 0:
-        raise ConflictError(f"dead letter {letter} was discarded")
-    if replaying is not None:
-        raise ConflictError(f"dead letter {letter} is taken up already, by iteration {replaying} of {pipeline.name}")
+def _taken_up(pipeline: Pipeline, letter: int, row: Row) -> int | None:
+    """The iteration that takes the letter up, 0 when it was discarded, None when it is open. What was done in this
+    epoch may not have reached the store's answer yet."""
+    return row["replay"] if row["state"] == "replaying" else pipeline.letters.get(letter)
 
 
 def _check_plannable(pipeline: Pipeline) -> None:

@@ -55,7 +55,7 @@ ERRORS: dict[int, type[OdibiError]] = {
     error.exit_code: error
     for error in (ConfigError, NotFoundError, ConflictError, RunFailedError, UnreachableError, TimedOutError)
 }
-SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled")
+SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States an iteration does not leave by itself."""
 
 START = "start one with `odibictl up`"
@@ -349,6 +349,29 @@ class Client:
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
         """Void this iteration and all later ones that are not prepared; their input will be planned anew."""
         return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
+
+    def abandon(self, pipeline: str, iteration: int, sink: str, dry_run: bool = False) -> dict[str, Any]:
+        """Give up a blocked sink for this iteration: nothing of it is published there, later ones go on."""
+        return self._dict("iteration.abandon", pipeline=pipeline, iteration=iteration, sink=sink, dry_run=dry_run)
+
+    def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
+        """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
+        back, and their input is planned anew under new numbers. Waits until all is taken back. ``dry_run``: what it
+        would do, ``{"states", "positions", "retractions": [...]}``."""
+        params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
+        return cast(dict[str, Any], self.request("pipeline.rewind", params, timeout=timeout))
+
+    def dead_letter(self, letter: int) -> dict[str, Any]:
+        """One dead letter: its failure, and its positions by source."""
+        return self._dict("deadletter.show", STORE, id=letter)
+
+    def replay(self, letter: int, dry_run: bool = False) -> dict[str, Any]:
+        """Plan a dead letter's files, as they are now, in a new iteration: ``{"iteration": N, ...}``."""
+        return self._dict("deadletter.replay", letter=letter, dry_run=dry_run)
+
+    def discard(self, letter: int, dry_run: bool = False) -> dict[str, Any]:
+        """Give a dead letter up for good; its files stay read."""
+        return self._dict("deadletter.discard", letter=letter, dry_run=dry_run)
 
     def nodes(self, pipeline: str, iteration: int) -> dict[str, Any]:
         """``{"items": [node rows]}`` of one iteration: the node-level checkpoints."""

@@ -1,21 +1,31 @@
-"""``odibictl deadletter``: what was given up, and why."""
+"""``odibictl deadletter``: what was given up, and why; taken up again, or given up for good."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from odibi_actors.cli.base import App, group, lists, pass_app
-from odibi_actors.cli.output import Column, ago, emit, table
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.output import Column, ago, emit, fields, size, table
 
-deadletter = group("deadletter", "Dead letters: what was given up, and why.")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+deadletter = group("deadletter", "Dead letters: what was given up, and why; take it up again.")
 
 COLUMNS = (
+    Column("ID", "id", right=True, whole=True),
     Column("PIPELINE", "pipeline"),
     Column("ITERATION", "iteration", right=True),
     Column("NODE", "node", whole=True),
     Column("POSITION", "position"),
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),
+    Column("STATE", lambda row: f"replaying, #{row['replay']}" if row.get("state") == "replaying" else "open"),
     Column("WHY", "message"),
 )
 
@@ -29,6 +39,83 @@ def list_(app: App, pipeline: str | None) -> None:
     emit(
         app,
         lambda: app.client().dead_letters(pipeline),
-        lambda row: "/".join(str(row[key]) for key in ("pipeline", "iteration", "node") if row.get(key)),
+        "id",
         lambda result: [table(result["items"], COLUMNS, "no dead letters")],
     )
+
+
+FILES = (
+    Column("SOURCE", "source"),
+    Column("FILE", "identity"),
+    Column("SIZE", lambda row: size(row["size"]), right=True),
+)
+
+
+def details(result: dict[str, Any]) -> list[RenderableType]:
+    """One dead letter."""
+    names = ("id", "pipeline", "iteration", "node", "state", "kind", "message", "position", "line", "column", "value")
+    files = [{"source": source, **one} for source, some in result["positions"].items() for one in some]
+    parts: list[RenderableType] = [fields([(name, result.get(name) or None) for name in names])]
+    if result.get("traceback"):
+        parts += ["", str(result["traceback"]).rstrip()]
+    return [*parts, "", table(files, FILES, "no files")]
+
+
+@deadletter.command(examples=["odibictl deadletter show 3", "odibictl deadletter show 3 -o json"])
+@click.argument("letter", metavar="ID", type=click.IntRange(1))
+@lists
+@pass_app
+def show(app: App, letter: int) -> None:
+    """Show one dead letter: why it was given up, and its files."""
+    emit(app, lambda: app.client().dead_letter(letter), "id", details)
+
+
+LETTERS = click.argument("letters", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1))
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+
+
+@deadletter.command(
+    examples=[
+        "odibictl deadletter replay 3",
+        "odibictl deadletter list delays -o name | xargs odibictl deadletter replay",
+    ]
+)
+@LETTERS
+@DRY_RUN
+@lists
+@pass_app
+def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
+    """Take dead letters up again, each in a new iteration.
+
+    Their files are read as they are now, so mend them first. A letter goes when its iteration commits; when that fails
+    again, a new one takes its place.
+    """
+    client = app.client()
+    rows = [client.replay(letter, dry_run) for letter in letters]
+    said = "would be" if dry_run else "is"
+    emit(
+        app,
+        lambda: {"items": rows},
+        "iteration",
+        lambda result: [f"{row['letter']}: {said} iteration {row['iteration']} of {row['pipeline']}" for row in rows],
+    )
+    if not dry_run and len(rows) == 1:
+        row = rows[0]
+        errors.message(f"`odibictl iteration wait {row['pipeline']} {row['iteration']}` waits for its end")
+
+
+@deadletter.command(examples=["odibictl deadletter discard 3", "odibictl deadletter discard 3 4 5 --yes"])
+@LETTERS
+@yes
+@DRY_RUN
+@lists
+@pass_app
+def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
+    """Give dead letters up for good; their files stay read."""
+    client = app.client()
+    rows = [client.discard(letter, True) for letter in letters]
+    if not dry_run:
+        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {', '.join(map(str, letters))} for good?")
+        rows = [client.discard(letter) for letter in letters]
+    said = "would be discarded" if dry_run else "discarded"
+    emit(app, lambda: {"items": rows}, "letter", lambda result: [f"{row['letter']}: {said}" for row in rows])

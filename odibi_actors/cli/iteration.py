@@ -17,8 +17,8 @@ from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size,
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled")
-STUCK = ("failed", "blocked", "dead_lettered", "cancelled")
+STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
+STUCK = ("failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States that no wait for another one should outlast: nothing but an operator leads out of them."""
 
 iteration = group("iteration", "Micro-batches of a pipeline: list, wait, retry, cancel.")
@@ -227,6 +227,34 @@ def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
     app.confirm(f"Cancel iteration {number} of {pipeline}" + (f", and with it {', '.join(later)}?" if later else "?"))
     result = {"pipeline": pipeline, "iteration": number, **client.cancel(pipeline, number)}
     emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: cancelled"])
+
+
+@iteration.command(
+    examples=[
+        "odibictl iteration abandon delays 12 --sink mart_delays --dry-run",
+        "odibictl iteration abandon delays 12 --sink mart_delays --yes",
+    ]
+)
+@click.argument("pipeline")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@click.option("--sink", required=True, help="The blocked sink (a write node).")
+@yes
+@click.option("--dry-run", is_flag=True, help="Only say whether it can be abandoned.")
+@lists
+@pass_app
+def abandon(app: App, pipeline: str, number: int, sink: str, dry_run: bool) -> None:
+    """Give up a blocked sink of iteration N.
+
+    Nothing of N is published there; its other sinks are not touched, and later iterations go on. Cannot be undone: what
+    N would have published there is missing for good.
+    """
+    client = app.client()
+    result = client.abandon(pipeline, number, sink, dry_run=True)
+    if not dry_run:
+        app.confirm(f"Give up what iteration {number} of {pipeline} would publish to {sink}, for good?")
+        result = client.abandon(pipeline, number, sink)
+    said = "can be abandoned" if dry_run else "abandoned"
+    emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: sink {sink} {said}"])
 
 
 UNPREPARED = (Column("ITERATION", "iteration", right=True), Column("STATE", "state"))

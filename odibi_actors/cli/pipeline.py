@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.output import Column, Row, count, emit, fields, plural, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-pipeline = group("pipeline", "Pipelines: list, show, trigger, pause, resume, drain.")
+pipeline = group("pipeline", "Pipelines: list, show, trigger, pause, resume, drain, rewind.")
 
 
 def last_commit(row: Row) -> str:
@@ -174,3 +174,56 @@ def drain(app: App, pipeline: str, no_wait: bool) -> None:
         )
         raise click.exceptions.Exit(5)
     errors.message(f"{pipeline}: {result.get('state')}")
+
+
+RETRACTIONS = (
+    Column("SINK", "node", whole=True),
+    Column("PUBLISHED TO", "folder"),
+    Column("PARTS", lambda row: count(row.get("parts")), right=True),
+    Column("WHAT HAPPENS", "action"),
+)
+
+
+def preview(result: dict[str, Any]) -> list[RenderableType]:
+    """What a rewind would take back."""
+    states = ", ".join(f"{number} {state}" for state, number in result["states"].items()) or "none"
+    head = [
+        ("back to", result["to"] or "the beginning"),
+        ("iterations taken back", states),
+        ("positions read again", count(result["positions"])),
+    ]
+    return [fields(head), "", table(result["retractions"], RETRACTIONS, "nothing was published")]
+
+
+@pipeline.command(
+    examples=["odibictl pipeline rewind delays --to 12 --dry-run", "odibictl pipeline rewind delays --to 0 --yes"]
+)
+@click.argument("pipeline")
+@click.option(
+    "--to", required=True, type=click.IntRange(0), metavar="N", help="The last iteration that stays; 0: none."
+)
+@yes
+@click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
+@lists
+@pass_app
+def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
+    """Take a drained pipeline back to iteration N.
+
+    What later iterations published to files is deleted, rows of an upsert stay until they are upserted again; rows that
+    were appended to a table cannot be taken back, and refuse it. Their input is planned anew, under new numbers, after
+    `odibictl pipeline resume`.
+    """
+    client = app.client()
+    shown = client.rewind(pipeline, to, dry_run=True, timeout=app.timeout)
+    if dry_run:
+        emit(app, lambda: shown, "pipeline", preview)
+        return
+    number = sum(shown["states"].get(state, 0) for state in ("committed", "dead_lettered"))
+    app.confirm(f"Take back {number} iterations of {pipeline}, to {to or 'the beginning'}?")
+    result = client.rewind(pipeline, to, timeout=app.timeout)
+    emit(
+        app,
+        lambda: result,
+        "pipeline",
+        lambda row: [f"{pipeline}: taken back to {to}; `odibictl pipeline resume {pipeline}`"],
+    )
