@@ -71,7 +71,8 @@ ANSWERS: dict[str, Any] = {
     "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
                                            "reason": "in iteration 3"}]},
     "worker.list": {"items": STATUS["workers"]},
-    "deadletter.list": {"items": [{"id": 4, "state": "open", "replay": 0, "pipeline": "delays", "iteration": 9, "node": "flights", "position": "bad.csv",
+    "deadletter.list": {"items": [{"id": 4, "state": "open", "replay": 0,
+        "pipeline": "delays", "iteration": 9, "node": "flights", "position": "bad.csv",
                                    "kind": "malformed", "message": "line 7", "at": 1.0}]},
     "checkpoint.stats": {"store_id": "s", "records": 12_345},
 }  # fmt: skip
