@@ -121,6 +121,21 @@ class Soak:
         self._calm()
         return self.finish()
 
+    def one_by_one(self, times: int) -> list[Verdict]:
+        """Each victim so often, each time when all before is published; what every output holds."""
+        self.system.start()
+        for victim in ("nothing", *SINGLE, "honcho"):
+            for _ in range(times):
+                self.wait(RECOVERY, quiet=True)
+                if victim == "nothing":
+                    self._struck(victim, time.monotonic())
+                elif victim == "honcho":
+                    self._kill_whole(victim)
+                else:
+                    self._kill(victim)
+            self.say(f"{victim}: {times} times")
+        return self.finish()
+
     def _progress(self, seconds: float) -> str:
         worst = max(((r.seconds, name) for name, took in self.recoveries.items() for r in took), default=(0.0, ""))
         return (
@@ -398,15 +413,16 @@ def main() -> int:
     """The command line; 0 when no row was lost, doubled or wrong and everything came back by itself."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how often something is killed (default 100)")
+    parser.add_argument("--one-by-one", type=int, metavar="N", help="instead: N kills of each, each by itself")
     parser.add_argument("--seed", type=int, default=1, help="which faults, in which order (default 1)")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the figures")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="odibi-chaos-"))
     say = partial(print, file=sys.stderr, flush=True)
-    say(f"seed {chosen.seed}, {chosen.kills} kills, in {folder}")
+    say(f"seed {chosen.seed}, in {folder}")
     soak, found = Soak(folder / "project", chosen.seed, say), list[Verdict]()
     try:
-        found = soak.run(chosen.kills)
+        found = soak.one_by_one(chosen.one_by_one) if chosen.one_by_one else soak.run(chosen.kills)
         problems = story(soak, found)
     except (AssertionError, OdibiError) as error:
         problems = [f"{error}\n{soak.system.ctl('status', '--timeout', '5s').stdout}{soak.system.tail(60)}"]
