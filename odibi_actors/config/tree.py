@@ -199,6 +199,7 @@ class _Composer:
                 self._problems.add_at(
                     line, column, path, f"the variable {name} is not set", value=value, suggestion=hint
                 )
+        self._check_text(event, path, str(scalar.value))
         self._count(event, path, 0, max(len(event.value), len(str(scalar.value))))
         return scalar
 
@@ -218,6 +219,7 @@ class _Composer:
             if not isinstance(child, ScalarEvent):
                 self._fail(child, path, "a key must be text")
             name = child.value
+            self._check_text(child, path, name)
             self._count(child, path, 0, len(name))
             at = f"{path}.{name}" if path else name
             key = Scalar(*_place(child), name, name)
@@ -234,6 +236,14 @@ class _Composer:
             else:
                 items[name] = (key, value)
         return Mapping(*_place(event), items)
+
+    def _check_text(self, event: Any, path: str, text: str) -> None:
+        """Halves of surrogate pairs (an escape, a variable that is not UTF-8) could be neither sent nor stored."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            shown = ascii(text[error.start])[1:-1]
+            self._fail(event, path, f"holds {shown}, which is no character", "write the character itself, in UTF-8")
 
     def _count(self, event: Any, path: str, size: int, text: int) -> None:
         self._total += size

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odibi_actors.cli import logs
+from odibi_actors.cli.system import last_error
 
 Invoke = Callable[..., Result]
 
@@ -113,3 +114,14 @@ def test_given_a_log_longer_than_a_block_then_the_tail_is_still_its_end(
     path = tmp_path / "a.log"
     path.write_text("".join(f"line {number}\n" for number in range(100)))
     assert logs.Tail(path).last(3) == ["line 97", "line 98", "line 99"]
+
+
+def test_what_keeps_a_system_from_coming_up_is_told_with_the_wait_that_ended(tmp_path: Path) -> None:
+    log = tmp_path / "up.log"
+    assert last_error(log) == ""
+    log.write_text(
+        "09:11:31 checkpoint.1 | 2026-11-24T09:11:31.306Z error checkpoint the seals are missing: `reseal`\n"
+        '09:11:31 checkpoint.1 | 2026-11-24T09:11:31.384Z error checkpoint died; starting again reason="exit code 1"\n'
+        "09:11:32 broker.1     | 2026-11-24T09:11:32.000Z info broker waiting for the checkpoint store\n"
+    )
+    assert last_error(log) == "\nthe last error in it: checkpoint the seals are missing: `reseal`"

@@ -274,6 +274,13 @@ def test_the_project_of_the_fuzzer_is_valid(tmp_path: Path) -> None:
     assert load_project(tmp_path, {}).name == "x"
 
 
+@pytest.mark.parametrize("text", ['project: "\\ud800"', '"\\udfff": 1', "project: ${BROKEN}"])
+def test_text_that_cannot_be_sent_is_a_problem_of_the_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odibi.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"odibi\.yaml:1:\d+: .*no character"):
+        load_project(tmp_path, {"BROKEN": "\udcff"})
+
+
 @pytest.mark.parametrize("name", ["t", "w"])
 def test_a_node_with_an_empty_list_of_inputs_is_refused_as_one_without(tmp_path: Path, name: str) -> None:
     text = YAML.replace(
