@@ -19,6 +19,7 @@ class Iteration:
     plan: r.Plan
     state: IterationState = "planned"
     sinks: dict[str, StagedRef] = field(default_factory=dict)
+    blocked: dict[str, None] = field(default_factory=dict)
     acks: dict[str, r.Ack] = field(default_factory=dict)
     errors: dict[str, r.Error] = field(default_factory=dict)
 
@@ -143,6 +144,7 @@ class Reference:
 
     def retry(self, record: r.Retry) -> None:
         self.move(self.at(record), "retry")
+        self.at(record).blocked.clear()
         self.at(record).errors.clear()
 
     def prepare(self, record: r.Prepare) -> None:
@@ -152,6 +154,7 @@ class Reference:
     def block(self, record: r.Block) -> None:
         if self.at(record).state != "blocked":
             self.move(self.at(record), "block")
+        self.at(record).blocked[record.node] = None
 
     def commit(self, record: r.Commit) -> None:
         self.move(self.at(record), "commit")
@@ -190,7 +193,7 @@ class Reference:
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):
             if one.state in TERMINAL:
                 continue
-            items.append(r.LoadedIteration(one.plan, one.state, one.sinks))
+            items.append(r.LoadedIteration(one.plan, one.state, one.sinks, blocked=list(one.blocked)))
             items += [r.LoadedAck(a) for _, a in sorted(one.acks.items())]
             items += [r.LoadedError(e) for _, e in sorted(one.errors.items())]
         return items
