@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from odibi_actors.checkpoint import opening, schema
+from odibi_actors.checkpoint import opening, schema, seals
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
@@ -242,6 +242,31 @@ def test_given_a_crash_when_what_was_reported_durable_is_not_in_the_log_then_it_
     copy.unlink()
     with pytest.raises(StoreError, match=r"is missing, but its seals checkpoints\.db-seals are there"):
         Engine(copy)
+    engine.close()
+
+
+def test_given_a_crash_while_the_log_is_copied_when_opened_then_every_page_is_in_the_log_or_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is begun anew after the copy; what a power cut takes then are the seals that were not synced."""
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    put(engine, *(numbered(seq) for seq in range(1, 30)))
+    copies: list[Path] = []
+
+    def look(name: str) -> None:
+        if name.startswith("store.seal"):
+            copies.append(crashed(path, tmp_path / f"{name}-{len(copies)}"))
+
+    monkeypatch.setattr(seals, "failpoint", look)
+    engine.checkpoint()
+    monkeypatch.undo()
+    assert [copy.parent.name for copy in copies] == ["store.seal-0", "store.sealed-1"]
+    assert copies[1].read_bytes() != path.read_bytes()  # sealed before the pages changed
+    for copy in (*copies, crashed(path, tmp_path / "after")):
+        again = Engine(copy)
+        assert loaded(again) == loaded(engine)
+        again.close()
     engine.close()
 
 
