@@ -22,6 +22,7 @@ class Iteration:
     blocked: dict[str, None] = field(default_factory=dict)
     acks: dict[str, r.Ack] = field(default_factory=dict)
     errors: dict[str, r.Error] = field(default_factory=dict)
+    blocked: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass
@@ -146,6 +147,7 @@ class Reference:
         self.move(self.at(record), "retry")
         self.at(record).blocked.clear()
         self.at(record).errors.clear()
+        self.at(record).blocked.clear()
 
     def prepare(self, record: r.Prepare) -> None:
         self.move(self.at(record), "prepare")
