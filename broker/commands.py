@@ -49,6 +49,10 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for"}):
     workers: int | None = None
     worker: Name | Number | None = None
     host: Name | None = None
+    sink: Name | None = None
+    to: int | None = None
+    letter: int | None = None
+    dry_run: bool | None = None
 
 
 def checked(verb: str, params: Row) -> Row:
@@ -57,7 +61,8 @@ def checked(verb: str, params: Row) -> Row:
         msgspec.convert(params, Params)
     except msgspec.ValidationError as error:
         raise UsageError(f"{verb[:40]}: {error}") from None
-    params.pop("look", None)  # ours: what a wait has asked the sources for
+    for ours in ("look", "begun"):  # what a wait has asked the sources for; that a rewind was found in order
+        params.pop(ours, None)
     return params
 
 

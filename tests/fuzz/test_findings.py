@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
+from broker.commands import checked
 from odibi_actors import messages as m
 from odibi_actors.actor import Send, Stop
 from odibi_actors.checkpoint import records as rec
@@ -107,6 +108,9 @@ def test_a_snapshot_that_does_not_fit_together_is_a_named_stop() -> None:
         ("worker.kill", {"worker": {}}),
         ("pipeline.trigger", {"pipeline": "p", "run": "r" * 5000}),
         ("run.wait", {"run": 7}),
+        ("iteration.abandon", {"pipeline": "p", "iteration": 1, "sink": ["a"]}),
+        ("pipeline.rewind", {"pipeline": "p", "to": [1]}),
+        ("deadletter.replay", {"letter": {}}),
     ],
 )
 def test_a_parameter_of_the_wrong_kind_is_answered(verb: str, params: dict[str, object]) -> None:
@@ -122,6 +126,11 @@ def test_what_a_wait_has_asked_the_sources_for_is_not_for_a_client_to_say() -> N
     assert broker.ask("iteration.wait", pipeline="p", look=["x"]) is None
     (look,) = broker.take(m.Discover)
     assert look.run.startswith("look-")
+
+
+def test_that_a_rewind_is_in_order_is_not_for_a_client_to_say() -> None:
+    given = {"pipeline": "p", "to": 1, "begun": True}
+    assert "begun" not in checked("pipeline.rewind", given)
 
 
 def test_requests_that_wait_are_bounded() -> None:
