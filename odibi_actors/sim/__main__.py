@@ -1,12 +1,15 @@
 """``scripts/simulate``: live many seeds and report what broke.
 
 scripts/simulate --seeds 10000 --jobs 2
-scripts/simulate --seed 662 --story        one life, told
+scripts/simulate --hours 24                as many lives as make a virtual day
+scripts/simulate --seed 662                one life again; if it breaks something: what matters of it
+scripts/simulate --seed 662 --story        all of it, told
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -14,11 +17,17 @@ from concurrent.futures import ProcessPoolExecutor
 
 from odibi_actors.model import TRANSITIONS
 from odibi_actors.sim.scenario import Outcome, run_seed
+from odibi_actors.sim.shrink import about, shrink
 
 CHUNK = 50  # seeds per job: long enough to hide the hand-over, short enough for progress
+ENOUGH = 100
+"""Times a transition must have been taken to count as tried."""
+
+Life = tuple[int, Outcome | None, str]
+"""(seed, outcome or None, violation or "")."""
 
 
-def _live(seeds: range) -> list[tuple[int, Outcome | None, str]]:
+def _live(seeds: range) -> list[Life]:
     lives = []
     for seed in seeds:
         outcome, violation, _ = run_seed(seed)
@@ -26,75 +35,114 @@ def _live(seeds: range) -> list[tuple[int, Outcome | None, str]]:
     return lives
 
 
-def _all(first: int, count: int, jobs: int) -> Iterator[list[tuple[int, Outcome | None, str]]]:
-    chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
+def _all(first: int, count: int | None, jobs: int) -> Iterator[list[Life]]:
+    """All lives, in chunks in order; ``count`` None: for ever."""
+    starts = itertools.count(first, CHUNK) if count is None else range(first, first + count, CHUNK)
+    chunks = (range(s, s + CHUNK if count is None else min(s + CHUNK, first + count)) for s in starts)
     if jobs == 1:
         yield from map(_live, chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(_live, chunks)
+        # A few at a time: an endless supply must not be handed over at once.
+        waiting = [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 2 * jobs)]
+        while waiting:
+            yield waiting.pop(0).result()
+            waiting += [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 1)]
 
 
-def tell(seed: int, lines: int) -> int:
-    """Live one seed and print its story; returns the exit code."""
+def tell(seed: int, whole: bool) -> int:
+    """Live one seed and print its story: ``whole``, or what matters of one that broke something."""
     outcome, violation, story = run_seed(seed, story=True)
-    print("\n".join(story[-lines:]))
-    if violation:
-        print(f"seed {seed}: {violation}")
-        return 1
-    assert outcome is not None
-    print(
-        f"seed {seed}: all invariants held; {outcome.iterations} iterations of {outcome.files} files in "
-        f"{outcome.seconds:.0f} virtual s, {outcome.events} events, trace {outcome.hash}"
-    )
-    return 0
+    if outcome is not None:
+        print("\n".join(story if whole else story[-20:]))
+        print(
+            f"seed {seed}: all invariants held; {outcome.iterations} iterations of {outcome.files} files in "
+            f"{outcome.seconds:.0f} virtual s, {outcome.events} events, trace {outcome.hash}"
+        )
+        return 0
+    if not whole:
+        print(f"seed {seed}: {violation}\nleaving out what does not matter ...", file=sys.stderr)
+        _, violation, story = shrink(seed, lambda line: print(f"  {line}", file=sys.stderr))
+        story = about(violation, story)
+    print("\n".join(story))
+    print(f"seed {seed}: {violation}")
+    return 1
 
 
-def search(first: int, count: int, jobs: int) -> int:
-    """Live ``count`` seeds; returns 1 when an invariant broke."""
+class Tally:
+    """What many lives came to."""
+
+    def __init__(self) -> None:
+        self.lived = self.iterations = 0
+        self.virtual = 0.0
+        self.broken: list[tuple[int, str]] = []
+        self.faults: dict[str, int] = {}
+        self.transitions: dict[str, int] = {}
+
+    def add(self, life: Life) -> None:
+        """One more life."""
+        seed, outcome, violation = life
+        self.lived += 1
+        if outcome is None:
+            self.broken.append((seed, violation))
+            print(f"seed {seed}: {violation}", flush=True)
+            return
+        self.iterations += outcome.iterations
+        self.virtual += outcome.seconds
+        for total, counts in ((self.faults, outcome.counts), (self.transitions, outcome.transitions)):
+            for what, number in counts.items():
+                total[what] = total.get(what, 0) + number
+
+    def report(self, first: int, took: float, jobs: int) -> None:
+        """The figures."""
+        hours = self.virtual / 3600
+        print(f"{self.lived} seeds from {first} on: {len(self.broken)} violations; {self.iterations} iterations")
+        print(
+            f"{hours:.1f} virtual h ({hours / 24:.1f} days) in {took:.0f} s with {jobs} jobs: "
+            f"{hours / (took * jobs / 60):.1f} virtual h per core minute"
+        )
+        print("faults:      " + ", ".join(f"{what} {number}" for what, number in sorted(self.faults.items())))
+        print("transitions: " + ", ".join(f"{what} {number}" for what, number in sorted(self.transitions.items())))
+        known = [f"{state}/{event}" for state, events in TRANSITIONS.items() for event in events]
+        few = [f"{what} {self.transitions.get(what, 0)}" for what in known if self.transitions.get(what, 0) < ENOUGH]
+        print(f"taken less than {ENOUGH} times: " + (", ".join(few) or "none"))
+
+
+def search(first: int, count: int | None, hours: float, jobs: int) -> int:
+    """Live ``count`` seeds, or until ``hours`` virtual hours are over; returns 1 when an invariant broke."""
     began = time.monotonic()
-    faults: dict[str, int] = {}
-    transitions: dict[str, int] = {}
-    lived = iterations = broken = 0
-    virtual = 0.0
+    tally = Tally()
     for lives in _all(first, count, jobs):
-        for seed, outcome, violation in lives:
-            lived += 1
-            if outcome is None:
-                broken += 1
-                print(f"seed {seed}: {violation}")
-                continue
-            iterations += outcome.iterations
-            virtual += outcome.seconds
-            for total, counts in ((faults, outcome.counts), (transitions, outcome.transitions)):
-                for what, number in counts.items():
-                    total[what] = total.get(what, 0) + number
+        for life in lives:
+            tally.add(life)
         if sys.stderr.isatty():
-            print(f"\r{lived}/{count} seeds, {broken} broken", end="", file=sys.stderr, flush=True)
-    took = time.monotonic() - began
-    print(
-        f"{lived} seeds from {first} on: {broken} violations; {iterations} iterations, {virtual / 3600:.1f} virtual h"
-    )
-    print(f"took {took:.0f} s with {jobs} jobs: {virtual / 3600 / (took * jobs / 60):.2f} virtual h per core minute")
-    print("faults:      " + ", ".join(f"{what} {number}" for what, number in sorted(faults.items())))
-    print("transitions: " + ", ".join(f"{what} {number}" for what, number in sorted(transitions.items())))
-    never = [f"{s}/{e}" for s, events in TRANSITIONS.items() for e in events if f"{s}/{e}" not in transitions]
-    print("never taken: " + (", ".join(never) or "none"))
-    return 1 if broken else 0
+            goal = f"{count} seeds" if count is not None else f"{hours:g} h"
+            done = f"{tally.lived} seeds, {tally.virtual / 3600:.1f} h of {goal}, {len(tally.broken)} broken"
+            print(f"\r{done}", end="", file=sys.stderr, flush=True)
+        if count is None and tally.virtual >= hours * 3600:
+            break
+    tally.report(first, time.monotonic() - began, jobs)
+    if tally.broken:
+        print(f"`scripts/simulate --seed {tally.broken[0][0]}` tells what matters of the first")
+    return 1 if tally.broken else 0
 
 
 def main() -> int:
     """Parse the command line and go."""
-    parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many lives (default 1000)")
+    parser = argparse.ArgumentParser(
+        prog="scripts/simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many lives (default 1000)")
+    parser.add_argument("--hours", type=float, metavar="H", help="as many lives as make so many virtual hours")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="first seed (default 0)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--seed", type=int, metavar="SEED", help="replay just this one")
     parser.add_argument("--story", action="store_true", help="with --seed: print all that happened")
     options = parser.parse_args()
     if options.seed is not None:
-        return tell(options.seed, 1_000_000 if options.story else 20)
-    return search(options.first, options.seeds, options.jobs)
+        return tell(options.seed, options.story)
+    count = options.seeds if options.seeds is not None or options.hours is not None else 1000
+    return search(options.first, count, options.hours or 0.0, max(1, options.jobs))
 
 
 if __name__ == "__main__":

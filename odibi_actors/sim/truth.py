@@ -60,6 +60,17 @@ class Letter:
         self.replay = 0
 
 
+def story(record: rec.AnyRecord) -> str:
+    """A record in one line; what it is about as ``pipeline/iteration``."""
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    about = str(fields.pop("pipeline", ""))
+    if "iteration" in fields:
+        about += f"/{fields.pop('iteration')}"
+    shown = ("node", "attempt", "nodes", "used", "replay", "iterations", "to", "last", "letter", "abandoned")
+    rest = " ".join(f"{name}={fields[name]}" for name in shown if fields.get(name))
+    return f"log: {type(record).__name__.upper()} {about} {rest}".rstrip()
+
+
 class Truth:
     """The log's shadow. ``apply`` is called with every batch of records the store has made durable."""
 
@@ -77,6 +88,7 @@ class Truth:
         self.last_letter = 0
         self.rewinds: dict[str, rec.Rewind] = {}
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
+        self.tell: Callable[[str], None] = lambda _line: None
         self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
         self.state_of: Callable[[BatchRef], list[int] | None] = lambda _ref: None
 
@@ -95,6 +107,7 @@ class Truth:
         check(epoch == self.epoch, "I4", f"a record of epoch {epoch} was applied in epoch {self.epoch}")
         check(first == self.last_seq + 1, "I2", f"record {first} was applied after {self.last_seq}")
         for record in records:
+            self.tell(story(record))
             self._one(record)
         self.last_seq += len(records)
 
@@ -305,6 +318,7 @@ class Truth:
 
     def published(self, pipeline: str, number: int, node: str, digest: str) -> None:
         """A part becomes visible: only a durably prepared one may, with the prepared bytes (I3, I4)."""
+        self.tell(f"disk: {pipeline}/{number} is published to {node}")
         iteration = self.iterations.get((pipeline, number))
         name = f"{pipeline}/{number}/{node}"
         check(iteration is not None, "I3", f"{name} is published without a plan")

@@ -46,6 +46,7 @@ class Process:
         self.mailbox: list[tuple[str, Message]] = []
         self.turn_due = False
         self.tick_at: float | None = None
+        self.frozen_until = 0.0
 
 
 class World:
@@ -66,7 +67,8 @@ class World:
         self._ties = 0
         self._links: dict[tuple[str, str], float] = {}
         self._cut: dict[tuple[str, int], None] = {}
-        self._down: dict[str, float] = {}
+        self._down: dict[tuple[str, str], float] = {}  # (peer, direction) -> until when nothing passes
+        self._seconds: list[Process] = []  # processes that live beside the one of their name
         self._digest = xxhash.xxh3_64()
 
     @property
@@ -113,8 +115,10 @@ class World:
 
     def _start(self, name: str) -> None:
         process = self.processes[name]
+        if process.alive:
+            return  # it was started before, beside one that was about to start
         process.generation += 1
-        process.alive = True
+        process.alive, process.frozen_until = True, 0.0
         process.mailbox, process.turn_due, process.tick_at = [], False, None
         process.actor, process.driver = process.make(process.generation)
         self.tell(f"{name} starts ({process.generation})")
@@ -127,26 +131,62 @@ class World:
             self.arrive(name, process.generation, LOCAL, Connected())
         self._arm(process)
 
-    def crash(self, name: str) -> None:
-        """SIGKILL: what it was about to do is not done; it starts again after a while."""
-        process = self.processes[name]
+    def crash(self, name: str, away: float | None = None) -> None:
+        """SIGKILL: what it was about to do is not done; it starts again after a while, or ``away`` seconds."""
+        self._kill(self.processes[name], away)
+
+    def _kill(self, process: Process, away: float | None = None) -> None:
         if not process.alive:
             return
-        self.tell(f"{name} is killed")
+        name = process.name
+        self.tell(f"{name} ({process.generation}) is killed")
         self.count(f"crash {name.partition('-')[0]}")
         process.alive = False
         process.actor = None
         if process.driver is not None:
             process.driver.close()
-        self.after(self.rng.uniform(*process.restart), self._start, name)
+        if process in self._seconds:
+            self._seconds.remove(process)
+        else:
+            self.after(self.rng.uniform(*process.restart) if away is None else away, self._start, name)
+
+    def freeze(self, name: str, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after ``seconds``: meanwhile it hears nothing, and does nothing."""
+        process = self.processes[name]
+        if process.alive:
+            self.count(f"stop {name.partition('-')[0]}")
+            self.tell(f"{name} is stopped for {seconds:.1f} s")
+            process.frozen_until = self.now + seconds
+
+    def second(self, name: str) -> None:
+        """Another process of this name starts while the first lives on beside it: it hears half of what comes, and
+        what it says arrives."""
+        former = self.processes[name]
+        if not former.alive or self._seconds:
+            return
+        self.count(f"second {name}")
+        self.tell(f"a second {name} starts")
+        process = self.processes[name] = Process(name, former.make, former.restart)
+        process.generation = former.generation
+        self._seconds.append(former)
+        self._start(name)
+
+    def _find(self, name: str, generation: int) -> Process | None:
+        """The living process of this name and generation."""
+        for process in (self.processes.get(name), *self._seconds):
+            if process is not None and process.name == name and process.generation == generation and process.alive:
+                return process
+        return None
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def partition(self, name: str, seconds: float) -> None:
-        """Nothing passes between this peer and the broker for a while; what is sent meanwhile is lost."""
-        self.count("partition")
-        self.tell(f"{name} is cut off for {seconds:.2f} s")
-        self._down[name] = self.now + seconds
+    def partition(self, name: str, seconds: float, ways: str = "both") -> None:
+        """Nothing passes between this peer and the broker for a while, or nothing ``in`` or ``out`` of the peer; what
+        is sent meanwhile is lost."""
+        self.count("partition" if ways == "both" else "one-way partition")
+        self.tell(f"{name} is cut off ({ways}) for {seconds:.2f} s")
+        for way in ("in", "out") if ways == "both" else (ways,):
+            self._down[name, way] = self.now + seconds
         self.after(seconds + self.rng.uniform(0, 0.1), self._reconnect, name)
 
     def _reconnect(self, name: str) -> None:
@@ -154,11 +194,9 @@ class World:
         if process is not None and process.alive:
             self.arrive(name, process.generation, LOCAL, Connected())
 
-    def send(self, sender: str, to: str, message: Message) -> None:
+    def send(self, sender: str, to: str, message: Message, generation: int = 0) -> None:
         """Put a message on its way; through the broker's process unless it is one end."""
-        frame = _encoder.encode(message)
-        source = self.processes.get(sender)
-        self._hop(sender, source.generation if source else 0, sender, to, frame)
+        self._hop(sender, generation, sender, to, _encoder.encode(message))
 
     def _hop(self, at: str, generation: int, sender: str, to: str, frame: bytes) -> None:
         target = to if at == BROKER else BROKER
@@ -192,16 +230,18 @@ class World:
             self.clients[to](message)
         else:
             self.arrive(to, generation, sender, message)
+            for process in self._seconds:
+                if process.name == to and self.rng.random() < 0.5:
+                    self.arrive(to, process.generation, sender, message)
 
     def _lost(self, at: str, at_generation: int, target: str, generation: int) -> bool:
-        peer = at if target == BROKER else target
-        if self._down.get(peer, 0.0) > self.now:
+        peer, way = (at, "out") if target == BROKER else (target, "in")
+        if self._down.get((peer, way), 0.0) > self.now:
             return True
         receiver = self.processes.get(target)
         if receiver is not None and (not receiver.alive or receiver.generation != generation):
             return True
-        source = self.processes.get(at)
-        if source is None or (source.alive and source.generation == at_generation):
+        if at not in self.processes or self._find(at, at_generation) is not None:
             return False
         # The sender died since: a suffix of what it had sent never leaves its socket.
         if (at, at_generation) not in self._cut and self.rng.random() >= 0.3:
@@ -211,8 +251,8 @@ class World:
 
     def arrive(self, name: str, generation: int, sender: str, message: Message) -> None:
         """A message is in the process's mailbox; it takes its turn shortly, with whatever has come by then."""
-        process = self.processes[name]
-        if not process.alive or process.generation != generation:
+        process = self._find(name, generation)
+        if process is None:
             return
         process.mailbox.append((sender, message))
         if not process.turn_due:
@@ -220,8 +260,11 @@ class World:
             self.after(self.rng.uniform(0.00001, 0.001), self._turn, name, generation)
 
     def _turn(self, name: str, generation: int) -> None:
-        process = self.processes[name]
-        if not process.alive or process.generation != generation or process.actor is None:
+        process = self._find(name, generation)
+        if process is None or process.actor is None:
+            return
+        if process.frozen_until > self.now:
+            self.after(process.frozen_until - self.now, self._turn, name, generation)
             return
         process.turn_due = False
         mailbox, process.mailbox = process.mailbox, []
@@ -234,17 +277,17 @@ class World:
     def _carry_out(self, process: Process, effects: Iterable[Effect]) -> bool:
         for effect in effects:
             if self.rng.random() < self.faults.crash_between_effects:
-                self.crash(process.name)
+                self._kill(process)
                 return False
             match effect:
                 case Send(to=to, message=message):
-                    self.send(process.name, to, message)
+                    self.send(process.name, to, message, process.generation)
                 case Log():
                     self.tell(f"{process.name}: {effect.text}")
                 case Stop():
                     self.tell(f"{process.name} stops: {effect.reason}")
                     self.on_stop(process.name, effect)
-                    self.crash(process.name)
+                    self._kill(process)
                     return False
                 case _:
                     assert process.driver is not None
@@ -262,7 +305,7 @@ class World:
         self.after(process.tick_at - self.now, self._tick, process.name, process.generation, process.tick_at)
 
     def _tick(self, name: str, generation: int, at: float) -> None:
-        process = self.processes[name]
-        if process.alive and process.generation == generation and process.tick_at == at:
+        process = self._find(name, generation)
+        if process is not None and process.tick_at == at:
             process.tick_at = None
             self.arrive(name, generation, LOCAL, Tick())

@@ -1,0 +1,62 @@
+"""The source's driver on simulated folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from odibi_actors.actor import Effect
+from odibi_actors.messages import Message
+from odibi_actors.sim.host import Feed, Host, digest_of
+from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Scan, Scanned, Stat, Stated
+
+
+class SimSourceDriver:
+    """Scans and stats the simulated folders; hints get lost."""
+
+    def __init__(self, host: Host, name: str, generation: int) -> None:
+        self._host, self._name, self._generation = host, name, generation
+        self._watched: dict[str, str] = {}  # source id -> folder
+        self._closed = False
+
+    def perform(self, effect: Effect, now: float) -> Feed:
+        """Answers come after a while."""
+        world = self._host.world
+        match effect:
+            case Scan():
+                self._watched[effect.source] = effect.base
+                world.after(world.rng.uniform(0.001, 0.05), self._scan, effect)
+            case Stat():
+                world.after(world.rng.uniform(0.0001, 0.005), self._stat, effect)
+            case Digest():
+                for found in effect.files:
+                    self._feed(Digested(effect.source, found, digest_of(found.identity.encode())))
+        return []
+
+    def _feed(self, message: Message) -> None:
+        if not self._closed:
+            self._host.world.arrive(self._name, self._generation, "", message)
+
+    def _scan(self, effect: Scan) -> None:
+        files = [f.found for f in self._host.folders.get(effect.base, {}).values()]
+        self._feed(Scanned(effect.source, effect.number, files, done=True, watched=True))
+
+    def _stat(self, effect: Stat) -> None:
+        folder = self._host.folders.get(effect.base, {})
+        files = [folder[i].found for i in effect.identities if i in folder]
+        gone = [i for i in effect.identities if i not in folder]
+        self._feed(Stated(effect.source, effect.number, files, gone))
+
+    def hint(self, folder: str, identity: str, kind: str) -> None:
+        """A file event, unless it gets lost."""
+        for source, base in self._watched.items():
+            if base == folder and self._host.world.rng.random() < 0.8:
+                self._feed(FileEvent(source, identity, kind))  # type: ignore[arg-type]
+
+    def inputs(self) -> Mapping[Any, Callable[[], Feed]]:
+        """Nothing."""
+        return {}
+
+    def close(self) -> None:
+        """The process is killed."""
+        self._closed = True

@@ -1,0 +1,284 @@
+"""Everything that happens to a simulated system: a plan drawn from the seed before life begins.
+
+Each event has its own generator, so that a plan with some events left out is still the same plan (see ``shrink``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from odibi_actors.checkpoint.records import Prepare
+from odibi_actors.config.model import PipelineSpec
+from odibi_actors.messages import (
+    BROKER,
+    AppendRecords,
+    Apply,
+    Claim,
+    Discover,
+    Drop,
+    Durable,
+    Forget,
+    LedgerQuery,
+    Message,
+    NodeDone,
+    Offer,
+    Planned,
+    Release,
+    Released,
+    ResendFrom,
+    Results,
+    Scale,
+    Tasks,
+    Welcome,
+    WhoAreYou,
+)
+from odibi_actors.model import Attempt, FilePosition
+from odibi_actors.sim.workers import SimPoolDriver
+
+if TYPE_CHECKING:
+    from odibi_actors.sim.scenario import Scenario
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happens ``at`` seconds after the beginning; ``dice`` seeds its choices."""
+
+    at: float
+    kind: str
+    dice: int
+
+
+def draw(rng: random.Random, seconds: float) -> list[Event]:
+    """A plan: files that arrive and what goes wrong meanwhile, in order of time."""
+    events = [Event(rng.uniform(0, seconds), "file", rng.getrandbits(32)) for _ in range(rng.randint(3, 30))]
+    kinds, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
+    gap = rng.choice([0.3, 1.0, 3.0])
+    at = rng.uniform(0, 2)
+    while at < seconds:
+        (kind,) = rng.choices(kinds, weights)
+        events.append(Event(at, kind, rng.getrandbits(32)))
+        at += rng.expovariate(1 / gap)
+    return sorted(events, key=lambda event: event.at)
+
+
+def _pipeline(life: Scenario, rng: random.Random) -> PipelineSpec:
+    return rng.choice(life.project.pipelines)
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def _crash(life: Scenario, rng: random.Random) -> None:
+    life.world.crash(rng.choice(life.actors))
+
+
+def _crash_worker(life: Scenario, rng: random.Random) -> None:
+    driver = life.world.processes[rng.choice(life.pools)].driver
+    if isinstance(driver, SimPoolDriver):
+        driver.kill_one(rng)
+
+
+def _leave(life: Scenario, rng: random.Random) -> None:
+    """A pool is gone for longer than the broker waits for it."""
+    life.world.count("pool away")
+    life.world.crash(rng.choice(life.pools), away=rng.uniform(5.0, 20.0))
+
+
+def _power_cut(life: Scenario, rng: random.Random) -> None:
+    for name in life.actors:
+        life.world.crash(name)
+    life.host.lose_unsynced(0.5)
+
+
+def _stop(life: Scenario, rng: random.Random) -> None:
+    """SIGSTOP, and SIGCONT later: it hears nothing, then everything at once."""
+    life.world.freeze(rng.choice(life.actors), rng.choice([0.3, 2.0, 6.0, 12.0]))
+
+
+def _stop_worker(life: Scenario, rng: random.Random) -> None:
+    driver = life.world.processes[rng.choice(life.pools)].driver
+    if isinstance(driver, SimPoolDriver):
+        driver.freeze_one(rng, rng.choice([0.5, 5.0, 12.0]))
+
+
+def _second_broker(life: Scenario, rng: random.Random) -> None:
+    life.world.second(BROKER)
+
+
+# --- network and disk ---------------------------------------------------------------------------------------------
+
+
+def _partition(life: Scenario, rng: random.Random) -> None:
+    names = [name for name in life.actors if name != BROKER]
+    ways = rng.choice(["both", "both", "in", "out"])
+    life.world.partition(rng.choice(names), rng.choice([0.1, 1.0, 4.0, 15.0]), ways)
+
+
+def _full_disk(life: Scenario, rng: random.Random) -> None:
+    """The store cannot write for a while: it must stop, and start again, as often as it takes."""
+    life.world.count("full disk")
+    life.host.full_until = life.world.now + rng.uniform(0.2, 4.0)
+
+
+def _full_spool(life: Scenario, rng: random.Random) -> None:
+    life.world.count("full spool")
+    life.host.spool_full_until = life.world.now + rng.uniform(0.2, 3.0)
+
+
+def _garbage(life: Scenario, rng: random.Random) -> None:
+    """Well-formed messages that make no sense, from somebody whom nobody knows."""
+    life.world.count("garbage")
+    to = rng.choice(life.actors)
+    for message in rng.sample(_absurd(life, rng), 4):
+        life.world.send(f"client-{rng.getrandbits(16)}", to, message)
+
+
+def _absurd(life: Scenario, rng: random.Random) -> list[Message]:
+    epoch, huge = rng.choice([-1, 0, life.truth.epoch, life.truth.epoch + 5, 2**62]), 2**62
+    nobody, attempt = rng.choice(["p", "q", "nobody"]), Attempt(epoch, rng.choice([-1, 1, huge]))
+    done = NodeDone(attempt, nobody, huge, "t0", "", 0.0, -1.0, -1, huge, "w", last=True)
+    position = FilePosition("../../etc/passwd", -1, huge, huge, -5)
+    record = Prepare(pipeline=nobody, iteration=1, sinks={}, at=-1.0)
+    return [
+        AppendRecords(epoch=epoch, first=rng.choice([0, 1, huge]), records=[record]),
+        Claim(expected=epoch, claimant="mallory"),
+        Discover(epoch=epoch, pipeline=nobody, run="r"),
+        Drop(epoch=epoch, attempts=[attempt]),
+        Durable(epoch=epoch, through=huge),
+        Forget(epoch=epoch, confirmed=[(attempt, "t0")]),
+        LedgerQuery(pipeline=nobody, source="x", lane="live", cursor="~", limit=-1),
+        Offer(epoch=epoch, incarnation="?", pipeline=nobody, source="read0", seq=huge, positions=[position]),
+        Planned(epoch=epoch, pipeline=nobody, source="read0", seq=huge, iteration=-1, positions=[position]),
+        Release(epoch=epoch, iterations=[(nobody, 1), ("../..", -1)]),
+        Released(epoch=epoch, pipeline=nobody, source="read0", seq=huge),
+        ResendFrom(epoch=epoch, seq=-1),
+        Results(epoch=epoch, results=[done]),
+        Scale(epoch=epoch, workers=-1),
+        Tasks(epoch=epoch, tasks=[]),
+        Welcome(epoch=epoch, start_seq=-1, store_id="other"),
+        WhoAreYou(),
+    ]
+
+
+# --- data and code ------------------------------------------------------------------------------------------------
+
+
+def _file(life: Scenario, rng: random.Random) -> None:
+    pipeline = _pipeline(life, rng)
+    node = rng.choice([n for n in pipeline.nodes if n.read is not None])
+    life.deliver_file(pipeline, node, rng)
+
+
+def _poison(life: Scenario, rng: random.Random) -> None:
+    """A file that kills every worker, or makes the code raise, until it is mended."""
+    files = [file for key, file in life.delivered.items() if key not in life.truth.owner]
+    if files:
+        life.world.count("poison")
+        rng.choice(files).poison = rng.choice(["kills", "raises"])
+
+
+def _broken_sink(life: Scenario, rng: random.Random) -> None:
+    pipeline = _pipeline(life, rng)
+    sink = rng.choice([n.name for n in pipeline.nodes if n.write is not None])
+    life.world.count("broken sink")
+    life.host.broken[pipeline.name, sink] = None
+    life.world.after(rng.uniform(0.5, 8.0), life.host.broken.pop, (pipeline.name, sink), None)
+    if rng.random() < 0.7:
+        life.world.after(rng.uniform(0.5, 8.0), _abandon, life, pipeline.name)
+
+
+def _abandon(life: Scenario, pipeline: str) -> None:
+    for (name, number), iteration in list(life.truth.iterations.items()):
+        for sink in iteration.blocked if name == pipeline else ():
+            life.ask("iteration.abandon", pipeline=pipeline, iteration=number, sink=sink)
+
+
+# --- operators ----------------------------------------------------------------------------------------------------
+
+
+def _pause(life: Scenario, rng: random.Random) -> None:
+    name = _pipeline(life, rng).name
+    life.ask("pipeline.pause", pipeline=name)
+    life.world.after(rng.uniform(0.1, 3.0), life.resume, name)
+
+
+def _scale(life: Scenario, rng: random.Random) -> None:
+    life.ask("worker.scale", workers=rng.choice([1, 2, 4]))
+
+
+def _kill(life: Scenario, rng: random.Random) -> None:
+    life.ask("worker.kill", worker=f"{rng.choice(life.pools)}-{rng.randint(1, 9)}")
+
+
+def _cancel(life: Scenario, rng: random.Random) -> None:
+    name = _pipeline(life, rng).name
+    life.ask("iteration.cancel", pipeline=name, iteration=max(1, life.newest(name) - rng.randint(0, 2)))
+
+
+def _retry(life: Scenario, rng: random.Random) -> None:
+    life.retry_failed()
+
+
+def _letter(life: Scenario, rng: random.Random) -> None:
+    letters = [number for number, letter in life.truth.letters.items() if letter.state == "open"]
+    if letters:
+        letter = rng.choice(letters)
+        if rng.random() < 0.5:
+            life.mend(life.truth.letters[letter].places)
+        life.ask("deadletter.discard" if rng.random() < 0.2 else "deadletter.replay", letter=letter)
+
+
+def _rewind(life: Scenario, rng: random.Random) -> None:
+    name = _pipeline(life, rng).name
+    newest = life.newest(name)
+    life.ask("pipeline.drain", pipeline=name, wait=False)
+    if rng.random() < 0.8:
+        to = rng.choice([0, max(0, newest - 1), rng.randint(0, newest)])
+        life.world.after(rng.uniform(0.1, 3.0), life.rewind, name, to)
+    life.world.after(rng.uniform(0.5, 6.0), life.resume, name)
+
+
+def _reconfigure(life: Scenario, rng: random.Random) -> None:
+    """A changed project file: applied, or taken in by a restart of the broker."""
+    life.reconfigure(rng)
+    if rng.random() < 0.5:
+        life.apply_next = True
+        life.world.crash(BROKER)
+    else:
+        life.world.send("client-sim", BROKER, Apply(id=f"a{rng.getrandbits(32)}", project=life.project))
+
+
+def _shutdown(life: Scenario, rng: random.Random) -> None:
+    """``odibictl down``, and ``up`` again."""
+    life.ask("shutdown")
+
+
+KINDS: dict[str, tuple[int, Callable[[Scenario, random.Random], None]]] = {
+    "file": (0, _file),  # drawn by number, not by chance
+    "crash": (33, _crash),
+    "crash worker": (10, _crash_worker),
+    "pool away": (2, _leave),
+    "power cut": (6, _power_cut),
+    "stop": (5, _stop),
+    "stop worker": (3, _stop_worker),
+    "second broker": (3, _second_broker),
+    "partition": (14, _partition),
+    "full disk": (2, _full_disk),
+    "full spool": (2, _full_spool),
+    "garbage": (3, _garbage),
+    "poison": (2, _poison),
+    "broken sink": (4, _broken_sink),
+    "pause": (5, _pause),
+    "scale": (4, _scale),
+    "kill": (1, _kill),
+    "cancel": (8, _cancel),
+    "retry": (5, _retry),
+    "letter": (5, _letter),
+    "rewind": (5, _rewind),
+    "reconfigure": (3, _reconfigure),
+    "shutdown": (1, _shutdown),
+}
+"""Kind of event -> (weight, what it does)."""

@@ -1,0 +1,263 @@
+"""The pool's driver: worker processes that run nodes over virtual time, die, and hang."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToWorker
+from odibi_actors.messages import (
+    Message,
+    NodeDone,
+    NodeFailed,
+    PublishDone,
+    PublishTask,
+    Started,
+    Step,
+    Task,
+    WorkerExit,
+    WorkerExited,
+    WorkerReady,
+    WorkerResult,
+    WorkerTask,
+)
+from odibi_actors.model import STATE, BatchRef, Failure, FailureKind, StagedRef, node_key
+from odibi_actors.sim.host import Feed, Host, Output, digest_of
+from odibi_actors.sim.truth import check
+
+
+class SimPoolDriver:
+    """Worker processes that run nodes over virtual time, die, and hang."""
+
+    def __init__(self, host: Host, name: str, generation: int) -> None:
+        self._host, self._name, self._generation = host, name, generation
+        self._pids: dict[str, int] = {}
+        self._poison = ""  # of the step that starts just now
+        self._frozen: dict[int, float] = {}  # pid -> until when it is stopped
+        self._closed = False
+
+    def perform(self, effect: Effect, now: float) -> Feed:
+        """Start, kill, or give work."""
+        world = self._host.world
+        match effect:
+            case StartWorker():
+                self._pids[effect.worker] = self._host.new_pid()
+                ready = WorkerReady(pid=self._pids[effect.worker], code_digest="code")
+                world.after(world.rng.uniform(0.005, 0.05), self._from, effect.worker, self._pids[effect.worker], ready)
+            case StopWorker():
+                world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), -9)
+            case ToWorker(message=WorkerTask(task=task)):
+                self._next(effect.worker, self._pids.get(effect.worker, 0), self._run(task))
+            case ToWorker(message=WorkerExit()):
+                world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), 0)
+            case DeleteSpool():
+                for pipeline, number in effect.iterations:
+                    for path in [p for p in self._host.spool if p.startswith(f"{pipeline}/{number}/")]:
+                        del self._host.spool[path]
+        return []
+
+    def inputs(self) -> Mapping[Any, Callable[[], Feed]]:
+        """Nothing."""
+        return {}
+
+    def close(self) -> None:
+        """The pool is killed, and every worker with it."""
+        self._closed = True
+
+    def kill_one(self, rng: random.Random) -> None:
+        """SIGKILL of some worker."""
+        if self._pids and not self._closed:
+            worker = rng.choice(list(self._pids))
+            self._host.world.count("crash worker")
+            self._die(worker, self._pids[worker], -9)
+
+    def freeze_one(self, rng: random.Random, seconds: float) -> None:
+        """SIGSTOP of some worker, and SIGCONT later."""
+        if self._pids and not self._closed:
+            worker = rng.choice(list(self._pids))
+            self._host.world.count("stop worker")
+            self._frozen[self._pids[worker]] = self._host.world.now + seconds
+
+    def _alive(self, worker: str, pid: int) -> bool:
+        return not self._closed and pid != 0 and self._pids.get(worker) == pid
+
+    def _from(self, worker: str, pid: int, message: Message) -> None:
+        if self._alive(worker, pid):
+            self._host.world.arrive(self._name, self._generation, worker, message)
+
+    def _die(self, worker: str, pid: int, status: int) -> None:
+        if self._alive(worker, pid):
+            del self._pids[worker]
+            self._host.world.arrive(self._name, self._generation, "", WorkerExited(worker, pid, status))
+
+    def _next(self, worker: str, pid: int, steps: Any) -> None:
+        """Let a task's generator go on: it yields (delay, message)."""
+        if not self._alive(worker, pid):
+            return
+        world = self._host.world
+        if self._frozen.get(pid, 0.0) > world.now:
+            world.after(self._frozen[pid] - world.now, self._next, worker, pid, steps)
+            return
+        try:
+            delay, message = next(steps)
+        except StopIteration:
+            return
+        if isinstance(message, Started):
+            if self._poison == "kills":
+                world.after(delay, self._die, worker, pid, -9)
+            elif world.rng.random() < self._host.die:
+                world.count("crash worker at work")
+                world.after(delay, self._die, worker, pid, -9)
+            elif world.rng.random() < self._host.hang:
+                world.count("hang")
+                world.after(delay, self._from, worker, pid, message)
+                return
+        world.after(delay, self._deliver, worker, pid, message, steps)
+
+    def _deliver(self, worker: str, pid: int, message: Message, steps: Any) -> None:
+        self._from(worker, pid, message)
+        self._next(worker, pid, steps)
+
+    # --- what a worker does ---
+
+    def _run(self, task: Task | PublishTask) -> Iterable[tuple[float, Message]]:
+        rng = self._host.world.rng
+        if isinstance(task, PublishTask):
+            yield 0.0001, Started(task.attempt, task.node.name)
+            yield rng.uniform(0.001, 0.02), WorkerResult(self._publish(task), last=True)
+            return
+        outputs: dict[str, tuple[str, Output]] = {}
+        for step in task.steps:
+            self._poison = self._poisoned(step)
+            yield 0.0001, Started(task.attempt, step.node.name)
+            self._poison = ""
+            wait = rng.uniform(0.001, 0.05) if rng.random() < 0.95 else rng.uniform(0.5, 3.0)
+            yield wait, Started(task.attempt, step.node.name)
+            result = self._step(task, step, outputs, step is task.steps[-1])
+            last = isinstance(result, NodeFailed) or step is task.steps[-1]
+            yield 0.0001, WorkerResult(result, last=last)
+            if last:
+                return
+
+    def _poisoned(self, step: Step) -> str:
+        """What the node's files do to whoever reads them."""
+        if step.node.read is None:
+            return ""
+        folder = self._host.folders[step.node.read.connection.path]
+        files = [folder[position.identity] for position in step.positions if position.identity in folder]
+        return next((file.poison for file in files if file.poison), "")
+
+    def _failed(self, task: Task | PublishTask, node: str, kind: FailureKind, **more: Any) -> NodeFailed:
+        failure = Failure(kind, kind, **more)
+        return NodeFailed(task.attempt, task.pipeline, task.iteration, node, failure, self._host.world.now, 0.01, "w")
+
+    def _step(
+        self, task: Task, step: Step, outputs: dict[str, tuple[str, Output]], last: bool
+    ) -> NodeDone | NodeFailed:
+        node = step.node
+        digests: dict[str, str] = {}
+        rows: list[int] = []
+        salt = 0
+        for name in node.inputs:
+            if name not in outputs:
+                ref = task.inputs[name]
+                data = ref.data or self._host.spool.get(ref.path)
+                if data is None or (name in task.verify and digest_of(data) != ref.digest):
+                    return self._failed(task, node.name, "input_lost", lost=name)
+                check(digest_of(data) == ref.digest, "I6", f"{task.pipeline}/{task.iteration}: damaged {name} was used")
+                outputs[name] = (ref.digest, msgspec.msgpack.decode(data, type=Output))
+            digests[name], output = outputs[name]
+            rows += output.rows
+            salt += output.salt
+        if self._host.spool_full_until > self._host.world.now and node.write is None:
+            return self._failed(task, node.name, "io")
+        if self._poisoned(step) == "raises":
+            return self._failed(task, node.name, "raised")
+        if node.read is not None:
+            folder = self._host.folders[node.read.connection.path]
+            for position in step.positions:
+                file = folder.get(position.identity)
+                if file is None or (file.size, file.mtime_ns) != (position.size, position.mtime_ns):
+                    return self._failed(task, node.name, "changed", position=position.identity)
+                if file.malformed:
+                    return self._failed(task, node.name, "malformed", position=position.identity, line=2)
+                check(file.whole, "I1", f"{position.identity} was read before it was whole")
+                rows += file.rows
+        if node.transform is not None and self._host.nondeterministic:
+            salt += self._host.world.rng.getrandbits(32)
+        state = None
+        if node.state:
+            former = Output([], 0)
+            if step.state is not None:
+                found = self._host.content(step.state)
+                if found is None:
+                    return self._failed(task, node.name, "input_lost", lost=STATE)
+                former = found
+            digests[STATE] = step.state.digest if step.state is not None else ""
+            state = self._keep(task, f"{node.name}-{task.attempt}.state", Output(former.rows + sorted(rows), salt))
+        output = Output(sorted(rows), salt)
+        data = msgspec.msgpack.encode(output)
+        digest = digest_of(data)
+        done = NodeDone(
+            attempt=task.attempt,
+            pipeline=task.pipeline,
+            iteration=task.iteration,
+            node=node.name,
+            key=node_key(step.static, digests),
+            started_at=self._host.world.now,
+            duration=0.01,
+            rows_in=len(rows),
+            rows_out=len(rows),
+            worker="w",
+            last=last,
+            schema=b"schema" if node.read is not None and not step.schema else b"",
+            state=state,
+        )
+        if node.write is not None:
+            staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
+            self._host.staged[f"{task.pipeline}/{staged}"] = data
+            part = StagedRef(f"{task.pipeline}/{staged}", f"part-{task.iteration:010d}", len(rows), len(data), digest)
+            return msgspec.structs.replace(done, staged=part)
+        outputs[node.name] = (digest, output)
+        return msgspec.structs.replace(done, output=self._keep(task, f"{node.name}-{task.attempt}", output))
+
+    def _keep(self, task: Task, name: str, output: Output) -> BatchRef:
+        data = msgspec.msgpack.encode(output)
+        path = f"{task.pipeline}/{task.iteration}/{name}.arrow"
+        where = self._host.keep(path, data, inline=len(data) < 24)
+        return BatchRef(rows=len(output.rows), size=len(data), digest=digest_of(data), host="host", **where)
+
+    def _publish(self, task: PublishTask) -> PublishDone | NodeFailed:
+        host = self._host
+        place = (task.pipeline, task.iteration, task.node.name)
+        if task.action == "retract":
+            host.truth.retracted(task.pipeline, task.after, task.iteration)
+            for key in [k for k in host.visible if k[0] == place[0] and k[2] == place[2]]:
+                if task.after < key[1] <= task.iteration:
+                    del host.visible[key]
+            return PublishDone(task.attempt, *place, "w")
+        if task.action == "discard":
+            host.staged.pop(task.part.staged, None)
+            return PublishDone(task.attempt, *place, "w")
+        if (task.pipeline, task.node.name) in host.broken:
+            return self._failed(task, task.node.name, "conflict")
+        data = host.staged.pop(task.part.staged, None)
+        if data is None:
+            if place in host.visible and digest_of(host.visible[place]) == task.part.digest:
+                return PublishDone(task.attempt, *place, "w")
+            return self._failed(task, task.node.name, "conflict")
+        host.truth.published(*place, digest_of(data))
+        if place in host.visible and host.visible[place] != data:
+            return self._failed(task, task.node.name, "conflict")
+        for number in range(1, task.iteration):
+            earlier = host.truth.iterations.get((task.pipeline, number))
+            skipped = earlier is not None and (
+                earlier.state in ("cancelled", "dead_lettered", "rewound") or task.node.name in earlier.abandoned
+            )
+            done = skipped or (task.pipeline, number, task.node.name) in host.visible
+            check(done, "I1", f"{place} is published before {number}")
+        host.visible[place] = data
+        return PublishDone(task.attempt, *place, "w")
