@@ -68,7 +68,7 @@ class Scenario:
         self.truth.visible = lambda pipeline: [number for name, number, _ in self.host.visible if name == pipeline]
         self.truth.tell = self.world.tell
         self.project = make_project(self.rng)
-        self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 1, 2]))]
+        self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
@@ -239,6 +239,8 @@ class Scenario:
             world.run(world.now + 1.0)
             if rng.random() < 0.2:
                 self.retry_failed()
+                for pipeline in self.project.pipelines:
+                    self.resume(pipeline.name)
         self._check_end()
         return Outcome(
             seed=self.seed,

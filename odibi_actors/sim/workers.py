@@ -35,7 +35,6 @@ class SimPoolDriver:
     def __init__(self, host: Host, name: str, generation: int) -> None:
         self._host, self._name, self._generation = host, name, generation
         self._pids: dict[str, int] = {}
-        self._poison = ""  # of the step that starts just now
         self._frozen: dict[int, float] = {}  # pid -> until when it is stopped
         self._closed = False
 
@@ -94,7 +93,7 @@ class SimPoolDriver:
             self._host.world.arrive(self._name, self._generation, "", WorkerExited(worker, pid, status))
 
     def _next(self, worker: str, pid: int, steps: Any) -> None:
-        """Let a task's generator go on: it yields (delay, message)."""
+        """Let a task's generator go on: it yields (delay, message, what its files do to the worker)."""
         if not self._alive(worker, pid):
             return
         world = self._host.world
@@ -102,11 +101,11 @@ class SimPoolDriver:
             world.after(self._frozen[pid] - world.now, self._next, worker, pid, steps)
             return
         try:
-            delay, message = next(steps)
+            delay, message, poison = next(steps)
         except StopIteration:
             return
         if isinstance(message, Started):
-            if self._poison == "kills":
+            if poison == "kills":
                 world.after(delay, self._die, worker, pid, -9)
             elif world.rng.random() < self._host.die:
                 world.count("crash worker at work")
@@ -123,22 +122,20 @@ class SimPoolDriver:
 
     # --- what a worker does ---
 
-    def _run(self, task: Task | PublishTask) -> Iterable[tuple[float, Message]]:
+    def _run(self, task: Task | PublishTask) -> Iterable[tuple[float, Message, str]]:
         rng = self._host.world.rng
         if isinstance(task, PublishTask):
-            yield 0.0001, Started(task.attempt, task.node.name)
-            yield rng.uniform(0.001, 0.02), WorkerResult(self._publish(task), last=True)
+            yield 0.0001, Started(task.attempt, task.node.name), ""
+            yield rng.uniform(0.001, 0.02), WorkerResult(self._publish(task), last=True), ""
             return
         outputs: dict[str, tuple[str, Output]] = {}
         for step in task.steps:
-            self._poison = self._poisoned(step)
-            yield 0.0001, Started(task.attempt, step.node.name)
-            self._poison = ""
+            yield 0.0001, Started(task.attempt, step.node.name), self._poisoned(step)
             wait = rng.uniform(0.001, 0.05) if rng.random() < 0.95 else rng.uniform(0.5, 3.0)
-            yield wait, Started(task.attempt, step.node.name)
+            yield wait, Started(task.attempt, step.node.name), ""
             result = self._step(task, step, outputs, step is task.steps[-1])
             last = isinstance(result, NodeFailed) or step is task.steps[-1]
-            yield 0.0001, WorkerResult(result, last=last)
+            yield 0.0001, WorkerResult(result, last=last), ""
             if last:
                 return
 
