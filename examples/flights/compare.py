@@ -71,6 +71,15 @@ OUTPUTS = (
         ("dep_delay", "arr_delay"),
     ),
     Output(
+        "carrier_totals",
+        ("carrier",),
+        """
+        select carrier, count(*) as flights, count(*) - count(dep_time) as cancelled,
+            count(*) filter (arr_delay > 15) as late, sum(distance)::bigint as miles
+        from flights group by all
+        """,
+    ),
+    Output(
         "daily_route",
         ("date", "origin", "dest"),
         """

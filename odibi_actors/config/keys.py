@@ -107,7 +107,6 @@ TRANSFORM = Object(
         "sql": Key(_TEXT, "DuckDB SQL over the inputs, by their names."),
         "sql_file": Key(_TEXT, "A file of the project with the SQL, such as sql/report.sql."),
         "params": Key(Anything(), "Keyword arguments of the function."),
-        "state": Key(Later("state: true beside transform"), "The function keeps state: a key of the node."),
     },
     one_of=("function", "sql", "sql_file"),
 )

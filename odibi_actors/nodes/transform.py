@@ -230,7 +230,10 @@ def _annotated_sort(function: Callable[..., object], annotation: object) -> str:
     if annotation is inspect.Parameter.empty or annotation is Any:
         return "pandas"
     if isinstance(annotation, str):
-        text = annotation.split("|")[0].strip(" '\"")
+        options = (
+            annotation.strip(" '\"").removeprefix("typing.").removeprefix("Optional[").removesuffix("]").split("|")
+        )
+        text = next((one.strip() for one in options if one.strip() != "None"), "")
         first, *others = text.split(".")
         known = vars(builtins) | getattr(inspect.unwrap(function), "__globals__", {})
         found = known.get(first)

@@ -88,8 +88,7 @@ def _leave(life: Scenario, rng: random.Random) -> None:
 
 
 def _power_cut(life: Scenario, rng: random.Random) -> None:
-    for name in life.actors:
-        life.world.crash(name)
+    life.world.crash_all()
     life.host.lose_unsynced(0.5)
 
 

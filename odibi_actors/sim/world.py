@@ -135,6 +135,11 @@ class World:
         """SIGKILL: what it was about to do is not done; it starts again after a while, or ``away`` seconds."""
         self._kill(self.processes[name], away)
 
+    def crash_all(self) -> None:
+        """Everything at once, second processes included."""
+        for process in [*self.processes.values(), *self._seconds]:
+            self._kill(process)
+
     def _kill(self, process: Process, away: float | None = None) -> None:
         if not process.alive:
             return

@@ -87,8 +87,11 @@ class Ledger:
                 self.planned(message, now)
         return [identity for identity in former if identity not in self.index]
 
-    def planned(self, message: Planned, now: float) -> None:
-        """These positions are planned by record ``message.seq``."""
+    def planned(self, message: Planned, now: float) -> bool:
+        """These positions are planned by record ``message.seq``. False for a late repetition: the ledger reflects that
+        record already, and what it planned may have been released since."""
+        if self.loaded and message.seq <= self.seq:
+            return False
         for position in message.positions:
             self.index[position.identity] = stamp(position)
         self._told = max(self._told, message.seq)
@@ -98,7 +101,8 @@ class Ledger:
             self._during.append(message)
             self.reread(message.previous, now)
         else:
-            self.seq = max(self.seq, message.seq)
+            self.seq = message.seq
+        return True
 
     def released(self, seq: int, now: float) -> None:
         """Record ``seq`` released positions, unless that is known already."""

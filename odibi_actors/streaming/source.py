@@ -156,7 +156,8 @@ class Source:
         if self.batch:
             self.ledger.seq = max(self.ledger.seq, message.seq)
             return
-        self.ledger.planned(message, now)
+        if not self.ledger.planned(message, now):
+            return
         for position in message.positions:
             self._iterations[position.identity] = message.iteration
             self._planned(position.identity)

@@ -188,8 +188,11 @@ LATER = [
     ("format: parquet", "format: parquet, partition_by: [a]", [
         f"20:81: {N}[3].write.partition_by: not available in this "
         "version; delete it"]),
-    ("params: {max_delay: 600}", "state: true", [f"14:61: {N}[1].transform.state: not available in this version "
-        "(got true); state: true beside transform"]),
+    ("params: {max_delay: 600}", "state: true", [f"14:54: {N}[1].transform.state: unknown key; "
+        "known keys: function, sql, sql_file, params"]),
+    ("name: clean\n", "name: clean\n        state: true\n", [
+        f"15:31: {N}[1].transform.function: nodes/flights.py:5: clean() has no parameter state; "
+        "add one: it is given what was kept, or None"]),
     ("name: clean\n", "name: clean\n        requires: [gpu]\n", [
         f"13:19: {N}[1].requires: not available in this version; "
         "delete it"]),

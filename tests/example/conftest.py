@@ -64,6 +64,7 @@ class ByHand:
         self.schemas = {node["name"]: node["read"]["schema"] for node in nodes if "read" in node}
         self.params = next(node["transform"]["params"] for node in nodes if node["name"] == "clean")
         self.clean = clean
+        self.totals, self.state = load("nodes/totals.py").per_carrier, None
         self.lake, self.mart = project / "data/lake/flights", project / "data/mart.db"
         self.lake.mkdir(parents=True)
         reference = project / "data/reference"
@@ -83,13 +84,17 @@ class ByHand:
                     database.register(name, value)
                 tables[node] = database.sql((EXAMPLE / f"sql/{node}.sql").read_text()).to_arrow_table()
         pa.parquet.write_table(tables["flown"], self.lake / f"part-{number:010}-lake_flights.parquet")
+        totals, self.state = self.totals(cleaned, self.state)
+        self.insert("carrier_totals", pa.Table.from_pandas(totals, preserve_index=False), replace=True)
         for table_name, node in (("daily_carrier", "by_carrier"), ("daily_route", "by_route")):
             self.insert(table_name, tables[node])
 
-    def insert(self, name: str, table: pa.Table) -> None:
+    def insert(self, name: str, table: pa.Table, *, replace: bool = False) -> None:
         with sqlite3.connect(self.mart) as connection:
             columns = ", ".join(table.column_names)
             connection.execute(f"create table if not exists {name} ({columns})")
+            if replace:
+                connection.execute(f"delete from {name}")
             rows = [tuple(str(v) if k == "date" else v for k, v in row.items()) for row in table.to_pylist()]
             connection.executemany(f"insert into {name} values ({', '.join('?' * table.num_columns)})", rows)
         connection.close()

@@ -131,6 +131,22 @@ def test_given_a_cancel_when_its_release_arrives_then_the_positions_are_offered_
     assert world.offers[-1].seq == 12
 
 
+def test_given_a_cancelled_plan_when_its_message_comes_a_second_time_then_the_positions_stay_offered() -> None:
+    world = ready(World(), "a.csv", "b.csv")
+    (position,) = world.pending[:1]
+    world.plan(1)
+    repeated = Planned(world.epoch, "p", "files", world.seq, world.seq, [position], world.seq - 1)
+    world.cancel()
+    world.sync()
+    for _ in range(3):
+        world.advance(2.0)
+        world.work()
+    assert world.names == ["a.csv", "b.csv"]
+    world.give(BROKER, repeated)
+    world.work()
+    assert world.names == ["a.csv", "b.csv"]
+
+
 def test_given_a_new_epoch_when_a_plan_was_not_durable_then_its_positions_are_offered_again() -> None:
     world = ready(World(), "a.csv", "b.csv")
     world.plan(1)
