@@ -168,7 +168,9 @@ class Coordinator:
             return []
         effects = self._tell_sources()  # before anything that asks the sources for something
         effects += flow.advance(now)
-        effects += self._answer_waiting(now)
+        if self._waiting:
+            effects += self._answer_waiting(now)
+            effects += flow.advance(now)  # one that got further may have asked, or planned, something
         if self._stopping is not None:
             effects += self._stopping.step(now)
         return effects

@@ -247,13 +247,9 @@ class Pipeline:
 
     def due(self, now: float) -> float | None:
         """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
-        if (
-            self.rewind is not None
-            or self.paused
-            or self.draining
-            or self.removed
-            or self.in_flight >= self.spec.max_in_flight
-        ):
+        if self.rewind is not None or self.paused or self.draining or self.removed:
+            return None
+        if self.in_flight >= self.spec.max_in_flight:
             return None
         if self.on_demand and self.run is None:
             return None

@@ -89,6 +89,7 @@ class Broker:
         self.effects: list[Effect] = []
         self.records: list[rec.AnyRecord] = []
         self.epoch = 0
+        self.asked = 0  # requests of the client; each has its number as id
 
     @property
     def flow(self) -> Flow:
@@ -196,7 +197,8 @@ class Broker:
 
     def ask(self, verb: str, **params: Any) -> Reply | None:
         self.say(CLIENT, Hello("client", "c1", "host", 9))
-        self.say(CLIENT, Request("1", verb, params))
+        self.asked += 1
+        self.say(CLIENT, Request(str(self.asked), verb, params))
         replies = self.take(Reply)
         return replies[0] if replies else None
 

@@ -1,0 +1,334 @@
+"""Dead letters taken up again, blocked sinks given up, pipelines taken back: every step durable before the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import PipelineSpec
+from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, Request
+from odibi_actors.model import Failure, FilePosition
+from tests.broker.harness import CLIENT, Broker, pipeline
+from tests.broker.test_state import state_ref, stateful
+
+BAD = Failure("invalid", "duplicate keys")
+CONFLICT = Failure("conflict", "somebody else's file stands there")
+
+
+def answer(broker: Broker, peer: str, result: Any = None, error: str = "", status: int = 0) -> None:
+    """The peer answers what the broker has asked it."""
+    (request,) = broker.take(Request, to=peer)
+    broker.say(peer, Reply(request.id, status, result, error))
+
+
+def replies(broker: Broker) -> list[Reply]:
+    return broker.take(Reply, to=CLIENT)
+
+
+def letter(state: str = "open", replay: int = 0, **more: Any) -> dict[str, Any]:
+    row = {"identity": "f2.csv", "size": 10, "mtime_ns": 1, "inode": 1, "generation": 1, "digest": ""}
+    return {"id": 7, "pipeline": "p", "iteration": 2, "state": state, "replay": replay, "whole": True,
+            "positions": {"read": [row]}, **more}  # fmt: skip
+
+
+def dead(**more: Any) -> Broker:
+    """Iteration 1 is committed, iteration 2 a dead letter."""
+    broker = Broker(pipeline(on_error="dead_letter", **more)).start()
+    for number in (1, 2):
+        broker.offer(f"f{number}.csv")
+        (task,) = broker.tasks()
+        broker.finish(task)
+        if number == 2:
+            sink = broker.tasks()[0]
+            broker.fail(sink, sink.steps[0].node.name, BAD)
+        publish(broker)
+    return broker
+
+
+def publish(broker: Broker) -> None:
+    for _ in range(4):
+        broker.compute()
+        broker.durable()
+        for publication in broker.publications():
+            broker.published(publication)
+    broker.durable()
+
+
+def replay(broker: Broker, size: int = 11) -> Reply | None:
+    """Ask for the replay of the letter; the file is there, of this size."""
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, letter())
+    answer(broker, SOURCE, {"files": [{"identity": "f2.csv", "size": size, "mtime_ns": 5, "inode": 6}], "gone": []})
+    found = replies(broker)
+    return found[0] if found else None
+
+
+# --- dead letters -------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_plans_the_file_as_it_is_now_as_the_next_generation() -> None:
+    broker = dead()
+    reply = replay(broker)
+    assert reply is not None
+    assert reply.result == {"letter": 7, "pipeline": "p", "files": 1, "iteration": 3}
+    plan = broker.of(rec.Plan)[-1]
+    assert plan.positions == {"read": [FilePosition("f2.csv", 11, 5, 6, generation=2)]}
+    assert plan.replay == rec.Replay(7, 2, True)
+
+
+def test_the_letter_goes_when_the_replay_commits_and_its_batch_with_it() -> None:
+    broker = dead()
+    pipeline_ = broker.flow.pipelines["p"]
+    assert (pipeline_.dead_letters, list(pipeline_.kept)) == (1, [2])
+    replay(broker)
+    publish(broker)
+    assert [record.iteration for record in broker.of(rec.Commit)] == [1, 3]
+    assert (pipeline_.dead_letters, list(pipeline_.kept)) == (0, [])
+
+
+def test_a_letter_is_taken_up_once_however_often_it_is_asked_for() -> None:
+    broker = dead()
+    replay(broker)
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, letter())  # the store has not written the plan yet
+    (reply,) = replies(broker)
+    assert (reply.status, reply.result["iteration"]) == (0, 3)
+    assert len(broker.of(rec.Plan)) == 3
+    assert broker.ask("deadletter.discard", letter=7) is None
+    answer(broker, STORE, letter("replaying", 3))
+    (reply,) = replies(broker)
+    assert reply.status == 4
+    assert broker.of(rec.Discard) == []
+
+
+def test_a_cancelled_replay_gives_the_letter_back() -> None:
+    broker = dead()
+    replay(broker)
+    reply = broker.ask("iteration.cancel", pipeline="p", iteration=3)
+    assert reply is not None
+    assert reply.status == 0
+    assert replay(broker) is not None
+    assert broker.of(rec.Plan)[-1].iteration == 4
+    assert broker.flow.pipelines["p"].dead_letters == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "says"), [({"files": [], "gone": ["f2.csv"]}, "f2.csv of source read is not there any more")]
+)
+def test_a_file_that_is_gone_is_said_and_nothing_is_planned(files: dict[str, Any], says: str) -> None:
+    broker = dead()
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, letter())
+    answer(broker, SOURCE, files)
+    (reply,) = replies(broker)
+    assert reply.status == 4
+    assert says in reply.error
+    assert len(broker.of(rec.Plan)) == 2
+
+
+def test_a_letter_that_is_not_there_is_not_found() -> None:
+    broker = dead()
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, error="there is no dead letter 7", status=3)
+    (reply,) = replies(broker)
+    assert (reply.status, reply.error) == (3, "there is no dead letter 7")
+
+
+def test_nothing_is_replayed_into_a_paused_pipeline() -> None:
+    broker = dead()
+    broker.ask("pipeline.pause", pipeline="p")
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, letter())
+    (reply,) = replies(broker)
+    assert reply.status == 4
+    assert "paused" in reply.error
+
+
+def test_a_discarded_letter_is_gone_and_its_batch_with_it() -> None:
+    broker = dead()
+    assert broker.ask("deadletter.discard", letter=7) is None
+    answer(broker, STORE, letter())
+    assert [reply.status for reply in replies(broker)] == [0]
+    assert [record.letter for record in broker.of(rec.Discard)] == [7]
+    assert list(broker.flow.pipelines["p"].kept) == []
+    assert broker.ask("deadletter.replay", letter=7) is None
+    answer(broker, STORE, letter())  # not written yet
+    (reply,) = replies(broker)
+    assert (reply.status, "discarded" in reply.error) == (4, True)
+
+
+def test_an_unanswered_question_is_asked_again() -> None:
+    broker = dead()
+    assert broker.ask("deadletter.replay", letter=7) is None
+    (first,) = broker.take(Request, to=STORE)
+    broker.wait(2.5)
+    (second,) = broker.take(Request, to=STORE)
+    assert first == second
+
+
+# --- sinks that are given up --------------------------------------------------------------------------------------
+
+
+def blocked() -> tuple[Broker, PublishTask]:
+    """Iterations 1 and 2 are prepared; sink a of 1 is blocked. Returns the publication of b of 1."""
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    broker.compute()
+    broker.offer("f2.csv")
+    broker.compute()
+    broker.durable()
+    first = {task.node.name: task for task in broker.publications()}
+    broker.fail(first["a"], "a", CONFLICT)
+    broker.durable()
+    return broker, first["b"]
+
+
+def test_a_sink_that_is_not_blocked_cannot_be_abandoned() -> None:
+    broker, _ = blocked()
+    for iteration, sink, status in ((1, "b", 4), (2, "a", 4), (1, "nope", 3), (9, "a", 3)):
+        reply = broker.ask("iteration.abandon", pipeline="p", iteration=iteration, sink=sink)
+        assert reply is not None
+        assert reply.status == status
+    assert broker.of(rec.Abandon) == []
+
+
+def test_the_next_iteration_publishes_there_only_once_the_giving_up_is_durable() -> None:
+    broker, other = blocked()
+    broker.published(other)
+    for task in broker.publications():
+        assert (task.iteration, task.node.name) == (2, "b")
+    reply = broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a")
+    assert reply is not None
+    assert reply.result["state"] == "prepared"
+    assert broker.publications() == []  # ABANDON is not durable
+    broker.durable()
+    (task,) = broker.publications()
+    assert (task.iteration, task.node.name, task.action) == (1, "a", "discard")
+    broker.fail(task, "a", Failure("io", "the disk is gone"))  # its part stays; nothing waits for that
+    (task,) = broker.publications()
+    assert (task.iteration, task.node.name, task.action) == (2, "a", "publish")
+    assert [record.abandoned for record in broker.of(rec.Commit)] == [["a"]]
+
+
+def test_what_was_given_up_stays_so_after_a_restart() -> None:
+    former, _ = blocked()
+    prepared = former.of(rec.Prepare)[0]
+    plan = rec.Plan("p", "live", 1, 1, {"read": []}, ["read"], 0.0)
+    items: list[rec.AnyLoaded] = [
+        rec.LoadedVersion(rec.Version("p", 1, pipeline(), "code", 0.0)),
+        rec.LoadedCounter("p", 1, 0, 0, ["read"]),
+        rec.LoadedIteration(plan, "blocked", prepared.sinks, {}, ["b"], ["a"]),
+    ]
+    broker = Broker(recover=True).start(items, epoch=2, last_seq=20)
+    assert [(task.node.name, task.action) for task in broker.publications()] == [("a", "discard")]
+
+
+# --- going back ---------------------------------------------------------------------------------------------------
+
+PREVIEW = {
+    "to": 1, "last": 3, "states": {"committed": 2}, "positions": 2, "missing": 0,
+    "left": {"committed": 1, "last_committed": 1, "letters": 0},
+    "retractions": [{"node": "a", "folder": "/lake/a", "parts": 2}],
+}  # fmt: skip
+
+
+def done(spec: PipelineSpec | None = None) -> Broker:
+    """Three iterations are committed and the pipeline is drained."""
+    broker = Broker(spec).start()
+    for number in (1, 2, 3):
+        broker.offer(f"f{number}.csv")
+        publish(broker)
+    broker.ask("pipeline.drain", pipeline="p")
+    broker.durable()
+    return broker
+
+
+def test_only_a_drained_pipeline_is_taken_back() -> None:
+    broker = done()
+    broker.ask("pipeline.resume", pipeline="p")
+    reply = broker.ask("pipeline.rewind", pipeline="p", to=1)
+    assert reply is not None
+    assert (reply.status, "drain" in reply.error) == (4, True)
+    broker.ask("pipeline.pause", pipeline="p")
+    broker.durable()
+    for to, status in ((3, 4), (-1, 2), ("x", 2)):
+        reply = broker.ask("pipeline.rewind", pipeline="p", to=to)
+        assert reply is not None
+        assert reply.status == status
+
+
+def test_a_rewind_is_durable_before_anything_is_taken_back_and_all_is_before_anything_is_released() -> None:
+    broker = done()
+    assert broker.ask("pipeline.rewind", pipeline="p", to=1) is None
+    answer(broker, STORE, PREVIEW)
+    assert [record.to for record in broker.of(rec.Rewind)] == [1]
+    assert broker.publications() == []
+    broker.durable()
+    (task,) = broker.publications()
+    assert (task.action, task.after, task.iteration, task.part.target) == ("retract", 1, 3, "/lake/a")
+    assert broker.of(rec.Rewound) == []
+    broker.offer("f4.csv")
+    broker.ask("pipeline.resume", pipeline="p")
+    assert len(broker.of(rec.Plan)) == 3
+    broker.fail(task, "a", Failure("io", "permission denied"))
+    broker.wait(1.5)
+    (task,) = broker.publications()
+    broker.published(task)
+    assert [record.to for record in broker.of(rec.Rewound)] == [1]
+    assert [message.source for message in broker.take(Released)] == ["read"]
+    assert [reply.status for reply in replies(broker)] == [0]
+    broker.offer("f2.csv")
+    assert broker.of(rec.Plan)[-1].iteration == 4
+
+
+def test_a_new_broker_rolls_a_rewind_forward() -> None:
+    record = rec.Rewind("p", 1, 3, [rec.Retraction("a", "/lake/a")], 0.0, rec.Left(1, 1, 0))
+    items: list[rec.AnyLoaded] = [
+        rec.LoadedVersion(rec.Version("p", 1, pipeline(), "code", 0.0)),
+        rec.LoadedCounter("p", 3, 3, 3, ["read"]),
+        rec.LoadedRewind(record),
+    ]
+    broker = Broker(recover=True).start(items, epoch=2, last_seq=50)
+    (task,) = broker.publications()
+    assert (task.action, task.after, task.iteration) == ("retract", 1, 3)
+    broker.published(task)
+    assert len(broker.of(rec.Rewound)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"missing": 2}, "pruned"),
+        ({"retractions": [{"node": "a", "folder": "/mart.db#sales", "parts": 2}]}, "cannot be taken back"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_refused_before_anything_happens(change: dict[str, Any], says: str) -> None:
+    broker = done()
+    assert broker.ask("pipeline.rewind", pipeline="p", to=1) is None
+    answer(broker, STORE, {**PREVIEW, **change})
+    (reply,) = replies(broker)
+    assert reply.status == 4
+    assert says in reply.error
+    assert broker.of(rec.Rewind) == []
+
+
+def test_a_stateful_pipeline_goes_back_only_to_a_state_that_is_kept() -> None:
+    items: list[rec.AnyLoaded] = [
+        rec.LoadedVersion(rec.Version("p", 1, stateful(), "code", 0.0)),
+        rec.LoadedSetting(rec.Setting("p", "draining", "1")),
+        rec.LoadedCounter("p", 3, 3, 3, ["read"]),
+        rec.LoadedState("p", "t", 2, state_ref(2)),
+        rec.LoadedState("p", "t", 3, state_ref(3)),
+    ]
+    broker = Broker(recover=True).start(items, epoch=2, last_seq=50)
+    reply = broker.ask("pipeline.rewind", pipeline="p", to=1)
+    assert reply is not None
+    assert (reply.status, "kept: 2, 3" in reply.error) == (4, True)
+    assert broker.ask("pipeline.rewind", pipeline="p", to=2) is None
+    answer(broker, STORE, {**PREVIEW, "to": 2, "retractions": []})
+    broker.durable()
+    assert [record.to for record in broker.of(rec.Rewound)] == [2]
+    broker.ask("pipeline.resume", pipeline="p")
+    assert broker.flow.pipelines["p"].states["t"] == {2: state_ref(2)}
