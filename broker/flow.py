@@ -70,6 +70,7 @@ class Flow:
         self._on_durable: deque[tuple[int, str]] = deque()
         self._out: dict[Attempt, Out] = {}
         self.asks = Asks(epoch)
+        self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
     # --- small helpers --------------------------------------------------------------------------------------------
@@ -420,7 +421,7 @@ class Flow:
         for iteration in iterations:
             iteration.advance("cancel")
             iteration.state_seq = seq
-            letters.cancelled(pipeline, iteration)
+            letters.cancelled(self, pipeline, iteration, seq)
             self.drop(iteration.running())
         for name, source in pipeline.sources.items():
             if source.batch:

@@ -25,10 +25,10 @@ Row = dict[str, Any]
 def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     """Plan the letter's positions again; None while the store or the source has not answered. Raises NotFoundError and
     ConflictError."""
-    key = f"letter {letter}"
-    row = flow.asks.ask(key, STORE, "deadletter.show", {"id": letter}, now)
+    row = _letter(flow, letter, now)
     if row is None:
         return None
+    key = _key(flow, letter)
     pipeline = flow.pipelines[row["pipeline"]]
     asked = [key]
     try:
@@ -66,10 +66,10 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
 
 def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     """Give a letter up; its positions stay consumed. None while the store has not answered."""
-    key = f"letter {letter}"
-    row = flow.asks.ask(key, STORE, "deadletter.show", {"id": letter}, now)
+    row = _letter(flow, letter, now)
     if row is None:
         return None
+    key = _key(flow, letter)
     flow.asks.forget(key)
     pipeline = flow.pipelines[row["pipeline"]]
     number = _taken_up(pipeline, letter, row)
@@ -88,10 +88,23 @@ def settled(pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
         _gone(pipeline, iteration.replay, seq)
 
 
-def cancelled(pipeline: Pipeline, iteration: Iteration) -> None:
-    """The iteration is void: the letter it took up is there again."""
+def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
+    """The iteration is void with record ``seq``: the letter it took up is there again."""
     if iteration.replay is not None:
         pipeline.letters.pop(iteration.replay.letter, None)
+        flow.letters_seq = seq
+
+
+def _letter(flow: Flow, letter: int, now: float) -> Row | None:
+    """What the store has of a letter; None until it has answered, and knows of every cancel and rewind."""
+    if flow.letters_seq > flow.journal.durable:
+        return None
+    return flow.asks.ask(_key(flow, letter), STORE, "deadletter.show", {"id": letter}, now)
+
+
+def _key(flow: Flow, letter: int) -> str:
+    # An answer from before a cancel or a rewind is not one.
+    return f"letter {letter} as of {flow.letters_seq}"
 
 
 def _gone(pipeline: Pipeline, letter: rec.Replay, seq: int) -> None:

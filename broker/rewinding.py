@@ -176,6 +176,8 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     seq = flow.write(rec.Rewound(pipeline.name, record.to, record.last, now), pipeline.name)
     pipeline.rewind = None
     pipeline.problem = ""
+    pipeline.letters.clear()
+    flow.letters_seq = seq
     for kept in pipeline.states.values():
         for number in [n for n in kept if record.to < n <= record.last]:
             del kept[number]

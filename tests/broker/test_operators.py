@@ -109,6 +109,7 @@ def test_a_cancelled_replay_gives_the_letter_back() -> None:
     reply = broker.ask("iteration.cancel", pipeline="p", iteration=3)
     assert reply is not None
     assert reply.status == 0
+    broker.durable()
     assert replay(broker) is not None
     assert broker.of(rec.Plan)[-1].iteration == 4
     assert broker.flow.pipelines["p"].dead_letters == 1
@@ -166,6 +167,21 @@ def test_an_unanswered_question_is_asked_again() -> None:
     broker.wait(2.5)
     (second,) = broker.take(Request, to=STORE)
     assert first == second
+
+
+def test_what_the_store_says_of_a_letter_counts_only_once_it_knows_of_a_rewind() -> None:
+    broker = done(pipeline(on_error="dead_letter"))
+    assert broker.ask("pipeline.rewind", pipeline="p", to=1) is None
+    answer(broker, STORE, {**PREVIEW, "retractions": []})
+    broker.durable()
+    assert len(broker.of(rec.Rewound)) == 1
+    broker.ask("pipeline.resume", pipeline="p")
+    replies(broker)
+    assert broker.ask("deadletter.replay", letter=7) is None
+    assert broker.take(Request, to=STORE) == []  # REWOUND is not durable: the letter may be gone with it
+    broker.durable()
+    answer(broker, STORE, error="there is no dead letter 7", status=3)
+    assert [reply.status for reply in replies(broker)] == [3]
 
 
 # --- sinks that are given up --------------------------------------------------------------------------------------

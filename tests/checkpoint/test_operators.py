@@ -1,0 +1,159 @@
+"""What operators' records do to the tables: letters taken up and back, sinks given up, iterations taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.engine import Engine, Refused
+from odibi_actors.model import BatchRef
+from tests.checkpoint.make import P, ack, claimed, failure, loaded, plan, put, staged, version
+
+LEFT = r.Left(1, 1, 0)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    engine = claimed()
+    put(engine, version())
+    return engine
+
+
+def letters(engine: Engine) -> list[tuple[int, int, str, int]]:
+    """(id, iteration, state, replay)."""
+    items = engine.answer("deadletter.list", {"pipeline": P})["items"]
+    return sorted((row["id"], row["iteration"], row["state"], row["replay"]) for row in items)
+
+
+def states(engine: Engine) -> dict[int, str]:
+    items = engine.answer("iteration.list", {"pipeline": P})["items"]
+    return {row["iteration"]: row["state"] for row in reversed(items)}
+
+
+def taken_up(iteration: int, letter: int, of: int, generation: int = 2) -> r.Plan:
+    former = plan(iteration, f"f{of}.csv")
+    (position,) = former.positions["flights"]
+    positions = {"flights": [replace(position, generation=generation)]}
+    return replace(former, positions=positions, replay=r.Replay(letter, of, True))
+
+
+def committed(engine: Engine, number: int, **more: Any) -> None:
+    put(engine, plan(number, f"f{number}.csv"), *finish(number, **more))
+
+
+def finish(number: int, states: dict[str, BatchRef] | None = None, keep: int = 1) -> list[r.AnyRecord]:
+    return [
+        ack(number, "flights"),
+        r.Prepare(P, number, {"lake": staged(number)}, 1.0, states or {}),
+        r.Commit(P, number, 2.0, keep),
+    ]
+
+
+def dead(engine: Engine, number: int) -> None:
+    put(engine, plan(number, f"f{number}.csv"), r.DeadLetter(P, number, "clean", failure("bad"), 3.0))
+
+
+def refused(engine: Engine, record: r.AnyRecord) -> str:
+    with pytest.raises(Refused) as refusal:
+        put(engine, record)
+    return str(refusal.value)
+
+
+def test_a_letter_is_taken_up_once_and_goes_when_that_commits(engine: Engine) -> None:
+    dead(engine, 1)
+    put(engine, taken_up(2, 1, 1))
+    assert letters(engine) == [(1, 1, "replaying", 2)]
+    assert "not there to be replayed" in refused(engine, taken_up(3, 1, 1, generation=3))
+    assert "not there" in refused(engine, r.Discard(P, 1, 4.0))
+    put(engine, *finish(2))
+    assert letters(engine) == []
+    assert next(i for i in loaded(engine) if isinstance(i, r.LoadedCounter)).dead_letters == 0
+
+
+def test_a_letter_is_back_when_its_replay_is_cancelled_and_can_be_taken_up_again(engine: Engine) -> None:
+    dead(engine, 1)
+    put(engine, taken_up(2, 1, 1), r.Cancel(P, [2], 4.0))
+    assert letters(engine) == [(1, 1, "open", 2)]
+    put(engine, taken_up(3, 1, 1))
+    assert letters(engine) == [(1, 1, "replaying", 3)]
+
+
+def test_a_replay_that_is_given_up_again_leaves_its_own_letter(engine: Engine) -> None:
+    dead(engine, 1)
+    put(engine, taken_up(2, 1, 1), r.DeadLetter(P, 2, "clean", failure("bad"), 5.0))
+    assert letters(engine) == [(2, 2, "open", 0)]
+
+
+def test_ids_of_letters_are_never_used_again(engine: Engine) -> None:
+    dead(engine, 1)
+    put(engine, r.Discard(P, 1, 4.0))
+    dead(engine, 2)
+    assert letters(engine) == [(2, 2, "open", 0)]
+
+
+def test_the_ledger_keeps_both_generations(engine: Engine) -> None:
+    dead(engine, 1)
+    put(engine, taken_up(2, 1, 1))
+    positions, _ = engine.ledger(P, "live", "flights", "", 10)
+    assert [(p.identity, p.generation) for p in positions] == [("f1.csv", 1), ("f1.csv", 2)]
+
+
+def test_a_sink_that_is_given_up_is_told_to_the_next_broker(engine: Engine) -> None:
+    sinks = {"lake": staged(1), "mart": staged(1)}
+    put(
+        engine,
+        plan(1, "a.csv"),
+        ack(1, "flights"),
+        r.Prepare(P, 1, sinks, 1.0),
+        r.Block(P, 1, "lake", failure("conflict"), 2.0),
+        r.Block(P, 1, "mart", failure("conflict"), 2.0),
+        r.Abandon(P, 1, "lake", 3.0),
+    )
+    assert states(engine) == {1: "blocked"}
+    assert "lake is not blocked" in refused(engine, r.Abandon(P, 1, "lake", 3.0))
+    put(engine, r.Abandon(P, 1, "mart", 4.0))
+    assert states(engine) == {1: "prepared"}
+    item = next(i for i in loaded(engine) if isinstance(i, r.LoadedIteration))
+    assert (item.blocked, item.abandoned) == ([], ["lake", "mart"])
+    shown = engine.answer("iteration.show", {"pipeline": P, "iteration": 1})["sinks"]
+    assert {name: sink["abandoned"] for name, sink in shown.items()} == {"lake": True, "mart": True}
+
+
+def test_what_is_taken_back_is_released_and_letters_it_had_taken_up_are_open_again(engine: Engine) -> None:
+    kept = [BatchRef(1, 1, f"d{number}", path=f"p/{number}/t-1-1.state.arrow") for number in range(4)]
+    dead(engine, 1)
+    committed(engine, 2, states={"t": kept[2]}, keep=5)
+    put(engine, taken_up(3, 1, 1), *finish(3, states={"t": kept[3]}, keep=5))
+    dead(engine, 4)
+    assert letters(engine) == [(2, 4, "open", 0)]
+    preview = engine.answer("rewind.show", {"pipeline": P, "to": 2})
+    assert preview["states"] == {"committed": 1, "dead_lettered": 1}
+    assert preview["left"] == {"committed": 1, "last_committed": 2, "letters": 1}
+    record = r.Rewind(P, 2, 4, [], 5.0, r.Left(**preview["left"]))
+    put(engine, record)
+    assert [i.record for i in loaded(engine) if isinstance(i, r.LoadedRewind)] == [record]
+    assert "already" in refused(engine, record)
+    put(engine, r.Rewound(P, 2, 4, 6.0))
+    assert states(engine) == {1: "dead_lettered", 2: "committed", 3: "rewound", 4: "rewound"}
+    assert letters(engine) == [(1, 1, "open", 3)]
+    positions, _ = engine.ledger(P, "live", "flights", "", 10)
+    assert [(p.identity, p.generation) for p in positions] == [("f1.csv", 1), ("f2.csv", 1)]
+    assert [i.iteration for i in loaded(engine) if isinstance(i, r.LoadedState)] == [2]
+    counter = next(i for i in loaded(engine) if isinstance(i, r.LoadedCounter))
+    assert (counter.last_iteration, counter.last_committed, counter.committed, counter.dead_letters) == (4, 2, 1, 1)
+    assert "not being rewound" in refused(engine, r.Rewound(P, 2, 4, 7.0))
+
+
+def test_a_rewind_waits_for_what_is_unfinished(engine: Engine) -> None:
+    committed(engine, 1)
+    put(engine, plan(2, "f2.csv"))
+    assert "1 unfinished" in refused(engine, r.Rewind(P, 0, 2, [], 5.0, LEFT))
+
+
+def test_of_states_the_newest_stay(engine: Engine) -> None:
+    for number in (1, 2, 3):
+        committed(engine, number, states={"t": BatchRef(1, 1, f"d{number}", data=b"x")}, keep=2)
+    assert [i.iteration for i in loaded(engine) if isinstance(i, r.LoadedState)] == [2, 3]
