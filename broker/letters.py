@@ -89,10 +89,15 @@ def settled(pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
 
 
 def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
-    """The iteration is void with record ``seq``: the letter it took up is there again."""
-    if iteration.replay is not None:
-        pipeline.letters.pop(iteration.replay.letter, None)
-        flow.letters_seq = seq
+    """The iteration is void with record ``seq``: the letter it took up is there again, unless every position of it went
+    to a letter of its own meanwhile."""
+    if iteration.replay is None:
+        return
+    pipeline.letters.pop(iteration.replay.letter, None)
+    flow.letters_seq = seq
+    consuming = [name for name, source in pipeline.sources.items() if not source.batch]
+    if consuming and not any(iteration.positions.get(name) for name in consuming):
+        _gone(pipeline, iteration.replay, seq)
 
 
 def _letter(flow: Flow, letter: int, now: float) -> Row | None:

@@ -18,7 +18,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import verify
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
-from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, position
+from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, LetterDecoder, PlanDecoder, position
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
@@ -31,8 +31,6 @@ COUNT_CAP = 100_000
 
 REWIND_LIMIT = 100_000
 """Iterations that one rewind takes back: they are looked at one by one."""
-
-LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
 
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 

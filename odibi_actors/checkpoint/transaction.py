@@ -32,6 +32,7 @@ ERRORS_KEPT = 50
 
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
+LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
 StatesDecoder = msgspec.msgpack.Decoder(dict[str, BatchRef])
 FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
 """Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
@@ -231,6 +232,26 @@ class Transaction:
     def _replay(self, key: tuple[str, int], state: str) -> None:
         self._execute("UPDATE dead_letters SET state = ? WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
                       (state, *key))  # fmt: skip
+
+    def _give_back(self, plan: r.Plan) -> None:
+        """The iteration is void, and the letter it took up is open again, but for positions that went to letters of
+        their own meanwhile; with none left it is no more."""
+        row = self._execute(
+            "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
+            (plan.pipeline, plan.iteration),
+        ).fetchone()
+        if row is None:
+            return
+        failure, positions = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
+        left = dict(positions)
+        for source in plan.ledgered:
+            planned = frozenset(p.identity for p in plan.positions.get(source, ()))
+            left[source] = [p for p in positions.get(source, ()) if p.identity in planned]
+        gone = plan.ledgered and not any(left[source] for source in plan.ledgered)
+        self._execute(
+            "UPDATE dead_letters SET state = ?, payload = ? WHERE id = ?",
+            ("replayed" if gone else "open", seal((failure, left)), row[0]),
+        )
 
     def _discard(self, _seq: int, record: r.Discard) -> None:
         done = self._execute(
@@ -440,7 +461,7 @@ class Transaction:
                 "UPDATE iterations SET state = ?, finished_at = ? WHERE pipeline = ? AND iteration = ?",
                 (state, record.at, *key),
             )
-            self._replay(key, "open")
+            self._give_back(plan)
             self.weight += 1024 * len(rows)
 
     def _abandon(self, _seq: int, record: r.Abandon) -> None:

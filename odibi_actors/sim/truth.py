@@ -173,7 +173,7 @@ class Truth:
                     for source, positions in iteration.positions.items():
                         for position in positions:
                             self.owner.pop((record.pipeline, source, position.identity), None)
-                    self._settle(record.pipeline, number, "open")
+                    self._give_back(record.pipeline, number, iteration)
             case rec.Abandon():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 check(iteration.state == "blocked", "I5", f"{record} while {iteration.state}")
@@ -202,8 +202,16 @@ class Truth:
         for letter in self.letters.values():
             if letter.pipeline == pipeline and letter.replay == number and letter.state == "replaying":
                 letter.state = state
-                if state == "open":
-                    self.owner.update(dict.fromkeys(letter.places, letter.iteration))
+
+    def _give_back(self, pipeline: str, number: int, iteration: Planned) -> None:
+        """The letter that a cancelled iteration had taken up is open again, but for positions that became letters of
+        their own."""
+        for letter in self.letters.values():
+            if letter.pipeline == pipeline and letter.replay == number and letter.state == "replaying":
+                left = {(pipeline, s, p.identity) for s, some in iteration.positions.items() for p in some}
+                letter.places = [place for place in letter.places if place in left]
+                letter.state = "open" if letter.places else "replayed"
+                self.owner.update(dict.fromkeys(letter.places, letter.iteration))
 
     def _rewound(self, record: rec.Rewound) -> None:
         begun = self.rewinds.pop(record.pipeline, None)

@@ -81,6 +81,21 @@ def test_a_letter_is_back_when_its_replay_is_cancelled_and_can_be_taken_up_again
     assert letters(engine) == [(1, 1, "replaying", 3)]
 
 
+def test_what_went_to_a_letter_of_its_own_does_not_come_back_with_the_former_one(engine: Engine) -> None:
+    put(engine, plan(1, "a.csv", "b.csv"), r.DeadLetter(P, 1, "clean", failure("bad"), 3.0))
+    again = plan(2, "a.csv", "b.csv")
+    positions = {"flights": [replace(position, generation=2) for position in again.positions["flights"]]}
+    again = replace(again, positions=positions, replay=r.Replay(1, 1, True))
+    revise = r.Revise(P, 2, "flights", ["b.csv"], failure("line 3", "b.csv"), 4.0)
+    put(engine, again, revise, r.Cancel(P, [2], 5.0))
+    assert letters(engine) == [(1, 1, "open", 2), (2, 2, "open", 0)]
+    shown = engine.answer("deadletter.show", {"id": 1})["positions"]["flights"]
+    assert [(row["identity"], row["generation"]) for row in shown] == [("a.csv", 1)]
+    put(engine, replace(again, iteration=3, positions={"flights": positions["flights"][:1]}))
+    put(engine, r.Revise(P, 3, "flights", ["a.csv"], failure("line 3", "a.csv"), 4.0), r.Cancel(P, [3], 5.0))
+    assert letters(engine) == [(2, 2, "open", 0), (3, 3, "open", 0)]
+
+
 def test_a_replay_that_is_given_up_again_leaves_its_own_letter(engine: Engine) -> None:
     dead(engine, 1)
     put(engine, taken_up(2, 1, 1), r.DeadLetter(P, 2, "clean", failure("bad"), 5.0))
