@@ -59,6 +59,7 @@ class Seals:
             mark = _open(os.pread(self._fd, _MARK.size + _DIGEST, _MARK_AT), self.file, _MARK_AT)
             self.mark = Mark(*_MARK.unpack(mark))
             self._digests = bytearray(os.pread(self._fd, self.pages * _DIGEST, _ENTRIES))
+            self._former: tuple[int, dict[int, bytes]] = (self.pages, {})  # pages and digests before the last seal
             if len(self._digests) < self.pages * _DIGEST:
                 raise StoreError(f"{self.file} is cut short; {MEND}, or, {RESEAL}")
             if path.exists():
@@ -98,18 +99,20 @@ class Seals:
 
     def settle(self, log: Log) -> None:
         """After a failed sync SQLite and we may disagree on which transaction was the log's last: take over what it
-        has copied, as far as it comes from the log."""
+        has copied, as far as it comes from the log, and what it has left as it was sealed before."""
         found = {}
+        pages, former = self._former
+        self.pages = min(self.pages, max(pages, os.fstat(self._db).st_size // self.page_size))
         for page, versions in log.versions().items():
             content = os.pread(self._db, self.page_size, (page - 1) * self.page_size)
             digest = xxhash.xxh3_64_digest(content)
-            if content in versions and digest != self._digests[(page - 1) * _DIGEST : page * _DIGEST]:
+            if page <= self.pages and (content in versions or digest == former.get(page)):
                 found[page] = digest
-        if found:
-            self._write(found, log)
+        self._write(found, log._replace(size=self.pages))
 
     def _write(self, digests: dict[int, bytes], log: Log) -> None:
         failpoint("store.seal")
+        self._former = (self.pages, {page: self._digest(page) for page in digests})
         self.pages = max(self.pages, log.size)
         self._digests.extend(bytes(max(0, self.pages * _DIGEST - len(self._digests))))
         blocks: dict[int, None] = {}
@@ -123,6 +126,9 @@ class Seals:
         os.pwrite(self._fd, _close(_header(self.page_size, self.pages, self._copied)), 0)
         os.fsync(self._fd)
         failpoint("store.sealed")
+
+    def _digest(self, page: int) -> bytes:
+        return bytes(self._digests[(page - 1) * _DIGEST : page * _DIGEST])
 
     @property
     def closed(self) -> bool:

@@ -241,6 +241,7 @@ class Scenario:
                 self.retry_failed()
                 for pipeline in self.project.pipelines:
                     self.resume(pipeline.name)
+                    self._teach(pipeline)
         self._check_end()
         return Outcome(
             seed=self.seed,
@@ -271,6 +272,12 @@ class Scenario:
                     # All files of a source may be dead letters by now: then nothing runs before one teaches its schema.
                     self.world.after(CALM + 2.0, self.deliver_file, pipeline, node, self.rng, True)
         self.world.after(CALM + 1.0, lambda: self.ask("worker.scale", workers=2))
+
+    def _teach(self, pipeline: PipelineSpec) -> None:
+        """As long as a source has no schema nothing runs: somebody delivers good files until one was read."""
+        for node in pipeline.nodes:
+            if node.read is not None and (pipeline.name, node.name) not in self.truth.schemas:
+                self.deliver_file(pipeline, node, self.rng, sound=True)
 
     def _left(self) -> str:
         states = [f"{p}/{n} {i.state}" for (p, n), i in self.truth.iterations.items() if i.state not in _TERMINAL]

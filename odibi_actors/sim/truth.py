@@ -82,6 +82,7 @@ class Truth:
         self.owner: dict[tuple[str, str, str], int] = {}  # (pipeline, source, identity) -> iteration
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
+        self.schemas: dict[tuple[str, str], None] = {}  # (pipeline, source) that has one
         # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
         self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
         self.letters: dict[int, Letter] = {}
@@ -124,6 +125,8 @@ class Truth:
         match record:
             case rec.Plan():
                 self._plan(record)
+            case rec.Schema():
+                self.schemas[record.pipeline, record.node] = None
             case rec.Ack():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._open(iteration, "acknowledged")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from odibi_actors.checkpoint import opening, schema, seals
+from odibi_actors.checkpoint import opening, schema, seals, wal
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
 from tests.checkpoint.make import P, ack, claimed, loaded, numbered, plan, put, version
@@ -362,3 +363,29 @@ def test_given_a_crash_while_it_was_made_when_opened_then_it_is_made_anew(tmp_pa
     engine.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints.db", "checkpoints.db-seals", "run"]
     assert (tmp_path / "checkpoints.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_given_a_commit_whose_sync_failed_when_the_log_is_copied_without_it_then_the_next_start_finds_no_damage(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    for seq in range(1, 40):
+        put(engine, numbered(seq))
+    engine.checkpoint()
+    before = path.read_bytes()
+    for seq in range(40, 400):
+        put(engine, numbered(seq))
+    sealed = engine._files.seals
+    assert sealed is not None
+    log = wal.read(path.with_name("checkpoints.db-wal"), verify=False)
+    # The log as we read it holds a transaction that SQLite, after the error, never copies.
+    sealed.seal(log)
+    assert list(sealed.damaged(1, sealed.pages))
+    assert path.read_bytes() == before
+    sealed.settle(log)
+    assert sealed.pages == len(before) // sealed.page_size
+    assert not list(sealed.damaged(1, sealed.pages))
+    again = Seals(path)
+    assert (again.pages, list(again.damaged(1, again.pages))) == (sealed.pages, [])
+    again.close()

@@ -51,5 +51,11 @@ def test_given_files_that_arrive_when_processes_are_killed_at_failpoints_then_ev
     verdicts = soak.finish()
     assert all(verdict.holds for verdict in verdicts), verdicts
     assert min(verdict.expected for verdict in verdicts if verdict.output != "dead letters") > 0
+    client = soak.system.client
+    client.drain("checked")
+    client.rewind("checked", 0, timeout=60)
+    client.resume("checked")
+    verdicts = soak.finish()
+    assert all(verdict.holds for verdict in verdicts), verdicts
     for name in DECLARED:
         until(f"{name} is reached", lambda name=name: name in (tmp_path / "seen").read_text().split())
