@@ -34,7 +34,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
         return None
     if params.get("begun"):
         return {"pipeline": pipeline.name, "to": to, "state": pipeline.state, "last_committed": pipeline.last_committed}
-    _check(pipeline, to)
+    _check(pipeline, to, bool(params.get("dry_run")))
     key = f"rewind {pipeline.name} {to} {pipeline.last_iteration}"
     if flow.journal.backlog:
         return None  # what the store answers must be all there is
@@ -54,13 +54,13 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     return None
 
 
-def _check(pipeline: Pipeline, to: int) -> None:
+def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
     name = pipeline.name
     if not 0 <= to < pipeline.last_iteration:
         raise ConflictError(
             f"pipeline {name} has iterations 1 to {pipeline.last_iteration}; there is nothing after {to}"
         )
-    if not (pipeline.paused or pipeline.draining) or pipeline.in_flight:
+    if not dry_run and (not (pipeline.paused or pipeline.draining) or pipeline.in_flight):
         raise ConflictError(
             f"pipeline {name} is {pipeline.state} with {pipeline.in_flight} iterations in flight; only a drained one "
             f"can be rewound: `odibictl pipeline drain {name}` first"

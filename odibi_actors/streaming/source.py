@@ -161,6 +161,8 @@ class Source:
         for position in message.positions:
             self._iterations[position.identity] = message.iteration
             self._planned(position.identity)
+            if self._changed.pop(position.identity, None) is not None:
+                self._touched[position.identity] = None  # planned again as it is now: look whether it still is
         while len(self._iterations) > MAX_REMEMBERED:
             del self._iterations[next(iter(self._iterations))]
         self._dirty = True

@@ -147,6 +147,21 @@ def test_given_a_cancelled_plan_when_its_message_comes_a_second_time_then_the_po
     assert world.names == ["a.csv", "b.csv"]
 
 
+def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_problem_any_more() -> None:
+    world = ready(World(), "a.csv")
+    world.plan(1)
+    world.sync()
+    world.append("a.csv")
+    world.advance(15.0)
+    world.work()
+    assert world.problems[-1] == ["file a.csv changed after it was read (iteration 11); give new data a new name"]
+    found = world.found("a.csv")
+    position = FilePosition("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
+    world.give(BROKER, Planned(world.epoch, "p", "files", world.seq + 1, 2, [position], world.seq))
+    world.work()
+    assert world.problems[-1] == []
+
+
 def test_given_a_new_epoch_when_a_plan_was_not_durable_then_its_positions_are_offered_again() -> None:
     world = ready(World(), "a.csv", "b.csv")
     world.plan(1)
