@@ -41,6 +41,7 @@ _TABLES = (
     _Table("errors", (_P, _I, _N, ("seq", int))),
     _Table("dead_letters", (("id", int),)),
     _Table("states", (_P, _N, _I)),
+    _Table("rewinds", (_P,)),
     _Table("acks", (_P, _I, _N)),
     _Table("iterations", (_P, _I), ("failures", "sinks", "states")),
 )
@@ -133,7 +134,11 @@ def _files(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blobs: tupl
         one = _batch(f"the state of {_told(key)}", state, MEND)
         return [one] if one is not None else []
     if table == "iterations" and blobs[1] is not None:
-        return _parts(_state(db, key), key, SinksDecoder.decode(blobs[1][:-_SEAL]))
+        columns = "state, abandoned FROM iterations WHERE pipeline = ? AND iteration = ?"
+        state, abandoned = db.execute(f"SELECT {columns}", key).fetchone()
+        parts = SinksDecoder.decode(blobs[1][:-_SEAL])
+        given_up = frozenset(msgspec.json.decode(abandoned))
+        return _parts(state, key, {node: part for node, part in parts.items() if node not in given_up})
     return []
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import math
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,6 +27,13 @@ from odibi_actors.runtime import wire
 from tests.fuzz import samples
 
 CLIENT, STRANGER = "client-t", "pool-9"
+
+
+def _folder() -> Path:
+    """A folder in memory where there is one, gone when this process ends."""
+    path = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 @dataclass(frozen=True)
@@ -434,7 +443,7 @@ def project() -> Target:
     from odibi_actors.config import load_project
     from odibi_actors.config.received import unsound
 
-    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    folder = _folder()
     file = folder / "odibi.yaml"
 
     def run(data: bytes) -> None:
@@ -457,7 +466,7 @@ def basics() -> Target:
     from odibi_actors.errors import UnreachableError
     from odibi_actors.runtime import paths
 
-    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    folder = _folder()
     places = paths.layout(folder)
     places.run.mkdir()
 
@@ -485,7 +494,7 @@ def env() -> Target:
     from odibi_actors.config.problems import Problems
     from odibi_actors.config.variables import expand, read_env_file
 
-    file = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / ".env"
+    file = _folder() / ".env"
 
     def run(data: bytes) -> None:
         file.write_bytes(data)
@@ -542,7 +551,7 @@ def arrow() -> Target:
     from odibi_actors.errors import BatchError
     from odibi_actors.model import BatchRef
 
-    root = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    root = _folder()
     (root / "p" / "1").mkdir(parents=True)
     table = pa.table({"x": [1, 2, 3], "y": ["a", None, "c"]})
     good = ipc.encode(table)
@@ -588,7 +597,7 @@ def reading(form: str) -> Callable[[bytes], None]:
     from odibi_actors.nodes.failures import Failed
     from odibi_actors.nodes.read import read
 
-    folder = Path(tempfile.mkdtemp(prefix="odibi-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    folder = _folder()
     file = folder / "f"
     connection = ConnectionSpec("landing", "local", str(folder))
     specs = [
