@@ -1,7 +1,8 @@
 """The scheduler actor: when pipelines run. It runs nothing itself.
 
 Today it joins the system, shows that it lives, and says that there are no schedules: runs are started by
-``odibictl pipeline trigger``. Cron, intervals and ``after:`` come with an issue of their own, in this room.
+``odibictl pipeline trigger``. What cron expressions and intervals mean, through every change of a zone, is in
+``timetable``; that pipelines run by them comes next.
 """
 
 from __future__ import annotations

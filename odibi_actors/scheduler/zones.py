@@ -1,0 +1,63 @@
+"""Changees of constant offset of a time zone: what daylight saving is made of.
+
+``zoneinfo`` tells the offset of an instant, not when it changes. Changes are found by looking every few hours and
+halving; all are whole seconds. Times are whole seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+LOOK_EVERY: Final = 6 * 3600
+"""Seconds between two looks: no zone has changed twice within that since 1970 (``tests/scheduler`` checks all)."""
+
+YEAR: Final = 366 * 86_400
+
+
+class Change(msgspec.Struct, frozen=True):
+    """From ``start`` on local time is UTC plus ``offset`` seconds, until then plus ``before``."""
+
+    start: int
+    offset: int
+    before: int
+
+
+def offset(zone: ZoneInfo, at: int) -> int:
+    """Seconds to add to UTC."""
+    delta = datetime.fromtimestamp(at, UTC).astimezone(zone).utcoffset()
+    assert delta is not None
+    return delta.days * 86_400 + delta.seconds
+
+
+@lru_cache(maxsize=4096)
+def _changes(zone: ZoneInfo, block: int) -> tuple[Change, ...]:
+    """The changes within a block of a year's length."""
+    found = []
+    start, end = block * YEAR, (block + 1) * YEAR
+    here = offset(zone, start)
+    for at in range(start, end, LOOK_EVERY):
+        low, high = at, min(at + LOOK_EVERY, end)
+        there = offset(zone, high)
+        if there == here:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(zone, middle) == here else (low, middle)
+        found.append(Change(high, there, here))
+        here = there
+    return tuple(found)
+
+
+def changes(zone: ZoneInfo, start: int, end: int) -> list[Change]:
+    """Changes of the offset at instants after ``start``, up to ``end`` inclusive, ascending."""
+    return [
+        change
+        for block in range(start // YEAR, end // YEAR + 1)
+        for change in _changes(zone, block)
+        if start < change.start <= end
+    ]

@@ -1,0 +1,104 @@
+"""Occurrences through changes of the zone: against an independent model, and continued from any point."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from itertools import islice, pairwise, takewhile
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from odibi_actors.scheduler.cron import parse
+from odibi_actors.scheduler.timetable import Dst, Occurrence, cron_occurrences, interval_occurrences
+from odibi_actors.scheduler.zones import Change, changes
+from tests.scheduler.differential import compare, random_expression
+
+NEW_YORK = ZoneInfo("America/New_York")
+DAY = 86_400
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def due(text: str, after: str, count: int, dst: Dst = "vixie") -> list[str]:
+    found = islice(cron_occurrences(parse(text), NEW_YORK, dst, at(after)), count)
+    return [f"{datetime.fromtimestamp(one.due, UTC):%m-%dT%H:%M} {one.id[5:16]}{one.id[19:]}" for one in found]
+
+
+def test_a_fixed_time_that_is_skipped_is_due_at_the_change() -> None:
+    assert due("30 2 * * *", "2026-03-07T12:00", 2) == ["03-08T07:00 03-08T02:30", "03-09T06:30 03-09T02:30"]
+
+
+def test_a_fixed_time_that_comes_twice_is_due_once() -> None:
+    assert due("30 1 * * *", "2026-10-31T12:00", 2) == ["11-01T05:30 11-01T01:30", "11-02T06:30 11-02T01:30"]
+
+
+def test_a_star_in_minute_or_hour_follows_real_time() -> None:
+    assert due("*/30 1 * * *", "2026-11-01T00:00", 5) == [
+        "11-01T05:00 11-01T01:00",
+        "11-01T05:30 11-01T01:30",
+        "11-01T06:00 11-01T01:00#1",
+        "11-01T06:30 11-01T01:30#1",
+        "11-02T06:00 11-02T01:00",
+    ]
+    assert due("*/30 2 * * *", "2026-03-08T00:00", 1) == ["03-09T06:00 03-09T02:00"]
+
+
+def test_literal_runs_whatever_the_clock_shows_and_utc_knows_no_change() -> None:
+    assert due("30 1 * * *", "2026-11-01T00:00", 2, "literal") == [
+        "11-01T05:30 11-01T01:30",
+        "11-01T06:30 11-01T01:30#1",
+    ]
+    assert due("30 2 * * *", "2026-03-08T00:00", 1, "literal") == ["03-09T06:30 03-09T02:30"]
+    assert due("30 2 * * *", "2026-03-08T00:00", 1, "utc") == ["03-08T02:30 03-08T02:30"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "America/New_York",
+        "Australia/Lord_Howe",  # half an hour
+        "Africa/Casablanca",  # twice around Ramadan
+        "Africa/Monrovia",  # seconds, in 1972
+        "Pacific/Apia",  # a whole day, in 2011
+        "America/Sao_Paulo",  # at midnight
+        "Europe/Dublin",
+        "Antarctica/Troll",  # two hours
+    ],
+)
+def test_every_kind_of_change_agrees_with_the_model_from_any_restart(name: str) -> None:
+    rng = random.Random(name)
+    zone = ZoneInfo(name)
+    all_changes = changes(zone, 0, int(at("2037-12-31T00:00")))
+    for change in rng.sample(all_changes, min(5, len(all_changes))):
+        for _ in range(3):
+            assert compare(random_expression(rng), zone, change, rng) == ""
+
+
+def test_no_zone_changes_twice_within_a_look() -> None:
+    found = changes(ZoneInfo("Africa/Casablanca"), 0, int(at("2037-12-31T00:00")))
+    assert all(later.start - former.start > 6 * 3600 for former, later in pairwise(found))
+    assert found[-1].before != found[-1].offset
+    assert all(isinstance(one, Change) for one in found)
+
+
+def test_going_on_from_an_occurrence_loses_and_doubles_none_even_where_several_share_an_instant() -> None:
+    cron = parse("0,10,20 2,3 * * *")
+    begin, end = at("2026-03-06T00:00"), at("2026-03-11T00:00")
+    whole = list(takewhile(lambda one: one.due < end, cron_occurrences(cron, NEW_YORK, "vixie", begin)))
+    stepwise: list[Occurrence] = []
+    cursor: Occurrence | float = begin
+    while (following := next(cron_occurrences(cron, NEW_YORK, "vixie", cursor))).due < end:
+        stepwise.append(following)
+        cursor = following
+    assert stepwise == whole
+    assert len({one.id for one in whole}) == len(whole)
+    assert sum(one.note == "skipped by the clock" for one in whole) == 3
+
+
+def test_an_interval_is_anchored_and_does_not_drift() -> None:
+    found = list(islice(interval_occurrences(90, 30, 1000.7), 3))
+    assert [one.due for one in found] == [1020, 1110, 1200]
+    assert next(interval_occurrences(90, 30, found[0])).due == 1110
