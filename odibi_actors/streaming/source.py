@@ -181,8 +181,9 @@ class Source:
     def _lose(self, identity: str) -> None:
         """The file is no longer a candidate."""
         self.files.drop(identity)
-        if self.run is not None and self.run.left is not None:
-            self.run.left.pop(identity, None)
+        if self.run is not None and self.run.left is not None and identity in self.run.left:
+            del self.run.left[identity]
+            self._dirty = True
 
     # --- what the driver found ------------------------------------------------------------------------------------
 
@@ -226,7 +227,9 @@ class Source:
         if self._next_scan is None:
             self._next_scan = now + max(pause, min(SCAN_SHARE * (now - self._scan_started), MAX_PAUSE))
         if self.run is not None and self.run.scan == started:
-            self.run.left = dict.fromkeys(self.files.known)
+            # Files that are being asked for may be there too: the run is not exhausted before the answer.
+            asked = [i for i in (*self._asked, *self._touched) if i not in self.ledger.index]
+            self.run.left = dict.fromkeys([*self.files.known, *asked])
         self.scanned = self._dirty = True
 
     def on_stated(self, answer: Stated, now: float) -> None:
@@ -261,7 +264,7 @@ class Source:
         """A regular file of that name exists."""
         if found.identity in self.ledger.index:
             self._compare(found.identity, (found.size, found.mtime_ns, found.inode))
-            self.files.drop(found.identity)
+            self._lose(found.identity)
         else:
             self.files.observe(found, self._number, now)
 

@@ -410,6 +410,17 @@ def test_given_a_run_with_nothing_to_do_when_it_asks_then_an_empty_exhausted_off
     assert world.offers[-1].run == "r1"
 
 
+def test_given_a_file_that_is_asked_for_when_the_scan_is_done_first_then_the_run_waits_for_the_answer() -> None:
+    world = ready(World())
+    world.create("b.csv")
+    world.discover("look")
+    world.orders.sort(key=lambda order: isinstance(order, Stat))
+    world.work(1)  # the scan, which leaves b.csv to the answer that is on the way
+    assert not any(offer.run == "look" and offer.exhausted for offer in world.offers)
+    world.work()
+    assert (world.names, world.offers[-1].run, world.offers[-1].exhausted) == (["b.csv"], "look", True)
+
+
 def test_given_a_live_source_when_a_run_asks_then_new_files_go_on_and_exhausted_waits_for_the_scan() -> None:
     world = ready(World(), "a.csv")
     world.discover("r1")
