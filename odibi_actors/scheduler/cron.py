@@ -122,7 +122,7 @@ def _item(name: str, item: str) -> str:
             raise CronError(f"{name}: {item!r} is read differently from tool to tool; write {first}-{high}/{step}")
         return str(first)
     last = _number(name, match["last"])
-    if name == "day of week" and last == 0:
+    if name == "day of week" and last == 0 < first:
         last = 7  # fri-sun
     if first > last:
         raise CronError(
