@@ -184,6 +184,8 @@ class Flow:
                 rec.Invalidate(pipeline=iteration.pipeline, iteration=iteration.number, nodes=nodes, reason=reason),
                 iteration.pipeline,
             )
+            for later in self.pipelines[iteration.pipeline].unfinished():
+                later.demote()  # a node there may have been ready for the state of one of these
 
     def states_changed(self, pipeline: Pipeline, number: int) -> None:
         """What iterations after ``number`` are given as state may be another one now, or there at last."""

@@ -35,7 +35,7 @@ StateBefore = Callable[["Iteration", str], tuple[bool, BatchRef | None]]
 class NodeRun:
     """A node within an iteration. ``attempt`` is set while running; ``ack`` while acked."""
 
-    __slots__ = ("ack", "attempt", "barrier", "lost", "retry_at", "spec", "state", "static", "used", "verify")
+    __slots__ = ("ack", "attempt", "barrier", "given", "lost", "retry_at", "spec", "state", "static", "used", "verify")
 
     def __init__(self, spec: NodeSpec, static: str) -> None:
         self.spec = spec
@@ -47,6 +47,7 @@ class NodeRun:
         self.lost = 0  # times its output was invalidated
         self.retry_at = 0.0
         self.barrier = 0  # record that must be durable before the node runs (REVISE)
+        self.given: BatchRef | None = None  # of a stateful node: the state its attempt was sent with
         self.verify = False  # the output comes from an earlier epoch: check its digest before use
 
     def reset(self) -> None:

@@ -32,7 +32,7 @@ def take(flow: Flow, pool: str, result: AnyResult, now: float) -> None:
     """One result of a task; every one is confirmed sooner or later, so that the pool can forget it."""
     match result:
         case NodeDone():
-            _node_done(flow, pool, result)
+            _node_done(flow, pool, result, now)
         case NodeFailed():
             _node_failed(flow, pool, result, now)
         case PublishDone():
@@ -42,7 +42,7 @@ def take(flow: Flow, pool: str, result: AnyResult, now: float) -> None:
             flow.requeue(result.attempt)
 
 
-def _node_done(flow: Flow, pool: str, done: NodeDone) -> None:
+def _node_done(flow: Flow, pool: str, done: NodeDone, now: float) -> None:
     found = flow.find(done.pipeline, done.iteration)
     run = found[1].nodes.get(done.node) if found is not None else None
     if found is None or run is None or found[1].prepared or found[1].terminal:
@@ -64,6 +64,13 @@ def _node_done(flow: Flow, pool: str, done: NodeDone) -> None:
         flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
         flow.dispatcher.drop(done.attempt)
         flow.requeue(done.attempt)
+        return
+    if run.spec.state and done.state is None:
+        failure = Failure("invalid", "the worker sent no state with the result of a stateful node")
+        failed = NodeFailed(
+            done.attempt, done.pipeline, done.iteration, done.node, failure, done.started_at, done.duration, done.worker
+        )
+        _node_failed(flow, pool, failed, now)
         return
     _acknowledge(flow, pipeline, iteration, run, done, pool)
     flow.step_done(done.attempt)
@@ -235,6 +242,9 @@ def _state_lost(
 ) -> None:
     """The state of an iteration that is not prepared is made again; that of any other is lost for good, and said so."""
     name = run.spec.name
+    if pipeline.state_before(iteration, name) != (True, run.given):
+        run.state = "waiting"  # another one has taken its place since
+        return
     giver = pipeline.state_giver(iteration, name)
     if giver is not None and not giver.prepared:
         _input_lost(flow, pipeline, giver, run, replace(failed.failure, lost=name), now)

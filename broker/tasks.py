@@ -62,7 +62,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
     attempt = flow.new_attempt(pipeline.name, iteration.number, len(runs))
     steps = []
     for run in runs:
-        run.state, run.attempt = "running", attempt
+        run.state, run.attempt, run.given = "running", attempt, iteration.state_for(run.spec.name)
         read = run.spec.read is not None
         steps.append(
             Step(
@@ -70,7 +70,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
                 static=run.static,
                 positions=iteration.positions.get(run.spec.name, []) if read else [],
                 schema=pipeline.schemas.get(run.spec.name, b"") if read else b"",
-                state=iteration.state_for(run.spec.name),
+                state=run.given,
             )
         )
     if iteration.state == "planned":

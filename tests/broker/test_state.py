@@ -194,3 +194,45 @@ def test_a_prepared_iteration_gives_its_state_though_new_configuration_knows_its
     broker.offer("f2.csv")
     (task,) = broker.tasks()
     assert task.steps[1].state == state_ref(1)
+
+
+def test_a_ready_node_waits_again_while_the_state_it_was_to_be_given_is_made_anew() -> None:
+    broker = planned()
+    second, third = broker.tasks()
+    broker.results(*answer(broker, second))
+    sink, _ = broker.tasks()
+    broker.ask("pipeline.pause", pipeline="p")
+    broker.results(*answer(broker, third))
+    broker.fail(sink, sink.steps[0].node.name, Failure("input_lost", "gone", lost="t"))
+    broker.durable()
+    broker.ask("pipeline.resume", pipeline="p")
+    tasks = broker.tasks()
+    assert steps(tasks) == {2: ["t"]}
+    broker.results(*answer(broker, tasks[0]))
+    (made,) = [task for task in broker.tasks() if task.iteration == 3]
+    assert made.steps[0].state == state_ref(2)
+
+
+def test_a_lost_state_that_was_replaced_meanwhile_is_no_reason_to_fail() -> None:
+    broker = planned()
+    second, third = broker.tasks()
+    broker.results(*answer(broker, second), *answer(broker, third))
+    *sinks, made = sorted(broker.tasks(), key=lambda task: task.iteration)
+    for sink in sinks:
+        broker.fail(sink, sink.steps[0].node.name, Failure("input_lost", "gone", lost="t"))
+    for _ in range(2):  # t, then the sinks
+        again = [task for task in broker.tasks() if task.iteration == 2]
+        broker.results(*[one for task in again for one in answer(broker, task, salt="-other")])
+    assert [record.iteration for record in broker.of(rec.Prepare)] == [1, 2]
+    broker.fail(made, "t", LOST)  # of the state that the second iteration kept at first
+    assert broker.of(rec.Fail) == []
+    (anew,) = [task for task in broker.tasks() if task.iteration == 3]
+    assert anew.steps[0].state == state_ref(2, "-other")
+
+
+def test_a_result_without_its_state_is_never_taken_for_none() -> None:
+    broker = planned()
+    second, third = broker.tasks()
+    without = [replace(one, state=None) for one in answer(broker, second)]
+    broker.results(*without, *answer(broker, third))
+    assert [task for task in broker.tasks() if task.iteration == 3] == []
