@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
-from odibi_actors.config.model import NodeSpec, ProjectSpec
-from odibi_actors.model import Attempt, BatchRef, Failure, Position, StagedRef
+from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec
+from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, Place, Position, StagedRef, Trigger
 
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
 LOCAL = ""
@@ -105,11 +105,13 @@ class Refused(Message, frozen=True):
 class Heartbeat(Message, frozen=True):
     """source, scheduler, pool -> broker, every HEARTBEAT seconds. ``held``: attempts a pool holds, unfinished or
     unconfirmed:
-    a task the broker has sent that is not among them after a grace is sent again (same attempt)."""
+    a task the broker has sent that is not among them after a grace is sent again (same attempt). ``version``: of the
+    schedules a scheduler knows; what is newer is sent again."""
 
     epoch: int
     held: list[Attempt] = []
     workers: list[WorkerInfo] = []
+    version: int = 0
 
 
 class Bye(Message, frozen=True):
@@ -207,14 +209,14 @@ class RecordRefused(Message, frozen=True):
 
 
 class SourceSpec(msgspec.Struct, frozen=True):
-    """A read node to discover for. ``credit`` bounds the positions of one offer. ``run`` is "" where offers are
-    wanted as soon
-    as data is there; ``idle``: nothing is wanted until a Discover (trigger: manual)."""
+    """A read node to discover for, in one lane: ``live``, a backfill's, or ``trigger`` (then the node stands for a
+    schedule that waits for files, and bears its name). ``credit`` bounds the positions of one offer. ``idle``: nothing
+    is wanted until a Discover (pipelines that run on demand)."""
 
     pipeline: str
     node: NodeSpec
     credit: int
-    lane: str = "live"
+    lane: str = LIVE
     idle: bool = False
 
 
@@ -228,11 +230,12 @@ class Sources(Message, frozen=True):
 
 class Discover(Message, frozen=True):
     """broker -> source: look now, in full, and offer what is there at this moment as ``run`` (for all sources of
-    the pipeline)."""
+    the pipeline in that lane)."""
 
     epoch: int
     pipeline: str
     run: str
+    lane: str = LIVE
 
 
 class Offer(Message, frozen=True):
@@ -240,7 +243,8 @@ class Offer(Message, frozen=True):
     replaces
     the former offer of this source. ``seq``: the source reflects every record on its ledger up to it; an offer that
     missed one is dropped. ``exhausted``: nothing of the run is left beyond these. For ``batch`` sources the
-    positions are the complete present set, each with digest."""
+    positions are the complete present set, each with digest. ``left``: positions beyond what is planned, the offered
+    ones and those that exceed the credit (of a run: of that run)."""
 
     epoch: int
     incarnation: str
@@ -250,6 +254,8 @@ class Offer(Message, frozen=True):
     positions: list[Position]
     run: str = ""
     exhausted: bool = True
+    lane: str = LIVE
+    left: int = 0
 
 
 class Planned(Message, frozen=True):
@@ -264,6 +270,7 @@ class Planned(Message, frozen=True):
     iteration: int
     positions: list[Position]
     previous: int = -1
+    lane: str = LIVE
 
 
 class Released(Message, frozen=True):
@@ -273,6 +280,7 @@ class Released(Message, frozen=True):
     pipeline: str
     source: str
     seq: int
+    lane: str = LIVE
 
 
 class LedgerQuery(Message, frozen=True):
@@ -306,6 +314,7 @@ class SourceProblem(Message, frozen=True):
     pipeline: str
     source: str
     problems: list[str]
+    lane: str = LIVE
 
 
 # --- broker <-> pool ----------------------------------------------------------------------------------------------
@@ -361,13 +370,16 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     attempt_no: int = 1
     store_id: str = ""
     run: str = ""
+    trigger: Trigger = Trigger()
+    lane: str = LIVE
 
 
 class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     """Publish one prepared part of one sink: idempotent, keyed by (store id, pipeline, node, iteration).
 
     ``action`` ``discard``: delete the staged part instead, its sink was given up. ``retract``: take back what the sink
-    published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``."""
+    published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``. ``settled``: every
+    iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go."""
 
     attempt: Attempt
     pipeline: str
@@ -378,6 +390,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     code_digest: str
     action: Literal["publish", "discard", "retract"] = "publish"
     after: int = 0
+    lane: str = LIVE
+    settled: int = 0
 
 
 AnyTask = Task | PublishTask
@@ -536,6 +550,124 @@ class WorkerExited(Message, frozen=True):
     blamed: bool = True
 
 
+# --- broker <-> scheduler -----------------------------------------------------------------------------------------
+
+
+class ScheduleEntry(msgspec.Struct, frozen=True):
+    """A schedule that follows the clock, and how far it has come. Occurrences due at or before ``floor`` (it was
+    paused) are skipped. ``off``: it is paused, removed, or its pipeline is: nothing is wanted of it."""
+
+    pipeline: str
+    spec: ScheduleSpec
+    place: Place
+    floor: float = 0.0
+    off: bool = False
+
+
+class Schedules(Message, frozen=True):
+    """broker -> scheduler: entries that are new or changed since version ``since`` (of this epoch; 0: from the
+    beginning), as of ``version``. Only one that goes on from what the scheduler has counts; its Heartbeat tells the
+    broker what that is."""
+
+    epoch: int
+    since: int
+    version: int
+    items: list[ScheduleEntry]
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What becomes of an occurrence: with ``reason`` "" it is to run, else it, and those before it that it stands for
+    (``count``; ``first`` is the oldest one's id), are skipped for this reason. ``id``, ``due``: of the newest one;
+    ``place``: the schedule's once this is noted."""
+
+    id: str
+    due: float
+    place: Place
+    reason: str = ""
+    count: int = 1
+    first: str = ""
+
+
+class Dues(msgspec.Struct, frozen=True):
+    """What one schedule has come to: ``judged`` in order, beginning right after ``after``."""
+
+    pipeline: str
+    schedule: str
+    after: Place
+    judged: list[Judged]
+
+
+class Due(Message, frozen=True):
+    """scheduler -> broker: occurrences whose time has come. Those of a schedule whose place is no longer ``after`` are
+    not taken. Repeated until Noted. ``wall``: what the wall clock shows (seconds since the epoch)."""
+
+    epoch: int
+    wall: float
+    items: list[Dues]
+
+
+class NotedPlace(msgspec.Struct, frozen=True, array_like=True):
+    """How far a schedule has come."""
+
+    pipeline: str
+    schedule: str
+    place: Place
+
+
+class Noted(Message, frozen=True):
+    """broker -> scheduler: these schedules have come so far; what was told of them up to there is in the log."""
+
+    epoch: int
+    items: list[NotedPlace]
+
+
+class ClockSet(Message, frozen=True):
+    """runtime -> scheduler: the wall clock is ``offset`` seconds ahead of the runtime's ``now``, which never goes
+    backwards. ``jumped``: that is not what was told before, by more than clocks drift."""
+
+    offset: float
+    jumped: bool = False
+
+
+class ZonesChanged(Message, frozen=True):
+    """runtime -> scheduler: the time zone data of this machine has changed."""
+
+
+class Notice(Message, frozen=True):
+    """broker -> scheduler: tell these targets (``AlertSpec.on`` was looked at). Repeated until Noticed. ``id`` is the
+    alert's."""
+
+    epoch: int
+    id: int
+    kind: AlertKind
+    pipeline: str
+    text: str
+    at: float
+    targets: list[AlertSpec]
+    schedule: str = ""
+    run: str = ""
+    occurrence: str = ""
+    held_back: int = 0
+    project: str = ""
+
+
+class Noticed(Message, frozen=True):
+    """scheduler -> broker: the targets of this notice were told, or ``error`` says which was not, and why, after some
+    tries."""
+
+    epoch: int
+    id: int
+    error: str = ""
+
+
+class Told(Message, frozen=True):
+    """runtime -> scheduler: a notice was delivered to target number ``target`` of it, or why not."""
+
+    id: int
+    target: int
+    error: str = ""
+
+
 # --- clients ------------------------------------------------------------------------------------------------------
 
 
@@ -610,10 +742,18 @@ AnyMessage = (
     | WorkerResult
     | WorkerExit
     | WorkerExited
+    | Schedules
+    | Due
+    | Noted
+    | ClockSet
+    | ZonesChanged
+    | Notice
+    | Noticed
+    | Told
     | Request
     | Reply
     | Apply
 )
 """What the decoder accepts. Local ones are refused from the network by the transport."""
 
-LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited)
+LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited, ClockSet, ZonesChanged, Told)

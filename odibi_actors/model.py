@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import xxhash
 
 LIVE = "live"
 """The lane of a pipeline that follows its sources; each backfill has a lane of its own."""
+
+TRIGGER = "trigger"
+"""The lane of the ledger in which the files are kept that have started a run, by the name of the schedule."""
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -38,6 +41,26 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
 
 
 Position = FilePosition
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """How far a schedule has come: every occurrence due at or before ``due`` (whole seconds since the epoch) whose wall
+    time is at or before ``wall`` (naive ISO text; "~" is after all) was started or skipped. Places only grow."""
+
+    due: int
+    wall: str = "~"
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """What set a run off, handed down to the nodes. ``occurrence``: its id within the schedule; ``due`` in seconds
+    since the epoch (0: none); ``params`` are an operator's, or the schedule's; ``files``: those that arrived."""
+
+    kind: Literal["", "manual", "schedule", "backfill"] = ""
+    schedule: str = ""
+    occurrence: str = ""
+    due: float = 0.0
+    params: dict[str, Any] = {}
+    files: list[str] = []
 
 
 class BatchRef(msgspec.Struct, frozen=True):
@@ -129,7 +152,11 @@ TRANSITIONS: dict[IterationState, dict[str, IterationState]] = {
 """State -> event -> next state. Events are caused by the broker alone, from acknowledgements and operators'
 requests."""
 
-RunState = Literal["active", "done", "failed", "no_data"]
+RunState = Literal["active", "done", "failed", "no_data", "cancelled"]
+"""``active`` until every iteration is terminal; a ``failed`` run is active again once what failed is retried."""
+
+OccurrenceState = Literal["waiting", "started", "skipped"]
+"""``waiting``: noted, and held back by a run in progress; ``started``: it has a run, whose state tells the rest."""
 
 
 def next_state(state: IterationState, event: str) -> IterationState:

@@ -6,10 +6,22 @@ Times are seconds since the Unix epoch, durations are seconds.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from odibi_actors.config.model import PipelineSpec
-from odibi_actors.model import Attempt, BatchRef, Failure, IterationState, Position, RunState, StagedRef
+from odibi_actors.config.model import AlertKind, PipelineSpec, ScheduleSpec
+from odibi_actors.model import (
+    Attempt,
+    BatchRef,
+    Failure,
+    IterationState,
+    Place,
+    Position,
+    RunState,
+    StagedRef,
+    Trigger,
+)
 
 
 class Record(msgspec.Struct, frozen=True, tag=str.lower, tag_field="r"):
@@ -36,21 +48,120 @@ class Schema(Record, frozen=True):
 
 
 class Run(Record, frozen=True):
-    """A run starts: what an operator's trigger (later: an occurrence of a schedule) asked for."""
+    """A run starts: what an operator's trigger, a backfill, or an occurrence of a schedule asked for. The occurrence
+    was ``waiting`` until now (it is named by ``trigger``) and is ``started`` by this record."""
 
     run: str
     pipeline: str
     cause: str
     at: float
+    trigger: Trigger = Trigger()
+    lane: str = "live"
 
 
 class RunEnd(Record, frozen=True):
-    """A run has ended."""
+    """A run has ended. ``error`` says why it failed. A RETRY of an iteration of a failed run makes it active again."""
 
     run: str
     pipeline: str
     state: RunState
     at: float
+    error: str = ""
+
+
+class Schedule(Record, frozen=True):
+    """A schedule exists, with this spec; the record replaces the former one of its name. ``place`` is never before the
+    former one. ``floor``: occurrences due up to then, while it was paused, are skipped (seconds since the epoch).
+    ``seen``: of an ``after`` schedule, pipeline -> newest iteration that has been followed. ``gone``: it was removed;
+    its place is remembered, so that it never runs a time twice should it come back."""
+
+    pipeline: str
+    name: str
+    spec: ScheduleSpec
+    origin: Literal["yaml", "cli"]
+    place: Place
+    at: float
+    paused: bool = False
+    floor: float = 0.0
+    seen: dict[str, int] = {}
+    gone: bool = False
+
+
+class Occurrence(Record, frozen=True):
+    """One due time, or one arrival, of a schedule: noted once, ``waiting`` from here on. ``place`` is the schedule's
+    from here on (None: it follows no clock), ``seen`` likewise. ``positions``: the files that arrived; they enter the
+    ledger (lane ``trigger``, source: the schedule) in the same transaction. ``expires``: when it is late (0: never)."""
+
+    pipeline: str
+    schedule: str
+    id: str
+    due: float
+    at: float
+    place: Place | None = None
+    seen: dict[str, int] = {}
+    positions: list[Position] = []
+    expires: float = 0.0
+
+
+class Skip(Record, frozen=True):
+    """``count`` occurrences of a schedule do not run, for this reason; the first and the last of them are named. With
+    ``place`` None they were ``waiting`` (``first``), else they were not noted before and the place moves there."""
+
+    pipeline: str
+    schedule: str
+    first: str
+    last: str
+    due: float
+    count: int
+    reason: str
+    at: float
+    place: Place | None = None
+
+
+class Backfill(Record, frozen=True):
+    """A backfill begins: a lane of its own. ``files``: source node -> pattern of the files it reads anew. Or
+    ``occurrences`` ((id, due), ...) of ``schedule``, one iteration each. ``concurrency``: iterations in flight."""
+
+    pipeline: str
+    lane: str
+    run: str
+    at: float
+    files: dict[str, str] = {}
+    schedule: str = ""
+    occurrences: list[tuple[str, float]] = []
+    concurrency: int = 1
+    params: dict[str, object] = {}
+
+
+class BackfillEnd(Record, frozen=True):
+    """A backfill has ended: everything of it is terminal."""
+
+    pipeline: str
+    lane: str
+    state: Literal["done", "no_data", "cancelled"]
+    at: float
+
+
+class Alert(Record, frozen=True):
+    """Somebody is to be told. ``id`` is the number of this record. Until ALERTED it is told again."""
+
+    id: int
+    kind: AlertKind
+    pipeline: str
+    text: str
+    at: float
+    schedule: str = ""
+    run: str = ""
+    occurrence: str = ""
+    held_back: int = 0
+
+
+class Alerted(Record, frozen=True):
+    """Everybody was told, or ``error`` says why somebody was not, after the last try."""
+
+    id: int
+    at: float
+    error: str = ""
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -76,6 +187,7 @@ class Plan(Record, frozen=True):
     at: float
     run: str = ""
     replay: Replay | None = None
+    trigger: Trigger = Trigger()
 
 
 class Ack(Record, frozen=True):
@@ -266,6 +378,9 @@ class Setting(Record, frozen=True):
     value: str
 
 
+RUNS_LOADED = 100
+"""Ended runs of each pipeline that a new broker is told of, for those who ask or wait for one."""
+
 AnyRecord = (
     Version
     | Schema
@@ -288,12 +403,20 @@ AnyRecord = (
     | Rewound
     | Cancel
     | Setting
+    | Schedule
+    | Occurrence
+    | Skip
+    | Backfill
+    | BackfillEnd
+    | Alert
+    | Alerted
 )
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=str.lower, tag_field="l"):
-    """Base of the items of a snapshot, sent in this order: versions, schemas, settings, runs, counters, states,
-    rewinds, iterations in order of number (each followed by its acks and errors)."""
+    """Base of the items of a snapshot, sent in this order: versions, schemas, settings, schedules, occurrences,
+    backfills, runs, counters, states, rewinds, alerts, iterations in order of number (each followed by its acks and
+    errors)."""
 
 
 class LoadedVersion(Loaded, frozen=True):
@@ -315,10 +438,48 @@ class LoadedSetting(Loaded, frozen=True):
 
 
 class LoadedRun(Loaded, frozen=True):
-    """A run that is still active; ``planned`` counts its iterations, finished ones included."""
+    """A run that is still active, and of each pipeline the newest RUNS_LOADED that have ended. ``planned`` counts its
+    iterations, finished ones included; ``kept`` those of them that were not cancelled."""
 
     record: Run
     planned: int = 0
+    state: RunState = "active"
+    error: str = ""
+    kept: int = 0
+
+
+class LoadedSchedule(Loaded, frozen=True):
+    """A schedule as of its newest SCHEDULE, OCCURRENCE and SKIP (``record.place``, ``record.seen``), and how often it
+    has started a run, and skipped (reason -> occurrences). Removed ones too. ``last``, ``last_run``: id and run of the
+    newest occurrence that was started."""
+
+    record: Schedule
+    started: int = 0
+    skipped: dict[str, int] = {}
+    last: str = ""
+    last_run: str = ""
+
+
+class LoadedOccurrence(Loaded, frozen=True):
+    """An occurrence that is waiting, or whose run is active (``run``)."""
+
+    record: Occurrence
+    run: str = ""
+
+
+class LoadedBackfill(Loaded, frozen=True):
+    """A backfill that has not ended; ``planned``, ``committed``: its iterations; ``positions``: planned ones."""
+
+    record: Backfill
+    planned: int = 0
+    committed: int = 0
+    positions: int = 0
+
+
+class LoadedAlert(Loaded, frozen=True):
+    """An alert that nobody was told yet."""
+
+    record: Alert
 
 
 class LoadedCounter(Loaded, frozen=True):
@@ -378,10 +539,14 @@ AnyLoaded = (
     LoadedVersion
     | LoadedSchema
     | LoadedSetting
+    | LoadedSchedule
+    | LoadedOccurrence
+    | LoadedBackfill
     | LoadedRun
     | LoadedCounter
     | LoadedState
     | LoadedRewind
+    | LoadedAlert
     | LoadedIteration
     | LoadedAck
     | LoadedError

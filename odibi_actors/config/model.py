@@ -97,6 +97,93 @@ class NodeSpec(msgspec.Struct, frozen=True):
         return "transform" if self.transform is not None else "write"
 
 
+class CatchUpSpec(msgspec.Struct, frozen=True):
+    """What becomes of occurrences that came due while nobody could start them. One that is at most ``grace`` seconds
+    late counts as on time. ``policy``: of the late ones within ``window`` seconds run the ``latest`` (unless one that
+    is due later runs anyway), ``all`` of them (the newest ``max``), or ``none``."""
+
+    window: float = 3600.0
+    policy: Literal["latest", "all", "none"] = "latest"
+    max: int = 100
+    grace: float = 60.0
+
+
+class WatchSpec(msgspec.Struct, frozen=True):
+    """Files whose arrival starts a run. ``folder`` is absolute; ``pattern`` as for sources; ``per``: one run for each
+    file, or one for all that are there at once; ``settle`` in seconds, as for sources."""
+
+    folder: str
+    pattern: str = "*"
+    per: Literal["file", "set"] = "file"
+    settle: float = 2.0
+
+
+class ScheduleSpec(msgspec.Struct, frozen=True):
+    """When a pipeline runs: exactly one of ``cron``, ``every`` (seconds), ``after`` (pipelines; ``after_any``: one of
+    them is enough) and ``file_watch``.
+
+    ``start`` and ``end`` are instants (seconds since the epoch; 0: none), the first included, the second not. ``every``
+    is anchored at ``start``, or at the epoch. ``exclude`` lists dates (``2026-12-25``) of ``timezone``. ``jitter`` in
+    seconds. ``deadline``: seconds from due time to the end of the run, after which it is late (0: none). ``paused``:
+    how it begins. ``params`` are given to every run it starts."""
+
+    name: str
+    cron: str = ""
+    every: float = 0.0
+    after: list[str] = []
+    after_any: bool = False
+    file_watch: WatchSpec | None = None
+    timezone: str = "UTC"
+    dst: Literal["vixie", "literal", "utc"] = "vixie"
+    overlap: Literal["skip", "buffer_one", "buffer_all", "allow", "cancel"] = "skip"
+    catch_up: CatchUpSpec = CatchUpSpec()
+    jitter: float = 0.0
+    start: float = 0.0
+    end: float = 0.0
+    exclude: list[str] = []
+    deadline: float = 0.0
+    paused: bool = False
+    params: dict[str, Any] = {}
+    description: str = ""
+
+    @property
+    def kind(self) -> Literal["cron", "every", "after", "file_watch"]:
+        """Which of the four it is."""
+        if self.cron:
+            return "cron"
+        if self.every:
+            return "every"
+        return "after" if self.after else "file_watch"
+
+    @property
+    def timed(self) -> bool:
+        """It follows the clock."""
+        return bool(self.cron or self.every)
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """What decides when it is due: when this changes, it begins anew."""
+        watch = self.file_watch
+        where = (watch.folder, watch.pattern, watch.per) if watch is not None else None
+        zone = (self.timezone, self.dst) if self.cron else None
+        return (self.cron, self.every, self.after, self.after_any, where, zone, self.start, self.exclude)
+
+
+AlertKind = Literal["failure", "lateness", "recovery"]
+
+
+class AlertSpec(msgspec.Struct, frozen=True):
+    """Whom to tell: exactly one of ``command`` (a file below the project's folder), ``webhook`` (http or https) and
+    ``log``. ``on``: the kinds that matter, all if empty. ``throttle``: seconds for which another alert of the same kind
+    about the same pipeline is held back."""
+
+    on: list[AlertKind] = []
+    command: str = ""
+    webhook: str = ""
+    log: bool = False
+    throttle: float = 300.0
+
+
 class PipelineSpec(msgspec.Struct, frozen=True):
     """One pipeline; ``nodes`` are in topological order, ties in the order of the file."""
 
@@ -108,6 +195,8 @@ class PipelineSpec(msgspec.Struct, frozen=True):
     on_error: Literal["halt", "dead_letter"] = "halt"
     keep_last: int = 5
     description: str = ""
+    schedules: list[ScheduleSpec] = []
+    alerts: list[AlertSpec] = []
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name; raises KeyError."""

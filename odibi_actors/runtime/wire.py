@@ -39,6 +39,7 @@ CLIENT_SAYS = ("Hello", "Request", "Apply", "Bye")
 
 LARGE = frozenset(
     {"AppendRecords", "LoadedPage", "LedgerPage", "Offer", "Planned", "PoolHello", "Heartbeat", "Reply", "Sources"}
+    | {"Schedules", "Due", "Noted"}
     | {"SourceProblem", "Results", "Tasks", "Drop", "Forget", "Release", "WorkerTask", "WorkerResult", "RecordRefused"}
 )
 """Messages that may fill a frame. Everything else is at most ``SMALL_MAX`` bytes, an Apply ``APPLY_MAX``."""
@@ -182,6 +183,8 @@ _LISTS: dict[type[m.Message], str] = {
     m.Drop: "attempts",
     m.Forget: "confirmed",
     m.Release: "iterations",
+    m.Due: "items",
+    m.Noted: "items",
 }
 """Messages that mean the same when their list is cut and sent as several (AppendRecords is cut below: it counts)."""
 
