@@ -124,8 +124,9 @@ class Watcher:
             try:
                 from watchdog.observers.inotify_c import InotifyFD
 
-                self._queue = InotifyFD()
-                self._queue.start()
+                queue = InotifyFD()
+                queue.start()
+                self._queue = queue  # not before: ``close`` may come from another thread meanwhile
             except ImportError as error:
                 self._failed = f"watchdog 7 on Linux is needed: {error}"
             except OSError as error:
