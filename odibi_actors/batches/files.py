@@ -95,13 +95,50 @@ def fsync_dir(path: Path) -> None:
         os.close(descriptor)
 
 
+_NAMES_MAX = 4096
+_named: dict[str, tuple[int, int]] = {}
+"""Folders whose names this process has made durable, with those of their parents: path -> (device, inode), as a folder
+that was made anew has a name that was not."""
+
+
 def make_dirs(path: Path, *, sync: bool) -> None:
-    """Create a directory and its parents; with ``sync`` every new name is durable. Raises OSError."""
-    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    """Create a directory and its parents; with ``sync`` the names of all of them are durable, also of those that were
+    there: who made them may not have synced them. Raises OSError."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            break
+        _named.pop(str(folder), None)
     path.mkdir(parents=True, exist_ok=True)
-    if sync:
-        for folder in missing:
+    if sync and _named.get(str(path)) != _inode(path):
+        _sync_names(Path(os.path.realpath(path)))
+        _remember(path)
+
+
+def _sync_names(folder: Path) -> None:
+    """Sync the parents of a folder up to one that is known, or to the root of the file system."""
+    fresh = []
+    while folder != folder.parent and _named.get(str(folder)) != _inode(folder):
+        if _inode(folder)[0] != _inode(folder.parent)[0]:  # mounted here
+            break
+        try:
             fsync_dir(folder.parent)
+        except PermissionError:  # whoever may not read a folder did not make what is in it
+            break
+        fresh.append(folder)
+        folder = folder.parent
+    for name in reversed(fresh):
+        _remember(name)
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _remember(folder: Path) -> None:
+    _named[str(folder)] = _inode(folder)
+    if len(_named) > _NAMES_MAX:
+        del _named[next(iter(_named))]
 
 
 def digest_bytes(data: bytes | memoryview) -> str:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from odibi_actors.batches import frames, ipc
-from odibi_actors.batches.files import delete_outputs
+from odibi_actors.batches import files, frames, ipc
+from odibi_actors.batches.files import delete_outputs, make_dirs
 from odibi_actors.batches.normalise import normal_type, normalise
 from odibi_actors.batches.spool import Spool
 from odibi_actors.errors import BatchError
@@ -99,6 +99,64 @@ def test_given_a_durable_output_when_written_then_its_bytes_are_synced_before_it
     disk.done.clear()
     Spool(tmp_path, "h").write(_big(), "p", 1, "n", Attempt(1, 2))
     assert [call for call, _ in disk.done] == ["rename"]  # a cache: what is lost is made again
+
+
+def test_given_a_folder_that_an_unsynced_output_made_when_a_durable_one_follows_then_its_name_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool", "h")
+    spool.write(_big(), "p", 1, "n", Attempt(1, 1))
+    disk = Disk(monkeypatch)
+    spool.write(_big(), "p", 1, "n", Attempt(1, 2), durable=True)
+    synced = [path for call, path in disk.done if call == "fsync"]
+    for folder in (tmp_path / "spool" / "p", tmp_path / "spool", tmp_path):
+        assert folder in synced, f"what is in {folder.name} has no durable name"
+    disk.done.clear()
+    spool.write(_big(), "p", 1, "n", Attempt(1, 3), durable=True)
+    assert [path for call, path in disk.done if call == "fsync"][1:] == [tmp_path / "spool" / "p" / "1"]
+
+
+def test_given_a_folder_that_was_deleted_when_it_is_made_anew_then_its_name_is_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dirs(tmp_path / "p" / "1", sync=True)
+    delete_outputs(tmp_path, "p", 1)
+    disk = Disk(monkeypatch)
+    make_dirs(tmp_path / "p" / "1", sync=True)
+    assert disk.done == [("fsync", tmp_path / "p")]
+    delete_outputs(tmp_path, "p", 1)
+    (tmp_path / "p" / "held").mkdir()  # so that the next one is another folder, as one of another process would be
+    (tmp_path / "p" / "1").mkdir()
+    (tmp_path / "p" / "1" / "x").touch()
+    disk.done.clear()
+    make_dirs(tmp_path / "p" / "1", sync=True)
+    assert disk.done == [("fsync", tmp_path / "p")]
+
+
+def test_given_many_folders_when_made_then_a_bounded_number_of_them_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_NAMES_MAX", 5)
+    monkeypatch.setattr(files, "_named", {})
+    for number in range(20):
+        make_dirs(tmp_path / "p" / str(number), sync=True)
+    assert len(files._named) == 5
+
+
+def test_given_a_parent_that_may_not_be_read_when_a_folder_in_it_is_there_then_it_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dirs(tmp_path / "home" / "me", sync=False)
+    synced: list[Path] = []
+
+    def refuse(path: Path) -> None:
+        if path == tmp_path / "home":
+            raise PermissionError(path)
+        synced.append(path)
+
+    monkeypatch.setattr(files, "fsync_dir", refuse)
+    make_dirs(tmp_path / "home" / "me" / "spool", sync=True)
+    assert synced == [tmp_path / "home" / "me"]
 
 
 def test_given_other_values_in_a_sound_file_when_read_with_verify_then_it_is_a_named_error(tmp_path: Path) -> None:
