@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from odibi_actors.scheduler.cron import Cron
-from odibi_actors.scheduler.zones import changes, offset
+from odibi_actors.config.model import ScheduleSpec
+from odibi_actors.model import Place
+from odibi_actors.scheduler.cron import Cron, parse
+from odibi_actors.scheduler.zones import changes, offset, zone_named
 
 Dst = Literal["vixie", "literal", "utc"]
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -47,6 +49,42 @@ class Occurrence(msgspec.Struct, frozen=True, order=True):
         """What makes it unique within its schedule."""
         return f"{self.wall}#{self.fold}" if self.fold else self.wall
 
+    @property
+    def place(self) -> Place:
+        """How far a schedule has come with this one."""
+        return Place(self.due, self.wall)
+
+
+def occurrences(spec: ScheduleSpec, after: Place | float) -> Iterator[Occurrence]:
+    """Those of a timed schedule in order, from ``start`` on and before ``end``, without excluded dates: all that follow
+    a place in the order (due, wall), or are later than an instant."""
+    place = after if isinstance(after, Place) else Place(math.floor(after))
+    if spec.start:
+        place = max(place, Place(math.ceil(spec.start) - 1))
+    zone = zone_named(spec.timezone)
+    if spec.cron:
+        found = cron_occurrences(parse(spec.cron), zone, spec.dst, place)
+    else:
+        found = interval_occurrences(int(spec.every), math.ceil(spec.start), place)
+    for one in found:
+        if spec.end and one.due >= spec.end:
+            return
+        if spec.exclude and _date(spec, zone, one) in spec.exclude:
+            continue
+        yield one
+
+
+def first(spec: ScheduleSpec, after: Place | float) -> Occurrence | None:
+    """The one of ``occurrences`` that comes first."""
+    return next(occurrences(spec, after), None)
+
+
+def _date(spec: ScheduleSpec, zone: ZoneInfo, one: Occurrence) -> str:
+    """The date in the zone of the schedule."""
+    if spec.cron and spec.dst != "utc":
+        return one.wall[:10]
+    return _local(one.due, offset(zone, one.due)).date().isoformat()
+
 
 def _local(at: int, plus: int) -> datetime:
     return _EPOCH + timedelta(seconds=at + plus)
@@ -56,13 +94,13 @@ def _seconds(wall: datetime) -> int:
     return (wall - _EPOCH) // timedelta(seconds=1)
 
 
-def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Occurrence | float) -> Iterator[Occurrence]:
-    """Occurrences in order: later than an instant, or following an occurrence (which may share its instant)."""
-    cursor = after if isinstance(after, Occurrence) else Occurrence(math.floor(after), "~")
+def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Place | float) -> Iterator[Occurrence]:
+    """Occurrences in order that follow a place (and may share its instant), or are later than an instant."""
+    place = after if isinstance(after, Place) else Place(math.floor(after))
     if dst == "utc":
-        zone = ZoneInfo("UTC")
-    found = _all(cron, zone, dst, cursor.due)
-    return (one for one in found if (one.due, one.wall) > (cursor.due, cursor.wall))
+        zone = zone_named("UTC")
+    found = _all(cron, zone, dst, place.due)
+    return (one for one in found if (one.due, one.wall) > (place.due, place.wall))
 
 
 def _all(cron: Cron, zone: ZoneInfo, dst: Dst, since: int) -> Iterator[Occurrence]:
@@ -108,10 +146,12 @@ def _skipped(cron: Cron, due: int, shown: datetime, now_shown: datetime) -> Iter
         yield Occurrence(due, wall.isoformat(), 0, "skipped by the clock")
 
 
-def interval_occurrences(every: int, anchor: int, after: Occurrence | float) -> Iterator[Occurrence]:
+def interval_occurrences(every: int, anchor: int, after: Place | float) -> Iterator[Occurrence]:
     """``anchor + k * every`` seconds: no drift, whatever a run takes. Wall times are in UTC."""
-    last = after.due if isinstance(after, Occurrence) else math.floor(after)
-    due = anchor + ((last - anchor) // every + 1) * every
+    place = after if isinstance(after, Place) else Place(math.floor(after))
+    due = anchor + (place.due - anchor) // every * every
     while due < HORIZON:
-        yield Occurrence(due, datetime.fromtimestamp(due, UTC).replace(tzinfo=None).isoformat())
+        one = Occurrence(due, _local(due, 0).isoformat())
+        if one.place > place:
+            yield one
         due += every

@@ -1,4 +1,4 @@
-"""Changees of constant offset of a time zone: what daylight saving is made of.
+"""Changes of constant offset of a time zone: what daylight saving is made of.
 
 ``zoneinfo`` tells the offset of an instant, not when it changes. Changes are found by looking every few hours and
 halving; all are whole seconds. Times are whole seconds since the Unix epoch.
@@ -51,6 +51,19 @@ def _changes(zone: ZoneInfo, block: int) -> tuple[Change, ...]:
         found.append(Change(high, there, here))
         here = there
     return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def zone_named(name: str) -> ZoneInfo:
+    """The zone of an IANA name; raises ZoneInfoNotFoundError."""
+    return ZoneInfo(name)
+
+
+def forget_zones() -> None:
+    """Zones are read again when they are next asked for: their rules may change under a running process."""
+    zone_named.cache_clear()
+    _changes.cache_clear()
+    ZoneInfo.clear_cache()
 
 
 def changes(zone: ZoneInfo, start: int, end: int) -> list[Change]:

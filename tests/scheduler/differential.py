@@ -47,7 +47,7 @@ def compare(text: str, zone: ZoneInfo, change: Change, rng: random.Random) -> st
     if any(one.due <= start for one in whole) or len({one.id for one in whole}) != len(whole):
         return f"{where}: in the past, or doubled"
     for place in _steps(whole, change, rng):
-        cursor: Occurrence | float = whole[place]
+        cursor = whole[place].place
         following = next(cron_occurrences(cron, zone, "vixie", cursor))
         if place + 1 < len(whole) and following != whole[place + 1]:
             return f"{where}: after {cursor} came {following}, not {whole[place + 1]}"

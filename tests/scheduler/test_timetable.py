@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from odibi_actors.config.model import ScheduleSpec
+from odibi_actors.model import Place
 from odibi_actors.scheduler.cron import parse
-from odibi_actors.scheduler.timetable import Dst, Occurrence, cron_occurrences, interval_occurrences
+from odibi_actors.scheduler.timetable import Dst, Occurrence, cron_occurrences, first, interval_occurrences, occurrences
 from odibi_actors.scheduler.zones import Change, changes
 from tests.scheduler.differential import compare, random_expression
 
@@ -89,10 +91,10 @@ def test_going_on_from_an_occurrence_loses_and_doubles_none_even_where_several_s
     begin, end = at("2026-03-06T00:00"), at("2026-03-11T00:00")
     whole = list(takewhile(lambda one: one.due < end, cron_occurrences(cron, NEW_YORK, "vixie", begin)))
     stepwise: list[Occurrence] = []
-    cursor: Occurrence | float = begin
+    cursor: Place | float = begin
     while (following := next(cron_occurrences(cron, NEW_YORK, "vixie", cursor))).due < end:
         stepwise.append(following)
-        cursor = following
+        cursor = following.place
     assert stepwise == whole
     assert len({one.id for one in whole}) == len(whole)
     assert sum(one.note == "skipped by the clock" for one in whole) == 3
@@ -101,4 +103,42 @@ def test_going_on_from_an_occurrence_loses_and_doubles_none_even_where_several_s
 def test_an_interval_is_anchored_and_does_not_drift() -> None:
     found = list(islice(interval_occurrences(90, 30, 1000.7), 3))
     assert [one.due for one in found] == [1020, 1110, 1200]
-    assert next(interval_occurrences(90, 30, found[0])).due == 1110
+    assert next(interval_occurrences(90, 30, found[0].place)).due == 1110
+
+
+def ids(spec: ScheduleSpec, after: Place | float, count: int = 3) -> list[str]:
+    return [one.id for one in islice(occurrences(spec, after), count)]
+
+
+def test_a_schedule_has_its_start_included_and_its_end_excluded() -> None:
+    spec = ScheduleSpec("s", cron="0 * * * *", start=at("2026-01-01T02:00"), end=at("2026-01-01T04:00"))
+    assert ids(spec, 0.0) == ["2026-01-01T02:00:00", "2026-01-01T03:00:00"]
+    assert ids(spec, at("2026-01-01T02:00")) == ["2026-01-01T03:00:00"]
+    assert ids(spec, at("2026-01-01T01:59:59.5")) == ["2026-01-01T02:00:00", "2026-01-01T03:00:00"]
+    assert first(spec, at("2026-01-01T03:00")) is None
+
+
+def test_a_place_is_followed_by_what_shares_its_instant() -> None:
+    spec = ScheduleSpec("s", cron="0,30 2 * * *", timezone="America/New_York")
+    one, two, three = islice(occurrences(spec, at("2026-03-08T06:00")), 3)
+    assert (one.id, two.id, one.due) == ("2026-03-08T02:00:00", "2026-03-08T02:30:00", two.due)
+    assert first(spec, one.place) == two
+    assert first(spec, two.place) == three
+    assert first(spec, float(one.due)) == three
+
+
+def test_excluded_dates_are_those_of_the_zone() -> None:
+    late = ScheduleSpec("s", cron="0 23 * * *", timezone="America/New_York", exclude=["2026-12-25"])
+    assert ids(late, at("2026-12-24T12:00"), 2) == ["2026-12-24T23:00:00", "2026-12-26T23:00:00"]
+    # 04:00 in UTC is the evening before in New York
+    read_in_utc = ScheduleSpec("s", cron="0 4 * * *", dst="utc", timezone="America/New_York", exclude=["2026-12-25"])
+    assert ids(read_in_utc, at("2026-12-25T03:00"), 2) == ["2026-12-25T04:00:00", "2026-12-27T04:00:00"]
+    interval = ScheduleSpec("s", every=14400.0, timezone="America/New_York", exclude=["2026-12-25"])
+    assert ids(interval, at("2026-12-25T03:00"), 2) == ["2026-12-25T04:00:00", "2026-12-26T08:00:00"]
+
+
+def test_an_interval_is_anchored_at_start_or_at_the_epoch() -> None:
+    start = at("2026-01-01T00:00:07")
+    assert ids(ScheduleSpec("s", every=3600.0, start=start), 0.0, 2) == ["2026-01-01T00:00:07", "2026-01-01T01:00:07"]
+    assert ids(ScheduleSpec("s", every=3600.0), start, 1) == ["2026-01-01T01:00:00"]
+    assert first(ScheduleSpec("s", every=3600.0, end=start), start) is None
