@@ -106,12 +106,14 @@ class Heartbeat(Message, frozen=True):
     """source, scheduler, pool -> broker, every HEARTBEAT seconds. ``held``: attempts a pool holds, unfinished or
     unconfirmed:
     a task the broker has sent that is not among them after a grace is sent again (same attempt). ``version``: of the
-    schedules a scheduler knows; what is newer is sent again."""
+    schedules a scheduler knows; what is newer is sent again. ``wall``: what its wall clock shows (seconds since the
+    epoch; 0: not told), which no other actor looks at."""
 
     epoch: int
     held: list[Attempt] = []
     workers: list[WorkerInfo] = []
     version: int = 0
+    wall: float = 0.0
 
 
 class Bye(Message, frozen=True):
