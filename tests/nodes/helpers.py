@@ -56,6 +56,7 @@ def task(
     code: str = "code",
     verify: tuple[str, ...] = (),
     store_id: str = STORE,
+    **more: Any,
 ) -> Task:
     return Task(
         attempt=Attempt(1, counter),
@@ -66,12 +67,13 @@ def task(
         verify=list(verify),
         code_digest=code,
         store_id=store_id,
+        **more,
     )
 
 
-def publish_task(node: NodeSpec, done: NodeDone, store_id: str = STORE) -> PublishTask:
+def publish_task(node: NodeSpec, done: NodeDone, store_id: str = STORE, settled: int = 0) -> PublishTask:
     assert done.staged is not None
-    return PublishTask(Attempt(1, 99), "delays", done.iteration, node, done.staged, store_id, "code")
+    return PublishTask(Attempt(1, 99), "delays", done.iteration, node, done.staged, store_id, "code", settled=settled)
 
 
 def outcomes(executor: Executor, work: Task | PublishTask) -> list[NodeDone | NodeFailed | PublishDone]:

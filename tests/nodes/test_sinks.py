@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import decimal
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -54,8 +55,8 @@ class World:
     def stage_failure(self, node: NodeSpec, table: pa.Table, **more: Any) -> Any:
         return failed(self.executor, task(node, inputs={"clean": self.ref(table)}, **more)).failure
 
-    def publish(self, node: NodeSpec, staged: NodeDone) -> None:
-        (result,) = outcomes(self.executor, publish_task(node, staged))
+    def publish(self, node: NodeSpec, staged: NodeDone, settled: int = 0) -> None:
+        (result,) = outcomes(self.executor, publish_task(node, staged, settled=settled))
         assert isinstance(result, PublishDone), result
 
     def publish_failure(self, work: PublishTask) -> Any:
@@ -119,7 +120,7 @@ def test_given_dead_attempts_when_a_later_iteration_is_published_then_their_part
     for counter in (1, 2):
         world.stage(world.lake, TABLE, 1, counter)
     world.stage(parquet_node(world.root / "lake", "lake"), TABLE, 3, 1)
-    world.publish(world.lake, world.stage(world.lake, TABLE, 2, 1))
+    world.publish(world.lake, world.stage(world.lake, TABLE, 2, 1), settled=1)
     assert sorted(p.name for p in world.folder.glob("*.staged")) == ["_part-0000000003-lake.1-1.staged"]
 
 
@@ -337,7 +338,7 @@ def test_given_old_iterations_when_markers_are_pruned_then_they_are_refused_not_
     for number in range(2, 6):
         if number == 2:
             world.publish(node, first)
-        world.publish(node, world.stage(node, TABLE, number))
+        world.publish(node, world.stage(node, TABLE, number), settled=number - 1)
     assert world.rows("select iteration from _odibi_commits") == [(4,), (5,)]
     path = Path(first.staged.staged if first.staged else "")
     path.parent.mkdir(parents=True)
@@ -384,6 +385,85 @@ def test_given_a_busy_database_when_published_then_it_is_io_and_can_be_tried_aga
 def test_given_a_file_that_is_no_database_when_staged_then_it_is_invalid(world: World) -> None:
     world.mart.write_bytes(b"not a database, but long enough to be looked at" * 30)
     assert world.stage_failure(sqlite_node(world.mart), TABLE).kind == "invalid"
+
+
+# --- lanes --------------------------------------------------------------------------------------------------------
+
+
+def parts(world: World) -> list[str]:
+    return sorted(p.name for p in world.root.rglob("*") if p.is_file() and re.search(r"\.(staged|arrow)$", p.name))
+
+
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+def test_given_a_prepared_part_of_another_lane_when_a_higher_iteration_is_published_then_it_is_not_swept(
+    world: World, sink: str
+) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    dead, waiting = world.stage(node, TABLE, 1), world.stage(node, OTHER, 2)
+    world.stage(node, OTHER, 3, counter=1)  # a dead attempt of what is published now
+    world.publish(node, world.stage(node, TABLE, 3, counter=2), settled=1)
+    assert dead.staged is not None
+    assert waiting.staged is not None
+    assert parts(world) == [Path(waiting.staged.staged).name]
+    world.publish(node, waiting, settled=1)
+    assert parts(world) == []
+    assert len(pq.read_table(world.folder) if sink == "lake" else world.rows()) == 4
+
+
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+@pytest.mark.parametrize("distance", [1, 20_000])
+def test_given_a_backfill_far_behind_when_it_is_published_after_live_ones_then_it_is_there_once_however_often(
+    world: World, sink: str, distance: int
+) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    behind = world.stage(node, OTHER, 5)
+    live = [world.stage(node, TABLE, number) for number in (5 + distance, 6 + distance)]
+    for staged in live:
+        world.publish(node, staged, settled=4)
+    for staged in (behind, live[0], behind, live[1], behind):
+        world.publish(node, staged, settled=4)
+    assert len(pq.read_table(world.folder) if sink == "lake" else world.rows()) == 6
+
+
+def test_given_an_unsettled_iteration_when_later_ones_are_published_then_no_marker_above_it_is_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_sink, "MARKERS_KEPT", 2)
+    node = sqlite_node(world.mart)
+    published = {number: world.stage(node, TABLE, number) for number in (1, 2, 4, 5, 6, 7)}
+    behind = world.stage(node, OTHER, 3)
+    for number, staged in published.items():
+        world.publish(node, staged, settled=min(2, number - 1))
+    assert world.rows("select iteration from _odibi_commits") == [(4,), (5,), (6,), (7,)]
+    assert world.rows("select low_water from _odibi_owners") == [(2,)]
+    world.publish(node, behind, settled=2)
+    for number in (4, 5, 6, 7):
+        world.publish(node, published[number], settled=2)
+    assert len(world.rows()) == 14
+    world.publish(node, world.stage(node, TABLE, 8), settled=7)
+    assert world.rows("select iteration from _odibi_commits") == [(7,), (8,)]
+    assert world.rows("select low_water from _odibi_owners") == [(6,)]
+
+
+@given(st.permutations(range(1, 9)), st.data())
+@settings(max_examples=15, deadline=None)
+def test_given_two_lanes_in_any_order_of_numbers_when_published_and_repeated_then_every_part_is_there_once(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], data: st.DataObject
+) -> None:
+    world = World(tmp_path_factory.mktemp("lanes"))
+    node = sqlite_node(world.mart)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_sink, "MARKERS_KEPT", 1)
+        staged = {number: world.stage(node, pa.table({"n": [number], "m": [0]}), number) for number in order}
+        done: list[int] = []
+        for number in order:
+            settled = next(n for n in range(9) if n + 1 not in done)
+            world.publish(node, staged[number], settled)
+            done.append(number)
+            unsettled = [n for n in done if n > settled]
+            world.publish(node, staged[data.draw(st.sampled_from(unsettled))], settled)
+            assert world.rows() == [(n, 0) for n in sorted(done)]
+    assert parts(world) == []
 
 
 # --- kill -9 ------------------------------------------------------------------------------------------------------

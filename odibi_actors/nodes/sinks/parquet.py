@@ -51,8 +51,9 @@ class ParquetSink:
         fsync_dir(self.folder)
         return StagedRef(staged=str(staged), target=str(target), rows=rows, size=size, digest=digest)
 
-    def publish(self, part: StagedRef, iteration: int) -> None:
-        """Make a prepared part visible; done already is done. Raises ConflictError and OSError."""
+    def publish(self, part: StagedRef, iteration: int, settled: int) -> None:
+        """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
+        whatever lane. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
         claim_folder(self.folder, self.owner)
@@ -64,7 +65,7 @@ class ParquetSink:
         fsync_dir(self.folder)
         staged.unlink(missing_ok=True)
         failpoint("parquet.unlinked")
-        self._sweep(iteration)  # not synced: a staged name that returns after a power loss is swept by a later part
+        self._sweep(iteration, settled)  # not synced: a name that returns after a power loss is swept by a later part
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
@@ -109,13 +110,14 @@ class ParquetSink:
         if not named or staged.parent != self.folder or target.parent != self.folder:
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
 
-    def _sweep(self, iteration: int) -> None:
-        """Delete what dead attempts staged up to this iteration: the lane publishes in order, so it is all settled."""
+    def _sweep(self, iteration: int, settled: int) -> None:
+        """Delete what dead attempts staged for this iteration and for settled ones. Other lower numbers may be of
+        another lane: their parts are still to be published."""
         pattern = re.compile(rf"_part-(\d{{10,}})-{re.escape(self.owner.node)}\..*\.staged")
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in found:
-            if match and int(match[1]) <= iteration:
+            if match and (int(match[1]) == iteration or int(match[1]) <= settled):
                 Path(path).unlink(missing_ok=True)
 
 

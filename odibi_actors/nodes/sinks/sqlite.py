@@ -32,7 +32,8 @@ BUSY_TIMEOUT = 30.0
 ROWS_AT_ONCE = 10_000
 """Rows turned into Python values at once."""
 MARKERS_KEPT = 10_000
-"""Markers kept per sink; below them a low-water mark says that all is published or void."""
+"""Markers kept per sink, and those of all that is not settled; below a low-water mark says that all is published or
+void."""
 KEYS = b"odibi.keys"
 """Metadata of a staged part: JSON list of the upsert's keys, ``[]`` for append."""
 
@@ -147,8 +148,9 @@ class SqliteSink:
 
     # --- publish --------------------------------------------------------------------------------------------------
 
-    def publish(self, part: StagedRef, iteration: int) -> None:
-        """Bring a prepared part into the table; done already is done.
+    def publish(self, part: StagedRef, iteration: int, settled: int) -> None:
+        """Bring a prepared part into the table; done already is done. ``settled``: every iteration up to it is
+        terminal, in whatever lane; one of another lane with a lower number than this may still be to come.
 
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
         refuses), Failed (``invalid``: the table has lost columns since), sqlite3.Error and OSError.
@@ -158,10 +160,10 @@ class SqliteSink:
             self._own(connection)
             if not self._is_published(connection, part, iteration):
                 self._apply(connection, _open(part))
-                self._mark(connection, part, iteration)
+                self._mark(connection, part, iteration, settled)
         failpoint("sqlite.committed")
         staged.unlink(missing_ok=True)
-        self._sweep(iteration)
+        self._sweep(iteration, settled)
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
@@ -209,25 +211,26 @@ class SqliteSink:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
             raise ConflictError(f"table {self.table!r} of {self.database} refuses the rows: {error}") from error
 
-    def _mark(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> None:
+    def _mark(self, connection: sqlite3.Connection, part: StagedRef, iteration: int, settled: int) -> None:
         row = (*self.owner, iteration, part.digest, part.rows)
         connection.execute("insert into _odibi_commits values (?,?,?,?,?,?)", row)
-        settled = iteration - MARKERS_KEPT
-        if settled > 0:
+        low_water = min(settled, iteration - MARKERS_KEPT)
+        if low_water > 0:
             connection.execute(
                 "delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ? and iteration <= ?",
-                (*self.owner, settled),
+                (*self.owner, low_water),
             )
             connection.execute(
-                f"update {OWNER_TABLE} set low_water = max(low_water, ?) where table_name = ?", (settled, self.table)
+                f"update {OWNER_TABLE} set low_water = max(low_water, ?) where table_name = ?", (low_water, self.table)
             )
 
-    def _sweep(self, iteration: int) -> None:
-        """Delete what dead attempts staged up to this iteration: the lane publishes in order, so it is all settled."""
+    def _sweep(self, iteration: int, settled: int) -> None:
+        """Delete what dead attempts staged for this iteration and for settled ones. Other lower numbers may be of
+        another lane: their parts are still to be published."""
         numbers = [int(name) for name in os.listdir(self.folder) if name.isdecimal()] if self.folder.is_dir() else []
         for number in sorted(numbers):
-            if number > iteration:
-                break
+            if number > settled and number != iteration:
+                continue
             folder = self.folder / str(number)
             for path in folder.glob(f"{self.owner.node}-*.arrow*"):
                 path.unlink(missing_ok=True)
