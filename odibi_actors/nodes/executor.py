@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -21,7 +23,7 @@ from odibi_actors.nodes.read import read
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
-from odibi_actors.nodes.sql import SqlRunner
+from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
 
@@ -39,6 +41,7 @@ _SQLITE_IO = frozenset(
     }
 )
 """Errors of the environment, which may pass; all others say that rows and table do not fit."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Outcome = Started | NodeDone | NodeFailed | PublishDone
 
 
@@ -152,9 +155,10 @@ class Executor:
     def _transform(self, task: Task, node: NodeSpec, inputs: dict[str, pa.Table]) -> pa.Table:
         spec = node.transform
         assert spec is not None
+        context = self._context(task, node)
         if spec.sql is not None:
-            return self._sql.run(spec.sql, inputs)
-        return run_function(spec.function or "", spec.params, inputs, self._context(task, node))
+            return self._sql.run(spec.sql, inputs, Variables(context.params, context.occurrence, context.scheduled_at))
+        return run_function(spec.function or "", spec.params, inputs, context)
 
     def _run_stateful(self, task: Task, step: Step, inputs: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
         node, former = step.node, None
@@ -177,6 +181,13 @@ class Executor:
             attempt=task.attempt_no,
             watermark=None,
             logger=logging.getLogger(f"odibi.{task.pipeline}.{node.name}"),
+            run=task.run,
+            params=copy.deepcopy(task.trigger.params),  # nothing a function does to them reaches another node
+            schedule=task.trigger.schedule,
+            occurrence=task.trigger.occurrence,
+            scheduled_at=_EPOCH + timedelta(seconds=task.trigger.due) if task.trigger.due else None,
+            files=list(task.trigger.files),
+            lane=task.lane,
         )
 
     # --- sinks ----------------------------------------------------------------------------------------------------

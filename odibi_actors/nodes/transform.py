@@ -11,7 +11,8 @@ import logging
 import typing
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ import pyarrow as pa
 from odibi_actors.batches import frames
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.errors import BatchError, MissingExtraError
+from odibi_actors.model import LIVE
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.tracebacks import user_failure
 
@@ -33,7 +35,15 @@ STATE = "state"
 
 @dataclass(frozen=True)
 class Context:
-    """What a function may know about its run. ``attempt`` is 1-based; ``watermark`` is None for file sources."""
+    """What a function may know about its run.
+
+    ``attempt`` is 1-based; ``watermark`` is None for file sources. ``run``: the run's id, "" for an iteration that was
+    planned because data arrived. ``params``: what the run was started with, by an operator or its schedule; they are
+    not the node's own ``transform.params``, which come as arguments. ``schedule`` and ``occurrence``: the schedule that
+    started the run and the occurrence's id within it, "" without. ``scheduled_at``: when that was due (aware, UTC),
+    however late it runs; None without. ``files``: those whose arrival started the run, relative to the folder of the
+    schedule's connection. ``lane``: ``live``, or ``backfill-<n>``.
+    """
 
     pipeline: str
     iteration: int
@@ -41,6 +51,13 @@ class Context:
     attempt: int
     watermark: object | None
     logger: logging.Logger
+    run: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    schedule: str = ""
+    occurrence: str = ""
+    scheduled_at: datetime | None = None
+    files: list[str] = field(default_factory=list)
+    lane: str = LIVE
 
 
 def run_function(target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context) -> pa.Table:

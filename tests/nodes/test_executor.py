@@ -16,7 +16,7 @@ from odibi_actors.batches.ipc import decode_schema, encode_schema
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, Started, Step, Task
-from odibi_actors.model import Attempt, node_key
+from odibi_actors.model import Attempt, Trigger, node_key
 from odibi_actors.nodes import executor as executor_module
 from odibi_actors.nodes.executor import Executor
 from tests.nodes.helpers import (
@@ -165,6 +165,53 @@ def test_given_a_node_that_fails_when_in_a_chain_then_those_before_stand_and_tho
     assert failure.kind == "raised"
     assert failure.message == "ValueError: limit 3 (flights.py line 2, in clean)"
     assert "raise ValueError" in failure.traceback
+
+
+TELLS = """import datetime as dt
+import pandas as pd
+
+def tell(context):
+    context.params["day"] = "spoilt"
+    context.files.clear()
+    when = None if context.scheduled_at is None else context.scheduled_at.isoformat()
+    return pd.DataFrame({"text": ["|".join(map(str, (
+        context.run, context.lane, context.schedule, context.occurrence, when)))]})
+
+def again(first, context):
+    return pd.DataFrame({"text": [str(context.params) + str(context.files)]})
+"""
+
+
+def test_given_a_run_of_a_schedule_when_functions_and_sql_ask_then_they_are_told_what_set_it_off(
+    executor: Executor, project: Path
+) -> None:
+    project.write_text(TELLS)
+    trigger = Trigger("schedule", "hourly", "2024-03-01T12:00", 1709294400.0, {"day": "mon"}, ["a.csv"])
+    first = function_node("first", [], "nodes.flights:tell")
+    second = function_node("second", ["first"], "nodes.flights:again")
+    third = sql_node(
+        "third",
+        ["second"],
+        "select getvariable('day') as day, getvariable('occurrence') as o, epoch(getvariable('scheduled_at')) as at",
+    )
+    work = task(first, second, third, trigger=trigger, run="r1", lane="backfill-7")
+    results = outcomes(executor, work)
+    tables = [
+        executor.spool.read(one.output).to_pylist() for one in results if isinstance(one, NodeDone) and one.output
+    ]
+    assert tables == [
+        [{"text": "r1|backfill-7|hourly|2024-03-01T12:00|2024-03-01T12:00:00+00:00"}],
+        [{"text": "{'day': 'mon'}['a.csv']"}],
+        [{"day": "mon", "o": "2024-03-01T12:00", "at": 1709294400.0}],
+    ]
+    assert trigger.params == {"day": "mon"}
+
+
+def test_given_no_run_when_a_function_asks_then_its_context_is_empty(executor: Executor, project: Path) -> None:
+    project.write_text(TELLS)
+    output = done(executor, task(function_node("first", [], "nodes.flights:tell"))).output
+    assert output is not None
+    assert executor.spool.read(output).to_pylist() == [{"text": "|live|||None"}]
 
 
 def test_given_a_malformed_file_when_run_then_position_line_and_value_are_in_the_failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import sys
 import types
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sql import SqlRunner
+from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import MAX_TRACEBACK
 from odibi_actors.nodes.transform import Context, run_function
 
@@ -275,6 +276,53 @@ def test_given_runs_after_each_other_then_nothing_stays_behind(sql: SqlRunner) -
     assert sql.run("select * from x", {"x": FLIGHTS}).equals(FLIGHTS)
     with pytest.raises(Failed, match="x does not exist"):
         sql.run("select * from x", {"y": FLIGHTS})
+
+
+def test_given_what_a_run_was_started_with_when_sql_asks_then_variables_tell_it_and_the_next_run_has_its_own(
+    sql: SqlRunner,
+) -> None:
+    noon = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
+    query = """select getvariable('day') as day, getvariable('n') + 1 as n, getvariable('share') as share,
+               getvariable('full') as full_, getvariable('no') as nothing, getvariable('tags') ->> 1 as tag,
+               getvariable('it''s "x"') as odd, getvariable('occurrence') as o, getvariable('scheduled_at') as at"""
+    params = {"day": "it's", "n": 2**40, "share": 0.5, "full": True, "no": None, "tags": ["a", "b"], 'it\'s "x"': 1}
+    first = sql.run(query, {}, Variables(params, "2024-03-01T12:00", noon))
+    assert first.to_pylist() == [
+        {
+            "day": "it's",
+            "n": 2**40 + 1,
+            "share": 0.5,
+            "full_": True,
+            "nothing": None,
+            "tag": "b",
+            "odd": 1,
+            "o": "2024-03-01T12:00",
+            "at": noon,
+        }
+    ]
+    small = "select getvariable('day') as day, getvariable('n') as n, getvariable('occurrence') as o"
+    assert sql.run(small, {}, Variables({"n": True})).to_pylist() == [{"day": None, "n": True, "o": None}]
+    assert sql.run(small, {}, Variables({"n": 1})).to_pylist() == [{"day": None, "n": 1, "o": None}]
+    unset = sql.run("select getvariable('occurrence') as o, getvariable('scheduled_at') as at", {})
+    assert str(unset.schema.field("o").type) == "string"
+    assert unset.schema.field("at").type == first.schema.field("at").type
+    assert unset.to_pylist() == [{"o": None, "at": None}]
+
+
+def test_given_params_by_the_names_of_the_runs_own_variables_when_sql_asks_then_they_are_hidden(sql: SqlRunner) -> None:
+    hidden = Variables({"occurrence": "mine", "SCHEDULED_AT": 1}, "o1", None)
+    query = "select getvariable('occurrence') as o, getvariable('scheduled_at') as at"
+    assert sql.run(query, {}, hidden).to_pylist() == [{"o": "o1", "at": None}]
+
+
+@pytest.mark.parametrize("params", [{"": 1}, {"a": 1 << 200}, {"a": object()}])
+def test_given_params_that_cannot_be_variables_when_run_then_it_is_told_and_the_next_run_is_well(
+    sql: SqlRunner, params: dict[str, object]
+) -> None:
+    with pytest.raises(Failed, match="the run's parameter") as caught:
+        sql.run("select 1 as a", {}, Variables({"day": 1, **params}))
+    assert caught.value.failure.kind == "invalid"
+    assert sql.run("select getvariable('day') as a", {}).to_pylist() == [{"a": None}]
 
 
 @pytest.mark.parametrize(
