@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +15,10 @@ from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
 from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.model import ConnectionSpec, RetrySpec
+from odibi_actors.config.order import sort_nodes
+from odibi_actors.config.places import leads_out, pattern_leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
+from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.nodes.options import check_options
 
 MAX_SQL_FILE = 1024 * 1024
@@ -49,6 +51,12 @@ class Checker:
                 self._node(at, node, connections, pipeline)
             self._graph(path, pipeline, nodes)
             self._sources(path, pipeline, [node for _, node in nodes])
+        names = [item["pipeline"] for _, item in _items(data, "pipelines") if "pipeline" in item]
+        schedules = ScheduleChecker(self._root, data["data_dir"], self.connections, names, self._problems)
+        self._schedules(schedules, list(_items(data, "pipelines")))
+        for path, section in [("", data), *_items(data, "pipelines")]:
+            for at, alert in _items(section, "alerts", path):
+                schedules.alert(at, alert)
 
     # --- connections and paths ------------------------------------------------------------------------------------
 
@@ -72,11 +80,10 @@ class Checker:
 
     def _inside(self, at: str, path: str, of: str) -> str:
         """``path`` made tidy; a problem if it leaves the folder it is relative to."""
-        tidy = os.path.normpath(path)
-        if os.path.isabs(path) or tidy.split("/")[0] == "..":
+        if leads_out(path):
             hint = "write a path below it; another folder is another connection"
             self._problems.add(at, f"leads out of {of}", path, hint)
-        return tidy
+        return os.path.normpath(path)
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ class Checker:
         if "path" in read:
             read["path"] = self._inside(f"{at}.path", read["path"], "the connection's folder")
         pattern = read.get("pattern", "")
-        if pattern.startswith("/") or ".." in pattern.split("/"):
+        if pattern_leads_out(pattern):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
         for column, name in read.get("schema", {}).items():
             if name is not BAD:
@@ -252,7 +259,36 @@ class Checker:
         if by_data and all(read.get("mode") == "batch" for read in reads):
             at = f"{path}.trigger" if self._problems.written(f"{path}.trigger") else f"{path}.nodes"
             message = "trigger: data needs a source that is watched (mode: file_watch); all of these are batch"
-            self._problems.add(at, message, suggestion="trigger: manual")
+            self._problems.add(at, message, suggestion="trigger: schedule, or manual")
+
+    # --- schedules ------------------------------------------------------------------------------------------------
+
+    def _schedules(self, checker: ScheduleChecker, pipelines: list[tuple[str, Section]]) -> None:
+        """Each schedule by itself, then what they say together: names, triggers, who comes after whom."""
+        follows: dict[str, dict[str, str]] = {}  # pipeline -> the ones it comes after -> where it says so
+        for path, pipeline in pipelines:
+            name = pipeline.get("pipeline", "")
+            self._trigger(path, pipeline)
+            self._unique([(at, one.get("name")) for at, one in _items(pipeline, "schedules", path)], "name", "schedule")
+            for at, one in _items(pipeline, "schedules", path):
+                for earlier in checker.schedule(at, one, name):
+                    follows.setdefault(name, {}).setdefault(earlier, f"{at}.after")
+        edges = {name: [earlier for earlier in given if earlier in follows] for name, given in follows.items()}
+        for cycle in sort_nodes(edges)[1]:
+            place = follows[cycle[0]][cycle[1]]
+            text = " after ".join([*cycle, cycle[0]])
+            self._problems.add(place, f"cycle: {text}", suggestion="take one of these away")
+
+    def _trigger(self, path: str, pipeline: Section) -> None:
+        trigger, at = pipeline.get("trigger"), f"{path}.trigger"
+        if not self._problems.written(f"{path}.schedules"):
+            if trigger == "schedule":
+                hint = 'schedules: [{name: hourly, cron: "0 * * * *"}]'
+                self._problems.add(at, "trigger: schedule needs schedules", suggestion=hint)
+        elif trigger != "schedule" and (trigger is not None or not self._problems.written(at)):
+            place = at if trigger is not None else f"{path}.schedules"
+            message = f"schedules are for trigger: schedule, this one is {trigger or 'data'}"
+            self._problems.add(place, message, suggestion="trigger: schedule")
 
     def _retry(self, at: str, outer: Section, section: Section) -> None:
         defaults = RetrySpec()
@@ -263,55 +299,6 @@ class Checker:
 
 
 _EXAMPLE = {"path": "path: flights", "format": "format: parquet", "table": "table: delays"}
-
-
-def sort_nodes(edges: dict[str, list[str]]) -> tuple[list[str], list[list[str]]]:
-    """Topological order of ``edges`` (node -> its inputs, all of them nodes), ties in the order of the keys, and the
-    cycles that stand in the way, each from a node to its input, and so on, until the first is met again."""
-    order: list[str] = []
-    cycles: list[list[str]] = []
-    left = dict(edges)
-    while left:
-        order += _ready(left)
-        for name in order:
-            left.pop(name, None)
-        if left:
-            cycle = _cycle(left)
-            cycles.append(cycle)
-            left = {name: inputs for name, inputs in left.items() if name not in cycle}
-    return order, cycles
-
-
-def _ready(edges: dict[str, list[str]]) -> list[str]:
-    """Kahn's algorithm; nodes on or behind a cycle do not come out."""
-    rank = {name: index for index, name in enumerate(edges)}
-    waiting = {name: len([i for i in inputs if i in rank]) for name, inputs in edges.items()}
-    followers: dict[str, list[str]] = {name: [] for name in edges}
-    for name, inputs in edges.items():
-        for given in inputs:
-            if given in rank:
-                followers[given].append(name)
-    names = list(edges)
-    heap = [rank[name] for name, count in waiting.items() if count == 0]
-    heapify(heap)
-    order: list[str] = []
-    while heap:
-        order.append(names[heappop(heap)])
-        for follower in followers[order[-1]]:
-            waiting[follower] -= 1
-            if waiting[follower] == 0:
-                heappush(heap, rank[follower])
-    return order
-
-
-def _cycle(edges: dict[str, list[str]]) -> list[str]:
-    """A cycle; every node of ``edges`` has an input among them."""
-    path = [next(iter(edges))]
-    while True:
-        following = next(name for name in edges[path[-1]] if name in edges)
-        if following in path:
-            return path[path.index(following) :]
-        path.append(following)
 
 
 def _items(section: Section, key: str, path: str = "") -> Iterator[tuple[str, Section]]:

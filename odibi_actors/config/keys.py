@@ -29,6 +29,8 @@ from odibi_actors.config.kinds import (
     size,
 )
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PipelineSpec, ReadSpec, RetrySpec, WriteSpec
+from odibi_actors.config.received import MAX_SCHEDULES
+from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
 
 MAX_CONCURRENT = 1000
 """Iterations in flight and workers of a host: more is a slip of the finger."""
@@ -152,10 +154,10 @@ PIPELINE = Object(
         "pipeline": Key(NAME_TEXT, "Name, unique in the project.", required=True),
         "description": Key(_TEXT, "What it is for."),
         "trigger": Key(
-            Choice(("data", "manual"), later=("schedule",)),
-            "data: whenever there is something to read; manual: `odibictl pipeline trigger`.",
+            Choice(("data", "schedule", "manual")),
+            "data: whenever there is something to read; schedule: by schedules; manual: `odibictl pipeline trigger`.",
         ),
-        "schedules": Key(Later("trigger: manual, started by cron"), "When it runs."),
+        "schedules": Key(Listing(SCHEDULE, limit=MAX_SCHEDULES), "When it runs, with trigger: schedule."),
         "nodes": Key(Listing(NODE), "The DAG.", required=True),
         "max_in_flight": Key(Number(1, MAX_CONCURRENT), "Iterations at once."),
         "batch": Key(BATCH, "What one iteration may take."),
@@ -163,6 +165,7 @@ PIPELINE = Object(
         "timeout": Key(duration(0.001), "Per attempt of a node."),
         "on_error": Key(_ON_ERROR, "halt: wait for an operator; dead_letter: set the batch aside and go on."),
         "checkpoint": Key(CHECKPOINT, "What is kept."),
+        "alerts": Key(ALERTS, "Whom to tell, besides the project's alerts."),
     },
     PipelineSpec,
 )
@@ -176,6 +179,7 @@ PROJECT = Object(
         "history": Key(duration(1), "How long finished iterations are listed; default 30d."),
         "connections": Key(Table(CONNECTION, NAME_TEXT), "Where data lives, by name.", required=True),
         "pipelines": Key(Listing(PIPELINE), "The pipelines.", required=True),
+        "alerts": Key(ALERTS, "Whom to tell, about every pipeline."),
     }
 )
 

@@ -50,11 +50,13 @@ class _Simple:
 
 @dataclass(frozen=True)
 class Text(_Simple):
-    """Text; with ``pattern`` (whole value) and ``what`` to say when it does not match."""
+    """Text; with ``pattern`` (whole value) and ``what`` to say when it does not match. ``verify`` raises ValueError for
+    what a pattern cannot tell; its message, and its ``suggestion`` if it has one, are shown."""
 
     pattern: str = ""
     what: str = ""
     limit: int = 64 * 1024
+    verify: Callable[[str], object] | None = None
 
     def check(self, tree: Tree, path: str, problems: Problems) -> Any:
         value = _scalar(tree, path, problems, "text")
@@ -68,6 +70,11 @@ class Text(_Simple):
             return _wrong(tree, path, problems, "must not be blank or hold a NUL")
         if len(value) > self.limit:
             return _wrong(tree, path, problems, f"longer than {self.limit} characters")
+        try:
+            if self.verify is not None:
+                self.verify(value)
+        except ValueError as error:
+            return _wrong(tree, path, problems, str(error), getattr(error, "suggestion", ""))
         return value
 
     def schema(self) -> dict[str, Any]:

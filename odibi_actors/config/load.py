@@ -12,6 +12,7 @@ from odibi_actors.config.digest import code_digest
 from odibi_actors.config.keys import PROJECT
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.model import (
+    AlertSpec,
     BatchSpec,
     ConnectionSpec,
     NodeSpec,
@@ -23,6 +24,7 @@ from odibi_actors.config.model import (
     WriteSpec,
 )
 from odibi_actors.config.problems import Problems
+from odibi_actors.config.schedules import schedule_spec
 from odibi_actors.config.tree import MAX_FILE, Tree, parse
 from odibi_actors.config.variables import expand, read_env_file
 
@@ -48,10 +50,11 @@ def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpe
     if data is not BAD:
         checker.project(data)
     problems.raise_if_any()
+    alerts = [AlertSpec(**section) for section in data.get("alerts", [])]
     return ProjectSpec(
         name=data["project"],
         root=str(root),
-        pipelines=[_pipeline(section, checker.connections) for section in data["pipelines"]],
+        pipelines=[_pipeline(section, checker.connections, alerts) for section in data["pipelines"]],
         workers=data.get("workers") or os.cpu_count() or 1,
         code_digest=code_digest(root),
         **_pick(data, "data_dir", "history"),
@@ -79,11 +82,15 @@ def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree 
     return None
 
 
-def _pipeline(section: Section, connections: dict[str, ConnectionSpec]) -> PipelineSpec:
+def _pipeline(section: Section, connections: dict[str, ConnectionSpec], alerts: list[AlertSpec]) -> PipelineSpec:
+    """``alerts`` are the project's: they come after the pipeline's own, and what is in both is said once."""
+    own = [AlertSpec(**alert) for alert in section.get("alerts", [])]
     return PipelineSpec(
         name=section["pipeline"],
         nodes=[_node(node, section, connections) for node in section["nodes"]],
         batch=BatchSpec(**section.get("batch", {})),
+        schedules=[schedule_spec(schedule) for schedule in section.get("schedules", [])],
+        alerts=own + [alert for alert in alerts if alert not in own],
         **section.get("checkpoint", {}),
         **_pick(section, "trigger", "max_in_flight", "on_error", "description"),
     )

@@ -6,16 +6,39 @@ A version is durable before it is used, so one that breaks the broker would brea
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from functools import lru_cache
+from typing import Any
 
+import msgspec
+
+from odibi_actors.config import moments
 from odibi_actors.config.kinds import MAX_NAME, NAME
-from odibi_actors.config.model import NodeSpec, PipelineSpec, ProjectSpec
+from odibi_actors.config.model import AlertSpec, CatchUpSpec, NodeSpec, PipelineSpec, ProjectSpec, ScheduleSpec
+from odibi_actors.config.order import sort_nodes
+from odibi_actors.config.places import MAX_PATH, lies_in, pattern_leads_out, unsound_command, unsound_webhook
+from odibi_actors.config.tree import MAX_DEPTH
+from odibi_actors.scheduler.cron import CronError, parse
+from odibi_actors.scheduler.timetable import HORIZON
 from odibi_actors.units import MAX_DURATION, MAX_SIZE
 
 MAX_PIPELINES = MAX_NODES = 1000
 MAX_COUNT = MAX_SIZE
 """The largest number the project file takes anywhere."""
+MAX_SCHEDULES = 10_000
+"""Of one pipeline."""
+MAX_PROJECT_SCHEDULES = 200_000
+MAX_ALERTS = 100
+"""Of the project, and of one pipeline besides."""
+MAX_CATCH_UP = 10_000
+"""Late occurrences that run after a downtime: more is a storm, not a catch-up."""
+MAX_EXCLUDED = 1000
+MAX_JITTER = 3600.0
+"""Seconds. Beyond it a schedule is at another time, not a little later."""
+MAX_PARAMS = 64 * 1024
+"""Bytes of ``params`` as JSON: they go with every run."""
 
 
 def unsound(project: ProjectSpec) -> str:
@@ -35,6 +58,7 @@ def _problems(project: ProjectSpec) -> Iterator[str]:
             yield f"two pipelines {pipeline.name}"
         names[pipeline.name] = None
         yield from _pipeline(pipeline)
+    yield from _all_schedules(project, names)
 
 
 def _pipeline(pipeline: PipelineSpec) -> Iterator[str]:
@@ -77,6 +101,176 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
             yield from _name(f"{at}: connection", part.connection.name)
             if not part.connection.path.startswith("/") or "\0" in part.connection.path:
                 yield f"{at}: the path of connection {part.connection.name} is not absolute"
+
+
+# --- schedules and alerts ------------------------------------------------------------------------------------------
+
+
+def unsound_schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str = "") -> str:
+    """The first thing about a schedule that no odibi.yaml could say, or "" when there is none. ``pipelines``: the names
+    that ``after`` may mention; ``pipeline``: the one it is for, if known."""
+    return next(_schedule(spec, pipelines, pipeline), "")
+
+
+def after_cycle(edges: dict[str, list[str]]) -> str:
+    """``edges``: pipeline -> those it comes after. A cycle among them, as ``a after b after a``, or ""."""
+    known = {name: [earlier for earlier in given if earlier in edges] for name, given in edges.items()}
+    cycles = sort_nodes(known)[1]
+    return " after ".join([*cycles[0], cycles[0][0]]) if cycles else ""
+
+
+def _all_schedules(project: ProjectSpec, names: dict[str, None]) -> Iterator[str]:
+    total = sum(len(pipeline.schedules) for pipeline in project.pipelines)
+    if total > MAX_PROJECT_SCHEDULES:
+        yield f"{total} schedules; at most {MAX_PROJECT_SCHEDULES}"
+    for pipeline in project.pipelines:
+        at = f"pipeline {pipeline.name}"
+        if len(pipeline.schedules) > MAX_SCHEDULES:
+            yield f"{at}: {len(pipeline.schedules)} schedules; at most {MAX_SCHEDULES}"
+        if pipeline.schedules and pipeline.trigger != "schedule":
+            yield f"{at}: schedules, and trigger: {pipeline.trigger}"
+        found: dict[str, None] = {}
+        for spec in pipeline.schedules:
+            yield from (f"{at}: {problem}" for problem in _schedule(spec, names, pipeline.name))
+            if spec.name in found:
+                yield f"{at}: two schedules {spec.name}"
+            found[spec.name] = None
+            if spec.file_watch is not None and lies_in(spec.file_watch.folder, project.data_dir):
+                yield f"{at}: schedule {spec.name} watches data_dir"
+        if len(pipeline.alerts) > 2 * MAX_ALERTS:
+            yield f"{at}: {len(pipeline.alerts)} alerts; at most {2 * MAX_ALERTS}"
+        for alert in pipeline.alerts:
+            yield from _alert(f"{at}: alert", alert)
+    edges = {
+        p.name: list(dict.fromkeys(name for spec in p.schedules for name in spec.after)) for p in project.pipelines
+    }
+    if cycle := after_cycle(edges):
+        yield f"a cycle of pipelines: {cycle}"
+
+
+def _schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str) -> Iterator[str]:
+    yield from _name("schedule", spec.name)
+    at = f"schedule {spec.name[:MAX_NAME]}"
+    if sum((bool(spec.cron), bool(spec.every), bool(spec.after), spec.file_watch is not None)) != 1:
+        yield f"{at}: exactly one of cron, every, after, file_watch"
+    if spec.cron and (problem := _cron_problem(spec.cron)):
+        yield f"{at}: {problem}"
+    if spec.every and (not _within(spec.every, 1, MAX_DURATION) or spec.every != int(spec.every)):
+        yield f"{at}: every is out of range, or not whole seconds"
+    if not _known_zone(spec.timezone):
+        yield f"{at}: unknown time zone {spec.timezone[: moments.MAX_ZONE]!r}"
+    yield from _after(at, spec, pipelines, pipeline)
+    yield from _watch(at, spec)
+    yield from _span(at, spec)
+    if spec.deadline and not _within(spec.deadline, 1, MAX_DURATION):
+        yield f"{at}: deadline is out of range"
+    if problem := _params_problem(spec.params):
+        yield f"{at}: {problem}"
+
+
+def _after(at: str, spec: ScheduleSpec, pipelines: Container[str], pipeline: str) -> Iterator[str]:
+    if len(spec.after) > MAX_PIPELINES or len(spec.after) != len(dict.fromkeys(spec.after)):
+        yield f"{at}: after names a pipeline twice, or more than {MAX_PIPELINES}"
+    for name in spec.after:
+        if name not in pipelines or name == pipeline:
+            yield f"{at}: after {name[:MAX_NAME]!r}, which is no other pipeline"
+    if spec.after_any and not spec.after:
+        yield f"{at}: after_any without after"
+
+
+def _watch(at: str, spec: ScheduleSpec) -> Iterator[str]:
+    watch = spec.file_watch
+    if watch is None:
+        return
+    if len(watch.folder) > MAX_PATH or "\0" in watch.folder or not watch.folder.startswith("/"):
+        yield f"{at}: the folder it watches is not absolute"
+    elif watch.folder != os.path.normpath(watch.folder):
+        yield f"{at}: the folder it watches is not a tidy path"
+    pattern = watch.pattern
+    if not 0 < len(pattern) <= MAX_PATH or "\0" in pattern or pattern_leads_out(pattern):
+        yield f"{at}: its pattern leads out of the folder, or is none"
+    if not _within(watch.settle, 0, MAX_DURATION):
+        yield f"{at}: settle is out of range"
+
+
+def _span(at: str, spec: ScheduleSpec) -> Iterator[str]:
+    catch_up = spec.catch_up
+    if not spec.timed and (spec.jitter or spec.start or spec.end or spec.exclude or catch_up != CatchUpSpec()):
+        yield f"{at}: jitter, start, end, exclude, catch_up are for cron and every"
+    if not all(_within(moment, 0, HORIZON) and moment == int(moment) for moment in (spec.start, spec.end)):
+        yield f"{at}: start or end is out of range"
+    elif spec.end and spec.end <= spec.start:
+        yield f"{at}: end is not later than start"
+    if len(spec.exclude) > MAX_EXCLUDED or not all(_is_date(day) for day in spec.exclude):
+        yield f"{at}: exclude holds what is no date, or more than {MAX_EXCLUDED}"
+    if not _within(spec.jitter, 0, MAX_JITTER) or (spec.every and spec.jitter >= spec.every):
+        yield f"{at}: jitter is out of range"
+    if not _within(catch_up.window, 1, MAX_DURATION) or not _within(catch_up.grace, 0, MAX_DURATION):
+        yield f"{at}: catch_up.window or catch_up.grace is out of range"
+    if not _within(catch_up.max, 1, MAX_CATCH_UP):
+        yield f"{at}: catch_up.max is out of range"
+
+
+def _alert(at: str, alert: AlertSpec) -> Iterator[str]:
+    if sum((bool(alert.command), bool(alert.webhook), alert.log)) != 1:
+        yield f"{at}: exactly one of command, webhook, log"
+    if alert.command and (problem := unsound_command(alert.command)):
+        yield f"{at}: command {alert.command[:MAX_NAME]!r}: {problem}"
+    if alert.webhook and (problem := unsound_webhook(alert.webhook)):
+        yield f"{at}: webhook: {problem}"
+    if not _within(alert.throttle, 0, MAX_DURATION) or len(alert.on) != len(dict.fromkeys(alert.on)):
+        yield f"{at}: throttle is out of range, or a kind comes twice"
+
+
+@lru_cache(maxsize=16_384)
+def _cron_problem(text: str) -> str:
+    """Remembered, for thousands of schedules have few expressions, and a project is applied again and again."""
+    try:
+        parse(text)
+    except CronError as error:
+        return str(error)
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _known_zone(name: str) -> bool:
+    try:
+        moments.zone(name)
+    except moments.UnknownError:
+        return False
+    return True
+
+
+def _is_date(text: str) -> bool:
+    try:
+        moments.check_date(text)
+    except moments.UnknownError:
+        return False
+    return True
+
+
+def _params_problem(params: dict[str, Any]) -> str:
+    level: list[Any] = [params]
+    for _ in range(MAX_DEPTH):
+        if not all(_is_plain(value) for value in level):
+            return "params hold what no file could say"
+        inner = [part for value in level if isinstance(value, dict) for part in value.values()]
+        level = inner + [part for value in level if isinstance(value, list) for part in value]
+        if not level:
+            size = len(msgspec.json.encode(params))
+            return f"params are longer than {MAX_PARAMS} bytes as JSON" if size > MAX_PARAMS else ""
+    return f"params are nested deeper than {MAX_DEPTH} levels"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value)
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, (list, float, str))
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
 
 
 def _name(what: str, name: str) -> Iterator[str]:

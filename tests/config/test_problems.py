@@ -17,7 +17,7 @@ N = "pipelines[0].nodes"
 KEYS = [
     ("transform: {sql", "transfrom: {sql", [f'17:9: {N}[2].transfrom: unknown key; did you mean "transform"?']),
     ("workers: 2", "colour: red", ["2:1: colour: unknown key; known keys: project, description, data_dir, workers, "
-        "history, connections, pipelines"]),
+        "history, connections, pipelines, alerts"]),
     ("project: flights\n", "", ['1:1: the key "project" is missing; Name of the project.']),
     ("project: flights\n", "projct: flights\n", ['1:1: projct: unknown key; did you mean "project"?']),
     ("workers: 2", "workers: 2\nworkers: 3", ["3:1: workers: duplicate key; first on line 2"]),
@@ -26,7 +26,7 @@ KEYS = [
     ("    timeout: 10m", "    1: 10m", ['25:5: pipelines[0].1: a key must be text (got 1); write "1"']),
     ("    timeout: 10m", "    timeout:", ["25:5: pipelines[0].timeout: is empty; give it a value or delete the key"]),
     ("workers: 2", "<<: {workers: 2}", ["2:1: <<: unknown key; known keys: project, description, data_dir, workers, "
-        "history, connections, pipelines"]),
+        "history, connections, pipelines, alerts"]),
 ]  # fmt: skip
 VALUES = [
     ("workers: 2", "workers: two", ["2:10: workers: must be a whole number (got two)"]),
@@ -108,7 +108,7 @@ NODES = [
     (SQL, "transform: {sql_file: ../../x.sql}", [f"17:31: {N}[2].transform.sql_file: leads out of the project folder "
         "(got ../../x.sql); such as sql/report.sql"]),
     ("mode: file_watch", "mode: batch", [f"9:5: {N}: trigger: data needs a source that is watched (mode: file_watch); "
-        "all of these are batch; trigger: manual"]),
+        "all of these are batch; trigger: schedule, or manual"]),
     (f"      - name: flights\n        {READ}\n", "", [
         f'11:18: {N}[0].inputs[0]: unknown input (got flights); nodes: by_carrier',
         f"9:5: {N}: no node reads anything; add a node with read"]),
@@ -175,10 +175,6 @@ PLACES = [
         f"20:42: {N}[3].write.table: does not apply: lake is a local connection; delete it"]),
 ]  # fmt: skip
 LATER = [
-    ("    timeout: 10m", "    trigger: schedule", ["25:14: pipelines[0].trigger: not available in this version "
-        "(got schedule); one of: data, manual"]),
-    ("    timeout: 10m", "    schedules: [{name: a}]", ["25:16: pipelines[0].schedules: not available in this version; "
-        "trigger: manual, started by cron"]),
     ("mode: file_watch", "mode: incremental", [f"11:56: {N}[0].read.mode: not available in this version "
         "(got incremental); one of: file_watch, batch"]),
     ("format: csv", "format: json", [f"11:45: {N}[0].read.format: not available in this version (got json); "

@@ -43,9 +43,9 @@ def test_defaults_are_those_of_the_specs_as_they_are_written() -> None:
 
 
 def test_what_is_not_built_is_refused_by_the_schema_too() -> None:
-    schedules = _pipeline()["properties"]["schedules"]
-    assert schedules["not"] == {}
-    assert "not available in this version" in schedules["description"]
+    previously = _pipeline()["properties"]["nodes"]["items"]["properties"]["previously"]
+    assert previously["not"] == {}
+    assert "not available in this version" in previously["description"]
 
 
 def test_it_is_written_whole_into_a_private_folder(tmp_path: Path) -> None:
