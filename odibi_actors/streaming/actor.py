@@ -27,8 +27,10 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
+from odibi_actors.model import LIVE
 from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stat, Stated
-from odibi_actors.streaming.source import MAX_STAT, Source
+from odibi_actors.streaming.source import MAX_STAT, Source, source_key
+from odibi_actors.streaming.views import match, mistake, row, why
 
 FAREWELL = 1.0
 """Seconds to wait for ByeAck before stopping all the same."""
@@ -41,7 +43,7 @@ NUMBERS = 1 << 32
 
 
 class SourceActor:
-    """One per system. It holds a ``Source`` per read node and joins them to the broker and the store."""
+    """One per system. It holds a ``Source`` per read node and lane, and joins them to the broker and the store."""
 
     def __init__(self, incarnation: str, host: str, pid: int) -> None:
         self.incarnation, self.host, self.pid = incarnation, host, pid
@@ -61,8 +63,7 @@ class SourceActor:
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
         if isinstance(message, Request):
-            ask_disk = message.verb == "source.stat" and sender == BROKER
-            return self._stat(sender, message) if ask_disk else [Send(sender, self._reply(message))]
+            return self._asked(sender, message)
         if sender not in ((STORE,) if isinstance(message, LedgerPage) else (BROKER, LOCAL)):
             return []
         match message:
@@ -70,8 +71,8 @@ class SourceActor:
                 return self._heard(message, now)
             case Planned() | Released() | Discover() | Sources():
                 return self._ordered(message, now)
-            case LedgerPage(pipeline=pipeline, source=name):
-                source = self.sources.get(f"{pipeline}/{name}")
+            case LedgerPage(pipeline=pipeline, source=name, lane=lane):
+                source = self.sources.get(source_key(pipeline, name, lane))
                 if source is not None:
                     source.page(message, now)
             case Connected() | WhoAreYou():
@@ -145,16 +146,18 @@ class SourceActor:
         match message:
             case Sources():
                 return self._sources(message, now)
-            case Discover(pipeline=pipeline, run=run):
+            case Discover(pipeline=pipeline, run=run, lane=lane):
                 for source in self.sources.values():
-                    if source.spec.pipeline == pipeline:
+                    if (source.spec.pipeline, source.spec.lane) == (pipeline, lane):
                         source.discover(run, now)
-            case Planned(pipeline=pipeline, source=name):
-                if f"{pipeline}/{name}" in self.sources:
-                    self.sources[f"{pipeline}/{name}"].planned(message, now)
-            case Released(pipeline=pipeline, source=name):
-                if f"{pipeline}/{name}" in self.sources:
-                    self.sources[f"{pipeline}/{name}"].released(message.seq, now)
+            case Planned(pipeline=pipeline, source=name, lane=lane):
+                planned = self.sources.get(source_key(pipeline, name, lane))
+                if planned is not None:
+                    planned.planned(message, now)
+            case Released(pipeline=pipeline, source=name, lane=lane):
+                released = self.sources.get(source_key(pipeline, name, lane))
+                if released is not None:
+                    released.released(message.seq, now)
         return []
 
     def _sources(self, message: Sources, now: float) -> list[Effect]:
@@ -164,9 +167,9 @@ class SourceActor:
         for spec in message.sources:
             if spec.node.read is None:
                 continue
-            key = f"{spec.pipeline}/{spec.node.name}"
+            key = source_key(spec.pipeline, spec.node.name, spec.lane)
             source = former.pop(key, None)
-            if source is not None and (source.read, source.spec.lane) == (spec.node.read, spec.lane):
+            if source is not None and source.read == spec.node.read:
                 source.rebind(spec)
             else:
                 if source is not None:
@@ -200,16 +203,43 @@ class SourceActor:
 
     # --- the CLI's questions --------------------------------------------------------------------------------------
 
-    def _reply(self, request: Request) -> Reply:
-        if request.verb == "source.list":
-            return Reply(request.id, 0, {"items": [source.row() for source in self.sources.values()]})
-        if request.verb == "source.why":
-            return self._why(request)
-        return Reply(request.id, 2, error=f"the source actor does not know the verb {request.verb!r}")
+    def _asked(self, sender: str, request: Request) -> list[Effect]:
+        match request.verb:
+            case "source.list":
+                return [Send(sender, Reply(request.id, 0, {"items": [row(one) for one in self.sources.values()]}))]
+            case "source.why":
+                return [Send(sender, self._why(request))]
+            case "source.match":
+                return self._match(sender, request)
+            case "source.stat" if sender == BROKER:
+                return self._stat(sender, request)
+        unknown = f"the source actor does not know the verb {request.verb!r}"
+        return [Send(sender, Reply(request.id, 2, error=unknown))]
+
+    def _find(self, request: Request) -> Source | None:
+        wanted = request.params
+        return self.sources.get(
+            source_key(str(wanted.get("pipeline")), str(wanted.get("source")), str(wanted.get("lane", LIVE)))
+        )
+
+    def _match(self, sender: str, request: Request) -> list[Effect]:
+        """How many files that a source knows match a pattern, and which are the first and last of them."""
+        source, pattern = self._find(request), request.params.get("pattern")
+        if source is None:
+            answer = Reply(request.id, 3, error="there is no such source")
+        elif problem := mistake(pattern):
+            answer = Reply(request.id, 2, error=f"source.match: {problem}")
+        elif not source.scanned and not source.refused:
+            if sender == BROKER:
+                return []  # it asks again
+            answer = Reply(request.id, 4, error=f"source {source.key} has not looked at its files yet; ask again")
+        else:
+            answer = Reply(request.id, 0, match(source, str(pattern)))
+        return [Send(sender, answer)]
 
     def _stat(self, sender: str, request: Request) -> list[Effect]:
         """The broker asks how files are now that were read before: ``{"files": [...], "gone": [identity]}``."""
-        source = self.sources.get(f"{request.params.get('pipeline')}/{request.params.get('source')}")
+        source = self._find(request)
         identities = request.params.get("identities")
         if source is None:
             return [Send(sender, Reply(request.id, 3, error="there is no such source"))]
@@ -233,20 +263,10 @@ class SourceActor:
         file = request.params.get("file")
         if not isinstance(file, str) or not file:
             return Reply(request.id, 2, error="source.why needs a file: a path, absolute or below the source's folder")
-        items = []
-        for source in self.sources.values():
-            state, reason = source.why(file)
-            items.append(
-                {
-                    "pipeline": source.spec.pipeline,
-                    "source": source.spec.node.name,
-                    "state": state,
-                    "reason": reason,
-                }
-            )
+        sources = list(self.sources.values())
+        items = [why(source, file) for source in sources]
         if all(item["state"] == "not_found" for item in items):
-            reasons = (
-                "; ".join(f"{i['pipeline']}/{i['source']}: {i['reason']}" for i in items) or "there are no sources"
-            )
+            told = [f"{source.key}: {item['reason']}" for source, item in zip(sources, items, strict=True)]
+            reasons = "; ".join(told) or "there are no sources"
             return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {file}: {reasons}")
         return Reply(request.id, 0, {"file": file, "items": items})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import BROKER, STORE, LedgerPage, Offer, Planned, SourceProblem, SourceSpec
-from odibi_actors.model import FilePosition
+from odibi_actors.model import LIVE, TRIGGER, FilePosition
 from odibi_actors.streaming.batch import MAX_BATCH, Digests
 from odibi_actors.streaming.effects import (
     Digest,
@@ -21,7 +23,7 @@ from odibi_actors.streaming.effects import (
 )
 from odibi_actors.streaming.files import Files
 from odibi_actors.streaming.ledger import Ledger
-from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
+from odibi_actors.streaming.patterns import Pattern, join, unsafe
 
 RESCAN = 10.0
 """Seconds between reconciling scans where a watcher tells of changes."""
@@ -62,6 +64,11 @@ def _fitting(identities: list[str]) -> list[str]:
     return identities
 
 
+def source_key(pipeline: str, source: str, lane: str) -> str:
+    """The name by which the driver, and the log, know a source."""
+    return f"{pipeline}/{source}" if lane == LIVE else f"{pipeline}/{source}/{lane}"
+
+
 class Run:
     """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned."""
 
@@ -72,11 +79,17 @@ class Run:
 
 
 class Source:
-    """All that is known of one source. Methods take what happened; ``flush`` says what to do about it."""
+    """All that is known of one source, in one lane. Methods take what happened; ``flush`` says what to do about it.
+
+    Each lane has its own ledger, so a backfill finds anew what ``live`` has planned long since. In lane ``trigger`` a
+    file is "planned" once it has set off the schedule that the source is named after.
+    """
 
     def __init__(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> None:
         self.spec, self.read, self.incarnation = spec, read, incarnation
-        self.key = f"{spec.pipeline}/{spec.node.name}"
+        self.key = source_key(spec.pipeline, spec.node.name, spec.lane)
+        self.trigger = spec.lane == TRIGGER
+        self.backfill = spec.lane not in (LIVE, TRIGGER)
         self.pattern = Pattern(self.read.pattern)
         self.path = join("", self.read.path)
         self.batch = self.read.mode == "batch"
@@ -94,10 +107,10 @@ class Source:
         self._next_scan: float | None = 0.0  # None: when the running scan is done
         self._scan_problems: list[str] = []
         self._unwatched = ""
-        self._changed: dict[str, str] = {}
-        self._skipped: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
         self._skipping: dict[str, str] = {}
-        self._iterations: dict[str, int] = {}
+        self.iterations: dict[str, int] = {}
         self._touched: dict[str, None] = {}
         self._asked: dict[str, int] = {}
         self._folders: dict[str, None] = {}
@@ -108,6 +121,20 @@ class Source:
         self._dirty = True
         self._report = True
         self._log: list[str] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether only files of a run are offered. A backfill ends: it never follows what arrives while it runs."""
+        return self.spec.idle or (self.backfill and not self.batch)
+
+    @property
+    def within(self) -> dict[str, None] | None:
+        """The files of the run that are not planned yet, where only those are offered; else None."""
+        return self.run.left if self.idle and self.run is not None else None
+
+    def relative(self, identity: str) -> str:
+        """The path below the source's folder."""
+        return identity[len(self.path) + 1 :] if self.path else identity
 
     # --- the broker's and the store's messages --------------------------------------------------------------------
 
@@ -145,7 +172,7 @@ class Source:
         self._dirty = True
         for identity in [i for i in self.files.known if i in self.ledger.index]:
             self._planned(identity)
-        self._changed = {i: text for i, text in self._changed.items() if i in self.ledger.index}
+        self.changed = {i: text for i, text in self.changed.items() if i in self.ledger.index}
         if len(released) > MAX_STAT:
             self._next_scan = now
         else:
@@ -159,12 +186,12 @@ class Source:
         if not self.ledger.planned(message, now):
             return
         for position in message.positions:
-            self._iterations[position.identity] = message.iteration
+            self.iterations[position.identity] = message.iteration
             self._planned(position.identity)
-            if self._changed.pop(position.identity, None) is not None:
+            if self.changed.pop(position.identity, None) is not None:
                 self._touched[position.identity] = None  # planned again as it is now: look whether it still is
-        while len(self._iterations) > MAX_REMEMBERED:
-            del self._iterations[next(iter(self._iterations))]
+        while len(self.iterations) > MAX_REMEMBERED:
+            del self.iterations[next(iter(self.iterations))]
         self._dirty = True
 
     def _planned(self, identity: str) -> None:
@@ -201,7 +228,7 @@ class Source:
             if found.identity in closed:
                 self.files.unwritten(found.identity, after="")
             self._observe(found, now)
-        skipped = self._skipping if self._scanning else self._skipped
+        skipped = self._skipping if self._scanning else self.skipped
         if len(skipped) < MAX_REMEMBERED:
             skipped.update(chunk.skipped)
         if not chunk.done:
@@ -214,8 +241,8 @@ class Source:
         for identity in self.files.sweep(started):
             self._lose(identity)
         self._digests.prune(self.files)
-        self._skipped, self._skipping = self._skipping, {}
-        self._touched.update(dict.fromkeys(self._changed))  # those that are gone by now are no problem any more
+        self.skipped, self._skipping = self._skipping, {}
+        self._touched.update(dict.fromkeys(self.changed))  # those that are gone by now are no problem any more
         self._scan_problems = list(chunk.problems)
         if chunk.missing:
             folder = join(self.read.connection.path, self.path)
@@ -242,13 +269,13 @@ class Source:
                 self._observe(found, now)
         for identity in answer.gone:
             if self._answered(identity, answer.number):
-                self._changed.pop(identity, None)
+                self.changed.pop(identity, None)
                 self._gone(identity)
         for identity, reason in answer.skipped:
             if self._answered(identity, answer.number):
                 self._gone(identity)
-                if len(self._skipped) < MAX_REMEMBERED:
-                    self._skipped[identity] = reason
+                if len(self.skipped) < MAX_REMEMBERED:
+                    self.skipped[identity] = reason
 
     def _gone(self, identity: str) -> None:
         self._lose(identity)
@@ -269,13 +296,16 @@ class Source:
             self.files.observe(found, self._number, now)
 
     def _compare(self, identity: str, now_is: tuple[int, int, int]) -> None:
-        """A planned file must be as it was: only then can it be read again."""
+        """A planned file must be as it was: only then can it be read again. One that has started a run is not read
+        here."""
+        if self.trigger:
+            return
         if self.ledger.index.get(identity, now_is) == now_is:
-            self._changed.pop(identity, None)
-        elif identity not in self._changed and len(self._changed) < MAX_STAT:
-            iteration = self._iterations.get(identity)
+            self.changed.pop(identity, None)
+        elif identity not in self.changed and len(self.changed) < MAX_STAT:
+            iteration = self.iterations.get(identity)
             which = f" (iteration {iteration})" if iteration is not None else ""
-            self._changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
+            self.changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
 
     def on_event(self, event: FileEvent, now: float) -> None:
         """The watcher's hint: look at this path."""
@@ -374,7 +404,7 @@ class Source:
         """Whether it is known what is there and what is planned, and offers are wanted."""
         if not self.scanned or not self.ledger.loaded or not self.epoch:
             return False
-        return not self.spec.idle or (self.run is not None and self.run.left is not None)
+        return not self.idle or self.within is not None
 
     def _offers_wanted(self, now: float) -> bool:
         """Whether an offer is to be made, if it differs from the former or that one is old."""
@@ -388,20 +418,21 @@ class Source:
 
     def _make_offer(self) -> Offer | None:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
-        left = self.run.left if self.run is not None else {}
+        of_run = self.run.left if self.run is not None else {}
         if self.batch:
             positions = self._digests.positions(self.files)
             if positions is None:
                 if not self._pinned:
                     return None
                 positions = []  # withdraw what was offered: it is no longer what is there
-            self._pinned = bool(positions)
-            exhausted = left is not None and self._pinned
+            self._pinned, left = bool(positions), len(positions)
+            exhausted = of_run is not None and self._pinned
         else:
-            within = left if self.spec.idle else None
-            limit = self.spec.credit if within is None else min(self.spec.credit, len(within))
-            positions = [self._position(identity) for identity in _fitting(self.files.first(limit, within))]
-            exhausted = left is not None and sum(1 for p in positions if p.identity in left) == len(left)
+            within = self.within
+            left = self.files.ready if within is None else len(within)
+            identities = _fitting(self.files.first(min(self.spec.credit, left), within))
+            positions = [self._position(identity) for identity in identities]
+            exhausted = of_run is not None and sum(1 for i in identities if i in of_run) == len(of_run)
         offer = Offer(
             epoch=self.epoch,
             incarnation=self.incarnation,
@@ -411,8 +442,12 @@ class Source:
             positions=positions,
             run=self.run.run if self.run is not None else "",
             exhausted=exhausted,
+            lane=self.spec.lane,
+            left=left,
         )
-        return None if offer == self._offer else offer
+        former = self._offer
+        # what more there is beyond the credit is told with the next offer, or when this one is repeated
+        return None if former is not None and offer == replace(former, left=left) else offer
 
     def _position(self, identity: str) -> FilePosition:
         file = self.files.known[identity]
@@ -426,7 +461,7 @@ class Source:
         problems += self._scan_problems
         if self.batch and len(self.files.known) > MAX_BATCH:
             problems.append(f"{len(self.files.known)} files match; a batch source takes at most {MAX_BATCH}")
-        problems += self._changed.values()
+        problems += self.changed.values()
         if len(problems) > MAX_SHOWN:
             problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
         if problems == self.problems and not (self._report and problems):
@@ -436,54 +471,6 @@ class Source:
         self.problems = problems
         told: list[Effect] = [Log("warning", f"{self.key}: {text}") for text in fresh]
         if self.epoch:
-            told.append(Send(BROKER, SourceProblem(self.spec.pipeline, self.spec.node.name, problems)))
+            spec = self.spec
+            told.append(Send(BROKER, SourceProblem(spec.pipeline, spec.node.name, problems, spec.lane)))
         return told
-
-    def why(self, file: str) -> tuple[str, str]:
-        """(state, reason) of a file, given by identity, by name below the source's folder, or by absolute path."""
-        folder = self.read.connection.path.rstrip("/") + "/"
-        if file.startswith("/"):
-            if not file.startswith(folder):
-                return "ignored", f"it is not below {folder}"
-            file = file[len(folder) :]
-        file = join("", file)
-        known = (self.ledger.index, self.files.known, self._skipped)
-        inside = not self.path or file.startswith(self.path + "/")
-        identity = file if inside or any(file in names for names in known) else join(self.path, file)
-        return self._why(identity)
-
-    def _why(self, identity: str) -> tuple[str, str]:
-        if identity in self._changed:
-            return "changed", self._changed[identity]
-        if identity in self.ledger.index and not self.batch:
-            iteration = self._iterations.get(identity)
-            return "planned", f"planned in iteration {iteration}" if iteration is not None else "planned already"
-        relative = identity[len(self.path) + 1 :] if self.path else identity
-        reason = temporary(relative) or self._skipped.get(identity, "")
-        if reason:
-            return "ignored", reason
-        if not self.pattern.matches(relative):
-            return "ignored", f"{relative} does not match pattern {self.read.pattern}"
-        file = self.files.known.get(identity)
-        if file is None:
-            return "not_found", f"no such file below {self.read.connection.path}"
-        if file.ready:
-            return "pending", "ready, not planned yet"
-        at = self.files.ready_at(identity, file)
-        if self.files.writing(identity):
-            return "waiting", f"being written; waiting for its close (or, if that was missed, until {at:.0f})"
-        return "waiting", f"waiting until it is unchanged for {self.read.settle:g} s (until {at:.0f})"
-
-    def row(self) -> dict[str, object]:
-        """The row of ``source list``."""
-        return {
-            "pipeline": self.spec.pipeline,
-            "source": self.spec.node.name,
-            "mode": self.read.mode,
-            "path": self.path or ".",
-            "pattern": self.read.pattern,
-            "known": len(self.files.known) if self.batch else len(self.ledger.index),
-            "pending": self.files.ready,
-            "waiting": self.files.waiting,
-            "problems": self.problems,
-        }

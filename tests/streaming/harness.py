@@ -32,12 +32,14 @@ from odibi_actors.streaming.driver import SourceDriver
 DEADLINE = 20.0
 
 
-def source_spec(base: Path | str, credit: int = 16, idle: bool = False, **read: object) -> SourceSpec:
-    """A source ``p/files`` over a local connection."""
+def source_spec(
+    base: Path | str, credit: int = 16, idle: bool = False, lane: str = "live", name: str = "files", **read: object
+) -> SourceSpec:
+    """A source ``files`` of pipeline ``p`` over a local connection."""
     connection = ConnectionSpec("landing", "local", str(base))
     options: dict[str, object] = {"format": "csv", "mode": "file_watch", "pattern": "*.csv", **read}
-    node = NodeSpec("files", read=ReadSpec(connection, **options))  # type: ignore[arg-type]
-    return SourceSpec("p", node, credit, idle=idle)
+    node = NodeSpec(name, read=ReadSpec(connection, **options))  # type: ignore[arg-type]
+    return SourceSpec("p", node, credit, lane, idle)
 
 
 class System:
@@ -67,7 +69,8 @@ class System:
             self.effects.append(effect)
             match effect:
                 case Send(to="store", message=LedgerQuery() as query):
-                    page = LedgerPage(query.pipeline, query.source, query.lane, query.cursor, self.ledger, "", self.seq)
+                    ledger = self.ledger if query.lane == "live" else []
+                    page = LedgerPage(query.pipeline, query.source, query.lane, query.cursor, ledger, "", self.seq)
                     back.append((STORE, page))
                 case Send(message=Offer() as offer):
                     self.offers.append(offer)

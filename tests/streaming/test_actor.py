@@ -510,6 +510,7 @@ def test_given_the_cli_when_it_asks_then_list_and_why_tell_states_and_reasons() 
     assert row == {
         "pipeline": "p",
         "source": "files",
+        "lane": "live",
         "mode": "file_watch",
         "path": ".",
         "pattern": "*.csv",

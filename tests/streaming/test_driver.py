@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from odibi_actors.messages import LOCAL, SourceSpec
+from odibi_actors.messages import BROKER, LOCAL, Discover, Sources, SourceSpec
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
 from odibi_actors.streaming import watcher
 from odibi_actors.streaming.effects import Overflow, Scan, Stated
+from odibi_actors.streaming.views import row, why
 from tests.streaming.harness import System, source_spec
 
 Start = Callable[..., System]
@@ -137,7 +138,7 @@ def test_given_folders_whose_writers_cannot_be_heard_when_scanned_then_settle_is
     (tmp_path / "young.csv").write_text("x")
     system = start(source_spec(tmp_path, settle=3600.0))
     assert system.names == ["old.csv"]
-    assert [row["waiting"] for row in (source.row() for source in system.actor.sources.values())] == [1]
+    assert [one["waiting"] for one in (row(source) for source in system.actor.sources.values())] == [1]
 
 
 def test_given_a_linked_in_file_that_is_still_written_when_it_is_looked_at_then_it_waits_for_the_close(
@@ -286,17 +287,48 @@ def test_given_names_that_are_no_plain_files_when_scanned_then_they_are_skipped_
     system = start(source_spec(tmp_path))
     assert system.names == ["real.csv"]
     assert [text for text in system.problems[-1].problems if "UTF-8" in text and "caf" in text]
-    found = system.actor.sources["p/files"]
-    assert found.why("link.csv") == (
+
+    def told(file: str) -> tuple[str, str]:
+        item = why(system.actor.sources["p/files"], file)
+        return item["state"], item["reason"]
+
+    assert told("link.csv") == (
         "ignored",
         "a symbolic link is not followed; move or hard-link the file itself here",
     )
-    assert found.why("pipe.csv") == ("ignored", "not a regular file")
-    assert found.why("folder.csv") == ("ignored", "a folder")
-    assert found.why("half.csv.tmp") == ("ignored", "names ending in .tmp are taken for unfinished files")
-    assert found.why(str(tmp_path / "real.csv")) == ("pending", "ready, not planned yet")
-    assert found.why("nothing.csv")[0] == "not_found"
-    assert found.why("real.parquet") == ("ignored", "real.parquet does not match pattern *.csv")
+    assert told("pipe.csv") == ("ignored", "not a regular file")
+    assert told("folder.csv") == ("ignored", "a folder")
+    assert told("half.csv.tmp") == ("ignored", "names ending in .tmp are taken for unfinished files")
+    assert told(str(tmp_path / "real.csv")) == ("pending", "ready, not planned yet")
+    assert told("nothing.csv")[0] == "not_found"
+    assert told("real.parquet") == ("ignored", "real.parquet does not match pattern *.csv")
+
+
+def test_given_several_lanes_on_one_folder_when_one_ends_then_the_others_go_on_hearing_of_its_files(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    os.utime(tmp_path / "a.csv", (1, 1))
+    live, trigger = source_spec(tmp_path), source_spec(tmp_path, lane="trigger", name="arrivals", pattern="b*")
+    backfill = source_spec(tmp_path, lane="backfill-7", pattern="a*")
+    system = start(live, trigger, backfill)
+    assert live.node.read is not None
+
+    def offered(lane: str) -> list[str]:
+        offers = [offer for offer in system.offers if offer.lane == lane]
+        return [p.identity for p in offers[-1].positions] if offers else []
+
+    system.until(lambda: offered("live") == ["a.csv"], "the live source offers what is there")
+    system.give((BROKER, Discover(1, "p", "r", "backfill-7")))
+    system.until(lambda: offered("backfill-7") == ["a.csv"], "the backfill offers it as well")
+    assert offered("trigger") == []
+    system.give((BROKER, Sources(1, [live, trigger])))
+    scans = system.count(Scan)
+    (tmp_path / "b.csv").write_text("x")
+    system.until(lambda: offered("trigger") == ["b.csv"], "the schedule's source hears of its file")
+    system.until(lambda: offered("live") == ["a.csv", "b.csv"], "the live source hears of it too")
+    assert system.count(Scan) == scans
+    assert offered("backfill-7") == ["a.csv"]
 
 
 def test_given_a_batch_source_when_a_file_is_replaced_then_the_whole_set_is_offered_again_with_digests(

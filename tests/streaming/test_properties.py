@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.streaming.harness import source_spec
 from tests.streaming.world import World
 
 OPS = ("create", "begin", "append", "finish", "plan", "cancel", "sync", "crash", "advance", "work", "overflow", "lose")
@@ -12,9 +13,9 @@ OFTEN = ("create", "create", "plan", "plan", "plan", "work", "work", "work", "ad
 STEP = st.tuples(st.sampled_from(OPS + OFTEN), st.integers(0, 9), st.booleans())
 
 
-def begun(ready: bool) -> World:
+def begun(ready: bool, lane: str) -> World:
     """A world; ``ready``: the source has read its ledger and scanned its empty folder."""
-    world = World()
+    world = World(source_spec("/data", credit=3, lane=lane))
     if ready:
         world.work()
     return world
@@ -52,11 +53,11 @@ def play(world: World, op: str, number: int, flag: bool) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(STEP, min_size=5, max_size=80), st.booleans())
+@given(st.lists(STEP, min_size=5, max_size=80), st.booleans(), st.sampled_from(["live", "trigger"]))
 def test_given_any_story_when_faults_stop_then_every_file_is_planned_exactly_once(
-    story: list[tuple[str, int, bool]], ready: bool
+    story: list[tuple[str, int, bool]], ready: bool, lane: str
 ) -> None:
-    world = begun(ready)
+    world = begun(ready, lane)
     for step in story:
         play(world, *step)
     world.lose = False
@@ -75,11 +76,15 @@ def test_given_any_story_when_faults_stop_then_every_file_is_planned_exactly_onc
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(STEP.filter(lambda s: s[0] not in {"crash", "cancel"}), max_size=40), st.booleans())
+@given(
+    st.lists(STEP.filter(lambda s: s[0] not in {"crash", "cancel"}), max_size=40),
+    st.booleans(),
+    st.sampled_from(["live", "backfill-9"]),
+)
 def test_given_any_story_when_a_run_asks_then_it_is_exhausted_once_all_of_its_snapshot_is_planned(
-    story: list[tuple[str, int, bool]], ready: bool
+    story: list[tuple[str, int, bool]], ready: bool, lane: str
 ) -> None:
-    world = begun(ready)
+    world = begun(ready, lane)
     for step in story:
         play(world, *step)
     world.lose = False
@@ -94,5 +99,5 @@ def test_given_any_story_when_a_run_asks_then_it_is_exhausted_once_all_of_its_sn
         world.sync()
         world.advance(3.0)
     last = world.offers[-1]
-    assert (last.run, last.exhausted) == ("r1", True)
+    assert (last.run, last.exhausted, last.left) == ("r1", True, 0)
     assert snapshot == {name for _, names in world.planned for name in names}

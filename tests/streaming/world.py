@@ -25,7 +25,7 @@ from odibi_actors.messages import (
     Tick,
     Welcome,
 )
-from odibi_actors.model import FilePosition
+from odibi_actors.model import TRIGGER, FilePosition
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.effects import (
     Digest,
@@ -41,6 +41,7 @@ from odibi_actors.streaming.effects import (
     Stated,
 )
 from odibi_actors.streaming.files import LOST_CLOSE
+from odibi_actors.streaming.source import source_key
 from tests.streaming.harness import source_spec
 
 KEY = "p/files"
@@ -62,6 +63,8 @@ class World:
         self.now = 1_000_000.0
         self.page = page
         self.spec = spec or source_spec("/data", credit=3)
+        self.name, self.lane = self.spec.node.name, self.spec.lane
+        self.key = source_key("p", self.name, self.lane)
         self.files: dict[str, Entry] = {}
         self.orders: list[Effect] = []
         self.offers: list[Offer] = []
@@ -102,7 +105,8 @@ class World:
                 case Offer() as offer:
                     if not self.lose:
                         self.on_offer(offer)
-                case SourceProblem(problems=problems):
+                case SourceProblem(problems=problems, lane=lane):
+                    assert lane == self.lane
                     self.problems.append(problems)
                 case LedgerQuery() as query:
                     self.orders.append(effect)
@@ -115,8 +119,10 @@ class World:
         if offer.seq < self.source_seq:
             if self.now - self.changed_at > STALE_AFTER:
                 self.changed_at = self.now
-                self.orders.append(Send("source", Released(self.epoch, "p", "files", self.source_seq)))
+                self.orders.append(Send("source", self.release(self.source_seq)))
             return
+        assert (offer.source, offer.lane) == (self.name, self.lane)
+        assert offer.left >= len(offer.positions)
         self.offers.append(offer)
         self.pending = list(offer.positions)
         taken = {name for _, names in self.planned for name in names}
@@ -141,11 +147,11 @@ class World:
                 case Stat() as stat:
                     there = [self.found(i) for i in stat.identities if i in self.files]
                     gone = [i for i in stat.identities if i not in self.files]
-                    self.give(LOCAL, Stated(KEY, stat.number, there, gone))
+                    self.give(LOCAL, Stated(self.key, stat.number, there, gone))
                 case Digest() as digest:
                     for file in digest.files:
                         same = file.identity in self.files and self.found(file.identity) == file
-                        self.give(LOCAL, Digested(KEY, file, f"{file.size:032x}" if same else ""))
+                        self.give(LOCAL, Digested(self.key, file, f"{file.size:032x}" if same else ""))
                 case Send(message=LedgerQuery() as query):
                     self._page(query)
                 case Send(message=message):
@@ -154,15 +160,16 @@ class World:
     def _scan(self, scan: Scan) -> None:
         found = [self.found(name) for name in self.files]
         half = len(found) // 2
-        self.give(LOCAL, Scanned(KEY, scan.number, found[:half]))
-        self.give(LOCAL, Scanned(KEY, scan.number, found[half:], done=True, watched=self.watched))
+        self.give(LOCAL, Scanned(self.key, scan.number, found[:half]))
+        self.give(LOCAL, Scanned(self.key, scan.number, found[half:], done=True, watched=self.watched))
 
     def _page(self, query: LedgerQuery) -> None:
         names = sorted(n for _, names in self.durable for n in names if n > query.cursor)
         page = names[: self.page]
         cursor = page[-1] if len(names) > self.page else ""
         positions = [self.stamps[n] for n in page]
-        self.give(STORE, LedgerPage("p", "files", "live", query.cursor, positions, cursor, self.durable_seq))
+        assert (query.source, query.lane) == (self.name, self.lane)
+        self.give(STORE, LedgerPage("p", self.name, self.lane, query.cursor, positions, cursor, self.durable_seq))
 
     def found(self, name: str) -> Found:
         entry = self.files[name]
@@ -174,7 +181,7 @@ class World:
         if lost or not self.watched:
             self.files[name].honest = False
         else:
-            self.give(LOCAL, FileEvent(KEY, name, kind))
+            self.give(LOCAL, FileEvent(self.key, name, kind))
 
     def create(self, name: str, lost: bool = False, size: int = 1, age: float = 0.0) -> None:
         """A complete file arrives."""
@@ -221,7 +228,9 @@ class World:
         self.planned.append((self.seq, [p.identity for p in positions]))
         self.stamps.update({p.identity: p for p in positions})
         if not lost:
-            self.give(BROKER, Planned(self.epoch, "p", "files", self.seq, self.seq, positions, previous))
+            number = 0 if self.lane == TRIGGER else self.seq
+            planned = Planned(self.epoch, "p", self.name, self.seq, number, positions, previous, self.lane)
+            self.give(BROKER, planned)
 
     def cancel(self, lost: bool = False) -> None:
         """The newest plan is void."""
@@ -231,7 +240,10 @@ class World:
         self.planned.pop()
         self.source_seq, self.changed_at, self.pending = self.seq, self.now, []
         if not lost:
-            self.give(BROKER, Released(self.epoch, "p", "files", self.seq))
+            self.give(BROKER, self.release(self.seq))
+
+    def release(self, seq: int) -> Released:
+        return Released(self.epoch, "p", self.name, seq, self.lane)
 
     def sync(self) -> None:
         """The store has caught up."""
@@ -245,10 +257,10 @@ class World:
         self.meet()
 
     def discover(self, run: str) -> None:
-        self.give(BROKER, Discover(self.epoch, "p", run))
+        self.give(BROKER, Discover(self.epoch, "p", run, self.lane))
 
     def overflow(self) -> None:
-        self.give(LOCAL, Overflow(KEY, "lost"))
+        self.give(LOCAL, Overflow(self.key, "lost"))
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,104 @@
+"""What people see of a source: its row in lists, why a file was taken or not, and which files a pattern matches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
+
+if TYPE_CHECKING:
+    from odibi_actors.streaming.source import Source
+
+
+def row(source: Source) -> dict[str, object]:
+    """The row of ``source list``. In lane ``trigger``, ``source`` is the name of the schedule."""
+    return {
+        "pipeline": source.spec.pipeline,
+        "source": source.spec.node.name,
+        "lane": source.spec.lane,
+        "mode": source.read.mode,
+        "path": source.path or ".",
+        "pattern": source.read.pattern,
+        "known": len(source.files.known) if source.batch else len(source.ledger.index),
+        "pending": source.files.ready,
+        "waiting": source.files.waiting,
+        "problems": source.problems,
+    }
+
+
+def why(source: Source, file: str) -> dict[str, str]:
+    """An item of ``source why``: ``state`` and ``reason`` of a file, given by identity, by name below the source's
+    folder, or by absolute path."""
+    state, reason = _why(source, file)
+    if source.trigger:
+        reason = f"schedule {source.spec.node.name}: {reason}"
+    elif source.backfill:
+        reason = f"{source.spec.lane}: {reason}"
+    spec = source.spec
+    return {"pipeline": spec.pipeline, "source": spec.node.name, "lane": spec.lane, "state": state, "reason": reason}
+
+
+def _why(source: Source, file: str) -> tuple[str, str]:
+    folder = source.read.connection.path.rstrip("/") + "/"
+    if file.startswith("/"):
+        if not file.startswith(folder):
+            return "ignored", f"it is not below {folder}"
+        file = file[len(folder) :]
+    file = join("", file)
+    known = (source.ledger.index, source.files.known, source.skipped)
+    inside = not source.path or file.startswith(source.path + "/")
+    identity = file if inside or any(file in names for names in known) else join(source.path, file)
+    return _taken(source, identity) or _not_taken(source, identity)
+
+
+def _taken(source: Source, identity: str) -> tuple[str, str] | None:
+    """The answer for a file that is planned."""
+    if identity in source.changed:
+        return "changed", source.changed[identity]
+    if identity not in source.ledger.index or source.batch:
+        return None
+    if source.trigger:
+        return "planned", "it has set this schedule off, which each file does once"
+    iteration = source.iterations.get(identity)
+    return "planned", f"planned in iteration {iteration}" if iteration is not None else "planned already"
+
+
+def _not_taken(source: Source, identity: str) -> tuple[str, str]:
+    """The answer for one that is not."""
+    relative = source.relative(identity)
+    reason = temporary(relative) or source.skipped.get(identity, "")
+    if reason:
+        return "ignored", reason
+    if not source.pattern.matches(relative):
+        return "ignored", f"{relative} does not match pattern {source.read.pattern}"
+    file = source.files.known.get(identity)
+    if file is None:
+        return "not_found", f"no such file below {source.read.connection.path}"
+    within = source.within
+    if source.backfill and within is not None and identity not in within:
+        return "ignored", "it was not there when the backfill began"
+    if file.ready:
+        return "pending", "ready, about to set this schedule off" if source.trigger else "ready, not planned yet"
+    at = source.files.ready_at(identity, file)
+    if source.files.writing(identity):
+        return "waiting", f"being written; waiting for its close (or, if that was missed, until {at:.0f})"
+    return "waiting", f"waiting until it is unchanged for {source.read.settle:g} s (until {at:.0f})"
+
+
+def mistake(pattern: object) -> str:
+    """Why this is no pattern of files below a source's folder, or ""."""
+    if not isinstance(pattern, str) or not join("", pattern):
+        return "a pattern is needed, for example '*.csv'"
+    return f"pattern {problem}" if (problem := unsafe(pattern)) else ""
+
+
+def match(source: Source, pattern: str) -> dict[str, Any]:
+    """Which of the files that the source knows, planned or not, match a pattern relative to its folder: their number,
+    bytes, and the first and last identity in order of identity ("" when there is none)."""
+    wanted = Pattern(pattern)
+    found: dict[str, int] = {
+        i: stamp[0] for i, stamp in source.ledger.index.items() if wanted.matches(source.relative(i))
+    }
+    found |= {i: file.size for i, file in source.files.known.items() if wanted.matches(source.relative(i))}
+    first, last = min(found, default=""), max(found, default="")
+    return {"files": len(found), "bytes": sum(found.values()), "first": first, "last": last}
