@@ -12,7 +12,7 @@ from typing import Literal
 
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop, StopWorker, ToWorker
-from odibi_actors.model import Attempt, Failure
+from odibi_actors.model import LIVE, Attempt, Failure
 from workers.crew import Crew, Held, Worker
 from workers.outbox import Outbox
 
@@ -269,8 +269,8 @@ class PoolActor:
     def _assign(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         waiting: list[Held] = []
-        # Publications first: they end iterations, and only that makes room for new ones.
-        for held in sorted(self.queue, key=lambda held: isinstance(held.task, m.Task)):
+        # Publications first: they end iterations, and only that makes room for new ones. Backfills after what is live.
+        for held in sorted(self.queue, key=lambda held: (isinstance(held.task, m.Task), held.task.lane != LIVE)):
             short = self._short(held)
             worker = self.crew.free(held, short, PREFETCH)
             if worker is None:

@@ -8,7 +8,8 @@ from typing import Any
 from odibi_actors.actor import Effect
 from odibi_actors.messages import Message
 from odibi_actors.sim.host import Feed, Host, digest_of
-from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Forget, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.patterns import Pattern
 
 
 class SimSourceDriver:
@@ -16,7 +17,7 @@ class SimSourceDriver:
 
     def __init__(self, host: Host, name: str, generation: int) -> None:
         self._host, self._name, self._generation = host, name, generation
-        self._watched: dict[str, str] = {}  # source id -> folder
+        self._watched: dict[str, tuple[str, Pattern]] = {}  # source's key -> folder, and which files of it
         self._closed = False
 
     def perform(self, effect: Effect, now: float) -> Feed:
@@ -24,13 +25,15 @@ class SimSourceDriver:
         world = self._host.world
         match effect:
             case Scan():
-                self._watched[effect.source] = effect.base
+                self._watched[effect.source] = (effect.base, Pattern(effect.pattern))
                 world.after(world.rng.uniform(0.001, 0.05), self._scan, effect)
             case Stat():
                 world.after(world.rng.uniform(0.0001, 0.005), self._stat, effect)
             case Digest():
                 for found in effect.files:
                     self._feed(Digested(effect.source, found, digest_of(found.identity.encode())))
+            case Forget():
+                self._watched.pop(effect.source, None)
         return []
 
     def _feed(self, message: Message) -> None:
@@ -38,7 +41,9 @@ class SimSourceDriver:
             self._host.world.arrive(self._name, self._generation, "", message)
 
     def _scan(self, effect: Scan) -> None:
-        files = [f.found for f in self._host.folders.get(effect.base, {}).values()]
+        pattern = Pattern(effect.pattern)
+        there = self._host.folders.get(effect.base, {})
+        files = [f.found for identity, f in there.items() if pattern.matches(identity)]
         self._feed(Scanned(effect.source, effect.number, files, done=True, watched=True))
 
     def _stat(self, effect: Stat) -> None:
@@ -49,8 +54,8 @@ class SimSourceDriver:
 
     def hint(self, folder: str, identity: str, kind: str) -> None:
         """A file event, unless it gets lost."""
-        for source, base in self._watched.items():
-            if base == folder and self._host.world.rng.random() < 0.8:
+        for source, (base, pattern) in self._watched.items():
+            if base == folder and pattern.matches(identity) and self._host.world.rng.random() < 0.8:
                 self._feed(FileEvent(source, identity, kind))  # type: ignore[arg-type]
 
     def inputs(self) -> Mapping[Any, Callable[[], Feed]]:

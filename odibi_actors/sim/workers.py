@@ -249,12 +249,23 @@ class SimPoolDriver:
         host.truth.published(*place, digest_of(data))
         if place in host.visible and host.visible[place] != data:
             return self._failed(task, task.node.name, "conflict")
-        for number in range(1, task.iteration):
-            earlier = host.truth.iterations.get((task.pipeline, number))
-            skipped = earlier is not None and (
-                earlier.state in ("cancelled", "dead_lettered", "rewound") or task.node.name in earlier.abandoned
-            )
-            done = skipped or (task.pipeline, number, task.node.name) in host.visible
-            check(done, "I1", f"{place} is published before {number}")
+        self._check_order(task)
         host.visible[place] = data
         return PublishDone(task.attempt, *place, "w")
+
+    def _check_order(self, task: PublishTask) -> None:
+        """A part is published after those before it in its lane. What it calls settled is so, durably: a sink deletes
+        parts and markers up to there."""
+        host, node = self._host, task.node.name
+        for number in range(1, task.iteration):
+            earlier = host.truth.iterations.get((task.pipeline, number))
+            if number <= task.settled:
+                settled = earlier is not None and earlier.terminal
+                check(settled, "I2", f"{task.pipeline}: {number} is not settled when {task.iteration} is published")
+            if earlier is not None and earlier.plan.lane != task.lane:
+                continue
+            skipped = earlier is not None and (
+                earlier.state in ("cancelled", "dead_lettered", "rewound") or node in earlier.abandoned
+            )
+            done = skipped or (task.pipeline, number, node) in host.visible
+            check(done, "I1", f"{task.pipeline}/{task.iteration}/{node} is published before {number}")

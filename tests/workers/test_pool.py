@@ -382,6 +382,22 @@ def test_a_publication_does_not_wait_behind_tasks() -> None:
     assert [h.attempt.counter for h in bench.pool.crew.get("pool-0-1").tasks] == [3]  # type: ignore[union-attr]
 
 
+def test_a_backfill_runs_after_what_is_live_and_in_its_own_order() -> None:
+    bench = Bench()
+    anew = [msgspec.structs.replace(work, lane="backfill-7") for work in (publish(3), task(4), task(5))]
+    bench.give(task(1), task(2), *anew, publish(6), task(7))
+    order = []
+    for work in (publish(6), anew[0], task(1), task(2), task(7), anew[1], anew[2]):
+        order.append(bench.pool.crew.get("pool-0-1").tasks[0].attempt.counter)  # type: ignore[union-attr]
+        result = (
+            m.PublishDone(work.attempt, "p", work.iteration, "sink", "w")
+            if isinstance(work, m.PublishTask)
+            else done(work, "a")
+        )
+        bench.hear("pool-0-1", m.WorkerResult(result, True))
+    assert order == [6, 3, 1, 2, 7, 4, 5]
+
+
 def test_short_nodes_queue_at_the_worker_long_ones_do_not() -> None:
     bench = Bench()
     assert len(names(bench.give(*(task(n) for n in range(1, 2 * pool_module.PREFETCH))))) == 1
