@@ -7,19 +7,24 @@ from typing import Annotated, Any
 
 import msgspec
 
-from broker import letters, rewinding, runs, views
+from broker import backfill, letters, rewinding, runs, scheduling, views
 from broker.directory import Directory
 from broker.flow import Flow
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline
+from broker.scheduled import Scheduled
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
+from odibi_actors.model import LIVE, Trigger
 
 MAX_WORKERS = 512
 """Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
+
+MAX_ROWS = 2000
+"""Rows of a list: more do not fit into an answer, nor on a screen."""
 
 Row = dict[str, Any]
 
@@ -34,7 +39,7 @@ Name = Annotated[str, msgspec.Meta(max_length=200)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Params(msgspec.Struct, frozen=True, rename={"for_": "for"}):
+class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"}):
     """What the known parameters of the verbs are. Of their ranges and whether they must be there each verb says
     more."""
 
@@ -50,9 +55,16 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for"}):
     worker: Name | Number | None = None
     host: Name | None = None
     sink: Name | None = None
-    to: int | None = None
+    to: float | None = None
     letter: int | None = None
     dry_run: bool | None = None
+    schedule: Name | None = None
+    spec: dict[str, Any] | None = None
+    params: dict[Name, Any] | None = None
+    files: dict[Name, Annotated[str, msgspec.Meta(max_length=1000)]] | None = None
+    from_: float | None = None
+    concurrency: int | None = None
+    lane: Name | None = None
 
 
 def checked(verb: str, params: Row) -> Row:
@@ -90,6 +102,15 @@ class Commands:
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
             "pipeline.rewind": self._rewind,
+            "pipeline.backfill": self._backfill,
+            "backfill.list": self._backfill_list,
+            "backfill.cancel": self._backfill_cancel,
+            "schedule.list": self._schedule_list,
+            "schedule.show": self._schedule_show,
+            "schedule.add": self._schedule_add,
+            "schedule.remove": self._schedule_remove,
+            "schedule.pause": self._schedule_pause,
+            "schedule.resume": self._schedule_resume,
             "worker.list": self._worker_list,
             "worker.scale": self._scale,
             "worker.kill": self._kill,
@@ -146,18 +167,20 @@ class Commands:
             }
         # Asked again with the same id (the reply was lost), it is the same run.
         run = str(params.get("run") or f"manual-{self.flow.epoch}-{self.flow.journal.last + 1}")
-        if pipeline.run is not None and pipeline.run.run != run:
-            raise ConflictError(f"pipeline {pipeline.name} is running already: run {pipeline.run.run}")
+        active = pipeline.live.active
+        if active and run not in active:
+            raise ConflictError(f"pipeline {pipeline.name} is running already: run {active[0]}")
         if pipeline.paused or pipeline.draining:
             raise ConflictError(
                 f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"
             )
-        if pipeline.run is None and run not in pipeline.ended_runs:
+        if not active and run not in pipeline.ended_runs:
             self._unstick(pipeline, bool(params.get("retry")), now)
             limit = params.get("iterations") or 0
             if not isinstance(limit, int) or limit < 0:
                 raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
-            runs.start(self.flow, pipeline, run, "manual", now, limit)
+            trigger = Trigger(kind="manual", params=params.get("params") or {})
+            runs.start(self.flow, pipeline, run, "manual", now, limit, trigger)
         return {"pipeline": pipeline.name, "run": run}
 
     def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> None:
@@ -204,7 +227,7 @@ class Commands:
                 state, seq = pipeline.ended_runs[run]
                 durable = seq <= self.flow.journal.durable
                 return {"pipeline": pipeline.name, "run": run, "state": state} if durable else None
-            if pipeline.run is not None and pipeline.run.run == run:
+            if any(run in lane.active for lane in pipeline.lanes):
                 return None
         raise NotFoundError(f"no run {run!r} is in progress and none of that name ended lately")
 
@@ -225,7 +248,7 @@ class Commands:
         number = params.get("iteration")
         wanted = params.get("for") or ["committed", "dead_lettered", "cancelled", "failed", "blocked"]
         if number is None:
-            for stuck in pipeline.iterations.values():
+            for stuck in pipeline.unfinished(LIVE):
                 # Told once it is durable, so that whoever asks the store next finds the reason there.
                 told = stuck.state in wanted and stuck.state_seq <= self.flow.journal.durable
                 if stuck.state in ("failed", "blocked") and told:
@@ -263,7 +286,7 @@ class Commands:
 
     def _cancel(self, params: Row, now: float) -> Row:
         pipeline, iteration = self._iteration(params)
-        suffix = [i for i in pipeline.iterations.values() if i.number >= iteration.number and not i.terminal]
+        suffix = [i for i in pipeline.unfinished(iteration.lane) if i.number >= iteration.number]
         for other in suffix:
             if other.prepared:
                 raise ConflictError(
@@ -304,6 +327,44 @@ class Commands:
         if not isinstance(to, int) or to < 0:
             raise UsageError(f"to must be the number of an iteration, or 0 for the beginning, not {to!r}")
         return rewinding.ask(self.flow, self._pipeline(params), to, params, now)
+
+    # --- schedules and backfills ----------------------------------------------------------------------------------
+
+    def _schedule(self, params: Row) -> tuple[Pipeline, Scheduled]:
+        pipeline = self._pipeline(params)
+        return pipeline, self.flow.schedules.find(pipeline.name, params.get("schedule"))
+
+    def _some(self, params: Row) -> list[Pipeline]:
+        return [self._pipeline(params)] if params.get("pipeline") else list(self.flow.pipelines.values())
+
+    def _schedule_list(self, params: Row, now: float) -> Row:
+        found = [(p, one) for p in self._some(params) for one in self.flow.schedules.of(p.name)]
+        rows = [scheduling.row(self.flow, pipeline, one, now) for pipeline, one in found[:MAX_ROWS]]
+        return {"items": rows, "more": max(0, len(found) - MAX_ROWS)}
+
+    def _schedule_show(self, params: Row, now: float) -> Row:
+        return scheduling.show(self.flow, *self._schedule(params), now)
+
+    def _schedule_add(self, params: Row, now: float) -> Row:
+        return scheduling.add(self.flow, self._pipeline(params), params.get("spec"), now)
+
+    def _schedule_remove(self, params: Row, now: float) -> Row:
+        return scheduling.remove_added(self.flow, *self._schedule(params), now)
+
+    def _schedule_pause(self, params: Row, now: float) -> Row:
+        return scheduling.pause(self.flow, *self._schedule(params), True, now)
+
+    def _schedule_resume(self, params: Row, now: float) -> Row:
+        return scheduling.pause(self.flow, *self._schedule(params), False, now)
+
+    def _backfill(self, params: Row, now: float) -> Row | None:
+        return backfill.ask(self.flow, self._pipeline(params), params, now)
+
+    def _backfill_list(self, params: Row, _now: float) -> Row:
+        return {"items": [backfill.row(p, one) for p in self._some(params) for one in p.backfills.values()]}
+
+    def _backfill_cancel(self, params: Row, now: float) -> Row:
+        return backfill.cancel(self.flow, self._pipeline(params), str(params.get("lane")), now)
 
     # --- workers --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from broker import results
+from broker import alerts, results
 from broker.commands import Commands, checked, scale_host
 from broker.directory import Directory, Peer
 from broker.dispatch import Pool
@@ -18,6 +18,7 @@ from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.messages import (
+    SCHEDULER,
     SOURCE,
     STORE,
     Apply,
@@ -25,12 +26,14 @@ from odibi_actors.messages import (
     ByeAck,
     Claimed,
     ClaimRefused,
+    Due,
     Durable,
     Fenced,
     Heartbeat,
     Hello,
     LoadedPage,
     Message,
+    Noticed,
     Offer,
     PoolHello,
     RecordRefused,
@@ -48,6 +51,7 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
+from odibi_actors.model import TRIGGER
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
@@ -168,6 +172,8 @@ class Coordinator:
             return []
         effects = self._tell_sources()  # before anything that asks the sources for something
         effects += flow.advance(now)
+        if self._directory.get(SCHEDULER) is not None:
+            effects += flow.schedules.flush(now)
         if self._waiting:
             effects += self._answer_waiting(now)
             effects += flow.advance(now)  # one that got further may have asked, or planned, something
@@ -230,11 +236,20 @@ class Coordinator:
         effects: list[Effect] = [Send(sender, self._welcome())]
         if hello.role == "source" and sender == SOURCE and self._flow is not None:
             if new:
-                for pipeline in self._flow.pipelines.values():
-                    for source in pipeline.sources.values():
-                        source.forget_offer()
+                self._forget_offers(self._flow)
             self._sources = []  # tell it again, whatever it was told before
+        if hello.role == "scheduler" and sender == SCHEDULER and self._flow is not None and new:
+            self._flow.schedules.scheduler_came(now)
         return effects
+
+    def _forget_offers(self, flow: Flow) -> None:
+        for pipeline in flow.pipelines.values():
+            for lane in pipeline.lanes:
+                for source in lane.sources.values():
+                    source.forget_offer()
+            for schedule in flow.schedules.of(pipeline.name):
+                if schedule.source is not None:
+                    schedule.source.forget_offer()
 
     def _pool_hello(self, sender: str, hello: PoolHello, now: float) -> list[Effect]:
         flow = self._flow
@@ -279,12 +294,14 @@ class Coordinator:
                 pipeline=pipeline.name,
                 node=source.node,
                 credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
-                idle=pipeline.on_demand,
+                lane=lane.name,
+                idle=pipeline.on_demand or lane is not pipeline.live,
             )
             for pipeline in self._flow.pipelines.values()
             if not pipeline.removed
-            for source in pipeline.sources.values()
-        ]
+            for lane in pipeline.lanes
+            for source in lane.sources.values()
+        ] + self._flow.schedules.watches()
         if specs == self._sources:
             return []
         self._sources = specs
@@ -302,6 +319,10 @@ class Coordinator:
                 flow.journal.rewind(message.seq)  # one that asks for what is durable by now is late: ignored
             case RecordRefused() if sender == STORE and message.epoch == flow.epoch:
                 return [Stop(RESTART, f"the store refused record {message.seq}: {message.reason}")]
+            case Due() if sender == SCHEDULER:
+                flow.schedules.due(message, now)
+            case Noticed() if sender == SCHEDULER and message.epoch == flow.epoch:
+                alerts.answered(flow, message, now)
             case Offer() if sender == SOURCE:
                 peer = self._directory.get(SOURCE)
                 if peer is not None and peer.incarnation == message.incarnation:
@@ -318,7 +339,10 @@ class Coordinator:
 
     def _source_problem(self, flow: Flow, message: SourceProblem) -> None:
         pipeline = flow.pipelines.get(message.pipeline)
-        source = pipeline.sources.get(message.source) if pipeline is not None else None
+        lane = pipeline.lane(message.lane) if pipeline is not None else None
+        source = lane.sources.get(message.source) if lane is not None else None
+        if message.lane == TRIGGER:
+            source = flow.schedules.source(message.pipeline, message.source)
         if source is not None:
             source.problems = message.problems
 
@@ -334,6 +358,8 @@ class Coordinator:
         peer = self._directory.get(sender)
         if peer is None or message.epoch != flow.epoch:
             return [Send(sender, WhoAreYou())]
+        if sender == SCHEDULER:
+            flow.schedules.heartbeat(message.version, message.wall, now)
         if peer.role != "pool":
             return []
         pool = flow.dispatcher.pools.get(sender)

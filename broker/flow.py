@@ -10,12 +10,15 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
-from broker import letters, rewinding, runs, tasks
+from broker import alerts, backfill, letters, rewinding, runs, tasks
+from broker.alerts import Alerts
 from broker.asking import Asks
 from broker.dispatch import Dispatcher, Pool
-from broker.iteration import Iteration
+from broker.iteration import BEHIND, Iteration
 from broker.journal import Journal
+from broker.lane import Lane
 from broker.pipeline import Pipeline
+from broker.schedules import Schedules
 from odibi_actors.actor import Effect, Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import HISTORY, PROJECT
@@ -29,7 +32,7 @@ from odibi_actors.messages import (
     Planned,
     Released,
 )
-from odibi_actors.model import Attempt
+from odibi_actors.model import LIVE, TRIGGER, Attempt
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
@@ -41,10 +44,10 @@ STALE_AFTER = 2.0
 class Out:
     """An attempt that is out: what it is for, and how many of its results are missing."""
 
-    __slots__ = ("left", "number", "pipeline")
+    __slots__ = ("behind", "left", "number", "pipeline")
 
-    def __init__(self, pipeline: str, number: int, left: int) -> None:
-        self.pipeline, self.number, self.left = pipeline, number, left
+    def __init__(self, pipeline: str, number: int, left: int, behind: bool = False) -> None:
+        self.pipeline, self.number, self.left, self.behind = pipeline, number, left, behind
 
 
 class Flow:
@@ -69,7 +72,10 @@ class Flow:
         self._timers: list[tuple[float, str, int, str]] = []
         self._on_durable: deque[tuple[int, str]] = deque()
         self._out: dict[Attempt, Out] = {}
+        self.behind = 0  # attempts that are out for backfills
         self.asks = Asks(epoch)
+        self.alerts = Alerts(epoch)
+        self.schedules = Schedules(self)
         self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
@@ -100,12 +106,18 @@ class Flow:
         """A new attempt of something of this iteration, which ends with so many results."""
         self._counter += 1
         attempt = Attempt(self.epoch, self._counter)
-        self._out[attempt] = Out(pipeline, number, steps)
+        self._hold(attempt, pipeline, number, steps)
         return attempt
+
+    def _hold(self, attempt: Attempt, pipeline: str, number: int, steps: int) -> None:
+        found = self.find(pipeline, number)
+        out = self._out[attempt] = Out(pipeline, number, steps, found is not None and found[1].lane != LIVE)
+        self.behind += out.behind
 
     def close(self, attempt: Attempt) -> None:
         """The attempt has come to its end."""
-        self._out.pop(attempt, None)
+        out = self._out.pop(attempt, None)
+        self.behind -= out is not None and out.behind
         self.dispatcher.done(attempt)
         for target, holder in list(self.publishing.items()):
             if holder == attempt:
@@ -150,21 +162,27 @@ class Flow:
     def on_offer(self, offer: Offer, now: float) -> None:
         """A source says what is there beyond what is planned. One that missed a plan is ignored: it will come again."""
         pipeline = self.pipelines.get(offer.pipeline)
-        source = pipeline.sources.get(offer.source) if pipeline is not None else None
-        if pipeline is None or source is None or offer.epoch != self.epoch:
+        if pipeline is None or offer.epoch != self.epoch:
+            return
+        lane = pipeline.lane(offer.lane)
+        if offer.lane == TRIGGER:
+            source = self.schedules.source(offer.pipeline, offer.source)
+        else:
+            source = lane.sources.get(offer.source) if lane is not None else None
+        if source is None:
             return
         if not source.batch and offer.seq < source.seq:
             if now - source.changed_at > STALE_AFTER:
                 # It has had time to hear of the plan: the message was lost.
                 source.changed_at = now
-                seq = source.seq
-                self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq)))
+                self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, source.seq, offer.lane)))
             return
-        if pipeline.run is not None and offer.run != pipeline.run.run:
+        if lane is not None and lane.run is not None and offer.run != lane.run.run:
             return
         if offer.positions and not source.pending:
             source.since = now
         source.pending = list(offer.positions)
+        source.left = max(offer.left, len(offer.positions))
         source.run, source.exhausted, source.heard = offer.run, offer.exhausted, True
         if offer.exhausted and offer.run:
             source.looked = offer.run
@@ -238,7 +256,7 @@ class Flow:
             run.state, run.attempt = "running", held.attempt
         if iteration.state == "planned":
             iteration.advance("dispatch")
-        self._out[held.attempt] = Out(held.pipeline, held.iteration, len(held.steps))
+        self._hold(held.attempt, held.pipeline, held.iteration, len(held.steps))
         self.dispatcher.adopt(pool, held.attempt, now)
         return True
 
@@ -256,9 +274,11 @@ class Flow:
         if self.dispatcher.forget_due is not None:
             times.append(self.dispatcher.forget_due)
         for pipeline in self.pipelines.values():
-            due = pipeline.due(0.0)
-            if due is not None and due > 0:
-                times.append(due)
+            for lane in pipeline.lanes:
+                due = pipeline.due(lane, 0.0)
+                if due is not None and due > 0:
+                    times.append(due)
+        times += [due for due in (self.alerts.deadline(), self.schedules.deadline()) if due is not None]
         return min(times, default=None)
 
     def advance(self, now: float) -> list[Effect]:
@@ -267,26 +287,31 @@ class Flow:
             _, name, number, node = heapq.heappop(self._timers)
             self._timer(name, number, node, now)
         for pipeline in self.pipelines.values():
-            due = pipeline.due(now)
-            if due is not None and due <= now:
+            dues = [pipeline.due(lane, now) for lane in pipeline.lanes]
+            if any(due is not None and due <= now for due in dues):
                 self.touch(pipeline.name)
+        self.schedules.late(now)
         while self._dirty:
             name = next(iter(self._dirty))
             del self._dirty[name]
             pipeline = self.pipelines[name]
             if not self.stopping:
-                self._plan(pipeline, now)
+                self.schedules.step(pipeline, now)
+                for lane in pipeline.lanes:
+                    self._plan(pipeline, lane, now)
             self._prepare(pipeline, now)
             self._queue_publications(pipeline, now)
             self._commit(pipeline, now)
             rewinding.step(self, pipeline, now)
             self._clean(pipeline)
-            runs.check(self, pipeline, now)
+            for lane in pipeline.lanes:
+                runs.check(self, pipeline, lane, now)
+            backfill.step(self, pipeline, now)
         if not self.stopping:
             rewinding.dispatch(self, now)
             tasks.dispatch_publications(self, now)
             tasks.dispatch_nodes(self, now)
-        effects, self._effects = self._effects + self.asks.flush(now), []
+        effects, self._effects = self._effects + self.asks.flush(now) + self.alerts.flush(now), []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
         return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects
@@ -304,23 +329,28 @@ class Flow:
             run.state = "waiting"
             self.wake_nodes(found[1], [node])
 
-    def _plan(self, pipeline: Pipeline, now: float) -> None:
+    def _plan(self, pipeline: Pipeline, lane: Lane, now: float) -> None:
         while not self.journal.full:
-            due = pipeline.due(now)
+            due = pipeline.due(lane, now)
             if due is None or due > now:
                 return
-            self.start(pipeline, pipeline.plan(pipeline.take(), now), now)
-            if pipeline.run is not None:
-                pipeline.run.planned += 1
+            positions = lane.take(pipeline.spec.batch, pipeline.schemas)
+            self.start(pipeline, pipeline.plan(lane, positions, now), now)
+            if lane.run is not None:
+                lane.run.planned += 1
+            if lane.name in pipeline.backfills:
+                backfill.planned(pipeline.backfills[lane.name], positions)
 
     def start(self, pipeline: Pipeline, plan: rec.Plan, now: float) -> Iteration:
         """Write a plan, tell the sources whose positions it takes, and queue what can run."""
         seq = self.write(plan, pipeline.name)
-        iteration = pipeline.add(plan, order=seq)
+        lane = pipeline.lane(plan.lane)
+        assert lane is not None
+        iteration = pipeline.add(plan, order=seq + (BEHIND if plan.lane != LIVE else 0))
         for name in plan.ledgered:
             positions = plan.positions[name]
             if positions:
-                source = pipeline.sources[name]
+                source = lane.sources[name]
                 previous, source.seq, source.changed_at = source.seq, seq, now
                 planned = Planned(
                     epoch=self.epoch,
@@ -330,6 +360,7 @@ class Flow:
                     iteration=plan.iteration,
                     positions=positions,
                     previous=previous,
+                    lane=plan.lane,
                 )
                 self.say(Send(SOURCE, planned))
         self.wake(iteration)
@@ -340,7 +371,7 @@ class Flow:
             if iteration.state not in ("planned", "running"):
                 continue
             if not all(other.prepared for other in pipeline.earlier(iteration)):
-                return
+                continue
             if not iteration.complete():
                 continue
             if iteration.state == "planned":
@@ -373,7 +404,7 @@ class Flow:
             if not iteration.prepared or iteration.prepare_seq > self.journal.durable:
                 continue
             if any(pipeline.earlier(iteration)):
-                return
+                continue
             if all(p.done for p in iteration.publications.values()):
                 iteration.advance("commit")
                 keep = pipeline.spec.keep_last
@@ -387,8 +418,14 @@ class Flow:
                 iteration.state_seq = self.write(record, pipeline.name)
                 letters.settled(pipeline, iteration, iteration.state_seq)
                 pipeline.keep_states(iteration, iteration.state_seq)
-                pipeline.last_committed = iteration.number
+                pipeline.last_committed = max(pipeline.last_committed, iteration.number)
                 pipeline.committed += 1
+                if iteration.lane in pipeline.backfills:
+                    pipeline.backfills[iteration.lane].committed += 1
+                else:
+                    self.schedules.committed(pipeline)
+                    if not iteration.run:
+                        alerts.recovered(self, pipeline, now)
                 # Positions offered beyond credit may be planned now that one iteration less is in flight.
                 self.touch(pipeline.name)
 
@@ -425,21 +462,30 @@ class Flow:
             iteration.state_seq = seq
             letters.cancelled(self, pipeline, iteration, seq)
             self.drop(iteration.running())
-        for name, source in pipeline.sources.items():
-            if source.batch:
-                continue
+        runs.voided(pipeline, iterations)
+        for lane in pipeline.lanes:
+            if any(iteration.lane == lane.name for iteration in iterations):
+                self.released(pipeline, lane, seq, now)
+
+    def released(self, pipeline: Pipeline, lane: Lane, seq: int, now: float) -> None:
+        """Record ``seq`` has released positions of this lane: its sources read the ledger again."""
+        for source in lane.consuming:
             source.seq, source.changed_at = seq, now
             source.pending, source.heard = [], False
-            released = Released(epoch=self.epoch, pipeline=pipeline.name, source=name, seq=seq)
-            self.say(Send(SOURCE, released))
+            self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq, lane.name)))
 
     def plan_anew(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:
         """A reference file changed between plan and read: void what was planned with its former content (nothing of it
         is visible) and plan it again once the source has told the new one."""
-        suffix = [i for i in pipeline.unfinished() if i.number >= iteration.number and not i.prepared]
+        suffix = [i for i in pipeline.unfinished(iteration.lane) if i.number >= iteration.number and not i.prepared]
         self.cancel_from(pipeline, suffix, now)
-        pipeline.sources[source].forget_offer()
-        self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run="")))
+        lane = pipeline.lane(iteration.lane)
+        if lane is None:
+            return
+        runs.plan_again(lane, suffix)
+        if lane.run is None:
+            lane.sources[source].forget_offer()
+            self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run="", lane=lane.name)))
 
     def describe_project(self, project: ProjectSpec) -> None:
         """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many
@@ -459,6 +505,7 @@ class Flow:
         """Start the failed nodes, or the blocked sinks, of an iteration again with all their attempts."""
         self.write(rec.Retry(pipeline=pipeline.name, iteration=iteration.number, at=now), pipeline.name)
         iteration.advance("retry")
+        runs.retried(self, pipeline, iteration, now)
         for run in iteration.nodes.values():
             run.used = run.lost = 0
             if run.state == "retrying":

@@ -18,6 +18,7 @@ from odibi_actors.model import (
     IterationState,
     Position,
     StagedRef,
+    Trigger,
     next_state,
     node_key,
 )
@@ -26,6 +27,9 @@ NodeState = Literal["waiting", "ready", "running", "retrying", "acked"]
 MAX_LOST = 10
 """Times the output of one node may be lost and made again before the node counts as failed: a disk that loses
 everything must not keep the pipeline busy for ever."""
+
+BEHIND = 1 << 60
+"""Added to the order of a backfill's iterations: whatever is ready of a live lane goes before them."""
 
 
 StateBefore = Callable[["Iteration", str], tuple[bool, BatchRef | None]]
@@ -95,6 +99,7 @@ class Iteration:
         run: str,
         order: int,
         replay: Replay | None = None,
+        trigger: Trigger | None = None,
         state_before: StateBefore = lambda _iteration, _node: (True, None),
     ) -> None:
         self.pipeline = spec.name
@@ -102,6 +107,7 @@ class Iteration:
         self.lane = lane
         self.run = run
         self.replay = replay
+        self.trigger = trigger or Trigger()
         self.order = order
         self._state_before = state_before
         self.states: dict[str, BatchRef] = {}  # of a prepared iteration: what its stateful nodes keep
@@ -144,7 +150,7 @@ class Iteration:
         void: list[str] = []
         unwanted: dict[Attempt, None] = {}
         for node in spec.nodes:
-            static = static_key(node, code_digest, self.positions.get(node.name, []))
+            static = static_key(node, code_digest, self.positions.get(node.name, []), self.trigger)
             run = NodeRun(node, static)
             old = former.get(node.name)
             self.nodes[node.name] = run
@@ -282,12 +288,16 @@ class Iteration:
         return list(attempts)
 
 
-def static_key(node: NodeSpec, code_digest: str, positions: list[Position]) -> str:
-    """Digest of what is known of a node's output before its inputs are: config, code, positions (32 hex digits).
+def static_key(node: NodeSpec, code_digest: str, positions: list[Position], trigger: Trigger | None = None) -> str:
+    """Digest of what is known of a node's output before its inputs are: config, code, positions, and what the run was
+    given (32 hex digits).
 
-    Retry, timeout and description do not change an output; only functions depend on the project's code.
+    Retry, timeout and description do not change an output; only functions depend on the project's code, and only
+    transforms are told what set the run off.
     """
     meaning = (node.name, node.inputs, node.read, node.transform, node.write, node.state)
     code = code_digest if node.transform is not None and node.transform.function is not None else ""
     digest = xxhash.xxh3_128(msgspec.msgpack.encode((meaning, code, positions if node.read is not None else None)))
+    if trigger is not None and node.transform is not None and trigger.kind:
+        digest.update(msgspec.msgpack.encode(trigger, order="deterministic"))
     return str(digest.hexdigest())

@@ -59,7 +59,7 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     if dry_run:
         return {**answer, "iteration": pipeline.last_iteration + 1}
     taken = rec.Replay(letter, row["iteration"], row["whole"])
-    iteration = flow.start(pipeline, pipeline.plan(positions, now, taken), now)
+    iteration = flow.start(pipeline, pipeline.plan(pipeline.live, positions, now, taken), now)
     pipeline.letters[letter] = iteration.number
     return {**answer, "iteration": iteration.number}
 

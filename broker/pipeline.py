@@ -1,57 +1,17 @@
-"""One pipeline: its version, its sources' offers, its iterations in flight, and what the next plan takes."""
+"""One pipeline: its version, its lanes, its iterations in flight, and the next plan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from broker.iteration import Iteration
+from broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import LIVE, Attempt, BatchRef, Position
+from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
-
-
-class SourceState:
-    """What one source node has offered beyond what is planned."""
-
-    def __init__(self, node: NodeSpec, seq: int) -> None:
-        self.node = node
-        self.changed_at = 0.0
-        self.seq = seq  # newest record that changed this source's ledger: an offer must reflect it
-        self.pending: list[Position] = []
-        self.since = 0.0  # when the oldest pending position was first seen here (for linger)
-        self.run = ""
-        self.exhausted = False
-        self.density = 0.0  # rows per byte of what was read last: how many rows a file will have is a guess
-        self.looked = ""  # newest look (see commands) for which everything found is offered
-        self.heard = False  # an offer of the present incarnation has come
-        self.problems: list[str] = []
-
-    @property
-    def batch(self) -> bool:
-        """Read whole for every iteration, pinned by digest, not consumed."""
-        return self.node.read is not None and self.node.read.mode == "batch"
-
-    def forget_offer(self) -> None:
-        """The source restarted: what its former incarnation offered no longer counts."""
-        self.pending, self.heard, self.exhausted, self.run, self.since = [], False, False, "", 0.0
-
-
-class RunInfo:
-    """A run in progress."""
-
-    def __init__(self, run: str, planned: int = 0, limit: int = 0) -> None:
-        self.run = run
-        self.limit = limit  # iterations it may plan; 0: no limit
-        self.planned = planned
-        self.asked_at = 0.0
-
-    @property
-    def full(self) -> bool:
-        """It has planned all it may."""
-        return bool(self.limit) and self.planned >= self.limit
 
 
 class Rewinding:
@@ -65,7 +25,7 @@ class Rewinding:
 
 
 class Pipeline:
-    """The run state of one pipeline (live lane)."""
+    """The run state of one pipeline."""
 
     def __init__(self, spec: PipelineSpec, version: int, code_digest: str, start_seq: int) -> None:
         self.spec = spec
@@ -83,8 +43,8 @@ class Pipeline:
         self.dead_letters = 0  # iterations given up, and files set aside
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
         self.schemas: dict[str, bytes] = {}
-        self.run: RunInfo | None = None
         self.problem = ""
+        self.failing = False  # somebody was to be told of a failure, and nobody yet that it is over
         self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
         self.rewind: Rewinding | None = None
         self.rewind_seq = 0  # record that began it: nothing is taken back before it is durable
@@ -92,7 +52,8 @@ class Pipeline:
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending
         self.unkept: dict[int, int] = {}  # iteration whose states are not kept any more -> the COMMIT that said so
-        self.sources: dict[str, SourceState] = {}
+        self.live = Lane(LIVE, start_seq)
+        self.backfills: dict[str, Backfilling] = {}
         self.bind_sources()
 
     @property
@@ -100,24 +61,42 @@ class Pipeline:
         """The pipeline's name."""
         return self.spec.name
 
+    @property
+    def sources(self) -> dict[str, SourceState]:
+        """The sources of the live lane."""
+        return self.live.sources
+
+    @property
+    def run(self) -> RunInfo | None:
+        """The run of the live lane that plans now."""
+        return self.live.run
+
     def bind_sources(self) -> None:
-        """Make ``sources`` match the spec's read nodes, keeping what is known of those that stay."""
-        former = self.sources
-        self.sources = {}
-        for node in self.spec.nodes:
-            if node.read is None:
-                continue
-            state = former.get(node.name) or SourceState(node, self.start_seq)
-            state.node = node
-            self.sources[node.name] = state
+        """Make the lanes' sources match the spec's read nodes, keeping what is known of those that stay."""
+        self.live.bind(self.spec.nodes)
+        for backfill in self.backfills.values():
+            backfill.bind(self.spec.nodes)
 
-    def unfinished(self) -> Iterator[Iteration]:
-        """Iterations that are not terminal, ascending."""
-        return (i for i in self.iterations.values() if not i.terminal)
+    @property
+    def lanes(self) -> list[Lane]:
+        """The live lane first."""
+        return [self.live, *(backfill.lane for backfill in self.backfills.values())]
 
-    def stuck(self) -> Iteration | None:
-        """The first iteration that waits for an operator."""
-        return next((i for i in self.iterations.values() if i.state in ("failed", "blocked")), None)
+    def lane(self, name: str) -> Lane | None:
+        """The lane of that name."""
+        if name == LIVE:
+            return self.live
+        backfill = self.backfills.get(name)
+        return backfill.lane if backfill is not None else None
+
+    def unfinished(self, lane: str = "") -> Iterator[Iteration]:
+        """Iterations that are not terminal, of one lane or all, ascending."""
+        return (i for i in self.iterations.values() if not i.terminal and lane in ("", i.lane))
+
+    def stuck(self, lane: str = LIVE) -> Iteration | None:
+        """The first iteration of a lane that waits for an operator."""
+        held = (i for i in self.iterations.values() if i.lane == lane and i.state in ("failed", "blocked"))
+        return next(held, None)
 
     @property
     def in_flight(self) -> int:
@@ -126,8 +105,16 @@ class Pipeline:
 
     @property
     def offered(self) -> int:
-        """Positions of consuming sources that wait to be planned."""
-        return sum(len(s.pending) for s in self.sources.values() if not s.batch)
+        """Positions of consuming sources that wait to be planned in the live lane."""
+        return self.live.offered
+
+    @property
+    def busy(self) -> str:
+        """Why a run that an occurrence asks for would not be the only one; "" when it would."""
+        stuck = self.stuck()
+        if stuck is not None:
+            return f"iteration {stuck.number} is {stuck.state} and holds its lane"
+        return f"run {self.live.active[0]} in progress" if self.live.active else ""
 
     def learn(self, iteration: Iteration, node: str, rows: int) -> None:
         """A read node has read its positions: remember how many rows its bytes hold."""
@@ -145,7 +132,7 @@ class Pipeline:
         """The word shown in every view."""
         if self.removed:
             return "removed"
-        states = {i.state: None for i in self.iterations.values()}
+        states = {i.state: None for i in self.iterations.values() if i.lane == LIVE}
         for bad in ("blocked", "failed"):
             if bad in states:
                 return bad
@@ -159,7 +146,7 @@ class Pipeline:
     def idle(self) -> bool:
         """Every source was heard, nothing is offered and nothing is unfinished."""
         heard = all(s.heard for s in self.sources.values()) or self.on_demand
-        return heard and not self.offered and not self.in_flight and self.run is None
+        return heard and not self.offered and not self.in_flight and not self.live.active
 
     def remember_run(self, run: str, state: str, seq: int) -> None:
         """Keep how the newest runs ended, for those who wait for one."""
@@ -234,89 +221,36 @@ class Pipeline:
     # --- planning -------------------------------------------------------------------------------------------------
 
     def waiting_for(self) -> str:
-        """Why nothing is planned although it could be; "" when nothing stands in the way."""
-        for source in self.sources.values():
-            name = source.node.name
-            if source.batch and not source.heard:
-                return f"source {name}: has not reported yet"
-            if source.batch and not source.pending:
-                return f"source {name}: no file matches yet"
-            if not source.batch and not source.pending and name not in self.schemas and self.offered:
-                return f"source {name}: waiting for its first file to learn its schema"
-        return ""
+        """Why nothing is planned in the live lane although it could be; "" when nothing stands in the way."""
+        return self.live.waiting_for(self.schemas)
 
-    def due(self, now: float) -> float | None:
-        """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
+    def due(self, lane: Lane, now: float) -> float | None:
+        """When the next iteration of a lane may be planned: a time (past: at once), or None."""
         if self.rewind is not None or self.paused or self.draining or self.removed:
             return None
-        if self.in_flight >= self.spec.max_in_flight:
+        backfill = self.backfills.get(lane.name)
+        limit = backfill.record.concurrency if backfill is not None else self.spec.max_in_flight
+        if sum(1 for _ in self.unfinished(lane.name)) >= limit:
             return None
-        if self.on_demand and self.run is None:
-            return None
-        if self.run is not None and self.run.full:
-            return None
-        if self.run is not None and any(s.run != self.run.run for s in self.sources.values()):
-            return None
-        if self.waiting_for():
-            return None
-        consuming = [s for s in self.sources.values() if not s.batch]
-        if not consuming:
-            return now if self.run is not None and self.run.planned == 0 else None
-        if not any(s.pending for s in consuming):
-            return None
-        if sum(len(s.pending) for s in consuming) >= self.spec.batch.max_files:
-            return now
-        return min(s.since for s in consuming if s.pending) + self.spec.batch.linger
+        return lane.due(now, self.spec.batch, self.schemas, self.on_demand or backfill is not None)
 
-    def take(self) -> dict[str, list[Position]]:
-        """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
-
-        Sources take turns, one position each, until a limit of ``batch`` is reached (rows by estimate, from the rows
-        per byte of earlier files); the first is always taken, so that one larger than the limits is taken alone. A
-        source whose schema is not known yet gives one in any case: without a schema there is not even an empty table
-        to run on.
-        """
-        limits = self.spec.batch
-        taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
-        consuming = [s for s in self.sources.values() if not s.batch]
-        files = size = 0
-        rows = 0.0
-        progress = True
-        while progress:
-            progress = False
-            for source in consuming:
-                done = taken[source.node.name]
-                if len(done) >= len(source.pending):
-                    continue
-                position = source.pending[len(done)]
-                must = not done and source.node.name not in self.schemas
-                more = position.size * source.density
-                full = size + position.size > limits.max_bytes or rows + more > limits.max_rows
-                over = files >= limits.max_files or full
-                if files and over and not must:
-                    continue
-                done.append(position)
-                files, size, rows, progress = files + 1, size + position.size, rows + more, True
-        for source in self.sources.values():
-            if source.batch:
-                taken[source.node.name] = list(source.pending)
-            else:
-                del source.pending[: len(taken[source.node.name])]
-        return taken
-
-    def plan(self, positions: dict[str, list[Position]], now: float, replay: Replay | None = None) -> Plan:
-        """The PLAN record of the next iteration."""
+    def plan(self, lane: Lane, positions: dict[str, list[Position]], now: float, replay: Replay | None = None) -> Plan:
+        """The PLAN record of the next iteration, which is of this lane."""
         self.last_iteration += 1
+        run = lane.run if replay is None else None
+        backfill = self.backfills.get(lane.name)
+        trigger = backfill.trigger() if backfill is not None else run.trigger if run is not None else Trigger()
         return Plan(
             pipeline=self.name,
-            lane=LIVE,
+            lane=lane.name,
             iteration=self.last_iteration,
             version=self.version,
             positions=positions,
-            ledgered=[s.node.name for s in self.sources.values() if not s.batch],
+            ledgered=[s.node.name for s in lane.consuming],
             at=now,
-            run=self.run.run if self.run is not None and replay is None else "",
+            run=run.run if run is not None else "",
             replay=replay,
+            trigger=trigger,
         )
 
     def add(self, plan: Plan, order: int) -> Iteration:
@@ -331,10 +265,11 @@ class Pipeline:
             run=plan.run,
             order=order,
             replay=plan.replay,
+            trigger=plan.trigger,
             state_before=self.state_before,
         )
         self.iterations[plan.iteration] = iteration
-        for name in plan.ledgered:
+        for name in plan.ledgered if plan.lane == LIVE else ():
             if plan.positions.get(name):
                 self.ledger[name] = None
         return iteration

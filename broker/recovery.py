@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from broker import runs
+from broker import alerts, backfill, runs, scheduling
 from broker.flow import Flow
-from broker.iteration import Iteration
-from broker.pipeline import Pipeline, Rewinding, RunInfo
+from broker.iteration import BEHIND, Iteration
+from broker.lane import RunInfo
+from broker.pipeline import Pipeline, Rewinding
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
+from odibi_actors.model import LIVE
 
 
 def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
@@ -29,8 +31,17 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 flow.pipelines[schema.pipeline].schemas[schema.node] = schema.arrow
             case rec.LoadedSetting(record=setting):
                 load_setting(flow, setting)
-            case rec.LoadedRun(record=run, planned=planned):
-                flow.pipelines[run.pipeline].run = RunInfo(run.run, planned)
+            case rec.LoadedSchedule():
+                flow.schedules.loaded(item)
+            case rec.LoadedOccurrence():
+                flow.schedules.loaded_occurrence(item)
+            case rec.LoadedBackfill(record=record):
+                begun = backfill.begin(flow, flow.pipelines[record.pipeline], record)
+                begun.planned, begun.committed, begun.positions = item.planned, item.committed, item.positions
+            case rec.LoadedRun():
+                _load_run(flow, item)
+            case rec.LoadedAlert(record=alert):
+                flow.alerts.loaded(alert)
             case rec.LoadedCounter():
                 pipeline = flow.pipelines[item.pipeline]
                 pipeline.last_iteration = item.last_iteration
@@ -49,6 +60,20 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 _load_ack(flow, ack)
             case rec.LoadedError(record=error):
                 _load_error(flow, error)
+
+
+def _load_run(flow: Flow, item: rec.LoadedRun) -> None:
+    """An active run plans on from where it was, one after the other; an ended one is remembered."""
+    record = item.record
+    pipeline = flow.pipelines[record.pipeline]
+    if item.state != "active":
+        pipeline.remember_run(record.run, item.state, flow.start_seq)
+        flow.schedules.run_was(pipeline, record, item.state)
+    elif record.lane != LIVE:
+        backfill.resumed(pipeline, record, item.kept, item.planned - item.kept)
+    else:
+        runs.take_in(pipeline.live, RunInfo(record, item.kept, item.planned - item.kept))
+        flow.schedules.run_was(pipeline, record, "active")
 
 
 def load_setting(flow: Flow, setting: rec.Setting) -> None:
@@ -71,7 +96,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
 def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
     pipeline = flow.pipelines[item.plan.pipeline]
     # The order among pipelines is that of planning; numbers of records are not kept, times are.
-    iteration = pipeline.add(item.plan, order=len(pipeline.iterations))
+    behind = BEHIND if item.plan.lane != LIVE else 0
+    iteration = pipeline.add(item.plan, order=len(pipeline.iterations) + behind)
     iteration.state = item.state
     if item.state in ("prepared", "blocked"):
         iteration.prepare(item.sinks, item.states, flow.start_seq)
@@ -111,8 +137,13 @@ def resume(flow: Flow, now: float) -> None:
                 flow.void_stale(iteration, "its key no longer matches")
             flow.wake(iteration)
         flow.touch(pipeline.name)
-        if pipeline.stuck() is not None:
-            runs.stop(flow, pipeline, now)
+        for lane in pipeline.lanes:
+            stuck = pipeline.stuck(lane.name)
+            if stuck is not None:
+                runs.stop(flow, pipeline, stuck, now)
+        newest = next(reversed(pipeline.ended_runs.values()), ("", 0))[0]
+        pipeline.failing = pipeline.stuck() is not None or newest == "failed"
+    alerts.resume(flow, now)
 
 
 def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
@@ -125,6 +156,7 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
         raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
     for spec in project.pipelines:
         _check_sources(flow, spec)
+    scheduling.check(flow, project)
     rows: list[dict[str, object]] = []
     for spec in project.pipelines:
         pipeline = flow.pipelines.get(spec.name)
@@ -135,17 +167,20 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
         if pipeline.removed:
             flow.set(pipeline, "removed", False)
             flow.wake_all(pipeline)
+            flow.schedules.switched(pipeline, now)
         rows.append({"pipeline": spec.name, "version": pipeline.version, "changed": changed})
     named = {spec.name: None for spec in project.pipelines}
     for pipeline in flow.pipelines.values():
         if pipeline.name not in named and not pipeline.removed:
             flow.set(pipeline, "removed", True)
+            flow.schedules.switched(pipeline, now)
             flow.say(
                 Log(
                     "warning",
                     f"{pipeline.name}: no longer in odibi.yaml; its {pipeline.in_flight} unfinished iterations wait",
                 )
             )
+    scheduling.apply(flow, project, now)
     return rows
 
 
@@ -169,9 +204,10 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
         reads = [node.name for node in spec.nodes if node.read is not None]
         if reads != list(pipeline.sources):
             # Planned inputs have no place for a new source: plan them anew. Nothing of them is visible yet.
-            unprepared = [i for i in pipeline.unfinished() if not i.prepared]
-            if unprepared:
-                flow.cancel_from(pipeline, unprepared, now)
+            for lane in pipeline.lanes:
+                unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
+                if unprepared:
+                    flow.cancel_from(pipeline, unprepared, now)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:
         pipeline = flow.pipelines[spec.name] = Pipeline(spec, version, code_digest, flow.start_seq)

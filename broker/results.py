@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from broker import letters, rewinding, runs
+from broker import alerts, letters, rewinding, runs
 from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
 from broker.pipeline import Pipeline
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
-from odibi_actors.model import COUNTED, STATE, Attempt, Failure
+from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
 
 if TYPE_CHECKING:
     from broker.flow import Flow
@@ -181,7 +181,7 @@ def _run_failed(
     if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
         _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used, failure))
         return
-    if failure.position and pipeline.spec.on_error == "dead_letter":
+    if failure.position and _dead_letters(pipeline, iteration):
         _revise(flow, pipeline, iteration, run, failure, now)
         return
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
@@ -286,9 +286,15 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     flow.wake(iteration)
 
 
+def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:
+    """What fails is set aside. Not in a backfill: its letters could not be told from live ones in a replay."""
+    return pipeline.spec.on_error == "dead_letter" and iteration.lane == LIVE
+
+
 def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
     """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
-    if pipeline.spec.on_error == "dead_letter" and failure.kind not in ENVIRONMENT:
+    if _dead_letters(pipeline, iteration) and failure.kind not in ENVIRONMENT:
+        alerts.failed(flow, pipeline, iteration, f"dead-lettered at {node}: {failure.message}", now, over=True)
         pipeline.dead_letters += 1
         iteration.advance("dead_letter")
         pipeline.kept[iteration.number] = None
@@ -305,12 +311,13 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     if node in iteration.nodes:
         _later(flow, iteration, iteration.nodes[node], NEVER)
     if iteration.state != "failed":
+        iteration.trouble = f"failed at {node}: {failure.message}"
+        alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         iteration.advance("fail")
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
         iteration.state_seq = flow.write(fail, pipeline.name)
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
-        iteration.trouble = f"failed at {node}: {failure.message}"
-        runs.stop(flow, pipeline, now)
+        runs.stop(flow, pipeline, iteration, now)
         flow.wake_all(pipeline)
 
 
@@ -333,6 +340,8 @@ def _publish_failed(
         publication.retry_at = now + _backoff(flow, spec.retry, publication.used, failure)
     if failure.kind not in ("code_mismatch", *COUNTED) or publication.used >= spec.retry.max_attempts:
         publication.blocked = True
+        iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
+        alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         if iteration.state != "blocked":
             iteration.advance("block")
         iteration.state_seq = flow.write(
@@ -340,7 +349,6 @@ def _publish_failed(
             pipeline.name,
         )
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: sink {failed.node}: {failure.message}"))
-        iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
-        runs.stop(flow, pipeline, now)
+        runs.stop(flow, pipeline, iteration, now)
         return
     flow.later(publication.retry_at, pipeline.name, iteration.number, failed.node)

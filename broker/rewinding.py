@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from broker.pipeline import Pipeline, Rewinding
-from odibi_actors.actor import Log, Send
+from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
-from odibi_actors.messages import SOURCE, STORE, NodeFailed, PublishTask, Released
+from odibi_actors.messages import STORE, NodeFailed, PublishTask
 from odibi_actors.model import Attempt, StagedRef
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
     if not 0 <= to < pipeline.last_iteration:
         raise ConflictError(
             f"pipeline {name} has iterations 1 to {pipeline.last_iteration}; there is nothing after {to}"
+        )
+    if pipeline.backfills:
+        raise ConflictError(
+            f"pipeline {name} has an open backfill, {next(iter(pipeline.backfills))}: wait for its end, or `odibictl "
+            f"backfill cancel {name} {next(iter(pipeline.backfills))}`"
         )
     if not dry_run and (not (pipeline.paused or pipeline.draining) or pipeline.in_flight):
         raise ConflictError(
@@ -185,11 +190,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     for number in [n for n in pipeline.kept if record.to < n <= record.last]:
         del pipeline.kept[number]
         pipeline.unkept[number] = seq
-    for name, source in pipeline.sources.items():
-        if not source.batch:
-            source.seq, source.changed_at = seq, now
-            source.pending, source.heard = [], False
-            flow.say(Send(SOURCE, Released(epoch=flow.epoch, pipeline=pipeline.name, source=name, seq=seq)))
+    flow.released(pipeline, pipeline.live, seq, now)
     left = record.left
     pipeline.committed, pipeline.last_committed, pipeline.dead_letters = (
         left.committed,

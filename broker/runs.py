@@ -1,14 +1,21 @@
-"""Runs: what a trigger starts. Iterations are planned until what was discovered when it began is exhausted."""
+"""Runs: what a trigger, an occurrence or a backfill starts. Iterations are planned until what was discovered when it
+began is exhausted; the run ends once they are finished. Part of ``flow``.
+
+One run of a lane plans at a time. A failed iteration fails its run at once; when it is retried the run is active again.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from broker.pipeline import Pipeline, RunInfo
+from broker import alerts
+from broker.iteration import Iteration
+from broker.lane import Lane, RunInfo
+from broker.pipeline import Pipeline
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.messages import SOURCE, Discover
-from odibi_actors.model import RunState
+from odibi_actors.model import LIVE, RunState, Trigger
 
 if TYPE_CHECKING:
     from broker.flow import Flow
@@ -17,44 +24,147 @@ DISCOVER_AGAIN = 5.0
 """Seconds after which a run asks its sources again (the message, or the source, was lost)."""
 
 
-def start(flow: Flow, pipeline: Pipeline, run: str, cause: str, now: float, limit: int = 0) -> None:
+def start(
+    flow: Flow,
+    pipeline: Pipeline,
+    run: str,
+    cause: str,
+    now: float,
+    limit: int = 0,
+    trigger: Trigger | None = None,
+    lane: Lane | None = None,
+) -> None:
     """Start a run: everything discovered by now is planned (``limit`` iterations at most), then it ends."""
-    flow.write(rec.Run(run=run, pipeline=pipeline.name, cause=cause, at=now), pipeline.name)
-    pipeline.run = RunInfo(run, limit=limit)
-    for source in pipeline.sources.values():
+    lane = lane or pipeline.live
+    record = rec.Run(run, pipeline.name, cause, now, trigger or Trigger(), lane.name)
+    flow.write(record, pipeline.name)
+    take_in(lane, RunInfo(record, limit=limit))
+
+
+def take_in(lane: Lane, run: RunInfo) -> None:
+    """An active run waits for its turn to plan; when there is no other, it has it now."""
+    first = not lane.runs
+    lane.runs[run.run] = run
+    if first:
+        _begin(lane)
+
+
+def _begin(lane: Lane) -> None:
+    for source in lane.sources.values():
         source.forget_offer()
 
 
-def check(flow: Flow, pipeline: Pipeline, now: float) -> None:
-    run = pipeline.run
-    if run is None:
-        return
-    sources = list(pipeline.sources.values())
-    if any(s.run != run.run for s in sources):
+def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
+    """Take every step of the lane's runs that has become possible."""
+    while (run := lane.run) is not None and _planned(flow, pipeline, lane, run, now):
+        del lane.runs[run.run]
+        run.upto = pipeline.last_iteration
+        lane.finishing[run.run] = run
+        _begin(lane)
+    for run in list(lane.finishing.values()):
+        if not any(i.number <= run.upto for i in pipeline.unfinished(lane.name)):
+            end(flow, pipeline, lane, run, "done" if run.planned else "cancelled" if run.voided else "no_data", now)
+
+
+def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: float) -> bool:
+    """Whether everything of the run is planned; asks its sources for what there is."""
+    sources = list(lane.sources.values())
+    if any(s.run != run.run for s in sources) and not run.full:
         if now - run.asked_at >= DISCOVER_AGAIN:
             run.asked_at = now
-            flow.say(Send(SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline.name, run=run.run)))
+            flow.say(Send(SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline.name, run=run.run, lane=lane.name)))
             flow.later(now + DISCOVER_AGAIN, pipeline.name, 0, "")
-        return
-    if any(True for _ in pipeline.unfinished()):
-        return
-    consuming = [s for s in sources if not s.batch]
+        return False
+    if run.full:
+        return True
     missing = [s.node.name for s in sources if s.batch and not s.pending]
     if missing:
         pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
-    elif not run.full and (any(s.pending or not s.exhausted for s in consuming) or (not consuming and not run.planned)):
+        return True
+    consuming = lane.consuming
+    if not consuming:
+        return run.planned > 0 and not run.limit
+    return not any(s.pending or not s.exhausted for s in consuming)
+
+
+def stop(flow: Flow, pipeline: Pipeline, stuck: Iteration, now: float) -> None:
+    """An iteration is stuck: its run has failed, and so has one that has planned nothing, as nothing behind can be
+    published. Those behind with iterations of their own wait with them."""
+    lane = pipeline.lane(stuck.lane)
+    error = f"iteration {stuck.number} {stuck.trouble or stuck.state}"
+    if lane is not None:
+        for run in [*lane.finishing.values(), *lane.runs.values()]:
+            if run.run == stuck.run or (run.run in lane.runs and not run.planned):
+                end(flow, pipeline, lane, run, "failed", now, error)
+
+
+def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunState, now: float, error: str = "") -> None:
+    """The run is over."""
+    turn = lane.run is run
+    lane.runs.pop(run.run, None)
+    lane.finishing.pop(run.run, None)
+    seq = flow.write(rec.RunEnd(run.run, pipeline.name, state, now, error), pipeline.name)
+    pipeline.remember_run(run.run, state, seq)
+    if turn:
+        _begin(lane)
+    if lane.name == LIVE:
+        flow.schedules.run_ended(pipeline, run, state, now)
+        if state in ("done", "no_data"):
+            alerts.recovered(flow, pipeline, now)
+
+
+def retried(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
+    """A failed run is active again, as the RETRY of one of its iterations says to the store as well. What it had not
+    planned goes with the next run; a backfill has no next one, and plans the rest itself."""
+    lane = pipeline.lane(iteration.lane)
+    state, _ = pipeline.ended_runs.get(iteration.run, ("", 0))
+    if lane is None or state != "failed":
         return
-    end(flow, pipeline, "done" if run.planned else "no_data", now, run.run)
+    del pipeline.ended_runs[iteration.run]
+    mine = [i for i in pipeline.iterations.values() if i.run == iteration.run]
+    run = RunInfo(rec.Run(iteration.run, pipeline.name, "", now, iteration.trigger, lane.name), len(mine))
+    if lane.name == LIVE:
+        run.upto = max(i.number for i in mine)
+        lane.finishing[run.run] = run
+        flow.schedules.run_again(pipeline, run)
+    else:
+        backfill = pipeline.backfills[lane.name]
+        run.planned, run.limit = backfill.planned, len(backfill.record.occurrences)
+        take_in(lane, run)
 
 
-def stop(flow: Flow, pipeline: Pipeline, now: float) -> None:
-    """An iteration is stuck, of this run or of a former one: nothing behind it can be published."""
-    if pipeline.run is not None:
-        end(flow, pipeline, "failed", now, pipeline.run.run)
+def cancel(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
+    """End every run of a lane: what of theirs is not prepared is void, the rest rolls forward."""
+    unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
+    if unprepared:
+        flow.cancel_from(pipeline, unprepared, now)
+    for run in [*lane.finishing.values(), *lane.runs.values()]:
+        end(flow, pipeline, lane, run, "cancelled", now)
 
 
-def end(flow: Flow, pipeline: Pipeline, state: RunState, now: float, run: str) -> None:
-    if pipeline.run is not None and pipeline.run.run == run:
-        seq = flow.write(rec.RunEnd(run=run, pipeline=pipeline.name, state=state, at=now), pipeline.name)
-        pipeline.remember_run(run, state, seq)
-        pipeline.run = None
+def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
+    """These iterations are cancelled: their runs have done that much less."""
+    for iteration in iterations:
+        lane = pipeline.lane(iteration.lane)
+        run = None if lane is None else lane.runs.get(iteration.run) or lane.finishing.get(iteration.run)
+        if run is not None:
+            run.planned, run.voided = run.planned - 1, run.voided + 1
+        if iteration.lane in pipeline.backfills:
+            pipeline.backfills[iteration.lane].planned -= 1
+
+
+def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
+    """The runs of these iterations, which were voided, plan them anew."""
+    for iteration in iterations:
+        run = lane.finishing.pop(iteration.run, None)
+        if run is not None:
+            lane.runs = {run.run: run, **lane.runs}
+    if lane.run is not None:
+        _begin(lane)
+        lane.run.asked_at = 0.0
+
+
+def row(lane: Lane, run: RunInfo) -> dict[str, Any]:
+    """An active run, for ``pipeline show``."""
+    phase = "planning" if lane.run is run else "waiting" if run.run in lane.runs else "finishing"
+    return {"run": run.run, "lane": lane.name, "phase": phase, "planned": run.planned, "at": run.at}

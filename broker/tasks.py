@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from broker.iteration import Iteration, NodeRun, Publication
+from broker.iteration import BEHIND, Iteration, NodeRun, Publication
 from broker.pipeline import Pipeline
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
 
@@ -38,6 +38,8 @@ def dispatch_publications(flow: Flow, now: float) -> None:
 def dispatch_nodes(flow: Flow, now: float) -> None:
     waiting = []
     while flow.ready and not flow.journal.full and (pool := flow.dispatcher.place()) is not None:
+        if flow.ready[0][0] >= BEHIND and flow.behind >= _room(flow):
+            break  # what is left is of backfills, and they have all they may take
         item = heapq.heappop(flow.ready)
         _, _, name, number, node = item
         found = flow.find(name, number)
@@ -55,6 +57,11 @@ def dispatch_nodes(flow: Flow, now: float) -> None:
         flow.dispatcher.give(pool, _task(flow, pipeline, iteration, run), now)
     for item in waiting:
         heapq.heappush(flow.ready, item)
+
+
+def _room(flow: Flow) -> int:
+    """Tasks that backfills may have out: a worker stays free for live runs, if there is more than one."""
+    return max(1, sum(pool.capacity for pool in flow.dispatcher.pools.values()) - 1)
 
 
 def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) -> AnyTask:
@@ -92,6 +99,8 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
         attempt_no=first.used + 1,
         store_id=flow.store_id,
         run=iteration.run,
+        trigger=iteration.trigger,
+        lane=iteration.lane,
     )
 
 
@@ -108,4 +117,6 @@ def _publish_task(
         store_id=flow.store_id,
         code_digest=pipeline.code_digest,
         action="discard" if publication.abandoned else "publish",
+        lane=iteration.lane,
+        settled=next((i.number for i in pipeline.unfinished()), pipeline.last_iteration + 1) - 1,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from broker import backfill, runs
 from broker.directory import Directory
 from broker.flow import Flow
 from broker.iteration import Iteration
@@ -24,6 +25,10 @@ def pipeline_row(pipeline: Pipeline) -> Row:
     stuck = pipeline.stuck()
     if stuck is not None:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
+    for name in pipeline.backfills:
+        held = pipeline.stuck(name)
+        if held is not None:
+            problems.append(f"{name}: iteration {held.number} {held.trouble or held.state}")
     return {
         "pipeline": pipeline.name,
         "state": pipeline.state,
@@ -36,7 +41,7 @@ def pipeline_row(pipeline: Pipeline) -> Row:
         "last_iteration": pipeline.last_iteration,
         "last_committed": pipeline.last_committed,
         "delivery": "exactly_once",
-        "run": pipeline.run.run if pipeline.run is not None else "",
+        "run": next(iter(pipeline.live.active), ""),
         "paused": pipeline.paused,
         "stuck": stuck.number if stuck is not None else 0,
         "dead_letters": pipeline.dead_letters,
@@ -68,6 +73,10 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         "nodes": nodes,
         "iterations": [iteration_row(pipeline, i) for i in pipeline.unfinished()],
         "sources": sources,
+        "runs": [
+            runs.row(lane, run) for lane in pipeline.lanes for run in (*lane.finishing.values(), *lane.runs.values())
+        ],
+        "backfills": [backfill.row(pipeline, one) for one in pipeline.backfills.values()],
     }
 
 

@@ -73,7 +73,8 @@ class Schedule(Record, frozen=True):
     """A schedule exists, with this spec; the record replaces the former one of its name. ``place`` is never before the
     former one. ``floor``: occurrences due up to then, while it was paused, are skipped (seconds since the epoch).
     ``seen``: of an ``after`` schedule, pipeline -> newest iteration that has been followed. ``gone``: it was removed;
-    its place is remembered, so that it never runs a time twice should it come back."""
+    its place is remembered, so that it never runs a time twice should it come back. ``generation`` grows whenever it
+    begins anew (it is back, or its timing was changed): from then on wall times may come again, and ids say which."""
 
     pipeline: str
     name: str
@@ -85,6 +86,7 @@ class Schedule(Record, frozen=True):
     floor: float = 0.0
     seen: dict[str, int] = {}
     gone: bool = False
+    generation: int = 0
 
 
 class Occurrence(Record, frozen=True):

@@ -1,0 +1,171 @@
+"""Who is to be told what: failures, lateness, recoveries. Part of ``flow``.
+
+An alert is durable (ALERT) before the scheduler is asked to deliver it, and is delivered again until the scheduler has
+said that it was (ALERTED): at least once, whatever is killed. Throttled ones are counted in the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.iteration import Iteration
+from broker.pipeline import Pipeline
+from odibi_actors.actor import Effect, Send
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import AlertKind, AlertSpec
+from odibi_actors.messages import SCHEDULER, Notice, Noticed
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+AGAIN = 60.0
+"""Seconds until a notice that was not answered is sent again: a target may be tried for most of that."""
+
+MAX_PENDING = 1000
+"""Alerts that wait for a scheduler; beyond them new ones are only counted."""
+
+MAX_TEXT = 2000
+"""Characters of an alert: the first lines of an error are enough to know where to look."""
+
+
+class Alerts:
+    """What is to be delivered, and what was lately."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._pending: dict[int, tuple[rec.Alert, list[AlertSpec], float]] = {}  # id -> alert, targets, when to send
+        self._told: dict[tuple[str, AlertKind, int], float] = {}  # (pipeline, kind, target) -> when
+        self._held: dict[tuple[str, AlertKind], int] = {}
+        self.project = ""
+
+    @property
+    def pending(self) -> int:
+        """Alerts that nobody was told yet."""
+        return len(self._pending)
+
+    def due(self, pipeline: Pipeline, kind: AlertKind, now: float) -> list[AlertSpec]:
+        """The targets that are to be told now. None of them: it is counted for the next."""
+        targets = []
+        for number, target in enumerate(pipeline.spec.alerts):
+            if target.on and kind not in target.on:
+                continue
+            key = (pipeline.name, kind, number)
+            if key in self._told and now < self._told[key] + target.throttle:
+                continue
+            targets.append(target)
+            self._told[key] = now
+        wanted = any(not target.on or kind in target.on for target in pipeline.spec.alerts)
+        if wanted and (not targets or len(self._pending) >= MAX_PENDING):
+            self._held[pipeline.name, kind] = self._held.get((pipeline.name, kind), 0) + 1
+            return []
+        return targets
+
+    def held_back(self, pipeline: str, kind: AlertKind) -> int:
+        """How many were held back since the last one; from here on none."""
+        return self._held.pop((pipeline, kind), 0)
+
+    def take_in(self, alert: rec.Alert, targets: list[AlertSpec], now: float) -> None:
+        """This one is to be delivered."""
+        self._pending[alert.id] = (alert, targets, now)
+
+    def loaded(self, alert: rec.Alert) -> None:
+        """One that nobody was told as far as the store knows."""
+        self._pending[alert.id] = (alert, [], 0.0)
+
+    def resume(self, targets: dict[str, list[AlertSpec]], now: float) -> None:
+        """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded."""
+        for id_, (alert, _, _) in self._pending.items():
+            wanted = [one for one in targets.get(alert.pipeline, []) if not one.on or alert.kind in one.on]
+            self._pending[id_] = (alert, wanted, now)
+
+    def answered(self, message: Noticed) -> bool:
+        """The scheduler has delivered it; False when that is known already."""
+        return self._pending.pop(message.id, None) is not None
+
+    def scheduler_came(self, now: float) -> None:
+        """A new scheduler knows of none."""
+        for id_, (alert, targets, _) in self._pending.items():
+            self._pending[id_] = (alert, targets, now)
+
+    def deadline(self) -> float | None:
+        """When one is to be sent (again)."""
+        return min((when for _, _, when in self._pending.values()), default=None)
+
+    def flush(self, now: float) -> list[Effect]:
+        """Notices that are due."""
+        effects: list[Effect] = []
+        for id_, (alert, targets, when) in self._pending.items():
+            if when <= now:
+                self._pending[id_] = (alert, targets, now + AGAIN)
+                effects.append(Send(SCHEDULER, self._notice(alert, targets)))
+        return effects
+
+    def _notice(self, alert: rec.Alert, targets: list[AlertSpec]) -> Notice:
+        return Notice(
+            epoch=self._epoch,
+            id=alert.id,
+            kind=alert.kind,
+            pipeline=alert.pipeline,
+            text=alert.text,
+            at=alert.at,
+            targets=targets,
+            schedule=alert.schedule,
+            run=alert.run,
+            occurrence=alert.occurrence,
+            held_back=alert.held_back,
+            project=self.project,
+        )
+
+
+def tell(
+    flow: Flow, pipeline: Pipeline, kind: AlertKind, text: str, now: float, schedule: str = "", occurrence: str = "",
+    run: str = "",
+) -> None:  # fmt: skip
+    """Alert those who want to know, unless they were a moment ago."""
+    if pipeline.manual:
+        return  # somebody stands there and watches
+    targets = flow.alerts.due(pipeline, kind, now)
+    if not targets:
+        return
+    alert = rec.Alert(
+        id=flow.journal.last + 1,
+        kind=kind,
+        pipeline=pipeline.name,
+        text=text[:MAX_TEXT],
+        at=now,
+        schedule=schedule,
+        run=run,
+        occurrence=occurrence,
+        held_back=flow.alerts.held_back(pipeline.name, kind),
+    )
+    flow.write(alert, pipeline.name)
+    flow.alerts.take_in(alert, targets, now)
+
+
+def failed(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float, *, over: bool = False
+) -> None:
+    """An iteration has failed, or is blocked (``over``: it was given up, so nothing is left to recover). Called before
+    that is written: then a crash in between makes the alert come twice, not never."""
+    pipeline.failing = pipeline.failing or not over
+    trigger = iteration.trigger
+    text = f"{pipeline.name}/{iteration.number}: {trouble}"
+    tell(flow, pipeline, "failure", text, now, trigger.schedule, trigger.occurrence, iteration.run)
+
+
+def recovered(flow: Flow, pipeline: Pipeline, now: float) -> None:
+    """Something went well: if that comes after a failure it is told."""
+    if pipeline.failing and pipeline.stuck() is None:
+        pipeline.failing = False
+        tell(flow, pipeline, "recovery", f"{pipeline.name}: goes on", now)
+
+
+def resume(flow: Flow, now: float) -> None:
+    """The snapshot is complete."""
+    flow.alerts.resume({name: pipeline.spec.alerts for name, pipeline in flow.pipelines.items()}, now)
+
+
+def answered(flow: Flow, message: Noticed, now: float) -> None:
+    """The scheduler has delivered an alert, or given up on it."""
+    if flow.alerts.answered(message):
+        flow.journal.append(rec.Alerted(message.id, now, message.error))

@@ -1,0 +1,207 @@
+"""One lane of a pipeline: what its sources have offered, its runs, and what the next plan takes.
+
+``live`` follows the sources; each backfill has a lane of its own, with its own order and its own ledger.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from odibi_actors.checkpoint.records import Backfill, Run
+from odibi_actors.config.model import BatchSpec, NodeSpec
+from odibi_actors.model import Position, Trigger
+
+
+class SourceState:
+    """What one source node has offered beyond what is planned."""
+
+    def __init__(self, node: NodeSpec, seq: int) -> None:
+        self.node = node
+        self.changed_at = 0.0
+        self.seq = seq  # newest record that changed this source's ledger: an offer must reflect it
+        self.pending: list[Position] = []
+        self.left = 0  # positions beyond what is planned, those included that the credit keeps back
+        self.since = 0.0  # when the oldest pending position was first seen here (for linger)
+        self.run = ""
+        self.exhausted = False
+        self.density = 0.0  # rows per byte of what was read last: how many rows a file will have is a guess
+        self.looked = ""  # newest look (see commands) for which everything found is offered
+        self.heard = False  # an offer of the present incarnation has come
+        self.problems: list[str] = []
+
+    @property
+    def batch(self) -> bool:
+        """Read whole for every iteration, pinned by digest, not consumed."""
+        return self.node.read is not None and self.node.read.mode == "batch"
+
+    def forget_offer(self) -> None:
+        """The source restarted: what its former incarnation offered no longer counts."""
+        self.pending, self.heard, self.exhausted, self.run, self.since = [], False, False, "", 0.0
+
+
+class RunInfo:
+    """A run in progress: it plans, one run of a lane at a time, then its iterations are finished."""
+
+    def __init__(self, record: Run, planned: int = 0, voided: int = 0, limit: int = 0) -> None:
+        self.run = record.run
+        self.trigger = record.trigger
+        self.at = record.at
+        self.limit = limit  # iterations it may plan; 0: no limit
+        self.planned = planned  # iterations, but for those that were cancelled
+        self.voided = voided  # cancelled ones
+        self.upto = 0  # once it has planned all: the newest iteration of then, which must be finished with the rest
+        self.asked_at = 0.0
+
+    @property
+    def full(self) -> bool:
+        """It has planned all it may."""
+        return bool(self.limit) and self.planned >= self.limit
+
+
+class Lane:
+    """Sources, runs and limits of one lane."""
+
+    def __init__(self, name: str, start_seq: int) -> None:
+        self.name = name
+        self.start_seq = start_seq
+        self.sources: dict[str, SourceState] = {}
+        self.runs: dict[str, RunInfo] = {}  # active ones, in the order in which they plan; those that have are below
+        self.finishing: dict[str, RunInfo] = {}  # active, and everything of theirs is planned
+
+    @property
+    def run(self) -> RunInfo | None:
+        """The run that plans."""
+        return next(iter(self.runs.values()), None)
+
+    @property
+    def active(self) -> list[str]:
+        """All active runs."""
+        return [*self.finishing, *self.runs]
+
+    def bind(self, nodes: list[NodeSpec]) -> None:
+        """Make ``sources`` those of these nodes that read, keeping what is known of those that stay."""
+        former = self.sources
+        self.sources = {}
+        for node in nodes:
+            if node.read is not None:
+                state = former.get(node.name) or SourceState(node, self.start_seq)
+                state.node = node
+                self.sources[node.name] = state
+
+    @property
+    def consuming(self) -> list[SourceState]:
+        """Sources that give each position once."""
+        return [s for s in self.sources.values() if not s.batch]
+
+    @property
+    def offered(self) -> int:
+        """Positions of consuming sources that wait to be planned."""
+        return sum(len(s.pending) for s in self.consuming)
+
+    def waiting_for(self, schemas: dict[str, bytes]) -> str:
+        """Why nothing is planned although it could be; "" when nothing stands in the way."""
+        for source in self.sources.values():
+            name = source.node.name
+            if source.batch and not source.heard:
+                return f"source {name}: has not reported yet"
+            if source.batch and not source.pending:
+                return f"source {name}: no file matches yet"
+            if not source.batch and not source.pending and name not in schemas and self.offered:
+                return f"source {name}: waiting for its first file to learn its schema"
+        return ""
+
+    def due(self, now: float, limits: BatchSpec, schemas: dict[str, bytes], on_demand: bool) -> float | None:
+        """When the next iteration may be planned: a time (past: at once), or None when there is nothing to plan."""
+        run = self.run
+        if run is None and on_demand:
+            return None
+        if run is not None and (run.full or any(s.run != run.run for s in self.sources.values())):
+            return None
+        if self.waiting_for(schemas):
+            return None
+        consuming = self.consuming
+        if not consuming:
+            # Nothing is consumed: once a run, or as often as the run was told to.
+            wanted = run.limit if run is not None and run.limit and run.trigger.kind == "backfill" else 1
+            return now if run is not None and run.planned < wanted else None
+        if not any(s.pending for s in consuming):
+            return None
+        if sum(len(s.pending) for s in consuming) >= limits.max_files:
+            return now
+        return min(s.since for s in consuming if s.pending) + limits.linger
+
+    def take(self, limits: BatchSpec, schemas: dict[str, bytes]) -> dict[str, list[Position]]:
+        """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
+
+        Sources take turns, one position each, until a limit of ``batch`` is reached (rows by estimate, from the rows
+        per byte of earlier files); the first is always taken, so that one larger than the limits is taken alone. A
+        source whose schema is not known yet gives one in any case: without a schema there is not even an empty table
+        to run on.
+        """
+        taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
+        files = size = 0
+        rows = 0.0
+        progress = True
+        while progress:
+            progress = False
+            for source in self.consuming:
+                done = taken[source.node.name]
+                if len(done) >= len(source.pending):
+                    continue
+                position = source.pending[len(done)]
+                must = not done and source.node.name not in schemas
+                more = position.size * source.density
+                full = size + position.size > limits.max_bytes or rows + more > limits.max_rows
+                over = files >= limits.max_files or full
+                if files and over and not must:
+                    continue
+                done.append(position)
+                files, size, rows, progress = files + 1, size + position.size, rows + more, True
+        for source in self.sources.values():
+            if source.batch:
+                taken[source.node.name] = list(source.pending)
+            else:
+                count = len(taken[source.node.name])
+                del source.pending[:count]
+                source.left = max(0, source.left - count)
+        return taken
+
+
+class Backfilling:
+    """A backfill in progress."""
+
+    def __init__(self, record: Backfill, start_seq: int) -> None:
+        self.record = record
+        self.lane = Lane(record.lane, start_seq)
+        self.planned = 0
+        self.committed = 0
+        self.positions = 0  # planned ones
+
+    def bind(self, nodes: list[NodeSpec]) -> None:
+        """Its sources: the ones whose files are read anew, with its own pattern, and all that are read whole."""
+        chosen = []
+        for node in nodes:
+            pattern = self.record.files.get(node.name)
+            if node.read is None or (node.read.mode != "batch" and pattern is None):
+                continue
+            read = node.read if pattern is None else replace(node.read, pattern=pattern)
+            chosen.append(replace(node, read=read))
+        self.lane.bind(chosen)
+
+    def trigger(self) -> Trigger:
+        """What sets off its next iteration: the next of its occurrences, if it has any."""
+        record = self.record
+        trigger = Trigger(kind="backfill", schedule=record.schedule, params=record.params)
+        if record.occurrences and self.planned < len(record.occurrences):
+            occurrence, due = record.occurrences[self.planned]
+            return replace(trigger, occurrence=occurrence, due=due)
+        return trigger
+
+    @property
+    def left(self) -> int:
+        """Positions, or occurrences, that are not planned yet; -1 while that is not known."""
+        if self.record.occurrences:
+            return len(self.record.occurrences) - self.planned
+        if not all(s.heard for s in self.lane.consuming):
+            return -1 if self.lane.active else 0
+        return sum(s.left for s in self.lane.consuming)

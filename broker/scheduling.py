@@ -1,0 +1,179 @@
+"""What operators, and odibi.yaml, ask of schedules: there, changed, paused, gone. Part of ``commands``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from broker.pipeline import Pipeline
+from broker.scheduled import Scheduled
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import ProjectSpec, ScheduleSpec
+from odibi_actors.config.received import unsound_schedule
+from odibi_actors.errors import ConfigError, ConflictError
+from odibi_actors.model import Place
+
+if TYPE_CHECKING:
+    from broker.flow import Flow
+
+MAX_ADDED = 200_000
+"""Schedules of a project, all taken together."""
+
+AHEAD = 86_400.0
+"""Seconds by which a place may be ahead of the clock before somebody should know."""
+
+Row = dict[str, Any]
+
+
+# --- odibi.yaml ---------------------------------------------------------------------------------------------------
+
+
+def check(flow: Flow, project: ProjectSpec) -> None:
+    """Raises ConflictError when a schedule of the file has the name of one that was added by hand."""
+    for pipeline in project.pipelines:
+        for spec in pipeline.schedules:
+            known = flow.schedules.get(pipeline.name, spec.name)
+            if known is not None and not known.gone and known.origin == "cli":
+                raise ConflictError(
+                    f"schedule {spec.name} of pipeline {pipeline.name} was added by `odibictl schedule add`: give that "
+                    f"of odibi.yaml another name, or `odibictl schedule remove {pipeline.name}.{spec.name}` first"
+                )
+
+
+def apply(flow: Flow, project: ProjectSpec, now: float) -> None:
+    """Make the schedules of the file those that there are, beside the ones that were added by hand."""
+    for pipeline in project.pipelines:
+        named: dict[str, None] = {}
+        for spec in pipeline.schedules:
+            named[spec.name] = None
+            known = flow.schedules.get(pipeline.name, spec.name)
+            if known is None or known.gone or known.spec != spec:
+                put(flow, flow.pipelines[pipeline.name], spec, "yaml", now)
+        for known in flow.schedules.of(pipeline.name):
+            if known.origin == "yaml" and known.name not in named:
+                remove(flow, known, now)
+
+
+def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: float) -> Scheduled:
+    """A schedule is there from now on. One whose timing changed, or that was away, begins anew, now; of one that stays
+    nothing is lost. What was due before the change and not noted is not caught up with."""
+    known = flow.schedules.get(pipeline.name, spec.name)
+    place = Place(int(flow.schedules.wall(now)))
+    fresh = rec.Schedule(
+        pipeline=pipeline.name,
+        name=spec.name,
+        spec=spec,
+        origin=origin,
+        place=place,
+        at=now,
+        paused=spec.paused,
+        seen={name: flow.pipelines[name].last_committed for name in spec.after if name in flow.pipelines},
+    )
+    if known is not None:
+        anew = known.gone or known.spec.timing != spec.timing
+        paused = spec.paused if known.gone or known.spec.paused != spec.paused else known.paused
+        fresh = msgspec.structs.replace(
+            fresh,
+            place=max(known.place, place) if anew else known.place,
+            generation=known.generation + anew,
+            paused=paused,
+            floor=known.floor,
+            seen=fresh.seen if anew else {name: known.seen.get(name, fresh.seen.get(name, 0)) for name in spec.after},
+        )
+    flow.write(fresh, pipeline.name)
+    return flow.schedules.put(fresh)
+
+
+# --- operators ----------------------------------------------------------------------------------------------------
+
+
+def add(flow: Flow, pipeline: Pipeline, given: object, now: float) -> Row:
+    """Add a schedule while the system runs; it is durable. The same one again changes nothing. Raises ConfigError,
+    ConflictError."""
+    try:
+        spec = msgspec.convert(given, ScheduleSpec)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"schedule: {error}") from None
+    if problem := unsound_schedule(spec, flow.pipelines):
+        raise ConfigError(problem)
+    if pipeline.spec.trigger != "schedule":
+        raise ConflictError(
+            f"pipeline {pipeline.name} has trigger: {pipeline.spec.trigger}; only one with `trigger: schedule` in "
+            "odibi.yaml runs by schedules"
+        )
+    if pipeline.removed:
+        raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml")
+    known = flow.schedules.get(pipeline.name, spec.name)
+    if known is not None and not known.gone:
+        if known.origin == "cli" and known.spec == spec:
+            return row(flow, pipeline, known, now)
+        where = "odibi.yaml" if known.origin == "yaml" else "the store"
+        raise ConflictError(f"pipeline {pipeline.name} has a schedule {spec.name} already, from {where}")
+    if flow.schedules.count >= MAX_ADDED:
+        raise ConflictError(f"there are {MAX_ADDED} schedules; remove some")
+    return row(flow, pipeline, put(flow, pipeline, spec, "cli", now), now)
+
+
+def remove(flow: Flow, schedule: Scheduled, now: float) -> None:
+    """The schedule is gone; what of it waits is skipped, what runs goes on."""
+    flow.schedules.forgo_all(schedule, "schedule removed", now)
+    flow.schedules.write(schedule, gone=True, at=now)
+
+
+def remove_added(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
+    """Remove one that was added by hand. Raises ConflictError for one of the file."""
+    if schedule.origin == "yaml":
+        raise ConflictError(
+            f"schedule {schedule.name} of {pipeline.name} is in odibi.yaml: delete it there and `odibictl apply`, or "
+            f"`odibictl schedule pause {pipeline.name}.{schedule.name}`"
+        )
+    remove(flow, schedule, now)
+    return row(flow, pipeline, schedule, now)
+
+
+def pause(flow: Flow, pipeline: Pipeline, schedule: Scheduled, paused: bool, now: float) -> Row:
+    """Pause or resume; what came due while it was paused is skipped, and counted, when it is resumed."""
+    if schedule.paused != paused:
+        floor = schedule.floor if paused else max(schedule.floor, flow.schedules.wall(now))
+        seen = schedule.seen
+        if not paused:
+            seen = {name: flow.pipelines[name].last_committed for name in schedule.spec.after if name in flow.pipelines}
+        flow.schedules.write(schedule, paused=paused, floor=floor, seen=seen, at=now)
+        flow.touch(pipeline.name)
+    return row(flow, pipeline, schedule, now)
+
+
+# --- what people see ----------------------------------------------------------------------------------------------
+
+
+def row(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
+    """One line of ``schedule list``."""
+    if schedule.gone or pipeline.removed or pipeline.manual:
+        state = "off"
+    else:
+        state = "paused" if schedule.paused else "active"
+    return schedule.row(state, _problem(flow, pipeline, schedule, now))
+
+
+def show(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
+    """``schedule show``."""
+    waits = [{"id": one.id, "due": one.due, "at": one.at} for one in schedule.waiting.values()]
+    return {**row(flow, pipeline, schedule, now), "spec": schedule.builtins(), "waits": waits}
+
+
+def _problem(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> str:
+    if schedule.source is not None and schedule.source.problems:
+        return schedule.source.problems[0]
+    ahead = schedule.place.due - flow.schedules.wall(now)
+    if schedule.spec.timed and ahead > AHEAD:
+        return (
+            f"it has run up to {schedule.place.wall}, {ahead / 86_400:.0f} days ahead of the clock, and runs nothing "
+            "twice: was the clock wrong then? Give the schedule another name"
+        )
+    gone = [name for name in schedule.spec.after if name not in flow.pipelines or flow.pipelines[name].removed]
+    if gone:
+        return f"pipeline {gone[0]}, which it runs after, is no longer there"
+    if schedule.waiting and (stuck := pipeline.stuck()) is not None:
+        return f"{len(schedule.waiting)} occurrences wait: iteration {stuck.number} is {stuck.state}"
+    return ""
