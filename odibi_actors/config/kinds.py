@@ -317,7 +317,8 @@ class Object(_Simple):
         for name in written[1:]:
             where = tree.items[name][0]
             message = f'only one of {listed}, and "{written[0]}" is there'
-            problems.add_at(where.line, where.column, f"{path}.{name}", message, suggestion="keep one")
+            at = f"{path}.{name}" if path else name
+            problems.add_at(where.line, where.column, at, message, suggestion="keep one")
 
     def schema(self) -> dict[str, Any]:
         properties = {name: self._property(name, key) for name, key in self.keys.items()}

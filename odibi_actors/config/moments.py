@@ -8,6 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from odibi_actors.config.problems import did_you_mean
+from odibi_actors.scheduler.zones import zone_named
 
 DATE_PATTERN = r"\d{4}-\d\d-\d\d"
 MOMENT_PATTERN = rf"{DATE_PATTERN}([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?"
@@ -31,7 +32,7 @@ def zone(name: str) -> ZoneInfo:
     """The zone of an IANA name; raises UnknownError."""
     if len(name) <= MAX_ZONE and _ZONE.fullmatch(name) and name.partition("/")[0] not in _NOT_ZONES:
         try:
-            return ZoneInfo(name)
+            return zone_named(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones, such as Europe
             pass
     known = _names()

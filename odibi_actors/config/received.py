@@ -9,7 +9,6 @@ import math
 import os
 import re
 from collections.abc import Container, Iterator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -222,9 +221,7 @@ def _alert(at: str, alert: AlertSpec) -> Iterator[str]:
         yield f"{at}: throttle is out of range, or a kind comes twice"
 
 
-@lru_cache(maxsize=16_384)
 def _cron_problem(text: str) -> str:
-    """Remembered, for thousands of schedules have few expressions, and a project is applied again and again."""
     try:
         parse(text)
     except CronError as error:
@@ -232,7 +229,6 @@ def _cron_problem(text: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=1024)
 def _known_zone(name: str) -> bool:
     try:
         moments.zone(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.received import MAX_JITTER, MAX_PARAMS
 from odibi_actors.config.schedule_keys import SCHEDULE
 from odibi_actors.errors import ConfigError
-from odibi_actors.scheduler.cron import parse
-from odibi_actors.scheduler.timetable import Occurrence, cron_occurrences, interval_occurrences
-from odibi_actors.units import MAX_DURATION, format_duration
+from odibi_actors.scheduler.timetable import occurrences
+from odibi_actors.units import format_duration
 
 Section = dict[str, Any]
 TRIES = 1000
@@ -88,12 +87,12 @@ class ScheduleChecker:
             self._add(at, "timezone", message, suggestion="delete it")
 
     def _interval(self, at: str, section: Section) -> None:
-        every, jitter = section.get("every"), section.get("jitter", 0.0)
+        every, jitter = section.get("every"), section.get("jitter")
         if every is not None and (every < 1 or every != int(every)):
             self._add(at, "every", "must be whole seconds, at least 1s", format_duration(every), "such as 5m")
-        if jitter > MAX_JITTER:
+        if jitter is not None and jitter > MAX_JITTER:
             self._add(at, "jitter", f"at most {format_duration(MAX_JITTER)}", format_duration(jitter))
-        elif every is not None and jitter >= every:
+        elif jitter is not None and every is not None and jitter >= every:
             message = f"must be shorter than every, which is {format_duration(every)}"
             self._add(at, "jitter", message, format_duration(jitter))
 
@@ -108,7 +107,7 @@ class ScheduleChecker:
         start, end = section.get("start", 0.0), section.get("end", 0.0)
         if end and end <= start:
             self._add(at, "end", "must be later than start", written["end"], f"start is {written['start']}")
-        elif start and self._sound(at) and _never(section, home, start, end):
+        elif start and self._sound(at) and _never(schedule_spec(section), home):
             message = "is never due from start on" + (", before end, outside exclude" if end else "")
             self._problems.add(at, message, suggestion="widen it, or delete the schedule")
 
@@ -257,21 +256,15 @@ def _overlap(kind: str, section: Section) -> str:
     return "buffer_one" if kind == "after" else "skip"
 
 
-def _never(section: Section, home: ZoneInfo, start: float, end: float) -> bool:
-    """No occurrence lies in the span; looked for only as far as that is cheap."""
-    excluded = section.get("exclude", [])
-    for count, one in enumerate(_occurrences(section, home, start)):
-        if end and one.due >= end:
+def _never(spec: ScheduleSpec, home: ZoneInfo) -> bool:
+    """Nothing is due from ``start`` on; looked for only as far as that is cheap."""
+    bare = msgspec.structs.replace(spec, exclude=[], end=0.0)
+    for count, one in enumerate(occurrences(bare, spec.start - 1)):
+        if spec.end and one.due >= spec.end:
             return True
-        if count == TRIES or datetime.fromtimestamp(one.due, home).date().isoformat() not in excluded:
+        if count == TRIES or datetime.fromtimestamp(one.due, home).date().isoformat() not in spec.exclude:
             return False
     return True
-
-
-def _occurrences(section: Section, home: ZoneInfo, start: float) -> Iterator[Occurrence]:
-    if "cron" in section:
-        return cron_occurrences(parse(section["cron"]), home, section.get("dst", "vixie"), start - 1)
-    return interval_occurrences(int(section.get("every", MAX_DURATION)), int(start), start - 1)
 
 
 def _no_file(full: str, path: str) -> tuple[str, str, str]:

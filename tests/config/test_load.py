@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from odibi_actors.config import load_project
 from odibi_actors.config.arrow_types import ARROW_TYPES, arrow_type
-from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.model import BatchSpec, RetrySpec
+from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.tree import MAX_DEPTH, MAX_FILE, resolve_plain
 from odibi_actors.config.variables import expand
 from odibi_actors.errors import ConfigError
