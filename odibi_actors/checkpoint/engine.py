@@ -13,7 +13,8 @@ from typing import Any
 from odibi_actors.checkpoint import opening, queries, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import HISTORY, PROJECT, AnyLoaded, AnyRecord
-from odibi_actors.checkpoint.transaction import Contradiction, Transaction
+from odibi_actors.checkpoint.tables import Contradiction
+from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import Claimed, ClaimRefused

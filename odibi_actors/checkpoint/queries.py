@@ -5,26 +5,23 @@ Result shapes: a list verb gives {"items": [row, ...]}; rows are plain dictionar
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint import verify
+from odibi_actors.checkpoint import runs, verify
+from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
-from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, LetterDecoder, PlanDecoder, position
+from odibi_actors.checkpoint.tables import ErrorDecoder, FailuresDecoder, LetterDecoder, PlanDecoder, position
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
-
-MAX_ROWS = 1000
-"""Rows of any list, positions of one node, errors of one iteration: what a person asks for, and a frame can carry."""
 
 COUNT_CAP = 100_000
 """Counting stops here: to count a table is to read it."""
@@ -73,10 +70,6 @@ def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:
 
 
 # --- parameters of the verbs --------------------------------------------------------------------------------------
-
-Name = Annotated[str, msgspec.Meta(max_length=200)]
-Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""What SQLite can hold."""
 
 
 class Iterations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,10 +132,10 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
     where, values = ("AND state = ?", (given.state,)) if given.state else ("", ())
     rows = db.execute(
         f"SELECT {_ROW} FROM iterations WHERE pipeline = ? {where} ORDER BY iteration DESC LIMIT ?",
-        (given.pipeline, *values, max(0, min(given.limit, MAX_ROWS))),
+        (given.pipeline, *values, bounded(given.limit)),
     ).fetchall()
     if not rows:
-        _known(db, given.pipeline)
+        known(db, given.pipeline)
     return {"items": [_iteration(db, given.pipeline, row) for row in rows]}
 
 
@@ -160,21 +153,12 @@ def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> d
     }
 
 
-def _known(db: sqlite3.Connection, pipeline: str) -> None:
-    """Raises NotFoundError, with a suggestion, unless the pipeline is known."""
-    names = [row[0] for row in db.execute("SELECT pipeline FROM counters ORDER BY pipeline LIMIT ?", (MAX_ROWS,))]
-    if pipeline not in names:
-        near = difflib.get_close_matches(pipeline, names, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names) or 'none'}"
-        raise NotFoundError(f"there is no pipeline {pipeline}{hint}")
-
-
 def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:
     row = db.execute(
         f"SELECT {columns} FROM iterations WHERE pipeline = ? AND iteration = ?", (given.pipeline, given.iteration)
     ).fetchone()
     if row is None:
-        _known(db, given.pipeline)
+        known(db, given.pipeline)
         last = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (given.pipeline,)).fetchone()[0]
         why = "it is history, and pruned" if 0 < given.iteration <= last else f"the newest is {last}"
         raise NotFoundError(f"pipeline {given.pipeline} has no iteration {given.iteration}: {why}")
@@ -318,7 +302,7 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
         (given.pipeline, MAX_ROWS) if one else (MAX_ROWS,),
     ).fetchall()
     if given.pipeline is not None and not rows:
-        _known(db, given.pipeline)
+        known(db, given.pipeline)
     return {"items": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
@@ -345,7 +329,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
     if row is None:
-        _known(db, given.pipeline)
+        known(db, given.pipeline)
     last = row[0] if row else 0
     if last - given.to > REWIND_LIMIT:
         raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
@@ -403,11 +387,14 @@ def _version(db: sqlite3.Connection, given: VersionOf) -> Any:
     key = (given.pipeline, given.version)
     row = db.execute("SELECT payload FROM versions WHERE pipeline = ? AND version = ?", key).fetchone()
     if row is None:
-        _known(db, given.pipeline)
+        known(db, given.pipeline)
         raise NotFoundError(f"pipeline {given.pipeline} has no version {given.version}")
     found = unseal(row[0], VersionDecoder, f"version {given.version} of {given.pipeline}")
     digests = {"spec_digest": spec_digest(found.spec), "code_digest": found.code_digest}
     return {"pipeline": given.pipeline, "version": given.version, **digests, "at": found.at}
+
+
+SCHEDULER = ("schedules", "occurrences", "backfills", "alerts")
 
 
 def stats(db: sqlite3.Connection) -> dict[str, Any]:
@@ -415,7 +402,7 @@ def stats(db: sqlite3.Connection) -> dict[str, Any]:
     committed, positions = db.execute("SELECT total(committed), total(positions) FROM counters").fetchone()
     counts = {
         table: db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {COUNT_CAP})").fetchone()[0]
-        for table in ("versions", "runs", "iterations", "acks", "errors", "dead_letters")
+        for table in ("versions", "runs", "iterations", "acks", "errors", "dead_letters", *SCHEDULER)
     }
     pages, free, size = (
         db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
@@ -445,6 +432,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "deadletter.show": (_dead_letter, Letter),
     "rewind.show": (_rewind, RewindTo),
     "version.show": (_version, VersionOf),
+    **runs.VERBS,
     "checkpoint.stats": (_stats, Stats),
     "checkpoint.verify": (_verify, Verify),
 }

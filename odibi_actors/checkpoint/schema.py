@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 2, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 3, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 2
+FORMAT = 3
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -48,6 +48,43 @@ CREATE TABLE states (             -- what stateful nodes have kept as of committ
   PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
 CREATE TABLE rewinds (pipeline TEXT NOT NULL PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
 """
+_RUNS = """\
+CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: the Trigger, NULL if there is none
+  seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data', 'cancelled')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT 'live',
+  schedule TEXT NOT NULL DEFAULT '', occurrence TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', payload BLOB);
+CREATE INDEX runs_of ON runs (pipeline, state);
+CREATE INDEX runs_in ON runs (state);
+CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
+"""
+_SCHEDULES = """\
+CREATE TABLE schedules (          -- never pruned; reasons, seen: JSON objects; payload: the newest SCHEDULE
+  pipeline TEXT NOT NULL, name TEXT NOT NULL, due INTEGER NOT NULL, wall TEXT NOT NULL,
+  gone INTEGER NOT NULL CHECK (gone IN (0, 1)), started INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
+  reasons TEXT NOT NULL DEFAULT '{}', seen TEXT NOT NULL DEFAULT '{}', last TEXT NOT NULL DEFAULT '',
+  last_run TEXT NOT NULL DEFAULT '', payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, name)) WITHOUT ROWID;
+CREATE TABLE occurrences (        -- seq: of OCCURRENCE, or of a SKIP of what was not noted before (no payload)
+  seq INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, schedule TEXT NOT NULL, id TEXT NOT NULL, first TEXT NOT NULL,
+  due REAL NOT NULL, at REAL NOT NULL, state TEXT NOT NULL CHECK (state IN ('waiting', 'started', 'skipped')),
+  run TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 1, payload BLOB);
+CREATE UNIQUE INDEX noted ON occurrences (pipeline, schedule, id) WHERE state <> 'skipped';
+CREATE INDEX waiting ON occurrences (seq) WHERE state = 'waiting';
+CREATE INDEX occurrences_of ON occurrences (pipeline, schedule, state);
+CREATE INDEX occurrences_in ON occurrences (pipeline, state);
+CREATE TABLE backfills (          -- planned: iterations; positions: those planned and not released
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, run TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'done', 'no_data', 'cancelled')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0, committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
+  payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, lane)) WITHOUT ROWID;
+CREATE TABLE alerts (             -- told_at: NULL until ALERTED
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, at REAL NOT NULL, told_at REAL, error TEXT NOT NULL DEFAULT '',
+  payload BLOB NOT NULL);
+CREATE INDEX untold ON alerts (id) WHERE told_at IS NULL;
+CREATE INDEX alerts_of ON alerts (pipeline);
+"""
 
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -69,12 +106,7 @@ CREATE TABLE schemas (
 CREATE TABLE settings (
   scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (scope, name)) WITHOUT ROWID;
-CREATE TABLE runs (
-  run TEXT NOT NULL PRIMARY KEY, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data')), ended REAL,
-  planned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE INDEX active ON runs (run) WHERE state = 'active';
-CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
+{_RUNS}{_SCHEDULES}CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -111,7 +143,18 @@ DROP INDEX dead_letters_of;
 INSERT INTO dead_letters (id, pipeline, iteration, node, position, revised, kind, message, at, payload)
   SELECT id, pipeline, iteration, node, position, revised, kind, message, at, payload FROM former_letters;
 DROP TABLE former_letters;
-{_STATES}"""
+{_STATES}""",
+    2: f"""
+ALTER TABLE runs RENAME TO former_runs;
+DROP INDEX active;
+{_RUNS}
+INSERT INTO runs (run, pipeline, cause, at, state, ended, planned, cancelled)
+  SELECT f.run, f.pipeline, f.cause, f.at, f.state, f.ended, f.planned, coalesce(c.cancelled, 0)
+  FROM former_runs AS f LEFT JOIN (SELECT pipeline, run, count(*) AS cancelled FROM iterations
+    WHERE state = 'cancelled' AND run <> '' GROUP BY pipeline, run) AS c ON c.pipeline = f.pipeline AND c.run = f.run
+  ORDER BY f.at, f.run;
+DROP TABLE former_runs;
+{_SCHEDULES}""",
 }
 """Format -> what makes its tables those of the next."""
 

@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 
 from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint import scheduled
+from odibi_actors.checkpoint.scheduled import Item
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.transaction import ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
+from odibi_actors.checkpoint.tables import ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import BatchRef, StagedRef
+from odibi_actors.model import LIVE, BatchRef, StagedRef
 
 PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
@@ -31,9 +33,6 @@ AckDecoder = msgspec.msgpack.Decoder(r.Ack)
 RewindDecoder = msgspec.msgpack.Decoder(r.Rewind)
 StateDecoder = msgspec.msgpack.Decoder(BatchRef)
 SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
-
-Item = tuple[tuple[Any, ...], r.AnyLoaded, int]
-"""Key within the section, item, bytes."""
 
 
 def load(db: sqlite3.Connection, cursor: str) -> tuple[list[r.AnyLoaded], str]:
@@ -96,15 +95,6 @@ def _settings(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         yield (scope, name), r.LoadedSetting(r.Setting(scope, name, value)), len(value) + 50
 
 
-def _runs(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
-    rows = db.execute(
-        "SELECT run, pipeline, cause, at, planned FROM runs WHERE run > ? AND state = 'active' ORDER BY run",
-        after or ("",),
-    )
-    for row in rows:
-        yield (row[0],), r.LoadedRun(r.Run(*row[:4]), row[4]), len(row[2]) + 100
-
-
 def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     rows = db.execute(
         "SELECT pipeline, last_iteration, last_committed, committed FROM counters WHERE pipeline > ? ORDER BY pipeline",
@@ -126,19 +116,18 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
 
 
 def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:
-    """Sources of the pipeline that have rows in the ledger, by skipping from one to the next: it may hold millions."""
-    found: set[str] = set()
-    lane = source = ""
+    """Sources that have rows in the ledger of the live lane, by skipping from one to the next: it may hold millions."""
+    found: list[str] = []
+    source = ""
     while True:
         row = db.execute(
-            "SELECT lane, source FROM ledger WHERE pipeline = ? AND (lane, source) > (?, ?)"
-            " ORDER BY lane, source LIMIT 1",
-            (pipeline, lane, source),
+            "SELECT source FROM ledger WHERE pipeline = ? AND lane = ? AND source > ? ORDER BY source LIMIT 1",
+            (pipeline, LIVE, source),
         ).fetchone()
         if row is None:
-            return sorted(found)
-        lane, source = row
-        found.add(source)
+            return found
+        source = row[0]
+        found.append(source)
 
 
 def _states(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
@@ -207,15 +196,34 @@ def _parts(db: sqlite3.Connection, pipeline: str, iteration: int, part: int, nod
         yield (pipeline, iteration, 2, name), r.LoadedError(failed), len(blob)
 
 
-_SECTIONS: tuple[Callable[[sqlite3.Connection, tuple[Any, ...]], Iterator[Item]], ...] = (
+Section = Callable[[sqlite3.Connection, tuple[Any, ...]], Iterator[Item]]
+
+_SECTIONS: tuple[Section, ...] = (
     _versions,
     _schemas,
     _settings,
-    _runs,
+    scheduled.schedules,
+    scheduled.occurrences,
+    scheduled.backfills,
+    scheduled.runs,
     _counters,
     _states,
     _rewinds,
+    scheduled.alerts,
     _iterations,
 )
-_KEYS: list[list[type]] = [[str], [str, str], [str, str], [str], [str], [str, str, int], [str], [str, int, int, str]]
+_KEYS: list[list[type]] = [
+    [str],
+    [str, str],
+    [str, str],
+    [str, str],
+    [int, int],
+    [str, str],
+    [str, int],
+    [str],
+    [str, str, int],
+    [str],
+    [int],
+    [str, int, int, str],
+]
 """Types of the key of each section: a cursor comes from the network."""

@@ -15,55 +15,31 @@ from typing import Any
 import msgspec
 
 from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint import scheduling
+from odibi_actors.checkpoint.scheduling import Scheduling
 from odibi_actors.checkpoint.schema import seal, unseal
-from odibi_actors.model import (
-    TERMINAL,
-    UNPREPARED,
-    BatchRef,
-    Failure,
-    FilePosition,
-    IterationState,
-    Position,
-    next_state,
+from odibi_actors.checkpoint.tables import (
+    Contradiction,
+    ErrorDecoder,
+    FailuresDecoder,
+    LetterDecoder,
+    PlanDecoder,
+    StatesDecoder,
+    signed,
 )
+from odibi_actors.model import LIVE, TERMINAL, TRIGGER, UNPREPARED, Failure, IterationState, Position, next_state
 
 ERRORS_KEPT = 50
 """Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
 
-PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
-ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
-LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
-StatesDecoder = msgspec.msgpack.Decoder(dict[str, BatchRef])
-FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
-"""Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
 
-
-class Contradiction(Exception):
-    """A record contradicts what is stored; ``index`` is its place in the batch, known to the one who runs it."""
-
-    index = 0
-
-
-def signed(inode: int) -> int:
-    """An inode as SQLite can hold it: some network file systems use all 64 bits."""
-    return inode - (1 << 64) if inode >= 1 << 63 else inode
-
-
-def position(row: tuple[Any, ...]) -> Position:
-    """A position from its ledger columns (identity, size, mtime_ns, inode, generation, digest)."""
-    return FilePosition(row[0], row[1], row[2], row[3] & 0xFFFF_FFFF_FFFF_FFFF, row[4], row[5])
-
-
-class Transaction:
+class Transaction(Scheduling):
     """Applies records in order on a connection that is inside a transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._execute = db.execute
-        self._executemany = db.executemany
+        super().__init__(db)
         self._states: dict[tuple[str, int], IterationState] = {}
         self._acks: list[tuple[str, int, str, int, int, bytes]] = []
-        self.weight = 0
-        """Estimated bytes of pages made dirty, for the size cap of the log."""
 
     def run(self, first: int, records: Iterable[r.AnyRecord]) -> None:
         """Apply records numbered from ``first``; raises Contradiction with the index of the one at fault."""
@@ -80,7 +56,7 @@ class Transaction:
         except Contradiction as error:
             error.index = index
             raise
-        except (OverflowError, UnicodeEncodeError) as error:
+        except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError) as error:
             refusal = Contradiction(f"a value cannot be stored: {error}")
             refusal.index = index
             raise refusal from error
@@ -142,7 +118,7 @@ class Transaction:
             self._executemany("INSERT OR REPLACE INTO acks VALUES (?, ?, ?, ?, ?, ?)", self._acks)
             self._acks.clear()
 
-    # --- configuration, runs, settings ---------------------------------------------------------------------------
+    # --- configuration, settings ---------------------------------------------------------------------------
 
     def _version(self, _seq: int, record: r.Version) -> None:
         newest = self._execute("SELECT max(version) FROM versions WHERE pipeline = ?", (record.pipeline,)).fetchone()
@@ -159,22 +135,6 @@ class Transaction:
     def _schema(self, _seq: int, record: r.Schema) -> None:
         self._execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (record.pipeline, record.node, seal(record)))
 
-    def _run(self, _seq: int, record: r.Run) -> None:
-        done = self._execute(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, 'active', NULL, 0)",
-            (record.run, record.pipeline, record.cause, record.at),
-        )
-        if done.rowcount == 0:
-            raise Contradiction(f"run {record.run} exists already")
-
-    def _run_end(self, _seq: int, record: r.RunEnd) -> None:
-        done = self._execute(
-            "UPDATE runs SET state = ?, ended = ? WHERE run = ? AND state = 'active'",
-            (record.state, record.at, record.run),
-        )
-        if done.rowcount == 0:
-            raise Contradiction(f"run {record.run} is not active")
-
     def _setting(self, _seq: int, record: r.Setting) -> None:
         if record.value:
             self._execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (record.scope, record.name, record.value))
@@ -187,6 +147,8 @@ class Transaction:
         pipeline, iteration = plan.pipeline, plan.iteration
         row = self._execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
         last = row[0] if row else 0
+        if plan.lane == TRIGGER:
+            raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: lane {TRIGGER} is that of schedules")
         if iteration <= last:
             raise Contradiction(f"pipeline {pipeline}: iteration {iteration} is not above {last}, the newest planned")
         ledger = [
@@ -216,6 +178,8 @@ class Transaction:
             self._take_up(plan, plan.replay)
         if plan.run:
             self._execute("UPDATE runs SET planned = planned + 1 WHERE run = ?", (plan.run,))
+        if plan.lane != LIVE:
+            self._backfilled(pipeline, plan.lane, 1, count)
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)
@@ -372,6 +336,7 @@ class Transaction:
 
     def _retry(self, _seq: int, record: r.Retry) -> None:
         key = (record.pipeline, record.iteration)
+        self._goes_on(key)
         self._execute(
             "UPDATE iterations SET state = ?, node = '', error = '', failures = NULL"
             " WHERE pipeline = ? AND iteration = ?",
@@ -404,6 +369,7 @@ class Transaction:
         )
         self._keep_states(key, record.keep)
         self._replay(key, "replayed")
+        self._backfill_committed(key)
 
     def _keep_states(self, key: tuple[str, int], keep: int) -> None:
         """The prepared states become the pipeline's; of each node the newest ``keep`` stay."""
@@ -463,6 +429,10 @@ class Transaction:
             )
             self._give_back(plan)
             self.weight += 1024 * len(rows)
+            if plan.run:
+                self._execute("UPDATE runs SET cancelled = cancelled + 1 WHERE run = ?", (plan.run,))
+            if plan.lane != LIVE:
+                self._backfilled(record.pipeline, plan.lane, 0, -sum(map(len, plan.positions.values())))
 
     def _abandon(self, _seq: int, record: r.Abandon) -> None:
         key = (record.pipeline, record.iteration)
@@ -497,6 +467,7 @@ class Transaction:
         ).fetchone()
         if open_[0]:
             raise Contradiction(f"pipeline {pipeline} has {open_[0]} unfinished iterations and cannot be rewound")
+        self._no_backfill(pipeline)
         done = self._execute("INSERT OR IGNORE INTO rewinds VALUES (?, ?)", (pipeline, seal(record)))
         if done.rowcount == 0:
             raise Contradiction(f"pipeline {pipeline} is being rewound already")
@@ -537,8 +508,6 @@ class Transaction:
 _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Version: Transaction._version,
     r.Schema: Transaction._schema,
-    r.Run: Transaction._run,
-    r.RunEnd: Transaction._run_end,
     r.Setting: Transaction._setting,
     r.Plan: Transaction._new_plan,
     r.Error: Transaction._error,
@@ -555,4 +524,5 @@ _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Discard: Transaction._discard,
     r.Rewind: Transaction._rewind,
     r.Rewound: Transaction._rewound,
+    **scheduling.HANDLERS,
 }

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from odibi_actors.checkpoint import records as r
-from odibi_actors.model import TERMINAL, UNPREPARED, Failure, IterationState, Position, RunState, StagedRef, next_state
+from odibi_actors.model import (
+    LIVE,
+    TERMINAL,
+    TRIGGER,
+    UNPREPARED,
+    Failure,
+    IterationState,
+    OccurrenceState,
+    Place,
+    Position,
+    RunState,
+    StagedRef,
+    next_state,
+)
 
 
 class Bad(Exception):
@@ -32,12 +46,59 @@ class Counter:
     committed: int = 0
 
 
+@dataclass
+class Run:
+    record: r.Run
+    state: RunState = "active"
+    ended: float = 0.0
+    error: str = ""
+    planned: int = 0
+    cancelled: int = 0
+
+
+@dataclass
+class Schedule:
+    record: r.Schedule
+    started: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    last: str = ""
+    last_run: str = ""
+
+
+@dataclass
+class Occurrence:
+    """``record``: None for what was skipped at once."""
+
+    pipeline: str
+    schedule: str
+    id: str
+    record: r.Occurrence | None = None
+    state: OccurrenceState = "waiting"
+    run: str = ""
+    reason: str = ""
+    count: int = 1
+
+
+@dataclass
+class Backfill:
+    record: r.Backfill
+    state: str = "active"
+    planned: int = 0
+    committed: int = 0
+    positions: int = 0
+
+
 class Reference:
     def __init__(self) -> None:
+        self.seq = 0
         self.versions: dict[str, r.Version] = {}
         self.schemas: dict[tuple[str, str], r.Schema] = {}
         self.settings: dict[tuple[str, str], r.Setting] = {}
-        self.runs: dict[str, tuple[r.Run, RunState | None, int]] = {}
+        self.runs: dict[str, Run] = {}  # in the order of their start
+        self.schedules: dict[tuple[str, str], Schedule] = {}
+        self.occurrences: list[Occurrence] = []
+        self.backfills: dict[tuple[str, str], Backfill] = {}
+        self.alerts: dict[int, tuple[r.Alert, r.Alerted | None]] = {}
         self.counters: dict[str, Counter] = {}
         self.iterations: dict[tuple[str, int], Iteration] = {}
         self.ledger: dict[tuple[str, str, str, str, int], int] = {}
@@ -46,6 +107,7 @@ class Reference:
 
     def apply(self, record: r.AnyRecord) -> None:
         getattr(self, type(record).__name__.lower())(record)
+        self.seq += 1
 
     def at(self, record: r.AnyRecord) -> Iteration:
         try:
@@ -71,16 +133,110 @@ class Reference:
     def schema(self, record: r.Schema) -> None:
         self.schemas[record.pipeline, record.node] = record
 
+    # --- runs and what starts them
+
+    def schedule(self, record: r.Schedule) -> None:
+        former = self.schedules.get((record.pipeline, record.name))
+        if former is None:
+            self.schedules[record.pipeline, record.name] = Schedule(record)
+        elif record.place < former.record.place:
+            raise Bad
+        else:
+            former.record = record
+
+    def onward(self, pipeline: str, schedule: str, place: Place | None) -> Schedule:
+        found = self.schedules.get((pipeline, schedule))
+        if found is None or found.record.gone or (place is not None and place <= found.record.place):
+            raise Bad
+        return found
+
+    def noted(self, pipeline: str, schedule: str, name: str) -> Occurrence | None:
+        """The one of that id, unless it was skipped."""
+        found = (o for o in self.occurrences if (o.pipeline, o.schedule, o.id) == (pipeline, schedule, name))
+        return next((o for o in found if o.state != "skipped"), None)
+
+    def occurrence(self, record: r.Occurrence) -> None:
+        schedule = self.onward(record.pipeline, record.schedule, record.place)
+        keys = [(record.pipeline, TRIGGER, record.schedule, p.identity, p.generation) for p in record.positions]
+        if self.noted(record.pipeline, record.schedule, record.id) is not None or self.taken(keys):
+            raise Bad
+        self.ledger.update(dict.fromkeys(keys, 0))
+        if keys:
+            self.counters.setdefault(record.pipeline, Counter())
+        self.occurrences.append(Occurrence(record.pipeline, record.schedule, record.id, record))
+        place = record.place or schedule.record.place
+        seen = {**schedule.record.seen, **record.seen}
+        schedule.record = msgspec.structs.replace(schedule.record, place=place, seen=seen)
+
+    def skip(self, record: r.Skip) -> None:
+        if record.count < 1:
+            raise Bad
+        if record.place is None:
+            found = self.noted(record.pipeline, record.schedule, record.first)
+            if found is None or found.state != "waiting":
+                raise Bad
+            schedule = self.schedules[record.pipeline, record.schedule]
+        else:
+            schedule = self.onward(record.pipeline, record.schedule, record.place)
+            schedule.record = msgspec.structs.replace(schedule.record, place=record.place)
+            found = Occurrence(record.pipeline, record.schedule, record.last)
+            self.occurrences.append(found)
+        found.state, found.reason, found.count = "skipped", record.reason, record.count
+        kind = record.reason.split(":")[0]
+        if len(schedule.skipped) >= 20:
+            kind = kind if kind in schedule.skipped else "other"
+        schedule.skipped[kind] = schedule.skipped.get(kind, 0) + record.count
+
     def run(self, record: r.Run) -> None:
+        trigger = record.trigger
+        found = None
+        if trigger.schedule and trigger.kind != "backfill":
+            found = self.noted(record.pipeline, trigger.schedule, trigger.occurrence)
+            if found is None or found.state != "waiting":
+                raise Bad
         if record.run in self.runs:
             raise Bad
-        self.runs[record.run] = (record, None, 0)
+        self.runs[record.run] = Run(record)
+        if found is not None:
+            found.state, found.run = "started", record.run
+            schedule = self.schedules[record.pipeline, trigger.schedule]
+            schedule.started += 1
+            schedule.last, schedule.last_run = found.id, record.run
 
     def runend(self, record: r.RunEnd) -> None:
-        run, state, planned = self.runs.get(record.run, (None, "done", 0))
-        if run is None or state is not None:
+        run = self.runs.get(record.run)
+        if run is None or run.state != "active" or record.state == "active":
             raise Bad
-        self.runs[record.run] = (run, record.state, planned)
+        run.state, run.ended, run.error = record.state, record.at, record.error
+
+    def backfill(self, record: r.Backfill) -> None:
+        key = (record.pipeline, record.lane)
+        if key in self.backfills or record.lane in (LIVE, TRIGGER):
+            raise Bad
+        self.backfills[key] = Backfill(record)
+
+    def backfillend(self, record: r.BackfillEnd) -> None:
+        found = self.backfills.get((record.pipeline, record.lane))
+        mine = [i for (p, _), i in self.iterations.items() if (p, i.plan.lane) == (record.pipeline, record.lane)]
+        if found is None or found.state != "active" or any(i.state not in TERMINAL for i in mine):
+            raise Bad
+        found.state = record.state
+
+    def alert(self, record: r.Alert) -> None:
+        if record.id != self.seq + 1:
+            raise Bad
+        self.alerts[record.id] = (record, None)
+
+    def alerted(self, record: r.Alerted) -> None:
+        alert, told = self.alerts.get(record.id, (None, record))
+        if alert is None or told is not None:
+            raise Bad
+        self.alerts[record.id] = (alert, record)
+
+    def taken(self, keys: list[tuple[str, str, str, str, int]]) -> bool:
+        return len(set(keys)) < len(keys) or any(key in self.ledger for key in keys)
+
+    # --- iterations
 
     def setting(self, record: r.Setting) -> None:
         self.settings.pop((record.scope, record.name), None)
@@ -88,21 +244,23 @@ class Reference:
             self.settings[record.scope, record.name] = record
 
     def plan(self, record: r.Plan) -> None:
-        if record.iteration <= self.counters.get(record.pipeline, Counter()).last:
+        if record.iteration <= self.counters.get(record.pipeline, Counter()).last or record.lane == TRIGGER:
             raise Bad
         keys = [
             (record.pipeline, record.lane, source, p.identity, p.generation)
             for source in record.ledgered
             for p in record.positions.get(source, [])
         ]
-        if len(set(keys)) < len(keys) or any(key in self.ledger for key in keys):
+        if self.taken(keys):
             raise Bad
         self.ledger.update(dict.fromkeys(keys, record.iteration))
         self.counters.setdefault(record.pipeline, Counter()).last = record.iteration
         self.iterations[record.pipeline, record.iteration] = Iteration(record)
         if record.run in self.runs:
-            run, state, planned = self.runs[record.run]
-            self.runs[record.run] = (run, state, planned + 1)
+            self.runs[record.run].planned += 1
+        if backfill := self.backfills.get((record.pipeline, record.lane)):
+            backfill.planned += 1
+            backfill.positions += sum(map(len, record.positions.values()))
 
     def ack(self, record: r.Ack) -> None:
         iteration = self.at(record)
@@ -147,7 +305,9 @@ class Reference:
         self.move(self.at(record), "retry")
         self.at(record).blocked.clear()
         self.at(record).errors.clear()
-        self.at(record).blocked.clear()
+        run = self.runs.get(self.at(record).plan.run)
+        if run is not None and run.state == "failed":
+            run.state, run.error = "active", ""
 
     def prepare(self, record: r.Prepare) -> None:
         self.move(self.at(record), "prepare")
@@ -163,6 +323,8 @@ class Reference:
         counter = self.counters[record.pipeline]
         counter.committed += 1
         counter.last_committed = max(counter.last_committed, record.iteration)
+        if backfill := self.backfills.get((record.pipeline, self.at(record).plan.lane)):
+            backfill.committed += 1
 
     def deadletter(self, record: r.DeadLetter) -> None:
         self.move(self.at(record), "dead_letter")
@@ -177,6 +339,10 @@ class Reference:
         for one in found:
             assert one is not None
             one.state = "cancelled"
+            if one.plan.run in self.runs:
+                self.runs[one.plan.run].cancelled += 1
+            if backfill := self.backfills.get((record.pipeline, one.plan.lane)):
+                backfill.positions -= sum(map(len, one.plan.positions.values()))
             for source in one.plan.ledgered:
                 for p in one.plan.positions.get(source, []):
                     del self.ledger[record.pipeline, one.plan.lane, source, p.identity, p.generation]
@@ -185,13 +351,14 @@ class Reference:
         items: list[r.AnyLoaded] = [r.LoadedVersion(v) for _, v in sorted(self.versions.items())]
         items += [r.LoadedSchema(s) for _, s in sorted(self.schemas.items(), key=lambda kv: kv[0])]
         items += [r.LoadedSetting(s) for _, s in sorted(self.settings.items(), key=lambda kv: kv[0])]
-        items += [r.LoadedRun(run, planned) for _, (run, state, planned) in sorted(self.runs.items()) if state is None]
+        items += self.scheduler()
         for name, counter in sorted(self.counters.items()):
-            sources = sorted({key[2] for key in self.ledger if key[0] == name})
+            sources = sorted({key[2] for key in self.ledger if key[:2] == (name, LIVE)})
             kept = sorted({n for p, n, _, revised in self.letters if p == name and not revised})
             letters = len(kept) + sum(p == name and bool(revised) for p, _, _, revised in self.letters)
             numbers = (counter.last, counter.last_committed, counter.committed)
             items.append(r.LoadedCounter(name, *numbers, sources, kept, letters))
+        items += [r.LoadedAlert(alert) for alert, told in self.alerts.values() if told is None]
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):
             if one.state in TERMINAL:
                 continue
@@ -199,3 +366,22 @@ class Reference:
             items += [r.LoadedAck(a) for _, a in sorted(one.acks.items())]
             items += [r.LoadedError(e) for _, e in sorted(one.errors.items())]
         return items
+
+    def scheduler(self) -> Iterable[r.AnyLoaded]:
+        for _, one in sorted(self.schedules.items(), key=lambda kv: kv[0]):
+            yield r.LoadedSchedule(one.record, one.started, one.skipped, one.last, one.last_run)
+        for state in ("started", "waiting"):
+            for o in self.occurrences:
+                if o.record is not None and o.state == state and (not o.run or self.runs[o.run].state == "active"):
+                    yield r.LoadedOccurrence(o.record, o.run)
+        for _, b in sorted(self.backfills.items(), key=lambda kv: kv[0]):
+            if b.state == "active":
+                yield r.LoadedBackfill(b.record, b.planned, b.committed, b.positions)
+        for pipeline in sorted({run.record.pipeline for run in self.runs.values()}):
+            mine = [run for run in self.runs.values() if run.record.pipeline == pipeline]
+            ended = sorted((run.ended, place) for place, run in enumerate(mine) if run.state != "active")
+            newest = [place for _, place in ended[-r.RUNS_LOADED :]]
+            for place, run in enumerate(mine):
+                if run.state == "active" or place in newest:
+                    kept = run.planned - run.cancelled
+                    yield r.LoadedRun(run.record, run.planned, run.state, run.error, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sqlite3
 import struct
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from odibi_actors.checkpoint import opening, schema, seals, wal
+from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.messages import Claimed, ClaimRefused
-from tests.checkpoint.make import P, ack, claimed, loaded, numbered, plan, put, version
+from tests.checkpoint.former import TO_1, downgrade
+from tests.checkpoint.make import P, ack, claimed, committed, error, loaded, numbered, plan, put, version
 from tests.synced import Disk
 
 
@@ -301,24 +304,61 @@ def test_given_lost_seals_when_opened_then_it_is_refused_until_they_are_made_ane
     after.close()
 
 
-def test_given_a_database_without_seals_of_format_1_when_opened_then_it_gets_them_and_our_tables(path: Path) -> None:
-    db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(
-        "DROP TABLE states; DROP TABLE rewinds; DROP INDEX replaying; PRAGMA user_version = 1;"
-        "ALTER TABLE iterations DROP COLUMN states; ALTER TABLE iterations DROP COLUMN abandoned;"
-        "ALTER TABLE dead_letters DROP COLUMN state; ALTER TABLE dead_letters DROP COLUMN replay;"
-    )
-    db.close()
+def test_given_a_database_without_seals_of_format_1_when_opened_then_it_gets_them_and_our_tables(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    before = claimed()
+    put(before, *(numbered(seq) for seq in range(1, 201)))
+    downgrade(before, path, TO_1)
     path.with_name("checkpoints.db-seals").unlink()
     for _ in range(2):
         engine = Engine(path)
         assert engine.last_seq == 200
         assert engine.answer("checkpoint.stats", {})["format"] == schema.FORMAT
-        loaded(engine)
+        assert loaded(engine) == loaded(before)
         engine.close()
     path.with_name("checkpoints.db-seals").unlink()
     with pytest.raises(StoreError, match="is missing"):
         Engine(path)
+
+
+def test_given_a_database_of_format_2_when_opened_then_all_it_held_is_there_and_what_is_new_works(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    before = claimed()
+    put(before, version(), r.Run("late", P, "trigger", 1.0), r.Run("early", P, "data", 0.5))
+    put(before, *committed(1, "a.csv"), plan(2, "b.csv", run="late"), plan(3, "c.csv", run="late"))
+    put(before, r.Cancel(P, [3], 2.0), r.RunEnd("early", P, "done", 3.0), plan(4, "d.csv"), error(4))
+    downgrade(before, path)
+    engine = Engine(path)
+    runs = [item for item in loaded(engine) if isinstance(item, r.LoadedRun)]
+    assert runs == [
+        r.LoadedRun(r.Run("early", P, "data", 0.5), 0, "done"),
+        r.LoadedRun(r.Run("late", P, "trigger", 1.0), 2, "active", "", 1),
+    ]
+    assert [item for item in loaded(engine) if not isinstance(item, r.LoadedRun)] == [
+        item for item in loaded(before) if not isinstance(item, r.LoadedRun)
+    ]
+    made, fresh = (sorted(row) for row in (dump_schema(engine), dump_schema(before)))
+    assert made == fresh
+    put(engine, r.RunEnd("late", P, "cancelled", 4.0), r.Run("next", P, "trigger", 5.0))
+    assert [row["run"] for row in runs_of(engine)] == ["next", "late", "early"]
+    engine.close()
+    Engine(path).close()
+
+
+def dump_schema(engine: Engine) -> list[tuple[str, str]]:
+    """The statements that make the tables, without comments and quotes, as ALTER TABLE leaves others."""
+    found = engine._db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return [(name, re.sub(r"--[^\n]*|\s+|\"", " ", sql)) for name, sql in found]
+
+
+def runs_of(engine: Engine) -> list[dict[str, object]]:
+    items = engine.answer("run.list", {"pipeline": P})["items"]
+    assert isinstance(items, list)
+    return items
 
 
 def test_given_a_store_that_was_never_closed_when_it_is_collected_then_its_seals_hold(tmp_path: Path) -> None:

@@ -203,6 +203,10 @@ def test_stats_count_what_is_there(engine: Engine) -> None:
         "acks": 5,
         "errors": 2,
         "dead_letters": 0,
+        "schedules": 0,
+        "occurrences": 0,
+        "backfills": 0,
+        "alerts": 0,
         "committed": 1,
         "ledger": 5,
     }

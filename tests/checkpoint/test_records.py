@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import snapshot
 from odibi_actors.checkpoint.engine import Engine, Refused
+from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import Attempt, BatchRef, FilePosition, StagedRef
+from odibi_actors.model import Attempt, BatchRef, FilePosition, Place, StagedRef, Trigger
 from tests.checkpoint import make
 from tests.checkpoint.make import P, ack, claimed, commit, error, ledger, loaded, plan, prepare, put, version
 from tests.checkpoint.reference import Bad, Reference
@@ -37,7 +39,7 @@ positions = st.builds(
 plans = st.builds(
     r.Plan,
     pipelines,
-    st.sampled_from(["live", "live", "backfill-1"]),
+    st.sampled_from(["live", "live", "backfill-1", "backfill-1", "trigger"]),
     st.sampled_from([0, 0, 0, 0, 2]),
     st.integers(1, 3),
     st.fixed_dictionaries({"flights": st.lists(positions, max_size=2), "weather": st.lists(positions, max_size=1)}),
@@ -60,11 +62,58 @@ acks = st.builds(
     st.builds(BatchRef, st.integers(0, 9), st.integers(0, 9), st.just("d" * 32), data=st.binary(max_size=40)),
 )
 parts = st.builds(StagedRef, st.just("/a.staged"), st.just("/a"), st.integers(0, 9), st.integers(0, 9), st.just("d"))
+runs = st.sampled_from(["r1", "r2", "r3"])
+lanes = st.sampled_from(["backfill-1", "backfill-1", "backfill-2", "live", "trigger"])
+ends = st.sampled_from(["done", "failed", "failed", "no_data", "cancelled", "active"])
+schedules = st.sampled_from(["hourly", "hourly", "files"])
+specs = st.builds(ScheduleSpec, st.just("hourly"), every=st.sampled_from([60.0, 3600.0]))
+origins = st.sampled_from(["yaml", "cli"])
+places = st.builds(Place, st.integers(0, 5), st.sampled_from(["", "2026-11-26", "~"]))
+maybe = st.none() | places
+seen = st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2)
+ids = st.sampled_from(["01", "02", "03"])
+reasons = st.sampled_from(["overlap: run r1 in progress", "overlap: one waits", "paused", ""])
+triggers = st.builds(Trigger, st.sampled_from(["schedule", "schedule", "backfill"]), schedules, ids, times)
+
+
+def of_scheduler(pipelines: st.SearchStrategy[str]) -> list[st.SearchStrategy[r.AnyRecord]]:
+    return [
+        st.builds(r.Schedule, pipelines, schedules, specs, origins, places, times, seen=seen, gone=st.just(False)),
+        st.builds(r.Schedule, pipelines, schedules, specs, origins, places, times, st.booleans(), gone=st.booleans()),
+        st.builds(
+            r.Occurrence, pipelines, schedules, ids, times, times, maybe, seen, st.lists(positions, max_size=2), times
+        ),
+        st.builds(r.Skip, pipelines, schedules, ids, ids, times, st.integers(0, 3), reasons, times, maybe),
+        st.builds(
+            r.Backfill, pipelines, lanes, runs, times, st.just({"flights": "*.csv"}), occurrences=st.just([("a", 1.0)])
+        ),
+        st.builds(r.BackfillEnd, pipelines, lanes, st.sampled_from(["done", "cancelled"]), times),
+        st.builds(r.Alert, st.sampled_from([0, 0, 0, 1]), st.just("failure"), pipelines, st.just("x"), times),
+        st.builds(r.Alerted, st.integers(1, 30), times, st.sampled_from(["", "timeout"])),
+    ]
+
+
+one = st.just("one")
+scheduler = st.one_of(
+    *of_scheduler(one),
+    st.builds(r.Occurrence, one, schedules, ids, times, times),
+    st.builds(r.Occurrence, one, schedules, ids, times, times, seen=seen),
+    st.builds(r.Skip, one, schedules, ids, ids, times, st.just(1), reasons, times),
+    st.builds(r.Run, runs, one, st.just("schedule"), times, triggers),
+    st.builds(r.Run, runs, one, st.just("schedule"), times, triggers),
+    st.builds(r.Fail, one, numbers, nodes, times),
+    st.builds(r.Retry, one, numbers, times),
+    st.builds(r.Cancel, one, st.lists(numbers, max_size=1), times),
+    plans,
+)
+"""Records of schedules that are there, so that more of them hold."""
 records = st.one_of(
     st.builds(make.version, st.integers(1, 4), pipelines),
     st.builds(r.Schema, pipelines, nodes, st.binary(max_size=9), st.just(["a: int64"])),
-    st.builds(r.Run, st.sampled_from(["r1", "r2"]), pipelines, st.just("trigger"), times),
-    st.builds(r.RunEnd, st.sampled_from(["r1", "r2"]), pipelines, st.sampled_from(["done", "failed"]), times),
+    st.builds(r.Run, runs, pipelines, st.just("trigger"), times),
+    st.builds(r.Run, runs, pipelines, st.just("schedule"), times, triggers, st.sampled_from(["live", "backfill-1"])),
+    st.builds(r.RunEnd, runs, pipelines, ends, times, st.sampled_from(["", "it broke"])),
+    *of_scheduler(pipelines),
     st.builds(r.Setting, pipelines, st.sampled_from(["paused", "draining"]), st.sampled_from(["", "1"])),
     plans,
     plans,
@@ -86,9 +135,9 @@ records = st.one_of(
 
 
 def number(batches: list[list[r.AnyRecord]]) -> list[list[r.AnyRecord]]:
-    """The batches with each plan of iteration 0 given the next number of its pipeline, and a first plan for one."""
+    """The batches with each plan of iteration 0 given the next number of its pipeline."""
     last = {"one": 1, "two": 0}
-    result: list[list[r.AnyRecord]] = [[make.plan(1, "z.csv", pipeline="one")]]
+    result: list[list[r.AnyRecord]] = []
     for batch in batches:
         result.append([])
         for record in batch:
@@ -104,11 +153,15 @@ def apply_all(engine: Engine, reference: Reference, batch: list[r.AnyRecord]) ->
     """Apply a batch, taking out what is refused; both must refuse the same."""
     while batch:
         first = engine.last_seq + 1
+        told = [
+            msgspec.structs.replace(record, id=number) if isinstance(record, r.Alert) and record.id == 0 else record
+            for number, record in enumerate(batch, first)
+        ]
         try:
-            engine.apply(1, first, batch)
-            good, bad = batch, None
+            engine.apply(1, first, told)
+            good, bad = told, None
         except Refused as refused:
-            good, bad = batch[: refused.seq - first], batch[refused.seq - first]
+            good, bad = told[: refused.seq - first], told[refused.seq - first]
         assert engine.last_seq == first + len(good) - 1
         for record in good:
             reference.apply(record)
@@ -118,17 +171,36 @@ def apply_all(engine: Engine, reference: Reference, batch: list[r.AnyRecord]) ->
         batch = batch[len(good) + 1 :]
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(scheduler, min_size=1, max_size=12), max_size=10), st.integers(1, 5))
+def test_any_records_of_the_scheduler_leave_what_the_reference_says(
+    batches: list[list[r.AnyRecord]], page: int
+) -> None:
+    spec, place = ScheduleSpec("hourly", every=60.0), Place(0, "")
+    first: list[r.AnyRecord] = [
+        *(r.Schedule("one", name, spec, "yaml", place, 1.0) for name in ("hourly", "files")),
+        *(r.Alert(0, "failure", "one", "x", 1.0) for _ in range(3)),
+        r.Run("r1", "one", "trigger", 1.0),
+        make.plan(1, pipeline="one", run="r1"),
+    ]
+    compare([first, *batches], page)
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.lists(records, min_size=1, max_size=12), max_size=10), st.integers(1, 5))
 def test_any_records_leave_what_the_reference_says(batches: list[list[r.AnyRecord]], page: int) -> None:
+    compare([[make.plan(1, "z.csv", pipeline="one")], *batches], page)
+
+
+def compare(batches: list[list[r.AnyRecord]], page: int) -> None:
     engine, reference = claimed(), Reference()
     for batch in number(batches):
         apply_all(engine, reference, batch)
-    with mock.patch.object(snapshot, "PAGE_ITEMS", page):
+    with mock.patch.object(snapshot, "PAGE_ITEMS", page), mock.patch.object(r, "RUNS_LOADED", 2):
         assert loaded(engine) == reference.snapshot()
     for pipeline in ("one", "two"):
-        for lane in ("live", "backfill-1"):
-            for source in ("flights", "weather"):
+        for lane in ("live", "backfill-1", "trigger"):
+            for source in ("flights", "weather", "hourly", "files"):
                 held = sorted(key[3:] for key in reference.ledger if key[:3] == (pipeline, lane, source))
                 found = [(p.identity, p.generation) for p in engine.ledger(pipeline, lane, source)[0]]
                 assert found == held
@@ -137,6 +209,21 @@ def test_any_records_leave_what_the_reference_says(batches: list[list[r.AnyRecor
         letter[:3] for letter in reference.letters
     ]
     assert engine.answer("checkpoint.stats", {})["counts"]["ledger"] == len(reference.ledger)
+    assert listed(engine, reference) == [
+        (o.schedule, o.id, o.state, o.run, o.reason, o.count) for o in reversed(reference.occurrences)
+    ]
+
+
+def listed(engine: Engine, reference: Reference) -> list[tuple[Any, ...]]:
+    """What is told of occurrences, of both pipelines in the order in which they were noted, newest first."""
+    names = ("schedule", "occurrence", "state", "run", "reason", "count")
+    rows = {
+        pipeline: engine.answer("occurrence.list", {"pipeline": pipeline, "limit": 1000})["items"]
+        for pipeline in {o.pipeline for o in reference.occurrences}
+    }
+    found = [rows[o.pipeline].pop(0) for o in reversed(reference.occurrences)]
+    assert not any(rows.values())
+    return [tuple(row[name] for name in names) for row in found]
 
 
 @settings(max_examples=100, deadline=None)

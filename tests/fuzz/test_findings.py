@@ -24,7 +24,7 @@ from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.transaction import PlanDecoder
+from odibi_actors.checkpoint.tables import PlanDecoder
 from odibi_actors.cli import errors, output
 from odibi_actors.client import read_connection
 from odibi_actors.config import load_project

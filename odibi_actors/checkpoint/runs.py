@@ -1,0 +1,134 @@
+"""Read-only questions about runs, occurrences of schedules, and alerts; see ``queries`` for the rules of all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint.asking import Name, Number, bounded, known, known_schedule
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.tables import AlertDecoder, trigger
+from odibi_actors.errors import NotFoundError
+from odibi_actors.model import OccurrenceState, RunState
+
+
+class Occurrences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``occurrence.list``: the newest ``limit`` occurrences, newest first, of one schedule and one state if given."""
+
+    pipeline: Name
+    schedule: Name | None = None
+    state: OccurrenceState | None = None
+    limit: Number = 20
+
+
+class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``run.list``: the newest ``limit`` runs, newest first, of one pipeline and one state if given."""
+
+    pipeline: Name | None = None
+    state: RunState | None = None
+    limit: Number = 20
+
+
+class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``run.show``."""
+
+    run: str
+
+
+class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``alert.list``: the newest ``limit`` alerts, newest first, of one pipeline if given."""
+
+    pipeline: Name | None = None
+    limit: Number = 20
+
+
+def _newest(
+    db: sqlite3.Connection, table: str, key: str, where: dict[str, str | None], states: tuple[str, ...], limit: int
+) -> list[int]:
+    """Keys of the newest rows with these values, newest first. Of each state on its own, so that an index has them in
+    order and no more than that is read; none: there is no state to choose by."""
+    given = {name: value for name, value in where.items() if value is not None}
+    tests = [f"{name} = ?" for name in (*given, *(["state"] if states else []))]
+    query = f"SELECT {key} FROM {table}{' WHERE ' if tests else ''}{' AND '.join(tests)} ORDER BY {key} DESC LIMIT ?"
+    found: list[int] = []
+    for chosen in [[state] for state in states] or [[]]:
+        found += [row[0] for row in db.execute(query, (*given.values(), *chosen, limit))]
+    return sorted(found, reverse=True)[:limit]
+
+
+_OCCURRENCE = ("schedule", "occurrence", "due", "at", "state", "run", "reason", "count", "first")
+_OCCURRENCE_STATES = ("waiting", "started", "skipped")
+
+
+def _occurrences(db: sqlite3.Connection, given: Occurrences) -> Any:
+    where = {"pipeline": given.pipeline, "schedule": given.schedule}
+    states = (given.state,) if given.state else _OCCURRENCE_STATES
+    keys = _newest(db, "occurrences", "seq", where, states, bounded(given.limit))
+    if not keys:
+        known(db, given.pipeline)
+        if given.schedule is not None:
+            known_schedule(db, given.pipeline, given.schedule)
+    return {"items": [_occurrence(db, key) for key in keys]}
+
+
+def _occurrence(db: sqlite3.Connection, seq: int) -> dict[str, Any]:
+    row = db.execute(
+        "SELECT schedule, id, due, at, state, run, reason, count, first FROM occurrences WHERE seq = ?", (seq,)
+    ).fetchone()
+    found = dict(zip(_OCCURRENCE, row, strict=True))
+    run = db.execute("SELECT state FROM runs WHERE run = ?", (found["run"],)).fetchone()
+    return {**found, "run_state": run[0] if run else ""}
+
+
+_RUN = ("run", "pipeline", "state", "cause", "at", "ended", "planned", "lane", "schedule", "occurrence", "error")
+_RUN_STATES = ("active", "done", "failed", "no_data", "cancelled")
+
+
+def _runs(db: sqlite3.Connection, given: Runs) -> Any:
+    """Of one pipeline each state is asked for on its own; of all of them the newest rows are simply the last ones."""
+    states = (given.state,) if given.state else _RUN_STATES if given.pipeline is not None else ()
+    keys = _newest(db, "runs", "seq", {"pipeline": given.pipeline}, states, bounded(given.limit))
+    if not keys and given.pipeline is not None:
+        known(db, given.pipeline)
+    query = f"SELECT {', '.join(_RUN)} FROM runs WHERE seq = ?"
+    return {"items": [dict(zip(_RUN, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]}
+
+
+def _run(db: sqlite3.Connection, given: One) -> Any:
+    """A row of the list, with ``kept`` (iterations that were not cancelled), and of what set it off ``due``, ``params``
+    and ``files``."""
+    row = db.execute(
+        f"SELECT {', '.join(_RUN)}, planned - cancelled, payload FROM runs WHERE run = ?", (given.run,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no run {given.run[:200]}: see `odibictl run list`; what is old is pruned")
+    cause = trigger(row[-1], given.run)
+    more = {"kept": row[-2], "due": cause.due, "params": cause.params, "files": cause.files}
+    return {**dict(zip(_RUN, row, strict=False)), **more}
+
+
+_ALERT = ("id", "kind", "pipeline", "schedule", "run", "occurrence", "text", "at", "held_back")
+
+
+def _alerts(db: sqlite3.Connection, given: Alerts) -> Any:
+    keys = _newest(db, "alerts", "id", {"pipeline": given.pipeline}, (), bounded(given.limit))
+    if not keys and given.pipeline is not None:
+        known(db, given.pipeline)
+    return {"items": [_alert(db, key) for key in keys]}
+
+
+def _alert(db: sqlite3.Connection, number: int) -> dict[str, Any]:
+    told_at, error, blob = db.execute("SELECT told_at, error, payload FROM alerts WHERE id = ?", (number,)).fetchone()
+    alert = unseal(blob, AlertDecoder, f"alert {number}")
+    return {**{name: getattr(alert, name) for name in _ALERT}, "told_at": told_at, "error": error}
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
+    "occurrence.list": (_occurrences, Occurrences),
+    "run.list": (_runs, Runs),
+    "run.show": (_run, One),
+    "alert.list": (_alerts, Alerts),
+}

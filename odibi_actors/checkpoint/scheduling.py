@@ -1,0 +1,278 @@
+"""What the records of the scheduler do to the tables: schedules and their occurrences, runs, backfills, alerts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.schema import seal
+from odibi_actors.checkpoint.tables import Contradiction, Tables, signed
+from odibi_actors.model import LIVE, TRIGGER, Place, Trigger
+
+REASONS_MAX = 20
+OTHER = "other"
+"""Skips are counted by the part of their reason before ":". The kinds are few; should they not be, those after the
+first so many are counted together as OTHER."""
+
+_OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
+
+
+class Scheduling(Tables):
+    """Handlers of these records; see ``Transaction`` for their rules."""
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    def _schedule(self, _seq: int, record: r.Schedule) -> None:
+        key = (record.pipeline, record.name)
+        row = self._execute("SELECT due, wall FROM schedules WHERE pipeline = ? AND name = ?", key).fetchone()
+        if row is not None and record.place < Place(*row):
+            raise Contradiction(f"schedule {record.pipeline}.{record.name}: its place {Place(*row)} cannot go back")
+        payload = seal(record)
+        self._execute(
+            "INSERT INTO schedules (pipeline, name, due, wall, gone, seen, payload) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (pipeline, name) DO UPDATE SET due = excluded.due, wall = excluded.wall,"
+            " gone = excluded.gone, seen = excluded.seen, payload = excluded.payload",
+            (*key, record.place.due, record.place.wall, record.gone, json.dumps(record.seen), payload),
+        )
+        self.weight += len(payload) + 200
+
+    def _there(self, pipeline: str, schedule: str) -> tuple[Any, ...]:
+        """(due, wall, seen, reasons) of a schedule; raises Contradiction unless it is there."""
+        row = self._execute(
+            "SELECT due, wall, seen, reasons, gone FROM schedules WHERE pipeline = ? AND name = ?", (pipeline, schedule)
+        ).fetchone()
+        if row is None or row[4]:
+            raise Contradiction(f"pipeline {pipeline}: schedule {schedule} is {'not there' if row is None else 'gone'}")
+        return tuple(row[:4])
+
+    def _occurrence(self, seq: int, record: r.Occurrence) -> None:
+        pipeline, schedule = key = record.pipeline, record.schedule
+        due, wall, seen, _ = self._there(*key)
+        place = self._onward(key, Place(due, wall), record.place)
+        payload = seal(record)
+        try:
+            self._execute(
+                "INSERT INTO occurrences (seq, pipeline, schedule, id, first, due, at, state, payload)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?)",
+                (seq, *key, record.id, record.id, record.due, record.at, payload),
+            )
+        except sqlite3.IntegrityError:
+            raise Contradiction(f"schedule {pipeline}.{schedule}: occurrence {record.id} is noted already") from None
+        if record.place is not None or record.seen:
+            if record.seen:
+                seen = json.dumps({**json.loads(seen), **record.seen})
+            self._execute(
+                "UPDATE schedules SET due = ?, wall = ?, seen = ? WHERE pipeline = ? AND name = ?",
+                (place.due, place.wall, seen, *key),
+            )
+        if record.positions:
+            self._arrived(record)
+        self.weight += len(payload) + 500
+
+    @staticmethod
+    def _onward(key: tuple[str, str], before: Place, place: Place | None) -> Place:
+        if place is None:
+            return before
+        if place <= before:
+            raise Contradiction(f"schedule {key[0]}.{key[1]}: {place} is not after its place {before}")
+        return place
+
+    def _arrived(self, record: r.Occurrence) -> None:
+        """The files are the schedule's in the ledger, as those of an iteration 0: no rewind gives them back."""
+        rows = [
+            (record.pipeline, TRIGGER, record.schedule, p.identity, p.generation, p.size, p.mtime_ns, signed(p.inode),
+             p.digest)
+            for p in record.positions
+        ]  # fmt: skip
+        try:
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0)", rows)
+        except sqlite3.IntegrityError:
+            what = f"schedule {record.pipeline}.{record.schedule}, occurrence {record.id}"
+            raise Contradiction(f"{what}: a file of it has started a run already") from None
+        self._execute("INSERT OR IGNORE INTO counters (pipeline) VALUES (?)", (record.pipeline,))
+        self._execute("UPDATE counters SET positions = positions + ? WHERE pipeline = ?", (len(rows), record.pipeline))
+        self.weight += 1024 * len(rows)
+
+    def _skip(self, seq: int, record: r.Skip) -> None:
+        key = (record.pipeline, record.schedule)
+        if record.count < 1:
+            raise Contradiction(f"schedule {key[0]}.{key[1]}: {record.count} occurrences cannot be skipped")
+        if record.place is None:
+            self._give_up(record)
+            self._count(key, record)
+            return
+        due, wall, _, reasons = self._there(*key)
+        place = self._onward(key, Place(due, wall), record.place)
+        self._execute(
+            "INSERT INTO occurrences (seq, pipeline, schedule, id, first, due, at, state, reason, count)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'skipped', ?, ?)",
+            (seq, *key, record.last, record.first or record.last, record.due, record.at, record.reason, record.count),
+        )
+        self._execute(
+            "UPDATE schedules SET due = ?, wall = ?, skipped = skipped + ?, reasons = ?"
+            " WHERE pipeline = ? AND name = ?",
+            (place.due, place.wall, record.count, counted(reasons, record), *key),
+        )
+        self.weight += 500
+
+    def _give_up(self, record: r.Skip) -> None:
+        done = self._execute(
+            "UPDATE occurrences SET state = 'skipped', reason = ?, count = ? WHERE pipeline = ? AND schedule = ?"
+            " AND id = ? AND state = 'waiting' AND state <> 'skipped'",
+            (record.reason, record.count, record.pipeline, record.schedule, record.first),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"schedule {record.pipeline}.{record.schedule}: {record.first} is not waiting")
+
+    def _count(self, key: tuple[str, str], record: r.Skip) -> None:
+        (reasons,) = self._execute("SELECT reasons FROM schedules WHERE pipeline = ? AND name = ?", key).fetchone()
+        self._execute(
+            "UPDATE schedules SET skipped = skipped + ?, reasons = ? WHERE pipeline = ? AND name = ?",
+            (record.count, counted(reasons, record), *key),
+        )
+        self.weight += 500
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    def _run(self, seq: int, record: r.Run) -> None:
+        trigger = record.trigger
+        payload = None if trigger == Trigger() else seal(trigger)
+        done = self._execute(
+            "INSERT OR IGNORE INTO runs (seq, run, pipeline, cause, at, state, lane, schedule, occurrence, payload)"
+            " VALUES (?, ?, ?, ?, ?, 'active', ?, ?, ?, ?)",
+            (seq, record.run, record.pipeline, record.cause, record.at, record.lane, trigger.schedule,
+             trigger.occurrence, payload),
+        )  # fmt: skip
+        if done.rowcount == 0:
+            raise Contradiction(f"run {record.run} exists already")
+        if trigger.schedule and trigger.kind != "backfill":
+            self._start(record)
+        self.weight += len(payload or b"") + 500
+
+    def _start(self, record: r.Run) -> None:
+        """The occurrence that waited has its run."""
+        key = (record.pipeline, record.trigger.schedule)
+        done = self._execute(
+            "UPDATE occurrences SET state = 'started', run = ? WHERE pipeline = ? AND schedule = ? AND id = ?"
+            " AND state = 'waiting' AND state <> 'skipped'",
+            (record.run, *key, record.trigger.occurrence),
+        )
+        if done.rowcount == 0:
+            what = f"occurrence {record.trigger.occurrence} of {key[0]}.{key[1]}"
+            raise Contradiction(f"run {record.run}: {what} is not waiting")
+        self._execute(
+            "UPDATE schedules SET started = started + 1, last = ?, last_run = ? WHERE pipeline = ? AND name = ?",
+            (record.trigger.occurrence, record.run, *key),
+        )
+
+    def _run_end(self, _seq: int, record: r.RunEnd) -> None:
+        if record.state == "active":
+            raise Contradiction(f"run {record.run} cannot end as active")
+        done = self._execute(
+            "UPDATE runs SET state = ?, ended = ?, error = ? WHERE run = ? AND state = 'active'",
+            (record.state, record.at, record.error, record.run),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"there is no active run {record.run}")
+
+    def _goes_on(self, key: tuple[str, int]) -> None:
+        """What failed of an iteration is tried again, so its run has not failed yet."""
+        self._execute(
+            "UPDATE runs SET state = 'active', ended = NULL, error = '' WHERE state = 'failed' AND run ="
+            " (SELECT run FROM iterations WHERE pipeline = ? AND iteration = ? AND run <> '')",
+            key,
+        )
+
+    # --- backfills -----------------------------------------------------------------------------------------------
+
+    def _backfill(self, _seq: int, record: r.Backfill) -> None:
+        payload = seal(record)
+        done = self._execute(
+            "INSERT OR IGNORE INTO backfills (pipeline, lane, run, at, payload) VALUES (?, ?, ?, ?, ?)",
+            (record.pipeline, record.lane, record.run, record.at, payload),
+        )
+        if done.rowcount == 0 or record.lane in (LIVE, TRIGGER):
+            raise Contradiction(f"pipeline {record.pipeline}: lane {record.lane} is taken")
+        if self._execute("SELECT 1 FROM rewinds WHERE pipeline = ?", (record.pipeline,)).fetchone():
+            raise Contradiction(f"pipeline {record.pipeline} is being rewound, and cannot be backfilled meanwhile")
+        self.weight += len(payload)
+
+    def _backfill_end(self, _seq: int, record: r.BackfillEnd) -> None:
+        key = (record.pipeline, record.lane)
+        open_ = self._execute(
+            f"SELECT iteration FROM iterations WHERE pipeline = ? AND {_OPEN} AND lane = ? LIMIT 1", key
+        ).fetchone()
+        if open_ is not None:
+            raise Contradiction(f"pipeline {key[0]}: iteration {open_[0]} of backfill {key[1]} is unfinished")
+        done = self._execute(
+            "UPDATE backfills SET state = ?, ended = ? WHERE pipeline = ? AND lane = ? AND state = 'active'",
+            (record.state, record.at, *key),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"pipeline {key[0]}: there is no active backfill {key[1]}")
+
+    def _backfilled(self, pipeline: str, lane: str, planned: int, positions: int) -> None:
+        self._execute(
+            "UPDATE backfills SET planned = planned + ?, positions = positions + ? WHERE pipeline = ? AND lane = ?",
+            (planned, positions, pipeline, lane),
+        )
+
+    def _backfill_committed(self, key: tuple[str, int]) -> None:
+        self._execute(
+            "UPDATE backfills SET committed = committed + 1 WHERE pipeline = ? AND lane ="
+            " (SELECT lane FROM iterations WHERE pipeline = ? AND iteration = ?)",
+            (key[0], *key),
+        )
+
+    def _no_backfill(self, pipeline: str) -> None:
+        row = self._execute(
+            "SELECT lane FROM backfills WHERE pipeline = ? AND state = 'active' LIMIT 1", (pipeline,)
+        ).fetchone()
+        if row is not None:
+            raise Contradiction(f"pipeline {pipeline} cannot be rewound while its backfill {row[0]} is active")
+
+    # --- alerts --------------------------------------------------------------------------------------------------
+
+    def _alert(self, seq: int, record: r.Alert) -> None:
+        if record.id != seq:
+            raise Contradiction(f"alert {record.id} must have the number of its record, {seq}")
+        payload = seal(record)
+        self._execute(
+            "INSERT INTO alerts (id, pipeline, at, payload) VALUES (?, ?, ?, ?)",
+            (record.id, record.pipeline, record.at, payload),
+        )
+        self.weight += len(payload)
+
+    def _alerted(self, _seq: int, record: r.Alerted) -> None:
+        done = self._execute(
+            "UPDATE alerts SET told_at = ?, error = ? WHERE id = ? AND told_at IS NULL",
+            (record.at, record.error, record.id),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"there is no alert {record.id} that was not told")
+
+
+def counted(reasons: str, record: r.Skip) -> str:
+    """The counters (JSON, reason -> occurrences) with those of the record."""
+    found = json.loads(reasons)
+    kind = record.reason.partition(":")[0].strip()
+    if kind not in found and len(found) >= REASONS_MAX:
+        kind = OTHER
+    found[kind] = found.get(kind, 0) + record.count
+    return json.dumps(found)
+
+
+HANDLERS: dict[type, Callable[[Any, int, Any], None]] = {
+    r.Schedule: Scheduling._schedule,
+    r.Occurrence: Scheduling._occurrence,
+    r.Skip: Scheduling._skip,
+    r.Run: Scheduling._run,
+    r.RunEnd: Scheduling._run_end,
+    r.Backfill: Scheduling._backfill,
+    r.BackfillEnd: Scheduling._backfill_end,
+    r.Alert: Scheduling._alert,
+    r.Alerted: Scheduling._alerted,
+}

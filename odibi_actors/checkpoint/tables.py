@@ -1,0 +1,55 @@
+"""What the handlers of all records share: the connection, how a record is refused, and the stored forms."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.model import BatchRef, Failure, FilePosition, Position, Trigger
+
+PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
+ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
+LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
+StatesDecoder = msgspec.msgpack.Decoder(dict[str, BatchRef])
+FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
+"""Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
+ScheduleDecoder = msgspec.msgpack.Decoder(r.Schedule)
+OccurrenceDecoder = msgspec.msgpack.Decoder(r.Occurrence)
+BackfillDecoder = msgspec.msgpack.Decoder(r.Backfill)
+AlertDecoder = msgspec.msgpack.Decoder(r.Alert)
+TriggerDecoder = msgspec.msgpack.Decoder(Trigger)
+
+
+class Contradiction(Exception):
+    """A record contradicts what is stored; ``index`` is its place in the batch, known to the one who runs it."""
+
+    index = 0
+
+
+def signed(inode: int) -> int:
+    """An inode as SQLite can hold it: some network file systems use all 64 bits."""
+    return inode - (1 << 64) if inode >= 1 << 63 else inode
+
+
+def position(row: tuple[Any, ...]) -> Position:
+    """A position from its ledger columns (identity, size, mtime_ns, inode, generation, digest)."""
+    return FilePosition(row[0], row[1], row[2], row[3] & 0xFFFF_FFFF_FFFF_FFFF, row[4], row[5])
+
+
+def trigger(blob: bytes | None, run: str) -> Trigger:
+    """What set the run off, from its column."""
+    return Trigger() if blob is None else unseal(blob, TriggerDecoder, f"the trigger of run {run}")
+
+
+class Tables:
+    """A connection that is inside a transaction."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._execute = db.execute
+        self._executemany = db.executemany
+        self.weight = 0
+        """Estimated bytes of pages made dirty, for the size cap of the log."""
