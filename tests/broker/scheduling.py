@@ -68,16 +68,14 @@ class Timed(Broker):
         self.say(SCHEDULER, Heartbeat(self.epoch, version=version, wall=wall))
 
     def discovered(self, *names: str, exhausted: bool = True, name: str = "p", lane: str = LIVE) -> None:
-        """The source has looked for the run that asked last."""
-        asked = [d for d in self.take(Discover) if d.lane == lane and d.pipeline == name]
-        run = asked[-1].run
+        """The source, which was asked to, has looked for the run that plans."""
         owner = self.flow.pipelines[name].lane(lane)
         assert owner is not None
-        source = owner.sources["read"]
-        offer = Offer(
-            self.epoch, "f1", name, "read", source.seq, [position(one) for one in names], run, exhausted, lane
-        )
-        self.say(SOURCE, offer)
+        assert owner.run is not None
+        run, source = owner.run.run, owner.sources["read"]
+        assert any(isinstance(m, Discover) and m.run == run for _, m in self.sent)
+        positions = [position(one) for one in names]
+        self.say(SOURCE, Offer(self.epoch, "f1", name, "read", source.seq, positions, run, exhausted, lane))
 
     def complete(self) -> None:
         """Run, publish and commit everything that is planned."""
