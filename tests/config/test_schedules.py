@@ -388,6 +388,7 @@ def test_given_wrong_values_then_all_are_told_without_places(project: Project) -
         "cron: 'x' has 1 fields; a cron expression has 5 (minute, hour, day of month, month, day of week), or 6 with "
         "seconds first (got x)",
         'cron: only one of cron, every, after, file_watch, and "every" is there; keep one',
+        "every: must be whole seconds, at least 1s (got 0s); such as 5m",
         "paused: must be true or false (got maybe)",
     ]
 
@@ -444,6 +445,12 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+SCHEDULES = st.fixed_dictionaries(
+    {"name": st.just("a")}, optional={key: value for key, value in _VALUES.items() if key not in ("name", "params")}
+)
+"""Schedules of the right shape; most of them are refused for what their keys say together."""
+
+
 def attempt(project: Project, values: dict[str, Any]) -> ScheduleSpec | ConfigError:
     try:
         return read(project, values)
@@ -463,11 +470,7 @@ def test_any_values_are_refused_or_a_sound_schedule_that_travels(project: Projec
     assert repr(again) == repr(spec)  # nan is not equal to itself
 
 
-@given(
-    st.fixed_dictionaries(
-        {"name": st.just("a")}, optional={key: value for key, value in _VALUES.items() if key not in ("name", "params")}
-    )
-)
+@given(SCHEDULES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_file_and_the_command_line_take_and_say_the_same(project: Project, values: dict[str, Any]) -> None:
     text = msgspec.json.encode(values).decode()  # JSON is YAML
