@@ -178,6 +178,9 @@ class SourceActor:
                 source = Source(spec, spec.node.read, self.incarnation, self._made)
                 source.welcome(self.epoch, self._start_seq, now)
             self.sources[key] = source
+        for source in self.sources.values():
+            live = self.sources.get(source_key(source.spec.pipeline, source.spec.node.name, LIVE))
+            source.only = live.pattern if source.backfill and live is not None else None
         return effects + [source.forget() for source in former.values()]
 
     # --- the driver's news ----------------------------------------------------------------------------------------

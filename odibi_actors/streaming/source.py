@@ -91,6 +91,7 @@ class Source:
         self.trigger = spec.lane == TRIGGER
         self.backfill = spec.lane not in (LIVE, TRIGGER)
         self.pattern = Pattern(self.read.pattern)
+        self.only: Pattern | None = None  # of a backfill: what the live source takes; the rest is no file of it
         self.path = join("", self.read.path)
         self.batch = self.read.mode == "batch"
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
@@ -289,7 +290,9 @@ class Source:
 
     def _observe(self, found: Found, now: float) -> None:
         """A regular file of that name exists."""
-        if found.identity in self.ledger.index:
+        if self.only is not None and not self.only.matches(self.relative(found.identity)):
+            self._lose(found.identity)
+        elif found.identity in self.ledger.index:
             self._compare(found.identity, (found.size, found.mtime_ns, found.inode))
             self._lose(found.identity)
         else:

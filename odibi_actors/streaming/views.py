@@ -69,8 +69,9 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     reason = temporary(relative) or source.skipped.get(identity, "")
     if reason:
         return "ignored", reason
-    if not source.pattern.matches(relative):
-        return "ignored", f"{relative} does not match pattern {source.read.pattern}"
+    for pattern in (source.pattern, source.only):
+        if pattern is not None and not pattern.matches(relative):
+            return "ignored", f"{relative} does not match pattern {pattern.text}"
     file = source.files.known.get(identity)
     if file is None:
         return "not_found", f"no such file below {source.read.connection.path}"

@@ -307,8 +307,9 @@ def test_given_names_that_are_no_plain_files_when_scanned_then_they_are_skipped_
 def test_given_several_lanes_on_one_folder_when_one_ends_then_the_others_go_on_hearing_of_its_files(
     tmp_path: Path, start: Start
 ) -> None:
-    (tmp_path / "a.csv").write_text("x")
-    os.utime(tmp_path / "a.csv", (1, 1))
+    for name in ("a.csv", "a.txt"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (1, 1))
     live, trigger = source_spec(tmp_path), source_spec(tmp_path, lane="trigger", name="arrivals", pattern="b*")
     backfill = source_spec(tmp_path, lane="backfill-7", pattern="a*")
     system = start(live, trigger, backfill)
@@ -322,6 +323,8 @@ def test_given_several_lanes_on_one_folder_when_one_ends_then_the_others_go_on_h
     system.give((BROKER, Discover(1, "p", "r", "backfill-7")))
     system.until(lambda: offered("backfill-7") == ["a.csv"], "the backfill offers it as well")
     assert offered("trigger") == []
+    item = why(system.actor.sources["p/files/backfill-7"], "a.txt")
+    assert item["reason"] == "backfill-7: a.txt does not match pattern *.csv"  # it is no file of that source
     system.give((BROKER, Sources(1, [live, trigger])))
     scans = system.count(Scan)
     (tmp_path / "b.csv").write_text("x")
