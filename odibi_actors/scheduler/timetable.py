@@ -23,14 +23,15 @@ import msgspec
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.model import Place
 from odibi_actors.scheduler.cron import Cron, parse
-from odibi_actors.scheduler.zones import changes, offset, zone_named
+from odibi_actors.scheduler.zones import offset, pieces, zone_named
 
 Dst = Literal["vixie", "literal", "utc"]
 _EPOCH: Final = datetime(1970, 1, 1)
 LOOK_BACK: Final = 3 * 86_400
 """Seconds before the cursor in which a change of offset may still matter: the widest was a day (Samoa, 2011)."""
-SPAN: Final = 400 * 86_400
-"""Seconds of changes that are looked up at a time."""
+SECOND: Final = timedelta(seconds=1)
+ANY: Final = "~"
+"""The wall time of a place that is after all that are due at its instant."""
 HORIZON: Final = 4_102_444_800
 """2100-01-01: nothing is due later."""
 
@@ -91,38 +92,42 @@ def _local(at: int, plus: int) -> datetime:
 
 
 def _seconds(wall: datetime) -> int:
-    return (wall - _EPOCH) // timedelta(seconds=1)
+    return (wall - _EPOCH) // SECOND
 
 
 def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Place | float) -> Iterator[Occurrence]:
-    """Occurrences in order that follow a place (and may share its instant), or are later than an instant."""
+    """Occurrences in order that follow a place (and may share its instant), or are later than an instant.
+
+    A place with a wall time says what was due so far. Where the rules of the zone have changed since, that is more than
+    the clock tells: no wall time up to it comes a first time again; fixed times that the clock now never showed are due
+    at once."""
     place = after if isinstance(after, Place) else Place(math.floor(after))
     if dst == "utc":
         zone = zone_named("UTC")
-    found = _all(cron, zone, dst, place.due)
-    return (one for one in found if (one.due, one.wall) > (place.due, place.wall))
+    for one in _all(cron, zone, dst, place):
+        if (one.due, one.wall) > (place.due, place.wall) and (one.fold or one.wall > place.wall or place.wall == ANY):
+            yield one
 
 
-def _all(cron: Cron, zone: ZoneInfo, dst: Dst, since: int) -> Iterator[Occurrence]:
-    """Occurrences due at ``since`` or later."""
-    start = since - LOOK_BACK
-    shown = _local(start, offset(zone, start))  # the wall clock has shown everything before this
-    until = start + SPAN
-    here = offset(zone, start)
-    while start < HORIZON:
-        for change in [*changes(zone, start, until), None]:
-            end = change.start if change is not None else until
-            yield from _stretch(cron, dst, here, max(start, since), end, shown)
-            shown = max(shown, _local(end, here))
-            start = end
-            if change is not None:
-                here = change.offset
-                if dst == "vixie" and not cron.wild and change.start >= since:
-                    yield from _skipped(cron, change.start, shown, _local(change.start, here))
-        until = start + SPAN
+def _all(cron: Cron, zone: ZoneInfo, dst: Dst, place: Place) -> Iterator[Occurrence]:
+    """Occurrences due at the place or later."""
+    fixed = dst == "vixie" and not cron.wild
+    if fixed and place.wall != ANY:
+        start, shown = place.due, datetime.fromisoformat(place.wall) + SECOND
+    else:
+        start = place.due - LOOK_BACK
+        shown = _local(start, offset(zone, start))
+    # ``shown``: the wall clock has shown, or made up for, everything before this
+    for piece in pieces(zone, start):
+        if piece.start >= HORIZON:
+            return
+        if fixed and piece.start >= place.due:
+            yield from _skipped(cron, piece.start, shown, _local(piece.start, piece.offset))
+        yield from _stretch(cron, fixed, piece.offset, max(piece.start, place.due), piece.end, shown)
+        shown = max(shown, _local(piece.end, piece.offset))
 
 
-def _stretch(cron: Cron, dst: Dst, plus: int, start: int, end: int, shown: datetime) -> Iterator[Occurrence]:
+def _stretch(cron: Cron, fixed: bool, plus: int, start: int, end: int, shown: datetime) -> Iterator[Occurrence]:
     """Occurrences in ``[start, end)``, while local time is UTC + ``plus``; walls before ``shown`` are shown again."""
     if start >= end:
         return
@@ -131,7 +136,7 @@ def _stretch(cron: Cron, dst: Dst, plus: int, start: int, end: int, shown: datet
         if wall >= stop:
             return
         again = wall < shown
-        if again and dst == "vixie" and not cron.wild:
+        if again and fixed:
             continue
         yield Occurrence(_seconds(wall) - plus, wall.isoformat(), int(again), "second of two" if again else "")
 

@@ -6,8 +6,10 @@ halving; all are whole seconds. Times are whole seconds since the Unix epoch.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from functools import lru_cache
+from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -27,9 +29,17 @@ class Change(msgspec.Struct, frozen=True):
     before: int
 
 
+class Piece(msgspec.Struct, frozen=True):
+    """From ``start`` on and before ``end`` local time is UTC plus ``offset`` seconds."""
+
+    start: int
+    end: int
+    offset: int
+
+
 def offset(zone: ZoneInfo, at: int) -> int:
     """Seconds to add to UTC."""
-    delta = datetime.fromtimestamp(at, UTC).astimezone(zone).utcoffset()
+    delta = datetime.fromtimestamp(at, zone).utcoffset()
     assert delta is not None
     return delta.days * 86_400 + delta.seconds
 
@@ -53,6 +63,30 @@ def _changes(zone: ZoneInfo, block: int) -> tuple[Change, ...]:
     return tuple(found)
 
 
+def pieces(zone: ZoneInfo, start: int) -> Iterator[Piece]:
+    """Time from ``start`` on, cut where the offset changes and at least once a year; without end."""
+    here = offset(zone, start)
+    for block in count(start // YEAR):
+        for change in _changes(zone, block):
+            if change.start > start:
+                yield Piece(start, change.start, here)
+                start, here = change.start, change.offset
+        end = (block + 1) * YEAR
+        if start < end:
+            yield Piece(start, end, here)
+            start = end
+
+
+def changes(zone: ZoneInfo, start: int, end: int) -> list[Change]:
+    """Changes of the offset at instants after ``start``, up to ``end`` inclusive, ascending."""
+    return [
+        change
+        for block in range(start // YEAR, end // YEAR + 1)
+        for change in _changes(zone, block)
+        if start < change.start <= end
+    ]
+
+
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo:
     """The zone of an IANA name; raises ZoneInfoNotFoundError."""
@@ -64,13 +98,3 @@ def forget_zones() -> None:
     zone_named.cache_clear()
     _changes.cache_clear()
     ZoneInfo.clear_cache()
-
-
-def changes(zone: ZoneInfo, start: int, end: int) -> list[Change]:
-    """Changes of the offset at instants after ``start``, up to ``end`` inclusive, ascending."""
-    return [
-        change
-        for block in range(start // YEAR, end // YEAR + 1)
-        for change in _changes(zone, block)
-        if start < change.start <= end
-    ]
