@@ -1,10 +1,12 @@
 """The client of a running system: the verbs of ``odibictl`` for Python code.
 
     with Client(project="examples/flights") as client:
-        run = client.trigger("delays")["run"]
+        run = client.trigger("report", {"day": "2013-01-01"})["run"]
         client.wait_run(run)
+        client.add_schedule("report", name="nightly", cron="0 2 * * *", timezone="America/New_York")
 
-One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them.
+One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them. The verbs of
+schedules, runs, backfills and alerts are in ``client_verbs``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any, cast
 
 import zmq
 
+from odibi_actors.client_verbs import ScheduleVerbs
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import (
     ConfigError,
@@ -116,7 +119,7 @@ class NotDoneError(TimedOutError):
     """The broker is there, and what is waited for has not come in time."""
 
 
-class Client:
+class Client(ScheduleVerbs):
     """Talks to a running system. ``endpoint``: the broker's ZeroMQ address, else ``ODIBI_ENDPOINT``, else what the
     connection file of ``project`` says. ``timeout`` in seconds, for each request; None waits as long as the broker
     lives. Raises UnreachableError (no broker), TimedOutError, NotFoundError, ConflictError, by what is answered."""
@@ -293,12 +296,6 @@ class Client:
     def pipeline(self, pipeline: str) -> dict[str, Any]:
         """One pipeline: its row, nodes, unfinished iterations, sources."""
         return self._dict("pipeline.show", pipeline=pipeline)
-
-    def trigger(self, pipeline: str) -> dict[str, Any]:
-        """Start a run over everything discovered by now; ``{"run": id}``. The id is chosen here, so that asking again
-        after a lost answer does not start a second run. Under ``trigger: data`` the sources look for data at once, and
-        ``run`` is ""."""
-        return self._dict("pipeline.trigger", pipeline=pipeline, run=f"manual-{secrets.token_hex(6)}")
 
     def pause(self, pipeline: str) -> dict[str, Any]:
         """Plan and dispatch nothing more until resumed."""

@@ -6,6 +6,8 @@ import click
 
 import odibi_actors
 from odibi_actors.cli import (
+    alert,
+    backfill,
     checkpoint,
     completion,
     deadletter,
@@ -16,6 +18,7 @@ from odibi_actors.cli import (
     pipeline,
     project,
     run,
+    schedule,
     source,
     status,
     system,
@@ -36,11 +39,14 @@ COMMANDS: tuple[click.Command, ...] = (
     status.status,
     logs.logs,
     pipeline.pipeline,
+    schedule.schedule,
+    backfill.backfill,
     iteration.iteration,
     node.node,
     source.source,
     worker.worker,
     deadletter.deadletter,
+    alert.alert,
     checkpoint.checkpoint,
     completion.completion,
 )

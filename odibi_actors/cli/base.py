@@ -215,6 +215,13 @@ class Root(Group):
         "check": "validate",
         "reload": "apply",
         "retry": "iteration retry",
+        "cancel": "iteration cancel",
+        "trigger": "pipeline trigger",
+        "runs": "pipeline runs",
+        "schedules": "schedule list",
+        "cron": "schedule next --cron",
+        "next": "schedule next",
+        "alerts": "alert list",
         "scale": "worker scale",
     }
 

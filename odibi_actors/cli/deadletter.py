@@ -8,6 +8,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ COLUMNS = (
 
 
 @deadletter.command("list", examples=["odibictl deadletter list", "odibictl deadletter list delays -o json"])
-@click.argument("pipeline", required=False)
+@pipeline_argument(required=False)
 @lists
 @pass_app
 def list_(app: App, pipeline: str | None) -> None:

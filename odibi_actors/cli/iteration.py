@@ -10,6 +10,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.applied import NOT_APPLIED, code_differs
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
@@ -113,7 +114,7 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
         "odibictl iteration list delays --watch",
     ],
 )
-@click.argument("pipeline")
+@pipeline_argument()
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
 )
@@ -134,7 +135,7 @@ def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -
 
 
 @iteration.command(examples=["odibictl iteration show delays 12", "odibictl iteration show delays 12 -o json"])
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @lists
 @pass_app
@@ -160,7 +161,7 @@ def _states(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
         "odibictl iteration wait delays 12 --for committed,failed",
     ]
 )
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="[N]", type=click.IntRange(1), required=False)
 @click.option("--for", "states", default="committed", show_default=True, callback=_states, metavar="STATES",
               help="States to wait for, separated by commas.")  # fmt: skip
@@ -191,7 +192,7 @@ def _sentence(row: Row) -> str:
 
 
 @iteration.command(examples=["odibictl iteration retry delays 12"])
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @pass_app
 def retry(app: App, pipeline: str, number: int) -> None:
@@ -207,7 +208,7 @@ def retry(app: App, pipeline: str, number: int) -> None:
 
 
 @iteration.command(examples=["odibictl iteration cancel delays 12", "odibictl iteration cancel delays 12 --yes"])
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @yes
 @click.option("--dry-run", is_flag=True, help="Only say which iterations would be cancelled.")
@@ -235,7 +236,7 @@ def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
         "odibictl iteration abandon delays 12 --sink mart_delays --yes",
     ]
 )
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @click.option("--sink", required=True, help="The blocked sink (a write node).")
 @yes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, size, span, table
 from odibi_actors.errors import OdibiError
 
@@ -60,7 +61,7 @@ COLUMNS = (
         "odibictl node list delays 12 -w",
     ],
 )
-@click.argument("pipeline")
+@pipeline_argument()
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists

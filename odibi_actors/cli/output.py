@@ -36,6 +36,10 @@ STYLES = {
     "published": "green",
     "busy": "green",
     "ok": "green",
+    "done": "green",
+    "started": "green",
+    "waiting": "cyan",
+    "skipped": "yellow",
     "paused": "yellow",
     "draining": "yellow",
     "drained": "yellow",
@@ -185,10 +189,21 @@ def show(*parts: RenderableType) -> None:
         for part in parts:
             view.print(part)
         return
+    click.echo(_captured(view, parts), nl=False)
+
+
+def lines(*parts: RenderableType) -> str:
+    """Renderables as plain text: for stderr, before a question."""
+    from rich.console import Console
+
+    return _captured(Console(width=WIDE, no_color=True, color_system=None, highlight=False), parts).rstrip("\n")
+
+
+def _captured(view: Console, parts: Sequence[RenderableType]) -> str:
     with view.capture() as capture:
         for part in parts:
             view.print(part)
-    click.echo("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()), nl=False)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _watch(

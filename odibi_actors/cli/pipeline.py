@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from odibi_actors.cli import errors
+from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.output import Column, Row, count, emit, fields, plural, table
+from odibi_actors.cli.names import PARAM, pipeline_argument
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, span, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-pipeline = group("pipeline", "Pipelines: list, show, trigger, pause, resume, drain, rewind.")
+pipeline = group("pipeline", "Pipelines: list, show, trigger, backfill, pause, rewind.")
 
 
 def last_commit(row: Row) -> str:
@@ -105,7 +106,7 @@ def list_(app: App) -> None:
 
 
 @pipeline.command(examples=["odibictl pipeline show delays", "odibictl pipeline show delays -o json"])
-@click.argument("pipeline")
+@pipeline_argument()
 @lists
 @pass_app
 def show(app: App, pipeline: str) -> None:
@@ -114,16 +115,24 @@ def show(app: App, pipeline: str) -> None:
 
 
 @pipeline.command(
-    examples=["odibictl pipeline trigger report", "odibictl pipeline trigger report --wait --timeout 10m"]
+    examples=[
+        "odibictl pipeline trigger report",
+        "odibictl pipeline trigger report --param day=2013-01-01 --param full=true",
+        "odibictl pipeline trigger report --wait --timeout 10m",
+    ]
 )
-@click.argument("pipeline")
+@pipeline_argument()
+@PARAM
 @click.option("--wait", is_flag=True, help="Wait until the run has ended; exit 5 if it failed.")
 @lists
 @pass_app
-def trigger(app: App, pipeline: str, wait: bool) -> None:
-    """Start a run over everything discovered by now; print its id."""
+def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None:
+    """Start a run over everything discovered by now; print its id.
+
+    Its nodes get the parameters as `context.params`.
+    """
     client = app.client()
-    started = client.trigger(pipeline)
+    started = client.trigger(pipeline, params)
     if started.get("note"):
         errors.message(f"{pipeline}: {started['note']}")
     if not wait or not started["run"]:
@@ -137,8 +146,59 @@ def trigger(app: App, pipeline: str, wait: bool) -> None:
         raise click.exceptions.Exit(5)
 
 
+LIVE = "live"
+"""The lane of a pipeline that follows its sources."""
+RUN_STATES = ("active", "done", "no_data", "failed", "cancelled")
+
+
+def _cause(row: Row) -> object:
+    """What started it; of a backfill, its lane."""
+    return row.get("lane") if row.get("lane") not in (None, "", LIVE) else row.get("cause")
+
+
+RUNS = (
+    Column("RUN", "run", whole=True),
+    Column("STATE", "state"),
+    Column("CAUSE", _cause),
+    Column("STARTED", lambda row: ago(row.get("at")), right=True),
+    Column(
+        "TOOK", lambda row: span(row["ended"] - row["at"]) if row.get("ended") and row.get("at") else None, right=True
+    ),
+    Column("ITERATIONS", lambda row: count(row.get("planned")), right=True),
+    Column("ERROR", "error"),
+)
+
+
+@pipeline.command(examples=["odibictl pipeline runs report", "odibictl pipeline runs report --state failed -o name"])
+@pipeline_argument()
+@click.option("--state", type=click.Choice(RUN_STATES), help="Only those in this state.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
+)
+@click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
+@lists
+@pass_app
+def runs(app: App, pipeline: str, state: str | None, limit: int, watch: bool) -> None:
+    """List the runs of a pipeline, newest first.
+
+    A run is what a trigger, an occurrence of a schedule or a backfill has started; one that found nothing to do is
+    `no_data`. The id of a scheduled run names schedule and occurrence.
+    """
+    client = app.client()
+    emit(
+        app,
+        lambda: client.runs(pipeline, state, limit),
+        "run",
+        lambda result: [table(result["items"], RUNS, f"{pipeline} has no such runs")],
+        watch,
+    )
+
+
+pipeline.add_command(backfill.start)
+
+
 @pipeline.command(examples=["odibictl pipeline pause delays"])
-@click.argument("pipeline")
+@pipeline_argument()
 @pass_app
 def pause(app: App, pipeline: str) -> None:
     """Plan and dispatch nothing more until resumed; survives restarts."""
@@ -148,7 +208,7 @@ def pause(app: App, pipeline: str) -> None:
 
 
 @pipeline.command(examples=["odibictl pipeline resume delays"])
-@click.argument("pipeline")
+@pipeline_argument()
 @pass_app
 def resume(app: App, pipeline: str) -> None:
     """Go on after a pause or a drain."""
@@ -156,7 +216,7 @@ def resume(app: App, pipeline: str) -> None:
 
 
 @pipeline.command(examples=["odibictl pipeline drain delays --timeout 5m", "odibictl pipeline drain delays --no-wait"])
-@click.argument("pipeline")
+@pipeline_argument()
 @click.option("--no-wait", is_flag=True, help="Return at once, while iterations are still being finished.")
 @pass_app
 def drain(app: App, pipeline: str, no_wait: bool) -> None:
@@ -198,7 +258,7 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
 @pipeline.command(
     examples=["odibictl pipeline rewind delays --to 12 --dry-run", "odibictl pipeline rewind delays --to 0 --yes"]
 )
-@click.argument("pipeline")
+@pipeline_argument()
 @click.option(
     "--to", required=True, type=click.IntRange(0), metavar="N", help="The last iteration that stays; 0: none."
 )

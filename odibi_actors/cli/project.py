@@ -13,6 +13,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.applied import changed
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
+from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, plural, table
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.runtime.visible import visible
@@ -85,7 +86,7 @@ def validate(app: App, deep: bool) -> None:
 
 
 @click.command(cls=Command, examples=["odibictl graph", "odibictl graph delays -o mermaid > delays.mmd"])
-@click.argument("pipeline", required=False)
+@pipeline_argument(required=False)
 @output_option("text", "mermaid", "json")
 @pass_app
 def graph(app: App, pipeline: str | None) -> None:

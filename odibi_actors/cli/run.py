@@ -11,6 +11,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
+from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
 
@@ -18,7 +19,7 @@ SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lett
 
 
 @click.command(cls=Command, examples=["odibictl run delays", "odibictl run delays --iterations 1 --fresh"])
-@click.argument("pipeline")
+@pipeline_argument()
 @click.option("--iterations", type=click.IntRange(1), help="Stop after so many iterations.")
 @click.option(
     "--fresh",

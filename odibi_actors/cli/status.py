@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,12 @@ import click
 
 from odibi_actors.cli.applied import NOT_APPLIED, code_differs
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.output import Column, count, emit, span, table
+from odibi_actors.cli.moments import clock, until, zone_of
+from odibi_actors.cli.output import Column, Row, count, emit, plural, span, table
 from odibi_actors.cli.pipeline import last_commit, problems, state
+from odibi_actors.cli.schedule import full_name
+from odibi_actors.cli.schedule import problems as schedule_problems
+from odibi_actors.errors import OdibiError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,6 +26,16 @@ if TYPE_CHECKING:
 
 ACTORS = {"store": "checkpoint", "source": "source", "scheduler": "scheduler", "pool": "worker"}
 """Role of a peer the system needs -> its line in the Procfile."""
+NEXT = 3
+"""Schedules that are due next, as ``status`` lists them."""
+SHOWN = 10
+"""Problems of schedules that it lists; the rest is counted."""
+LOOK_FOR = 2.0
+"""Seconds it waits for what is known of schedules."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at schedules while it is watched, at least."""
+PAUSE = 20
+"""Times as long as a look took, before the next one: watching costs a twentieth of the broker's time at most."""
 
 COLUMNS = (
     Column("PIPELINE", "pipeline", whole=True),
@@ -51,8 +66,96 @@ def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Tex
     parts.append(
         table(result.get("pipelines") or [], COLUMNS, "no pipelines; `odibictl apply` sends those of odibi.yaml")
     )
-    found = [*_missing(result), *problems(result.get("pipelines") or []), *filter(None, notes)]
+    if result.get("schedules"):
+        parts += ["", *_schedules(result["schedules"])]
+    found = [*_missing(result), *problems(result.get("pipelines") or []), *_unwell(result.get("schedules") or {})]
+    found += filter(None, notes)
     return [*parts, "", *found] if found else parts
+
+
+def _schedules(found: Row) -> list[RenderableType]:
+    """How many schedules there are, and what is due next."""
+    from rich.text import Text
+
+    waiting = f", {plural(found['waiting'], 'occurrence')} waiting" if found["waiting"] else ""
+    paused = f", {count(found['paused'])} paused" if found["paused"] else ""
+    skipped = f", {count(found['skipped'])} skipped: `odibictl schedule list`" if found["skipped"] else ""
+    lines = [Text(f"{plural(found['total'], 'schedule')}{paused}{waiting}{skipped}")]
+    for row in found["next"]:
+        when = f"{clock(row['next'], zone_of(row['timezone']))}, {until(row['next'])}"
+        lines.append(Text(f"  next  {row['pipeline']}.{row['schedule']}  {when}"))
+    return [*lines]
+
+
+def _unwell(found: Row) -> list[RenderableType]:
+    """The problems of schedules, a line each."""
+    from rich.text import Text
+
+    lines: list[RenderableType] = list(schedule_problems(found.get("problems") or []))
+    more = found.get("more_problems")
+    return (
+        [*lines, Text(f"! {plural(more, 'schedule')} more: `odibictl schedule list`", style="bold red")]
+        if more
+        else lines
+    )
+
+
+class Schedules:
+    """What ``status`` tells of schedules. There may be very many, so that listing them takes long: it is asked for only
+    where a pipeline follows a schedule, and with ``--watch`` again only after a pause that such an answer is worth."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._found: dict[str, Any] | None = None
+        self._again_at = 0.0
+
+    def add_to(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The status with ``schedules``, if there are any."""
+        pipelines = result.get("pipelines") or []
+        if not any(row.get("trigger") == "schedule" for row in pipelines):
+            return result
+        now = time.monotonic()
+        if now >= self._again_at:
+            self._found = self._look()
+            self._again_at = time.monotonic() + max(LOOK_EVERY, PAUSE * (time.monotonic() - now))
+        return {**result, "schedules": self._found} if self._found else result
+
+    def _look(self) -> dict[str, Any] | None:
+        try:
+            rows = self._client.schedules(timeout=LOOK_FOR)["items"]
+        except OdibiError:  # the rest of the status is worth more than waiting
+            return None
+        if not rows:
+            return None
+        wrong = [row for row in rows if row.get("problem")]
+        return {
+            "total": len(rows),
+            "paused": sum(row.get("state") == "paused" for row in rows),
+            "waiting": sum(row.get("waiting") or 0 for row in rows),
+            "skipped": sum(row.get("skipped") or 0 for row in rows),
+            "next": self._next({full_name(row): row for row in rows if row.get("state") == "active"}),
+            "problems": [{key: row[key] for key in ("pipeline", "schedule", "problem")} for row in wrong[:SHOWN]],
+            "more_problems": max(0, len(wrong) - SHOWN),
+        }
+
+    def _next(self, active: dict[str, Row]) -> list[Row]:
+        """Those that are due first."""
+        if not any(row.get("kind") in ("cron", "every") for row in active.values()):
+            return []
+        try:
+            timed = self._client.next_times(timeout=LOOK_FOR)["items"]
+        except OdibiError:  # that the scheduler is away is told elsewhere
+            return []
+        coming = [row for row in timed if row.get("next") and full_name(row) in active]
+        return [
+            {
+                "pipeline": row["pipeline"],
+                "schedule": row["schedule"],
+                "next": row["next"],
+                "timezone": active[full_name(row)].get("timezone"),
+            }
+            for row in heapq.nsmallest(NEXT, coming, key=lambda row: (row["next"], full_name(row)))
+        ]
 
 
 def _missing(result: dict[str, Any]) -> list[RenderableType]:
@@ -89,7 +192,7 @@ def _not_applied(app: App, client: Client, result: dict[str, Any]) -> Text:
 @lists
 @pass_app
 def status(app: App, watch: bool) -> None:
-    """Show the system: pipelines, backlog, workers, problems."""
+    """Show the system: pipelines, schedules, workers, problems."""
     client = app.client()
     notes: list[Text] = []
 
@@ -98,4 +201,5 @@ def status(app: App, watch: bool) -> None:
             notes.append(_not_applied(app, client, result))
         return render(result, notes=notes)
 
-    emit(app, client.status, "project", view, watch)
+    schedules = Schedules(client)
+    emit(app, lambda: schedules.add_to(client.status()), "project", view, watch)

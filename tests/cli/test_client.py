@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from odibi_actors import Client, client
+from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import (
     ConfigError,
     ConflictError,
@@ -90,6 +92,21 @@ def test_given_a_reply_with_a_status_then_its_error_is_raised_with_that_exit_cod
         (lambda c: c.workers(), "broker", "worker.list", {}),
         (lambda c: c.scale(4), "broker", "worker.scale", {"workers": 4}),
         (lambda c: c.kill("w"), "broker", "worker.kill", {"worker": "w"}),
+        (lambda c: c.schedules("p"), "broker", "schedule.list", {"pipeline": "p"}),
+        (lambda c: c.next_times(), "scheduler", "schedule.next", {"pipeline": None}),
+        (lambda c: c.schedule("p.s"), "broker", "schedule.show", {"pipeline": "p", "schedule": "s"}),
+        (lambda c: c.pause_schedule("p.s"), "broker", "schedule.pause", {"pipeline": "p", "schedule": "s"}),
+        (lambda c: c.resume_schedule("p.s"), "broker", "schedule.resume", {"pipeline": "p", "schedule": "s"}),
+        (
+            lambda c: c.occurrences("p", "s", "skipped", 5),
+            "store",
+            "occurrence.list",
+            {"pipeline": "p", "schedule": "s", "state": "skipped", "limit": 5},
+        ),
+        (lambda c: c.runs("p", "failed", 5), "store", "run.list", {"pipeline": "p", "state": "failed", "limit": 5}),
+        (lambda c: c.run("r"), "store", "run.show", {"run": "r"}),
+        (lambda c: c.backfills("p"), "broker", "backfill.list", {"pipeline": "p"}),
+        (lambda c: c.alerts("p", 5), "store", "alert.list", {"pipeline": "p", "limit": 5}),
     ],
 )
 def test_given_a_method_when_called_then_its_verb_goes_to_the_actor_that_knows(
@@ -110,6 +127,57 @@ def test_given_a_broker_that_forgot_us_when_it_asks_who_we_are_then_the_same_req
     sent = fake.requests("pipeline.trigger")
     assert len({request.id for request in sent}) == 1
     assert [request.params["run"] for request in sent] == [run, run]
+
+
+def test_given_a_backfill_when_its_answer_is_lost_then_the_same_run_is_asked_for_again(broker: Broker) -> None:
+    fake = broker({"pipeline.backfill": lambda params: {"lane": "backfill-7", "run": params["run"]}}, forget=1)
+    with Client(fake.endpoint) as one:
+        run = one.backfill("report", schedule="hourly", start=1.0, end=2.0, params={"full": True})["run"]
+    sent = [request.params for request in fake.requests("pipeline.backfill")]
+    wanted = {
+        "pipeline": "report", "schedule": "hourly", "from": 1.0, "to": 2.0, "concurrency": 1, "params": {"full": True},
+        "dry_run": False, "run": run,
+    }  # fmt: skip
+    assert sent == [wanted, wanted]
+
+
+def test_given_a_removed_schedule_when_the_first_answer_was_lost_then_its_absence_is_no_error(broker: Broker) -> None:
+    row = {"pipeline": "report", "schedule": "nightly"}
+    fake = broker({"schedule.show": row, "schedule.remove": Reply("", 3, None, "report has no schedule nightly")})
+    with Client(fake.endpoint) as one:
+        assert one.remove_schedule("report.nightly") == row
+    fake.answers["schedule.show"] = Reply("", 3, None, "report has no schedule nightly")
+    with Client(fake.endpoint) as one, pytest.raises(NotFoundError):
+        one.remove_schedule("report.nightly")
+
+
+def test_given_values_or_a_spec_when_a_schedule_is_added_then_the_same_is_sent(broker: Broker) -> None:
+    fake = broker({"schedule.add": lambda params: {"schedule": params["spec"]["name"]}})
+    values = {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "params": {"full": True}}
+    with Client(fake.endpoint) as one:
+        one.add_schedule("report", name="nightly", **values)
+        one.add_schedule("report", {"name": "nightly", **values})
+        spec = ScheduleSpec("nightly", cron="0 2 * * *", timezone="Europe/Berlin", params={"full": True})
+        one.add_schedule("report", spec)
+        with pytest.raises(ConfigError, match="one or the other"):
+            one.add_schedule("report", spec, paused=True)
+        with pytest.raises(ConfigError, match="unknown key"):
+            one.add_schedule("report", name="nightly", corn="0 2 * * *")
+    sent = [request.params for request in fake.requests("schedule.add")]
+    assert sent == [{"pipeline": "report", "spec": msgspec.to_builtins(spec)}] * 3
+
+
+def test_given_a_name_without_a_pipeline_then_it_is_looked_up_and_must_be_one(broker: Broker) -> None:
+    rows = [("report", "hourly"), ("sales", "hourly"), ("sales", "nightly")]
+    listed = {"items": [{"pipeline": pipeline, "schedule": schedule} for pipeline, schedule in rows]}
+    fake = broker({"schedule.list": listed})
+    with Client(fake.endpoint) as one:
+        assert one.find_schedule("nightly") == ("sales", "nightly")
+        assert one.find_schedule("report.hourly") == ("report", "hourly")
+        with pytest.raises(ConfigError, match=r"report\.hourly, sales\.hourly"):
+            one.find_schedule("hourly")
+        with pytest.raises(NotFoundError, match="did you mean 'nightly'"):
+            one.find_schedule("nightli")
 
 
 def test_given_a_verb_that_must_happen_once_when_a_restarted_broker_took_no_notice_then_it_is_sent_again(

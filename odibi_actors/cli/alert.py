@@ -1,0 +1,52 @@
+"""``odibictl alert``: whom the system has told what, and who could not be told."""
+
+from __future__ import annotations
+
+import click
+
+from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.output import Column, Row, ago, emit, table
+
+alert = group("alert", "Alerts: failures, lateness, recoveries that were told.")
+
+
+def _told(row: Row) -> str:
+    if row.get("error"):
+        return f"failed: {row['error']}"
+    return ago(row["told_at"]) if row.get("told_at") else "not yet"
+
+
+COLUMNS = (
+    Column("ID", "id", right=True),
+    Column("KIND", "kind"),
+    Column("PIPELINE", lambda row: f"{row['pipeline']}.{row['schedule']}" if row.get("schedule") else row["pipeline"]),
+    Column("WHEN", lambda row: ago(row.get("at")), right=True),
+    Column("TOLD", _told),
+    Column("HELD BACK", lambda row: row.get("held_back") or None, right=True),
+    Column("WHAT", "text"),
+)
+
+
+@alert.command("list", examples=["odibictl alert list", "odibictl alert list report -n 100 -o json"])
+@pipeline_argument(required=False)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
+)
+@click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
+@lists
+@pass_app
+def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
+    """List alerts, newest first: what happened, who was told.
+
+    HELD BACK counts those of the same kind before it that were not told, because the last one was shortly before
+    (`throttle`). Whom to tell stands under `alerts` in odibi.yaml.
+    """
+    client = app.client()
+    emit(
+        app,
+        lambda: client.alerts(pipeline, limit),
+        "id",
+        lambda result: [table(result["items"], COLUMNS, "no alerts")],
+        watch,
+    )

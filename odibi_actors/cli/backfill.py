@@ -1,0 +1,329 @@
+"""``odibictl pipeline backfill`` and ``odibictl backfill``: what is past, once more, in a lane beside the live runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
+from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
+from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, lines, plural, size, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from odibi_actors.client import Client
+
+backfill = group("backfill", "Backfills: list, show, cancel, wait.")
+PREVIEWED = 20
+"""Occurrences that a preview names; the rest is counted."""
+
+
+def _left(row: Row) -> str | None:
+    """What is not planned yet; the sources may not have said."""
+    left = row.get("left")
+    return None if left is None else "?" if left < 0 else count(left)
+
+
+COLUMNS = (
+    Column("PIPELINE", "pipeline", whole=True),
+    Column("LANE", "lane", whole=True),
+    Column("STATE", "state"),
+    Column("COMMITTED", lambda row: count(row.get("committed")), right=True),
+    Column("PLANNED", lambda row: count(row.get("planned")), right=True),
+    Column("IN FLIGHT", lambda row: count(row.get("in_flight")), right=True),
+    Column("LEFT", _left, right=True),
+    Column("AT ONCE", "concurrency", right=True),
+    Column("BEGAN", lambda row: ago(row.get("at")), right=True),
+)
+FILES = (
+    Column("SOURCE", "source", whole=True),
+    Column("PATTERN", "pattern"),
+    Column("FILES", lambda row: count(row.get("files")), right=True),
+    Column("SIZE", lambda row: size(row.get("bytes")), right=True),
+    Column("FIRST", "first"),
+    Column("LAST", "last"),
+)
+OCCURRENCES = (
+    Column("OCCURRENCE", lambda row: spaced(row["id"]), whole=True),
+    Column("DUE (UTC)", lambda row: utc(row["due"])),
+)
+
+
+@click.command(
+    "backfill",
+    cls=Command,
+    examples=[
+        "odibictl pipeline backfill delays --files flights-2013-0[1-3]-*.csv --dry-run",
+        "odibictl pipeline backfill delays --files flights=*.csv --concurrency 4 --yes --wait",
+        "odibictl pipeline backfill report --schedule nightly --from 2013-01-01 --to 2013-02-01",
+    ],
+)
+@pipeline_argument()
+@click.option("--files", multiple=True, metavar="[SOURCE=]PATTERN", help="Read these files anew. Once for each source.")
+@click.option("--schedule", metavar="NAME", shell_complete=complete_schedule, help="Run for occurrences of this one.")
+@click.option("--from", "start", type=Moment(), metavar="TIME", help="With --schedule: the first time due.")
+@click.option("--to", "end", type=Moment(), metavar="TIME", help="With --schedule: due before this time.")
+@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Iterations at once.")
+@PARAM
+@yes
+@click.option("--dry-run", is_flag=True, help="Only show what it would read or run.")
+@click.option("--wait", is_flag=True, help="Wait until it has ended; exit 5 if an iteration failed.")
+@lists
+@pass_app
+def start(
+    app: App,
+    pipeline: str,
+    files: Sequence[str],
+    schedule: str | None,
+    start: str | None,
+    end: str | None,
+    concurrency: int,
+    params: dict[str, Any],
+    dry_run: bool,
+    wait: bool,
+) -> None:
+    """Read files, or run occurrences, of the past once more.
+
+    It gets a lane of its own beside the live runs: they go first, it waits for none of them, and can be cancelled.
+    Either --files, whether they were read before or not; or --schedule with --from and --to, one iteration for each
+    time it was due in between. TIME is one of the schedule's zone unless it ends in Z or an offset.
+    """
+    _one_kind(files, schedule, start, end)
+    client = app.client()
+    wanted: dict[str, Any] = {"concurrency": concurrency, "params": params}
+    if files:
+        wanted["files"] = _sources(client, pipeline, files)
+    else:
+        wanted |= _range(client, pipeline, schedule or "", start or "", end or "")
+    shown = client.backfill(pipeline, **wanted, dry_run=True)
+    if dry_run:
+        emit(app, lambda: shown, "pipeline", preview)
+        return
+    if not app.yes:
+        errors.message(lines(*preview(shown)))
+    app.confirm(f"Begin this backfill of {pipeline}?")
+    result = client.backfill(pipeline, **wanted)
+    if not wait:
+        emit(app, lambda: result, "lane", lambda row: [row["lane"]])
+        errors.message(f"`odibictl backfill wait {pipeline} {result['lane']}` waits for its end")
+        return
+    errors.message(f"{pipeline}: {result['lane']} has begun; waiting until it ends")
+    _wait(app, client, pipeline, result["lane"], result)
+
+
+def _one_kind(files: Sequence[str], schedule: str | None, start: str | None, end: str | None) -> None:
+    """Raise UsageError unless it is one kind of backfill, whole."""
+    if bool(files) == bool(schedule):
+        raise click.UsageError("say what to read or run again: --files PATTERN, or --schedule NAME; one of the two")
+    if files and (start or end):
+        raise click.UsageError("--from and --to go with --schedule; --files takes what its pattern matches")
+    if schedule and not (start and end):
+        raise click.UsageError(f"--schedule {schedule} needs --from TIME and --to TIME")
+
+
+def _sources(client: Client, pipeline: str, files: Sequence[str]) -> dict[str, str]:
+    """Source -> pattern. A pattern may hold a "=" itself (``day=*/x.parquet``): only a source's name counts before."""
+    names = [row["node"] for row in client.pipeline(pipeline).get("nodes", []) if row.get("kind") == "read"]
+    found: dict[str, str] = {}
+    for text in files:
+        source, sign, pattern = text.partition("=")
+        if not sign or source not in names:
+            if len(names) != 1:
+                raise click.UsageError(
+                    f"{pipeline} has {plural(len(names), 'source')} ({', '.join(names)}); write --files SOURCE={text}"
+                )
+            source, pattern = names[0], text
+        if source in found:
+            raise click.UsageError(f"two patterns for source {source}: {found[source]!r} and {pattern!r}; give one")
+        found[source] = pattern
+    return found
+
+
+def _range(client: Client, pipeline: str, schedule: str, start: str, end: str) -> dict[str, Any]:
+    """Schedule and seconds since the epoch. NAME is one of this pipeline's, so it needs no prefix."""
+    name = schedule if "." in schedule else f"{pipeline}.{schedule}"
+    row = client.schedule(name)
+    zone = zone_of(row.get("timezone"))
+    wanted = {"schedule": row["schedule"], "start": instant(start, zone), "end": instant(end, zone)}
+    if wanted["start"] >= wanted["end"]:
+        raise click.UsageError(
+            f"--from {local(wanted['start'], zone)} must be before --to {local(wanted['end'], zone)}"
+        )
+    return wanted
+
+
+def preview(result: dict[str, Any]) -> list[RenderableType]:
+    """What a backfill would read or run."""
+    head: list[tuple[str, object]] = [("pipeline", result.get("pipeline"))]
+    if result.get("occurrences"):
+        head.append(("iterations", count(len(result["occurrences"]))))
+    parts: list[RenderableType] = [fields(head), ""]
+    if result.get("files"):
+        parts.append(table(result["files"], FILES))
+        return parts
+    occurrences = result.get("occurrences") or []
+    parts.append(table(occurrences[:PREVIEWED], OCCURRENCES, "it was never due in that time: nothing to do"))
+    if len(occurrences) > PREVIEWED:
+        last = spaced(occurrences[-1]["id"])
+        parts.append(f"... and {count(len(occurrences) - PREVIEWED)} more, up to {last}")
+    return parts
+
+
+def _lane(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """``backfill-3``, or just ``3``."""
+    return f"backfill-{value}" if value.isdigit() else value
+
+
+LANE = click.argument("lane", metavar="LANE", callback=_lane, shell_complete=complete_lane)
+
+
+@backfill.command(
+    "list",
+    examples=["odibictl backfill list", "odibictl backfill list delays --watch", "odibictl backfill list -o json"],
+)
+@pipeline_argument(required=False)
+@click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
+@lists
+@pass_app
+def list_(app: App, pipeline: str | None, watch: bool) -> None:
+    """List backfills: lane, state, progress.
+
+    Those that have not ended; `odibictl pipeline runs PIPELINE` has all. LEFT counts the files or occurrences that are
+    not planned yet.
+    """
+    client = app.client()
+    emit(
+        app,
+        lambda: client.backfills(pipeline),
+        "lane",
+        lambda result: [table(result["items"], COLUMNS, "no backfills"), *_stuck(result["items"])],
+        watch,
+    )
+
+
+def _stuck(rows: Sequence[Row]) -> list[RenderableType]:
+    """What holds a backfill up, and what mends it."""
+    from rich.text import Text
+
+    return [
+        Text.assemble(("! ", "bold red"), (f"{row['pipeline']} {row['lane']}: ", "bold"), _mend(row))
+        for row in rows
+        if row.get("failed")
+    ]
+
+
+def _mend(row: Row) -> str:
+    name, number = row["pipeline"], row.get("failed")
+    if not number:
+        return f"it has failed: `odibictl iteration list {name} --state failed`"
+    return (
+        f"iteration {number} failed and holds it up: `odibictl iteration show {name} {number}`; mended: "
+        f"`odibictl iteration retry {name} {number}`"
+    )
+
+
+def details(row: dict[str, Any]) -> list[RenderableType]:
+    """One backfill."""
+    head = [(column.heading.lower(), column.cell(row)) for column in COLUMNS]
+    return [fields([*head, ("run", row.get("run")), ("positions", count(row.get("positions")))]), *_stuck([row])]
+
+
+@backfill.command(examples=["odibictl backfill show delays backfill-3", "odibictl backfill show delays 3 -o json"])
+@pipeline_argument()
+@LANE
+@lists
+@pass_app
+def show(app: App, pipeline: str, lane: str) -> None:
+    """Show one backfill: progress, and what holds it up."""
+    emit(app, lambda: app.client().show_backfill(pipeline, lane), "lane", details)
+
+
+@backfill.command(examples=["odibictl backfill cancel delays backfill-3", "odibictl backfill cancel delays 3 --yes"])
+@pipeline_argument()
+@LANE
+@yes
+@click.option("--dry-run", is_flag=True, help="Only show what would be cancelled.")
+@lists
+@pass_app
+def cancel(app: App, pipeline: str, lane: str, dry_run: bool) -> None:
+    """Void what is not prepared of a backfill, and end it.
+
+    What it has committed stays. Live runs are not touched.
+    """
+    client = app.client()
+    row = client.show_backfill(pipeline, lane)
+    if dry_run:
+        emit(app, lambda: row, "lane", details)
+        return
+    app.confirm(f"Cancel {lane} of {pipeline} ({progress(row)})?")
+    result = client.cancel_backfill(pipeline, lane)
+    emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row.get('state') or 'cancelled'}"])
+
+
+@backfill.command(examples=["odibictl backfill wait delays backfill-3 --timeout 1h"])
+@pipeline_argument()
+@LANE
+@lists
+@pass_app
+def wait(app: App, pipeline: str, lane: str) -> None:
+    """Wait until a backfill has ended, with its progress.
+
+    Exit 5 as soon as an iteration of it has failed, 124 after --timeout.
+    """
+    _wait(app, app.client(), pipeline, lane, {})
+
+
+class _Progress:
+    """A line on stderr that tells how far a backfill is: written over on a terminal, else again when it changes."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, row: Row) -> None:
+        line = f"{row['pipeline']} {row['lane']}: {progress(row)}"
+        if line == self._said:
+            return
+        self._said = line
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        else:
+            errors.message(line)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._said and sys.stderr.isatty():
+            click.echo("", err=True)
+
+
+def progress(row: Row) -> str:
+    """``3 of 5 iterations committed, 2 in flight, 40 left``; of one that has ended as far as its run tells."""
+    planned = plural(row.get("planned") or 0, "iteration")
+    if row.get("committed") is None:
+        return planned
+    parts = [f"{count(row['committed'])} of {planned} committed"]
+    if row.get("in_flight"):
+        parts.append(f"{count(row['in_flight'])} in flight")
+    left = row.get("left")
+    if left is not None and left >= 0:
+        parts.append(f"{count(left)} left")
+    return ", ".join([*parts, "paused"] if row.get("state") == "paused" else parts)
+
+
+def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, Any]) -> None:
+    """Wait, print how it ended, exit 5 if it failed."""
+    shown = _Progress()
+    try:
+        row = client.wait_backfill(pipeline, lane, app.timeout, shown)
+    finally:
+        shown.end()
+    result = {**begun, **row}
+    emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row['state']}, {progress(row)}"])
+    if row["state"] == "failed":
+        errors.message(f"error: {pipeline} {lane}: {_mend(row)}", style="red")
+        raise click.exceptions.Exit(5)

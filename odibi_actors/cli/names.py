@@ -1,0 +1,115 @@
+"""Arguments that name something, and what completes them: pipelines, schedules, values of parameters."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from odibi_actors.cli.base import App
+
+if TYPE_CHECKING:
+    from odibi_actors.client import Client
+    from odibi_actors.config.model import ProjectSpec, ScheduleSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATIENCE = 0.5
+"""Seconds that completion waits for the running system: somebody has pressed a key."""
+
+
+def complete_pipeline(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Pipelines of odibi.yaml, and of the running system."""
+    app = ctx.ensure_object(App)
+    found = [*_written(app, lambda project: [p.name for p in project.pipelines])]
+    found += _running(ctx, lambda client: [row["pipeline"] for row in client.pipelines()["items"]])
+    return [CompletionItem(name) for name in dict.fromkeys(found) if name.startswith(incomplete)]
+
+
+def complete_schedule(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Schedules of odibi.yaml, and of the running system: by name where that is unique, else ``pipeline.schedule``."""
+    app = ctx.ensure_object(App)
+    pairs = [*_written(app, lambda project: [(p, s.name) for p, s in written(project)])]
+    pairs += _running(ctx, lambda client: [(row["pipeline"], row["schedule"]) for row in client.schedules()["items"]])
+    pairs = list(dict.fromkeys(pairs))
+    names = [schedule for _, schedule in pairs]
+    short = [schedule if names.count(schedule) == 1 else f"{pipeline}.{schedule}" for pipeline, schedule in pairs]
+    full = [f"{pipeline}.{schedule}" for pipeline, schedule in pairs] if "." in incomplete else []
+    return [CompletionItem(name) for name in dict.fromkeys([*short, *full]) if name.startswith(incomplete)]
+
+
+def complete_lane(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Lanes of the backfills of the pipeline named before."""
+    pipeline = ctx.params.get("pipeline")
+    found = _running(ctx, lambda client: [row["lane"] for row in client.backfills(pipeline)["items"]])
+    return [CompletionItem(lane) for lane in found if lane.startswith(incomplete)]
+
+
+def written(project: ProjectSpec) -> Iterator[tuple[str, ScheduleSpec]]:
+    """(pipeline, schedule) of odibi.yaml."""
+    for pipeline in project.pipelines:
+        for schedule in pipeline.schedules:
+            yield pipeline.name, schedule
+
+
+def _written(app: App, names: Callable[[ProjectSpec], Sequence[Any]]) -> Sequence[Any]:
+    from odibi_actors.cli.project import load
+    from odibi_actors.errors import OdibiError
+
+    with contextlib.suppress(OdibiError, OSError):
+        return names(load(app))
+    return ()
+
+
+def _running(ctx: click.Context, names: Callable[[Client], Sequence[Any]]) -> Sequence[Any]:
+    from odibi_actors.errors import OdibiError
+
+    app = ctx.ensure_object(App)
+    app.timeout = PATIENCE
+    with contextlib.suppress(OdibiError, OSError), ctx.scope():
+        return names(app.client())
+    return ()
+
+
+def pipeline_argument(required: bool = True) -> Callable[[F], F]:
+    """The argument PIPELINE."""
+    return click.argument("pipeline", required=required, shell_complete=complete_pipeline)
+
+
+NAME = click.argument("name", metavar="NAME", shell_complete=complete_schedule)
+"""A schedule: its name, or PIPELINE.NAME where several pipelines have one of that name."""
+
+
+def _params(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` -> key: value, the value read as in odibi.yaml (``3`` is a number, ``"3"`` a text)."""
+    if not values:
+        return {}
+    from odibi_actors.config.problems import Problems
+    from odibi_actors.config.tree import parse, plain_data
+
+    read: dict[str, Any] = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key.isidentifier():
+            raise click.BadParameter(f"{text!r}: write KEY=VALUE, for example day=2013-01-01", ctx, param)
+        if key in read:
+            raise click.BadParameter(f"{key!r} is given twice", ctx, param)
+        problems = Problems("")
+        tree = parse(f"v: {value}\n", problems, lambda written: (written, []))
+        data = plain_data(tree, key, problems) if tree is not None else None
+        if problems.found or not isinstance(data, dict) or set(data) != {"v"}:
+            raise click.BadParameter(f"{text!r}: {value!r} is no YAML value; quote it: {key}='\"...\"'", ctx, param)
+        read[key] = data["v"]
+    return read
+
+
+PARAM = click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_params,
+    help="A parameter for the nodes of the run; the value is read as in odibi.yaml. May be repeated.",
+)
