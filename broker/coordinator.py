@@ -176,6 +176,7 @@ class Coordinator:
             effects += flow.schedules.flush(now)
         if self._waiting:
             effects += self._answer_waiting(now)
+            effects += self._tell_sources()
             effects += flow.advance(now)  # one that got further may have asked, or planned, something
         if self._stopping is not None:
             effects += self._stopping.step(now)

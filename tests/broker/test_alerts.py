@@ -1,0 +1,147 @@
+"""Alerts: who is told what, how often, and that it is told for sure."""
+
+from __future__ import annotations
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import AlertSpec
+from odibi_actors.messages import SCHEDULER, Hello, Notice, Noticed
+from tests.broker.harness import Failure, pipeline
+from tests.broker.restart import snapshot
+from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
+
+MALFORMED = Failure("malformed", "bad line 3")
+LOG = AlertSpec(log=True, throttle=300.0)
+
+
+def given(*alerts: AlertSpec, **more: object) -> Timed:
+    return Timed(scheduled(hourly(**more), alerts=list(alerts) or [LOG])).start()
+
+
+def told(broker: Timed) -> list[Notice]:
+    """What the scheduler was asked to tell, and has."""
+    notices = {notice.id: notice for notice in broker.take(Notice)}
+    for notice in notices.values():
+        broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
+    return list(notices.values())
+
+
+def fails(broker: Timed, number: int) -> None:
+    broker.due(occurrence(number))
+    broker.discovered(f"f{number}")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+
+
+def mended(broker: Timed) -> None:
+    stuck = broker.flow.pipelines["p"].stuck()
+    assert stuck is not None
+    broker.ask("iteration.retry", pipeline="p", iteration=stuck.number)
+    broker.complete()
+
+
+def test_given_a_failed_run_when_it_is_told_then_the_notice_says_what_and_where() -> None:
+    broker = given()
+    fails(broker, 1)
+    (notice,) = broker.take(Notice)
+    assert (notice.kind, notice.pipeline, notice.schedule, notice.occurrence) == (
+        "failure",
+        "p",
+        "hourly",
+        occurrence(1).id,
+    )
+    assert "p/1: failed at read: bad line 3" in notice.text
+    assert notice.targets == [LOG]
+    broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
+    assert [(a.id, a.error) for a in broker.of(rec.Alerted)] == [(notice.id, "")]
+
+
+def test_given_a_recovery_when_the_next_run_is_done_then_it_is_told_once() -> None:
+    broker = given()
+    fails(broker, 1)
+    kinds = [n.kind for n in told(broker)]
+    mended(broker)
+    broker.due(occurrence(2))
+    broker.discovered()
+    assert kinds + [n.kind for n in told(broker)] == ["failure", "recovery"]
+
+
+def test_given_a_pipeline_that_follows_its_data_when_it_fails_and_recovers_then_both_are_told() -> None:
+    broker = Timed(pipeline(alerts=[LOG])).start()
+    broker.offer("f1")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    mended(broker)
+    assert [n.kind for n in broker.take(Notice)] == ["failure", "recovery"]
+
+
+def test_given_many_failures_when_they_come_fast_then_they_are_held_back_and_counted_in_the_next() -> None:
+    broker = given(AlertSpec(log=True, throttle=10_000.0, on=["failure"]))
+    for number in (1, 2, 3):
+        fails(broker, number)
+        assert len(told(broker)) == (number == 1)
+        mended(broker)
+    fails(broker, 9)
+    (notice,) = told(broker)
+    assert notice.held_back == 2
+
+
+def test_given_targets_of_other_kinds_when_something_fails_then_they_are_not_told() -> None:
+    broker = given(AlertSpec(log=True, on=["lateness"]), AlertSpec(webhook="http://x", on=["failure"]))
+    fails(broker, 1)
+    (notice,) = broker.take(Notice)
+    assert [one.webhook for one in notice.targets] == ["http://x"]
+
+
+def test_given_a_deadline_when_the_run_is_not_finished_by_then_then_it_is_late_and_told_once() -> None:
+    broker = given(deadline=600.0, overlap="buffer_one")
+    broker.due(occurrence(1))
+    broker.wait(599.0)
+    assert told(broker) == []
+    broker.wait(2.0)
+    (notice,) = told(broker)
+    assert "occurrence 1970-01-01T01:00:00 of schedule hourly is late: run" in notice.text
+    broker.due(occurrence(2))  # waits behind the first
+    broker.wait(601.0)
+    (notice,) = told(broker)
+    assert "occurrence 1970-01-01T02:00:00 of schedule hourly is late: it still waits" in notice.text
+    broker.wait(3000.0)
+    assert told(broker) == []
+
+
+def test_given_a_run_that_ends_in_time_when_its_deadline_comes_then_nobody_is_told() -> None:
+    broker = given(deadline=600.0)
+    broker.due(occurrence(1))
+    broker.discovered()
+    broker.wait(700.0)
+    assert broker.take(Notice) == []
+
+
+def test_given_no_answer_when_time_passes_or_another_scheduler_joins_then_it_is_told_again() -> None:
+    broker = given()
+    fails(broker, 1)
+    assert len(broker.take(Notice)) == 1
+    broker.wait(61.0)
+    assert len(broker.take(Notice)) == 1
+    broker.say(SCHEDULER, Hello("scheduler", "c2", "host", 5))
+    assert len(broker.take(Notice)) == 1
+
+
+def test_given_a_crash_before_the_alert_was_delivered_when_the_broker_is_back_then_it_is_told() -> None:
+    broker = given()
+    fails(broker, 1)
+    items, last = snapshot(broker)
+    again = Timed(recover=True).start(items, epoch=2, last_seq=last)
+    (notice,) = told(again)
+    assert (notice.kind, notice.targets) == ("failure", [LOG])
+    mended(again)
+    assert [n.kind for n in told(again)] == ["recovery"]
+    assert [a.kind for a in again.of(rec.Alert)] == ["recovery"]  # the failure is not told anew
+
+
+def test_given_a_crash_around_the_failure_when_the_broker_is_back_then_it_was_told_or_is_told() -> None:
+    broker = given()
+    fails(broker, 1)
+    whole = list(broker.records)
+    alert = next(i for i, r in enumerate(whole) if isinstance(r, rec.Alert))
+    fail = next(i for i, r in enumerate(whole) if isinstance(r, rec.Fail))
+    assert alert < fail  # a crash in between tells twice, not never
