@@ -93,6 +93,14 @@ class Pipeline:
         """Iterations that are not terminal, of one lane or all, ascending."""
         return (i for i in self.iterations.values() if not i.terminal and lane in ("", i.lane))
 
+    def settled(self, durable: int) -> int:
+        """The newest iteration up to which all are terminal for good, in every lane: one whose end is not durable yet
+        may run again after a crash, and wants what it has staged."""
+        for iteration in self.iterations.values():
+            if not iteration.terminal or iteration.state_seq > durable:
+                return iteration.number - 1
+        return self.last_iteration
+
     def stuck(self, lane: str = LIVE) -> Iteration | None:
         """The first iteration of a lane that waits for an operator."""
         held = (i for i in self.iterations.values() if i.lane == lane and i.state in ("failed", "blocked"))

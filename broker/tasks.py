@@ -118,5 +118,5 @@ def _publish_task(
         code_digest=pipeline.code_digest,
         action="discard" if publication.abandoned else "publish",
         lane=iteration.lane,
-        settled=next((i.number for i in pipeline.unfinished()), pipeline.last_iteration + 1) - 1,
+        settled=pipeline.settled(flow.journal.durable),
     )

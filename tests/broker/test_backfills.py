@@ -12,7 +12,9 @@ from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import (
     SCHEDULER,
     SOURCE,
+    STORE,
     Discover,
+    Durable,
     Hello,
     Message,
     Offer,
@@ -271,3 +273,21 @@ def test_given_a_crash_after_any_record_when_the_broker_is_back_then_the_backfil
         )
         assert rows == ["b1", "b2", "b3"], end
         assert [r.state for r in records if isinstance(r, rec.BackfillEnd)] == ["done"], end
+
+
+def test_given_a_backfill_that_was_cancelled_when_that_is_not_durable_then_what_it_staged_is_not_settled() -> None:
+    broker = given()
+    broker.backfill(files={"": "f*"})
+    broker.offers(broker.lane, "b1")
+    broker.durable()
+    broker.offer("live1")
+    tasks = [t for m in broker.take(Tasks) for t in m.tasks]
+    live = next(t for t in tasks if t.lane == "live")
+    broker.finish(live)  # type: ignore[arg-type]
+    for sink in broker.tasks():
+        if sink.lane == "live":
+            broker.finish(sink)
+    prepared = broker.flow.journal.last
+    broker.ask("backfill.cancel", pipeline="p", lane=broker.lane)
+    broker.say(STORE, Durable(1, prepared))
+    assert [(p.iteration, p.settled) for p in broker.publications()] == [(live.iteration, 1)] * 2
