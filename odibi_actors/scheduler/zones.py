@@ -1,7 +1,7 @@
 """Changes of constant offset of a time zone: what daylight saving is made of.
 
-``zoneinfo`` tells the offset of an instant, not when it changes. Changes are found by looking every few hours and
-halving; all are whole seconds. Times are whole seconds since the Unix epoch.
+``zoneinfo`` tells the offset of an instant, not when it changes. Changes are found by looking every day and halving;
+all are whole seconds. Times are whole seconds since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-LOOK_EVERY: Final = 6 * 3600
-"""Seconds between two looks: no zone has changed twice within that since 1970 (``tests/scheduler`` checks all)."""
+LOOK_EVERY: Final = 86_400
+"""Seconds between two looks: since 1970 no zone has changed twice within six days (``tests/scheduler`` checks all)."""
 
 YEAR: Final = 366 * 86_400
 

@@ -45,7 +45,7 @@ def test_no_zone_changes_twice_within_a_look() -> None:
     assert len(names) > 400
     for name in sorted(names):
         listed = changes_listed(zone_file(name), 0, END)
-        assert all(later - former > LOOK_EVERY for (former, _), (later, _) in pairwise(listed)), name
+        assert all(later - former > 6 * LOOK_EVERY for (former, _), (later, _) in pairwise(listed)), name
 
 
 def test_pieces_are_seamless_and_cut_at_the_changes() -> None:
@@ -146,10 +146,10 @@ def test_given_rules_that_move_the_clock_back_when_learned_late_then_no_wall_tim
 
 @st.composite
 def rules(draw: st.DrawFn) -> list[tuple[int, int]]:
-    """A few changes within days around SPRING, in quarters of an hour, at least a day apart."""
-    days = draw(st.lists(st.integers(-3, 3), unique=True, max_size=3))
+    """A few changes within days around SPRING, in quarters of an hour, more than a day apart."""
+    days = draw(st.lists(st.integers(-2, 2), unique=True, max_size=3))
     return [
-        (SPRING + day * DAY + draw(st.integers(0, 8)) * 900, draw(st.integers(-8, 8)) * 900) for day in sorted(days)
+        (SPRING + day * 2 * DAY + draw(st.integers(0, 8)) * 900, draw(st.integers(-8, 8)) * 900) for day in sorted(days)
     ]
 
 
