@@ -157,7 +157,10 @@ PIPELINE = Object(
             Choice(("data", "schedule", "manual")),
             "data: whenever there is something to read; schedule: by schedules; manual: `odibictl pipeline trigger`.",
         ),
-        "schedules": Key(Listing(SCHEDULE, limit=MAX_SCHEDULES), "When it runs, with trigger: schedule."),
+        "schedules": Key(
+            Listing(SCHEDULE, empty=True, limit=MAX_SCHEDULES),
+            "When it runs, with trigger: schedule; [] if all are added by `odibictl schedule add`.",
+        ),
         "nodes": Key(Listing(NODE), "The DAG.", required=True),
         "max_in_flight": Key(Number(1, MAX_CONCURRENT), "Iterations at once."),
         "batch": Key(BATCH, "What one iteration may take."),

@@ -19,6 +19,8 @@ from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, plain_data
 NAME = r"[a-z][a-z0-9_]*"
 MAX_NAME = 64
 """Names become parts of file names (at most 255 bytes) together with numbers and suffixes."""
+MAX_TEXT = 64 * 1024
+"""Characters of one value."""
 LATER = "not available in this version"
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
@@ -55,7 +57,7 @@ class Text(_Simple):
 
     pattern: str = ""
     what: str = ""
-    limit: int = 64 * 1024
+    limit: int = MAX_TEXT
     verify: Callable[[str], object] | None = None
 
     def check(self, tree: Tree, path: str, problems: Problems) -> Any:

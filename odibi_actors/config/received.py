@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.config import moments
-from odibi_actors.config.kinds import MAX_NAME, NAME
+from odibi_actors.config.kinds import MAX_NAME, MAX_TEXT, NAME
 from odibi_actors.config.model import AlertSpec, CatchUpSpec, NodeSpec, PipelineSpec, ProjectSpec, ScheduleSpec
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.places import MAX_PATH, lies_in, pattern_leads_out, unsound_command, unsound_webhook
@@ -105,10 +105,11 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
 # --- schedules and alerts ------------------------------------------------------------------------------------------
 
 
-def unsound_schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str = "") -> str:
+def unsound_schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str = "", data_dir: str = "") -> str:
     """The first thing about a schedule that no odibi.yaml could say, or "" when there is none. ``pipelines``: the names
-    that ``after`` may mention; ``pipeline``: the one it is for, if known."""
-    return next(_schedule(spec, pipelines, pipeline), "")
+    that ``after`` may mention; ``pipeline``, ``data_dir``: what it is for and may not watch, if known. Cycles of
+    ``after`` are for :func:`after_cycle`: one schedule alone does not show them."""
+    return next(_schedule(spec, pipelines, pipeline, data_dir), "")
 
 
 def after_cycle(edges: dict[str, list[str]]) -> str:
@@ -130,12 +131,10 @@ def _all_schedules(project: ProjectSpec, names: dict[str, None]) -> Iterator[str
             yield f"{at}: schedules, and trigger: {pipeline.trigger}"
         found: dict[str, None] = {}
         for spec in pipeline.schedules:
-            yield from (f"{at}: {problem}" for problem in _schedule(spec, names, pipeline.name))
+            yield from (f"{at}: {problem}" for problem in _schedule(spec, names, pipeline.name, project.data_dir))
             if spec.name in found:
                 yield f"{at}: two schedules {spec.name}"
             found[spec.name] = None
-            if spec.file_watch is not None and lies_in(spec.file_watch.folder, project.data_dir):
-                yield f"{at}: schedule {spec.name} watches data_dir"
         if len(pipeline.alerts) > 2 * MAX_ALERTS:
             yield f"{at}: {len(pipeline.alerts)} alerts; at most {2 * MAX_ALERTS}"
         for alert in pipeline.alerts:
@@ -147,7 +146,7 @@ def _all_schedules(project: ProjectSpec, names: dict[str, None]) -> Iterator[str
         yield f"a cycle of pipelines: {cycle}"
 
 
-def _schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str) -> Iterator[str]:
+def _schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str, data_dir: str) -> Iterator[str]:
     yield from _name("schedule", spec.name)
     at = f"schedule {spec.name[:MAX_NAME]}"
     if sum((bool(spec.cron), bool(spec.every), bool(spec.after), spec.file_watch is not None)) != 1:
@@ -159,10 +158,12 @@ def _schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str) -> I
     if not _known_zone(spec.timezone):
         yield f"{at}: unknown time zone {spec.timezone[: moments.MAX_ZONE]!r}"
     yield from _after(at, spec, pipelines, pipeline)
-    yield from _watch(at, spec)
+    yield from _watch(at, spec, data_dir)
     yield from _span(at, spec)
     if spec.deadline and not _within(spec.deadline, 1, MAX_DURATION):
         yield f"{at}: deadline is out of range"
+    if len(spec.description) > MAX_TEXT:
+        yield f"{at}: its description is longer than {MAX_TEXT} characters"
     if problem := _params_problem(spec.params):
         yield f"{at}: {problem}"
 
@@ -177,7 +178,7 @@ def _after(at: str, spec: ScheduleSpec, pipelines: Container[str], pipeline: str
         yield f"{at}: after_any without after"
 
 
-def _watch(at: str, spec: ScheduleSpec) -> Iterator[str]:
+def _watch(at: str, spec: ScheduleSpec, data_dir: str) -> Iterator[str]:
     watch = spec.file_watch
     if watch is None:
         return
@@ -185,6 +186,8 @@ def _watch(at: str, spec: ScheduleSpec) -> Iterator[str]:
         yield f"{at}: the folder it watches is not absolute"
     elif watch.folder != os.path.normpath(watch.folder):
         yield f"{at}: the folder it watches is not a tidy path"
+    elif data_dir and lies_in(watch.folder, data_dir):
+        yield f"{at}: the folder it watches lies in data_dir"
     pattern = watch.pattern
     if not 0 < len(pattern) <= MAX_PATH or "\0" in pattern or pattern_leads_out(pattern):
         yield f"{at}: its pattern leads out of the folder, or is none"

@@ -83,6 +83,7 @@ UNSOUND = [
         CatchUpSpec(window=0.0), CatchUpSpec(window=math.inf), CatchUpSpec(grace=-1.0), CatchUpSpec(max=0),
         CatchUpSpec(max=10_001))),
     *((replace(CRON, deadline=bad), "deadline") for bad in (0.5, -1.0, math.nan)),
+    (replace(CRON, description="x" * 70_000), "description"),
     (replace(CRON, params={"a": DEEP}), "nested deeper"),
     (replace(CRON, params={"a": b"bytes"}), "no file could say"),
     (replace(CRON, params={"a": {1: 2}}), "no file could say"),
@@ -104,6 +105,11 @@ def test_given_a_schedule_no_file_could_say_then_it_is_refused_alone_and_within_
 ) -> None:
     assert why in unsound_schedule(spec, NAMES, "me")
     assert why in unsound(project(scheduled("me", spec), plain("other"), plain("third")))
+
+
+def test_given_data_dir_then_a_schedule_may_not_watch_it() -> None:
+    assert "lies in data_dir" in unsound_schedule(watching(folder="/state/spool"), NAMES, data_dir="/state")
+    assert unsound_schedule(watching(folder="/state/spool"), NAMES) == ""
 
 
 def test_given_no_pipeline_then_only_the_others_are_known() -> None:
@@ -137,8 +143,8 @@ def test_given_schedules_and_another_trigger_then_the_project_is_refused() -> No
 
 
 def test_given_a_schedule_that_watches_data_dir_then_the_project_is_refused() -> None:
-    assert "watches data_dir" in unsound(project(scheduled("me", watching(folder="/state/spool"))))
-    assert "watches data_dir" in unsound(project(scheduled("me", watching(folder="/state"))))
+    assert "lies in data_dir" in unsound(project(scheduled("me", watching(folder="/state/spool"))))
+    assert "lies in data_dir" in unsound(project(scheduled("me", watching(folder="/state"))))
     assert unsound(project(scheduled("me", watching(folder="/states")))) == ""
 
 

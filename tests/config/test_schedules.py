@@ -341,6 +341,12 @@ def test_given_a_trigger_without_schedules_or_the_other_way_round_then_it_is_ref
     ]
 
 
+def test_given_an_empty_list_then_schedules_are_added_while_it_runs(project: Project) -> None:
+    project.write("odibi.yaml", VALID + pipeline("report", more="    schedules: []\n"))
+    report = project.load().pipelines[1]
+    assert (report.trigger, report.schedules) == ("schedule", [])
+
+
 def test_given_a_misspelt_trigger_then_nothing_else_is_said_of_it(project: Project) -> None:
     project.write("odibi.yaml", VALID + pipeline("report", "{name: a, every: 1h}", trigger="schedul"))
     assert project.problems() == [
@@ -484,3 +490,29 @@ def test_the_file_and_the_command_line_take_and_say_the_same(project: Project, v
     at = "pipelines[1].schedules[0]"
     told = sorted((one.path.removeprefix(at).lstrip("."), one.message) for one in caught.value.problems)
     assert told == sorted((one.path, one.message) for one in expected.problems)
+
+
+WHOLE = (
+    VALID
+    + pipeline(
+        "report",
+        '{name: a, cron: "0 6 * * mon-fri", timezone: Europe/Berlin, dst: literal, exclude: [2026-12-25]}',
+        "{name: b, every: 5m, start: 2026-01-01T06:00, end: 2027-01-01, jitter: 5s, catch_up: {policy: all, max: 5}}",
+        "{name: c, after: {any: [delays]}, overlap: cancel, deadline: 1h, params: {x: [1, {y: 2}]}}",
+        "{name: d, file_watch: {connection: landing, path: in, pattern: '*.csv', per: set, settle: 1s}}",
+    )
+    + "alerts:\n  - {on: [failure], webhook: 'https://a.b:8/c'}\n  - {log: true, throttle: 1h}\n"
+)
+
+
+@given(st.integers(len(VALID), len(WHOLE)), st.integers(0, 30), st.text(max_size=6) | st.text("0123456789:-/.*{}[]"))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mutated_project_is_refused_with_places_or_sound(project: Project, at: int, cut: int, put: str) -> None:
+    project.write("odibi.yaml", (WHOLE[:at] + put + WHOLE[at + cut :]).encode("utf-8", "surrogatepass"))
+    try:
+        spec = project.load()
+    except ConfigError as error:
+        wrong = [problem for problem in error.problems if problem.line < 1 or not problem.message]
+    else:
+        wrong = [unsound(spec)] if unsound(spec) else []
+    assert not wrong
