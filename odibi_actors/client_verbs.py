@@ -32,7 +32,7 @@ class ScheduleVerbs:
     # --- schedules ------------------------------------------------------------------------------------------------
 
     def schedules(self, pipeline: str | None = None, timeout: float | None = -1.0) -> Row:
-        """``{"items": [schedule rows]}``, of one pipeline or of all."""
+        """``{"items": [schedule rows]}``, of one pipeline or of all; ``more``: so many are not listed."""
         return self._dict("schedule.list", timeout=timeout, pipeline=pipeline)
 
     def next_times(self, pipeline: str | None = None, timeout: float | None = -1.0) -> Row:
@@ -45,8 +45,11 @@ class ScheduleVerbs:
         pipeline, dot, schedule = name.partition(".")
         if dot:
             return pipeline, schedule
-        rows = self._dict("schedule.list", schedule=name)["items"]
-        return one_of(name, [(row["pipeline"], row["schedule"]) for row in rows])
+        listed = self._dict("schedule.list", schedule=name)
+        known = [(row["pipeline"], row["schedule"]) for row in listed["items"]]
+        if listed.get("more") and any(one != name for _, one in known):  # not all of that name were seen
+            raise ConfigError(f"there are very many schedules; name {name!r} with its pipeline: PIPELINE.{name}")
+        return one_of(name, known)
 
     def schedule(self, name: str) -> Row:
         """One schedule: its row, ``spec``, and what waits (``waits``). Two requests where ``name`` has no pipeline."""

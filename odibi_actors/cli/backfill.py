@@ -306,7 +306,7 @@ def progress(row: Row) -> str:
     planned = plural(row.get("planned") or 0, "iteration")
     if row.get("committed") is None:
         return planned
-    parts = [f"{count(row['committed'])} of {planned} committed"]
+    parts = [f"{count(row['committed'])} of {planned} committed" if row.get("planned") else "nothing planned yet"]
     if row.get("in_flight"):
         parts.append(f"{count(row['in_flight'])} in flight")
     left = row.get("left")

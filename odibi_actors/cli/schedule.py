@@ -69,8 +69,9 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
     ]
 
 
-def merge(client: Client, rows: Sequence[Row], pipeline: str | None) -> list[dict[str, Any]]:
-    """The rows with ``next`` and ``late`` of the scheduler; None for all where it does not answer."""
+def merge(client: Client, rows: Sequence[Row], pipeline: str | None, told: set[str]) -> list[dict[str, Any]]:
+    """The rows with ``next`` and ``late`` of the scheduler; None for all where it does not answer, of which the user is
+    told once (``told``)."""
     from odibi_actors.errors import OdibiError
 
     if not any(row["kind"] in ("cron", "every") for row in rows):
@@ -78,8 +79,10 @@ def merge(client: Client, rows: Sequence[Row], pipeline: str | None) -> list[dic
     try:
         timed = client.next_times(pipeline, SCHEDULER_TIMEOUT)["items"]
     except OdibiError as error:
-        errors.message(f"warning: the next due times are not known: {error}", style="yellow")
         timed = []
+        if "next" not in told:
+            told.add("next")
+            errors.message(f"warning: the next due times are not known: {error}", style="yellow")
     known = {(row["pipeline"], row["schedule"]): row for row in timed}
     merged = []
     for row in rows:
@@ -107,9 +110,11 @@ def list_(app: App, pipeline: str | None, watch: bool) -> None:
     most of them; `odibictl schedule show NAME` has them all.
     """
     client = app.client()
+    told: set[str] = set()
 
     def fetch() -> dict[str, Any]:
-        return {"items": merge(client, client.schedules(pipeline)["items"], pipeline)}
+        listed = client.schedules(pipeline)
+        return {**listed, "items": merge(client, listed["items"], pipeline, told)}
 
     emit(app, fetch, full_name, lambda result: rows(result, app.root), watch)
 
@@ -118,7 +123,8 @@ def rows(result: dict[str, Any], root: Path) -> list[RenderableType]:
     """The list of schedules, problems below."""
     items = [{**row, "when": _near(row["when"], root)} for row in result["items"]]
     empty = "no schedules; `odibictl schedule add` makes one, or `schedules` of a pipeline in odibi.yaml"
-    return [table(items, COLUMNS, empty), *problems(items)]
+    more = [f"... and {count(result['more'])} more; name a pipeline to see its own"] if result.get("more") else []
+    return [table(items, COLUMNS, empty), *more, *problems(items)]
 
 
 def _near(when: str, root: Path) -> str:
@@ -155,11 +161,20 @@ def show(app: App, name: str) -> None:
     """
     client = app.client()
     row = client.schedule(name)
-    [row] = merge(client, [row], row["pipeline"])
-    row["occurrences"] = client.occurrences(row["pipeline"], row["schedule"], limit=RECENT)["items"]
-    skips = client.occurrences(row["pipeline"], row["schedule"], "skipped", RECENT)["items"] if row["skipped"] else []
-    row["skips"] = skips
-    emit(app, lambda: row, full_name, details)
+    [row] = merge(client, [row], row["pipeline"], set())
+    row["occurrences"] = _recent(client, row, None)
+    row["skips"] = _recent(client, row, "skipped") if row["skipped"] else []
+    emit(app, lambda: row, full_name, lambda row: details({**row, "when": _near(row["when"], app.root)}))
+
+
+def _recent(client: Client, row: Row, state: str | None) -> list[Row]:
+    """The newest occurrences. A schedule that the store has not been told of yet has none."""
+    from odibi_actors.errors import NotFoundError
+
+    try:
+        return list(client.occurrences(row["pipeline"], row["schedule"], state, RECENT)["items"])
+    except NotFoundError:
+        return []
 
 
 def details(row: dict[str, Any]) -> list[RenderableType]:

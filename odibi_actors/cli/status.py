@@ -122,14 +122,15 @@ class Schedules:
 
     def _look(self) -> dict[str, Any] | None:
         try:
-            rows = self._client.schedules(timeout=LOOK_FOR)["items"]
+            listed = self._client.schedules(timeout=LOOK_FOR)
         except OdibiError:  # the rest of the status is worth more than waiting
             return None
+        rows = listed["items"]
         if not rows:
             return None
         wrong = [row for row in rows if row.get("problem")]
         return {
-            "total": len(rows),
+            "total": len(rows) + (listed.get("more") or 0),
             "paused": sum(row.get("state") == "paused" for row in rows),
             "waiting": sum(row.get("waiting") or 0 for row in rows),
             "skipped": sum(row.get("skipped") or 0 for row in rows),

@@ -11,13 +11,26 @@ import pytest
 from click.testing import Result
 from ruamel.yaml import YAML
 
+from odibi_actors.cli import output
 from odibi_actors.cli.schedule_skips import HELP, helps, summary
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
-from tests.cli.scheduled import ANSWERS, FOLLOW, HOUR, HOURLY, NOW, OCCURRENCES, OLDER, SPEC
+from tests.cli.scheduled import ANSWERS, FOLLOW, HOUR, HOURLY, NOW, OCCURRENCES, OLDER, SPEC, listed
 
 Broker = Callable[..., FakeBroker]
 Invoke = Callable[..., Result]
+
+
+def interrupt_after(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the pause after so many looks of a ``--watch``."""
+    left = iter(range(looks - 1))
+
+    def tick(_: float) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(output.time, "sleep", tick)
+
 
 VIEWS = [
     (("schedule", "list"), "report.hourly\nsales.nightly\nsales.follow\n"),
@@ -79,6 +92,27 @@ def test_given_schedules_then_the_list_has_next_last_and_why_most_were_skipped(b
     assert lines[4] == "! sales.follow: pipeline report is no longer in odibi.yaml: nothing starts it"
 
 
+def test_given_more_than_the_broker_lists_then_their_number_is_told_and_names_need_a_pipeline(
+    broker: Broker, invoke: Invoke
+) -> None:
+    endpoint = broker({**ANSWERS, "schedule.list": {**listed({}), "more": 99_000}}).endpoint
+    assert "... and 99,000 more; name a pipeline" in invoke("--endpoint", endpoint, "schedule", "list").stdout
+    assert "99,003 schedules" in invoke("--endpoint", endpoint, "status").stdout
+    result = invoke("--endpoint", endpoint, "schedule", "show", "hourly")
+    assert result.exit_code == 2
+    assert "PIPELINE.hourly" in result.stderr
+    assert invoke("--endpoint", endpoint, "schedule", "show", "report.hourly").exit_code == 0
+
+
+def test_given_a_schedule_the_store_was_not_told_of_yet_then_it_is_shown_without_occurrences(
+    broker: Broker, invoke: Invoke
+) -> None:
+    answers = {**ANSWERS, "occurrence.list": Reply("", 3, None, "pipeline report has no schedule hourly")}
+    result = invoke("--endpoint", broker(answers).endpoint, "schedule", "show", "hourly")
+    assert result.exit_code == 0
+    assert "nothing has come due yet" in result.stdout
+
+
 def test_given_a_pipeline_then_only_its_schedules_are_asked_for(broker: Broker, invoke: Invoke) -> None:
     fake = broker(ANSWERS)
     result = invoke("--endpoint", fake.endpoint, "schedule", "list", "sales", "-o", "name")
@@ -92,6 +126,17 @@ def test_given_no_scheduler_then_everything_else_is_listed(broker: Broker, invok
     assert result.exit_code == 0
     assert [row["next"] for row in json.loads(result.stdout)["items"]] == [None] * 3
     assert "the next due times are not known: the scheduler is not connected" in result.stderr
+
+
+def test_given_no_scheduler_when_watched_then_that_is_told_once(
+    broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(3, monkeypatch)
+    fake = broker({**ANSWERS, "schedule.next": Reply("", 69, None, "the scheduler is not connected")})
+    result = invoke("--endpoint", fake.endpoint, "schedule", "list", "--watch")
+    assert result.exit_code == 130
+    assert len(fake.requests("schedule.list")) == 3
+    assert result.stderr.count("not connected") == 1
 
 
 def test_given_only_schedules_without_a_clock_then_the_scheduler_is_not_asked(broker: Broker, invoke: Invoke) -> None:
@@ -353,17 +398,7 @@ def test_given_nobody_who_knows_of_schedules_then_status_shows_the_rest(broker: 
 def test_given_a_status_that_is_watched_then_schedules_are_not_listed_every_second(
     broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from odibi_actors.cli import output
-
-    looks = 0
-
-    def tick(_: float) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(output.time, "sleep", tick)
+    interrupt_after(4, monkeypatch)
     fake = broker(ANSWERS)
     invoke("--endpoint", fake.endpoint, "status", "--watch")
     assert len(fake.requests("status")) == 4
