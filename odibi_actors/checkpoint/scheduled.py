@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import heapq
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -27,28 +27,34 @@ def schedules(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     )
     for pipeline, name, due, wall, started, reasons, seen, last, last_run, blob in rows:
         record = unseal(blob, ScheduleDecoder, f"schedule {pipeline}.{name}")
-        followed = record.seen if seen == "{}" else json.loads(seen)
-        record = msgspec.structs.replace(record, place=Place(due, wall), seen=followed)
-        item = r.LoadedSchedule(record, started, json.loads(reasons), last, last_run)
+        if record.place != Place(due, wall) or seen != "{}" or record.seen:
+            record = msgspec.structs.replace(record, place=Place(due, wall), seen=_counters(seen))
+        item = r.LoadedSchedule(record, started, _counters(reasons), last, last_run)
         yield (pipeline, name), item, len(blob) + len(reasons) + len(seen) + 100
 
 
+def _counters(text: str) -> dict[str, int]:
+    return {} if text == "{}" else msgspec.json.decode(text, type=dict[str, int])
+
+
 def occurrences(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
-    """Key (part, number of the record): part 0 are those whose run is active, 1 those that wait, each as noted."""
-    part, seq = after or (0, 0)
-    columns = "o.seq, o.run, o.pipeline, o.schedule, o.id, o.payload"
+    """Key (part, number of a record): part 0 are those whose run is active, in the order of their runs' start, 1 those
+    that wait, in the order in which they were noted."""
+    part, seq = after or (0, -1)
     if part == 0:
-        # The active runs are few, so they are what is looked through; sorted, as pages need one order.
+        # The active runs are few, so they are what is looked through.
         rows = db.execute(
-            f"SELECT {columns} FROM runs AS r CROSS JOIN occurrences AS o ON o.pipeline = r.pipeline"
-            " AND o.schedule = r.schedule AND o.id = r.occurrence AND o.state <> 'skipped'"
-            " WHERE r.state = 'active' AND r.occurrence <> '' AND o.run = r.run AND o.seq > ? ORDER BY o.seq",
+            "SELECT r.seq, r.run, o.pipeline, o.schedule, o.id, o.payload FROM runs AS r CROSS JOIN occurrences AS o"
+            " ON o.pipeline = r.pipeline AND o.schedule = r.schedule AND o.id = r.occurrence AND o.state <> 'skipped'"
+            " WHERE r.state = 'active' AND r.occurrence <> '' AND o.run = r.run AND r.seq > ? ORDER BY r.seq",
             (seq,),
         )
         yield from _occurrences(0, rows)
-        seq = 0
+        seq = -1
     rows = db.execute(
-        f"SELECT {columns} FROM occurrences AS o WHERE o.state = 'waiting' AND o.seq > ? ORDER BY o.seq", (seq,)
+        "SELECT seq, run, pipeline, schedule, id, payload FROM occurrences WHERE state = 'waiting' AND seq > ?"
+        " ORDER BY seq",
+        (seq,),
     )
     yield from _occurrences(1, rows)
 
@@ -88,8 +94,10 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
         "SELECT seq FROM runs WHERE pipeline = ? AND ended IS NOT NULL ORDER BY ended DESC, seq DESC LIMIT ?",
         (pipeline, r.RUNS_LOADED),
     ).fetchall()
-    found += db.execute("SELECT seq FROM runs WHERE pipeline = ? AND state = 'active'", (pipeline,)).fetchall()
-    for (seq,) in sorted(found):
+    active = db.execute(
+        "SELECT seq FROM runs WHERE pipeline = ? AND state = 'active' AND seq > ? ORDER BY seq", (pipeline, after)
+    )
+    for (seq,) in heapq.merge(sorted(found), active):
         if seq > after:
             run, cause, at, state, planned, cancelled, lane, error, blob = db.execute(
                 "SELECT run, cause, at, state, planned, cancelled, lane, error, payload FROM runs WHERE seq = ?", (seq,)

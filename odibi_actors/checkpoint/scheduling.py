@@ -26,17 +26,16 @@ class Scheduling(Tables):
     # --- schedules -----------------------------------------------------------------------------------------------
 
     def _schedule(self, _seq: int, record: r.Schedule) -> None:
-        key = (record.pipeline, record.name)
-        row = self._execute("SELECT due, wall FROM schedules WHERE pipeline = ? AND name = ?", key).fetchone()
-        if row is not None and record.place < Place(*row):
-            raise Contradiction(f"schedule {record.pipeline}.{record.name}: its place {Place(*row)} cannot go back")
         payload = seal(record)
-        self._execute(
+        done = self._execute(
             "INSERT INTO schedules (pipeline, name, due, wall, gone, seen, payload) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (pipeline, name) DO UPDATE SET due = excluded.due, wall = excluded.wall,"
-            " gone = excluded.gone, seen = excluded.seen, payload = excluded.payload",
-            (*key, record.place.due, record.place.wall, record.gone, json.dumps(record.seen), payload),
+            " gone = excluded.gone, seen = excluded.seen, payload = excluded.payload"
+            " WHERE (excluded.due, excluded.wall) >= (due, wall)",
+            (record.pipeline, record.name, *told(record.place), record.gone, json.dumps(record.seen), payload),
         )
+        if done.rowcount == 0:
+            raise Contradiction(f"schedule {record.pipeline}.{record.name}: its place cannot go back to {record.place}")
         self.weight += len(payload) + 200
 
     def _there(self, pipeline: str, schedule: str) -> tuple[Any, ...]:
@@ -49,9 +48,24 @@ class Scheduling(Tables):
         return tuple(row[:4])
 
     def _occurrence(self, seq: int, record: r.Occurrence) -> None:
-        pipeline, schedule = key = record.pipeline, record.schedule
-        due, wall, seen, _ = self._there(*key)
-        place = self._onward(key, Place(due, wall), record.place)
+        key = (record.pipeline, record.schedule)
+        if record.seen or record.place is None:
+            due, wall, seen, _ = self._there(*key)
+            place = self._onward(key, Place(due, wall), record.place)
+            if record.seen:
+                self._execute(
+                    "UPDATE schedules SET due = ?, wall = ?, seen = ? WHERE pipeline = ? AND name = ?",
+                    (*told(place), json.dumps({**json.loads(seen), **record.seen}), *key),
+                )
+        else:  # the common one, in one statement
+            done = self._execute(
+                "UPDATE schedules SET due = ?1, wall = ?2 WHERE pipeline = ?3 AND name = ?4 AND gone = 0"
+                " AND (due, wall) < (?1, ?2)",
+                (*told(record.place), *key),
+            )
+            if done.rowcount == 0:
+                due, wall, *_ = self._there(*key)
+                self._onward(key, Place(due, wall), record.place)
         payload = seal(record)
         try:
             self._execute(
@@ -60,14 +74,7 @@ class Scheduling(Tables):
                 (seq, *key, record.id, record.id, record.due, record.at, payload),
             )
         except sqlite3.IntegrityError:
-            raise Contradiction(f"schedule {pipeline}.{schedule}: occurrence {record.id} is noted already") from None
-        if record.place is not None or record.seen:
-            if record.seen:
-                seen = json.dumps({**json.loads(seen), **record.seen})
-            self._execute(
-                "UPDATE schedules SET due = ?, wall = ?, seen = ? WHERE pipeline = ? AND name = ?",
-                (place.due, place.wall, seen, *key),
-            )
+            raise Contradiction(f"schedule {key[0]}.{key[1]}: occurrence {record.id} is noted already") from None
         if record.positions:
             self._arrived(record)
         self.weight += len(payload) + 500
@@ -114,7 +121,7 @@ class Scheduling(Tables):
         self._execute(
             "UPDATE schedules SET due = ?, wall = ?, skipped = skipped + ?, reasons = ?"
             " WHERE pipeline = ? AND name = ?",
-            (place.due, place.wall, record.count, counted(reasons, record), *key),
+            (*told(place), record.count, counted(reasons, record), *key),
         )
         self.weight += 500
 
@@ -253,6 +260,11 @@ class Scheduling(Tables):
         )
         if done.rowcount == 0:
             raise Contradiction(f"there is no alert {record.id} that was not told")
+
+
+def told(place: Place) -> tuple[int, str]:
+    """The columns of a place."""
+    return place.due, place.wall
 
 
 def counted(reasons: str, record: r.Skip) -> str:

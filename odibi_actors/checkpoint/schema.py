@@ -57,6 +57,7 @@ CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: 
 CREATE INDEX runs_of ON runs (pipeline, state);
 CREATE INDEX runs_in ON runs (state);
 CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
+CREATE INDEX runs_old ON runs (ended) WHERE ended IS NOT NULL;
 """
 _SCHEDULES = """\
 CREATE TABLE schedules (          -- never pruned; reasons, seen: JSON objects; payload: the newest SCHEDULE
@@ -84,6 +85,7 @@ CREATE TABLE alerts (             -- told_at: NULL until ALERTED
   payload BLOB NOT NULL);
 CREATE INDEX untold ON alerts (id) WHERE told_at IS NULL;
 CREATE INDEX alerts_of ON alerts (pipeline);
+CREATE INDEX alerts_told ON alerts (told_at) WHERE told_at IS NOT NULL;
 """
 
 SCHEMA = f"""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import xxhash
 
+from odibi_actors.checkpoint import consistency
 from odibi_actors.checkpoint.schema import MEND
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder
@@ -44,6 +45,11 @@ _TABLES = (
     _Table("rewinds", (_P,)),
     _Table("acks", (_P, _I, _N)),
     _Table("iterations", (_P, _I), ("failures", "sinks", "states")),
+    _Table("schedules", (_P, ("name", str))),
+    _Table("occurrences", (("seq", int),)),
+    _Table("runs", (("seq", int),)),
+    _Table("backfills", (_P, ("lane", str))),
+    _Table("alerts", (("id", int),)),
 )
 
 
@@ -70,6 +76,7 @@ def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str,
         ]
         if not bad:
             files += _files(db, table.name, key, blobs)
+            problems += consistency.problems(db, table.name, key, blobs[0])
     if len(rows) == ROWS:
         following = [section, *rows[-1][: len(table.keys)]]
     else:

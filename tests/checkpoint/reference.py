@@ -370,10 +370,13 @@ class Reference:
     def scheduler(self) -> Iterable[r.AnyLoaded]:
         for _, one in sorted(self.schedules.items(), key=lambda kv: kv[0]):
             yield r.LoadedSchedule(one.record, one.started, one.skipped, one.last, one.last_run)
-        for state in ("started", "waiting"):
-            for o in self.occurrences:
-                if o.record is not None and o.state == state and (not o.run or self.runs[o.run].state == "active"):
-                    yield r.LoadedOccurrence(o.record, o.run)
+        started = {o.run: o.record for o in self.occurrences if o.record is not None and o.state == "started"}
+        for name, run in self.runs.items():
+            if name in started and run.state == "active":
+                yield r.LoadedOccurrence(started[name], name)
+        for o in self.occurrences:
+            if o.record is not None and o.state == "waiting":
+                yield r.LoadedOccurrence(o.record)
         for _, b in sorted(self.backfills.items(), key=lambda kv: kv[0]):
             if b.state == "active":
                 yield r.LoadedBackfill(b.record, b.planned, b.committed, b.positions)

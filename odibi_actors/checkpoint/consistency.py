@@ -1,0 +1,103 @@
+"""What must hold between the rows of the scheduler's tables: ``checkpoint.verify`` looks at each of them.
+
+Only what records cannot leave behind is a problem, so one that is found is a defect of ours, or of the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from odibi_actors.checkpoint.tables import AlertDecoder, BackfillDecoder, OccurrenceDecoder, ScheduleDecoder
+from odibi_actors.model import Place
+
+_SEAL = 8
+_MEND = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
+
+
+def problems(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blob: bytes | None) -> Iterator[dict[str, str]]:
+    """What does not hold of a row, whose payload matches its seal."""
+    check = _CHECKS.get(table)
+    data = None if blob is None else blob[:-_SEAL]
+    for what in check(db, key, data) if check is not None else ():
+        yield {"what": what, "mend": _MEND}
+
+
+def _schedule(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    due, wall, gone, skipped, reasons = db.execute(
+        "SELECT due, wall, gone, skipped, (SELECT total(value) FROM json_each(reasons)) FROM schedules"
+        " WHERE pipeline = ? AND name = ?",
+        key,
+    ).fetchone()
+    record = ScheduleDecoder.decode(data or b"")
+    what = f"schedule {key[0]}.{key[1]}"
+    if (record.pipeline, record.name, record.gone) != (*key, bool(gone)):
+        yield f"{what} is not what its record says"
+    if record.place > Place(due, wall):
+        yield f"{what} is at {Place(due, wall)}, before its record's {record.place}"
+    if skipped != reasons:
+        yield f"{what} has skipped {skipped} occurrences, but {reasons:.0f} by reason"
+
+
+def _occurrence(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    pipeline, schedule, name, state, run = db.execute(
+        "SELECT pipeline, schedule, id, state, run FROM occurrences WHERE seq = ?", key
+    ).fetchone()
+    what = f"occurrence {name} of {pipeline}.{schedule}"
+    found = db.execute(
+        "SELECT due, wall, gone FROM schedules WHERE pipeline = ? AND name = ?", (pipeline, schedule)
+    ).fetchone()
+    if found is None:
+        yield f"{what}: there is no such schedule"
+        return
+    if state == "waiting" and found[2]:
+        yield f"{what} waits, but its schedule was removed"
+    if (data is None) != (state == "skipped") and data is None:
+        yield f"{what} is {state}, but was not noted"
+    if data is not None:
+        record = OccurrenceDecoder.decode(data)
+        if (record.pipeline, record.schedule, record.id) != (pipeline, schedule, name):
+            yield f"{what} is not what its record says"
+        if record.place is not None and record.place > Place(*found[:2]):
+            yield f"{what} is at {record.place}, but its schedule only at {Place(*found[:2])}"
+    if state == "started":
+        started = db.execute("SELECT pipeline, schedule, occurrence FROM runs WHERE run = ?", (run,)).fetchone()
+        if started is not None and started != (pipeline, schedule, name):
+            yield f"{what} has run {run}, which is of {' '.join(started)}"
+
+
+def _run(db: sqlite3.Connection, key: tuple[Any, ...], _data: bytes | None) -> Iterator[str]:
+    run, pipeline, state, ended, schedule, occurrence, lane = db.execute(
+        "SELECT run, pipeline, state, ended, schedule, occurrence, lane FROM runs WHERE seq = ?", key
+    ).fetchone()
+    if (state == "active") != (ended is None):
+        yield f"run {run} is {state}, but its end says otherwise"
+    if state == "active" and occurrence and lane == "live":
+        found = db.execute(
+            "SELECT run FROM occurrences WHERE pipeline = ? AND schedule = ? AND id = ? AND state = 'started'"
+            " AND state <> 'skipped'",
+            (pipeline, schedule, occurrence),
+        ).fetchone()
+        if found != (run,):
+            yield f"run {run} is active, but occurrence {occurrence} of {pipeline}.{schedule} does not name it"
+
+
+def _backfill(_db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    record = BackfillDecoder.decode(data or b"")
+    if (record.pipeline, record.lane) != key:
+        yield f"backfill {key[1]} of {key[0]} is not what its record says"
+
+
+def _alert(_db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    if AlertDecoder.decode(data or b"").id != key[0]:
+        yield f"alert {key[0]} is not what its record says"
+
+
+_CHECKS: dict[str, Callable[[sqlite3.Connection, tuple[Any, ...], bytes | None], Iterator[str]]] = {
+    "schedules": _schedule,
+    "occurrences": _occurrence,
+    "runs": _run,
+    "backfills": _backfill,
+    "alerts": _alert,
+}
