@@ -6,16 +6,22 @@ import os
 import re
 import time
 
+from typing import Any
+
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, count, emit, table
+
+LIVE = "live"
+"""The lane of those that follow their folder; others are of backfills, and of schedules that wait for files."""
 
 source = group("source", "What sources have discovered, and why a file was not taken.")
 
 COLUMNS = (
     Column("PIPELINE", "pipeline"),
     Column("SOURCE", "source"),
+    Column("LANE", "lane"),
     Column("MODE", "mode"),
     Column("PATTERN", "pattern"),
     Column("KNOWN", lambda row: count(row.get("known")), right=True),
@@ -35,9 +41,16 @@ def _clock(found: re.Match[str]) -> str:
 WHY = (
     Column("PIPELINE", "pipeline"),
     Column("SOURCE", "source"),
+    Column("LANE", "lane"),
     Column("STATE", "state"),
     Column("REASON", lambda row: EPOCH.sub(_clock, str(row.get("reason") or ""))),
 )
+
+
+def _name(row: dict[str, Any]) -> str:
+    """PIPELINE.SOURCE, with the lane unless that is ``live``."""
+    lane = row.get("lane") or LIVE
+    return f"{row.get('pipeline')}.{row.get('source')}" + (f".{lane}" if lane != LIVE else "")
 
 
 @source.command("list", examples=["odibictl source list", "odibictl source list -o json"])
@@ -48,7 +61,7 @@ def list_(app: App) -> None:
     emit(
         app,
         app.client().sources,
-        lambda row: f"{row.get('pipeline')}.{row.get('source')}",
+        _name,
         lambda result: [table(result["items"], COLUMNS, "no sources")],
     )
 
@@ -67,6 +80,6 @@ def why(app: App, file: str) -> None:
     emit(
         app,
         lambda: app.client().why(file),
-        lambda row: f"{row.get('pipeline')}.{row.get('source')}",
+        _name,
         lambda result: [table(result["items"], WHY, f"no source looks where {file} is; see `odibictl source list`")],
     )

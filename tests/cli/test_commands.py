@@ -67,7 +67,7 @@ ANSWERS: dict[str, Any] = {
     "iteration.show": ITERATION,
     "node.list": {"items": [{"node": "clean", "state": "acked", "attempt": "3-4", "rows_out": 12_000, "size": 4096,
                              "duration": 0.5, "where": "spool"}]},
-    "source.list": {"items": [{"pipeline": "delays", "source": "flights", "mode": "file_watch", "known": 365}]},
+    "source.list": {"items": [{"pipeline": "delays", "source": "flights", "lane": "live", "mode": "file_watch", "known": 365}]},
     "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
                                            "reason": "in iteration 3"}]},
     "worker.list": {"items": STATUS["workers"]},
