@@ -29,6 +29,7 @@ Dst = Literal["vixie", "literal", "utc"]
 _EPOCH: Final = datetime(1970, 1, 1)
 LOOK_BACK: Final = 3 * 86_400
 """Seconds before the cursor in which a change of offset may still matter: the widest was a day (Samoa, 2011)."""
+DAY: Final = 86_400
 SECOND: Final = timedelta(seconds=1)
 ANY: Final = "~"
 """The wall time of a place that is after all that are due at its instant."""
@@ -63,16 +64,21 @@ def occurrences(spec: ScheduleSpec, after: Place | float) -> Iterator[Occurrence
     if spec.start:
         place = max(place, Place(math.ceil(spec.start) - 1))
     zone = zone_named(spec.timezone)
-    if spec.cron:
-        found = cron_occurrences(parse(spec.cron), zone, spec.dst, place)
-    else:
-        found = interval_occurrences(int(spec.every), math.ceil(spec.start), place)
-    for one in found:
+    found = _of(spec, zone, place)
+    while (one := next(found, None)) is not None:
         if spec.end and one.due >= spec.end:
             return
-        if spec.exclude and _date(spec, zone, one) in spec.exclude:
-            continue
-        yield one
+        if spec.exclude and (day := _date(spec, zone, one)) in spec.exclude:
+            # over the rest of the date at one stride: it may hold 86,400 of them
+            found = _of(spec, zone, max(one.place, Place(_end_of(zone, one.due, day) - 1)))
+        else:
+            yield one
+
+
+def _of(spec: ScheduleSpec, zone: ZoneInfo, place: Place) -> Iterator[Occurrence]:
+    if spec.cron:
+        return cron_occurrences(parse(spec.cron), zone, spec.dst, place)
+    return interval_occurrences(int(spec.every), math.ceil(spec.start), place)
 
 
 def first(spec: ScheduleSpec, after: Place | float) -> Occurrence | None:
@@ -95,17 +101,26 @@ def _seconds(wall: datetime) -> int:
     return (wall - _EPOCH) // SECOND
 
 
+def _end_of(zone: ZoneInfo, since: int, day: str) -> int:
+    """The first instant from ``since`` on at which the wall clock shows a later date."""
+    midnight = _seconds(datetime.fromisoformat(day)) + DAY
+    return next(max(midnight - one.offset, one.start) for one in pieces(zone, since) if midnight - one.offset < one.end)
+
+
 def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Place | float) -> Iterator[Occurrence]:
     """Occurrences in order that follow a place (and may share its instant), or are later than an instant.
 
     A place with a wall time says what was due so far. Where the rules of the zone have changed since, that is more than
-    the clock tells: no wall time up to it comes a first time again; fixed times that the clock now never showed are due
-    at once."""
+    the clock tells: no wall time up to it comes again; fixed times that the clock now never showed are due at once."""
     place = after if isinstance(after, Place) else Place(math.floor(after))
+    if place.due >= HORIZON:
+        return
     if dst == "utc":
         zone = zone_named("UTC")
+    at_instant = place.wall == ANY
+    same_rules = at_instant or place.wall == _local(place.due, offset(zone, place.due)).isoformat()
     for one in _all(cron, zone, dst, place):
-        if (one.due, one.wall) > (place.due, place.wall) and (one.fold or one.wall > place.wall or place.wall == ANY):
+        if one.place > place and (at_instant or one.wall > place.wall or (one.fold and same_rules)):
             yield one
 
 
@@ -123,7 +138,7 @@ def _all(cron: Cron, zone: ZoneInfo, dst: Dst, place: Place) -> Iterator[Occurre
             return
         if fixed and piece.start >= place.due:
             yield from _skipped(cron, piece.start, shown, _local(piece.start, piece.offset))
-        yield from _stretch(cron, fixed, piece.offset, max(piece.start, place.due), piece.end, shown)
+        yield from _stretch(cron, fixed, piece.offset, max(piece.start, place.due), min(piece.end, HORIZON), shown)
         shown = max(shown, _local(piece.end, piece.offset))
 
 

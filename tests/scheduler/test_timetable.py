@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.model import Place
 from odibi_actors.scheduler.cron import parse
-from odibi_actors.scheduler.timetable import Dst, Occurrence, cron_occurrences, first, interval_occurrences, occurrences
+from odibi_actors.scheduler.timetable import (
+    HORIZON,
+    Dst,
+    Occurrence,
+    cron_occurrences,
+    first,
+    interval_occurrences,
+    occurrences,
+)
 from odibi_actors.scheduler.zones import changes
 from tests.scheduler.differential import compare
 from tests.scheduler.expressions import random_expression
@@ -137,3 +146,17 @@ def test_an_interval_is_anchored_at_start_or_at_the_epoch() -> None:
     assert ids(ScheduleSpec("s", every=3600.0, start=start), 0.0, 2) == ["2026-01-01T00:00:07", "2026-01-01T01:00:07"]
     assert ids(ScheduleSpec("s", every=3600.0), start, 1) == ["2026-01-01T01:00:00"]
     assert first(ScheduleSpec("s", every=3600.0, end=start), start) is None
+
+
+@pytest.mark.parametrize("spec", [ScheduleSpec("s", cron="* * * * * *"), ScheduleSpec("s", every=1.0)])
+def test_excluded_dates_are_passed_at_one_stride_each(spec: ScheduleSpec) -> None:
+    year = [(datetime(2026, 1, 1) + timedelta(days=day)).date().isoformat() for day in range(365)]
+    spec = msgspec.structs.replace(spec, exclude=year)
+    assert ids(spec, at("2025-12-31T23:59:58"), 2) == ["2025-12-31T23:59:59", "2027-01-01T00:00:00"]  # not 31,536,000
+
+
+def test_nothing_is_due_after_the_horizon() -> None:
+    yearly = ScheduleSpec("s", cron="@yearly", timezone="America/New_York")
+    assert ids(yearly, at("2098-06-01T00:00"), 9) == ["2099-01-01T00:00:00"]
+    assert first(yearly, Place(10**12)) is None
+    assert first(ScheduleSpec("s", every=1.0), Place(HORIZON - 1)) is None

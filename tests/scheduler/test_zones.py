@@ -144,6 +144,19 @@ def test_given_rules_that_move_the_clock_back_when_learned_late_then_no_wall_tim
     assert show(take(spec, ran[0].place, 2)) == ["08T11:00 08T11:00", "08T12:00 08T12:00"]
 
 
+@pytest.mark.parametrize("cron", ["*/15 * * * *", "0-45/15 0-23 * * *"])
+def test_given_a_step_forward_that_becomes_a_step_back_when_learned_late_then_no_id_comes_twice(
+    land: Path, cron: str
+) -> None:
+    spec = ScheduleSpec("s", cron=cron, timezone="Land")
+    rule(land, 0, (SPRING - 9 * DAY, HOUR), (SPRING, 3 * HOUR))
+    found = take(spec, SPRING - HOUR, 12)
+    rule(land, 0, (SPRING - 9 * DAY, HOUR), (SPRING, 0))
+    found += take(spec, found[-1].place, 30)
+    assert len({one.id for one in found}) == len(found)
+    assert all(one.place < later.place for one, later in pairwise(found))
+
+
 @st.composite
 def rules(draw: st.DrawFn) -> list[tuple[int, int]]:
     """A few changes within days around SPRING, in quarters of an hour, more than a day apart."""
