@@ -5,12 +5,19 @@ Only what records cannot leave behind is a problem, so one that is found is a de
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from odibi_actors.checkpoint.tables import AlertDecoder, BackfillDecoder, OccurrenceDecoder, ScheduleDecoder
-from odibi_actors.model import Place
+from odibi_actors.checkpoint.tables import (
+    AlertDecoder,
+    BackfillDecoder,
+    OccurrenceDecoder,
+    ScheduleDecoder,
+    TriggerDecoder,
+)
+from odibi_actors.model import Place, Trigger
 
 _SEAL = 8
 _MEND = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
@@ -26,9 +33,7 @@ def problems(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blob: byt
 
 def _schedule(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
     due, wall, gone, skipped, reasons = db.execute(
-        "SELECT due, wall, gone, skipped, (SELECT total(value) FROM json_each(reasons)) FROM schedules"
-        " WHERE pipeline = ? AND name = ?",
-        key,
+        "SELECT due, wall, gone, skipped, reasons FROM schedules WHERE pipeline = ? AND name = ?", key
     ).fetchone()
     record = ScheduleDecoder.decode(data or b"")
     what = f"schedule {key[0]}.{key[1]}"
@@ -36,8 +41,8 @@ def _schedule(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) 
         yield f"{what} is not what its record says"
     if record.place > Place(due, wall):
         yield f"{what} is at {Place(due, wall)}, before its record's {record.place}"
-    if skipped != reasons:
-        yield f"{what} has skipped {skipped} occurrences, but {reasons:.0f} by reason"
+    if skipped != sum(json.loads(reasons).values()):
+        yield f"{what} has skipped {skipped} occurrences, but by reason {reasons}"
 
 
 def _occurrence(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
@@ -53,7 +58,7 @@ def _occurrence(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None
         return
     if state == "waiting" and found[2]:
         yield f"{what} waits, but its schedule was removed"
-    if (data is None) != (state == "skipped") and data is None:
+    if data is None and state != "skipped":
         yield f"{what} is {state}, but was not noted"
     if data is not None:
         record = OccurrenceDecoder.decode(data)
@@ -67,13 +72,16 @@ def _occurrence(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None
             yield f"{what} has run {run}, which is of {' '.join(started)}"
 
 
-def _run(db: sqlite3.Connection, key: tuple[Any, ...], _data: bytes | None) -> Iterator[str]:
-    run, pipeline, state, ended, schedule, occurrence, lane = db.execute(
-        "SELECT run, pipeline, state, ended, schedule, occurrence, lane FROM runs WHERE seq = ?", key
+def _run(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    run, pipeline, state, ended, schedule, occurrence = db.execute(
+        "SELECT run, pipeline, state, ended, schedule, occurrence FROM runs WHERE seq = ?", key
     ).fetchone()
     if (state == "active") != (ended is None):
         yield f"run {run} is {state}, but its end says otherwise"
-    if state == "active" and occurrence and lane == "live":
+    trigger = Trigger() if data is None else TriggerDecoder.decode(data)
+    if (trigger.schedule, trigger.occurrence) != (schedule, occurrence):
+        yield f"run {run} is not what its trigger says"
+    if state == "active" and schedule and trigger.kind != "backfill":
         found = db.execute(
             "SELECT run FROM occurrences WHERE pipeline = ? AND schedule = ? AND id = ? AND state = 'started'"
             " AND state <> 'skipped'",

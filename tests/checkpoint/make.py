@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, StagedRef
+from odibi_actors.config.model import NodeSpec, PipelineSpec, ScheduleSpec
+from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Place, StagedRef, Trigger
 
 P = "delays"
 
@@ -64,11 +68,36 @@ def committed(iteration: int, *names: str, at: float = 3.0) -> list[r.AnyRecord]
 
 
 def numbered(seq: int) -> r.AnyRecord:
-    """Record ``seq`` of an endless log: a version, then lives of iterations."""
+    """Record ``seq`` of an endless log: a version and a schedule, then what it skips and the runs it starts."""
     if seq == 1:
         return version()
-    iteration, step = divmod(seq - 2, 5)
-    return committed(iteration + 1, f"{iteration:05}-a.csv", f"{iteration:05}-b.csv")[step]
+    if seq == 2:
+        return schedule()
+    number, step = divmod(seq - 3, 9)
+    first, *life = committed(number + 1, f"{number:05}-a.csv", f"{number:05}-b.csv")
+    assert isinstance(first, r.Plan)
+    return [
+        r.Skip(
+            P, "hourly", f"{number:05}-0", f"{number:05}-2", 1.0, 3, "superseded by a later one", 1.0, Place(number)
+        ),
+        r.Occurrence(
+            P, "hourly", f"{number:05}-3", 1.0, 1.0, Place(number, "~~"), positions=[file(f"{number:05}.csv")]
+        ),
+        started(f"{number:05}-3"),
+        msgspec.structs.replace(first, run=f"delays.hourly@{number:05}-3"),
+        *life,
+        r.RunEnd(f"delays.hourly@{number:05}-3", P, "done", 4.0),
+    ][step]
+
+
+def schedule(name: str = "hourly", pipeline: str = P, place: Place | None = None, **more: Any) -> r.Schedule:
+    spec = ScheduleSpec(name, every=3600.0)
+    return r.Schedule(pipeline, name, spec, "yaml", place or Place(-1), 1.0, **more)
+
+
+def started(occurrence: str, name: str = "hourly", at: float = 2.0) -> r.Run:
+    """The run of an occurrence that waits."""
+    return r.Run(f"{P}.{name}@{occurrence}", P, "schedule", at, Trigger("schedule", name, occurrence, 1.0))
 
 
 def claimed(path: object = ":memory:") -> Engine:

@@ -16,10 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 import xxhash
 
+from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.opening import UNREADABLE
 from odibi_actors.errors import StoreError
-from tests.checkpoint.make import claimed, committed, error, numbered, plan, put
+from tests.checkpoint.make import P, claimed, committed, error, numbered, plan, put
 
 Outcome = Literal["named", "same", "wrong"]
 """named: refused by a StoreError that names a file. same: nothing that it holds differs. wrong: anything else."""
@@ -40,10 +41,11 @@ def make(folder: Path) -> None:
     """A store as a crash leaves it: part of what it holds is in the database file, part in the log only."""
     live = folder.with_name(folder.name + "-live")
     engine = claimed(live / "checkpoints.db")
-    put(engine, *(numbered(seq) for seq in range(1, 12)))
+    put(engine, *(numbered(seq) for seq in range(1, 21)))
     engine.checkpoint()
     put(engine, *committed(3, "3.csv"))
     put(engine, plan(4, "4.csv"), error(4))
+    put(engine, r.Alert(engine.last_seq + 1, "failure", P, "it broke", 1.0), r.Backfill(P, "backfill-9", "r", 1.0))
     folder.mkdir()
     for name in NAMES:
         shutil.copy(live / name, folder / name)

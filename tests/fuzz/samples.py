@@ -16,6 +16,7 @@ NAMES = {
     "source": "read",
     "node": "read",
     "name": "read",
+    "schedule": "read",
     "incarnation": "w1",
     "host": "host",
     "lane": "live",

@@ -20,7 +20,8 @@ import msgspec
 from odibi_actors import messages as m
 from odibi_actors import units
 from odibi_actors.actor import Effect, Send, Stop
-from odibi_actors.checkpoint import snapshot, transaction
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint import snapshot, tables
 from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.errors import ConfigError, OdibiError, ProtocolError, StoreError
 from odibi_actors.runtime import wire
@@ -271,13 +272,15 @@ def store() -> Target:
     from odibi_actors.checkpoint.actor import StoreActor
     from odibi_actors.checkpoint.driver import StoreDriver
     from odibi_actors.checkpoint.engine import Engine
-    from tests.checkpoint.make import ack, error, plan, version
+    from tests.checkpoint.make import ack, error, plan, schedule, version
 
     def make() -> Callable[[str, m.Message], Iterable[Effect]]:
         engine = Engine(":memory:")
         engine.claim(0, "b1")
         engine.apply(1, 1, [version(1, "p"), plan(1, "a", pipeline="p"), ack(1, pipeline="p"), error(1, pipeline="p")])
-        actor, driver = StoreActor("s1", "host", 1, "store", 1, 4), StoreDriver(engine)
+        waiting = rec.Occurrence("p", "read", "x", 1.0, 1.0)
+        engine.apply(1, 5, [schedule("read", "p"), waiting, rec.Alert(7, "failure", "p", "it broke", 1.0)])
+        actor, driver = StoreActor("s1", "host", 1, "store", 1, engine.last_seq), StoreDriver(engine)
         clock = [1000.0]
 
         def feed(sender: str, message: m.Message) -> list[Effect]:
@@ -511,7 +514,9 @@ def env() -> Target:
 def sealed() -> Target:
     """Payloads of the checkpoint database: whole, or a StoreError; also when the seal fits and the content does not."""
     decoders = [
-        *(transaction.PlanDecoder, transaction.ErrorDecoder, transaction.FailuresDecoder),
+        *(tables.PlanDecoder, tables.ErrorDecoder, tables.FailuresDecoder),
+        *(tables.ScheduleDecoder, tables.OccurrenceDecoder, tables.BackfillDecoder, tables.AlertDecoder),
+        tables.TriggerDecoder,
         *(snapshot.VersionDecoder, snapshot.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
     ]
 
