@@ -128,11 +128,11 @@ def _all(cron: Cron, zone: ZoneInfo, dst: Dst, place: Place) -> Iterator[Occurre
     """Occurrences due at the place or later."""
     fixed = dst == "vixie" and not cron.wild
     if fixed and place.wall != ANY:
-        start, shown = place.due, datetime.fromisoformat(place.wall) + SECOND
+        start, shown = place.due, datetime.fromisoformat(place.wall)
     else:
         start = place.due - LOOK_BACK
         shown = _local(start, offset(zone, start))
-    # ``shown``: the wall clock has shown, or made up for, everything before this
+    # ``shown``: everything before this the wall clock has shown, or was made up for
     for piece in pieces(zone, start):
         if piece.start >= HORIZON:
             return

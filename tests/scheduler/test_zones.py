@@ -150,7 +150,7 @@ def test_given_a_step_forward_that_becomes_a_step_back_when_learned_late_then_no
 ) -> None:
     spec = ScheduleSpec("s", cron=cron, timezone="Land")
     rule(land, 0, (SPRING - 9 * DAY, HOUR), (SPRING, 3 * HOUR))
-    found = take(spec, SPRING - HOUR, 12)
+    found = take(spec, SPRING - HOUR, 6)  # 03:15, which the new rules show as 00:15, a second time
     rule(land, 0, (SPRING - 9 * DAY, HOUR), (SPRING, 0))
     found += take(spec, found[-1].place, 30)
     assert len({one.id for one in found}) == len(found)
@@ -181,7 +181,7 @@ def test_given_rules_that_change_again_and_again_then_nothing_is_in_the_past_nor
         found = take(spec, float(SPRING - 5 * DAY), 1)
         for version in versions:
             rule(folder / "Land", 0, *version)
-            found += take(spec, found[-1].place, rng.randint(1, 30))
+            found += take(spec, found[-1].place, rng.randint(1, 15))
             assert next(occurrences(spec, found[-1].place)).place > found[-1].place
     finally:
         zoneinfo.reset_tzpath()
