@@ -11,9 +11,12 @@ def run(here: Here) -> int:
     """The actor."""
     from odibi_actors.runtime.process import run_peer
     from odibi_actors.scheduler.actor import SchedulerActor
+    from odibi_actors.scheduler.driver import SchedulerDriver
 
     actor = SchedulerActor(here.incarnation, here.host, here.pid)
-    return run_peer("scheduler", actor, None, here.places.endpoint, incarnation=here.incarnation)
+    return run_peer(
+        "scheduler", actor, SchedulerDriver(here.project), here.places.endpoint, incarnation=here.incarnation
+    )
 
 
 def main() -> int:

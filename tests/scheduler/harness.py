@@ -1,0 +1,101 @@
+"""A calendar from a list, the rules of judging said plainly, and a broker that keeps places and loses messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from odibi_actors.actor import Effect, Send
+from odibi_actors.config.model import CatchUpSpec, ScheduleSpec
+from odibi_actors.messages import Due, Dues, Judged, NotedPlace
+from odibi_actors.model import Place
+from odibi_actors.scheduler.judge import LATE, OUTSIDE, OVER, PAUSED, SUPERSEDED, shift
+from odibi_actors.scheduler.timetable import Occurrence
+
+Verdict = tuple[str, str]
+"""Of one occurrence: its id, and why it is skipped ("": it runs)."""
+
+
+class Calendar:
+    """The occurrences of any schedule are these."""
+
+    def __init__(self, found: Sequence[Occurrence]) -> None:
+        self.found = found
+        self.opened = 0
+
+    def __call__(self, spec: ScheduleSpec, after: Place) -> Iterator[Occurrence]:
+        self.opened += 1
+        return (one for one in self.found if one.place > after)
+
+
+def at_seconds(*dues: int) -> list[Occurrence]:
+    """Occurrences at these times; several at one time are told apart by their wall time."""
+    return [Occurrence(due, f"w{number:04}") for number, due in enumerate(dues)]
+
+
+def brute(
+    spec: ScheduleSpec, found: Sequence[Occurrence], floor: float, wall: float, pipeline: str = "p"
+) -> list[Verdict]:
+    """What a pass at ``wall`` must come to: all listed, all judged at once."""
+    ripe = []
+    for number, one in enumerate(found):
+        at = one.due + shift(pipeline, spec.name, one.id, spec.jitter)
+        if number + 1 < len(found):
+            at = min(at, found[number + 1].due)
+        ripe.append(at)
+    come = [number for number in range(len(found)) if ripe[number] <= wall]
+    reasons: dict[int, str] = {}
+    late = []
+    catch_up: CatchUpSpec = spec.catch_up
+    for number in come:
+        if found[number].due <= floor:
+            reasons[number] = PAUSED
+        elif ripe[number] >= wall - catch_up.grace:
+            reasons[number] = ""
+        elif ripe[number] < wall - catch_up.window:
+            reasons[number] = OUTSIDE
+        elif catch_up.policy == "none":
+            reasons[number] = LATE
+        elif catch_up.policy == "latest":
+            reasons[number] = SUPERSEDED if number + 1 in come else ""
+        else:
+            late.append(number)
+    for place, number in enumerate(reversed(late)):
+        reasons[number] = OVER if place >= catch_up.max else ""
+    return [(found[number].id, reasons[number]) for number in come]
+
+
+def expand(judged: Sequence[Judged], found: Sequence[Occurrence]) -> list[Verdict]:
+    """One verdict for each occurrence, from what was told; checks that what was told fits together."""
+    ids = [one.id for one in found]
+    verdicts: list[Verdict] = []
+    for told in judged:
+        last = ids.index(told.id)
+        assert told.place == found[last].place
+        assert told.due == found[last].due
+        first = last - told.count + 1
+        if told.reason:
+            assert ids[first] == told.first
+        else:
+            assert (told.count, told.first) == (1, "")
+        verdicts += [(ids[number], told.reason) for number in range(first, last + 1)]
+    return verdicts
+
+
+def dues(effects: Sequence[Effect]) -> list[Dues]:
+    """What was told in these effects."""
+    return [one for e in effects if isinstance(e, Send) and isinstance(e.message, Due) for one in e.message.items]
+
+
+class Log:
+    """The broker's side of one schedule: takes what begins at its place, and says where it is."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.judged: list[Judged] = []
+
+    def take(self, told: Dues) -> NotedPlace:
+        """Compare and set."""
+        if told.after == self.place and told.judged:
+            self.judged += told.judged
+            self.place = told.judged[-1].place
+        return NotedPlace(told.pipeline, told.schedule, self.place)
