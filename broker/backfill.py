@@ -86,6 +86,7 @@ def begin(flow: Flow, pipeline: Pipeline, record: rec.Backfill) -> Backfilling:
     """Take a backfill into memory."""
     backfill = pipeline.backfills[record.lane] = Backfilling(record, flow.start_seq)
     backfill.bind(pipeline.spec.nodes)
+    flow.shape += 1
     return backfill
 
 
@@ -112,6 +113,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
         ended = state if state in ("done", "no_data") else "cancelled"
         flow.write(rec.BackfillEnd(pipeline.name, name, ended, now), pipeline.name)  # type: ignore[arg-type]
         del pipeline.backfills[name]
+        flow.shape += 1
 
 
 def cancel(flow: Flow, pipeline: Pipeline, lane: str, now: float) -> Row:

@@ -86,6 +86,7 @@ class Coordinator:
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
         self._sources: list[SourceSpec] = []
+        self._told_shape = -1  # what of the flow the source was told
         self._stopping: Stopping | None = None
         self._housekeeping_at = 0.0
         self._started_at = 0.0
@@ -238,7 +239,7 @@ class Coordinator:
         if hello.role == "source" and sender == SOURCE and self._flow is not None:
             if new:
                 self._forget_offers(self._flow)
-            self._sources = []  # tell it again, whatever it was told before
+            self._sources, self._told_shape = [], -1  # tell it again, whatever it was told before
         if hello.role == "scheduler" and sender == SCHEDULER and self._flow is not None and new:
             self._flow.schedules.scheduler_came(now)
         return effects
@@ -288,8 +289,9 @@ class Coordinator:
 
     def _tell_sources(self) -> list[Effect]:
         """Send the list of sources when it is not what the source actor was last told."""
-        if self._flow is None or self._directory.get(SOURCE) is None:
+        if self._flow is None or self._directory.get(SOURCE) is None or self._told_shape == self._flow.shape:
             return []
+        self._told_shape = self._flow.shape
         specs = [
             SourceSpec(
                 pipeline=pipeline.name,

@@ -63,10 +63,12 @@ class Flow:
         self.project: dict[str, str] = {}
         self.workers: dict[str, int] = {}  # host -> worker processes an operator asked for
         self.stopping = False
+        self.shape = 0  # grows whenever what the source actor is to look for may have changed
         self.rng = rng
         self._counter = 0
         self._effects: list[Effect] = []
         self._dirty: dict[str, None] = {}
+        self._held = False  # something could not be planned, because the journal was full
         self.ready: list[tuple[int, int, str, int, str]] = []  # (order, place in DAG, pipeline, iteration, node)
         self.publishable: list[tuple[int, str, int, str]] = []
         self._timers: list[tuple[float, str, int, str]] = []
@@ -273,7 +275,7 @@ class Flow:
         times = [self._timers[0][0]] if self._timers else []
         if self.dispatcher.forget_due is not None:
             times.append(self.dispatcher.forget_due)
-        for pipeline in self.pipelines.values():
+        for pipeline in self._lingering():
             for lane in pipeline.lanes:
                 due = pipeline.due(lane, 0.0)
                 if due is not None and due > 0:
@@ -286,10 +288,11 @@ class Flow:
         while self._timers and self._timers[0][0] <= now:
             _, name, number, node = heapq.heappop(self._timers)
             self._timer(name, number, node, now)
-        for pipeline in self.pipelines.values():
+        for pipeline in self._lingering():
             dues = [pipeline.due(lane, now) for lane in pipeline.lanes]
             if any(due is not None and due <= now for due in dues):
                 self.touch(pipeline.name)
+        self._held = False
         self.schedules.late(now)
         while self._dirty:
             name = next(iter(self._dirty))
@@ -316,6 +319,11 @@ class Flow:
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
         return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects
 
+    def _lingering(self) -> list[Pipeline]:
+        """Pipelines in which something may become due without anything happening to them: those that linger, and all
+        of them when the journal was too full to plan."""
+        return [p for p in self.pipelines.values() if self._held or p.spec.batch.linger]
+
     def later(self, when: float, pipeline: str, number: int, node: str) -> None:
         """Look at the pipeline, and at this node of it if it waits for a retry, at this time."""
         heapq.heappush(self._timers, (when, pipeline, number, node))
@@ -330,9 +338,9 @@ class Flow:
             self.wake_nodes(found[1], [node])
 
     def _plan(self, pipeline: Pipeline, lane: Lane, now: float) -> None:
-        while not self.journal.full:
-            due = pipeline.due(lane, now)
-            if due is None or due > now:
+        while (due := pipeline.due(lane, now)) is not None and due <= now:
+            if self.journal.full:
+                self._held = True
                 return
             positions = lane.take(pipeline.spec.batch, pipeline.schemas)
             self.start(pipeline, pipeline.plan(lane, positions, now), now)
@@ -499,6 +507,7 @@ class Flow:
     def set(self, pipeline: Pipeline, name: str, on: bool) -> None:
         """Make ``paused``, ``draining`` or ``removed`` of a pipeline so, durably."""
         setattr(pipeline, name, on)
+        self.shape += 1
         self.write(rec.Setting(scope=pipeline.name, name=name, value="1" if on else ""), pipeline.name)
 
     def retry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> None:

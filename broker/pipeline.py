@@ -234,9 +234,11 @@ class Pipeline:
 
     def due(self, lane: Lane, now: float) -> float | None:
         """When the next iteration of a lane may be planned: a time (past: at once), or None."""
+        backfill = self.backfills.get(lane.name)
+        if lane.run is None and (backfill is not None or self.on_demand):
+            return None
         if self.rewind is not None or self.paused or self.draining or self.removed:
             return None
-        backfill = self.backfills.get(lane.name)
         limit = backfill.record.concurrency if backfill is not None else self.spec.max_in_flight
         if sum(1 for _ in self.unfinished(lane.name)) >= limit:
             return None

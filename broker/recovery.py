@@ -213,5 +213,6 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
         pipeline = flow.pipelines[spec.name] = Pipeline(spec, version, code_digest, flow.start_seq)
     flow.write(rec.Version(pipeline=spec.name, version=version, spec=spec, code_digest=code_digest, at=now), spec.name)
     pipeline.bind_sources()
+    flow.shape += 1
     flow.rebind(pipeline)
     return pipeline

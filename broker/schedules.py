@@ -110,6 +110,8 @@ class Schedules:
             arising[record.name] = None
         for upstream in record.spec.after if not record.gone else ():
             self._followers.setdefault(upstream, {})[record.pipeline] = None
+        if record.spec.file_watch is not None:
+            self._flow.shape += 1
         self.changed(known)
         return known
 

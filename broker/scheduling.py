@@ -10,7 +10,7 @@ from broker.pipeline import Pipeline
 from broker.scheduled import Scheduled
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ProjectSpec, ScheduleSpec
-from odibi_actors.config.received import unsound_schedule
+from odibi_actors.config.received import after_cycle, unsound_schedule
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.model import Place
 
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 def check(flow: Flow, project: ProjectSpec) -> None:
-    """Raises ConflictError when a schedule of the file has the name of one that was added by hand."""
+    """Raises ConflictError when the schedules of the file do not go with those that were added by hand."""
     for pipeline in project.pipelines:
         for spec in pipeline.schedules:
             known = flow.schedules.get(pipeline.name, spec.name)
@@ -39,6 +39,20 @@ def check(flow: Flow, project: ProjectSpec) -> None:
                     f"schedule {spec.name} of pipeline {pipeline.name} was added by `odibictl schedule add`: give that "
                     f"of odibi.yaml another name, or `odibictl schedule remove {pipeline.name}.{spec.name}` first"
                 )
+    if cycle := after_cycle(_edges(flow, {pipeline.name: pipeline.schedules for pipeline in project.pipelines}, "cli")):
+        raise ConflictError(
+            f"a cycle of pipelines that run after each other: {cycle}; a schedule that was added by `odibictl schedule "
+            "add` is part of it: remove that one first"
+        )
+
+
+def _edges(flow: Flow, new: dict[str, list[ScheduleSpec]], origin: str = "") -> dict[str, list[str]]:
+    """Pipeline -> those it runs after, by its schedules (of ``origin``) and these new ones."""
+    edges: dict[str, list[str]] = {}
+    for name in {**dict.fromkeys(flow.pipelines), **dict.fromkeys(new)}:
+        known = [one.spec for one in flow.schedules.of(name) if origin in ("", one.origin)]
+        edges[name] = [upstream for spec in [*known, *new.get(name, [])] for upstream in spec.after]
+    return edges
 
 
 def apply(flow: Flow, project: ProjectSpec, now: float) -> None:
@@ -95,8 +109,10 @@ def add(flow: Flow, pipeline: Pipeline, given: object, now: float) -> Row:
         spec = msgspec.convert(given, ScheduleSpec)
     except msgspec.ValidationError as error:
         raise ConfigError(f"schedule: {error}") from None
-    if problem := unsound_schedule(spec, flow.pipelines):
+    if problem := unsound_schedule(spec, flow.pipelines, pipeline.name):
         raise ConfigError(problem)
+    if spec.after and (cycle := after_cycle(_edges(flow, {pipeline.name: [spec]}))):
+        raise ConfigError(f"schedule {spec.name}: a cycle of pipelines that run after each other: {cycle}")
     if pipeline.spec.trigger != "schedule":
         raise ConflictError(
             f"pipeline {pipeline.name} has trigger: {pipeline.spec.trigger}; only one with `trigger: schedule` in "

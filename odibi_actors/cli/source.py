@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -46,7 +47,7 @@ WHY = (
 )
 
 
-def _name(row: dict[str, Any]) -> str:
+def _name(row: Mapping[str, Any]) -> str:
     """PIPELINE.SOURCE, with the lane unless that is ``live``."""
     lane = row.get("lane") or LIVE
     return f"{row.get('pipeline')}.{row.get('source')}" + (f".{lane}" if lane != LIVE else "")

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, ScheduleSpec, WatchSpec
-from odibi_actors.messages import SOURCE, Offer, Planned, Sources
+from odibi_actors.messages import SOURCE, Apply, Hello, Offer, Planned, Reply, Sources
 from odibi_actors.model import TRIGGER
-from tests.broker.harness import Failure, pipeline, position
+from tests.broker.harness import CLIENT, Failure, pipeline, position
 from tests.broker.restart import snapshot
 from tests.broker.scheduling import Timed, scheduled
 
@@ -202,3 +202,22 @@ def test_given_skip_when_a_run_is_in_progress_then_the_file_is_consumed_and_the_
     arrive(broker, "b.flag")
     assert [(s.last, s.reason) for s in broker.of(rec.Skip)] == [("b.flag", "overlap: run p.flags@a.flag in progress")]
     assert [p.identity for o in broker.of(rec.Occurrence) for p in o.positions] == ["a.flag", "b.flag"]
+
+
+def test_given_a_schedule_that_closes_a_circle_when_added_or_applied_then_it_is_refused() -> None:
+    specs = [scheduled(name="a"), scheduled(after("a"), name="b")]
+    broker = Chain(*specs).start()
+    for name, upstream in (("a", "a"), ("a", "b")):
+        reply = broker.ask("schedule.add", pipeline=name, spec={"name": "back", "after": [upstream]})
+        assert reply is not None
+        assert reply.status == 2
+    fine = broker.ask("schedule.add", pipeline="b", spec={"name": "again", "after": ["a"]})
+    assert fine is not None
+    assert fine.status == 0
+    broker.say(CLIENT, Hello("client", "c1", "host", 9))
+    changed = ProjectSpec(
+        "test", "/", "/data", 2, [scheduled(after("b"), name="a"), scheduled(name="b")], code_digest="c"
+    )
+    broker.say(CLIENT, Apply("7", changed))
+    (refused,) = [reply for reply in broker.take(Reply) if reply.id == "7"]
+    assert (refused.status, "cycle" in refused.error) == (4, True)
