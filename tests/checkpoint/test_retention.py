@@ -12,7 +12,24 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import retention
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import NotFoundError
-from tests.checkpoint.make import P, ack, claimed, commit, committed, error, failure, ledger, loaded, plan, prepare, put
+from odibi_actors.model import Place
+from tests.checkpoint.make import (
+    P,
+    ack,
+    claimed,
+    commit,
+    committed,
+    error,
+    failure,
+    file,
+    ledger,
+    loaded,
+    plan,
+    prepare,
+    put,
+    schedule,
+    started,
+)
 
 DAY = 86400.0
 
@@ -89,6 +106,81 @@ def test_given_ended_runs_when_pruned_then_old_ones_go_and_active_ones_stay() ->
     put(engine, r.RunEnd("r1", P, "done", 1.0), r.RunEnd("r2", P, "done", 59 * DAY))
     sweep(engine, now=60 * DAY)
     assert [row[0] for row in engine._db.execute("SELECT run FROM runs ORDER BY run")] == ["r2", "r3"]
+
+
+def test_given_a_run_whose_iteration_may_be_retried_when_pruned_then_it_stays_and_can_go_on() -> None:
+    engine = claimed()
+    put(engine, r.Run("r1", P, "t", 1.0), plan(1, "a.csv", run="r1"), ack(1), r.Fail(P, 1, "clean", 1.0))
+    put(engine, r.RunEnd("r1", P, "failed", 1.0))
+    sweep(engine, now=60 * DAY)
+    put(engine, r.Retry(P, 1, 60 * DAY), prepare(1), commit(1, 60 * DAY), r.RunEnd("r1", P, "done", 60 * DAY))
+    sweep(engine, now=120 * DAY)
+    assert count(engine, "runs") == 0
+
+
+def count(engine: Engine, table: str) -> int:
+    found = engine.answer("checkpoint.stats", {})["counts"][table]
+    assert isinstance(found, int)
+    return found
+
+
+def test_given_old_occurrences_when_pruned_then_those_stay_that_wait_or_whose_run_is_there() -> None:
+    engine = claimed()
+    put(engine, schedule())
+    for number, name in enumerate(("waits", "runs", "ran", "ran late", "skipped", "young")):
+        at = 59 * DAY if name == "young" else 1.0
+        put(engine, r.Occurrence(P, "hourly", name, 1.0, at, Place(number), positions=[file(name)]))
+    put(
+        engine,
+        *(started(name) for name in ("runs", "ran", "ran late", "young")),
+        r.Skip(P, "hourly", "skipped", "", 1.0, 1, "paused", 1.0),
+    )
+    put(engine, r.Skip(P, "hourly", "x", "y", 1.0, 9, "paused", 59 * DAY, Place(9)))
+    ends = {"ran": 1.0, "ran late": 59 * DAY, "young": 59 * DAY}
+    put(engine, *(r.RunEnd(f"{P}.hourly@{name}", P, "done", at) for name, at in ends.items()))
+    before, consumed = loaded(engine), ledger(engine, lane="trigger", source="hourly")
+    sweep(engine, now=60 * DAY)
+    items = engine.answer("occurrence.list", {"pipeline": P})["items"]
+    assert [row["occurrence"] for row in items] == ["y", "young", "ran late", "runs", "waits"]
+    assert ledger(engine, lane="trigger", source="hourly") == consumed  # never read twice
+    after = loaded(engine)
+    assert [i for i in before if i not in after] == [i for i in before if getattr(i, "state", "") == "done"][:1]
+    sweep(engine, now=200 * DAY)
+    items = engine.answer("occurrence.list", {"pipeline": P})["items"]
+    assert [row["occurrence"] for row in items] == ["runs", "waits"]
+    assert count(engine, "schedules") == 1
+
+
+def test_given_alerts_and_backfills_when_pruned_then_those_that_are_told_and_ended_go() -> None:
+    engine = claimed()
+    put(engine, schedule(gone=True), *(r.Alert(n, "failure", P, "x", 1.0) for n in (2, 3, 4)))
+    put(engine, r.Alerted(2, 1.0), r.Alerted(3, 59 * DAY))
+    put(engine, *(r.Backfill(P, f"backfill-{n}", "r", 1.0) for n in (1, 2, 3)))
+    put(engine, r.BackfillEnd(P, "backfill-1", "done", 1.0), r.BackfillEnd(P, "backfill-2", "done", 59 * DAY))
+    before = loaded(engine)
+    sweep(engine, now=60 * DAY)
+    assert loaded(engine) == before
+    assert [row["id"] for row in engine.answer("alert.list", {})["items"]] == [4, 3]
+    assert (count(engine, "backfills"), count(engine, "schedules")) == (2, 1)
+
+
+def test_given_a_long_history_of_a_schedule_when_pruned_then_it_goes_in_chunks() -> None:
+    engine = claimed()
+    put(engine, schedule())
+    for n in range(50):
+        put(engine, r.Occurrence(P, "hourly", f"o{n}", 1.0, float(n), Place(n)), started(f"o{n}"))
+        put(engine, r.RunEnd(f"{P}.hourly@o{n}", P, "done", float(n)))
+        number = engine.last_seq + 1
+        put(engine, r.Alert(number, "failure", P, "x", 1.0), r.Alerted(number, float(n)))
+    with mock.patch.object(retention, "CHUNK", 7):
+        for _ in range(3):
+            engine.prune(60 * DAY, 30 * DAY, 0)
+            assert 150 - sum(count(engine, name) for name in ("runs", "occurrences", "alerts")) <= 21
+        assert sweep(engine, now=60 * DAY) > 15
+    assert [count(engine, name) for name in ("runs", "occurrences", "alerts")] == [0, 0, 0]
+    put(engine, r.Skip(P, "hourly", "o99", "o99", 1.0, 1, "x", 1.0, Place(99)))
+    sweep(engine, now=60 * DAY)
+    assert count(engine, "occurrences") == 0
 
 
 def test_given_a_pruned_iteration_when_shown_then_the_error_says_it_is_history() -> None:

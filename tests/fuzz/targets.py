@@ -515,9 +515,9 @@ def sealed() -> Target:
     """Payloads of the checkpoint database: whole, or a StoreError; also when the seal fits and the content does not."""
     decoders = [
         *(tables.PlanDecoder, tables.ErrorDecoder, tables.FailuresDecoder),
+        *(snapshot.VersionDecoder, snapshot.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
         *(tables.ScheduleDecoder, tables.OccurrenceDecoder, tables.BackfillDecoder, tables.AlertDecoder),
         tables.TriggerDecoder,
-        *(snapshot.VersionDecoder, snapshot.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
     ]
 
     def run(data: bytes) -> None:
@@ -536,6 +536,7 @@ def sealed() -> Target:
         return data + xxhash.xxh3_64_digest(data)
 
     wanted = [samples.rec.Plan, samples.rec.Error, None, samples.rec.Version, samples.rec.Schema, samples.rec.Ack]
+    wanted += [None, samples.rec.Schedule, samples.rec.Occurrence, samples.rec.Backfill, samples.rec.Alert]
     seeds = [
         bytes([index]) + seal(record)[:-8]
         for index, kind in enumerate(wanted)
