@@ -102,9 +102,9 @@ def _seconds(wall: datetime) -> int:
 
 
 def _end_of(zone: ZoneInfo, since: int, day: str) -> int:
-    """The first instant from ``since`` on at which the wall clock shows a later date."""
+    """An instant before which the wall clock shows no later date, from ``since`` on."""
     midnight = _seconds(datetime.fromisoformat(day)) + DAY
-    return next(max(midnight - one.offset, one.start) for one in pieces(zone, since) if midnight - one.offset < one.end)
+    return next(midnight - one.offset for one in pieces(zone, since) if midnight - one.offset < one.end)
 
 
 def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Place | float) -> Iterator[Occurrence]:
@@ -169,9 +169,7 @@ def _skipped(cron: Cron, due: int, shown: datetime, now_shown: datetime) -> Iter
 def interval_occurrences(every: int, anchor: int, after: Place | float) -> Iterator[Occurrence]:
     """``anchor + k * every`` seconds: no drift, whatever a run takes. Wall times are in UTC."""
     place = after if isinstance(after, Place) else Place(math.floor(after))
-    due = anchor + (place.due - anchor) // every * every
+    due = anchor + ((place.due - anchor) // every + 1) * every
     while due < HORIZON:
-        one = Occurrence(due, _local(due, 0).isoformat())
-        if one.place > place:
-            yield one
+        yield Occurrence(due, _local(due, 0).isoformat())
         due += every

@@ -72,9 +72,8 @@ def pieces(zone: ZoneInfo, start: int) -> Iterator[Piece]:
                 yield Piece(start, change.start, here)
                 start, here = change.start, change.offset
         end = (block + 1) * YEAR
-        if start < end:
-            yield Piece(start, end, here)
-            start = end
+        yield Piece(start, end, here)
+        start = end
 
 
 def changes(zone: ZoneInfo, start: int, end: int) -> list[Change]:

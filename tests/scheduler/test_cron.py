@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 
@@ -111,3 +113,18 @@ def test_six_fields_have_seconds_first() -> None:
 def test_what_users_misread_is_refused_with_the_mend(text: str, says: str) -> None:
     with pytest.raises(CronError, match=says.replace("?", r"\?")):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["0 0 15W * *", "0 0 1,L * mon"])
+def test_threads_may_share_an_expression(text: str) -> None:
+    starts = [datetime(1900 + 100 * number, 1, 1) for number in range(3)]
+    cron = parse(text)
+    alone = [list(islice(cron.walls(start), 600)) for start in starts]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            together = list(pool.map(lambda start: list(islice(cron.walls(start), 600)), starts))
+    finally:
+        sys.setswitchinterval(before)
+    assert together == alone
