@@ -71,6 +71,7 @@ class SchedulerActor:
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
+        self._now = now
         if isinstance(message, Request):
             reply = self.answers.ask(sender, message)
             return [] if reply is None else [Send(sender, reply)]

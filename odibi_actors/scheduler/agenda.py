@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Final, Literal
 
+import msgspec
+
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.messages import Dues, Judged, ScheduleEntry
 from odibi_actors.model import Place
@@ -32,7 +34,7 @@ REPEAT: Final = 2.0
 MAX_TOLD: Final = 2_000
 """Schedules of which something is told and not noted: each may have ``judge.MAX_JUDGED`` Judged under way."""
 BUDGET: Final = 2_000
-"""Occurrences looked at in one ``work``: some 50 ms."""
+"""Occurrences looked at in one ``work``: some 10 ms."""
 QUANTUM: Final = 200
 """Of these, for one entry at a time."""
 PART: Final = 10_000
@@ -51,34 +53,24 @@ UNREADABLE: Final = (ValueError, KeyError, OverflowError, OSError)
 """What a calendar raises that cannot be read: no such zone, no such expression."""
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False, eq=False):
     """One schedule. ``at``: when its next occurrence is ripe; ``told``: what of it is not noted, right after
-    ``place``; ``serial`` tells its newest turn in the heap or among the told from former ones."""
+    ``place``; ``late``: seconds by which the newest run was told after its due time; ``looked``: occurrences since
+    something was told; ``serial`` tells its newest turn from former ones. In no cycle, so the collector need not look
+    at a hundred thousand of them."""
 
-    __slots__ = (
-        "at",
-        "floor",
-        "judge",
-        "late",
-        "looked",
-        "pipeline",
-        "place",
-        "serial",
-        "spec",
-        "state",
-        "stream",
-        "told",
-    )
-
-    def __init__(self, pipeline: str, spec: ScheduleSpec, place: Place, floor: float, stream: Stream) -> None:
-        self.pipeline, self.spec, self.place, self.floor, self.stream = pipeline, spec, place, floor, stream
-        self.state: State = "queued"
-        self.judge: Judge | None = None
-        self.told: list[Judged] = []
-        self.at = math.inf
-        self.late = 0.0
-        self.looked = 0
-        self.serial = 0
+    pipeline: str
+    spec: ScheduleSpec
+    place: Place
+    floor: float
+    stream: Stream
+    state: State = "queued"
+    judge: Judge | None = None
+    told: list[Judged] | tuple[()] = ()
+    at: float = math.inf
+    late: float = 0.0
+    looked: int = 0
+    serial: int = 0
 
 
 Queue = deque[tuple[int, Entry]]
@@ -132,14 +124,14 @@ class Agenda:
             self._again(entry, place)
             return
         entry.place = place
-        rest = entry.told[done:]
+        rest = list(entry.told[done:])
         self._told.pop(key)
         if not rest and entry.judge is not None:
             rest = entry.judge.take()
         if rest:
             self._tell(entry, rest)
             return
-        entry.told = []
+        entry.told = ()
         if entry.judge is not None and entry.judge.idle:
             entry.judge = None
         self._queue(entry, self._soon)
@@ -196,7 +188,7 @@ class Agenda:
             run = next((one for one in reversed(entry.told) if not one.reason), None)
             if run is not None:
                 entry.late = max(0.0, wall - run.due)
-            yield Dues(entry.pipeline, entry.spec.name, entry.place, entry.told)
+            yield Dues(entry.pipeline, entry.spec.name, entry.place, list(entry.told))
 
     def deadline(self, offset: float, now: float) -> float | None:
         """When there is something to do at the latest; ``offset``: wall clock minus ``now``."""
@@ -224,7 +216,7 @@ class Agenda:
     def _again(self, entry: Entry, place: Place) -> None:
         """Forget what was judged of it, and go on from this place."""
         self._leave(entry)
-        entry.place, entry.judge, entry.told = place, None, []
+        entry.place, entry.judge, entry.told = place, None, ()
         entry.stream = Stream(entry.pipeline, entry.spec, place, self._open)
         self._queue(entry, self._behind)
 

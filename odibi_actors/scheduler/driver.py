@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import zoneinfo
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -56,7 +55,6 @@ class SchedulerDriver:
             if set_ is not None:
                 self._tell(set_)
             if self._zones.changed(boot_time()):
-                zoneinfo.ZoneInfo.clear_cache()
                 forget_zones()
                 self._tell(ZonesChanged())
         readers: dict[Any, Callable[[], Iterable[tuple[str, Message]]]] = {self._wake_out: self._take}

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
 import xxhash
 
 from odibi_actors.config.model import ScheduleSpec
@@ -40,7 +41,7 @@ OVER: Final = "over catch_up.max"
 
 MAX_JUDGED: Final = 100
 """Judged that are made, and told, at a time: a message stays small, and so does what is told twice."""
-OPENING: Final = 10
+OPENING: Final = 4
 """What opening the calendar at some place costs, in occurrences it could have gone on by."""
 
 Open = Callable[[ScheduleSpec, Place], Iterator[Occurrence]]
@@ -56,19 +57,20 @@ def shift(pipeline: str, schedule: str, occurrence: str, jitter: float) -> float
     return xxhash.xxh3_64_intdigest(f"{pipeline}\0{schedule}\0{occurrence}".encode()) / 2**64 * jitter
 
 
-class Stream:
+class Stream(msgspec.Struct, gc=False, eq=False):
     """The occurrences of one schedule from a place on. What was looked at is kept until it is passed; the calendar is
-    opened when it is needed, and can be closed in between."""
+    opened when it is needed, and can be closed in between. ``cost``: what was looked at so far; ``limit``: what it may
+    come to. In no cycle, as ``agenda.Entry``."""
 
-    __slots__ = ("_ahead", "_calendar", "_ended", "_last", "_open", "cost", "limit", "pipeline", "spec")
-
-    def __init__(self, pipeline: str, spec: ScheduleSpec, after: Place, open_: Open) -> None:
-        self.pipeline, self.spec = pipeline, spec
-        self.cost, self.limit = 0, 0
-        self._last, self._open = after, open_
-        self._ahead: list[Occurrence] = []
-        self._calendar: Iterator[Occurrence] | None = None
-        self._ended = False  # there is no occurrence after those ahead
+    pipeline: str
+    spec: ScheduleSpec
+    _last: Place
+    _open: Open
+    cost: int = 0
+    limit: int = 0
+    _ahead: tuple[Occurrence, ...] = ()
+    _calendar: Iterator[Occurrence] | None = None
+    _ended: bool = False  # there is no occurrence after those ahead
 
     def look(self, index: int = 0) -> Occurrence | None:
         """The occurrence that comes ``index`` after the next one; None: there is no such one. Raises Enough."""
@@ -83,7 +85,7 @@ class Stream:
             if one is None:
                 self._ended = True
             else:
-                self._ahead.append(one)
+                self._ahead += (one,)
                 self._last = one.place
         return self._ahead[index] if index < len(self._ahead) else None
 
@@ -100,7 +102,7 @@ class Stream:
 
     def pass_(self) -> None:
         """The next occurrence is dealt with."""
-        del self._ahead[0]
+        self._ahead = self._ahead[1:]
 
     def leap(self, due: int) -> Occurrence | None:
         """Go to the occurrence of this due time, leaving out those before; None, and nothing changes, when there is
@@ -112,7 +114,7 @@ class Stream:
         one = next(calendar, None)
         if one is None or one.due != due:
             return None
-        self._ahead, self._calendar, self._last, self._ended = [one], calendar, one.place, False
+        self._ahead, self._calendar, self._last, self._ended = (one,), calendar, one.place, False
         return one
 
     def close(self) -> None:

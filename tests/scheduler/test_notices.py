@@ -1,0 +1,116 @@
+"""Notices: told to each target, tried again, answered once, remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from odibi_actors.actor import Log, Send
+from odibi_actors.config.model import AlertKind, AlertSpec
+from odibi_actors.messages import BROKER, LOCAL, Connected, Notice, Noticed, Told, Welcome
+from odibi_actors.scheduler import notices as module
+from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.scheduler.effects import Tell
+
+COMMAND, HOOK, LOG = AlertSpec(command="alert.sh"), AlertSpec(webhook="http://x/y"), AlertSpec(log=True)
+
+
+def notice(*targets: AlertSpec, id_: int = 7, kind: AlertKind = "failure", epoch: int = 1) -> Notice:
+    return Notice(
+        epoch=epoch, id=id_, kind=kind, pipeline="p", text="p failed", at=1_750_000_000.25, targets=list(targets),
+        schedule="s", run="p.s@1", occurrence="1", held_back=2, project="flights",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def actor() -> SchedulerActor:
+    made = SchedulerActor("i", "h", 1)
+    made.handle(LOCAL, Connected(), 0.0)
+    made.handle(BROKER, Welcome(1, 0, "s"), 0.0)
+    made.flush(0.0)
+    return made
+
+
+def done(error: str = "", id_: int = 7, epoch: int = 1) -> Send:
+    return Send(BROKER, Noticed(epoch, id_, error))
+
+
+def test_given_a_notice_when_taken_then_each_target_is_told_with_all_there_is_to_know(actor: SchedulerActor) -> None:
+    tell, second = actor.handle(BROKER, notice(COMMAND, HOOK), 1.0)
+    assert isinstance(tell, Tell)
+    assert (tell.id, tell.target, tell.spec) == (7, 0, COMMAND)
+    assert tell.payload == {
+        "schema": 1,
+        "kind": "failure",
+        "project": "flights",
+        "pipeline": "p",
+        "schedule": "s",
+        "occurrence": "1",
+        "run": "p.s@1",
+        "text": "p failed",
+        "at": "2025-06-15T15:06:40.250Z",
+        "held_back": 2,
+    }
+    assert second == Tell(7, 1, HOOK, tell.payload)
+    assert actor.handle(LOCAL, Told(7, 1), 2.0) == []
+    assert actor.handle(BROKER, notice(COMMAND, HOOK), 2.0) == []  # repeated meanwhile
+    assert actor.handle(LOCAL, Told(7, 0), 3.0) == [done()]
+
+
+@pytest.mark.parametrize(("kind", "level"), [("failure", "error"), ("lateness", "warning"), ("recovery", "info")])
+def test_given_a_target_log_when_told_then_it_is_a_line_of_the_actors_own(
+    actor: SchedulerActor, kind: AlertKind, level: str
+) -> None:
+    line, answer = actor.handle(BROKER, notice(LOG, kind=kind), 1.0)
+    assert isinstance(line, Log)
+    assert (line.level, line.text, line.fields["run"]) == (level, "p failed", "p.s@1")
+    assert answer == done()
+
+
+def test_given_a_target_that_fails_when_tried_three_times_then_the_broker_learns_why(actor: SchedulerActor) -> None:
+    actor.handle(BROKER, notice(COMMAND, LOG), 10.0)
+    for failed_at, again_at in ((10.5, 11.5), (12.0, 17.0)):
+        assert actor.handle(LOCAL, Told(7, 0, "exit code 1"), failed_at) == []
+        assert actor.handle(LOCAL, Told(7, 0, "exit code 1"), failed_at) == []  # said twice
+        assert actor.notices.deadline() == again_at
+        assert not [e for e in actor.flush(again_at - 0.1) if isinstance(e, Tell)]
+        assert [e.target for e in actor.flush(again_at) if isinstance(e, Tell)] == [0]
+    assert actor.handle(LOCAL, Told(7, 0, "exit code 2"), 18.0) == [done("alert.sh: exit code 2")]
+    assert actor.notices.deadline() is None
+
+
+def test_given_a_target_that_fails_once_when_it_works_then_there_is_no_error(actor: SchedulerActor) -> None:
+    actor.handle(BROKER, notice(HOOK), 10.0)
+    actor.handle(LOCAL, Told(7, 0, "answers 503"), 10.0)
+    actor.flush(11.0)
+    assert actor.handle(LOCAL, Told(7, 0), 11.5) == [done()]
+
+
+def test_given_a_notice_that_is_done_when_repeated_then_it_is_answered_at_once_also_to_a_new_broker(
+    actor: SchedulerActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FINISHED", 2)
+    for id_ in (1, 2, 3):
+        assert actor.handle(BROKER, notice(LOG, id_=id_), 1.0)[-1] == done(id_=id_)
+    assert actor.handle(BROKER, notice(LOG, id_=3), 2.0) == [done(id_=3)]
+    actor.handle(BROKER, Welcome(2, 0, "s"), 3.0)
+    assert actor.handle(BROKER, notice(LOG, id_=3), 3.0) == []  # of the former broker
+    assert actor.handle(BROKER, notice(LOG, id_=3, epoch=2), 3.0) == [done(id_=3, epoch=2)]
+    assert len(actor.handle(BROKER, notice(LOG, id_=1, epoch=2), 3.0)) == 2  # long ago, forgotten
+
+
+def test_given_too_many_notices_when_they_come_then_they_are_left_to_the_brokers_repeat(
+    actor: SchedulerActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ACTIVE", 1)
+    actor.handle(BROKER, notice(COMMAND, id_=1), 1.0)
+    assert actor.handle(BROKER, notice(COMMAND, id_=2), 1.0) == []
+    actor.handle(LOCAL, Told(1, 0), 2.0)
+    assert len(actor.handle(BROKER, notice(COMMAND, id_=2), 2.0)) == 1
+
+
+def test_given_no_target_or_an_unknown_one_when_it_comes_then_nothing_is_stuck(actor: SchedulerActor) -> None:
+    assert actor.handle(BROKER, notice(), 1.0) == [done()]
+    assert actor.handle(LOCAL, Told(99, 0), 1.0) == []
+    actor.handle(BROKER, notice(COMMAND, id_=8), 1.0)
+    assert actor.handle(LOCAL, Told(8, 5), 1.0) == []
+    assert actor.handle("client-1", Told(8, 0), 1.0) == []
