@@ -161,14 +161,19 @@ class _Croniter:
 
     def __init__(self, fields: str) -> None:
         self._calendar = croniter(fields, PROBE, second_at_beginning=True, max_years_between_matches=100)
+        self._last = (PROBE, PROBE)  # nothing matches between these two, but the latter
 
     def following(self, after: datetime) -> datetime | None:
         """The first wall time later than ``after`` that matches."""
+        since, found = self._last
+        if since <= after < found:
+            return found
         try:  # a copy, since croniter remembers where it is, and threads may share this one
-            found: datetime = copy(self._calendar).get_next(datetime, start_time=after)
+            later: datetime = copy(self._calendar).get_next(datetime, start_time=after)
         except CroniterBadDateError:
             return None
-        return found
+        self._last = (after, later)
+        return later
 
 
 @lru_cache(maxsize=KEPT)
