@@ -90,6 +90,10 @@ class Scheduled:
         """The id of an occurrence by its wall time, which may come again in another generation."""
         return f"{id_}~{self.generation}" if self.generation else id_
 
+    def is_of_now(self, id_: str) -> bool:
+        """Whether this id is one of the present generation: wall times of former ones may come again."""
+        return id_ == self.qualified(id_.partition("~")[0])
+
     def repeated(self, id_: str) -> bool:
         """This wall time was noted before: its zone has other rules since. An hour that the clock shows a second time
         has ids of its own."""

@@ -120,7 +120,8 @@ class Schedules:
         known = self.put(item.record)
         known.started, known.skipped = item.started, dict(item.skipped)
         known.last, known.last_run = item.last, item.last_run
-        known.highest = max(known.highest, plain(item.last))
+        if known.is_of_now(item.last):
+            known.highest = max(known.highest, plain(item.last))
 
     def loaded_occurrence(self, item: rec.LoadedOccurrence) -> None:
         """An occurrence that waits, or whose run is active."""

@@ -89,7 +89,8 @@ def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: fl
         paused = spec.paused if known.gone or known.spec.paused != spec.paused else known.paused
         fresh = msgspec.structs.replace(
             fresh,
-            place=max(known.place, place) if anew else known.place,
+            # Wall times of before, perhaps of another zone, say nothing about those to come.
+            place=Place(max(known.place.due, place.due)) if anew else known.place,
             generation=known.generation + anew,
             paused=paused,
             floor=known.floor,
