@@ -41,8 +41,10 @@ PART: Final = 10_000
 """Occurrences after which what was found so far is told: a long catch-up makes progress in the log."""
 MAX_ACTIVE: Final = 64
 """Entries that catch up in turn: each may hold ``catch_up.max`` + 1 occurrences."""
-MAX_RIPE: Final = 5_000
-"""Entries taken from the heap in one ``work``."""
+MAX_RIPE: Final = 500
+"""Entries taken from the heap in one ``work``: what comes due in the same second is under way while more is judged."""
+HURRY: Final = 200
+"""The budget when something has come due: it is not to wait for other work."""
 
 SLACK: Final = 1e-6
 """Seconds added to a deadline, so that the clock shows the time by then: sums of large numbers are not exact."""
@@ -161,10 +163,11 @@ class Agenda:
             _, serial, ripe = heapq.heappop(self._heap)
             if ripe.serial == serial:
                 self._queue(ripe, self._due)
+        before = len(self._say)
         while (entry := self._next(self._due)) is not None:
             if not self._judge(entry, wall, 0):
                 self._queue(entry, self._soon)
-        left = budget = BUDGET
+        left = budget = HURRY if len(self._say) > before else BUDGET
         while left > budget // 4 and (entry := self._next(self._soon)) is not None:
             left -= self._turn(entry, wall, min(QUANTUM, left))
         while left > 0 and (entry := self._next_active()) is not None:

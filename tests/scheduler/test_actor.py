@@ -185,6 +185,7 @@ def test_given_schedules_when_the_epoch_is_higher_then_all_is_forgotten_and_a_lo
     assert actor.flush(102.0) == [Send(BROKER, Heartbeat(2, version=0, wall=102.0))]
     given_schedules(actor, 102.0, ScheduleEntry("p", EVERY_10, Place(100)))
     assert told(work(actor, 110.0)) == [(100, [110])]
+    actor.handle(BROKER, Welcome(2, 0, "s"), 110.0)  # it is the same broker: nothing is forgotten
     actor.handle(BROKER, noted(500, epoch=1), 110.0)
     actor.handle(BROKER, Welcome(1, 0, "s"), 110.0)
     assert told(work(actor, 112.0)) == [(100, [110])]
@@ -304,6 +305,73 @@ def test_given_a_long_catch_up_when_it_goes_on_then_its_progress_is_told_in_part
             actor.handle(BROKER, Noted(1, [log.take(one)]), 2_000.0)
     assert sum(one.count for one in log.judged) == 2_000
     assert len(log.judged) >= 4
+
+
+def test_given_an_occurrence_on_time_when_told_then_the_calendar_is_not_asked_before() -> None:
+    calendar = Calendar(at_seconds(10, 20, 30))
+    actor = welcomed(calendar=calendar)
+    given_schedules(actor, 1.0, ScheduleEntry("p", ScheduleSpec("s", cron="x"), Place(0)))
+    work(actor, 1.0)
+    opened = calendar.opened
+    assert told(actor.flush(10.0)) == [(0, [10])]
+    assert calendar.opened == opened
+
+
+def test_given_a_removed_schedule_when_it_still_had_its_turn_before_it_then_nothing_of_it_is_told() -> None:
+    actor = welcomed(115.0)
+    given_schedules(actor, 115.0, ScheduleEntry("p", EVERY_10, Place(100)))
+    given_schedules(actor, 115.0, ScheduleEntry("p", EVERY_10, Place(100), off=True))
+    assert told(work(actor, 115.0)) == []
+    assert actor.handle(BROKER, noted(110), 115.0) == []
+
+
+def test_given_schedules_that_catch_up_when_others_were_noted_then_both_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda_module, "BUDGET", 8)
+    actor = welcomed(1_000.0)
+    late = ScheduleSpec("late", cron="* * * * * *", catch_up=CatchUpSpec(policy="none", grace=0.0))
+    often = [ScheduleSpec(f"s{number}", every=1.0) for number in range(4)]
+    given_schedules(actor, 1_000.0, *(ScheduleEntry("p", spec, Place(1_000)) for spec in often))
+    work(actor, 1_000.0)
+    given_schedules(actor, 1_000.0, ScheduleEntry("p", late, Place(900)))
+    logs = {spec.name: Log(Place(1_000)) for spec in often} | {"late": Log(Place(900))}
+    for tick in range(60):  # those that come due each second would need all of the budget
+        now = 1_000.0 + tick
+        for one in dues(actor.flush(now)):
+            actor.handle(BROKER, Noted(1, [logs[one.schedule].take(one)]), now)
+    assert logs["late"].place.due >= 1_000
+    assert logs["s0"].place.due > 1_010
+
+
+@pytest.mark.parametrize("offset", [number / 7 + 0.123456789 for number in range(40)])
+def test_given_any_offset_when_the_deadline_has_come_then_what_is_due_is_told(offset: float) -> None:
+    actor = welcomed(1_750_000_000.0)
+    actor.handle(LOCAL, ClockSet(offset), 1_750_000_000.0)
+    given_schedules(actor, 1_750_000_000.0, ScheduleEntry("p", EVERY_10, Place(1_750_000_090)))
+    actor.handle(LOCAL, Tick(), 1_750_000_000.0)
+    work(actor, 1_750_000_000.0)
+    at = actor.agenda.deadline(offset, 1_750_000_000.0)
+    assert at is not None
+    assert told(actor.flush(at)) == [(1_750_000_090, [1_750_000_100])]
+
+
+def test_given_a_schedule_that_changes_often_when_it_does_then_its_former_turns_are_not_kept() -> None:
+    actor = welcomed(100.0)
+    for number in range(5_000):
+        given_schedules(actor, 100.0, ScheduleEntry("p", EVERY_10, Place(100 + number)))
+        work(actor, 100.0)
+    assert len(actor.agenda._heap) <= 1_010
+    assert told(work(actor, 5_110.0)) == [(5_099, [5_100, 5_110])]
+
+
+def test_given_many_that_catch_up_when_they_take_turns_then_few_hold_occurrences_at_a_time() -> None:
+    actor = welcomed(10_000.0)
+    catch_up = CatchUpSpec(window=1e6, policy="all", max=1_000, grace=0.0)
+    specs = [ScheduleSpec(f"s{number}", cron="* * * * * *", catch_up=catch_up) for number in range(100)]
+    given_schedules(actor, 10_000.0, *(ScheduleEntry("p", spec, Place(0)) for spec in specs))
+    for _ in range(30):
+        actor.flush(10_000.0)
+        holding = [entry for entry in actor.agenda.entries.values() if entry.judge is not None and entry.judge._held]
+        assert len(holding) <= agenda_module.MAX_ACTIVE
 
 
 # --- whatever is lost, doubled, cut off or restarted ------------------------------------------------------------------

@@ -135,6 +135,28 @@ def test_given_the_rules_when_several_fit_then_the_first_counts_and_skips_are_jo
     ]
 
 
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [
+        (99.5, [("w0000", SUPERSEDED), ("w0001", "")]),
+        (100.0, [("w0000", SUPERSEDED), ("w0001", SUPERSEDED), ("w0002", "")]),
+    ],
+)
+def test_given_two_late_ones_when_a_later_one_is_just_due_then_it_alone_runs(
+    wall: float, expected: list[tuple[str, str]]
+) -> None:
+    spec = ScheduleSpec("s", cron="* * * * *", catch_up=CatchUpSpec(grace=5.0))
+    found = at_seconds(80, 90, 100)
+    assert expand(finish(Judge(Stream("p", spec, START, Calendar(found)), 0.0, wall), 99), found) == expected
+
+
+def test_given_excluded_days_when_intervals_are_counted_then_they_are_left_out() -> None:
+    spec = ScheduleSpec("s", every=3_600.0, exclude=["1970-01-02"], catch_up=CatchUpSpec(policy="none"))
+    found = list(takewhile(lambda one: one.due <= 300_000, occurrences(spec, Place(0))))
+    told = finish(Judge(Stream("p", spec, Place(0), occurrences), 0.0, 300_000.0), 500)
+    assert sum(one.count for one in told) == len(found) == 300_000 // 3_600 - 24
+
+
 def test_given_jitter_when_judged_then_it_is_spread_kept_and_never_out_of_order() -> None:
     spread = [shift("p", "s", str(number), 10.0) for number in range(1_000)]
     assert 0 <= min(spread) < 0.2
