@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint import snapshot
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.model import Place, Trigger
 from tests.checkpoint.make import (
@@ -261,6 +262,21 @@ def test_given_many_ended_runs_when_loaded_then_the_newest_of_each_pipeline_are_
         put(engine, *(r.RunEnd(f"{pipeline}{n}", pipeline, "done", 100.0 - n) for n in range(1, 9)))
     found = [item.record.run for item in of(engine, r.LoadedRun)]
     assert found == [f"{pipeline}{n}" for pipeline in (P, "other") for n in (0, 1, 2, 3, 9)]
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_given_small_pages_when_loaded_then_nothing_is_lost_between_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    put(engine, *(schedule(f"s{n}") for n in range(3)), *(noted(f"o{n}", 20 + n) for n in range(6)))
+    put(engine, *(started(f"o{n}") for n in range(3)), *(r.Run(f"r{n}", "other", "t", 1.0) for n in range(3)))
+    put(engine, *(replace(BACKFILL, lane=f"backfill-{n}") for n in range(3)))
+    first = engine.last_seq + 1
+    put(engine, *(r.Alert(number, "failure", P, "x", 1.0) for number in range(first, first + 3)))
+    whole = loaded(engine)
+    assert len(whole) == 1 + 4 + 6 + 3 + 6 + 1 + 3
+    monkeypatch.setattr(snapshot, "PAGE_ITEMS", page)
+    assert loaded(engine) == whole
 
 
 # --- backfills ----------------------------------------------------------------------------------------------------
