@@ -60,6 +60,7 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
     dry_run: bool | None = None
     schedule: Name | None = None
     spec: dict[str, Any] | None = None
+    replace: bool | None = None
     params: dict[Name, Any] | None = None
     files: dict[Name, Annotated[str, msgspec.Meta(max_length=1000)]] | None = None
     from_: float | None = None
@@ -349,7 +350,8 @@ class Commands:
         return scheduling.show(self.flow, *self._schedule(params), now)
 
     def _schedule_add(self, params: Row, now: float) -> Row:
-        return scheduling.add(self.flow, self._pipeline(params), params.get("spec"), now)
+        replace = bool(params.get("replace"))
+        return scheduling.add(self.flow, self._pipeline(params), params.get("spec"), now, replace)
 
     def _schedule_remove(self, params: Row, now: float) -> Row:
         return scheduling.remove_added(self.flow, *self._schedule(params), now)

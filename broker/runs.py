@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker import alerts
 from broker.iteration import Iteration
-from broker.lane import Lane, RunInfo
+from broker.lane import Lane, RunInfo, SourceState
 from broker.pipeline import Pipeline
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
@@ -84,7 +84,20 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     consuming = lane.consuming
     if not consuming:
         return run.planned > 0 and not run.limit
+    unread = [s.node.name for s in consuming if _never_read(pipeline, lane, s)]
+    if unread and all(s.exhausted for s in consuming):
+        # A run reads what was there when it began: its first file may come, but not to this run.
+        pipeline.problem = f"run {run.run}: source {unread[0]}: no file yet to learn its schema from"
+        return True
     return not any(s.pending or not s.exhausted for s in consuming)
+
+
+def _never_read(pipeline: Pipeline, lane: Lane, source: SourceState) -> bool:
+    """The source has nothing to learn its schema from, so what others have cannot be planned either."""
+    name = source.node.name
+    if source.pending or name in pipeline.schemas or not lane.offered:
+        return False
+    return not any(iteration.positions.get(name) for iteration in pipeline.unfinished())
 
 
 def stop(flow: Flow, pipeline: Pipeline, stuck: Iteration, now: float) -> None:

@@ -103,9 +103,9 @@ def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: fl
 # --- operators ----------------------------------------------------------------------------------------------------
 
 
-def add(flow: Flow, pipeline: Pipeline, given: object, now: float) -> Row:
-    """Add a schedule while the system runs; it is durable. The same one again changes nothing. Raises ConfigError,
-    ConflictError."""
+def add(flow: Flow, pipeline: Pipeline, given: object, now: float, replace: bool) -> Row:
+    """Add a schedule while the system runs, or ``replace`` one that was; it is durable. The same one again changes
+    nothing. Raises ConfigError, ConflictError."""
     try:
         spec = msgspec.convert(given, ScheduleSpec)
     except msgspec.ValidationError as error:
@@ -125,8 +125,15 @@ def add(flow: Flow, pipeline: Pipeline, given: object, now: float) -> Row:
     if known is not None and not known.gone:
         if known.origin == "cli" and known.spec == spec:
             return row(flow, pipeline, known, now)
-        where = "odibi.yaml" if known.origin == "yaml" else "the store"
-        raise ConflictError(f"pipeline {pipeline.name} has a schedule {spec.name} already, from {where}")
+        if known.origin == "yaml":
+            raise ConflictError(
+                f"schedule {spec.name} of {pipeline.name} is in odibi.yaml: change it there and `odibictl apply`"
+            )
+        if not replace:
+            raise ConflictError(
+                f"pipeline {pipeline.name} has another schedule {spec.name} already: `odibictl schedule add --replace` "
+                "changes it"
+            )
     if flow.schedules.count >= MAX_ADDED:
         raise ConflictError(f"there are {MAX_ADDED} schedules; remove some")
     return row(flow, pipeline, put(flow, pipeline, spec, "cli", now), now)

@@ -57,16 +57,22 @@ class ScheduleVerbs:
         return self._dict("schedule.show", pipeline=pipeline, schedule=schedule)
 
     def add_schedule(
-        self, pipeline: str, spec: ScheduleSpec | Mapping[str, Any] | None = None, /, **values: Any
+        self,
+        pipeline: str,
+        spec: ScheduleSpec | Mapping[str, Any] | None = None,
+        /,
+        replace: bool = False,
+        **values: Any,
     ) -> Row:
         """Add a schedule to a running pipeline; its row. Either a whole ``ScheduleSpec`` or values as in ``odibi.yaml``
         (``name="nightly", cron="0 2 * * *", timezone="Europe/Berlin"``), which are checked as those are: ConfigError.
-        ConflictError when another one has the name; adding the same again is no error, so a lost answer is none."""
+        ConflictError when another one has the name, unless that is to be replaced (``replace``; one of ``odibi.yaml``
+        never is); adding the same again is no error, so a lost answer is none."""
         if not isinstance(spec, ScheduleSpec):
             spec = self.read_schedule(pipeline, {**(spec or {}), **values})
         elif values:
             raise ConfigError(f"a whole ScheduleSpec and {', '.join(values)} besides; give one or the other")
-        return self._dict("schedule.add", pipeline=pipeline, spec=msgspec.to_builtins(spec))
+        return self._dict("schedule.add", pipeline=pipeline, spec=msgspec.to_builtins(spec), replace=replace)
 
     def read_schedule(self, pipeline: str, values: Mapping[str, Any]) -> ScheduleSpec:
         """The spec of a schedule for ``pipeline``, written as in ``odibi.yaml``. Raises ConfigError with all problems.

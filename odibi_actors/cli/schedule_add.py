@@ -66,14 +66,18 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("name")
 @_options
 @PARAM
+@click.option("--replace", is_flag=True, help="Change the one of that name, if it was added so.")
 @click.option("--dry-run", is_flag=True, help="Only check it, and say when it would be due.")
 @lists
 @pass_app
-def add(app: App, /, pipeline: str, name: str, params: dict[str, Any], dry_run: bool, **options: Any) -> None:
+def add(
+    app: App, /, pipeline: str, name: str, params: dict[str, Any], replace: bool, dry_run: bool, **options: Any
+) -> None:
     """Add a schedule to a running pipeline.
 
     It is kept with the checkpoints and survives restarts; it is no part of odibi.yaml. Adding exactly the same again
-    changes nothing; another one of that name is refused (exit 4).
+    changes nothing; another one of that name is refused (exit 4) without --replace. One whose timing is changed begins
+    anew; otherwise it goes on where it was.
     """
     values = as_written(name, options, params)
     client = app.client()
@@ -82,7 +86,7 @@ def add(app: App, /, pipeline: str, name: str, params: dict[str, Any], dry_run: 
         result = _preview(pipeline, spec)
         emit(app, lambda: result, _name, lambda row: [f"{_name(row)}: would be added", *_due(row)])
         return
-    row = client.add_schedule(pipeline, spec)
+    row = client.add_schedule(pipeline, spec, replace=replace)
     emit(app, lambda: row, _name, lambda row: [f"{_name(row)}: {row.get('state', 'active')}"])
     if spec.timed and not spec.paused:
         errors.message(f"`odibictl schedule next {_name(row)}` says when it is due")

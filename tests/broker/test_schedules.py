@@ -252,10 +252,15 @@ def test_given_a_schedule_added_by_hand_when_asked_again_or_clashing_then_it_is_
         reply = broker.ask("schedule.add", pipeline="p", spec=clash)
         assert reply is not None
         assert reply.status == 4
+    for name, status in (("extra", 0), ("hourly", 4)):
+        changed = broker.ask("schedule.add", pipeline="p", spec={"name": name, "cron": "7 * * * *"}, replace=True)
+        assert changed is not None
+        assert changed.status == status
+    assert broker.flow.schedules.find("p", "extra").generation == 1
     bad = broker.ask("schedule.add", pipeline="p", spec={"name": "bad", "cron": "0 0 31 2 *"})
     assert bad is not None
     assert bad.status == 2
-    assert len(broker.of(rec.Schedule)) == 2
+    assert len(broker.of(rec.Schedule)) == 3
 
 
 def test_given_a_schedule_of_the_file_when_removed_by_hand_then_it_is_a_conflict_that_says_how() -> None:

@@ -251,6 +251,7 @@ def test_given_options_when_added_then_the_whole_spec_is_sent(broker: Broker, in
     assert "odibictl schedule next report.x" in result.stderr
     assert sent == {
         "pipeline": "report",
+        "replace": False,
         "spec": {
             "name": "x", "cron": "30 2 * * *", "every": 0.0, "after": [], "after_any": False, "file_watch": None,
             "timezone": "Europe/Berlin", "dst": "literal", "overlap": "buffer_all",
@@ -403,3 +404,9 @@ def test_given_a_status_that_is_watched_then_schedules_are_not_listed_every_seco
     invoke("--endpoint", fake.endpoint, "status", "--watch")
     assert len(fake.requests("status")) == 4
     assert len(fake.requests("schedule.list")) == 1
+
+
+def test_given_replace_when_added_then_the_broker_is_told_so(broker: Broker, invoke: Invoke) -> None:
+    result, [sent] = add(broker, invoke, "--every", "5m", "--replace")
+    assert result.exit_code == 0, result.stderr
+    assert sent["replace"] is True

@@ -1,4 +1,4 @@
-"""Schedules on real processes: by the second while things are killed, after each other, and what is told of failures."""
+"""Schedules on real processes: by the second while things are killed, after each other, and what is told of failure."""
 
 from __future__ import annotations
 
