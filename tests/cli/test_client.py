@@ -164,7 +164,7 @@ def test_given_values_or_a_spec_when_a_schedule_is_added_then_the_same_is_sent(b
         with pytest.raises(ConfigError, match="unknown key"):
             one.add_schedule("report", name="nightly", corn="0 2 * * *")
     sent = [request.params for request in fake.requests("schedule.add")]
-    assert sent == [{"pipeline": "report", "spec": msgspec.to_builtins(spec)}] * 3
+    assert sent == [{"pipeline": "report", "spec": msgspec.to_builtins(spec), "replace": False}] * 3
 
 
 def test_given_a_name_without_a_pipeline_then_it_is_looked_up_and_must_be_one(broker: Broker) -> None:
