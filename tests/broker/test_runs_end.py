@@ -1,0 +1,41 @@
+"""Runs that cannot go on come to an end: nobody else would end them."""
+
+from __future__ import annotations
+
+from odibi_actors.config.model import BatchSpec, NodeSpec, PipelineSpec, ReadSpec
+from odibi_actors.messages import SOURCE, Offer
+from tests.broker.harness import pipeline, position
+from tests.broker.scheduling import Timed, hourly, occurrence
+
+
+def two_sources() -> PipelineSpec:
+    """Its second source has never read anything."""
+    spec = pipeline(trigger="schedule", schedules=[hourly(overlap="buffer_all")], batch=BatchSpec(max_files=4))
+    first = spec.nodes[0]
+    assert first.read is not None
+    more = NodeSpec("more", read=ReadSpec(first.read.connection, "csv", "file_watch", path="more"))
+    transform = spec.nodes[1]
+    joined = NodeSpec("t", ["read", "more"], transform=transform.transform)
+    return PipelineSpec("p", [first, more, joined, *spec.nodes[2:]], "schedule", schedules=spec.schedules)
+
+
+def look(broker: Timed, run: str, files: dict[str, list[str]]) -> None:
+    for source, state in broker.flow.pipelines["p"].live.sources.items():
+        found = [position(name) for name in files.get(source, [])]
+        broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, state.seq, found, run, True))
+
+
+def test_given_a_source_that_has_no_schema_and_no_file_when_all_is_looked_at_then_the_run_ends_and_says_why() -> None:
+    broker = Timed(two_sources()).start()
+    broker.due(occurrence(1), occurrence(2))
+    first, second = (f"p.hourly@{occurrence(n).id}" for n in (1, 2))
+
+    look(broker, first, {"read": ["f1"]})
+
+    assert broker.runs() == [(first, "no_data"), (second, "active")]
+    assert "source more: no file yet to learn its schema from" in broker.flow.pipelines["p"].problem
+
+    look(broker, second, {"read": ["f1"], "more": ["g1"]})
+    broker.complete()
+
+    assert broker.runs() == [(first, "no_data"), (second, "done")]
