@@ -167,9 +167,11 @@ class Agenda:
         while (entry := self._next(self._due)) is not None:
             if not self._judge(entry, wall, 0):
                 self._queue(entry, self._soon)
-        left = budget = HURRY if len(self._say) > before else BUDGET
-        while left > budget // 4 and (entry := self._next(self._soon)) is not None:
+        left = HURRY if len(self._say) > before else BUDGET
+        least = left // 4  # is kept for those that catch up
+        while left > least and (entry := self._next(self._soon)) is not None:
             left -= self._turn(entry, wall, min(QUANTUM, left))
+        left = max(left, least)
         while left > 0 and (entry := self._next_active()) is not None:
             left -= self._turn(entry, wall, min(QUANTUM, left))
         if len(self._heap) > 2 * len(self.entries) + 1_000:

@@ -6,8 +6,22 @@ from collections.abc import Iterator, Sequence
 
 from odibi_actors.actor import Effect, Send
 from odibi_actors.config.model import CatchUpSpec, ScheduleSpec
-from odibi_actors.messages import Due, Dues, Judged, NotedPlace
+from odibi_actors.messages import (
+    BROKER,
+    LOCAL,
+    Connected,
+    Due,
+    Dues,
+    Heartbeat,
+    Judged,
+    Noted,
+    NotedPlace,
+    ScheduleEntry,
+    Schedules,
+    Welcome,
+)
 from odibi_actors.model import Place
+from odibi_actors.scheduler.actor import SchedulerActor
 from odibi_actors.scheduler.judge import LATE, OUTSIDE, OVER, PAUSED, SUPERSEDED, shift
 from odibi_actors.scheduler.timetable import Occurrence
 
@@ -99,3 +113,39 @@ class Log:
             self.judged += told.judged
             self.place = told.judged[-1].place
         return NotedPlace(told.pipeline, told.schedule, self.place)
+
+
+# --- an actor in the hands of a test ----------------------------------------------------------------------------------
+
+EVERY_10 = ScheduleSpec("s", every=10.0, catch_up=CatchUpSpec(window=100.0, policy="all", max=3, grace=5.0))
+"""Judged late after 5 s; the newest three of 100 s run."""
+
+
+def welcomed(now: float = 0.0, **calendar: Calendar) -> SchedulerActor:
+    """One that knows no schedule yet, in epoch 1."""
+    actor = SchedulerActor("i", "h", 1, **calendar)
+    actor.handle(LOCAL, Connected(), now)
+    actor.handle(BROKER, Welcome(1, 0, "s"), now)
+    assert actor.flush(now) == [Send(BROKER, Heartbeat(1, version=0, wall=now))]
+    return actor
+
+
+def given_schedules(actor: SchedulerActor, now: float, *items: ScheduleEntry) -> None:
+    actor.handle(BROKER, Schedules(actor.epoch, actor.version, actor.version + 1, list(items)), now)
+
+
+def noted(due: int, wall: str = "", epoch: int = 1, schedule: str = "s") -> Noted:
+    return Noted(epoch, [NotedPlace("p", schedule, Place(due, wall or f"1970-01-01T00:{due // 60:02}:{due % 60:02}"))])
+
+
+def work(actor: SchedulerActor, now: float) -> list[Effect]:
+    """Flush until the actor has nothing more to do at once."""
+    effects = actor.flush(now)
+    while (at := actor.deadline()) is not None and at <= now:
+        effects += actor.flush(now)
+    return effects
+
+
+def told(effects: list[Effect]) -> list[tuple[float, list[float]]]:
+    """(after, dues) of each schedule told."""
+    return [(one.after.due, [judged.due for judged in one.judged]) for one in dues(effects)]

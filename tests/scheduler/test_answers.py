@@ -65,6 +65,10 @@ def test_given_schedules_when_asked_what_is_next_then_each_says_when_also_before
     assert ask(actor, "schedule.next", pipeline="p").result["items"] == [
         {"pipeline": "p", "schedule": "ten", "next": 110, "late": 2.5}
     ]
+    actor.handle(BROKER, Schedules(1, 1, 2, [ScheduleEntry("p", EVERY_10, Place(110))]), 100.0)
+    assert ask(actor, "schedule.next", pipeline="p").result["items"] == [
+        {"pipeline": "p", "schedule": "ten", "next": 120, "late": 2.5}
+    ]
     assert ask(actor, "schedule.next", pipeline=7).status == 2
 
 

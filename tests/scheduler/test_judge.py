@@ -87,6 +87,7 @@ def test_given_restarts_at_any_point_when_judged_on_then_each_occurrence_is_judg
         ),
         start=st.sampled_from([0.0, 40.0]),
         end=st.sampled_from([0.0, 700.0, 700.5, 1500.0]),
+        jitter=st.sampled_from([0.0, 0.0, 7.0]),
     ),
     st.floats(1, 3_000),
     st.integers(0, 2_000),
@@ -108,6 +109,14 @@ def test_given_a_per_second_interval_when_ten_days_were_missed_then_they_are_cou
     assert [(one.reason, one.count) for one in told[:2]] == [(OUTSIDE, 860_399), (OVER, 3_535)]
     assert [one.reason for one in told[2:]] == [""] * (5 + 61)
     assert sum(one.count for one in told) == 864_000
+    assert stream.cost < 200
+
+
+def test_given_an_interval_that_has_ended_when_it_was_missed_then_it_is_counted_to_its_end() -> None:
+    spec = ScheduleSpec("s", every=1.0, end=500_000.0, catch_up=CatchUpSpec(window=1e9))
+    stream = Stream("p", spec, Place(0), occurrences)
+    told = finish(Judge(stream, 0.0, 864_000.0), 1_000)
+    assert [(one.reason, one.count, one.due) for one in told] == [(SUPERSEDED, 499_998, 499_998), ("", 1, 499_999)]
     assert stream.cost < 200
 
 
@@ -169,6 +178,17 @@ def test_given_jitter_when_judged_then_it_is_spread_kept_and_never_out_of_order(
     ripe = [stream.ripe(number) for number in range(50)]
     assert ripe == sorted(ripe)
     assert all(2 * number + 2 <= at <= 2 * number + 4 for number, at in enumerate(ripe))
+
+
+def test_given_no_budget_when_judged_then_the_calendar_is_not_opened_either_to_count() -> None:
+    spec = ScheduleSpec("s", every=1.0, catch_up=CatchUpSpec(policy="none"))
+    stream = Stream("p", spec, Place(0), occurrences)
+    stream.limit = 1
+    assert stream.look() is not None
+    cost = stream.cost
+    judge = Judge(stream, 0.0, 5_000.0)
+    assert judge.step(0) == 0
+    assert (stream.cost, judge.idle) == (cost, True)
 
 
 @pytest.mark.parametrize("closed", [False, True])
