@@ -113,11 +113,13 @@ def test_given_schedules_that_catch_up_when_others_were_noted_then_both_go_on(mo
     work(actor, 1_000.0)
     given_schedules(actor, 1_000.0, ScheduleEntry("p", late, Place(900)))
     logs = {spec.name: Log(Place(1_000)) for spec in often} | {"late": Log(Place(900))}
+    looked = []
     for tick in range(60):  # those that come due each second would need all of the budget
         now = 1_000.0 + tick
         for one in dues(actor.flush(now)):
             actor.handle(BROKER, Noted(1, [logs[one.schedule].take(one)]), now)
-    assert logs["late"].place.due >= 1_000
+        looked.append(actor.agenda.entries["p", "late"].looked)
+    assert looked[-1] > looked[30] > looked[10]
     assert logs["s0"].place.due > 1_005
 
 
