@@ -44,7 +44,7 @@ class Occurrence(msgspec.Struct, frozen=True, order=True):
     due: int
     wall: str
     fold: int = 0
-    note: Literal["", "skipped by the clock", "first of two", "second of two"] = ""
+    note: Literal["", "skipped by the clock", "second of two"] = ""
 
     @property
     def id(self) -> str:
