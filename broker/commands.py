@@ -296,6 +296,9 @@ class Commands:
         if not suffix:
             raise ConflictError(f"iteration {iteration.number} of {pipeline.name} is {iteration.state}")
         self.flow.cancel_from(pipeline, suffix, now)
+        backfill = pipeline.backfills.get(iteration.lane)
+        if backfill is not None:  # no later run would take what is released
+            runs.plan_again(backfill.lane, suffix)
         return {"pipeline": pipeline.name, "cancelled": [i.number for i in suffix]}
 
     def _abandon(self, params: Row, now: float) -> Row:

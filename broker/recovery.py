@@ -208,6 +208,7 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
                 unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
                 if unprepared:
                     flow.cancel_from(pipeline, unprepared, now)
+                    runs.plan_again(lane, unprepared)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:
         pipeline = flow.pipelines[spec.name] = Pipeline(spec, version, code_digest, flow.start_seq)

@@ -174,8 +174,8 @@ class Source:
         for identity in [i for i in self.files.known if i in self.ledger.index]:
             self._planned(identity)
         self.changed = {i: text for i, text in self.changed.items() if i in self.ledger.index}
-        if self.backfill and self.run is not None and self.run.left is not None:
-            self.run.left.update(dict.fromkeys(released))  # no later run would take them
+        if self.run is not None and self.run.left is not None:
+            self.run.left.update(dict.fromkeys(released))  # the run that plans now plans them anew
         if len(released) > MAX_STAT:
             self._next_scan = now
         else:
