@@ -20,6 +20,7 @@ from odibi_actors.scheduler import deliveries as module
 from odibi_actors.scheduler.clock import ZoneFiles
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.scheduler.effects import FollowClock, Tell
+from odibi_actors.scheduler.zones import zone_named
 from tests.scheduler.test_clock import Machine
 
 PAYLOAD = {"schema": 1, "kind": "failure", "pipeline": "p", "text": "p failed\0", "held_back": 0}
@@ -149,7 +150,10 @@ def test_given_new_zone_data_when_it_is_seen_then_the_actor_is_told(tmp_path: Pa
 
     driver = SchedulerDriver(tmp_path, Machine().follow, Changed(0.0, list))
     driver.perform(FollowClock(), 1_000.0)
+    before = zone_named("Europe/Berlin")
+    assert zone_named("Europe/Berlin") is before
     assert wait(driver) == [ZonesChanged()]
+    assert zone_named("Europe/Berlin") is not before
     driver.close()
 
 
