@@ -4,6 +4,7 @@ scripts/simulate --seeds 10000 --jobs 2
 scripts/simulate --hours 24                as many lives as make a virtual day
 scripts/simulate --seed 662                one life again; if it breaks something: what matters of it
 scripts/simulate --seed 662 --story        all of it, told
+scripts/simulate --year --seed 3           a year of schedules: what became of every occurrence
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from odibi_actors.model import TRANSITIONS
 from odibi_actors.sim.scenario import Outcome, run_seed
 from odibi_actors.sim.shrink import about, shrink
+from odibi_actors.sim.verdict import Violation
+from odibi_actors.sim.year import Year
 
 CHUNK = 50  # seeds per job: long enough to hide the hand-over, short enough for progress
 ENOUGH = 100
@@ -78,6 +81,7 @@ class Tally:
         self.broken: list[tuple[int, str]] = []
         self.faults: dict[str, int] = {}
         self.transitions: dict[str, int] = {}
+        self.occurrences: dict[str, int] = {}
 
     def add(self, life: Life) -> None:
         """One more life."""
@@ -89,7 +93,11 @@ class Tally:
             return
         self.iterations += outcome.iterations
         self.virtual += outcome.seconds
-        for total, counts in ((self.faults, outcome.counts), (self.transitions, outcome.transitions)):
+        for total, counts in (
+            (self.faults, outcome.counts),
+            (self.transitions, outcome.transitions),
+            (self.occurrences, outcome.occurrences),
+        ):
             for what, number in counts.items():
                 total[what] = total.get(what, 0) + number
 
@@ -103,9 +111,41 @@ class Tally:
         )
         print("faults:      " + ", ".join(f"{what} {number}" for what, number in sorted(self.faults.items())))
         print("transitions: " + ", ".join(f"{what} {number}" for what, number in sorted(self.transitions.items())))
+        print("occurrences: " + ", ".join(f"{what} {number}" for what, number in sorted(self.occurrences.items())))
         known = [f"{state}/{event}" for state, events in TRANSITIONS.items() for event in events]
         few = [f"{what} {self.transitions.get(what, 0)}" for what in known if self.transitions.get(what, 0) < ENOUGH]
         print(f"taken less than {ENOUGH} times: " + (", ".join(few) or "none"))
+
+
+def year(seed: int, days: float, story: bool) -> int:
+    """Live a year of schedules and print its accounts."""
+    began = time.monotonic()
+    life = Year(seed, days, story)
+    violation = ""
+    try:
+        accounts = life.run()
+    except Violation as broken:
+        violation = str(broken)
+    if story:
+        print("\n".join(life.world.story or []))
+    if violation:
+        print(f"year {seed}, day {(life.world.now - life.world.start) / 86_400:.3f}: {violation}")
+        return 1
+    crashes = {what.removeprefix("crash "): n for what, n in accounts.counts.items() if what.startswith("crash ")}
+    others = {what: n for what, n in accounts.counts.items() if not what.startswith("crash ")}
+    jumps = accounts.counts.get("clock forward", 0) + accounts.counts.get("clock back", 0)
+    print(f"year {seed}: {accounts.days:.1f} simulated days, {accounts.schedules} schedules")
+    print(f"occurrences: {accounts.occurrences}; started {accounts.started}, each one run")
+    print(f"skipped:     {sum(accounts.skipped.values())}: {_counted(accounts.skipped)}")
+    print(f"crashes:     {sum(crashes.values())}: {_counted(crashes)}")
+    print(f"clock jumps: {jumps}; other faults: {_counted(others)}")
+    print(f"lost {accounts.lost}, doubled {accounts.doubled}")
+    print(f"{accounts.events} events, trace {accounts.hash}, {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {number}" for what, number in counts.items())
 
 
 def search(first: int, count: int | None, hours: float, jobs: int) -> int:
@@ -138,7 +178,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--seed", type=int, metavar="SEED", help="replay just this one")
     parser.add_argument("--story", action="store_true", help="with --seed: print all that happened")
+    parser.add_argument("--year", action="store_true", help="a year of schedules (of seed 0, or --seed)")
+    parser.add_argument("--days", type=float, default=366.0, metavar="N", help="with --year: its length (default 366)")
     options = parser.parse_args()
+    if options.year:
+        return year(options.seed or 0, options.days, options.story)
     if options.seed is not None:
         return tell(options.seed, options.story)
     count = options.seeds if options.seeds is not None or options.hours is not None else 1000

@@ -37,6 +37,8 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import Attempt, FilePosition
+from odibi_actors.sim.clock import CHANGES
+from odibi_actors.sim.plans import random_schedule
 from odibi_actors.sim.workers import SimPoolDriver
 
 if TYPE_CHECKING:
@@ -162,6 +164,76 @@ def _absurd(life: Scenario, rng: random.Random) -> list[Message]:
     ]
 
 
+# --- the clock, and schedules ---------------------------------------------------------------------------------------
+
+
+def _forward(life: Scenario, rng: random.Random) -> None:
+    life.clock.jump(rng.choice([0.001, 0.5, 5.0, 60.0, 600.0, 3600.0]) * rng.uniform(0.5, 1.0))
+
+
+def _back(life: Scenario, rng: random.Random) -> None:
+    life.clock.jump(-rng.choice([0.001, 0.5, 1.0, 5.0, 60.0, 600.0]) * rng.uniform(0.5, 1.0))
+
+
+def _zones(life: Scenario, rng: random.Random) -> None:
+    life.clock.change_rules(rng.choice(list(CHANGES)))
+    life.dues.rules_changed()
+
+
+def _suspend(life: Scenario, rng: random.Random) -> None:
+    """The machine sleeps: nobody does anything, and time goes on."""
+    life.world.count("suspend")
+    seconds = rng.choice([0.5, 3.0, 9.0])
+    for name in life.world.processes:
+        life.world.freeze(name, seconds)
+
+
+def _hot_file(life: Scenario, rng: random.Random) -> None:
+    life.deliver_hot(_pipeline(life, rng))
+
+
+def _schedule(life: Scenario, rng: random.Random) -> str:
+    """The name of some schedule, there or not."""
+    return rng.choice(["w0", "w0", "w1", "w2", "hand0", "hand1"])
+
+
+def _schedule_pause(life: Scenario, rng: random.Random) -> None:
+    pipeline, schedule = _pipeline(life, rng).name, _schedule(life, rng)
+    life.ask("schedule.pause", pipeline=pipeline, schedule=schedule)
+    if rng.random() < 0.8:
+        life.world.after(rng.uniform(0.1, 6.0), life.resume_schedule, pipeline, schedule)
+
+
+def _schedule_add(life: Scenario, rng: random.Random) -> None:
+    pipeline, name = _pipeline(life, rng).name, rng.choice(["hand0", "hand1"])
+    spec = random_schedule(rng, name, life.clock.wall, fast=True)
+    life.ask("schedule.add", pipeline=pipeline, spec=msgspec.to_builtins(spec))
+
+
+def _schedule_remove(life: Scenario, rng: random.Random) -> None:
+    life.ask("schedule.remove", pipeline=_pipeline(life, rng).name, schedule=rng.choice(["hand0", "hand1"]))
+
+
+def _trigger(life: Scenario, rng: random.Random) -> None:
+    life.ask("pipeline.trigger", pipeline=_pipeline(life, rng).name, params={"day": rng.randint(1, 31)})
+
+
+def _backfill(life: Scenario, rng: random.Random) -> None:
+    """Files are read anew; asked twice now and then, as by one who got no answer. Some change their mind."""
+    name, run = _pipeline(life, rng).name, f"backfill-{rng.getrandbits(16)}"
+    params = {"files": {"": rng.choice(["*", "f*[02468]", "f00*"])}, "concurrency": rng.choice([1, 2, 4]), "run": run}
+    life.ask("pipeline.backfill", pipeline=name, dry_run=rng.random() < 0.1, **params)
+    if rng.random() < 0.3:
+        life.world.after(rng.uniform(0.1, 3.0), life.ask_dict, "pipeline.backfill", {"pipeline": name, **params})
+    if rng.random() < 0.3:
+        life.world.after(rng.uniform(0.1, 8.0), _cancel_backfills, life, name)
+
+
+def _cancel_backfills(life: Scenario, pipeline: str) -> None:
+    for lane in life.truth.backfills.open(pipeline):
+        life.ask("backfill.cancel", pipeline=pipeline, lane=lane)
+
+
 # --- data and code ------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +342,16 @@ KINDS: dict[str, tuple[int, Callable[[Scenario, random.Random], None]]] = {
     "garbage": (3, _garbage),
     "poison": (4, _poison),
     "broken sink": (6, _broken_sink),
+    "clock forward": (4, _forward),
+    "clock back": (4, _back),
+    "zones": (1, _zones),
+    "suspend": (2, _suspend),
+    "hot file": (6, _hot_file),
+    "schedule pause": (4, _schedule_pause),
+    "schedule add": (4, _schedule_add),
+    "schedule remove": (2, _schedule_remove),
+    "trigger": (3, _trigger),
+    "backfill": (6, _backfill),
     "pause": (5, _pause),
     "scale": (4, _scale),
     "kill": (1, _kill),

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 import xxhash
 
+from odibi_actors.actor import Effect
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.messages import Message
 from odibi_actors.model import BatchRef
@@ -29,6 +30,21 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
 def digest_of(data: bytes) -> str:
     """What batches.* computes over the bytes as written."""
     return str(xxhash.xxh3_128(data).hexdigest())
+
+
+class NoDriver:
+    """The driver of an actor that has no effects of its own."""
+
+    def perform(self, effect: Effect, now: float) -> Feed:
+        """There is nothing to perform."""
+        raise TypeError(f"this actor has no effect {type(effect).__name__}")
+
+    def inputs(self) -> Mapping[Any, Callable[[], Feed]]:
+        """Nothing."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 class SimFile:

@@ -1,10 +1,11 @@
-"""Random projects: joins of several sources, branches, chains, state, several sinks."""
+"""Random projects: joins of several sources, branches, chains, state, several sinks, schedules, alerts."""
 
 from __future__ import annotations
 
 import random
 
 from odibi_actors.config.model import (
+    AlertSpec,
     BatchSpec,
     ConnectionSpec,
     NodeSpec,
@@ -12,14 +13,42 @@ from odibi_actors.config.model import (
     ProjectSpec,
     ReadSpec,
     RetrySpec,
+    ScheduleSpec,
     TransformSpec,
+    WatchSpec,
     WriteSpec,
 )
+from odibi_actors.sim.plans import OVERLAPS, random_schedule
 
 
-def make_project(rng: random.Random) -> ProjectSpec:
-    """A project with one or two pipelines of a random shape: joins of two sources, branches, chains, several sinks."""
-    pipelines = []
+def _schedules(rng: random.Random, name: str, earlier: list[str], wall: float) -> list[ScheduleSpec]:
+    """One to three schedules of a pipeline, of every kind."""
+    schedules = []
+    for number in range(rng.choice([1, 1, 2, 3])):
+        overlap, deadline = rng.choice(OVERLAPS), rng.choice([0.0, 0.0, 3.0])
+        kind = rng.random()
+        if kind < 0.2 and earlier:
+            spec = ScheduleSpec(f"w{number}", after=earlier, overlap=overlap, deadline=deadline)  # type: ignore[arg-type]
+        elif kind < 0.4:
+            folder = rng.choice([f"/{name}/read0", f"/hot/{name}"])
+            watch = WatchSpec(folder, per=rng.choice(["file", "set"]), settle=0.5)
+            spec = ScheduleSpec(f"w{number}", file_watch=watch, overlap=overlap, deadline=deadline)  # type: ignore[arg-type]
+        else:
+            spec = random_schedule(rng, f"w{number}", wall, fast=True)
+        schedules.append(spec)
+    return schedules
+
+
+def _alerts(rng: random.Random) -> list[AlertSpec]:
+    if rng.random() < 0.5:
+        return []
+    return [AlertSpec(webhook="https://example.org/hook", throttle=rng.choice([0.0, 0.0, 5.0]))]
+
+
+def make_project(rng: random.Random, wall: float) -> ProjectSpec:
+    """A project with one or two pipelines of a random shape: joins of two sources, branches, chains, several sinks.
+    Some of them run by schedules; ``wall`` is what the clock shows."""
+    pipelines: list[PipelineSpec] = []
     for name in ["p", "q"][: rng.choice([1, 1, 2])]:
         retry = RetrySpec(max_attempts=rng.choice([1, 3, 5]), initial=0.2, max=1.0)
         sources = [f"read{i}" for i in range(rng.choice([1, 1, 2]))]
@@ -43,10 +72,15 @@ def make_project(rng: random.Random) -> ProjectSpec:
         for i in range(rng.randint(1, 3)):
             write = WriteSpec(ConnectionSpec("out", "local", "/out"), path=f"{name}{i}", format="parquet")
             nodes.append(NodeSpec(f"s{i}", [rng.choice(transforms)], write=write, retry=retry, timeout=10.0))
+        scheduled = rng.random() < 0.5
+        earlier = [one.name for one in pipelines]
         pipelines.append(
             PipelineSpec(
                 name=name,
                 nodes=nodes,
+                trigger="schedule" if scheduled else "data",
+                schedules=_schedules(rng, name, earlier, wall) if scheduled else [],
+                alerts=_alerts(rng),
                 max_in_flight=rng.choice([1, 2, 4]),
                 batch=BatchSpec(max_files=rng.choice([1, 2, 4]), linger=rng.choice([0.0, 0.0, 0.3])),
                 on_error=rng.choice(["halt", "dead_letter"]),

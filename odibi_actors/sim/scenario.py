@@ -13,16 +13,20 @@ from broker.coordinator import Coordinator
 from odibi_actors.actor import Stop
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.messages import BROKER, SOURCE, STORE, Durable, Hello, Message, Request
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
 from odibi_actors.model import BatchRef
+from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.disk import SimStoreDriver
+from odibi_actors.sim.dues import Dues, Patience
+from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.faults import KINDS, Event, draw
 from odibi_actors.sim.host import Host, Output, SimFile
 from odibi_actors.sim.project import make_project
-from odibi_actors.sim.truth import TERMINAL, Planned, Truth, check
+from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.workers import SimPoolDriver
-from odibi_actors.sim.world import START, Faults, World
+from odibi_actors.sim.world import Faults, World
 from odibi_actors.streaming.actor import SourceActor
 from workers.pool import PoolActor
 
@@ -38,9 +42,16 @@ CALM = 16.0
 
 CLIENT = "client-sim"
 
+BEGINNINGS = (
+    *(1_710_036_000, 1_710_054_000, 1_711_846_800, 1_712_415_600, 1_728_142_200, 1_729_990_800, 1_730_613_600),
+    *(1_700_000_000, 1_709_164_800),
+)
+"""When lives begin: about changes of summer time (Casablanca, New York, Berlin, Lord Howe), and at other times."""
+
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a seed came to. ``seconds``: virtual; ``counts``: faults by kind; ``transitions``: taken, by state/event."""
+    """What a seed came to. ``seconds``: virtual; ``counts``: faults by kind; ``transitions``: taken, by state/event.
+    ``occurrences``: what became of them."""
 
     seed: int
     hash: str
@@ -50,6 +61,7 @@ class Outcome(msgspec.Struct, frozen=True):
     files: int
     counts: dict[str, int]
     transitions: dict[str, int]
+    occurrences: dict[str, int]
 
 
 class Scenario:
@@ -57,19 +69,23 @@ class Scenario:
 
     def __init__(self, seed: int, story: bool = False, without: frozenset[int] = frozenset()) -> None:
         self.seed = seed
-        self.world = World(seed)
+        begin = random.Random(f"begin {seed}")
+        self.world = World(seed, begin.choice(BEGINNINGS) - begin.uniform(0.0, 20.0))
         self.rng = self.world.rng
         if story:
             self.world.story = []
-        self.truth = Truth()
+        self.clock = Clock(self.world)
+        self.clock.trouble(float("inf"))  # nothing is on time in such a life
+        self.dues = Dues(self.clock, Patience(word=60.0, zones=60.0, lag=float("inf")))
+        self.truth = Truth(self.dues)
         self.host = Host(self.world, self.truth)
         self.truth.rows_of = self._rows_of
         self.truth.state_of = self._state_of
         self.truth.visible = lambda pipeline: [number for name, number, _ in self.host.visible if name == pipeline]
         self.truth.tell = self.world.tell
-        self.project = make_project(self.rng)
+        self.project = make_project(self.rng, self.world.now)
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
-        self.actors = [BROKER, STORE, SOURCE, *self.pools]
+        self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
         self._inode = 0
@@ -88,6 +104,7 @@ class Scenario:
             slow=rng.choice([0.0, 0.002, 0.02]),
             crash_between_effects=rng.choice([0.0, 0.0002, 0.001]),
         )
+        self.ending = Ending(self)
         self._add_processes()
 
     def _add_processes(self) -> None:
@@ -113,9 +130,14 @@ class Scenario:
             actor = PoolActor(name, f"w{generation}", "host", 1, 2, "code", host.spool_folders())
             return actor, SimPoolDriver(host, name, generation)
 
+        def scheduler(generation: int) -> tuple[SchedulerActor, SimSchedulerDriver]:
+            driver = SimSchedulerDriver(world, self.clock, generation, self.truth.alerts.tell)
+            return SchedulerActor(f"t{generation}", "host", 1, driver.open), driver
+
         world.add(BROKER, broker)
         world.add(STORE, store)
         world.add(SOURCE, source)
+        world.add(SCHEDULER, scheduler)
         for name in self.pools:
             world.add(name, partial(pool, name))
 
@@ -168,6 +190,17 @@ class Scenario:
             hint(folder, file.identity, "modified")
             self.world.after(rng.uniform(0.01, 0.3), self._grow, file, folder, steps - 1, rng)
 
+    def deliver_hot(self, pipeline: PipelineSpec) -> None:
+        """A file arrives where a schedule looks for one."""
+        self._inode += 1
+        folder, identity = f"/hot/{pipeline.name}", f"f{self._inode:04d}"
+        file = SimFile(identity, [], 1, int(self.world.now * 1e9), self._inode, malformed=False)
+        file.whole = True
+        self.host.folders.setdefault(folder, {})[identity] = file
+        driver = self.world.processes[SOURCE].driver
+        if isinstance(driver, SimSourceDriver):
+            driver.hint(folder, identity, "moved")
+
     def ask(self, verb: str, **params: object) -> None:
         """An operator asks the broker for something, and does not look at the answer."""
         self._requests += 1
@@ -180,6 +213,14 @@ class Scenario:
     def resume(self, pipeline: str) -> None:
         """``pipeline resume``."""
         self.ask("pipeline.resume", pipeline=pipeline)
+
+    def ask_dict(self, verb: str, params: dict[str, object]) -> None:
+        """``ask``, later."""
+        self.ask(verb, **params)
+
+    def resume_schedule(self, pipeline: str, schedule: str) -> None:
+        """``schedule resume``."""
+        self.ask("schedule.resume", pipeline=pipeline, schedule=schedule)
 
     def rewind(self, pipeline: str, to: int) -> None:
         """``pipeline rewind --to``."""
@@ -223,7 +264,7 @@ class Scenario:
     def run(self) -> Outcome:
         """Live it. Raises Violation when an invariant breaks."""
         rng, world = self.rng, self.world
-        end = START + FAULT_SECONDS
+        end = world.start + FAULT_SECONDS
         for pipeline in self.project.pipelines:
             for node in pipeline.nodes:
                 if node.read is not None:  # every source gets a file, so that every schema gets known
@@ -234,9 +275,11 @@ class Scenario:
         self._quieten()
         world.run(end + CALM + 3.0)
         quiet = end + QUIET_SECONDS
-        while not self._finished():
-            check(world.now < quiet, "I5", f"unfinished {QUIET_SECONDS:.0f} s after the last fault: {self._left()}")
+        while not self.ending.finished():
+            if world.now >= quiet:
+                check(False, "I5", f"unfinished {QUIET_SECONDS:.0f} s after the last fault: {self.ending.left()}")
             world.run(world.now + 1.0)
+            self.ending.help()
             if rng.random() < 0.2:
                 self.retry_failed()
                 for pipeline in self.project.pipelines:
@@ -246,12 +289,13 @@ class Scenario:
         return Outcome(
             seed=self.seed,
             hash=world.hash,
-            seconds=world.now - START,
+            seconds=world.now - world.start,
             events=world.events,
             iterations=len(self.truth.iterations),
             files=len(self.delivered),
             counts=world.counts,
             transitions=self.truth.transitions,
+            occurrences=self.dues.tally(),
         )
 
     def _happen(self, event: Event) -> None:
@@ -279,16 +323,6 @@ class Scenario:
             if node.read is not None and (pipeline.name, node.name) not in self.truth.schemas:
                 self.deliver_file(pipeline, node, self.rng, sound=True)
 
-    def _left(self) -> str:
-        states = [f"{p}/{n} {i.state}" for (p, n), i in self.truth.iterations.items() if i.state not in _TERMINAL]
-        missing = [f"{key} unplanned" for key in self.delivered if key not in self.truth.owner]
-        return "; ".join((states + missing)[:8])
-
-    def _finished(self) -> bool:
-        return all(i.state in _TERMINAL for i in self.truth.iterations.values()) and all(
-            key in self.truth.owner for key in self.delivered
-        )
-
     def _rows_of(self, iteration: Planned) -> list[int]:
         """The rows an iteration is to take in, sorted."""
         return sorted(
@@ -305,6 +339,7 @@ class Scenario:
     def _check_end(self) -> None:
         """Nothing lost, nothing doubled: every row of every file is in each sink once, or in the dead letters (I1)."""
         self.truth.check_states()
+        self.dues.count()
         for pipeline in self.project.pipelines:
             sinks = [n.name for n in pipeline.nodes if n.write is not None]
             for number, iteration in ((n, i) for (p, n), i in self.truth.iterations.items() if p == pipeline.name):
@@ -335,9 +370,6 @@ class Scenario:
             check(
                 salt == part.salt, "I1", f"{pipeline.name}/{number}: two executions of {node.inputs[0]} are published"
             )
-
-
-_TERMINAL = TERMINAL
 
 
 def run_seed(

@@ -8,22 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.model import BatchRef, Position, StagedRef
+from odibi_actors.model import LIVE, BatchRef, Position, StagedRef
+from odibi_actors.sim.alerts import Alerts
+from odibi_actors.sim.backfills import Backfills
+from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.verdict import Violation, check
+
+__all__ = ["TERMINAL", "Letter", "Planned", "Truth", "Violation", "check", "story"]
 
 TERMINAL = ("committed", "dead_lettered", "cancelled", "rewound")
 
 Place = tuple[str, str, str]
 """(pipeline, source, identity)."""
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
-def check(holds: bool, invariant: str, what: str) -> None:
-    """Raise Violation unless ``holds``."""
-    if not holds:
-        raise Violation(f"{invariant}: {what}")
 
 
 class Planned:
@@ -51,10 +47,12 @@ class Planned:
 
 
 class Letter:
-    """A dead letter as the log tells it; ``replay``: the iteration that took it up, 0 for none."""
+    """A dead letter as the log tells it; ``replay``: the iteration that took it up, 0 for none; ``former``: who had its
+    files in the live lane until then, where somebody had."""
 
     def __init__(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
         self.pipeline, self.iteration = pipeline, iteration
+        self.former: dict[Place, int] = {}
         self.places = [(pipeline, source, p.identity) for source, some in positions.items() for p in some]
         self.state = "open"
         self.replay = 0
@@ -66,7 +64,10 @@ def story(record: rec.AnyRecord) -> str:
     about = str(fields.pop("pipeline", ""))
     if "iteration" in fields:
         about += f"/{fields.pop('iteration')}"
-    shown = ("node", "attempt", "nodes", "used", "replay", "iterations", "to", "last", "letter", "abandoned")
+    shown = (
+        *("node", "attempt", "nodes", "used", "replay", "iterations", "to", "last", "letter", "abandoned"),
+        *("run", "lane", "schedule", "name", "id", "place", "reason", "count", "state", "kind", "text", "value"),
+    )
     rest = " ".join(f"{name}={fields[name]}" for name in shown if fields.get(name))
     return f"log: {type(record).__name__.upper()} {about} {rest}".rstrip()
 
@@ -74,17 +75,23 @@ def story(record: rec.AnyRecord) -> str:
 class Truth:
     """The log's shadow. ``apply`` is called with every batch of records the store has made durable."""
 
-    def __init__(self) -> None:
+    def __init__(self, dues: Dues) -> None:
+        self.dues = dues
+        dues.committed = self.has_committed
         self.epoch = 0
         self.last_seq = 0
         self.promised = 0
         self.iterations: dict[tuple[str, int], Planned] = {}
-        self.owner: dict[tuple[str, str, str], int] = {}  # (pipeline, source, identity) -> iteration
+        self.owner: dict[Place, int] = {}  # of the live lanes
+        self.owners: dict[tuple[str, str], dict[Place, int]] = {}  # (pipeline, backfill's lane) -> its owners
+        self.runs: dict[str, list[Planned]] = {}  # run -> its iterations
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
         self.schemas: dict[tuple[str, str], None] = {}  # (pipeline, source) that has one
         # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
         self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
+        self.backfills = Backfills(self._planned_by)
+        self.alerts = Alerts(dues)
         self.letters: dict[int, Letter] = {}
         self.last_letter = 0
         self.rewinds: dict[str, rec.Rewind] = {}
@@ -92,6 +99,15 @@ class Truth:
         self.tell: Callable[[str], None] = lambda _line: None
         self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
         self.state_of: Callable[[BatchRef], list[int] | None] = lambda _ref: None
+
+    def last_committed(self, pipeline: str) -> int:
+        """The newest committed iteration; 0: none."""
+        return max((n for (p, n), i in self.iterations.items() if p == pipeline and i.state == "committed"), default=0)
+
+    def has_committed(self, pipeline: str, number: int) -> bool:
+        """Whether it was committed, taken back since or not."""
+        iteration = self.iterations.get((pipeline, number))
+        return iteration is not None and iteration.state in ("committed", "rewound")
 
     def promise(self, through: int) -> None:
         """The broker was told that everything up to ``through`` is durable (I2)."""
@@ -107,9 +123,9 @@ class Truth:
         """Records that are on disk now."""
         check(epoch == self.epoch, "I4", f"a record of epoch {epoch} was applied in epoch {self.epoch}")
         check(first == self.last_seq + 1, "I2", f"record {first} was applied after {self.last_seq}")
-        for record in records:
+        for seq, record in enumerate(records, first):
             self.tell(story(record))
-            self._one(record)
+            self._one(record, seq)
         self.last_seq += len(records)
 
     def _note(self, state: str, event: str) -> None:
@@ -121,10 +137,42 @@ class Truth:
         self._note(iteration.state, event)
         iteration.state = to
 
-    def _one(self, record: rec.AnyRecord) -> None:
+    def _owners(self, pipeline: str, lane: str) -> dict[Place, int]:
+        return self.owner if lane == LIVE else self.owners.setdefault((pipeline, lane), {})
+
+    def _planned_by(self, pipeline: str, lane: str) -> tuple[dict[Place, int], list[Planned]]:
+        mine = [i for i in self.iterations.values() if (i.plan.pipeline, i.plan.lane) == (pipeline, lane)]
+        return self._owners(pipeline, lane), mine
+
+    def _one(self, record: rec.AnyRecord, seq: int) -> None:
         match record:
             case rec.Plan():
                 self._plan(record)
+            case rec.Schedule():
+                self.dues.schedule(record)
+            case rec.Occurrence():
+                self.dues.occurrence(record)
+            case rec.Skip():
+                self.dues.skip(record)
+            case rec.Run():
+                self.dues.run(record)
+            case rec.RunEnd():
+                self.dues.run_end(record)
+                self._run_end(record)
+                self.alerts.ended(record)
+            case rec.Backfill():
+                check(record.pipeline not in self.rewinds, "I1", f"{record.lane} begins during a rewind")
+                self.backfills.begin(record, self.owner)
+            case rec.BackfillEnd():
+                self.backfills.end(record)
+            case rec.Alert():
+                self.alerts.alert(record, seq)
+            case rec.Alerted():
+                self.alerts.told(record)
+            case rec.Version():
+                self.alerts.version(record)
+            case rec.Setting():
+                self.dues.setting(record)
             case rec.Schema():
                 self.schemas[record.pipeline, record.node] = None
             case rec.Ack():
@@ -155,8 +203,11 @@ class Truth:
             case rec.Fail():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "fail", ("planned", "running"), "failed")
+                self.alerts.failed(record.pipeline, record.iteration)
             case rec.Block():
                 iteration = self.iterations[record.pipeline, record.iteration]
+                if iteration.state == "prepared":
+                    self.alerts.failed(record.pipeline, record.iteration)
                 self._move(iteration, "block", ("prepared", "blocked"), "blocked")
                 iteration.blocked[record.node] = None
             case rec.Retry():
@@ -164,6 +215,8 @@ class Truth:
                 to = "prepared" if iteration.state == "blocked" else "running"
                 self._move(iteration, "retry", ("failed", "blocked"), to)
                 iteration.blocked.clear()
+                self.dues.retried(record.pipeline, iteration.plan.run)
+                self.alerts.retried(record.pipeline, record.iteration)
             case rec.DeadLetter():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "dead_letter", ("planned", "running", "failed"), "dead_lettered")
@@ -173,9 +226,10 @@ class Truth:
                 for number in record.iterations:
                     iteration = self.iterations[record.pipeline, number]
                     self._move(iteration, "cancel", ("planned", "running", "failed"), "cancelled")
+                    owners = self._owners(record.pipeline, iteration.plan.lane)
                     for source, positions in iteration.positions.items():
                         for position in positions:
-                            self.owner.pop((record.pipeline, source, position.identity), None)
+                            owners.pop((record.pipeline, source, position.identity), None)
                     self._give_back(record.pipeline, number, iteration)
             case rec.Abandon():
                 iteration = self.iterations[record.pipeline, record.iteration]
@@ -190,10 +244,20 @@ class Truth:
             case rec.Rewind():
                 unfinished = [n for (p, n), i in self.iterations.items() if p == record.pipeline and not i.terminal]
                 check(not unfinished, "I1", f"{record.pipeline} is rewound while {unfinished} are unfinished")
+                check(not self.backfills.open(record.pipeline), "I1", f"{record.pipeline} is rewound amid a backfill")
                 check(record.pipeline not in self.rewinds, "I1", f"{record.pipeline} is rewound twice at once")
                 self.rewinds[record.pipeline] = record
             case rec.Rewound():
                 self._rewound(record)
+
+    def _run_end(self, record: rec.RunEnd) -> None:
+        mine = self.runs.get(record.run, [])
+        kept = [i for i in mine if i.state != "cancelled"]
+        name = f"run {record.run} ends {record.state}"
+        if record.state in ("done", "no_data"):
+            left = [i.plan.iteration for i in mine if not i.terminal]
+            check(not left, "I5", f"{name} and {left} are unfinished")
+            check(bool(kept) == (record.state == "done"), "I5", f"{name} with {len(kept)} iterations")
 
     def _letter(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
         self.last_letter += 1
@@ -214,7 +278,7 @@ class Truth:
                 left = {(pipeline, s, p.identity) for s, some in iteration.positions.items() for p in some}
                 letter.places = [place for place in letter.places if place in left]
                 letter.state = "open" if letter.places else "replayed"
-                self.owner.update(dict.fromkeys(letter.places, letter.iteration))
+                self.owner.update({place: letter.former[place] for place in letter.places if place in letter.former})
 
     def _rewound(self, record: rec.Rewound) -> None:
         begun = self.rewinds.pop(record.pipeline, None)
@@ -227,8 +291,9 @@ class Truth:
             if pipeline == record.pipeline and record.to < number <= record.last:
                 if iteration.state not in ("cancelled", "rewound"):
                     self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
-                for place in [p for p, n in self.owner.items() if p[0] == pipeline and n == number]:
-                    del self.owner[place]
+                for owners in (self.owner, self._owners(pipeline, iteration.plan.lane)):
+                    for place in [p for p, n in owners.items() if p[0] == pipeline and n == number]:
+                        del owners[place]
         for id_, letter in list(self.letters.items()):
             if letter.pipeline != record.pipeline:
                 continue
@@ -236,7 +301,8 @@ class Truth:
                 del self.letters[id_]
             elif letter.replay > record.to and letter.state == "replayed":
                 letter.state = "open"
-                self.owner.update(dict.fromkeys(letter.places, letter.iteration))
+                kept = {p: letter.former[p] for p in letter.places if letter.former.get(p, record.last) <= record.to}
+                self.owner.update(kept)
         for (pipeline, _), states in self.states.items():
             for number in [n for n in states if pipeline == record.pipeline and n > record.to]:
                 del states[number]
@@ -270,12 +336,21 @@ class Truth:
             check(letter is not None and letter.state == "open", "I1", f"{key} takes up {plan.replay}, not open")
             assert letter is not None
             letter.state, letter.replay, taken_up = "replaying", plan.iteration, letter.places
+            letter.former = {place: self.owner[place] for place in taken_up if place in self.owner}
+        owners = self._owners(plan.pipeline, plan.lane)
         for source in plan.ledgered:
             for position in plan.positions.get(source, []):
                 place = (plan.pipeline, source, position.identity)
-                free = place not in self.owner or place in taken_up
-                check(free, "I1", f"{place} planned in {self.owner.get(place)} and {plan.iteration}")
-                self.owner[place] = plan.iteration
+                free = place not in owners or place in taken_up
+                check(free, "I1", f"{place} planned in {owners.get(place)} and {plan.iteration} of lane {plan.lane}")
+                owners[place] = plan.iteration
+        if plan.lane != LIVE:
+            check(self.backfills.is_open(plan.pipeline, plan.lane), "I1", f"{key} planned in {plan.lane}, not open")
+        if plan.run:
+            seen = self.dues.runs.get(plan.run)
+            active = seen is not None and seen.state == "active"
+            check(active, "I5", f"{key} planned for run {plan.run}, which is not active")
+            self.runs.setdefault(plan.run, []).append(self.iterations[key])
 
     def _revise(self, record: rec.Revise) -> None:
         iteration = self.iterations[record.pipeline, record.iteration]
@@ -293,7 +368,8 @@ class Truth:
         self._move(iteration, "prepare", ("planned", "running"), "prepared")
         iteration.sinks, iteration.states = record.sinks, record.states
         for (pipeline, number), other in self.iterations.items():
-            if pipeline == record.pipeline and number < record.iteration:
+            same = pipeline == record.pipeline and other.plan.lane == iteration.plan.lane
+            if same and number < record.iteration:
                 check(
                     other.state in (*TERMINAL, "prepared", "blocked"),
                     "I1",

@@ -18,7 +18,7 @@ from odibi_actors.actor import Actor, Driver, Effect, Log, Send, Stop
 from odibi_actors.messages import BROKER, LOCAL, AnyMessage, Connected, Message, Tick
 
 START = 1_700_000_000.0
-"""When virtual time begins (seconds since the Unix epoch)."""
+"""When virtual time begins (seconds since the Unix epoch), unless a life says otherwise."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyMessage)
@@ -33,13 +33,15 @@ class Faults(msgspec.Struct, frozen=True):
 
 
 class Process:
-    """One actor's process: ``generation`` counts its starts."""
+    """One actor's process: ``generation`` counts its starts. ``ahead``: seconds its ``now`` is ahead of the world's: a
+    process looks at the wall clock once, when it starts."""
 
     def __init__(self, name: str, make: Callable[[int], tuple[Actor, Driver]], restart: tuple[float, float]) -> None:
         self.name = name
         self.make = make
         self.restart = restart
         self.generation = 0
+        self.ahead = 0.0
         self.alive = False
         self.actor: Actor | None = None
         self.driver: Driver | None = None
@@ -52,13 +54,15 @@ class Process:
 class World:
     """The event loop of the simulator."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, start: float = START) -> None:
         self.rng = random.Random(seed)
-        self.now = START
+        self.now = self.start = start
         self.faults = Faults()
         self.processes: dict[str, Process] = {}
         self.clients: dict[str, Callable[[Message], None]] = {}
         self.on_stop: Callable[[str, Stop], None] = lambda _name, _stop: None
+        self.ahead: Callable[[str], float] = lambda _name: 0.0  # seconds a process that starts is ahead of ``now``
+        self.on_kill: Callable[[str], None] = lambda _name: None
         self.on_deliver: Callable[[str, str, Message], None] = lambda _sender, _to, _message: None
         self.story: list[str] | None = None
         self.counts: dict[str, int] = {}
@@ -83,7 +87,7 @@ class World:
     def tell(self, line: str) -> None:
         """Add to the story, if one is kept."""
         if self.story is not None:
-            self.story.append(f"{self.now - START:10.4f}  {line}")
+            self.story.append(f"{self.now - self.start:10.4f}  {line}")
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -118,11 +122,11 @@ class World:
         if process.alive:
             return  # it was started before, beside one that was about to start
         process.generation += 1
-        process.alive, process.frozen_until = True, 0.0
+        process.alive, process.frozen_until, process.ahead = True, 0.0, self.ahead(name)
         process.mailbox, process.turn_due, process.tick_at = [], False, None
         process.actor, process.driver = process.make(process.generation)
         self.tell(f"{name} starts ({process.generation})")
-        self._carry_out(process, process.actor.start(self.now))
+        self._carry_out(process, process.actor.start(self.now + process.ahead))
         if name == BROKER:
             for other in self.processes.values():
                 if other.name != BROKER and other.alive:
@@ -146,6 +150,7 @@ class World:
         name = process.name
         self.tell(f"{name} ({process.generation}) is killed")
         self.count(f"crash {name.partition('-')[0]}")
+        self.on_kill(name)
         process.alive = False
         process.actor = None
         if process.driver is not None:
@@ -274,9 +279,9 @@ class World:
         process.turn_due = False
         mailbox, process.mailbox = process.mailbox, []
         for sender, message in mailbox:
-            if not self._carry_out(process, process.actor.handle(sender, message, self.now)):
+            if not self._carry_out(process, process.actor.handle(sender, message, self.now + process.ahead)):
                 return
-        if self._carry_out(process, process.actor.flush(self.now)):
+        if self._carry_out(process, process.actor.flush(self.now + process.ahead)):
             self._arm(process)
 
     def _carry_out(self, process: Process, effects: Iterable[Effect]) -> bool:
@@ -296,7 +301,7 @@ class World:
                     return False
                 case _:
                     assert process.driver is not None
-                    for sender, message in process.driver.perform(effect, self.now):
+                    for sender, message in process.driver.perform(effect, self.now + process.ahead):
                         self.arrive(process.name, process.generation, sender, message)
         return True
 
@@ -304,6 +309,8 @@ class World:
         if process.actor is None:
             return
         due = process.actor.deadline()
+        if due is not None:
+            due -= process.ahead
         if due is None or (process.tick_at is not None and self.now < process.tick_at <= due):
             return
         process.tick_at = max(due, self.now)

@@ -1,0 +1,73 @@
+"""What must hold of alerts: whoever wants to know of a failure, or of lateness, is told at least once."""
+
+from __future__ import annotations
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import PipelineSpec
+from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.verdict import check
+
+SLACK = 20.0
+"""Seconds that a run may end after its deadline before anybody could notice: the longest a broker is stopped."""
+
+
+class Alerts:
+    """All alerts. ``tried``: how often a target was told, by (alert, target)."""
+
+    def __init__(self, dues: Dues) -> None:
+        self._dues = dues
+        self.tried: dict[tuple[int, int], int] = {}
+        self.pending: dict[int, rec.Alert] = {}
+        self._specs: dict[str, PipelineSpec] = {}
+        self._failures: dict[tuple[str, int], int] = {}  # alerts of this iteration's failures, since it was retried
+        # (pipeline, schedule, occurrence) of which somebody was told that it is late
+        self._late: dict[tuple[str, str, str], None] = {}
+
+    def version(self, record: rec.Version) -> None:
+        """Who is to be told."""
+        self._specs[record.pipeline] = record.spec
+
+    def tell(self, alert: int, target: int) -> None:
+        """A target was told."""
+        self.tried[alert, target] = self.tried.get((alert, target), 0) + 1
+
+    def alert(self, record: rec.Alert, number: int) -> None:
+        """Somebody is to be told."""
+        check(record.id == number, "I1", f"alert {record.id} is record {number}")
+        self.pending[record.id] = record
+        if record.kind == "lateness":
+            self._late[record.pipeline, record.schedule, record.occurrence] = None
+        name = record.text.partition(":")[0]
+        pipeline, slash, iteration = name.partition("/")
+        if record.kind == "failure" and slash:
+            key = (pipeline, int(iteration))
+            self._failures[key] = self._failures.get(key, 0) + 1
+
+    def told(self, record: rec.Alerted) -> None:
+        """They were."""
+        alert = self.pending.pop(record.id, None)
+        check(alert is not None, "I1", f"alert {record.id} was told twice, or never written")
+        check((record.id, 0) in self.tried, "I2", f"alert {record.id} is said to be told, and nobody was: {alert}")
+
+    def _all(self, pipeline: str, kind: str) -> bool:
+        """Whether every alert of this kind must be written: somebody wants it, and none is held back."""
+        spec = self._specs.get(pipeline)
+        return spec is not None and any((not a.on or kind in a.on) and not a.throttle for a in spec.alerts)
+
+    def failed(self, pipeline: str, iteration: int) -> None:
+        """An iteration fails, or is blocked: the alert was written before that."""
+        told = self._failures.get((pipeline, iteration), 0) > 0 or not self._all(pipeline, "failure")
+        check(told, "I5", f"{pipeline}/{iteration} fails, and nobody is told")
+
+    def retried(self, pipeline: str, iteration: int) -> None:
+        """Its next failure is another one."""
+        self._failures.pop((pipeline, iteration), None)
+
+    def ended(self, record: rec.RunEnd) -> None:
+        """A run ends: was that in time, or is somebody told that it was late?"""
+        seen = self._dues.runs[record.run]
+        expires, trigger = seen.expires, seen.record.trigger
+        late = expires and record.at > expires + SLACK and not self._dues.clock.jumped
+        known = (record.pipeline, trigger.schedule, trigger.occurrence) in self._late
+        told = not late or known or not self._all(record.pipeline, "lateness")
+        check(told, "I5", f"run {record.run} ends {record.at - expires:.1f} s after its deadline: nobody was told")

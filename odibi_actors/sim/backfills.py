@@ -1,0 +1,69 @@
+"""What must hold of backfills: each file, or occurrence, in one iteration of the lane, and nothing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.sim.verdict import check
+from odibi_actors.streaming.patterns import Pattern
+
+if TYPE_CHECKING:
+    from odibi_actors.sim.truth import Place, Planned
+
+Lane = tuple[str, str]
+"""(pipeline, lane)."""
+
+
+class Backfills:
+    """All of them. ``planned``: of a lane, the owners of its places, and its iterations."""
+
+    def __init__(self, planned: Callable[[str, str], tuple[dict[Place, int], list[Planned]]]) -> None:
+        self._planned = planned
+        self._open: dict[Lane, rec.Backfill] = {}
+        self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
+        self._all: dict[Lane, str] = {}  # lane -> how it ended, "" while it is open
+
+    def open(self, pipeline: str) -> list[str]:
+        """Open backfills of a pipeline."""
+        return [lane for name, lane in self._open if name == pipeline]
+
+    def is_open(self, pipeline: str, lane: str) -> bool:
+        """Whether this one is."""
+        return (pipeline, lane) in self._open
+
+    @property
+    def left(self) -> list[str]:
+        """All open ones."""
+        return [f"{lane} of {pipeline} is open" for pipeline, lane in self._open]
+
+    def begin(self, record: rec.Backfill, owner: dict[Place, int]) -> None:
+        """It wants at least the files that the live lane knows by now."""
+        key = (record.pipeline, record.lane)
+        check(key not in self._all, "I1", f"{record.lane} of {record.pipeline} begins twice")
+        self._all[key], self._open[key] = "", record
+        patterns = {source: Pattern(pattern) for source, pattern in record.files.items()}
+        self._wanted[key] = [
+            place
+            for place in owner
+            if place[0] == record.pipeline and place[1] in patterns and patterns[place[1]].matches(place[2])
+        ]
+
+    def end(self, record: rec.BackfillEnd) -> None:
+        """It is over: everything of it is terminal; unless it was cancelled, nothing is missing."""
+        key = (record.pipeline, record.lane)
+        begun = self._open.pop(key, None)
+        check(begun is not None, "I1", f"{record.lane} of {record.pipeline} ends and is not open")
+        assert begun is not None
+        self._all[key] = record.state
+        owners, mine = self._planned(*key)
+        left = [i.plan.iteration for i in mine if not i.terminal]
+        check(not left, "I5", f"{record.lane} of {record.pipeline} ends while {left} are unfinished")
+        if record.state == "cancelled":
+            return
+        missing = [place for place in self._wanted[key] if place not in owners]
+        check(not missing, "I1", f"{record.lane} ends {record.state}, and has not read {missing[:5]}")
+        done = [i.plan.trigger.occurrence for i in mine if i.state != "cancelled" and begun.occurrences]
+        wanted = [occurrence for occurrence, _ in begun.occurrences]
+        check(done == wanted, "I1", f"{record.lane} ends {record.state}: {done} instead of {wanted}")
