@@ -428,12 +428,11 @@ class Flow:
                 pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = max(pipeline.last_committed, iteration.number)
                 pipeline.committed += 1
+                self.schedules.committed(pipeline)
                 if iteration.lane in pipeline.backfills:
                     pipeline.backfills[iteration.lane].committed += 1
-                else:
-                    self.schedules.committed(pipeline)
-                    if not iteration.run:
-                        alerts.recovered(self, pipeline, now)
+                elif not iteration.run:
+                    alerts.recovered(self, pipeline, now)
                 # Positions offered beyond credit may be planned now that one iteration less is in flight.
                 self.touch(pipeline.name)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 MAX_ADDED = 200_000
 """Schedules of a project, all taken together."""
 
-AHEAD = 86_400.0
-"""Seconds by which a place may be ahead of the clock before somebody should know."""
+AHEAD = 60.0
+"""Seconds by which a place may be ahead of the clock before somebody should know that the clock was set back."""
 
 Row = dict[str, Any]
 
@@ -186,14 +186,22 @@ def show(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row
     return {**row(flow, pipeline, schedule, now), "spec": schedule.builtins(), "waits": waits}
 
 
+def _span(seconds: float) -> str:
+    """A length of time, roughly."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def _problem(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> str:
     if schedule.source is not None and schedule.source.problems:
         return schedule.source.problems[0]
     ahead = schedule.place.due - flow.schedules.wall(now)
     if schedule.spec.timed and ahead > AHEAD:
         return (
-            f"it has run up to {schedule.place.wall}, {ahead / 86_400:.0f} days ahead of the clock, and runs nothing "
-            "twice: was the clock wrong then? Give the schedule another name"
+            f"the clock was set back: it has run up to {schedule.place.wall}, {_span(ahead)} ahead, and goes on from "
+            "there, as nothing runs twice; if that clock was wrong, give the schedule another name"
         )
     gone = [name for name in schedule.spec.after if name not in flow.pipelines or flow.pipelines[name].removed]
     if gone:

@@ -555,7 +555,7 @@ class WorkerExited(Message, frozen=True):
 # --- broker <-> scheduler -----------------------------------------------------------------------------------------
 
 
-class ScheduleEntry(msgspec.Struct, frozen=True):
+class ScheduleEntry(msgspec.Struct, frozen=True, gc=False):
     """A schedule that follows the clock, and how far it has come. Occurrences due at or before ``floor`` (it was
     paused) are skipped. ``off``: it is paused, removed, or its pipeline is: nothing is wanted of it."""
 
@@ -577,7 +577,7 @@ class Schedules(Message, frozen=True):
     items: list[ScheduleEntry]
 
 
-class Judged(msgspec.Struct, frozen=True):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """What becomes of an occurrence: with ``reason`` "" it is to run, else it, and those before it that it stands for
     (``count``; ``first`` is the oldest one's id), are skipped for this reason. ``id``, ``due``: of the newest one;
     ``place``: the schedule's once this is noted."""

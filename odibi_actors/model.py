@@ -43,7 +43,7 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
 Position = FilePosition
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Place(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
     """How far a schedule has come: every occurrence due at or before ``due`` (whole seconds since the epoch) whose wall
     time is at or before ``wall`` (naive ISO text; "~" is after all) was started or skipped. Places only grow."""
 

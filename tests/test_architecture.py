@@ -14,6 +14,7 @@ SOURCES = sorted(p for top in ("odibi_actors", "broker", "workers") for p in (RO
 ACTORS = [
     *sorted((ROOT / "broker").glob("[!_]*.py")),
     *(ROOT / f"odibi_actors/{name}/actor.py" for name in ("checkpoint", "streaming", "scheduler")),
+    *(ROOT / f"odibi_actors/scheduler/{name}.py" for name in ("agenda", "answers", "judge")),
     *(ROOT / f"workers/{name}.py" for name in ("pool", "crew", "outbox")),
     *(ROOT / f"odibi_actors/{name}.py" for name in ("model", "messages", "actor")),
 ]

@@ -97,7 +97,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
         return "transform" if self.transform is not None else "write"
 
 
-class CatchUpSpec(msgspec.Struct, frozen=True):
+class CatchUpSpec(msgspec.Struct, frozen=True, gc=False):
     """What becomes of occurrences that came due while nobody could start them. One that is at most ``grace`` seconds
     late counts as on time. ``policy``: of the late ones within ``window`` seconds run the ``latest`` (unless one that
     is due later runs anyway), ``all`` of them (the newest ``max``), or ``none``."""
@@ -118,7 +118,7 @@ class WatchSpec(msgspec.Struct, frozen=True):
     settle: float = 2.0
 
 
-class ScheduleSpec(msgspec.Struct, frozen=True):
+class ScheduleSpec(msgspec.Struct, frozen=True, gc=False):
     """When a pipeline runs: exactly one of ``cron``, ``every`` (seconds), ``after`` (pipelines; ``after_any``: one of
     them is enough) and ``file_watch``.
 

@@ -310,3 +310,12 @@ def test_given_a_zone_whose_rules_changed_when_a_wall_time_comes_again_then_it_i
     second = type(again)(f"{again.id}#1", again.due + HOUR, Place(int(again.due) + HOUR, again.id))
     broker.due(second)  # shown a second time by the clock: another one
     assert [one.id for one in broker.of(rec.Occurrence)] == [occurrence(1).id, occurrence(2).id, f"{again.id}#1"]
+
+
+def test_given_a_clock_that_was_set_back_when_looked_at_then_the_schedule_says_so() -> None:
+    broker = given()
+    broker.due(occurrence(5))
+    broker.beat(1, wall=2.0 * HOUR)
+    row = broker.ask("schedule.show", pipeline="p", schedule="hourly")
+    assert row is not None
+    assert "the clock was set back: it has run up to 1970-01-01T05:00:00, 3 hours ahead" in row.result["problem"]

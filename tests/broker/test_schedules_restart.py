@@ -73,7 +73,9 @@ def before_and(broker: Timed, more: list[rec.AnyRecord], former: list[rec.AnyRec
 def test_given_counters_and_last_run_when_the_broker_is_back_then_they_are_as_before() -> None:
     broker = life("skip")
     items, last = snapshot(broker)
-    again = Timed(recover=True).start(items, epoch=2, last_seq=last)
+    again = Timed(recover=True)
+    again.now = broker.now
+    again.start(items, epoch=2, last_seq=last)
     for verb in ("schedule.show", "schedule.list"):
         rows = []
         for one in (broker, again):
