@@ -52,6 +52,7 @@ class Office:
         """A new process, on what is durable."""
         self.starts += 1
         self.dies, self.dead = "", False
+        self.silent = False  # the store does not say yet that what it has is durable
         self.calls: dict[str, Call] = {}
         self.sent: list[tuple[str, Message]] = []
         self.shown: dict[str, Shown | None] = {}
@@ -98,7 +99,7 @@ class Office:
                 if self.dies == "before":
                     return
                 through = self.engine.apply(message.epoch, message.first, message.records)
-                if not self.dead:
+                if not self.dead and not self.silent:
                     self.say(STORE, Durable(message.epoch, through))
 
     # --- what happens -------------------------------------------------------------------------------------------------

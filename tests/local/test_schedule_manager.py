@@ -20,7 +20,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import ConflictError, StoreError
-from odibi_actors.local.callbacks import arguments, manager
+from odibi_actors.local.callbacks import arguments, loop, manager
 from odibi_actors.local.callbacks.desk import INTERRUPTED, LEFT_BEHIND
 from odibi_actors.model import Place
 from odibi_actors.scheduler import ScheduleManager, ScheduleMode
@@ -246,6 +246,25 @@ def test_given_a_restart_of_a_manager_in_memory_then_it_goes_on_where_it_was(
         scheduler.stop()
         (tmp_path / "b.csv").write_text("1")
     assert [path.name for path in got] == ["a.csv", "b.csv"]
+
+
+def test_given_a_restart_in_memory_then_old_runs_are_forgotten_and_the_counts_stay(
+    make: Callable[..., ScheduleManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MEMORY_HISTORY", 0.0)
+    monkeypatch.setattr(loop, "MEMORY_PRUNE", 0.1)
+    scheduler = make()
+    scheduler.schedule_interval(1, lambda: 1 / 0, name="fails")
+    for expected in (1, 2):
+        scheduler.start()
+        assert scheduler.wait_for(runs("fails", expected), LONG)
+        scheduler.stop()
+        status = scheduler.get_status("fails")
+        assert (status["run_count"], status["error_count"]) == (expected, expected)
+        assert "ZeroDivisionError" in status["last_error"]
+    engine = scheduler._memory
+    assert engine is not None
+    assert len(engine.answer("run.list", {"limit": 10})["items"]) < 2
 
 
 def test_given_a_callback_that_stops_the_manager_then_it_ends_as_done(make: Callable[..., ScheduleManager]) -> None:

@@ -269,9 +269,8 @@ class Desk:
         match message:
             case Hello():
                 self._say.append(Send(SCHEDULER, Welcome(self._epoch, self._start_seq, self._store_id)))
-                self._told = 0
             case Heartbeat(epoch=epoch, version=version) if epoch == self._epoch and version < self._told:
-                self._told = version
+                self._told = version  # it has just joined, or something was lost: what is newer is told again
             case Due(epoch=epoch, items=items) if epoch == self._epoch and self._leave is None:
                 for item in items:
                     self._due(item, now)

@@ -283,11 +283,13 @@ class ScheduleManager:
             log.exception("the scheduler's thread has ended by a bug")
         if problem:
             log.error("nothing is scheduled any more: %s", problem)
-        loop.close()
-        atexit.unregister(self._at_exit)
-        with self._news:
-            self._driver, self._problem = None, problem
-            self._news.notify_all()
+        try:
+            loop.close()
+        finally:
+            atexit.unregister(self._at_exit)
+            with self._news:
+                self._driver, self._problem = None, problem
+                self._news.notify_all()
 
     def _at_exit(self) -> None:
         self.stop(wait=False)
