@@ -51,6 +51,7 @@ class RunInfo:
         self.voided = voided  # cancelled ones
         self.upto = 0  # once it has planned all: the newest iteration of then, which must be finished with the rest
         self.asked_at = 0.0
+        self.asks = 0  # how often its sources were asked what there is
 
     @property
     def full(self) -> bool:
@@ -97,6 +98,12 @@ class Lane:
     def offered(self) -> int:
         """Positions of consuming sources that wait to be planned."""
         return sum(len(s.pending) for s in self.consuming)
+
+    def unanswered(self) -> str:
+        """The source that has not told what there is for the run that plans, although it was asked again."""
+        run = self.run
+        silent = [] if run is None or run.asks < 2 else [n for n, s in self.sources.items() if s.run != run.run]
+        return silent[0] if silent else ""
 
     def waiting_for(self, schemas: dict[str, bytes]) -> str:
         """Why nothing is planned although it could be; "" when nothing stands in the way."""

@@ -71,13 +71,15 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     sources = list(lane.sources.values())
     if any(s.run != run.run for s in sources) and not run.full:
         if now - run.asked_at >= DISCOVER_AGAIN:
-            run.asked_at = now
+            run.asked_at, run.asks = now, run.asks + 1
             flow.say(Send(SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline.name, run=run.run, lane=lane.name)))
             flow.later(now + DISCOVER_AGAIN, pipeline.name, 0, "")
         return False
     if run.full:
         return True
     missing = [s.node.name for s in sources if s.batch and not s.pending]
+    if missing and not all(s.exhausted for s in sources if s.node.name in missing):
+        return False  # what matches is being written, or not digested yet
     if missing:
         pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
         return True
@@ -174,7 +176,7 @@ def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
             lane.runs = {run.run: run, **lane.runs}
     if lane.run is not None:
         _begin(lane)
-        lane.run.asked_at = 0.0
+        lane.run.asked_at, lane.run.asks = 0.0, 0
 
 
 def row(lane: Lane, run: RunInfo) -> dict[str, Any]:

@@ -25,6 +25,9 @@ def pipeline_row(pipeline: Pipeline) -> Row:
     stuck = pipeline.stuck()
     if stuck is not None:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
+    for lane in pipeline.lanes:
+        if lane.run is not None and (silent := lane.unanswered()):
+            problems.append(f"run {lane.run.run}: source {silent} has not said what there is; see `odibictl doctor`")
     for name in pipeline.backfills:
         held = pipeline.stuck(name)
         if held is not None:

@@ -425,13 +425,12 @@ class Source:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
         of_run = self.run.left if self.run is not None else {}
         if self.batch:
-            positions = self._digests.positions(self.files)
-            if positions is None:
-                if not self._pinned:
-                    return None
-                positions = []  # withdraw what was offered: it is no longer what is there
+            found = self._digests.positions(self.files)
+            if found is None and not self._pinned:
+                return None
+            positions = found or []  # none while one is being written: what was offered is no longer what is there
             self._pinned, left = bool(positions), len(positions)
-            exhausted = of_run is not None and self._pinned
+            exhausted = of_run is not None and found is not None
         else:
             within = self.within
             left = self.files.ready if within is None else len(within)

@@ -62,3 +62,28 @@ def test_given_a_run_in_progress_when_another_is_triggered_then_it_is_a_conflict
         assert reply is not None
         assert reply.status == status
     assert [run.run for run in broker.of(rec.Run)] == ["r1"]
+
+
+def test_given_a_whole_file_that_is_being_written_when_a_run_looks_then_it_waits_and_without_any_file_it_ends() -> None:
+    broker = Timed(batch_only()).start()
+    broker.ask("pipeline.trigger", pipeline="p", run="r1")
+    broker.discovered(exhausted=False)
+    assert broker.runs() == [("r1", "active")]
+    broker.discovered("whole")
+    broker.complete()
+    broker.ask("pipeline.trigger", pipeline="p", run="r2")
+    broker.discovered()
+    assert broker.runs() == [("r1", "done"), ("r2", "no_data")]
+    assert "no file matches" in broker.flow.pipelines["p"].problem
+
+
+def test_given_a_source_that_does_not_answer_when_time_passes_then_the_run_asks_again_and_status_says_so() -> None:
+    broker = Timed(batch_only()).start()
+    broker.ask("pipeline.trigger", pipeline="p", run="r1")
+    assert len(broker.take(Discover)) == 1
+    broker.wait(6.0)
+    broker.wait(6.0)
+    assert len(broker.take(Discover)) == 2
+    row = broker.ask("pipeline.show", pipeline="p")
+    assert row is not None
+    assert any("r1: source read has not said what there is" in problem for problem in row.result["problems"])
