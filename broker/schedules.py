@@ -302,7 +302,7 @@ class Schedules:
 
     def _release(self, pipeline: Pipeline, now: float) -> None:
         """Start what waits, as long as its turn has come: in the order in which it was noted."""
-        queue = self._queue.get(pipeline.name)
+        queue = self._queue.get(pipeline.name) if not pipeline.manual else None
         while queue and not (pipeline.paused or pipeline.draining or pipeline.removed or pipeline.rewind is not None):
             name, id_ = next(iter(queue))
             one = self._all[pipeline.name, name]

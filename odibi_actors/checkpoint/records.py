@@ -69,7 +69,7 @@ class RunEnd(Record, frozen=True):
     error: str = ""
 
 
-class Schedule(Record, frozen=True):
+class Schedule(Record, frozen=True, gc=False):
     """A schedule exists, with this spec; the record replaces the former one of its name. ``place`` is never before the
     former one. ``floor``: occurrences due up to then, while it was paused, are skipped (seconds since the epoch).
     ``seen``: of an ``after`` schedule, pipeline -> newest iteration that has been followed. ``gone``: it was removed;
@@ -450,7 +450,7 @@ class LoadedRun(Loaded, frozen=True):
     kept: int = 0
 
 
-class LoadedSchedule(Loaded, frozen=True):
+class LoadedSchedule(Loaded, frozen=True, gc=False):
     """A schedule as of its newest SCHEDULE, OCCURRENCE and SKIP (``record.place``, ``record.seen``), and how often it
     has started a run, and skipped (reason -> occurrences). Removed ones too. ``last``, ``last_run``: id and run of the
     newest occurrence that was started."""

@@ -23,6 +23,7 @@ from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.messages import BROKER, SOURCE, STORE, Hello, Request
+from odibi_actors.model import LIVE
 from odibi_actors.runtime import paths
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
@@ -141,16 +142,17 @@ def _run(
     project: ProjectSpec, pipeline: str, iterations: int | None, progress: Callable[[str], None] | None
 ) -> RunSummary:
     with LocalSystem(project) as system:
-        retried = {
-            row["iteration"]: None
-            for row in system.request("pipeline.show", {"pipeline": pipeline})["iterations"]
-            if row["state"] in ("failed", "blocked")
-        }
+        shown = system.request("pipeline.show", {"pipeline": pipeline})
+        retried = {row["iteration"]: None for row in shown["iterations"] if row["state"] in ("failed", "blocked")}
+        report = _reporter(system, pipeline, progress)
+        runs = [row["run"] for row in shown["runs"] if row["lane"] == LIVE]
+        for former in runs if not retried else ():  # a system that was killed has left it: it goes on, and counts
+            system.request("run.wait", {"run": former}, each=report)
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
         run = system.request("pipeline.trigger", wanted)["run"]
-        ended = system.request("run.wait", {"run": run}, each=_reporter(system, pipeline, progress))
+        ended = system.request("run.wait", {"run": run}, each=report)
         listed = system.request("iteration.list", {"pipeline": pipeline, "limit": 1000}, to=STORE)["items"]
-        mine = [item for item in listed if item["run"] == run or item["iteration"] in retried]
+        mine = [item for item in listed if item["run"] in (run, *runs) or item["iteration"] in retried]
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         numbers = {item["iteration"]: None for item in mine}
         letters = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]

@@ -145,3 +145,11 @@ def test_progress_is_told(project: ProjectSpec) -> None:
             writers.enter_context(file.open("a"))
         run_pipeline(project, "sales", progress=heard)
     assert any("sales: 0 committed" in line for line in lines)
+
+
+def test_a_run_that_a_killed_system_has_left_goes_on_and_counts(project: ProjectSpec) -> None:
+    with LocalSystem(project) as system:
+        system.request("pipeline.trigger", {"pipeline": "sales", "run": "left"})
+    summary = run_pipeline(project, "sales")
+    assert (summary.state, summary.committed) == ("done", 1)
+    assert len(parts(project)) == 1
