@@ -73,6 +73,11 @@ def seeds() -> list[m.Message]:
     found += [m.Request("1", verb, params) for verb in _broker_verbs()]
     for verb, (_, model) in _store_verbs().items():
         found.append(m.Request("1", verb, msgspec.to_builtins(sample(model))))
+    found.append(m.Request("1", "source.match", {"pipeline": "p", "source": "read", "pattern": "*"}))
+    for lane in ("backfill-1", "trigger"):
+        found.append(m.Sources(1, [msgspec.structs.replace(sample(m.SourceSpec), lane=lane)]))
+    span = {"spec": {"name": "read", "cron": "0 * * * *"}, "from": 0.0, "to": 9000.0, "limit": 5}
+    found += [m.Request("1", "schedule.range", span), m.Request("1", "schedule.next", {})]
     found += [m.Request("1", "source.why", {"file": "a.csv"}), m.Request("1", "source.list", {}), _apply()]
     return found
 

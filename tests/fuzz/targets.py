@@ -247,6 +247,61 @@ def broker() -> Target:
 
 
 @target
+def scheduled() -> Target:
+    """The broker of a pipeline that runs by schedules, amid its occurrences, a backfill and an alert."""
+    from odibi_actors.config.model import AlertSpec, ScheduleSpec
+    from tests.broker.harness import Failure
+    from tests.broker.scheduling import Timed, occurrence
+    from tests.broker.scheduling import scheduled as spec
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        schedule = ScheduleSpec("read", cron="0 * * * *", overlap="buffer_all", deadline=60.0)
+        bench = Timed(spec(schedule, alerts=[AlertSpec(log=True)])).start()
+        for number in (1, 2, 3):
+            bench.due(occurrence(number), schedule="read")
+        bench.discovered("a.csv", "b.csv")
+        for task in bench.tasks()[:1]:
+            bench.fail(task, "read", Failure("malformed", "bad line"))
+        bench.durable()
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            if shutdown(message):
+                return []
+            bench.now += 0.25
+            effects = bench.actor.handle(sender, message, bench.now)
+            effects += bench.actor.handle(m.LOCAL, m.Tick(), bench.now)
+            effects += bench.actor.flush(bench.now)
+            check_actor(bench.actor, effects)
+            return effects
+
+        return feed
+
+    return conversation("scheduled", make, [CLIENT, CLIENT, STRANGER, m.SCHEDULER, m.SOURCE, "pool-0"])
+
+
+@target
+def scheduler() -> Target:
+    """The scheduler; its driver's answers are left out."""
+    from odibi_actors.scheduler.actor import SchedulerActor
+
+    def make() -> Callable[[str, m.Message], Iterable[Effect]]:
+        actor = SchedulerActor("c1", "host", 1)
+        actor.start(1000.0)
+        actor.handle(m.BROKER, m.Welcome(1, 0, "s"), 1000.0)
+        clock = [1000.0]
+
+        def feed(sender: str, message: m.Message) -> list[Effect]:
+            clock[0] += 0.25
+            effects = actor.handle(sender, message, clock[0]) + actor.flush(clock[0])
+            check_actor(actor, [effect for effect in effects if isinstance(effect, Send)])
+            return effects
+
+        return feed
+
+    return conversation("scheduler", make, [CLIENT, STRANGER, m.BROKER])
+
+
+@target
 def joining() -> Target:
     """The broker before it has joined: whoever is not the store has no say in what it loads."""
     from tests.broker.harness import Broker
@@ -437,7 +492,34 @@ YAML_WORDS = [
         b"params: ",
         b"options: ",
     ),
+    *(
+        b"schedules: ",
+        b"cron: ",
+        b"after: ",
+        b"file_watch: ",
+        b"timezone: ",
+        b"exclude: ",
+        b"alerts:\n- {log: true}\n",
+        b"* * * * *",
+        b"0 0 L * 5#2",
+        b"Europe/Berlin",
+        b"2026-03-29T02:30",
+    ),
 ]
+SCHEDULED = b"""
+project: p
+connections: {a: {type: local, path: d}}
+pipelines:
+- pipeline: p
+  trigger: schedule
+  schedules:
+  - {name: s, cron: "*/5 1-4 * * mon", timezone: Europe/Berlin, start: 2026-01-01, exclude: [2026-03-29], jitter: 3s}
+  - {name: e, every: 5m, overlap: cancel, catch_up: {window: 2h, policy: all, max: 3, grace: 5s}, deadline: 1m}
+  - {name: f, file_watch: {path: d, pattern: "*.x", per: set}}
+  nodes:
+  - {name: r, read: {connection: a, format: csv, mode: batch, pattern: "*.csv"}}
+  - {name: w, inputs: [r], write: {connection: a, path: out, format: parquet}}
+"""
 
 
 @target
@@ -459,7 +541,7 @@ def project() -> Target:
         sent = wire.decode_body(next(iter(wire.bodies(m.Apply("1", found)))), sender=CLIENT)
         assert isinstance(sent, m.Apply), sent
 
-    return Target("project", run, [YAML, b"a: 1\n", b"[a, &b c, *b]\n"], YAML_WORDS, 600)
+    return Target("project", run, [YAML, SCHEDULED, b"a: 1\n", b"[a, &b c, *b]\n"], YAML_WORDS, 600)
 
 
 @target
