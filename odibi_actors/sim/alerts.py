@@ -18,6 +18,7 @@ class Alerts:
         self._dues = dues
         self.tried: dict[tuple[int, int], int] = {}
         self.pending: dict[int, rec.Alert] = {}
+        self._kinds: dict[str, int] = {}
         self._specs: dict[str, PipelineSpec] = {}
         self._failures: dict[tuple[str, int], int] = {}  # alerts of this iteration's failures, since it was retried
         # (pipeline, schedule, occurrence) of which somebody was told that it is late
@@ -27,6 +28,10 @@ class Alerts:
         """Who is to be told."""
         self._specs[record.pipeline] = record.spec
 
+    def tally(self) -> dict[str, int]:
+        """How many of each kind."""
+        return {f"alert {kind}": number for kind, number in self._kinds.items()}
+
     def tell(self, alert: int, target: int) -> None:
         """A target was told."""
         self.tried[alert, target] = self.tried.get((alert, target), 0) + 1
@@ -35,6 +40,7 @@ class Alerts:
         """Somebody is to be told."""
         check(record.id == number, "I1", f"alert {record.id} is record {number}")
         self.pending[record.id] = record
+        self._kinds[record.kind] = self._kinds.get(record.kind, 0) + 1
         if record.kind == "lateness":
             self._late[record.pipeline, record.schedule, record.occurrence] = None
         name = record.text.partition(":")[0]

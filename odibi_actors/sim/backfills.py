@@ -23,6 +23,7 @@ class Backfills:
         self._planned = planned
         self._open: dict[Lane, rec.Backfill] = {}
         self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
+        self._by_files: dict[str, None] = {}
         self._all: dict[Lane, str] = {}  # lane -> how it ended, "" while it is open
 
     def open(self, pipeline: str) -> list[str]:
@@ -38,11 +39,21 @@ class Backfills:
         """All open ones."""
         return [f"{lane} of {pipeline} is open" for pipeline, lane in self._open]
 
+    def tally(self) -> dict[str, int]:
+        """How they ended."""
+        found: dict[str, int] = {}
+        for (_, lane), state in self._all.items():
+            kind = f"backfill of {'files' if lane in self._by_files else 'occurrences'} {state}"
+            found[kind] = found.get(kind, 0) + 1
+        return found
+
     def begin(self, record: rec.Backfill, owner: dict[Place, int]) -> None:
         """It wants at least the files that the live lane knows by now."""
         key = (record.pipeline, record.lane)
         check(key not in self._all, "I1", f"{record.lane} of {record.pipeline} begins twice")
         self._all[key], self._open[key] = "", record
+        if record.files:
+            self._by_files[record.lane] = None
         patterns = {source: Pattern(pattern) for source, pattern in record.files.items()}
         self._wanted[key] = [
             place

@@ -112,9 +112,10 @@ class Clock:
         """From now on, for so long, nobody can be expected to be on time: a process is down, or the clock was set."""
         self._trouble = max(self._trouble, self._world.now + seconds)
 
-    def troubled(self, since: float) -> bool:
-        """Something was wrong at some time from ``since`` (by ``World.now``) on."""
-        return self._trouble >= since
+    @property
+    def troubled(self) -> bool:
+        """Somebody may be late now."""
+        return self._world.now <= self._trouble
 
 
 class SimSchedulerDriver:

@@ -41,7 +41,7 @@ class Ending:
             if known.spec.timed and not (known.record.paused or known.record.gone):
                 life.ask("schedule.pause", pipeline=known.record.pipeline, schedule=known.record.name)
         self._give_up()
-        unplanned = {key[0] for key in life.delivered if key not in life.truth.owner}
+        unplanned = {key[0] for key in life.unplanned}
         for pipeline in life.project.pipelines:
             if pipeline.trigger != "data" and pipeline.name in unplanned:
                 self._triggers += 1
@@ -57,7 +57,7 @@ class Ending:
     def _some(self) -> list[str]:
         truth, dues = self._life.truth, self._life.dues
         found = [f"{p}/{n} {i.state}" for (p, n), i in truth.iterations.items() if i.state not in TERMINAL]
-        found += [f"{key} unplanned" for key in self._life.delivered if key not in truth.owner]
+        found += [f"{key} unplanned" for key in self._life.unplanned]
         found += dues.unfinished() + truth.backfills.left
         found += [f"alert {number} is not told" for number in truth.alerts.pending]
         for known in dues.schedules.values():

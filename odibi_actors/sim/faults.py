@@ -221,8 +221,12 @@ def _trigger(life: Scenario, rng: random.Random) -> None:
 def _backfill(life: Scenario, rng: random.Random) -> None:
     """Files are read anew; asked twice now and then, as by one who got no answer. Some change their mind."""
     name, run = _pipeline(life, rng).name, f"backfill-{rng.getrandbits(16)}"
-    params = {"files": {"": rng.choice(["*", "f*[02468]", "f00*"])}, "concurrency": rng.choice([1, 2, 4]), "run": run}
-    life.ask("pipeline.backfill", pipeline=name, dry_run=rng.random() < 0.1, **params)
+    params: dict[str, object] = {"concurrency": rng.choice([1, 2, 4]), "run": run}
+    if name == "r":
+        params |= {"schedule": _schedule(life, rng), "from": life.clock.wall - 20.0, "to": life.clock.wall}
+    else:
+        params["files"] = {"": rng.choice(["*", "f*[02468]", "f00*"])}
+    life.ask_dict("pipeline.backfill", {"pipeline": name, "dry_run": rng.random() < 0.1, **params})
     if rng.random() < 0.3:
         life.world.after(rng.uniform(0.1, 3.0), life.ask_dict, "pipeline.backfill", {"pipeline": name, **params})
     if rng.random() < 0.3:

@@ -45,6 +45,19 @@ def _alerts(rng: random.Random) -> list[AlertSpec]:
     return [AlertSpec(webhook="https://example.org/hook", throttle=rng.choice([0.0, 0.0, 5.0]))]
 
 
+def _reference(rng: random.Random, wall: float) -> PipelineSpec:
+    """A pipeline that reads all there is, each time: its runs consume nothing, its backfills are of occurrences."""
+    retry = RetrySpec(max_attempts=3, initial=0.2, max=1.0)
+    read = ReadSpec(ConnectionSpec("read0", "local", "/r/read0"), "csv", "batch")
+    write = WriteSpec(ConnectionSpec("out", "local", "/out"), path="r0", format="parquet")
+    nodes = [
+        NodeSpec("read0", read=read, retry=retry, timeout=10.0),
+        NodeSpec("t0", ["read0"], transform=TransformSpec(function="nodes.m:f"), retry=retry, timeout=10.0),
+        NodeSpec("s0", ["t0"], write=write, retry=retry, timeout=10.0),
+    ]
+    return PipelineSpec("r", nodes, trigger="schedule", schedules=_schedules(rng, "r", [], wall), alerts=_alerts(rng))
+
+
 def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     """A project with one or two pipelines of a random shape: joins of two sources, branches, chains, several sinks.
     Some of them run by schedules; ``wall`` is what the clock shows."""
@@ -87,4 +100,6 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
                 keep_last=rng.choice([1, 2, 5]),
             )
         )
+    if rng.random() < 0.25:
+        pipelines.append(_reference(rng, wall))
     return ProjectSpec("sim", "/", "/data", 2, pipelines, code_digest="code")

@@ -51,7 +51,7 @@ BEGINNINGS = (
 
 class Outcome(msgspec.Struct, frozen=True):
     """What a seed came to. ``seconds``: virtual; ``counts``: faults by kind; ``transitions``: taken, by state/event.
-    ``occurrences``: what became of them."""
+    ``occurrences``: what became of them, of backfills, and which alerts there were."""
 
     seed: int
     hash: str
@@ -161,6 +161,7 @@ class Scenario:
         folder = node.read.connection.path
         identity = f"f{self._inode:04d}"
         # The first file of a source teaches the schema and must be good.
+        sound = sound or node.read.mode == "batch"
         first = not any(key[:2] == (pipeline.name, node.name) for key in self.delivered)
         malformed = not (first or sound) and pipeline.on_error == "dead_letter" and rng.random() < 0.1
         mtime = int(self.world.now * 1e9)
@@ -169,7 +170,7 @@ class Scenario:
         hint = driver.hint if isinstance(driver, SimSourceDriver) else lambda *_: None
         self.host.folders.setdefault(folder, {})[identity] = file
         self.delivered[pipeline.name, node.name, identity] = file
-        if rng.random() < 0.2:
+        if rng.random() < 0.2 and node.read.mode != "batch":
             # Written slowly: it grows, with an event each time, and is closed at the end.
             file.size = 0
             hint(folder, identity, "created")
@@ -213,6 +214,12 @@ class Scenario:
     def resume(self, pipeline: str) -> None:
         """``pipeline resume``."""
         self.ask("pipeline.resume", pipeline=pipeline)
+
+    @property
+    def unplanned(self) -> list[tuple[str, str, str]]:
+        """Files that are to be consumed, and are not in any plan."""
+        whole = [p.name for p in self.project.pipelines if any(n.read and n.read.mode == "batch" for n in p.nodes)]
+        return [key for key in self.delivered if key not in self.truth.owner and key[0] not in whole]
 
     def ask_dict(self, verb: str, params: dict[str, object]) -> None:
         """``ask``, later."""
@@ -295,7 +302,7 @@ class Scenario:
             files=len(self.delivered),
             counts=world.counts,
             transitions=self.truth.transitions,
-            occurrences=self.dues.tally(),
+            occurrences=self.dues.tally() | self.truth.backfills.tally() | self.truth.alerts.tally(),
         )
 
     def _happen(self, event: Event) -> None:

@@ -1,4 +1,5 @@
-"""From a life that broke something to the few events that matter, and the story of the one iteration concerned."""
+"""From a life that broke something to the few events that matter, and the story of the one iteration, or schedule,
+concerned."""
 
 from __future__ import annotations
 
@@ -36,12 +37,20 @@ def shrink(seed: int, told: Callable[[str], None] = lambda _line: None) -> tuple
 
 
 def about(violation: str, story: list[str]) -> list[str]:
-    """The lines of a story that are about the iteration the violation names, with what went wrong meanwhile."""
+    """The lines of a story about the iteration, or the schedule, that the violation names, and what went wrong
+    meanwhile."""
+    scheduled = re.search(r"\b([a-z]\w*)\.([a-z]\w*)(?:@| (?:at|begins)|:)", violation)
+    if scheduled is not None:
+        name, schedule = re.escape(scheduled[1]), re.escape(scheduled[2])
+        return _kept(story, re.compile(rf"\b{name}\b.*(?:schedule|name)={schedule}\b|\b{name}\.{schedule}@"))
     found = re.search(r"\b([a-z][a-z0-9_]*)/(\d+)\b", violation) or re.search(r"'([a-z]\w*)', (\d+)", violation)
     if found is None:
         return story
     name, number = found[1], int(found[2])
-    here = re.compile(rf"\b{name}/{number}\b|\b(?:VERSION|CANCEL|REWIND|REWOUND|DISCARD) {name}\b")
+    return _kept(story, re.compile(rf"\b{name}/{number}\b|\b(?:VERSION|CANCEL|REWIND|REWOUND|DISCARD) {name}\b"))
+
+
+def _kept(story: list[str], here: re.Pattern[str]) -> list[str]:
     lines = [place for place, line in enumerate(story) if here.search(line)]
     if not lines:
         return story

@@ -245,7 +245,7 @@ class Year:
         if self.rng.random() < 0.2:
             size = float(self.rng.choice([60, 3600, 7200, 86400]))
         self.clock.jump(size if self.rng.random() < 0.5 else -size)
-        self.clock.trouble(RECOVERY + size)
+        self.clock.trouble(RECOVERY)
 
     def _suspend(self) -> None:
         seconds = 10 ** self.rng.uniform(0.0, 5.0)

@@ -12,7 +12,7 @@ from odibi_actors.sim.faults import KINDS
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink
 
-FIRST, LIVES = 0, 240
+FIRST, LIVES = 0, 100
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,8 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("stop broker", "stop store", "stop source", "stop pool", "stop worker", "hang", "poison"),
         *("partition", "one-way partition", "lost", "delay", "duplicate", "garbage"),
         *("power cut", "full disk", "full spool", "broken sink", "reconfigure"),
+        *("crash scheduler", "stop scheduler", "clock forward", "clock back", "zones", "suspend"),
+        *("operator schedule.add", "operator schedule.pause", "operator schedule.remove", "operator pipeline.backfill"),
         *("operator deadletter.replay", "operator iteration.abandon", "operator pipeline.rewind", "operator shutdown"),
     ):
         assert faults.get(fault, 0) >= 5, f"{fault}: {faults}"
@@ -55,6 +57,12 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("prepared/block", "blocked/retry", "blocked/abandon", "committed/rewind"),
     ):
         assert transitions.get(taken, 0) >= 3, f"{taken}: {transitions}"
+    occurrences = total(outcomes, "occurrences")
+    for became in (
+        *("started", "overlap", "outside catch_up.window", "late, catch_up.policy none", "superseded by a later one"),
+        *("over catch_up.max", "pipeline paused", "pipeline draining"),
+    ):
+        assert occurrences.get(became, 0) >= 3, f"{became}: {occurrences}"
 
 
 def test_every_kind_of_event_is_in_the_plans() -> None:
@@ -75,6 +83,18 @@ def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
         for hash_seed in ("0", "1", "4242")
     }
     assert len(hashes) == 1
+
+
+def test_the_story_of_a_schedule_is_what_is_about_it() -> None:
+    told = [
+        "    1.0000  log: SCHEDULE p name=w0",
+        "    1.0000  log: SCHEDULE p name=w1",
+        "    2.0000  log: OCCURRENCE p schedule=w0 id=2024",
+        "    2.5000  scheduler (1) is killed",
+        "    3.0000  log: RUN p run=p.w0@2024 schedule=w0",
+        "    4.0000  log: PLAN p/1 run=manual",
+    ]
+    assert about("I1: p.w0@2024 is noted twice", told) == [told[0], *told[2:5]]
 
 
 def test_a_broken_life_is_shrunk_to_the_story_of_one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
