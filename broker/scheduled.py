@@ -30,7 +30,7 @@ class Scheduled:
         self.started = 0
         self.skipped: dict[str, int] = {}
         self.last = self.last_run = self.last_state = ""
-        self.highest = ""  # wall time noted last, repeated hours aside
+        self.highest = ["", ""]  # newest wall time that was noted: as shown the first time, and the second
         self.generation = record.generation
         self.source: SourceState | None = None
         self._start_seq = start_seq
@@ -41,7 +41,7 @@ class Scheduled:
         self.spec, self.origin, self.place = record.spec, record.origin, record.place
         self.paused, self.floor, self.seen, self.gone = record.paused, record.floor, dict(record.seen), record.gone
         if record.generation != self.generation:
-            self.generation, self.highest = record.generation, ""
+            self.generation, self.highest = record.generation, ["", ""]
         watch = record.spec.file_watch
         if watch is None:
             self.source = None
@@ -97,7 +97,11 @@ class Scheduled:
     def repeated(self, id_: str) -> bool:
         """This wall time was noted before: its zone has other rules since. An hour that the clock shows a second time
         has ids of its own."""
-        return "#" not in id_ and id_ <= self.highest
+        return plain(id_) <= self.highest["#" in id_]
+
+    def remember(self, id_: str) -> None:
+        """This wall time is noted."""
+        self.highest["#" in id_] = max(self.highest["#" in id_], plain(id_))
 
     def unique(self, id_: str, seq: int) -> str:
         """The id of something that arrived: short enough, and no other one's (``seq``: number of its record)."""
@@ -111,8 +115,7 @@ class Scheduled:
         self.waiting[record.id] = record
         if record.place is not None:
             self.place = record.place
-            if "#" not in record.id:
-                self.highest = max(self.highest, plain(record.id))
+            self.remember(record.id)
         self.seen.update(record.seen)
 
     def start(self, record: rec.Occurrence, run: str) -> None:
@@ -132,8 +135,7 @@ class Scheduled:
         """Occurrences do not run."""
         if record.place is not None:
             self.place = record.place
-            if "#" not in record.last:
-                self.highest = max(self.highest, plain(record.last))
+            self.remember(record.last)
         else:
             self.waiting.pop(record.first, None)
         kind = record.reason.partition(":")[0]

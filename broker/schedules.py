@@ -31,6 +31,9 @@ MAX_WAITING = 1000
 MAX_ACTIVE = 100
 """Runs of one pipeline at once (``allow``)."""
 
+SET_BYTES = 100_000
+"""Bytes of the names of a set of files that one run is told of: they travel with each of its tasks."""
+
 WATCH_CREDIT = 1000
 """Files that one offer of a ``file_watch`` schedule names."""
 
@@ -54,7 +57,8 @@ class Schedules:
         self._version = 0
         self._changed: dict[tuple[str, str], None] = {}  # since they were told, in order of their stamp
         self._told = 0  # version the scheduler was sent
-        self._told_at = 0.0
+        self._told_at = 0.0  # when, or when it was last seen to get on with it
+        self._known = 0  # version it said it has
         self._noted: dict[tuple[str, str], None] = {}
         self._late: list[tuple[float, str, str, str]] = []  # (when, pipeline, schedule, occurrence)
         self.wall_ahead = 0.0  # seconds the wall clock is ahead of this broker's
@@ -121,7 +125,9 @@ class Schedules:
         known.started, known.skipped = item.started, dict(item.skipped)
         known.last, known.last_run = item.last, item.last_run
         if known.is_of_now(item.last):
-            known.highest = max(known.highest, plain(item.last))
+            if item.last and known.spec.timed:
+            known.remember(item.last)
+            known.remember(plain(item.last))  # shown a second time means that the first is over
 
     def loaded_occurrence(self, item: rec.LoadedOccurrence) -> None:
         """An occurrence that waits, or whose run is active."""
@@ -165,22 +171,22 @@ class Schedules:
         """The pipeline was removed, or is back: what came due in between is skipped."""
         for one in self.of(pipeline.name):
             if not pipeline.removed:
-                self.write(one, floor=self.wall(now))
+                self.write(one, floor=self.wall(now), at=now)
             self.changed(one)
 
     def scheduler_came(self, now: float) -> None:
         """A new scheduler knows nothing."""
-        self._told = 0
-        self._told_at = 0.0
+        self._told = self._known = 0
         self._flow.alerts.scheduler_came(now)
 
     def heartbeat(self, version: int, wall: float, now: float) -> None:
-        """What the scheduler knows by now; what was lost on the way is sent again."""
+        """What the scheduler knows by now. What it does not get on with was lost on the way, and is sent again."""
         if wall:
             self.wall_ahead = wall - now
-        if version < self._told and now >= self._told_at + RESEND:
+        if version != self._known:
+            self._known, self._told_at = version, now
+        elif version < self._told and now >= self._told_at + RESEND:
             self._told = version
-            self._told_at = 0.0
 
     def flush(self, now: float) -> list[Effect]:
         """What the scheduler is to know."""
@@ -406,7 +412,7 @@ class Schedules:
         assert watch is not None
         while source.pending and self._may_arise(pipeline, one):
             if watch.per == "set":
-                taken: list[Position] = source.pending
+                taken: list[Position] = _set(source.pending)
                 id_ = f"{len(taken)} files to {taken[-1].identity}" if len(taken) > 1 else taken[0].identity
             else:
                 taken = source.pending[:1]
@@ -449,3 +455,13 @@ class Schedules:
                 where = f"run {run} is still active" if run else "it still waits"
                 text = f"{name}: occurrence {id_} of schedule {schedule} is late: {where}"
                 alerts.tell(self._flow, pipeline, "lateness", text, now, schedule, id_, run)
+
+
+def _set(positions: list[Position]) -> list[Position]:
+    """The files of one run: all, unless their names are too much."""
+    total = 0
+    for count, position in enumerate(positions):
+        total += len(position.identity.encode())
+        if total > SET_BYTES and count:
+            return positions[:count]
+    return positions

@@ -157,13 +157,11 @@ def remove_added(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float
 
 
 def pause(flow: Flow, pipeline: Pipeline, schedule: Scheduled, paused: bool, now: float) -> Row:
-    """Pause or resume; what came due while it was paused is skipped, and counted, when it is resumed."""
+    """Pause or resume; what came due by the clock while it was paused is skipped, and counted, when it is resumed.
+    Commits of other pipelines, and files, wait where they are."""
     if schedule.paused != paused:
         floor = schedule.floor if paused else max(schedule.floor, flow.schedules.wall(now))
-        seen = schedule.seen
-        if not paused:
-            seen = {name: flow.pipelines[name].last_committed for name in schedule.spec.after if name in flow.pipelines}
-        flow.schedules.write(schedule, paused=paused, floor=floor, seen=seen, at=now)
+        flow.schedules.write(schedule, paused=paused, floor=floor, at=now)
         flow.touch(pipeline.name)
     return row(flow, pipeline, schedule, now)
 

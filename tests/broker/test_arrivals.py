@@ -221,3 +221,24 @@ def test_given_a_schedule_that_closes_a_circle_when_added_or_applied_then_it_is_
     broker.say(CLIENT, Apply("7", changed))
     (refused,) = [reply for reply in broker.take(Reply) if reply.id == "7"]
     assert (refused.status, "cycle" in refused.error) == (4, True)
+
+
+def test_given_a_paused_schedule_when_others_commit_or_files_arrive_then_they_wait_for_it_to_go_on() -> None:
+    broker = chain()
+    broker.ask("schedule.pause", pipeline="b", schedule="follow")
+    broker.ask("pipeline.trigger", pipeline="a", run="r1")
+    broker.run_through("a", "f1")
+    assert [run for run, _ in broker.runs()] == ["r1"]
+    broker.ask("schedule.resume", pipeline="b", schedule="follow")
+    assert [run for run, _ in broker.runs()] == ["r1", "b.follow@a=1"]
+
+
+def test_given_a_set_of_files_with_long_names_when_they_arrive_then_a_run_is_told_of_as_many_as_may_travel() -> None:
+    broker = watched("set", overlap="buffer_one")
+    names = [f"{number:03}{'x' * 2000}.flag" for number in range(60)]
+    arrive(broker, *names)
+    (first,) = broker.of(rec.Occurrence)
+    assert 1 < len(first.positions) < 60
+    broker.discovered()
+    assert [p.identity for o in broker.of(rec.Occurrence) for p in o.positions] == names
+    assert all(len(o.id) <= 120 for o in broker.of(rec.Occurrence))

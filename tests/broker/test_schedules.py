@@ -309,6 +309,9 @@ def test_given_a_zone_whose_rules_changed_when_a_wall_time_comes_again_then_it_i
     assert broker.skips() == [("02:00", 1, "noted before: the rules of its zone have changed")]
     second = type(again)(f"{again.id}#1", again.due + HOUR, Place(int(again.due) + HOUR, again.id))
     broker.due(second)  # shown a second time by the clock: another one
+    third = type(again)(second.id, second.due + 60, Place(int(second.due) + 60, again.id))
+    broker.due(third)
+    assert len(broker.skips()) == 2
     assert [one.id for one in broker.of(rec.Occurrence)] == [occurrence(1).id, occurrence(2).id, f"{again.id}#1"]
 
 
