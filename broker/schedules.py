@@ -124,8 +124,7 @@ class Schedules:
         known = self.put(item.record)
         known.started, known.skipped = item.started, dict(item.skipped)
         known.last, known.last_run = item.last, item.last_run
-        if known.is_of_now(item.last):
-            if item.last and known.spec.timed:
+        if item.last and known.spec.timed and known.is_of_now(item.last):
             known.remember(item.last)
             known.remember(plain(item.last))  # shown a second time means that the first is over
 
