@@ -51,6 +51,7 @@ class Clock:
         self.former: list[tuple[float, Rules]] = []  # rules of before, and until when they were in force
         self._peaks: list[tuple[float, float]] = []  # (when the clock was set back, what it showed until then)
         self._trouble = 0.0  # until when nobody can be expected to be on time
+        self._calm_until = 0.0  # what the clock showed when that began
         self._jumped: Callable[[], None] | None = None
         self._zoned: Callable[[], None] | None = None
 
@@ -109,13 +110,16 @@ class Clock:
     # --- what excuses a late occurrence ---------------------------------------------------------------------------
 
     def trouble(self, seconds: float) -> None:
-        """From now on, for so long, nobody can be expected to be on time: a process is down, or the clock was set."""
+        """From now on, for so long, nobody can be expected to be on time: a process is down, or the clock is about to be
+        set."""
+        if self._world.now > self._trouble:
+            self._calm_until = self.wall
         self._trouble = max(self._trouble, self._world.now + seconds)
 
-    @property
-    def troubled(self) -> bool:
-        """Somebody may be late now."""
-        return self._world.now <= self._trouble
+    def excuses(self, ripe: float, lag: float) -> bool:
+        """Whether something ripe at that wall time may be late now: as long as nothing was wrong it had less than
+        ``lag`` seconds to come."""
+        return self._world.now <= self._trouble and self._calm_until <= ripe + lag
 
 
 class SimSchedulerDriver:

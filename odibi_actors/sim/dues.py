@@ -228,8 +228,9 @@ class Dues:
     def _ripe(self, known: Known, one: Occurrence, name: str) -> None:
         shown = self.clock.most(self.patience.word)
         check(one.due <= shown, "I5", f"{name} is due at {one.due}, and the clock shows {shown}")
-        lag = self.clock.wall - self.ripe(known, one)
-        excused = lag <= self.patience.lag or self.clock.troubled
+        ripe = self.ripe(known, one)
+        lag = self.clock.wall - ripe
+        excused = lag <= self.patience.lag or self.clock.excuses(ripe, self.patience.lag)
         check(excused, "I5", f"{name} was noted {lag:.1f} s after it was due, for no reason")
 
     def skip(self, record: rec.Skip) -> None:
@@ -257,7 +258,8 @@ class Dues:
             age = shown - at
             # The newest of several is the least late; what came between it and now was not noted in time either.
             check(age > catch_up.grace, "I5", f"{name} is {age:.1f} s late, within grace: {reason}")
-            check(self.clock.troubled, "I5", f"{name} was {age:.1f} s late for no reason: {reason}")
+            excused = self.clock.excuses(at, max(self.patience.lag, catch_up.grace))
+            check(excused, "I5", f"{name} was {age:.1f} s late for no reason: {reason}")
         if reason == PAUSED:
             check(newest.due <= known.record.floor, "I5", f"{name}: {reason} up to {known.record.floor}")
         elif reason == OUTSIDE:

@@ -244,8 +244,8 @@ class Year:
         size = 10 ** self.rng.uniform(-3.0, 5.41)  # 1 ms to 3 days
         if self.rng.random() < 0.2:
             size = float(self.rng.choice([60, 3600, 7200, 86400]))
-        self.clock.jump(size if self.rng.random() < 0.5 else -size)
         self.clock.trouble(RECOVERY)
+        self.clock.jump(size if self.rng.random() < 0.5 else -size)
 
     def _suspend(self) -> None:
         seconds = 10 ** self.rng.uniform(0.0, 5.0)
