@@ -110,7 +110,7 @@ class Clock:
     # --- what excuses a late occurrence ---------------------------------------------------------------------------
 
     def trouble(self, seconds: float) -> None:
-        """From now on, for so long, nobody can be expected to be on time: somebody is down, or the clock is to be set."""
+        """For so long nobody can be expected to be on time: somebody is down, or the clock is about to be set."""
         if self._world.now > self._trouble:
             self._calm_until = self.wall
         self._trouble = max(self._trouble, self._world.now + seconds)
