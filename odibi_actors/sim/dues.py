@@ -62,6 +62,7 @@ class Known:
         self.record = record
         self.place, self.seen = record.place, dict(record.seen)
         self.begun = record.place  # where this generation began
+        self.since = 0.0  # what the clock showed when its calendar became what it is
         self.exact = True  # the rules of its zone are those with which this generation began
         self.courses: list[Course] = []
         self.covered: list[tuple[str, int]] = []  # of this generation: (first id, how many), in order
@@ -154,6 +155,7 @@ class Dues:
         self._open(known)
 
     def _open(self, known: Known) -> None:
+        known.since = self.clock.wall
         if known.spec.timed:
             known.courses = [Course(known.spec, known.place, dict(self.clock.rules), float("inf"))]
             for until, rules in self.clock.former:
@@ -228,7 +230,7 @@ class Dues:
     def _ripe(self, known: Known, one: Occurrence, name: str) -> None:
         shown = self.clock.most(self.patience.word)
         check(one.due <= shown, "I5", f"{name} is due at {one.due}, and the clock shows {shown}")
-        ripe = self.ripe(known, one)
+        ripe = max(self.ripe(known, one), known.since)
         lag = self.clock.wall - ripe
         excused = lag <= self.patience.lag or self.clock.excuses(ripe, self.patience.lag)
         check(excused, "I5", f"{name} was noted {lag:.1f} s after it was due, for no reason")
@@ -258,7 +260,7 @@ class Dues:
             age = shown - at
             # The newest of several is the least late; what came between it and now was not noted in time either.
             check(age > catch_up.grace, "I5", f"{name} is {age:.1f} s late, within grace: {reason}")
-            excused = self.clock.excuses(at, max(self.patience.lag, catch_up.grace))
+            excused = self.clock.excuses(max(at, known.since), max(self.patience.lag, catch_up.grace))
             check(excused, "I5", f"{name} was {age:.1f} s late for no reason: {reason}")
         if reason == PAUSED:
             check(newest.due <= known.record.floor, "I5", f"{name}: {reason} up to {known.record.floor}")
