@@ -12,7 +12,7 @@ from odibi_actors.sim.faults import KINDS
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink
 
-FIRST, LIVES = 0, 100
+FIRST, LIVES = 0, 70
 
 
 @pytest.fixture(scope="module")
