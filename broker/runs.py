@@ -170,10 +170,8 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
     """The runs of these iterations, which were voided, plan them anew."""
-    for iteration in iterations:
-        run = lane.finishing.pop(iteration.run, None)
-        if run is not None:
-            lane.runs = {run.run: run, **lane.runs}
+    again = {i.run: lane.finishing.pop(i.run) for i in iterations if i.run in lane.finishing}
+    lane.runs = {**again, **lane.runs}
     if lane.run is not None:
         _begin(lane)
         lane.run.asked_at, lane.run.asks = 0.0, 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from odibi_actors.config.model import BatchSpec, NodeSpec, PipelineSpec, ReadSpec
-from odibi_actors.messages import SOURCE, Offer
-from tests.broker.harness import pipeline, position
-from tests.broker.scheduling import Timed, hourly, occurrence
+from odibi_actors.messages import SOURCE, Apply, Offer
+from tests.broker.harness import CLIENT, pipeline, position, project
+from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
 
 
 def two_sources() -> PipelineSpec:
@@ -39,3 +41,20 @@ def test_given_a_source_that_has_no_schema_and_no_file_when_all_is_looked_at_the
     broker.complete()
 
     assert broker.runs() == [(first, "no_data"), (second, "done")]
+
+
+def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_anew_in_their_order() -> None:
+    spec = scheduled(hourly(overlap="allow"), max_in_flight=4)
+    broker = Timed(spec).start()
+    for number in (1, 2):
+        broker.due(occurrence(number))
+        broker.discovered(f"f{number}")
+    read = spec.nodes[0].read
+    assert read is not None
+    reference = NodeSpec("ref", read=ReadSpec(read.connection, "csv", "batch", path="ref"))
+    joined = NodeSpec("t", ["read", "ref"], transform=spec.nodes[1].transform)
+    changed = replace(spec, nodes=[spec.nodes[0], reference, joined, *spec.nodes[2:]])
+
+    broker.say(CLIENT, Apply("a", project(changed)))
+
+    assert list(broker.flow.pipelines["p"].live.runs) == [f"p.hourly@{occurrence(n).id}" for n in (1, 2)]
