@@ -77,7 +77,8 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
         return False
     if run.full:
         return True
-    missing = [s.node.name for s in sources if s.batch and not s.pending]
+    # Not exhausted: there is a file, and it is being written.
+    missing = [s.node.name for s in sources if s.batch and not s.pending and s.exhausted]
     if missing and not all(s.exhausted for s in sources if s.node.name in missing):
         return False  # what matches is being written, or not digested yet
     if missing:

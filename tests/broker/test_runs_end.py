@@ -58,3 +58,21 @@ def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan
     broker.say(CLIENT, Apply("a", project(changed)))
 
     assert list(broker.flow.pipelines["p"].live.runs) == [f"p.hourly@{occurrence(n).id}" for n in (1, 2)]
+
+
+def test_given_a_reference_that_is_being_written_when_a_run_looks_then_it_waits_for_it() -> None:
+    spec = pipeline(trigger="schedule", schedules=[hourly()])
+    first = spec.nodes[0]
+    assert first.read is not None
+    whole = replace(first, read=replace(first.read, mode="batch"))
+    broker = Timed(replace(spec, nodes=[whole, *spec.nodes[1:]])).start()
+    broker.due(occurrence(1))
+    run = f"p.hourly@{occurrence(1).id}"
+    seq = broker.flow.pipelines["p"].live.sources["read"].seq
+
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [], run, exhausted=False))
+    assert broker.runs() == [(run, "active")]
+
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [position("f1")], run))
+    broker.complete()
+    assert broker.runs() == [(run, "done")]
