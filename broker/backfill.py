@@ -31,12 +31,16 @@ Row = dict[str, Any]
 def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
     """Preview a backfill or begin it; None while the source, or the scheduler, has not answered. Raises ConflictError
     and ConfigError. Asked again with the same ``run`` it is the same backfill."""
-    run = str(params.get("run") or f"backfill-{flow.epoch}-{flow.journal.last + 1}")
+    run = str(params.get("run") or f"backfill{runs.RESERVED}{flow.epoch}-{flow.journal.last + 1}")
     for backfill in pipeline.backfills.values():
         if backfill.record.run == run:
             return row(pipeline, backfill)
-    if run in pipeline.ended_runs:
-        raise ConflictError(f"backfill {run} has ended already")
+    if params.get("run"):
+        stands = runs.stands(flow, pipeline, run, params, now)
+        if stands is None:
+            return None
+        if stands:
+            raise ConflictError(f"run {run} of {pipeline.name} is there already; choose another id")
     _check(pipeline)
     concurrency = params.get("concurrency") or 1
     if not isinstance(concurrency, int) or not 1 <= concurrency <= 1000:
@@ -120,6 +124,10 @@ def cancel(flow: Flow, pipeline: Pipeline, lane: str, now: float) -> Row:
     """Void what is not prepared of it; what is rolls forward. What it has published stays. Raises NotFoundError."""
     backfill = find(pipeline, lane)
     runs.cancel(flow, pipeline, backfill.lane, now)
+    run = backfill.record.run
+    if pipeline.ended_runs.get(run, ("", 0))[0] == "failed":  # a sink of it is blocked, and may still be retried
+        seq = flow.write(rec.RunEnd(run, pipeline.name, "cancelled", now), pipeline.name)
+        pipeline.remember_run(run, "cancelled", seq)
     return {**row(pipeline, backfill), "state": "cancelled"}
 
 
@@ -219,7 +227,7 @@ def _occurrences(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> lis
         raise ConfigError("a backfill of occurrences needs --from and a later --to")
     wanted = {
         "pipeline": pipeline.name,
-        "spec": schedule.builtins(),
+        "spec": schedule.timing(),
         "from": float(begin),
         "to": float(end),
         "limit": MAX_OCCURRENCES,

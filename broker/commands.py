@@ -16,6 +16,7 @@ from broker.scheduled import Scheduled
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
+from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
 from odibi_actors.model import LIVE, Trigger
@@ -35,6 +36,9 @@ class UsageError(OdibiError):
     exit_code = 2
 
 
+MAX_RUN = 400
+"""Characters of a run's id: two names and an occurrence's id fit."""
+
 Name = Annotated[str, msgspec.Meta(max_length=200)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -45,7 +49,7 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
 
     pipeline: Name | None = None
     iteration: int | None = None
-    run: Name | None = None
+    run: Annotated[str, msgspec.Meta(max_length=MAX_RUN)] | None = None
     for_: Annotated[list[Name], msgspec.Meta(max_length=100)] | None = None
     timeout: float | None = None
     iterations: int | None = None
@@ -74,8 +78,10 @@ def checked(verb: str, params: Row) -> Row:
         msgspec.convert(params, Params)
     except msgspec.ValidationError as error:
         raise UsageError(f"{verb[:40]}: {error}") from None
-    for ours in ("look", "begun"):  # what a wait has asked the sources for; that a rewind was found in order
+    for ours in ("look", "begun", runs.AS_OF, runs.FREE):  # what a wait has come to; not for a client to say
         params.pop(ours, None)
+    if problem := params_problem(params.get("params") or {}):
+        raise UsageError(f"{verb[:40]}: {problem}")
     return params
 
 
@@ -155,7 +161,7 @@ class Commands:
             raise NotFoundError(f"no pipeline {name!r}; known: {known}")
         return pipeline
 
-    def _trigger(self, params: Row, now: float) -> Row:
+    def _trigger(self, params: Row, now: float) -> Row | None:
         pipeline = self._pipeline(params)
         if pipeline.removed:
             raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml; add it and run `odibictl apply`")
@@ -166,22 +172,26 @@ class Commands:
                 "run": "",
                 "note": "looking for data now; it starts by itself",
             }
-        # Asked again with the same id (the reply was lost), it is the same run.
-        run = str(params.get("run") or f"manual-{self.flow.epoch}-{self.flow.journal.last + 1}")
+        run = str(params.get("run") or f"manual{runs.RESERVED}{self.flow.epoch}-{self.flow.journal.last + 1}")
+        if params.get("run"):
+            stands = runs.stands(self.flow, pipeline, run, params, now)
+            if stands is None:
+                return None
+            if stands:  # asked again, as the reply was lost: it is the same run
+                return {"pipeline": pipeline.name, "run": run}
         active = pipeline.live.active
-        if active and run not in active:
+        if active:
             raise ConflictError(f"pipeline {pipeline.name} is running already: run {active[0]}")
         if pipeline.paused or pipeline.draining:
             raise ConflictError(
                 f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"
             )
-        if not active and run not in pipeline.ended_runs:
-            self._unstick(pipeline, bool(params.get("retry")), now)
-            limit = params.get("iterations") or 0
-            if not isinstance(limit, int) or limit < 0:
-                raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
-            trigger = Trigger(kind="manual", params=params.get("params") or {})
-            runs.start(self.flow, pipeline, run, "manual", now, limit, trigger)
+        limit = params.get("iterations") or 0
+        if not isinstance(limit, int) or limit < 0:
+            raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
+        self._unstick(pipeline, bool(params.get("retry")), now)
+        trigger = Trigger(kind="manual", params=params.get("params") or {})
+        runs.start(self.flow, pipeline, run, "manual", now, limit, trigger)
         return {"pipeline": pipeline.name, "run": run}
 
     def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> None:

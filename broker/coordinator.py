@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from broker import alerts, results
@@ -68,6 +69,14 @@ MAX_EARLY_APPLY = 16
 MAX_WAITING = 256
 """Requests that wait for something to come true; each is looked at after every change."""
 
+MAX_PROMISED = 10_000
+"""Answers that wait for the store; whoever gets none asks again."""
+
+READS = frozenset({"status", "run.wait", "iteration.wait", "worker.list", "backfill.list"}) | frozenset(
+    f"{noun}.{verb}" for noun in ("pipeline", "schedule") for verb in ("list", "show")
+)
+"""Verbs that change nothing, or wait for what is durable themselves."""
+
 CLIENT_FORGOTTEN = 60.0
 """Seconds of silence after which a client is taken for gone (clients repeat what they wait for every 2 s)."""
 
@@ -85,6 +94,7 @@ class Coordinator:
         self._directory = Directory()
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
+        self._promised: deque[tuple[int, Effect]] = deque(maxlen=MAX_PROMISED)  # (record that must be durable, answer)
         self._sources: list[SourceSpec] = []
         self._told_shape = -1  # what of the flow the source was told
         self._stopping: Stopping | None = None
@@ -176,9 +186,10 @@ class Coordinator:
         if self._directory.get(SCHEDULER) is not None:
             effects += flow.schedules.flush(now)
         if self._waiting:
-            effects += self._answer_waiting(now)
+            effects += self._answer_waiting(flow, now)
             effects += self._tell_sources()
             effects += flow.advance(now)  # one that got further may have asked, or planned, something
+        effects += self._keep_promises(flow)
         if self._stopping is not None:
             effects += self._stopping.step(now)
         return effects
@@ -384,7 +395,7 @@ class Coordinator:
                 rows = apply_project(flow, request.project, now)
                 self._project = request.project
                 flow.describe_project(request.project)
-                return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
+                return self._tell(flow, sender, Reply(id=request.id, status=0, result={"items": rows}))
             if request.verb == "shutdown":
                 reply = Send(sender, Reply(id=request.id, status=0, result={}))
                 return [reply, *(self._stop(now, told=True) if self._stopping is None else [])]
@@ -401,9 +412,24 @@ class Coordinator:
         if result is None:
             self._waiting[(sender, request.id)] = request
             return []
-        return [Send(sender, Reply(id=request.id, status=0, result=result))]
+        answer = Reply(id=request.id, status=0, result=result)
+        return [Send(sender, answer)] if request.verb in READS else self._tell(flow, sender, answer)
 
-    def _answer_waiting(self, now: float) -> list[Effect]:
+    def _tell(self, flow: Flow, to: str, reply: Reply) -> list[Effect]:
+        """Answer once what was done is durable: a crash must not undo what somebody was told."""
+        send = Send(to, reply)
+        if flow.journal.durable >= flow.journal.last:
+            return [send]
+        self._promised.append((flow.journal.last, send))
+        return []
+
+    def _keep_promises(self, flow: Flow) -> list[Effect]:
+        kept: list[Effect] = []
+        while self._promised and self._promised[0][0] <= flow.journal.durable:
+            kept.append(self._promised.popleft()[1])
+        return kept
+
+    def _answer_waiting(self, flow: Flow, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for key, request in list(self._waiting.items()):
             if self._commands is None or self._directory.get(key[0]) is None:
@@ -417,7 +443,8 @@ class Coordinator:
                 reply = Reply(id=request.id, status=error.exit_code, error=str(error))
             if result is not None or reply.status:
                 del self._waiting[key]
-                effects.append(Send(key[0], reply))
+                at_once = reply.status or request.verb in READS
+                effects += [Send(key[0], reply)] if at_once else self._tell(flow, key[0], reply)
         return effects
 
     # --- time and the end -----------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Flow:
         self._counter = 0
         self._effects: list[Effect] = []
         self._dirty: dict[str, None] = {}
-        self._held = False  # something could not be planned, because the journal was full
+        self._for_room: dict[str, None] = {}  # pipelines that are looked at once the journal has room again
         self.ready: list[tuple[int, int, str, int, str]] = []  # (order, place in DAG, pipeline, iteration, node)
         self.publishable: list[tuple[int, str, int, str]] = []
         self._timers: list[tuple[float, str, int, str]] = []
@@ -86,6 +86,10 @@ class Flow:
     def touch(self, pipeline: str) -> None:
         """Something of the pipeline changed: look at it in the next ``advance``."""
         self._dirty[pipeline] = None
+
+    def touch_with_room(self, pipeline: str) -> None:
+        """Look at the pipeline once the journal is not full any more: nothing else may happen to it."""
+        self._for_room[pipeline] = None
 
     def say(self, effect: Effect) -> None:
         """Send with the next ``advance``."""
@@ -269,6 +273,9 @@ class Flow:
         if self.journal.settle(through):
             while self._on_durable and self._on_durable[0][0] <= through:
                 self.touch(self._on_durable.popleft()[1])
+            if self._for_room and not self.journal.full:
+                self._dirty.update(self._for_room)
+                self._for_room = {}
 
     def deadline(self) -> float | None:
         """When ``advance`` wants to be called at the latest."""
@@ -292,7 +299,6 @@ class Flow:
             dues = [pipeline.due(lane, now) for lane in pipeline.lanes]
             if any(due is not None and due <= now for due in dues):
                 self.touch(pipeline.name)
-        self._held = False
         self.schedules.late(now)
         while self._dirty:
             name = next(iter(self._dirty))
@@ -320,9 +326,8 @@ class Flow:
         return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects
 
     def _lingering(self) -> list[Pipeline]:
-        """Pipelines in which something may become due without anything happening to them: those that linger, and all
-        of them when the journal was too full to plan."""
-        return [p for p in self.pipelines.values() if self._held or p.spec.batch.linger]
+        """Pipelines in which an iteration may become due without anything happening to them."""
+        return [pipeline for pipeline in self.pipelines.values() if pipeline.spec.batch.linger]
 
     def later(self, when: float, pipeline: str, number: int, node: str) -> None:
         """Look at the pipeline, and at this node of it if it waits for a retry, at this time."""
@@ -340,7 +345,7 @@ class Flow:
     def _plan(self, pipeline: Pipeline, lane: Lane, now: float) -> None:
         while (due := pipeline.due(lane, now)) is not None and due <= now:
             if self.journal.full:
-                self._held = True
+                self.touch_with_room(pipeline.name)
                 return
             positions = lane.take(pipeline.spec.batch, pipeline.schemas)
             self.start(pipeline, pipeline.plan(lane, positions, now), now)
@@ -473,6 +478,8 @@ class Flow:
         for lane in pipeline.lanes:
             if any(iteration.lane == lane.name for iteration in iterations):
                 self.released(pipeline, lane, seq, now)
+        for iteration in iterations if iterations[0].lane != LIVE else ():
+            runs.retried(self, pipeline, iteration, now)
 
     def released(self, pipeline: Pipeline, lane: Lane, seq: int, now: float) -> None:
         """Record ``seq`` has released positions of this lane: its sources read the ledger again."""
@@ -533,6 +540,7 @@ class Flow:
         publication.abandoned, publication.blocked, publication.retry_at = True, False, 0.0
         if not any(p.blocked for p in iteration.publications.values()):
             iteration.advance("abandon")
+            runs.retried(self, pipeline, iteration, now)
 
     def rebind(self, pipeline: Pipeline) -> None:
         """Bind the unprepared iterations to the pipeline's new version."""

@@ -90,6 +90,12 @@ class Lane:
                 self.sources[node.name] = state
 
     @property
+    def wanted(self) -> int:
+        """Iterations of the run where nothing is consumed: one, or one for each occurrence that is backfilled."""
+        run = self.run
+        return run.limit if run is not None and run.limit and run.trigger.kind == "backfill" else 1
+
+    @property
     def consuming(self) -> list[SourceState]:
         """Sources that give each position once."""
         return [s for s in self.sources.values() if not s.batch]
@@ -128,9 +134,7 @@ class Lane:
             return None
         consuming = self.consuming
         if not consuming:
-            # Nothing is consumed: once a run, or as often as the run was told to.
-            wanted = run.limit if run is not None and run.limit and run.trigger.kind == "backfill" else 1
-            return now if run is not None and run.planned < wanted else None
+            return now if run is not None and run.planned < self.wanted else None
         if not any(s.pending for s in consuming):
             return None
         if sum(len(s.pending) for s in consuming) >= limits.max_files:

@@ -158,9 +158,12 @@ class Pipeline:
 
     def remember_run(self, run: str, state: str, seq: int) -> None:
         """Keep how the newest runs ended, for those who wait for one."""
+        self.ended_runs.pop(run, None)
         self.ended_runs[run] = state, seq
-        while len(self.ended_runs) > RUNS_REMEMBERED:
-            del self.ended_runs[next(iter(self.ended_runs))]
+        if len(self.ended_runs) > RUNS_REMEMBERED:
+            held = {iteration.run: None for iteration in self.unfinished()}  # a failed run may be active again
+            old = next((one for one, (ended, _) in self.ended_runs.items() if ended != "failed" or one not in held), "")
+            self.ended_runs.pop(old, None)
 
     def earlier(self, iteration: Iteration) -> Iterator[Iteration]:
         """The iterations before it in its lane that are not terminal. All, not just N-1: a dead letter is terminal

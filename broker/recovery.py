@@ -67,7 +67,9 @@ def _load_run(flow: Flow, item: rec.LoadedRun) -> None:
     record = item.record
     pipeline = flow.pipelines[record.pipeline]
     if item.state != "active":
-        pipeline.remember_run(record.run, item.state, flow.start_seq)
+        pipeline.ended_runs[record.run] = item.state, flow.start_seq  # all of them: iterations come later
+        if record.lane in pipeline.backfills:
+            pipeline.backfills[record.lane].planned = item.kept
         flow.schedules.run_was(pipeline, record, item.state)
     elif record.lane != LIVE:
         backfill.resumed(pipeline, record, item.kept, item.planned - item.kept)
@@ -161,9 +163,12 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
     for spec in project.pipelines:
         pipeline = flow.pipelines.get(spec.name)
         changed = pipeline is None or pipeline.spec != spec or pipeline.code_digest != project.code_digest
+        former = pipeline.spec.trigger if pipeline is not None else spec.trigger
         if changed:
             pipeline = _new_version(flow, spec, project.code_digest, now)
         assert pipeline is not None
+        if former != spec.trigger:
+            flow.schedules.switched(pipeline, now)
         if pipeline.removed:
             flow.set(pipeline, "removed", False)
             flow.wake_all(pipeline)

@@ -14,11 +14,18 @@ from broker.lane import Lane, RunInfo, SourceState
 from broker.pipeline import Pipeline
 from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.messages import SOURCE, Discover
+from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
+from odibi_actors.messages import SOURCE, STORE, Discover
 from odibi_actors.model import LIVE, RunState, Trigger
 
 if TYPE_CHECKING:
     from broker.flow import Flow
+
+RESERVED = "@"
+"""In the ids that the broker makes, so that no client's is one of them."""
+
+AS_OF, FREE = "as_of", "free"
+"""Parameters of a request that waits: the newest record when it was first looked at; the store knows no such run."""
 
 DISCOVER_AGAIN = 5.0
 """Seconds after which a run asks its sources again (the message, or the source, was lost)."""
@@ -39,6 +46,37 @@ def start(
     record = rec.Run(run, pipeline.name, cause, now, trigger or Trigger(), lane.name)
     flow.write(record, pipeline.name)
     take_in(lane, RunInfo(record, limit=limit))
+
+
+def stands(flow: Flow, pipeline: Pipeline, run: str, params: dict[str, Any], now: float) -> bool | None:
+    """Whether a run of this id, which a client chose, is the pipeline's already: then asking for it starts nothing.
+    None until the store has answered. Raises ConflictError when it is another pipeline's, ConfigError when it is no id
+    for a client to choose."""
+    if RESERVED in run:
+        raise ConfigError(f"a run's id must not have {RESERVED} in it, which those of schedules have: {run[:100]!r}")
+    for other in flow.pipelines.values():
+        if run in other.ended_runs or any(run in lane.active for lane in other.lanes):
+            return _of(pipeline, run, other.name)
+    # Older ones only the store knows, once it has everything that was written until now.
+    if params.get(FREE):
+        return False
+    if flow.journal.durable < params.setdefault(AS_OF, flow.journal.last):
+        return None
+    try:
+        row = flow.asks.ask(f"run {run}", STORE, "run.show", {"run": run}, now)
+    except NotFoundError:
+        params[FREE] = True
+        return False
+    if row is None:
+        return None
+    flow.asks.forget(f"run {run}")
+    return _of(pipeline, run, str(row["pipeline"]))
+
+
+def _of(pipeline: Pipeline, run: str, owner: str) -> bool:
+    if owner != pipeline.name:
+        raise ConflictError(f"run {run} is one of pipeline {owner}; choose another id")
+    return True
 
 
 def take_in(lane: Lane, run: RunInfo) -> None:
@@ -79,14 +117,12 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
         return True
     # Not exhausted: there is a file, and it is being written.
     missing = [s.node.name for s in sources if s.batch and not s.pending and s.exhausted]
-    if missing and not all(s.exhausted for s in sources if s.node.name in missing):
-        return False  # what matches is being written, or not digested yet
     if missing:
         pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
         return True
     consuming = lane.consuming
     if not consuming:
-        return run.planned > 0 and not run.limit
+        return run.planned >= lane.wanted
     unread = [s.node.name for s in consuming if _never_read(pipeline, lane, s)]
     if unread and all(s.exhausted for s in consuming):
         # A run reads what was there when it began: its first file may come, but not to this run.
@@ -130,8 +166,9 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
 
 
 def retried(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
-    """A failed run is active again, as the RETRY of one of its iterations says to the store as well. What it had not
-    planned goes with the next run; a backfill has no next one, and plans the rest itself."""
+    """A failed run is active again, as the record of what was done about one of its iterations (RETRY, ABANDON, or, of
+    a backfill, CANCEL) says to the store as well. What it had not planned goes with the next run; a backfill has no
+    next one, and plans the rest itself."""
     lane = pipeline.lane(iteration.lane)
     state, _ = pipeline.ended_runs.get(iteration.run, ("", 0))
     if lane is None or state != "failed":
@@ -166,7 +203,9 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
         if run is not None:
             run.planned, run.voided = run.planned - 1, run.voided + 1
         if iteration.lane in pipeline.backfills:
-            pipeline.backfills[iteration.lane].planned -= 1
+            backfill = pipeline.backfills[iteration.lane]
+            backfill.planned -= 1
+            backfill.positions -= sum(map(len, iteration.positions.values()))
 
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:

@@ -15,6 +15,9 @@ from odibi_actors.units import format_duration
 MAX_ID = 120
 """Characters of an occurrence's id: it is part of the run's."""
 
+MAX_FAILED = 100
+"""Occurrences whose run failed that are remembered: if it goes on it may still be late."""
+
 MAX_REASONS = 20
 """Kinds of reasons that are counted apart."""
 
@@ -27,6 +30,7 @@ class Scheduled:
         self.stamp = 0  # version of the list of schedules in which it changed last
         self.waiting: dict[str, rec.Occurrence] = {}
         self.active: dict[str, rec.Occurrence] = {}  # run -> occurrence
+        self.failed: dict[str, rec.Occurrence] = {}  # the same, of those that failed lately: they may go on
         self.started = 0
         self.skipped: dict[str, int] = {}
         self.last = self.last_run = self.last_state = ""
@@ -77,7 +81,15 @@ class Scheduled:
 
     def entry(self, off: bool) -> ScheduleEntry:
         """What the scheduler is told of it."""
-        return ScheduleEntry(self.pipeline, self.spec, self.place, self.floor, off or self.off)
+        spec = self.spec
+        if spec.params or spec.description:  # of no use there, and perhaps large
+            spec = msgspec.structs.replace(spec, params={}, description="")
+        return ScheduleEntry(self.pipeline, spec, self.place, self.floor, off or self.off)
+
+    def timing(self) -> dict[str, Any]:
+        """What of the spec says when it is due, as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self.spec, params={}, description=""))
+        return plain
 
     def builtins(self) -> dict[str, Any]:
         """The spec as plain data."""
@@ -127,9 +139,21 @@ class Scheduled:
 
     def ended(self, run: str, state: str) -> None:
         """Its run is over."""
-        self.active.pop(run, None)
+        record = self.active.pop(run, None)
+        if record is not None and state == "failed":
+            self.failed[run] = record
+            while len(self.failed) > MAX_FAILED:
+                del self.failed[next(iter(self.failed))]
         if run == self.last_run:
             self.last_state = state
+
+    def again(self, run: str) -> None:
+        """Its run failed, and goes on."""
+        record = self.failed.pop(run, None)
+        if record is not None:
+            self.active[run] = record
+        if run == self.last_run:
+            self.last_state = "active"
 
     def skip(self, record: rec.Skip) -> None:
         """Occurrences do not run."""

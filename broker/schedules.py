@@ -7,6 +7,7 @@ it moves the place. Noted ones wait, run, or are skipped with a reason; each of 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -37,8 +38,8 @@ SET_BYTES = 100_000
 WATCH_CREDIT = 1000
 """Files that one offer of a ``file_watch`` schedule names."""
 
-PAGE = 2000
-"""Entries in one message to the scheduler: some 600 KB."""
+PAGE_BYTES, ENTRY_BYTES = 1_000_000, 500
+"""What a message to the scheduler, and an entry in it, are about."""
 
 RESEND = 2.0
 """Seconds the scheduler has to tell that it knows what it was sent; then it is sent again."""
@@ -167,9 +168,12 @@ class Schedules:
             self._changed[key] = None
 
     def switched(self, pipeline: Pipeline, now: float) -> None:
-        """The pipeline was removed, or is back: what came due in between is skipped."""
+        """The pipeline was removed, runs by its data now, or is back: what came due in between is skipped."""
+        self._flow.shape += 1
         for one in self.of(pipeline.name):
-            if not pipeline.removed:
+            if pipeline.spec.trigger != "schedule":
+                self.forgo_all(one, f"pipeline has trigger: {pipeline.spec.trigger}", now)
+            if not self._pipeline_off(one):
                 self.write(one, floor=self.wall(now), at=now)
             self.changed(one)
 
@@ -196,8 +200,7 @@ class Schedules:
             self._noted = {}
         if self._told < self._version:
             stamped = self._newer(self._told)
-            for begin in range(0, len(stamped), PAGE):
-                page = stamped[begin : begin + PAGE]
+            for page in _pages(stamped):
                 entries = [one.entry(self._pipeline_off(one)) for one in page]
                 since, self._told = self._told, page[-1].stamp
                 effects.append(Send(SCHEDULER, Entries(self._flow.epoch, since, self._told, entries)))
@@ -216,7 +219,7 @@ class Schedules:
 
     def _pipeline_off(self, one: Scheduled) -> bool:
         pipeline = self._flow.pipelines.get(one.pipeline)
-        return pipeline is None or pipeline.removed or pipeline.manual
+        return pipeline is None or pipeline.removed or pipeline.manual or pipeline.spec.trigger != "schedule"
 
     def due(self, message: Due, now: float) -> None:
         """The scheduler says what has come due. Taken only where it goes on from the schedule's place."""
@@ -237,18 +240,18 @@ class Schedules:
                 self._judged(pipeline, one, judged, now, message.wall)
 
     def _judged(self, pipeline: Pipeline, one: Scheduled, judged: Judged, now: float, wall: float) -> None:
+        id_ = one.qualified(judged.id)
         if judged.reason:
-            first = judged.first or judged.id
-            self._skip(one, first, judged.id, judged.due, max(1, judged.count), judged.reason, now, judged.place)
+            first = one.qualified(judged.first) if judged.first else id_
+            self._skip(one, first, id_, judged.due, max(1, judged.count), judged.reason, now, judged.place)
             return
         reason = self._refusal(pipeline, one)
         if one.repeated(judged.id):
             reason = "noted before: the rules of its zone have changed"
         if reason:
-            self._skip(one, judged.id, judged.id, judged.due, 1, reason, now, judged.place)
+            self._skip(one, id_, id_, judged.due, 1, reason, now, judged.place)
             return
         late_at = now + (judged.due + one.spec.deadline - wall) if one.spec.deadline else 0.0
-        id_ = one.qualified(judged.id)
         record = rec.Occurrence(one.pipeline, one.name, id_, judged.due, now, judged.place, expires=late_at)
         self._note(pipeline, one, record, now)
 
@@ -294,7 +297,8 @@ class Schedules:
         skip = rec.Skip(one.pipeline, one.name, first, last, due, count, reason, now, place)
         self._flow.write(skip, one.pipeline)
         one.skip(skip)
-        self._queue.get(one.pipeline, {}).pop((one.name, first), None)
+        if place is None:
+            self._queue.get(one.pipeline, {}).pop((one.name, first), None)
 
     def _forgo(self, one: Scheduled, record: rec.Occurrence, reason: str, now: float) -> None:
         """A waiting occurrence is given up."""
@@ -340,8 +344,8 @@ class Schedules:
     def run_again(self, pipeline: Pipeline, run: RunInfo) -> None:
         """A failed run is active again."""
         one = self._all.get((pipeline.name, run.trigger.schedule))
-        if one is not None and one.last_run == run.run:
-            one.last_state = "active"
+        if one is not None:
+            one.again(run.run)
 
     def committed(self, pipeline: Pipeline) -> None:
         """Pipelines that run after this one are looked at."""
@@ -353,7 +357,7 @@ class Schedules:
         """Something of the pipeline changed: follow what came before it, take files that arrived, start what waits."""
         for name in list(self._arising.get(pipeline.name, ())):
             one = self._all[pipeline.name, name]
-            if one.off or pipeline.removed or pipeline.manual:
+            if one.off or self._pipeline_off(one):
                 continue
             if one.spec.after:
                 self._follow(pipeline, one, now)
@@ -383,7 +387,10 @@ class Schedules:
     def _may_arise(self, pipeline: Pipeline, one: Scheduled) -> bool:
         """Whether an arrival is noted now. What waits elsewhere (in the commit table, in a folder) loses nothing by
         waiting there."""
-        if pipeline.paused or pipeline.draining or pipeline.rewind is not None or self._flow.journal.full:
+        if pipeline.paused or pipeline.draining or pipeline.rewind is not None:
+            return False
+        if self._flow.journal.full:
+            self._flow.touch_with_room(pipeline.name)
             return False
         if one.spec.overlap == "allow":
             return len(pipeline.live.active) < MAX_ACTIVE
@@ -454,6 +461,20 @@ class Schedules:
                 where = f"run {run} is still active" if run else "it still waits"
                 text = f"{name}: occurrence {id_} of schedule {schedule} is late: {where}"
                 alerts.tell(self._flow, pipeline, "lateness", text, now, schedule, id_, run)
+
+
+def _pages(schedules: list[Scheduled]) -> Iterator[list[Scheduled]]:
+    """As many of them as fit into a message."""
+    page: list[Scheduled] = []
+    weight = 0
+    for one in schedules:
+        page.append(one)
+        weight += ENTRY_BYTES + 20 * len(one.spec.exclude)
+        if weight >= PAGE_BYTES:
+            yield page
+            page, weight = [], 0
+    if page:
+        yield page
 
 
 def _set(positions: list[Position]) -> list[Position]:

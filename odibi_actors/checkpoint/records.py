@@ -60,7 +60,8 @@ class Run(Record, frozen=True):
 
 
 class RunEnd(Record, frozen=True):
-    """A run has ended. ``error`` says why it failed. A RETRY of an iteration of a failed run makes it active again."""
+    """A run has ended. ``error`` says why it failed. A failed run is active again by RETRY of an iteration of it, by
+    ABANDON of its last blocked sink, or, of a backfill, by CANCEL; or it is ended once more, as cancelled."""
 
     run: str
     pipeline: str
@@ -440,8 +441,9 @@ class LoadedSetting(Loaded, frozen=True):
 
 
 class LoadedRun(Loaded, frozen=True):
-    """A run that is still active, and of each pipeline the newest RUNS_LOADED that have ended. ``planned`` counts its
-    iterations, finished ones included; ``kept`` those of them that were not cancelled."""
+    """A run that is still active, one that failed and has unfinished iterations, and of each pipeline the newest
+    RUNS_LOADED that have ended. ``planned`` counts its iterations, finished ones included; ``kept`` those of them that
+    were not cancelled."""
 
     record: Run
     planned: int = 0

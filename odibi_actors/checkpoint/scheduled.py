@@ -11,7 +11,14 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.tables import AlertDecoder, BackfillDecoder, OccurrenceDecoder, ScheduleDecoder, trigger
+from odibi_actors.checkpoint.tables import (
+    OPEN,
+    AlertDecoder,
+    BackfillDecoder,
+    OccurrenceDecoder,
+    ScheduleDecoder,
+    trigger,
+)
 from odibi_actors.model import Place
 
 Item = tuple[tuple[Any, ...], r.AnyLoaded, int]
@@ -78,7 +85,8 @@ def backfills(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
 
 
 def runs(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
-    """Of each pipeline those that are active and the newest that have ended, in the order of their start."""
+    """Of each pipeline those that are active, failed ones that can become so again, and the newest that have ended, in
+    the order of their start."""
     pipeline, seq = after or ("", -1)
     if after:
         yield from _runs_of(db, pipeline, seq)
@@ -94,10 +102,16 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
         "SELECT seq FROM runs WHERE pipeline = ? AND ended IS NOT NULL ORDER BY ended DESC, seq DESC LIMIT ?",
         (pipeline, r.RUNS_LOADED),
     ).fetchall()
+    held = db.execute(
+        "SELECT DISTINCT r.seq FROM iterations AS i JOIN runs AS r ON r.run = i.run WHERE i.pipeline = ?"
+        f" AND i.{OPEN} AND r.state = 'failed' AND i.run <> ''",
+        (pipeline,),
+    ).fetchall()
     active = db.execute(
         "SELECT seq FROM runs WHERE pipeline = ? AND state = 'active' AND seq > ? ORDER BY seq", (pipeline, after)
     )
-    for (seq,) in heapq.merge(sorted(found), active):
+    ended = sorted({seq for (seq,) in [*found, *held]})
+    for seq in heapq.merge(ended, (seq for (seq,) in active)):
         if seq > after:
             run, cause, at, state, planned, cancelled, lane, error, blob = db.execute(
                 "SELECT run, cause, at, state, planned, cancelled, lane, error, payload FROM runs WHERE seq = ?", (seq,)

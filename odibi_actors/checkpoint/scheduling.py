@@ -9,15 +9,13 @@ from typing import Any
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal
-from odibi_actors.checkpoint.tables import Contradiction, Tables, signed
+from odibi_actors.checkpoint.tables import OPEN, Contradiction, Tables, signed
 from odibi_actors.model import LIVE, TRIGGER, Place, Trigger
 
 REASONS_MAX = 20
 OTHER = "other"
 """Skips are counted by the part of their reason before ":". The kinds are few; should they not be, those after the
 first so many are counted together as OTHER."""
-
-_OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
 
 
 class Scheduling(Tables):
@@ -179,14 +177,15 @@ class Scheduling(Tables):
         if record.state == "active":
             raise Contradiction(f"run {record.run} cannot end as active")
         done = self._execute(
-            "UPDATE runs SET state = ?, ended = ?, error = ? WHERE run = ? AND state = 'active'",
+            "UPDATE runs SET state = ?1, ended = ?2, error = ?3 WHERE run = ?4"
+            " AND (state = 'active' OR (state = 'failed' AND ?1 = 'cancelled'))",
             (record.state, record.at, record.error, record.run),
         )
         if done.rowcount == 0:
             raise Contradiction(f"there is no active run {record.run}")
 
     def _goes_on(self, key: tuple[str, int]) -> None:
-        """What failed of an iteration is tried again, so its run has not failed yet."""
+        """What failed of an iteration is tried again, given up or planned anew, so its run has not failed yet."""
         self._execute(
             "UPDATE runs SET state = 'active', ended = NULL, error = '' WHERE state = 'failed' AND run ="
             " (SELECT run FROM iterations WHERE pipeline = ? AND iteration = ? AND run <> '')",
@@ -210,7 +209,7 @@ class Scheduling(Tables):
     def _backfill_end(self, _seq: int, record: r.BackfillEnd) -> None:
         key = (record.pipeline, record.lane)
         open_ = self._execute(
-            f"SELECT iteration FROM iterations WHERE pipeline = ? AND {_OPEN} AND lane = ? LIMIT 1", key
+            f"SELECT iteration FROM iterations WHERE pipeline = ? AND {OPEN} AND lane = ? LIMIT 1", key
         ).fetchone()
         if open_ is not None:
             raise Contradiction(f"pipeline {key[0]}: iteration {open_[0]} of backfill {key[1]} is unfinished")

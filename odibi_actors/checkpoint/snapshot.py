@@ -16,16 +16,13 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import scheduled
 from odibi_actors.checkpoint.scheduled import Item
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.tables import ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
+from odibi_actors.checkpoint.tables import OPEN, ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
 from odibi_actors.errors import ProtocolError, StoreError
 from odibi_actors.model import LIVE, BatchRef, StagedRef
 
 PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
 """A page is full at this many items or payload bytes; an item alone larger than that is a page of its own."""
-
-OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
-"""As the partial index says it, word for word: SQLite proves no more than that."""
 
 VersionDecoder = msgspec.msgpack.Decoder(r.Version)
 SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)

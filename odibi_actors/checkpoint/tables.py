@@ -24,6 +24,10 @@ AlertDecoder = msgspec.msgpack.Decoder(r.Alert)
 TriggerDecoder = msgspec.msgpack.Decoder(Trigger)
 
 
+OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
+"""Of iterations; as the partial index says it, word for word: SQLite proves no more than that."""
+
+
 class Contradiction(Exception):
     """A record contradicts what is stored; ``index`` is its place in the batch, known to the one who runs it."""
 

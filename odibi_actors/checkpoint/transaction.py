@@ -433,6 +433,7 @@ class Transaction(Scheduling):
                 self._execute("UPDATE runs SET cancelled = cancelled + 1 WHERE run = ?", (plan.run,))
             if plan.lane != LIVE:
                 self._backfilled(record.pipeline, plan.lane, 0, -sum(map(len, plan.positions.values())))
+                self._goes_on(key)
 
     def _abandon(self, _seq: int, record: r.Abandon) -> None:
         key = (record.pipeline, record.iteration)
@@ -455,6 +456,8 @@ class Transaction(Scheduling):
                 *key,
             ),
         )
+        if not failures:
+            self._goes_on(key)
 
     # --- going back ----------------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ def _schedule(spec: ScheduleSpec, pipelines: Container[str], pipeline: str, data
         yield f"{at}: deadline is out of range"
     if len(spec.description) > MAX_TEXT:
         yield f"{at}: its description is longer than {MAX_TEXT} characters"
-    if problem := _params_problem(spec.params):
+    if problem := params_problem(spec.params):
         yield f"{at}: {problem}"
 
 
@@ -248,7 +248,8 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _params_problem(params: dict[str, Any]) -> str:
+def params_problem(params: dict[str, Any]) -> str:
+    """Why these parameters of a run cannot travel, or ""."""
     level: list[Any] = [params]
     for _ in range(MAX_DEPTH):
         if not all(_is_plain(value) for value in level):

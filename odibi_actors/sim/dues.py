@@ -319,8 +319,9 @@ class Dues:
     def run_end(self, record: rec.RunEnd) -> None:
         """It is over."""
         seen = self.runs.get(record.run)
-        check(seen is not None and seen.state == "active", "I1", f"run {record.run} ends and is not active")
         assert seen is not None
+        again = seen.state == "failed" and record.state == "cancelled"
+        check(seen.state == "active" or again, "I1", f"run {record.run} ends and is not active")
         seen.state = record.state
         self.active.get(record.pipeline, {}).pop(record.run, None)
 

@@ -231,6 +231,8 @@ class Truth:
                         for position in positions:
                             owners.pop((record.pipeline, source, position.identity), None)
                     self._give_back(record.pipeline, number, iteration)
+                    if iteration.plan.lane != LIVE:
+                        self.dues.retried(record.pipeline, iteration.plan.run)
             case rec.Abandon():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 check(iteration.state == "blocked", "I5", f"{record} while {iteration.state}")
@@ -238,6 +240,7 @@ class Truth:
                 iteration.blocked.pop(record.node, None)
                 if not iteration.blocked:
                     self._move(iteration, "abandon", ("blocked",), "prepared")
+                    self.dues.retried(record.pipeline, iteration.plan.run)
             case rec.Discard():
                 check(self.letters[record.letter].state == "open", "I1", f"letter {record.letter} discarded too late")
                 del self.letters[record.letter]

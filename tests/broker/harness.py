@@ -199,15 +199,34 @@ class Broker:
         self.say(CLIENT, Hello("client", "c1", "host", 9))
         self.asked += 1
         self.say(CLIENT, Request(str(self.asked), verb, params))
-        replies = self.take(Reply)
+        if "run" in params and verb in ("pipeline.trigger", "pipeline.backfill"):
+            self.store_answers()
+        replies = self.replies()
         return replies[0] if replies else None
+
+    def store_answers(self) -> None:
+        """The store has everything, and says which runs it knows when the broker asks for one."""
+        if not any(isinstance(m, Request) and m.verb == "run.show" for _, m in self.sent):
+            self.durable()
+        for to, message in list(self.sent):
+            if isinstance(message, Request) and message.verb == "run.show":
+                self.sent.remove((to, message))
+                known = [r for r in self.of(rec.Run) if r.run == message.params["run"]]
+                row = {"run": known[0].run, "pipeline": known[0].pipeline} if known else None
+                self.say(STORE, Reply(message.id, 0 if known else 3, row, "" if known else "there is no such run"))
 
     def apply(self, spec: PipelineSpec) -> Reply:
         """``odibictl apply`` of this configuration."""
         self.say(CLIENT, Hello("client", "c1", "host", 9))
         self.say(CLIENT, Apply("2", project(spec)))
-        (reply,) = self.take(Reply)
+        (reply,) = self.replies()
         return reply
+
+    def replies(self) -> list[Reply]:
+        """Answers, those included that the client gets once what was done is durable."""
+        promised = [send.message for _, send in self.actor._promised if isinstance(send, Send)]
+        self.actor._promised.clear()
+        return self.take(Reply) + [reply for reply in promised if isinstance(reply, Reply)]
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

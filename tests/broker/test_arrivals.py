@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, ScheduleSpec, WatchSpec
-from odibi_actors.messages import SOURCE, Apply, Hello, Offer, Planned, Reply, Sources
+from odibi_actors.messages import SOURCE, Apply, Hello, Offer, Planned, Sources
 from odibi_actors.model import TRIGGER
 from tests.broker.harness import CLIENT, Failure, pipeline, position
 from tests.broker.restart import snapshot
@@ -219,7 +219,7 @@ def test_given_a_schedule_that_closes_a_circle_when_added_or_applied_then_it_is_
         "test", "/", "/data", 2, [scheduled(after("b"), name="a"), scheduled(name="b")], code_digest="c"
     )
     broker.say(CLIENT, Apply("7", changed))
-    (refused,) = [reply for reply in broker.take(Reply) if reply.id == "7"]
+    (refused,) = [reply for reply in broker.replies() if reply.id == "7"]
     assert (refused.status, "cycle" in refused.error) == (4, True)
 
 

@@ -45,11 +45,13 @@ class Backfilled(Timed):
         self.say(CLIENT, Hello("client", "c1", "host", 9))
         self.asked += 1
         self.say(CLIENT, Request(str(self.asked), "pipeline.backfill", {"pipeline": "p", **params}))
+        if "run" in params:
+            self.store_answers()
         for to, message in list(self.sent):
             if isinstance(message, Request):
                 self.sent.remove((to, message))
                 self.say(to, self._answer(message))
-        (reply,) = [m for m in self.take(Reply) if m.id == str(self.asked)]
+        (reply,) = [m for m in self.replies() if m.id == str(self.asked)]
         return reply
 
     def _answer(self, request: Request) -> Message:

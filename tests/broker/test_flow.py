@@ -603,9 +603,9 @@ def test_a_failure_is_told_once_it_is_durable() -> None:
     (task,) = broker.tasks()
     assert broker.ask("iteration.wait", pipeline="p", **{"for": ["failed"]}) is None
     broker.fail(task, "read", MALFORMED)
-    assert broker.take(Reply) == []
+    assert broker.replies() == []
     broker.durable()
-    (reply,) = broker.take(Reply)
+    (reply,) = broker.replies()
     assert reply.result == {"pipeline": "p", "iteration": 1, "state": "failed"}
 
 

@@ -10,7 +10,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, Request
 from odibi_actors.model import Failure, FilePosition
-from tests.broker.harness import CLIENT, Broker, pipeline
+from tests.broker.harness import Broker, pipeline
 from tests.broker.test_state import state_ref, stateful
 
 BAD = Failure("invalid", "duplicate keys")
@@ -24,7 +24,7 @@ def answer(broker: Broker, peer: str, result: Any = None, error: str = "", statu
 
 
 def replies(broker: Broker) -> list[Reply]:
-    return broker.take(Reply, to=CLIENT)
+    return broker.replies()
 
 
 def letter(state: str = "open", replay: int = 0, **more: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import pytest
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ScheduleSpec
-from odibi_actors.messages import SCHEDULER, Discover, Due, Dues, Hello, Noted, Schedules
+from odibi_actors.messages import SCHEDULER, Discover, Due, Dues, Hello, Noted, Reply, Request, Schedules
 from odibi_actors.model import Place
-from tests.broker.harness import Failure
+from tests.broker.harness import CLIENT, Failure
 from tests.broker.scheduling import HOUR, Timed, hourly, occurrence, scheduled
 
 MALFORMED = Failure("malformed", "bad line")
@@ -322,3 +322,14 @@ def test_given_a_clock_that_was_set_back_when_looked_at_then_the_schedule_says_s
     row = broker.ask("schedule.show", pipeline="p", schedule="hourly")
     assert row is not None
     assert "the clock was set back: it has run up to 1970-01-01T05:00:00, 3 hours ahead" in row.result["problem"]
+
+
+def test_given_a_schedule_that_was_added_when_that_is_not_durable_then_nobody_is_told_yet() -> None:
+    broker = given()
+    broker.durable()
+    broker.say(CLIENT, Hello("client", "c1", "host", 9))
+    broker.say(CLIENT, Request("7", "schedule.add", {"pipeline": "p", "spec": {"name": "extra", "every": 60.0}}))
+    broker.say(CLIENT, Request("8", "schedule.list", {}))
+    assert [reply.id for reply in broker.take(Reply)] == ["8"]
+    broker.durable()
+    assert [reply.id for reply in broker.take(Reply)] == ["7"]

@@ -205,7 +205,8 @@ class Reference:
 
     def runend(self, record: r.RunEnd) -> None:
         run = self.runs.get(record.run)
-        if run is None or run.state != "active" or record.state == "active":
+        again = run is not None and run.state == "failed" and record.state == "cancelled"
+        if run is None or (run.state != "active" and not again) or record.state == "active":
             raise Bad
         run.state, run.ended, run.error = record.state, record.at, record.error
 
@@ -305,7 +306,10 @@ class Reference:
         self.move(self.at(record), "retry")
         self.at(record).blocked.clear()
         self.at(record).errors.clear()
-        run = self.runs.get(self.at(record).plan.run)
+        self.goes_on(self.at(record))
+
+    def goes_on(self, iteration: Iteration) -> None:
+        run = self.runs.get(iteration.plan.run)
         if run is not None and run.state == "failed":
             run.state, run.error = "active", ""
 
@@ -343,6 +347,8 @@ class Reference:
                 self.runs[one.plan.run].cancelled += 1
             if backfill := self.backfills.get((record.pipeline, one.plan.lane)):
                 backfill.positions -= sum(map(len, one.plan.positions.values()))
+            if one.plan.lane != LIVE:
+                self.goes_on(one)
             for source in one.plan.ledgered:
                 for p in one.plan.positions.get(source, []):
                     del self.ledger[record.pipeline, one.plan.lane, source, p.identity, p.generation]
