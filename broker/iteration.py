@@ -231,8 +231,8 @@ class Iteration:
     def wake(self, name: str) -> bool:
         """Make a waiting node ready when its inputs are all there. Returns whether it became ready."""
         run = self.nodes[name]
-        if run.state != "waiting" or not self._given(run):
-            return False
+        if self.prepared or run.state != "waiting" or not self._given(run):
+            return False  # no node of a prepared one runs again, not even one that is new to it
         run.state = "ready"
         return True
 
