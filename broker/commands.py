@@ -354,10 +354,11 @@ class Commands:
     def _schedule_list(self, params: Row, now: float) -> Row:
         named = params.get("schedule")
         found = [(p, one) for p in self._some(params) for one in self.flow.schedules.of(p.name)]
-        rows = [scheduling.row(self.flow, p, one, now) for p, one in found if named in (None, one.name)]
-        if len(rows) > MAX_ROWS:
-            rows.sort(key=lambda row: not row["problem"])  # what somebody should know of comes first
-        return {"items": rows[:MAX_ROWS], "more": max(0, len(rows) - MAX_ROWS)}
+        chosen = [(p, one) for p, one in found if named in (None, one.name)]
+        if len(chosen) > MAX_ROWS:  # what somebody should know of comes first
+            chosen.sort(key=lambda item: not scheduling.problem(self.flow, item[0], item[1], now))
+        rows = [scheduling.row(self.flow, p, one, now) for p, one in chosen[:MAX_ROWS]]
+        return {"items": rows, "more": max(0, len(chosen) - MAX_ROWS)}
 
     def _schedule_show(self, params: Row, now: float) -> Row:
         return scheduling.show(self.flow, *self._schedule(params), now)

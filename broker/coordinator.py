@@ -94,7 +94,7 @@ class Coordinator:
         self._directory = Directory()
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
-        self._promised: deque[tuple[int, Effect]] = deque(maxlen=MAX_PROMISED)  # (record that must be durable, answer)
+        self._promised: deque[tuple[int, Send]] = deque(maxlen=MAX_PROMISED)  # (record that must be durable, answer)
         self._sources: list[SourceSpec] = []
         self._told_shape = -1  # what of the flow the source was told
         self._stopping: Stopping | None = None
@@ -388,7 +388,7 @@ class Coordinator:
 
     def _request(self, sender: str, request: Request | Apply, now: float) -> list[Effect]:
         flow, commands = self._flow, self._commands
-        if flow is None or commands is None:
+        if flow is None or commands is None or self._is_promised(sender, request):
             return []
         try:
             if isinstance(request, Apply):
@@ -422,6 +422,13 @@ class Coordinator:
             return [send]
         self._promised.append((flow.journal.last, send))
         return []
+
+    def _is_promised(self, sender: str, request: Request | Apply) -> bool:
+        """It is done already, and is asked again only because the answer waits for the store."""
+        return any(
+            send.to == sender and isinstance(send.message, Reply) and send.message.id == request.id
+            for _, send in self._promised
+        )
 
     def _keep_promises(self, flow: Flow) -> list[Effect]:
         kept: list[Effect] = []

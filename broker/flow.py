@@ -282,7 +282,7 @@ class Flow:
         times = [self._timers[0][0]] if self._timers else []
         if self.dispatcher.forget_due is not None:
             times.append(self.dispatcher.forget_due)
-        for pipeline in self._lingering():
+        for pipeline in self._lingering() if not self.journal.full else ():  # nothing is planned until there is room
             for lane in pipeline.lanes:
                 due = pipeline.due(lane, 0.0)
                 if due is not None and due > 0:

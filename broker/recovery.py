@@ -158,6 +158,7 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
         raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
     for spec in project.pipelines:
         _check_sources(flow, spec)
+        _check_backfills(flow, spec)
     scheduling.check(flow, project)
     rows: list[dict[str, object]] = []
     for spec in project.pipelines:
@@ -199,6 +200,17 @@ def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
         raise ConflictError(
             f"pipeline {spec.name}: source {gone[0]} has consumed data and cannot be removed or renamed: the files it "
             f"has read would be read again under another name; keep the node {gone[0]}, or use a new pipeline name"
+        )
+
+
+def _check_backfills(flow: Flow, spec: PipelineSpec) -> None:
+    pipeline = flow.pipelines.get(spec.name)
+    stateful = [node.name for node in spec.nodes if node.state]
+    if pipeline is not None and pipeline.backfills and stateful:
+        raise ConflictError(
+            f"pipeline {spec.name}: node {stateful[0]} would keep a state (`state: true`) while backfill "
+            f"{next(iter(pipeline.backfills))} is open, and what a backfill reads again must not be counted in it "
+            f"twice: wait until it is done, or `odibictl backfill cancel {spec.name} {next(iter(pipeline.backfills))}`"
         )
 
 

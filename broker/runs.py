@@ -108,7 +108,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     """Whether everything of the run is planned; asks its sources for what there is."""
     sources = list(lane.sources.values())
     if any(s.run != run.run for s in sources) and not run.full:
-        if now - run.asked_at >= DISCOVER_AGAIN:
+        if now >= run.asked_at + DISCOVER_AGAIN:  # the very sum that its timer waits for
             run.asked_at, run.asks = now, run.asks + 1
             flow.say(Send(SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline.name, run=run.run, lane=lane.name)))
             flow.later(now + DISCOVER_AGAIN, pipeline.name, 0, "")

@@ -51,6 +51,7 @@ class Schedules:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._all: dict[tuple[str, str], Scheduled] = {}
+        self.count = 0  # how many there are; removed ones are not
         self._of: dict[str, dict[str, Scheduled]] = {}  # pipeline -> name -> schedule
         self._arising: dict[str, dict[str, None]] = {}  # pipeline -> its schedules that follow no clock
         self._queue: dict[str, dict[tuple[str, str], None]] = {}  # pipeline -> (schedule, occurrence) that wait
@@ -78,11 +79,6 @@ class Schedules:
         """The schedule of that name, removed or not."""
         return self._all.get((pipeline, name))
 
-    @property
-    def count(self) -> int:
-        """How many there are, removed ones included."""
-        return len(self._all)
-
     def of(self, pipeline: str) -> list[Scheduled]:
         """The schedules of a pipeline that were not removed."""
         return [one for one in self._of.get(pipeline, {}).values() if not one.gone]
@@ -104,6 +100,7 @@ class Schedules:
         """A schedule is as this record says."""
         key = (record.pipeline, record.name)
         known = self._all.get(key)
+        self.count += (not record.gone) - (known is not None and not known.gone)
         if known is None:
             known = self._all[key] = Scheduled(record, self._flow.start_seq)
             self._of.setdefault(record.pipeline, {})[record.name] = known

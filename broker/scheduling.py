@@ -8,11 +8,13 @@ import msgspec
 
 from broker.pipeline import Pipeline
 from broker.scheduled import Scheduled
+from odibi_actors.actor import Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ProjectSpec, ScheduleSpec
 from odibi_actors.config.received import after_cycle, unsound_schedule
 from odibi_actors.errors import ConfigError, ConflictError
-from odibi_actors.model import Place
+from odibi_actors.messages import SOURCE, Released
+from odibi_actors.model import TRIGGER, Place
 
 if TYPE_CHECKING:
     from broker.flow import Flow
@@ -93,11 +95,18 @@ def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: fl
             place=Place(max(known.place.due, place.due)) if anew else known.place,
             generation=known.generation + anew,
             paused=paused,
-            floor=known.floor,
+            floor=0.0 if anew else known.floor,
             seen=fresh.seen if anew else {name: known.seen.get(name, fresh.seen.get(name, 0)) for name in spec.after},
         )
-    flow.write(fresh, pipeline.name)
-    return flow.schedules.put(fresh)
+    watched = known.spec.file_watch if known is not None and not known.gone else spec.file_watch
+    seq = flow.write(fresh, pipeline.name)
+    schedule = flow.schedules.put(fresh)
+    if schedule.source is not None and spec.file_watch != watched:
+        # What was offered of another folder, or by another pattern, does not count.
+        schedule.source.forget_offer()
+        schedule.source.seq, schedule.source.changed_at = seq, now
+        flow.say(Send(SOURCE, Released(flow.epoch, pipeline.name, spec.name, seq, TRIGGER)))
+    return schedule
 
 
 # --- operators ----------------------------------------------------------------------------------------------------
@@ -110,8 +119,8 @@ def add(flow: Flow, pipeline: Pipeline, given: object, now: float, replace: bool
         spec = msgspec.convert(given, ScheduleSpec)
     except msgspec.ValidationError as error:
         raise ConfigError(f"schedule: {error}") from None
-    if problem := unsound_schedule(spec, flow.pipelines, pipeline.name):
-        raise ConfigError(problem)
+    if wrong := unsound_schedule(spec, flow.pipelines, pipeline.name):
+        raise ConfigError(wrong)
     if spec.after and (cycle := after_cycle(_edges(flow, {pipeline.name: [spec]}))):
         raise ConfigError(f"schedule {spec.name}: a cycle of pipelines that run after each other: {cycle}")
     if pipeline.spec.trigger != "schedule":
@@ -160,7 +169,7 @@ def pause(flow: Flow, pipeline: Pipeline, schedule: Scheduled, paused: bool, now
     """Pause or resume; what came due by the clock while it was paused is skipped, and counted, when it is resumed.
     Commits of other pipelines, and files, wait where they are."""
     if schedule.paused != paused:
-        floor = schedule.floor if paused else max(schedule.floor, flow.schedules.wall(now))
+        floor = schedule.floor if paused else flow.schedules.wall(now)
         flow.schedules.write(schedule, paused=paused, floor=floor, at=now)
         flow.touch(pipeline.name)
     return row(flow, pipeline, schedule, now)
@@ -175,7 +184,7 @@ def row(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
         state = "off"
     else:
         state = "paused" if schedule.paused else "active"
-    return schedule.row(state, _problem(flow, pipeline, schedule, now))
+    return schedule.row(state, problem(flow, pipeline, schedule, now))
 
 
 def show(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
@@ -192,10 +201,17 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def _problem(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> str:
+def problem(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> str:
+    """What somebody should know of, or do about, a schedule; "" when there is nothing."""
     if schedule.source is not None and schedule.source.problems:
         return schedule.source.problems[0]
     ahead = schedule.place.due - flow.schedules.wall(now)
+    until = schedule.floor - flow.schedules.wall(now)
+    if schedule.spec.timed and until > AHEAD:
+        return (
+            f"it was resumed while the clock was {_span(until)} ahead of now; until then it skips all as `paused`: "
+            f"`odibictl schedule pause {schedule.pipeline}.{schedule.name}`, and resume it"
+        )
     if schedule.spec.timed and ahead > AHEAD:
         return (
             f"the clock was set back: it has run up to {schedule.place.wall}, {_span(ahead)} ahead, and goes on from "

@@ -99,8 +99,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
 
 class CatchUpSpec(msgspec.Struct, frozen=True, gc=False):
     """What becomes of occurrences that came due while nobody could start them. One that is at most ``grace`` seconds
-    late counts as on time. ``policy``: of the late ones within ``window`` seconds run the ``latest`` (unless one that
-    is due later runs anyway), ``all`` of them (the newest ``max``), or ``none``."""
+    late counts as on time. ``policy``: of those that are due at once run the ``latest``; of the late ones within
+    ``window`` seconds ``all`` (the newest ``max``), or ``none``."""
 
     window: float = 3600.0
     policy: Literal["latest", "all", "none"] = "latest"

@@ -6,10 +6,10 @@ at the wall clock once, when it begins, and judges every occurrence that is ripe
 fits counts (ages are from the ripe time):
 
 1. due at or before the schedule's floor: skipped, ``paused``;
-2. at most ``catch_up.grace`` old: runs;
+2. at most ``catch_up.grace`` old: runs, unless the policy is ``latest`` and one that is due later is ripe as well;
 3. older than ``catch_up.window``: skipped, ``outside catch_up.window``;
 4. policy ``none``: skipped, ``late, catch_up.policy none``;
-5. policy ``latest``: skipped, ``superseded by a later one``, if a later one is ripe; else runs;
+5. policy ``latest``: skipped, ``superseded by a later one``, if one that is due later is ripe; else runs;
 6. policy ``all``: skipped, ``over catch_up.max``, if ``catch_up.max`` newer ones come to this rule; else runs.
 
 Skips that follow each other with the same reason are joined. A pass goes on in steps of any size, so that 10 days of an
@@ -184,7 +184,7 @@ class Judge:
             self.done = True
         elif one.due <= self._floor:
             self._skip(one, PAUSED, math.floor(min(self._floor, self._wall)))
-        elif at >= self._on_time:
+        elif at >= self._on_time and not (catch_up.policy == "latest" and self._followed(one)):
             self._release()
             self._tell(one, "")
         elif at < self._inside:
@@ -192,13 +192,21 @@ class Judge:
         elif catch_up.policy == "none":
             self._skip(one, LATE, _below(self._on_time))
         elif catch_up.policy == "latest":
-            if stream.ripe(1) <= self._wall:
-                followed = self._top(math.floor(self._wall)) - int(stream.spec.every)
-                self._skip(one, SUPERSEDED, min(_below(self._on_time), followed))
+            if self._followed(one):
+                self._skip(one, SUPERSEDED, self._top(math.floor(self._wall)) - int(stream.spec.every))
             else:
                 self._tell(one, "")
         else:
             self._hold(one)
+
+    def _followed(self, one: Occurrence) -> bool:
+        """One that is due later is ripe. Those that the clock skipped share their due time, and none is the later."""
+        if self._wall < one.due + 1:  # due times are whole seconds: the next need not be computed yet
+            return False
+        index = 1
+        while (following := self._stream.look(index)) is not None and following.due == one.due:
+            index += 1
+        return self._stream.ripe(index) <= self._wall
 
     def _hold(self, one: Occurrence) -> None:
         spec = self._stream.spec

@@ -20,7 +20,7 @@ from odibi_actors.sim.verdict import check
 Key = tuple[str, str]
 """(pipeline, schedule)."""
 
-LATE_REASONS = (OUTSIDE, LATE, SUPERSEDED, OVER)
+LATE_REASONS = (OUTSIDE, LATE, OVER)
 """Reasons of the scheduler for what nobody could start in time."""
 
 
@@ -255,7 +255,7 @@ class Dues:
         spec, reason, catch_up = known.spec, record.reason, known.spec.catch_up
         shown = self.clock.most(self.patience.word)
         held = self.held.get(record.pipeline, {})
-        if reason in LATE_REASONS:
+        if reason in LATE_REASONS:  # one that is superseded need not be late
             at = self.ripe(known, newest)
             age = shown - at
             # The newest of several is the least late; what came between it and now was not noted in time either.

@@ -61,16 +61,17 @@ def brute(
     late = []
     catch_up: CatchUpSpec = spec.catch_up
     for number in come:
+        later = catch_up.policy == "latest" and any(found[other].due > found[number].due for other in come)
         if found[number].due <= floor:
             reasons[number] = PAUSED
-        elif ripe[number] >= wall - catch_up.grace:
+        elif ripe[number] >= wall - catch_up.grace and not later:
             reasons[number] = ""
         elif ripe[number] < wall - catch_up.window:
             reasons[number] = OUTSIDE
         elif catch_up.policy == "none":
             reasons[number] = LATE
         elif catch_up.policy == "latest":
-            reasons[number] = SUPERSEDED if number + 1 in come else ""
+            reasons[number] = SUPERSEDED if later else ""
         else:
             late.append(number)
     for place, number in enumerate(reversed(late)):
