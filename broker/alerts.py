@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from broker.iteration import Iteration
 from broker.pipeline import Pipeline
-from odibi_actors.actor import Effect, Send
+from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertKind, AlertSpec
 from odibi_actors.messages import SCHEDULER, Notice, Noticed
@@ -35,34 +35,30 @@ class Alerts:
         self._epoch = epoch
         self._pending: dict[int, tuple[rec.Alert, list[AlertSpec], float]] = {}  # id -> alert, targets, when to send
         self._told: dict[tuple[str, AlertKind, int], float] = {}  # (pipeline, kind, target) -> when
-        self._held: dict[tuple[str, AlertKind], int] = {}
-        self.project = ""
+        self._held: dict[tuple[str, AlertKind, int], int] = {}  # the same -> how many it was not told of since
 
     @property
     def pending(self) -> int:
         """Alerts that nobody was told yet."""
         return len(self._pending)
 
-    def due(self, pipeline: Pipeline, kind: AlertKind, now: float) -> list[AlertSpec]:
-        """The targets that are to be told now. None of them: it is counted for the next."""
+    def due(self, pipeline: Pipeline, kind: AlertKind, now: float) -> tuple[list[AlertSpec], int]:
+        """The targets that are to be told now, and of how many before one of them was not told. Whoever is not told
+        of this one is told so with the next."""
         targets = []
+        held = 0
+        full = len(self._pending) >= MAX_PENDING
         for number, target in enumerate(pipeline.spec.alerts):
             if target.on and kind not in target.on:
                 continue
             key = (pipeline.name, kind, number)
-            if key in self._told and now < self._told[key] + target.throttle:
+            if full or (key in self._told and now < self._told[key] + target.throttle):
+                self._held[key] = self._held.get(key, 0) + 1
                 continue
             targets.append(target)
             self._told[key] = now
-        wanted = any(not target.on or kind in target.on for target in pipeline.spec.alerts)
-        if wanted and (not targets or len(self._pending) >= MAX_PENDING):
-            self._held[pipeline.name, kind] = self._held.get((pipeline.name, kind), 0) + 1
-            return []
-        return targets
-
-    def held_back(self, pipeline: str, kind: AlertKind) -> int:
-        """How many were held back since the last one; from here on none."""
-        return self._held.pop((pipeline, kind), 0)
+            held = max(held, self._held.pop(key, 0))
+        return targets, held
 
     def take_in(self, alert: rec.Alert, targets: list[AlertSpec], now: float) -> None:
         """This one is to be delivered."""
@@ -78,9 +74,10 @@ class Alerts:
             wanted = [one for one in targets.get(alert.pipeline, []) if not one.on or alert.kind in one.on]
             self._pending[id_] = (alert, wanted, now)
 
-    def answered(self, message: Noticed) -> bool:
-        """The scheduler has delivered it; False when that is known already."""
-        return self._pending.pop(message.id, None) is not None
+    def answered(self, message: Noticed) -> rec.Alert | None:
+        """The alert that the scheduler has delivered; None when that is known already."""
+        alert, _, _ = self._pending.pop(message.id, (None, [], 0.0))
+        return alert
 
     def scheduler_came(self, now: float) -> None:
         """A new scheduler knows of none."""
@@ -91,16 +88,16 @@ class Alerts:
         """When one is to be sent (again)."""
         return min((when for _, _, when in self._pending.values()), default=None)
 
-    def flush(self, now: float) -> list[Effect]:
-        """Notices that are due."""
+    def flush(self, now: float, project: str) -> list[Effect]:
+        """Notices that are due; they name the project."""
         effects: list[Effect] = []
         for id_, (alert, targets, when) in self._pending.items():
             if when <= now:
                 self._pending[id_] = (alert, targets, now + AGAIN)
-                effects.append(Send(SCHEDULER, self._notice(alert, targets)))
+                effects.append(Send(SCHEDULER, self._notice(alert, targets, project)))
         return effects
 
-    def _notice(self, alert: rec.Alert, targets: list[AlertSpec]) -> Notice:
+    def _notice(self, alert: rec.Alert, targets: list[AlertSpec], project: str) -> Notice:
         return Notice(
             epoch=self._epoch,
             id=alert.id,
@@ -113,7 +110,7 @@ class Alerts:
             run=alert.run,
             occurrence=alert.occurrence,
             held_back=alert.held_back,
-            project=self.project,
+            project=project,
         )
 
 
@@ -124,7 +121,7 @@ def tell(
     """Alert those who want to know, unless they were a moment ago."""
     if pipeline.manual:
         return  # somebody stands there and watches
-    targets = flow.alerts.due(pipeline, kind, now)
+    targets, held_back = flow.alerts.due(pipeline, kind, now)
     if not targets:
         return
     alert = rec.Alert(
@@ -136,7 +133,7 @@ def tell(
         schedule=schedule,
         run=run,
         occurrence=occurrence,
-        held_back=flow.alerts.held_back(pipeline.name, kind),
+        held_back=held_back,
     )
     flow.write(alert, pipeline.name)
     flow.alerts.take_in(alert, targets, now)
@@ -157,7 +154,7 @@ def recovered(flow: Flow, pipeline: Pipeline, now: float) -> None:
     """Something went well: if that comes after a failure it is told."""
     if pipeline.failing and pipeline.stuck() is None:
         pipeline.failing = False
-        tell(flow, pipeline, "recovery", f"{pipeline.name}: goes on", now)
+        tell(flow, pipeline, "recovery", f"{pipeline.name}: has recovered, and goes on", now)
 
 
 def resume(flow: Flow, now: float) -> None:
@@ -167,5 +164,9 @@ def resume(flow: Flow, now: float) -> None:
 
 def answered(flow: Flow, message: Noticed, now: float) -> None:
     """The scheduler has delivered an alert, or given up on it."""
-    if flow.alerts.answered(message):
-        flow.journal.append(rec.Alerted(message.id, now, message.error))
+    alert = flow.alerts.answered(message)
+    if alert is None:
+        return
+    flow.journal.append(rec.Alerted(message.id, now, message.error))
+    if message.error:
+        flow.say(Log("warning", f"{alert.pipeline}: the {alert.kind} alert could not be delivered: {message.error}"))

@@ -46,6 +46,7 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
     if not isinstance(concurrency, int) or not 1 <= concurrency <= 1000:
         raise ConfigError(f"concurrency must be a number from 1 to 1000, not {concurrency!r}")
     files = _patterns(pipeline, params)
+    given: Row = params.get("params") or {}
     occurrences: list[tuple[str, float]] = []
     found: list[Row] | None = []
     if files:
@@ -55,6 +56,8 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
         if listed is None:
             return None
         occurrences = listed
+        own = flow.schedules.find(pipeline.name, params.get("schedule")).spec.params
+        given = {**own, **given}
     if found is None:
         return None
     lane = f"backfill-{flow.journal.last + 1}"
@@ -77,7 +80,7 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
         schedule=str(params.get("schedule") or "") if occurrences else "",
         occurrences=occurrences,
         concurrency=concurrency,
-        params=params.get("params") or {},
+        params=given,
     )
     flow.write(record, pipeline.name)
     backfill = begin(flow, pipeline, record)

@@ -123,10 +123,12 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     consuming = lane.consuming
     if not consuming:
         return run.planned >= lane.wanted
-    unread = [s.node.name for s in consuming if _never_read(pipeline, lane, s)]
-    if unread and all(s.exhausted for s in consuming):
-        # A run reads what was there when it began: its first file may come, but not to this run.
-        pipeline.problem = f"run {run.run}: source {unread[0]}: no file yet to learn its schema from"
+    unread = [s for s in consuming if _never_read(pipeline, lane, s)]
+    empty = [s.node.name for s in unread if s.exhausted]
+    if empty:
+        # A run reads what was there when it began: its first file may come, but not to this run. Others may have more
+        # than their credit lets them say: they are not exhausted, and never will be.
+        pipeline.problem = f"run {run.run}: source {empty[0]}: no file yet to learn its schema from"
         return True
     return not any(s.pending or not s.exhausted for s in consuming)
 

@@ -184,7 +184,17 @@ def row(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
         state = "off"
     else:
         state = "paused" if schedule.paused else "active"
-    return schedule.row(state, problem(flow, pipeline, schedule, now))
+    row = schedule.row(state, problem(flow, pipeline, schedule, now))
+    row["waiting"] += _arrivals(flow, schedule)
+    return row
+
+
+def _arrivals(flow: Flow, schedule: Scheduled) -> int:
+    """What has arrived and was not taken yet: files, or pipelines that have committed."""
+    if schedule.source is not None:
+        return max(schedule.source.left, len(schedule.source.pending))
+    before = [(flow.pipelines.get(name), schedule.seen.get(name, 0)) for name in schedule.spec.after]
+    return sum(one is not None and one.last_committed > seen for one, seen in before)
 
 
 def show(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:

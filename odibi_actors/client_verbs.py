@@ -239,12 +239,10 @@ def one_of(name: str, known: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def _connections(root: Path) -> dict[str, ConnectionSpec]:
-    """Those that the nodes of the project at ``root`` use. Raises ConfigError."""
-    from odibi_actors.config import load_project
+    """Those of the project at ``root``. Raises ConfigError."""
+    from odibi_actors.config.load import load_connections
 
     if not (root / "odibi.yaml").is_file():
         raise ConfigError(f"file_watch: where files arrive is looked up in odibi.yaml, and {root} has none; go to the "
                           "project, or name it with --project DIR")  # fmt: skip
-    nodes = [node for pipeline in load_project(root).pipelines for node in pipeline.nodes]
-    used = [part.connection for node in nodes for part in (node.read, node.write) if part is not None]
-    return {connection.name: connection for connection in used}
+    return load_connections(root)

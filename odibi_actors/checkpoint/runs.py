@@ -104,7 +104,9 @@ def _run(db: sqlite3.Connection, given: One) -> Any:
         f"SELECT {', '.join(_RUN)}, planned - cancelled, payload FROM runs WHERE run = ?", (given.run,)
     ).fetchone()
     if row is None:
-        raise NotFoundError(f"there is no run {given.run[:200]}: see `odibictl run list`; what is old is pruned")
+        raise NotFoundError(
+            f"there is no run {given.run[:200]}: see `odibictl pipeline runs PIPELINE`; what is old is pruned"
+        )
     cause = trigger(row[-1], given.run)
     more = {"kept": row[-2], "due": cause.due, "params": cause.params, "files": cause.files}
     return {**dict(zip(_RUN, row, strict=False)), **more}

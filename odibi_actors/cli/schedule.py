@@ -289,7 +289,9 @@ def resume(app: App, name: str) -> None:
     row = app.client().resume_schedule(name)
     title = full_name(row)
     said = "active" if row.get("state") == "active" else str(row.get("state"))
-    emit(app, lambda: row, full_name, lambda row: [f"{title}: {said}; `odibictl schedule next {title}` says when"])
+    if row.get("kind") in ("cron", "every"):
+        said += f"; `odibictl schedule next {title}` says when"
+    emit(app, lambda: row, full_name, lambda row: [f"{title}: {said}"])
 
 
 schedule.add_command(next_)

@@ -70,7 +70,7 @@ def next_(
     pipeline, _, schedule = title.partition(".")
     result: dict[str, Any] = {"pipeline": pipeline, "schedule": schedule} if title else {"cron": spec.cron}
     result |= {"timezone": spec.timezone, "items": _rows(spec, start, number) if spec.timed else []}
-    emit(app, lambda: result, "occurrence", _render)
+    emit(app, lambda: result, "occurrence", _render if spec.timed else lambda _result: [])
 
 
 def _rows(spec: ScheduleSpec, start: str, number: int) -> list[Row]:

@@ -38,6 +38,15 @@ def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpe
     process's environment), then from ``.env`` beside the file. Nothing of the user's code is imported, and no SQL is
     parsed. Raises ConfigError with all problems.
     """
+    return _load(path, env)[0]
+
+
+def load_connections(path: Path, env: Mapping[str, str] | None = None) -> dict[str, ConnectionSpec]:
+    """The connections of a project by name, those included that no node uses. As ``load_project``."""
+    return _load(path, env)[1]
+
+
+def _load(path: Path, env: Mapping[str, str] | None) -> tuple[ProjectSpec, dict[str, ConnectionSpec]]:
     path = Path(os.path.abspath(path))
     if path.is_dir():
         path = path / PROJECT_FILE
@@ -51,7 +60,7 @@ def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpe
         checker.project(data)
     problems.raise_if_any()
     alerts = [AlertSpec(**section) for section in data.get("alerts", [])]
-    return ProjectSpec(
+    project = ProjectSpec(
         name=data["project"],
         root=str(root),
         pipelines=[_pipeline(section, checker.connections, alerts) for section in data["pipelines"]],
@@ -59,6 +68,7 @@ def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpe
         code_digest=code_digest(root),
         **_pick(data, "data_dir", "history"),
     )
+    return project, checker.connections
 
 
 def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree | None:

@@ -91,6 +91,8 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         reason = str(error.problem or error.context or "it cannot be parsed").split("\n", maxsplit=1)[0]
         before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
         hint = 'within { } and [ ] quote a variable: "${NAME}"' if before.endswith("$") else ""
+        if re.search(r"\bcron:\s*[*@]", text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""):
+            hint = 'quote a cron expression: cron: "0 * * * *"'
         if "'\\t'" in reason:
             hint = "indent with spaces: YAML allows no tab there"
         problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)

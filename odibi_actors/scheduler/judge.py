@@ -7,7 +7,7 @@ fits counts (ages are from the ripe time):
 
 1. due at or before the schedule's floor: skipped, ``paused``;
 2. at most ``catch_up.grace`` old: runs, unless the policy is ``latest`` and one that is due later is ripe as well;
-3. older than ``catch_up.window``: skipped, ``outside catch_up.window``;
+3. older than ``catch_up.window`` and ``grace``: skipped, ``outside catch_up.window``;
 4. policy ``none``: skipped, ``late, catch_up.policy none``;
 5. policy ``latest``: skipped, ``superseded by a later one``, if one that is due later is ripe; else runs;
 6. policy ``all``: skipped, ``over catch_up.max``, if ``catch_up.max`` newer ones come to this rule; else runs.
@@ -187,7 +187,7 @@ class Judge:
         elif at >= self._on_time and not (catch_up.policy == "latest" and self._followed(one)):
             self._release()
             self._tell(one, "")
-        elif at < self._inside:
+        elif at < min(self._inside, self._on_time):
             self._skip(one, OUTSIDE, _below(min(self._inside, self._on_time)))
         elif catch_up.policy == "none":
             self._skip(one, LATE, _below(self._on_time))

@@ -21,10 +21,11 @@ def two_sources() -> PipelineSpec:
     return PipelineSpec("p", [first, more, joined, *spec.nodes[2:]], "schedule", schedules=spec.schedules)
 
 
-def look(broker: Timed, run: str, files: dict[str, list[str]]) -> None:
+def look(broker: Timed, run: str, files: dict[str, list[str]], more: str = "") -> None:
+    """The sources say what they have; ``more``: this one has more than its credit lets it say."""
     for source, state in broker.flow.pipelines["p"].live.sources.items():
         found = [position(name) for name in files.get(source, [])]
-        broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, state.seq, found, run, True))
+        broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, state.seq, found, run, source != more))
 
 
 def test_given_a_source_that_has_no_schema_and_no_file_when_all_is_looked_at_then_the_run_ends_and_says_why() -> None:
@@ -41,6 +42,17 @@ def test_given_a_source_that_has_no_schema_and_no_file_when_all_is_looked_at_the
     broker.complete()
 
     assert broker.runs() == [(first, "no_data"), (second, "done")]
+
+
+def test_given_a_source_that_has_no_schema_when_the_other_has_more_than_its_credit_then_the_run_ends_all_the_same() -> (
+    None
+):
+    broker = Timed(two_sources()).start()
+    broker.due(occurrence(1))
+
+    look(broker, f"p.hourly@{occurrence(1).id}", {"read": ["f1", "f2"]}, more="read")
+
+    assert [state for _, state in broker.runs()] == ["no_data"]
 
 
 def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_anew_in_their_order() -> None:

@@ -66,7 +66,7 @@ def brute(
             reasons[number] = PAUSED
         elif ripe[number] >= wall - catch_up.grace and not later:
             reasons[number] = ""
-        elif ripe[number] < wall - catch_up.window:
+        elif ripe[number] < wall - max(catch_up.window, catch_up.grace):
             reasons[number] = OUTSIDE
         elif catch_up.policy == "none":
             reasons[number] = LATE
