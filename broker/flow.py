@@ -320,10 +320,8 @@ class Flow:
             rewinding.dispatch(self, now)
             tasks.dispatch_publications(self, now)
             tasks.dispatch_nodes(self, now)
-        effects, self._effects = (
-            self._effects + self.asks.flush(now) + self.alerts.flush(now, self.project.get("name", "")),
-            [],
-        )
+        notices = self.alerts.flush(now, self.project.get("name", ""))
+        effects, self._effects = self._effects + self.asks.flush(now) + notices, []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]
         return appends + self.dispatcher.flush(self.epoch, self.journal.durable, now) + effects

@@ -420,7 +420,7 @@ class Schedules:
             else:
                 taken = source.pending[:1]
                 id_ = taken[0].identity
-            source.pending = source.pending[len(taken) :]
+            source.pending, source.left = source.pending[len(taken) :], max(0, source.left - len(taken))
             id_ = one.unique(id_, self._flow.journal.last + 1)
             record = rec.Occurrence(one.pipeline, one.name, id_, now, now, None, {}, taken)
             previous, source.seq, source.changed_at = source.seq, self._arise(pipeline, one, record, now), now

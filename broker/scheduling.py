@@ -184,9 +184,7 @@ def row(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
         state = "off"
     else:
         state = "paused" if schedule.paused else "active"
-    row = schedule.row(state, problem(flow, pipeline, schedule, now))
-    row["waiting"] += _arrivals(flow, schedule)
-    return row
+    return {**schedule.row(state, problem(flow, pipeline, schedule, now)), "arrived": _arrivals(flow, schedule)}
 
 
 def _arrivals(flow: Flow, schedule: Scheduled) -> int:

@@ -53,7 +53,7 @@ COLUMNS = (
     Column("STATE", "state"),
     Column("NEXT", _next, whole=True),
     Column("LAST", _last),
-    Column("WAITING", lambda row: row.get("waiting") or None, right=True),
+    Column("WAITING", lambda row: row.get("waiting", 0) + row.get("arrived", 0) or None, right=True),
     Column("SKIPPED", summary),
 )
 
@@ -195,6 +195,7 @@ def details(row: dict[str, Any]) -> list[RenderableType]:
         ("started", count(row.get("started"))),
         ("skipped", count(row.get("skipped"))),
         ("waiting", count(row.get("waiting"))),
+        ("arrived", count(row.get("arrived"))),
         ("overlap", f"{row['overlap']}: {OVERLAP[row['overlap']]}"),
         ("catch_up", _catch_up(spec.get("catch_up") or {}) if row["kind"] in ("cron", "every") else None),
         ("jitter", span(spec["jitter"]) if spec.get("jitter") else None),

@@ -75,6 +75,9 @@ class _Stop(Exception):
     """The rest of the file cannot be read; the problem is recorded."""
 
 
+_QUOTE = '; quote a cron expression: cron: "*/5 * * * *"'
+
+
 def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
     """The one document of ``text``, or None when it cannot be read. Records problems, raises nothing."""
     # Imported here: messages import this package in every process, and the parser alone costs 40 ms.
@@ -92,7 +95,7 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
         hint = 'within { } and [ ] quote a variable: "${NAME}"' if before.endswith("$") else ""
         if re.search(r"\bcron:\s*[*@]", text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""):
-            hint = 'quote a cron expression: cron: "0 * * * *"'
+            hint = _QUOTE.removeprefix("; ")
         if "'\\t'" in reason:
             hint = "indent with spaces: YAML allows no tab there"
         problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)
@@ -170,7 +173,9 @@ class _Composer:
         if isinstance(event, AliasEvent):
             tree = self._anchors.get(event.anchor)
             if tree is None:
-                self._fail(event, path, f"unknown alias *{event.anchor}")
+                self._fail(
+                    event, path, f"unknown alias *{event.anchor}{_QUOTE if event.anchor.startswith('/') else ''}"
+                )
             self._count(event, path, tree.size, tree.text)
             return tree
         self._count(event, path, 1, 0)

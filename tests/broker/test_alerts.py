@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertSpec
 from odibi_actors.messages import SCHEDULER, Hello, Notice, Noticed
@@ -90,6 +91,34 @@ def test_given_targets_of_other_kinds_when_something_fails_then_they_are_not_tol
     fails(broker, 1)
     (notice,) = broker.take(Notice)
     assert [one.webhook for one in notice.targets] == ["http://x"]
+
+
+def test_given_targets_with_other_throttles_when_one_is_told_then_each_counts_what_it_was_not_told_of() -> None:
+    often, seldom = AlertSpec(log=True, on=["failure"], throttle=1.0), AlertSpec(webhook="http://x", throttle=10_000.0)
+    broker = given(often, seldom)
+    held = []
+    for number in (1, 2, 3, 4):  # hours
+        fails(broker, number)
+        held += [(len(one.targets), one.held_back) for one in told(broker) if one.kind == "failure"]
+        mended(broker)
+        told(broker)
+    assert held == [(2, 0), (1, 0), (1, 0), (2, 2)]
+
+
+def test_given_a_notice_when_it_is_told_then_it_names_the_project() -> None:
+    broker = given()
+    fails(broker, 1)
+    assert [one.project for one in told(broker)] == [broker.flow.project["name"]] != [""]
+
+
+def test_given_a_target_that_fails_when_the_scheduler_gives_up_then_the_log_says_so() -> None:
+    broker = given()
+    fails(broker, 1)
+    (notice,) = broker.take(Notice)
+    broker.effects.clear()
+    broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused"))
+    (line,) = [effect for effect in broker.effects if isinstance(effect, Log)]
+    assert line.text == "p: the failure alert could not be delivered: http://x: refused"
 
 
 def test_given_a_deadline_when_the_run_is_not_finished_by_then_then_it_is_late_and_told_once() -> None:

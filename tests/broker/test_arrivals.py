@@ -135,6 +135,14 @@ def test_given_a_crash_after_the_commit_when_the_broker_is_back_then_the_followe
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
+def test_given_what_arrives_while_a_run_is_in_progress_when_shown_then_it_is_said_to_have_arrived() -> None:
+    broker = watched("file")
+    arrive(broker, "a.flag", "b.flag", "c.flag")
+    row = broker.ask("schedule.show", pipeline="p", schedule="flags")
+    assert row is not None
+    assert (row.result["waiting"], row.result["arrived"]) == (0, 2)
+
+
 def watched(per: str, **more: object) -> Timed:
     watch = WatchSpec("/landing", "*.flag", per)  # type: ignore[arg-type]
     more.setdefault("overlap", "buffer_all" if per == "file" else "buffer_one")

@@ -201,6 +201,14 @@ def test_given_batch_sources_when_occurrences_are_backfilled_then_each_is_one_it
     assert [b.state for b in broker.of(rec.BackfillEnd)] == ["done"]
 
 
+def test_given_a_schedule_with_params_when_its_occurrences_are_backfilled_then_they_have_them_unless_given() -> None:
+    broker = Backfilled(replace(batch_only(), schedules=[hourly(params={"a": 1, "b": 2})])).start()
+    span = {"from": 2.0 * HOUR, "to": 3.0 * HOUR}
+    lane = broker.backfill(schedule="hourly", params={"b": 3}, **span).result["lane"]
+    broker.offers(lane, "whole")
+    assert [p.trigger.params for p in broker.of(rec.Plan) if p.lane == lane] == [{"a": 1, "b": 3}]
+
+
 @pytest.mark.parametrize(
     ("params", "status", "says"),
     [

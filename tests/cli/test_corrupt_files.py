@@ -114,6 +114,8 @@ def test_given_any_byte_of_a_lock_file_then_its_holder_is_still_the_one_who_is_t
         assert child.stdout.readline() == "held\n"
         whole = path.read_bytes()
         for data in (*damaged(whole), b"1\n", b"0\n", b"\xff" * 50, f"{os.getppid()}\n".encode()):
+            if data.split()[:1] == [str(os.getpid()).encode()]:
+                continue  # one other digit, and it is our own pid: whoever asks knows whether that is so
             path.write_bytes(data)
             assert locks.holders(tmp_path) == {"up": child.pid}
     assert child.returncode == 0

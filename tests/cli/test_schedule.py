@@ -298,6 +298,17 @@ def test_given_files_when_added_then_folder_and_pattern_are_those_of_the_project
     assert (watch["folder"], watch["pattern"], watch["per"]) == (str(project / folder), pattern, "set")
 
 
+def test_given_a_connection_that_no_node_uses_when_its_files_are_waited_for_then_it_is_found(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    file = project / "odibi.yaml"
+    spare = "connections:\n  spare: {type: local, path: data/spare}\n"
+    file.write_text(file.read_text().replace("connections:\n", spare, 1))
+    result, [sent] = add(broker, invoke, "--file-watch", "spare:*.csv", project=project)
+    assert result.exit_code == 0, result.stderr
+    assert sent["spec"]["file_watch"]["folder"] == str(project / "data/spare")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -165,6 +165,15 @@ def test_a_bad_env_line_names_its_line_and_not_its_text(project: Project) -> Non
         ("? [a]\n: 1\n", "odibi.yaml:1:3: a key must be text"),
         ("a: " + "[" * 5000, f"odibi.yaml:1:{MAX_DEPTH + 3}: a"),
         (b"a: \xff\n", "odibi.yaml:1:1: is not UTF-8; save it as UTF-8"),
+        (
+            "cron: @daily\n",
+            "odibi.yaml:1:7: not valid YAML: found character '@' that cannot start any token; quote a cron expression",
+        ),
+        (
+            "cron: * * * * *\n",
+            "odibi.yaml:1:8: not valid YAML: expected alphabetic or numeric character, but found ' '; quote a cron",
+        ),
+        ("cron: */5 * * * *\n", "odibi.yaml:1:7: cron: unknown alias */5; quote a cron expression"),
         ("a: \x01\n", "odibi.yaml:1:1: not valid YAML: unacceptable character"),
         ("#" * (MAX_FILE + 1), f"odibi.yaml:1:1: larger than {MAX_FILE} bytes; move SQL to sql/*.sql"),
     ],
