@@ -213,6 +213,8 @@ class Backfilling:
         """Positions, or occurrences, that are not planned yet; -1 while that is not known."""
         if self.record.occurrences:
             return len(self.record.occurrences) - self.planned
+        if not self.lane.runs:
+            return 0  # everything is planned
         if not all(s.heard for s in self.lane.consuming):
-            return -1 if self.lane.active else 0
+            return -1
         return sum(s.left for s in self.lane.consuming)

@@ -209,6 +209,14 @@ def test_given_a_schedule_with_params_when_its_occurrences_are_backfilled_then_t
     assert [p.trigger.params for p in broker.of(rec.Plan) if p.lane == lane] == [{"a": 1, "b": 3}]
 
 
+def test_given_a_backfill_that_has_planned_all_when_shown_then_nothing_is_left() -> None:
+    broker = given()
+    lane = broker.backfill(files={"read": "f*"}).result["lane"]
+    assert broker.row()["left"] == -1  # nobody knows yet
+    broker.offers(lane, "f0")
+    assert (broker.row()["left"], broker.row()["in_flight"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("params", "status", "says"),
     [

@@ -101,7 +101,7 @@ def test_given_an_open_backfill_when_the_pipeline_becomes_stateful_then_it_is_re
     broker.backfill(files={"": "f*"})
     spec = pipeline()
     nodes = [replace(node, state=node.name == "t") for node in spec.nodes]
-    broker.say(CLIENT, Apply("2", of(replace(spec, nodes=nodes))))
+    broker.say(CLIENT, Apply("apply", of(replace(spec, nodes=nodes))))
     one = broker.flow.pipelines["p"]
     assert not (one.stateful and one.backfills)
 
@@ -115,6 +115,6 @@ def test_given_files_offered_for_a_watch_when_it_watches_another_folder_then_the
     source = broker.flow.schedules.source("p", "w")
     assert source is not None
     broker.say(SOURCE, Offer(1, "f1", "p", "w", source.seq, [position("old")], "", True, TRIGGER))
-    broker.say(CLIENT, Apply("2", of(scheduled(watch("/other")))))
+    broker.say(CLIENT, Apply("apply", of(scheduled(watch("/other")))))
     broker.ask("pipeline.resume", pipeline="p")
     assert [one.id for one in broker.of(rec.Occurrence)] == []

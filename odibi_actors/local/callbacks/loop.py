@@ -74,7 +74,7 @@ class Loop:
         runtime.add(BROKER, self._desk, self._driver)
         runtime.add(STORE, store, (StoreDriver if self._durable else KeptStoreDriver)(engine))
         runtime.step()  # the desk knows what is stored before anybody says Hello to it
-        runtime.add(SCHEDULER, SchedulerActor(*self._me), SchedulerDriver(Path("/")))
+        runtime.add(SCHEDULER, SchedulerActor(*self._me), SchedulerDriver(Path("/")))  # no alerts, so no commands
         watching = False
         while True:
             runtime.step()
