@@ -98,7 +98,7 @@ class Deliveries:
         path = executable(self._root, command)
         # files, not pipes: whoever inherits them cannot make us wait, nor fill our memory
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-            given.write(json.dumps(payload).encode())
+            given.write(json.dumps(payload).encode() + b"\n")
             given.seek(0)
             process = self._start(path, payload, given, said)
             try:
