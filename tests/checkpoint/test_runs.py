@@ -129,7 +129,7 @@ def test_what_is_not_there_is_told_with_a_suggestion(engine: Engine) -> None:
         engine.answer("occurrence.list", {"pipeline": P, "schedule": "hourli"})
     with pytest.raises(NotFoundError, match="known: files, hourly"):
         engine.answer("occurrence.list", {"pipeline": P, "schedule": "zzz"})
-    with pytest.raises(NotFoundError, match=r"no run r9: see `odibictl run list`"):
+    with pytest.raises(NotFoundError, match=r"no run r9: see `odibictl pipeline runs PIPELINE`"):
         engine.answer("run.show", {"run": "r9"})
     with pytest.raises(ConfigError, match="state"):
         engine.answer("run.list", {"state": "sleepy"})
