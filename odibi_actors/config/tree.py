@@ -67,15 +67,15 @@ Expand = Callable[[str], tuple[str, list[str]]]
 """Text -> (text with its variables replaced, names of the missing ones)."""
 
 
+QUOTE = 'quote a cron expression: cron: "*/5 * * * *"'
+"""What to do about one that begins with a character that means something to YAML: ``*`` or ``@``."""
+
 _LIBRARY = (ValueError, OverflowError, AssertionError, LookupError, AttributeError, TypeError, RecursionError)
 """What the YAML library lets escape for texts it did not expect (a version directive, an escape beyond Unicode)."""
 
 
 class _Stop(Exception):
     """The rest of the file cannot be read; the problem is recorded."""
-
-
-_QUOTE = '; quote a cron expression: cron: "*/5 * * * *"'
 
 
 def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
@@ -95,7 +95,7 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
         hint = 'within { } and [ ] quote a variable: "${NAME}"' if before.endswith("$") else ""
         if re.search(r"\bcron:\s*[*@]", text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""):
-            hint = _QUOTE.removeprefix("; ")
+            hint = QUOTE
         if "'\\t'" in reason:
             hint = "indent with spaces: YAML allows no tab there"
         problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)
@@ -173,9 +173,8 @@ class _Composer:
         if isinstance(event, AliasEvent):
             tree = self._anchors.get(event.anchor)
             if tree is None:
-                self._fail(
-                    event, path, f"unknown alias *{event.anchor}{_QUOTE if event.anchor.startswith('/') else ''}"
-                )
+                # `cron: */5 * * * *`: no name of an anchor is meant
+                self._fail(event, path, f"unknown alias *{event.anchor}", QUOTE if event.anchor.startswith("/") else "")
             self._count(event, path, tree.size, tree.text)
             return tree
         self._count(event, path, 1, 0)
