@@ -1,4 +1,4 @@
-"""``python -m broker``: the broker and its supervisor."""
+"""``odibictl actor broker``: the broker and its supervisor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BrokerEntry(Entry):
 
 def run(here: Here) -> int:
     """The actor."""
-    from broker.coordinator import Coordinator
+    from odibi_actors.broker.coordinator import Coordinator
     from odibi_actors.config import load_project
     from odibi_actors.runtime.process import run_hub
 
@@ -36,14 +36,14 @@ def run(here: Here) -> int:
     return run_hub(actor, None, endpoints, incarnation=here.incarnation)
 
 
-def main() -> int:
-    """The process; returns its exit code."""
-    entry = BrokerEntry("broker", "broker", "The broker: plans, dispatches, commits.", run)
+def main(words: list[str] | None = None) -> int:
+    """The process; returns its exit code. ``words``: its arguments, without its name."""
+    entry = BrokerEntry("broker", "odibi_actors.broker", "The broker: plans, dispatches, commits.", run)
     entry.parser.add_argument("--recover", action="store_true", help="go on with the versions in the store")
     entry.parser.add_argument(
         "--bind", action="append", default=[], metavar="ENDPOINT", help="listen here too, such as tcp://10.0.0.1:7070"
     )
-    return entry.main()
+    return entry.main(words)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.iteration import Iteration
-from broker.pipeline import Pipeline
 from odibi_actors.actor import Effect, Log, Send
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertKind, AlertSpec
 from odibi_actors.messages import SCHEDULER, Notice, Noticed
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 AGAIN = 60.0
 """Seconds until a notice that was not answered is sent again: a target may be tried for most of that."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker import runs
-from broker.lane import Backfilling, RunInfo
-from broker.pipeline import Pipeline
+from odibi_actors.broker import runs
+from odibi_actors.broker.lane import Backfilling, RunInfo
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE
 from odibi_actors.model import Position, Trigger
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 MAX_OPEN = 10
 """Backfills of one pipeline that are open at once: each has watches and a ledger of its own."""

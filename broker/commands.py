@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from broker import backfill, letters, rewinding, runs, scheduling, views
-from broker.directory import Directory
-from broker.flow import Flow
-from broker.iteration import Iteration
-from broker.pipeline import Pipeline
-from broker.scheduled import Scheduled
 from odibi_actors.actor import Send
+from odibi_actors.broker import backfill, letters, rewinding, runs, scheduling, views
+from odibi_actors.broker.directory import Directory
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.scheduled import Scheduled
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.received import params_problem

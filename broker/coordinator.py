@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
-from broker import alerts, results
-from broker.commands import Commands, checked, scale_host
-from broker.directory import Directory, Peer
-from broker.dispatch import Pool
-from broker.flow import Flow
-from broker.joining import RESTART, Joining
-from broker.recovery import apply_project
-from broker.stopping import Stopping
 from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.broker import alerts, results
+from odibi_actors.broker.commands import Commands, checked, scale_host
+from odibi_actors.broker.directory import Directory, Peer
+from odibi_actors.broker.dispatch import Pool
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.joining import RESTART, Joining
+from odibi_actors.broker.recovery import apply_project
+from odibi_actors.broker.stopping import Stopping
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec

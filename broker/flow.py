@@ -10,16 +10,16 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
-from broker import alerts, backfill, letters, rewinding, runs, tasks
-from broker.alerts import Alerts
-from broker.asking import Asks
-from broker.dispatch import Dispatcher, Pool
-from broker.iteration import BEHIND, Iteration
-from broker.journal import Journal
-from broker.lane import Lane
-from broker.pipeline import Pipeline
-from broker.schedules import Schedules
 from odibi_actors.actor import Effect, Send
+from odibi_actors.broker import alerts, backfill, letters, rewinding, runs, tasks
+from odibi_actors.broker.alerts import Alerts
+from odibi_actors.broker.asking import Asks
+from odibi_actors.broker.dispatch import Dispatcher, Pool
+from odibi_actors.broker.iteration import BEHIND, Iteration
+from odibi_actors.broker.journal import Journal
+from odibi_actors.broker.lane import Lane
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.schedules import Schedules
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import HISTORY, PROJECT
 from odibi_actors.config.model import ProjectSpec

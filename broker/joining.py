@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from broker.flow import Flow
-from broker.recovery import load, resume
 from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.recovery import load, resume
 from odibi_actors.messages import (
     STORE,
     Claim,

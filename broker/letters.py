@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.iteration import Iteration
-from broker.pipeline import Pipeline
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
 from odibi_actors.model import FilePosition, Position
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 Row = dict[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.iteration import Iteration
-from broker.lane import Backfilling, Lane, RunInfo, SourceState
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from broker import alerts, backfill, runs, scheduling
-from broker.flow import Flow
-from broker.iteration import BEHIND, Iteration
-from broker.lane import RunInfo
-from broker.pipeline import Pipeline, Rewinding
 from odibi_actors.actor import Log
+from odibi_actors.broker import alerts, backfill, runs, scheduling
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.iteration import BEHIND, Iteration
+from odibi_actors.broker.lane import RunInfo
+from odibi_actors.broker.pipeline import Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from broker import alerts, letters, rewinding, runs
-from broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
-from broker.pipeline import Pipeline
 from odibi_actors.actor import Log
+from odibi_actors.broker import alerts, letters, rewinding, runs
+from odibi_actors.broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
 from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""

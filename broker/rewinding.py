@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.pipeline import Pipeline, Rewinding
 from odibi_actors.actor import Log
+from odibi_actors.broker.pipeline import Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
@@ -17,7 +17,7 @@ from odibi_actors.messages import STORE, NodeFailed, PublishTask
 from odibi_actors.model import Attempt, StagedRef
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 MAX_BACKOFF = 30.0
 """Seconds between two tries of a retraction at most."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker import alerts
-from broker.iteration import Iteration
-from broker.lane import Lane, RunInfo, SourceState
-from broker.pipeline import Pipeline
 from odibi_actors.actor import Send
+from odibi_actors.broker import alerts
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.lane import Lane, RunInfo, SourceState
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
 from odibi_actors.model import LIVE, RunState, Trigger
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 RESERVED = "@"
 """In the ids that the broker makes, so that no client's is one of them."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from broker.lane import SourceState
+from odibi_actors.broker.lane import SourceState
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, ScheduleSpec
 from odibi_actors.messages import ScheduleEntry

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from broker import alerts, runs
-from broker.lane import RunInfo, SourceState
-from broker.pipeline import Pipeline
-from broker.scheduled import Scheduled, plain
 from odibi_actors.actor import Effect, Send
+from odibi_actors.broker import alerts, runs
+from odibi_actors.broker.lane import RunInfo, SourceState
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.scheduled import Scheduled, plain
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE, Due, Judged, Noted, NotedPlace, Planned, SourceSpec
@@ -24,7 +24,7 @@ from odibi_actors.messages import Schedules as Entries
 from odibi_actors.model import TRIGGER, Position, RunState, Trigger
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 MAX_WAITING = 1000
 """Occurrences of one schedule that wait (``buffer_all``); more are skipped: nobody catches up with that."""

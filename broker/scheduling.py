@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from broker.pipeline import Pipeline
-from broker.scheduled import Scheduled
 from odibi_actors.actor import Send
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.scheduled import Scheduled
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ProjectSpec, ScheduleSpec
 from odibi_actors.config.received import after_cycle, unsound_schedule
@@ -17,7 +17,7 @@ from odibi_actors.messages import SOURCE, Released
 from odibi_actors.model import TRIGGER, Place
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 MAX_ADDED = 200_000
 """Schedules of a project, all taken together."""

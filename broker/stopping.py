@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.directory import Directory
-from broker.flow import Flow
 from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.broker.directory import Directory
+from odibi_actors.broker.flow import Flow
 from odibi_actors.messages import Shutdown
 
 STOP_GRACE = 25.0

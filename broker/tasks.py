@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from broker.iteration import BEHIND, Iteration, NodeRun, Publication
-from broker.pipeline import Pipeline
+from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publication
+from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
 
 if TYPE_CHECKING:
-    from broker.flow import Flow
+    from odibi_actors.broker.flow import Flow
 
 
 def dispatch_publications(flow: Flow, now: float) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from broker import backfill, runs
-from broker.directory import Directory
-from broker.flow import Flow
-from broker.iteration import Iteration
-from broker.pipeline import Pipeline
+from odibi_actors.broker import backfill, runs
+from odibi_actors.broker.directory import Directory
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
 
 Row = dict[str, Any]
 

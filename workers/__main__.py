@@ -1,4 +1,4 @@
-"""``python -m workers``: a pool of workers and its supervisor."""
+"""``odibictl actor worker``: a pool of workers and its supervisor."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def run(here: Here) -> int:
     """The actor."""
     from odibi_actors.config import code_digest
     from odibi_actors.runtime.process import run_peer
-    from workers.driver import PoolDriver
-    from workers.pool import PoolActor
-    from workers.spool import inventory
+    from odibi_actors.workers.driver import PoolDriver
+    from odibi_actors.workers.pool import PoolActor
+    from odibi_actors.workers.spool import inventory
 
     found = inventory(here.places.spool)
     wanted = workers_wanted(here)
@@ -80,13 +80,13 @@ def run(here: Here) -> int:
     return run_peer(here.name, actor, driver, endpoint, incarnation=here.incarnation)
 
 
-def main() -> int:
-    """The process; returns its exit code."""
-    entry = PoolEntry("pool", "workers", "A pool of worker processes on this host.", run)
+def main(words: list[str] | None = None) -> int:
+    """The process; returns its exit code. ``words``: its arguments, without its name."""
+    entry = PoolEntry("pool", "odibi_actors.workers", "A pool of worker processes on this host.", run)
     entry.parser.add_argument("--broker", metavar="ENDPOINT", help="the broker, such as tcp://HOST:7070 (here: found)")
     entry.parser.add_argument("--workers", metavar="N", help="worker processes (ODIBI_WORKERS, odibi.yaml, cores)")
     entry.parser.add_argument("--name", help=argparse.SUPPRESS)
-    return entry.main()
+    return entry.main(words)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.log import Complaints, log
 from odibi_actors.runtime.process import receive, secure
-from workers import spool
-from workers.link import Exited, Fork, Forked, Kill, Ready, hear, pair, tell
-from workers.template import EXECUTOR
-from workers.worker import FROM_WORKER
+from odibi_actors.workers import spool
+from odibi_actors.workers.link import Exited, Fork, Forked, Kill, Ready, hear, pair, tell
+from odibi_actors.workers.template import EXECUTOR
+from odibi_actors.workers.worker import FROM_WORKER
 
 Pair = tuple[str, m.Message]
 SETTLE, QUIET_MS = 0.05, 5  # seconds at most, and milliseconds of silence, for a dead worker's last words to arrive
@@ -160,7 +160,7 @@ class PoolDriver:
 
     def _spawn(self) -> Parent:
         ours, theirs = pair()
-        argv = [sys.executable, "-P", "-m", "workers.template", "--fd", str(theirs.fileno())]
+        argv = [sys.executable, "-P", "-m", "odibi_actors.workers.template", "--fd", str(theirs.fileno())]
         argv += ["--parent", str(os.getpid()), "--project", str(self._project), "--data-dir", str(self._data_dir)]
         argv += ["--host", self._host, "--endpoint", self._endpoint, "--executor", self._executor]
         failpoint("pool.spawn")

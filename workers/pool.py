@@ -13,8 +13,8 @@ from typing import Literal
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop, StopWorker, ToWorker
 from odibi_actors.model import LIVE, Attempt, Failure
-from workers.crew import Crew, Held, Worker
-from workers.outbox import Outbox
+from odibi_actors.workers.crew import Crew, Held, Worker
+from odibi_actors.workers.outbox import Outbox
 
 HELLO_AGAIN = 2.0  # seconds without Welcome before saying Hello again
 STOP_GRACE = 5.0  # seconds for an idle worker to exit when told to; then it is killed

@@ -25,8 +25,8 @@ from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.runtime.linux import die_with_parent
-from workers import worker as child
-from workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
+from odibi_actors.workers import worker as child
+from odibi_actors.workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
 
 EXECUTOR = "odibi_actors.nodes.executor:Executor"
 LIBRARIES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "duckdb", "zmq")
@@ -166,8 +166,10 @@ def _kill_group(pid: int) -> None:
 
 
 def main() -> int:
-    """``python -m workers.template``: started by the pool's driver only."""
-    parser = argparse.ArgumentParser(prog="workers.template", description="The pool's warm parent; not for people.")
+    """``python -m odibi_actors.workers.template``: started by the pool's driver only."""
+    parser = argparse.ArgumentParser(
+        prog="odibi_actors.workers.template", description="The pool's warm parent; not for people."
+    )
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--project", required=True)

@@ -21,7 +21,7 @@ from odibi_actors.runtime import wire
 from odibi_actors.runtime.process import secure
 
 if TYPE_CHECKING:
-    from workers.template import Warm
+    from odibi_actors.workers.template import Warm
 
 ARROW_THREADS = 1  # as many workers as cores share the machine; and parallel sums would differ from run to run
 FROM_WORKER: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerResult)

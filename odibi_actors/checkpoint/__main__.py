@@ -1,4 +1,4 @@
-"""``python -m odibi_actors.checkpoint``: the checkpoint store and its supervisor."""
+"""``odibictl actor checkpoint``: the checkpoint store and its supervisor."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def run(here: Here) -> int:
     return run_peer("store", actor, StoreDriver(engine), here.places.endpoint, incarnation=here.incarnation)
 
 
-def main() -> int:
-    """The process; returns its exit code."""
+def main(words: list[str] | None = None) -> int:
+    """The process; returns its exit code. ``words``: its arguments, without its name."""
     entry = Entry("checkpoint", "odibi_actors.checkpoint", "The checkpoint store: the truth on disk.", run)
-    return entry.main()
+    return entry.main(words)
 
 
 if __name__ == "__main__":

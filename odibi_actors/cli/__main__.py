@@ -6,6 +6,7 @@ import click
 
 import odibi_actors
 from odibi_actors.cli import (
+    actor,
     alert,
     backfill,
     checkpoint,
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     project.config,
     system.up,
     system.down,
+    actor.actor,
     project.apply,
     run.run,
     status.status,

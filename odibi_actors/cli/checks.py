@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from odibi_actors.cli import locks
+from odibi_actors.cli.actor import FORMER, MODULES
 from odibi_actors.cli.base import App
 from odibi_actors.cli.output import plural, size
 from odibi_actors.errors import ConfigError, OdibiError
@@ -34,7 +35,6 @@ MAX_SKEW = 5.0
 """Seconds between the clocks of a peer and ours that would make a person doubt what is shown."""
 SHOWN = frozenset({"pyzmq", "pyarrow", "pandas", "duckdb"})
 """Packages whose versions a bug report needs first."""
-MODULES = ("broker", "odibi_actors.checkpoint", "odibi_actors.scheduler", "odibi_actors.streaming", "workers")
 
 
 class Finding(NamedTuple):
@@ -263,9 +263,10 @@ def procfile(app: App) -> Iterator[Finding]:
         yield Finding("fail", "Procfile", f"{path}: {error.strerror}", "`odibictl up` says which lines it must have")
         return
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    missing = [module for module in MODULES if f"-m {module}" not in text]
+    runs = {name: (f"odibictl actor {name}", f"-m {module}", FORMER[name]) for name, module in MODULES.items()}
+    missing = [name for name, words in runs.items() if not any(word in text for word in words)]
     if missing:
-        mend = "add a line `NAME: python -m " + "`, `NAME: python -m ".join(missing) + "`"
+        mend = "add a line " + ", ".join(f"`{name}: odibictl actor {name}`" for name in missing)
         yield Finding("warn", "Procfile", f"no line runs {', '.join(missing)}", mend)
     else:
         yield Finding("ok", "Procfile", f"{sum(':' in line for line in text.splitlines())} lines")

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from odibi_actors.cli import errors, locks
+from odibi_actors.cli.actor import PROCFILE
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.output import emit, plural
 from odibi_actors.cli.project import load
@@ -31,13 +32,6 @@ DYING = 5.0
 QUIET = 1.0
 """Seconds of `down` after which a person asks himself what it is doing."""
 POLL = 0.1
-PROCFILE = """\
-broker: python -m broker
-checkpoint: python -m odibi_actors.checkpoint
-scheduler: python -m odibi_actors.scheduler
-source: python -m odibi_actors.streaming
-worker: python -m workers
-"""
 
 
 @click.command(

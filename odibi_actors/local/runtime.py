@@ -29,7 +29,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.runtime.visible import visible
-from workers import spool
+from odibi_actors.workers import spool
 
 CLIENT = "client-local"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from broker.coordinator import Coordinator
-from broker.views import pipeline_row
+from odibi_actors.broker.coordinator import Coordinator
+from odibi_actors.broker.views import pipeline_row
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
@@ -27,8 +27,8 @@ from odibi_actors.model import LIVE
 from odibi_actors.runtime import paths
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
-from workers import spool
-from workers.pool import PoolActor
+from odibi_actors.workers import spool
+from odibi_actors.workers.pool import PoolActor
 
 POOL = "pool-0"
 REPORT_EVERY = 1.0

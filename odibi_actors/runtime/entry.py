@@ -40,7 +40,7 @@ class Entry:
     def __init__(self, name: str, module: str, about: str, run: Callable[[Here], int]) -> None:
         self.name, self.module, self._run = name, module, run
         self.parser = argparse.ArgumentParser(
-            prog=f"python -m {module}",
+            prog=f"odibictl actor {'worker' if name == 'pool' else name}",
             description=f"{about} Runs it under a supervisor that restarts it when it dies; SIGTERM drains and stops.",
         )
         self.parser.add_argument("--project", type=Path, metavar="DIR", help="folder of odibi.yaml (ODIBI_PROJECT, .)")

@@ -1,4 +1,4 @@
-"""``python -m odibi_actors.scheduler``: the scheduler and its supervisor."""
+"""``odibictl actor scheduler``: the scheduler and its supervisor."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def run(here: Here) -> int:
     )
 
 
-def main() -> int:
-    """The process; returns its exit code."""
-    return Entry("scheduler", "odibi_actors.scheduler", "The scheduler: when pipelines run.", run).main()
+def main(words: list[str] | None = None) -> int:
+    """The process; returns its exit code. ``words``: its arguments, without its name."""
+    return Entry("scheduler", "odibi_actors.scheduler", "The scheduler: when pipelines run.", run).main(words)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from broker.coordinator import Coordinator
 from odibi_actors.actor import Stop
+from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
@@ -28,7 +28,7 @@ from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.workers import SimPoolDriver
 from odibi_actors.sim.world import Faults, World
 from odibi_actors.streaming.actor import SourceActor
-from workers.pool import PoolActor
+from odibi_actors.workers.pool import PoolActor
 
 FAULT_SECONDS = 20.0
 """Virtual seconds in which everything may go wrong."""

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-import broker.coordinator
-import broker.runs
+import odibi_actors.broker.coordinator
+import odibi_actors.broker.runs
 import odibi_actors.checkpoint.actor
 import odibi_actors.scheduler.actor
 import odibi_actors.scheduler.agenda
-from broker.coordinator import Coordinator
 from odibi_actors.actor import Effect, Send, Stop
+from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import (
@@ -69,8 +69,8 @@ _SLOW: tuple[tuple[Any, str, float], ...] = (
     (odibi_actors.scheduler.actor, "HEARTBEAT", BEAT),
     (odibi_actors.checkpoint.actor, "HEARTBEAT", BEAT),
     (odibi_actors.checkpoint.actor, "IDLE", HOUR),
-    (broker.coordinator, "HOUSEKEEPING", BEAT),
-    (broker.runs, "DISCOVER_AGAIN", BEAT),
+    (odibi_actors.broker.coordinator, "HOUSEKEEPING", BEAT),
+    (odibi_actors.broker.runs, "DISCOVER_AGAIN", BEAT),
     (odibi_actors.scheduler.agenda, "REPEAT", 60.0),
 )
 """What ``_slow`` lengthens: module, constant, seconds."""

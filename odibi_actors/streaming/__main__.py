@@ -1,4 +1,4 @@
-"""``python -m odibi_actors.streaming``: the source actor and its supervisor."""
+"""``odibictl actor source``: the source actor and its supervisor."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def run(here: Here) -> int:
     return run_peer("source", actor, SourceDriver(), here.places.endpoint, incarnation=here.incarnation)
 
 
-def main() -> int:
-    """The process; returns its exit code."""
-    return Entry("source", "odibi_actors.streaming", "The sources: what there is to read.", run).main()
+def main(words: list[str] | None = None) -> int:
+    """The process; returns its exit code. ``words``: its arguments, without its name."""
+    return Entry("source", "odibi_actors.streaming", "The sources: what there is to read.", run).main(words)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any, TypeVar
 
-from broker.coordinator import Coordinator
-from broker.flow import Flow
 from odibi_actors.actor import Effect, Send
+from odibi_actors.broker.coordinator import Coordinator
+from odibi_actors.broker.flow import Flow
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import (
     BatchSpec,

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from broker.coordinator import Coordinator
+from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import (

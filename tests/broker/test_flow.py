@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.dispatch import LOST_AFTER
-from broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.actor import Stop
+from odibi_actors.broker.dispatch import LOST_AFTER
+from odibi_actors.broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, NodeSpec, RetrySpec
 from odibi_actors.messages import (

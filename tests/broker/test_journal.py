@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from broker.journal import MAX_BACKLOG, MAX_PER_MESSAGE, Journal
+from odibi_actors.broker.journal import MAX_BACKLOG, MAX_PER_MESSAGE, Journal
 from odibi_actors.checkpoint.records import Commit
 from odibi_actors.messages import AppendRecords
 

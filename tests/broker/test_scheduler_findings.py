@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from broker.coordinator import Coordinator
+from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertSpec, PipelineSpec, ProjectSpec, ScheduleSpec
 from odibi_actors.messages import SCHEDULER, SOURCE, Apply, Hello, Offer, Schedules, Task, Tasks

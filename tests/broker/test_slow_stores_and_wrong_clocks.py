@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from broker import journal, scheduling
+from odibi_actors.broker import journal, scheduling
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, PipelineSpec, ProjectSpec, ScheduleSpec, WatchSpec
 from odibi_actors.messages import LOCAL, SOURCE, Apply, Discover, Hello, Offer, Reply, Request, Tick

@@ -122,7 +122,7 @@ def test_given_an_invalid_project_when_up_then_2_with_every_problem_and_nothing_
 def test_given_no_procfile_when_up_then_its_lines_are_named(invoke: Invoke, project: Path) -> None:
     result = invoke("--project", project, "up")
     assert result.exit_code == 2
-    assert "broker: python -m broker" in result.stderr
+    assert "broker: odibictl actor broker" in result.stderr
 
 
 def test_given_a_run_at_work_when_up_then_it_is_named(tmp_path: Path) -> None:

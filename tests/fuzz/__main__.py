@@ -127,7 +127,7 @@ def _guided(options: argparse.Namespace) -> int:
     except ImportError:
         print("--guided needs atheris: pip install 'odibi-actors[fuzz]'", file=sys.stderr)
         return 2
-    with atheris.instrument_imports(include=["odibi_actors", "broker", "workers"]):
+    with atheris.instrument_imports(include=["odibi_actors"]):
         from tests.fuzz.targets import TARGETS, rng_of
 
         target = TARGETS[options.target[0]]()

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from broker.commands import checked
 from odibi_actors import messages as m
 from odibi_actors.actor import Send, Stop
+from odibi_actors.broker.commands import checked
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
@@ -39,11 +39,11 @@ from odibi_actors.scheduler.actor import SchedulerActor
 from odibi_actors.streaming import source as source_module
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.patterns import Pattern
+from odibi_actors.workers import link
 from tests.broker.harness import CLIENT, Broker, pipeline
 from tests.fuzz.samples import MESSAGES
 from tests.fuzz.targets import YAML, FakeContext
 from tests.streaming.harness import System, source_spec
-from workers import link
 
 STRANGERS = ["client-t", "pool-9", "scheduler", "nobody"]
 

@@ -89,9 +89,9 @@ def copy(root: Path = ROOT) -> Iterator[Path]:
     try:
         for name in names:
             source = root / name
-            if name and source.is_file():
+            if name and (source.is_file() or source.is_symlink()):
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, tree / name)
+                shutil.copy2(source, tree / name, follow_symlinks=False)
         yield tree
     finally:
         shutil.rmtree(tree, ignore_errors=True)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from broker.iteration import Iteration
+from odibi_actors.broker.iteration import Iteration
 from odibi_actors.sim.faults import KINDS
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink

@@ -38,11 +38,11 @@ BUGS = ("a bug stopped this actor", "the store refused record", "the driver's wo
 """Words in a log that mean a mistake of ours; supervisors would mend it, and hide it."""
 
 LINES = {
-    "broker": "broker",
+    "broker": "odibi_actors.broker",
     "checkpoint": "odibi_actors.checkpoint",
     "scheduler": "odibi_actors.scheduler",
     "source": "odibi_actors.streaming",
-    "worker": "workers",
+    "worker": "odibi_actors.workers",
 }
 """Line of the Procfile -> the module it runs."""
 ACTORS = ("broker", "checkpoint", "scheduler", "source", "pool")
@@ -99,7 +99,7 @@ def role_of(line: str) -> str:
     if re.search(r"(^|[ /])honcho start", line):
         return "honcho"
     for name, module in LINES.items():
-        if re.search(rf"^\S*python\S* (-P )?-m {re.escape(module)}( |$)", line):
+        if re.search(rf"^\S*python\S* (\S*odibictl actor {name}|(-P )?-m {re.escape(module)})( |$)", line):
             if " --actor " not in line:
                 return f"supervisor of {name}"
             return "pool" if name == "worker" else name

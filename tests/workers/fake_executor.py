@@ -16,8 +16,8 @@ from odibi_actors import messages as m
 from odibi_actors.config import code_digest
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.process import run_peer
-from workers.driver import PoolDriver
-from workers.pool import PoolActor
+from odibi_actors.workers.driver import PoolDriver
+from odibi_actors.workers.pool import PoolActor
 
 
 class FakeExecutor:

@@ -10,10 +10,10 @@ import pytest
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Send, StartWorker, Stop, StopWorker, ToWorker
 from odibi_actors.model import Attempt, BatchRef, Failure
+from odibi_actors.workers import pool as pool_module
+from odibi_actors.workers.outbox import HOLD
+from odibi_actors.workers.pool import PoolActor
 from tests.workers.builders import CODE, done, publish, task
-from workers import pool as pool_module
-from workers.outbox import HOLD
-from workers.pool import PoolActor
 
 
 class Bench:

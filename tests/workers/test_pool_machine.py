@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from odibi_actors import messages as m
 from odibi_actors.actor import Effect, Send, StartWorker, StopWorker, ToWorker
 from odibi_actors.model import Attempt, Failure
+from odibi_actors.workers.pool import PREFETCH, PoolActor
 from tests.workers.builders import CODE, done, task
-from workers.pool import PREFETCH, PoolActor
 
 NEW = "n" * 32
 

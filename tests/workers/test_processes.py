@@ -103,7 +103,7 @@ class Rig:
         return process
 
     def supervise(self) -> subprocess.Popen[str]:
-        process = self.family.start([sys.executable, "-m", "workers", "--project", str(self.project)])
+        process = self.family.start([sys.executable, "-m", "odibi_actors.workers", "--project", str(self.project)])
         self.broker.expect(m.PoolHello)
         self.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
         return process
@@ -123,7 +123,7 @@ class Rig:
 
     def template(self) -> int:
         """pid of the warm parent: its workers, forked from it, have its command line but not its parent."""
-        pids = {pid for pid, line in self.family.living().items() if "workers.template" in line}
+        pids = {pid for pid, line in self.family.living().items() if "odibi_actors.workers.template" in line}
         return next(pid for pid in pids if parent(pid) not in pids)
 
 
@@ -289,7 +289,7 @@ def test_a_killed_supervisor_takes_pool_and_workers_along(rig: Rig) -> None:
 
 def test_a_second_pool_of_the_project_gets_the_next_name(rig: Rig) -> None:
     rig.supervise()
-    rig.family.start([sys.executable, "-m", "workers", "--project", str(rig.project), "--workers", "1"])
+    rig.family.start([sys.executable, "-m", "odibi_actors.workers", "--project", str(rig.project), "--workers", "1"])
     while rig.broker.expect(m.PoolHello).capacity != 1:
         pass
     assert rig.broker.peer.startswith(b"pool-1/")
@@ -309,7 +309,14 @@ def test_the_time_to_fork_a_worker_is_told(rig: Rig, record_property: Callable[[
 
 
 @pytest.mark.parametrize(
-    "module", ["broker", "workers", "odibi_actors.checkpoint", "odibi_actors.scheduler", "odibi_actors.streaming"]
+    "module",
+    [
+        "odibi_actors.broker",
+        "odibi_actors.workers",
+        "odibi_actors.checkpoint",
+        "odibi_actors.scheduler",
+        "odibi_actors.streaming",
+    ],
 )
 def test_every_line_of_the_procfile_has_help_and_names_a_missing_project(module: str, tmp_path: Path) -> None:
     shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)

@@ -1,0 +1,47 @@
+"""``odibictl actor NAME``: one line of the Procfile, an actor under its supervisor."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from odibi_actors.cli.base import App, Command, pass_app
+
+MODULES = {
+    "broker": "odibi_actors.broker",
+    "checkpoint": "odibi_actors.checkpoint",
+    "scheduler": "odibi_actors.scheduler",
+    "source": "odibi_actors.streaming",
+    "worker": "odibi_actors.workers",
+}
+"""Name -> the package whose ``__main__`` runs it."""
+FORMER = {"broker": "python -m broker", "worker": "python -m workers"} | {
+    name: f"python -m {MODULES[name]}" for name in ("checkpoint", "scheduler", "source")
+}
+"""What a Procfile said for them before 0.2; some still do."""
+PROCFILE = "".join(f"{name}: odibictl actor {name}\n" for name in MODULES)
+
+
+@click.command(
+    cls=Command,
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+    examples=["odibictl actor broker", "odibictl actor worker --workers 4"],
+)
+@click.argument("name", type=click.Choice(list(MODULES)))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@pass_app
+def actor(app: App, name: str, options: tuple[str, ...]) -> None:
+    """Run one actor, restarted when it dies.
+
+    This is what each line of a Procfile does; `odibictl up` and `honcho start` run all of them. SIGTERM drains and
+    stops, a second one stops at once. `odibictl actor NAME --help` shows the options of that actor.
+    """
+    words = [*options] if app.project is None else ["--project", str(app.project), *options]
+    sys.exit(importlib.import_module(f"{MODULES[name]}.__main__").main(words))
