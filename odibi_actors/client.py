@@ -282,7 +282,7 @@ class Client(ScheduleVerbs):
         if not isinstance(project, ProjectSpec):
             from odibi_actors.config import load_project
 
-            project = load_project(project_root(project or self._project))
+            project = load_project(project_root(project or self._project), sql=True)
         return cast(dict[str, Any], self._ask(Apply(secrets.token_hex(8), project), BROKER, "apply", self.timeout))
 
     def shutdown(self) -> None:

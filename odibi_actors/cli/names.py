@@ -59,7 +59,7 @@ def _written(app: App, names: Callable[[ProjectSpec], Sequence[Any]]) -> Sequenc
     from odibi_actors.errors import OdibiError
 
     with contextlib.suppress(OdibiError, OSError):
-        return names(load(app))
+        return names(load(app, sql=False))
     return ()
 
 

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from odibi_actors.config.model import PipelineSpec, ProjectSpec
 
 
-def load(app: App) -> ProjectSpec:
-    """The project as it is on disk. Raises ConfigError with all problems."""
+def load(app: App, *, sql: bool = True) -> ProjectSpec:
+    """The project as it is on disk; ``sql``: that of its nodes is checked too. Raises ConfigError with all problems."""
     from odibi_actors.config import load_project
 
     root = app.root
     if not (root / "odibi.yaml").is_file():
         raise ConfigError(f"{root / 'odibi.yaml'}: no such file; go to a project, name it with --project DIR, "
                           "or make one with `odibictl init DIR`")  # fmt: skip
-    return load_project(root)
+    return load_project(root, sql=sql)
 
 
 def chosen(project: ProjectSpec, name: str | None) -> list[PipelineSpec]:
@@ -55,14 +55,14 @@ def init(folder: Path) -> None:
 
 
 @click.command(cls=Command, examples=["odibictl validate", "odibictl validate --deep --project examples/flights"])
-@click.option("--deep", is_flag=True, help="Also parse SQL and import node functions (runs the modules under nodes/).")
+@click.option("--deep", is_flag=True, help="Also import the node functions (runs the modules under nodes/).")
 @output_option("table", "json", "yaml")
 @pass_app
 def validate(app: App, deep: bool) -> None:
     """Check odibi.yaml and print all problems at once (exit 2).
 
-    Each problem has its place, what stands there, and what to write instead. Nothing needs to run, and no code of the
-    project is run without --deep.
+    Each problem has its place, what stands there, and what to write instead: SQL included, with the tables and
+    functions it uses. Nothing needs to run, and no code of the project is run without --deep.
     """
     try:
         project = load(app)
@@ -93,7 +93,7 @@ def graph(app: App, pipeline: str | None) -> None:
     """Draw the DAG of one pipeline, or of all."""
     from odibi_actors.config import graph as graphs
 
-    pipelines = chosen(load(app), pipeline)
+    pipelines = chosen(load(app, sql=False), pipeline)
     if app.output == "json":
         emit(app, lambda: {"items": [graphs.as_data(one) for one in pipelines]}, "pipeline", lambda _: [])
     elif app.output == "mermaid":

@@ -105,7 +105,7 @@ def _of(app: App, name: str) -> tuple[str, ScheduleSpec, bool]:
 
     missing = NotFoundError(f"no schedule {name!r}: there is no odibi.yaml here; name the project with --project DIR")
     if (app.root / "odibi.yaml").is_file():
-        specs = {(pipeline, spec.name): spec for pipeline, spec in written(load(app))}
+        specs = {(pipeline, spec.name): spec for pipeline, spec in written(load(app, sql=False))}
         try:
             found = one_of(name, list(specs))
             return ".".join(found), specs[found], specs[found].paused

@@ -19,6 +19,7 @@ from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.places import leads_out, pattern_leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.schedules import ScheduleChecker
+from odibi_actors.config.sql import PlacedNode
 from odibi_actors.nodes.options import check_options
 
 MAX_SQL_FILE = 1024 * 1024
@@ -33,6 +34,10 @@ class Checker:
         self._problems = problems
         self._modules = Modules(root)
         self._targets: dict[str, str] = {}
+        self.nodes: list[PlacedNode] = []
+        """All nodes, those of a pipeline in topological order if it has one."""
+        self.sql_files: dict[str, str] = {}
+        """Dotted path of a ``transform`` -> the file its SQL came from."""
         self.connections: dict[str, ConnectionSpec] = {}
 
     def project(self, data: Section) -> None:
@@ -50,6 +55,10 @@ class Checker:
             for at, node in nodes:
                 self._node(at, node, connections, pipeline)
             self._graph(path, pipeline, nodes)
+            places = {id(node): at for at, node in nodes}
+            self.nodes += [
+                PlacedNode(path, places[id(node)], node) for node in pipeline.get("nodes", []) if node is not BAD
+            ]
             self._sources(path, pipeline, [node for _, node in nodes])
         names = [item["pipeline"] for _, item in _items(data, "pipelines") if "pipeline" in item]
         schedules = ScheduleChecker(self._root, data["data_dir"], self.connections, names, self._problems)
@@ -141,7 +150,8 @@ class Checker:
 
     def _transform(self, at: str, transform: Section, inputs: list[str] | None, state: bool) -> None:
         if "sql_file" in transform:
-            transform["sql"] = self._sql_file(f"{at}.sql_file", transform.pop("sql_file"))
+            self.sql_files[at] = transform.pop("sql_file")
+            transform["sql"] = self._sql_file(f"{at}.sql_file", self.sql_files[at])
         if "params" in transform and "function" not in transform and not self._problems.written(f"{at}.function"):
             self._problems.add(f"{at}.params", "params are for functions", suggestion="write the values into the SQL")
         if "function" in transform:

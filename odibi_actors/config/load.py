@@ -25,20 +25,21 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.schedules import schedule_spec
+from odibi_actors.config.sql import check_sql
 from odibi_actors.config.tree import MAX_FILE, Tree, parse
 from odibi_actors.config.variables import expand, read_env_file
 
 PROJECT_FILE = "odibi.yaml"
 
 
-def load_project(path: Path, env: Mapping[str, str] | None = None) -> ProjectSpec:
+def load_project(path: Path, env: Mapping[str, str] | None = None, *, sql: bool = False) -> ProjectSpec:
     """Reads and checks a project.
 
     ``path`` is the project file or the folder that holds ``odibi.yaml``. Variables come from ``env`` (default: the
-    process's environment), then from ``.env`` beside the file. Nothing of the user's code is imported, and no SQL is
-    parsed. Raises ConfigError with all problems.
+    process's environment), then from ``.env`` beside the file. ``sql``: also check the SQL of transforms, which loads
+    DuckDB where there is any. Nothing of the user's code is imported. Raises ConfigError with all problems.
     """
-    return _load(path, env)[0]
+    return _load(path, env, sql)[0]
 
 
 def load_connections(path: Path, env: Mapping[str, str] | None = None) -> dict[str, ConnectionSpec]:
@@ -46,7 +47,9 @@ def load_connections(path: Path, env: Mapping[str, str] | None = None) -> dict[s
     return _load(path, env)[1]
 
 
-def _load(path: Path, env: Mapping[str, str] | None) -> tuple[ProjectSpec, dict[str, ConnectionSpec]]:
+def _load(
+    path: Path, env: Mapping[str, str] | None, sql: bool = False
+) -> tuple[ProjectSpec, dict[str, ConnectionSpec]]:
     path = Path(os.path.abspath(path))
     if path.is_dir():
         path = path / PROJECT_FILE
@@ -58,6 +61,8 @@ def _load(path: Path, env: Mapping[str, str] | None) -> tuple[ProjectSpec, dict[
     checker = Checker(root, problems)
     if data is not BAD:
         checker.project(data)
+        if sql:
+            check_sql(checker.nodes, checker.sql_files, problems)
     problems.raise_if_any()
     alerts = [AlertSpec(**section) for section in data.get("alerts", [])]
     project = ProjectSpec(
@@ -87,6 +92,7 @@ def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree 
         problems.add("", f"cannot be read: {error.strerror}", str(path))
     else:
         if len(data) <= MAX_FILE:
+            problems.text = text
             return parse(text, problems, lambda value: expand(value, variables))
         problems.add("", f"larger than {MAX_FILE} bytes", suggestion="move SQL to sql/*.sql")
     return None

@@ -40,6 +40,8 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.found: set[Problem] = set()
+        self.text = ""
+        """The whole file, once it is read: to find places within a value."""
         self._marks: dict[str, tuple[int, int]] = {}
 
     def mark(self, path: str, line: int, column: int) -> None:
@@ -64,6 +66,32 @@ class Problems:
         """A problem at a place that has no path of its own, such as an unknown key, or another file."""
         shown = value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "..."
         self.found.add(Problem(file or self.file, line, column, path, message, shown, suggestion))
+
+    def add_inside(
+        self, path: str, text: str, offset: int, message: str, *, suggestion: str = "", file: str = ""
+    ) -> None:
+        """A problem ``offset`` characters into ``text``, the value of ``path``, or of ``file``, which holds nothing
+        else."""
+        before = text[:offset]
+        line, column = before.count("\n"), offset - (before.rfind("\n") + 1)
+        if file:
+            self.add_at(line + 1, column + 1, path, message, suggestion=suggestion, file=file)
+            return
+        place = self._inside(path, text, line, column)
+        if place is None:
+            message += f" (line {line + 1}, column {column + 1} of it)"
+        self.add_at(*(place or self._place(path)), path, message, suggestion=suggestion)
+
+    def _inside(self, path: str, text: str, line: int, column: int) -> tuple[int, int] | None:
+        """The place in the file of a place in a value; None where the value is not written as it reads (folded lines,
+        escapes, variables)."""
+        top, left = self._place(path)
+        lines = self.text.split("\n")
+        if lines[top - 1 : top] and lines[top - 1][left - 1 : left] in ("|", ">"):
+            top, left = top + 1, 1
+        wanted = text.split("\n")[line]
+        found = lines[top - 1 + line].find(wanted, left - 1 if line == 0 else 0) if top + line <= len(lines) else -1
+        return (top + line, found + column + 1) if found >= 0 else None
 
     def raise_if_any(self) -> None:
         """Raises ConfigError with all of them, in the order of the file."""

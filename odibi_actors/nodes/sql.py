@@ -20,7 +20,7 @@ from odibi_actors.batches.normalise import check_names, normalise
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 
-_SETTINGS = {
+SETTINGS = {
     "threads": "1",
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -28,6 +28,7 @@ _SETTINGS = {
     "allow_community_extensions": "false",
     "temp_directory": "",
 }
+"""The closed room."""
 _LINE = re.compile(r"\bLINE (\d+):")
 
 
@@ -90,9 +91,9 @@ class SqlRunner:
         name, self._variables = "", ""
         try:
             while self._names:
-                connection.execute(f"reset variable {_quote(self._names.pop())}")
+                connection.execute(f"reset variable {quote(self._names.pop())}")
             for name, value in variables.params.items():
-                connection.execute(f"set variable {_quote(name)} = ?", [_value(value)])
+                connection.execute(f"set variable {quote(name)} = ?", [_value(value)])
                 self._names.append(name)
         except (duckdb.Error, TypeError, ValueError) as error:
             message = f"sql: the run's parameter {name!r} cannot be a variable of the query: {error}"
@@ -103,7 +104,7 @@ class SqlRunner:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            self._connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
+            self._connection = duckdb.connect(":memory:", config=dict(SETTINGS))
             self._connection.execute("set timezone = 'UTC'")
             self._connection.execute("set lock_configuration = true")
         return self._connection
@@ -116,7 +117,8 @@ class SqlRunner:
         return connection.sql(statements[0].query)
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """A SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 

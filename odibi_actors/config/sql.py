@@ -1,0 +1,64 @@
+"""The SQL of a project's transforms, checked node by node. DuckDB is loaded only where there is SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from odibi_actors.config.kinds import BAD
+from odibi_actors.config.problems import Problems
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.sql_check import SqlChecker, Types
+
+
+class PlacedNode(NamedTuple):
+    """A checked node, with the dotted paths of its pipeline and of itself."""
+
+    pipeline: str
+    at: str
+    section: dict[str, Any]
+
+
+def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: Problems) -> None:
+    """Record what is wrong with any SQL. ``nodes``: in topological order as far as they have one; ``files``: dotted
+    path of a ``transform`` -> the file that holds its SQL."""
+    if not any("sql" in node.section.get("transform", {}) for node in nodes):
+        return
+    from odibi_actors.nodes.sql_check import SqlChecker
+
+    checker = SqlChecker()
+    known: dict[tuple[str, str], Types] = {}
+    try:
+        for node in nodes:
+            key = (node.pipeline, node.section.get("name", ""))
+            if "read" in node.section:
+                known[key] = checker.declared(node.section["read"].get("schema", {}))
+            elif "sql" in node.section.get("transform", {}):
+                known[key] = _check(checker, node, known, files, problems)
+    finally:
+        checker.close()
+
+
+def _check(
+    checker: SqlChecker,
+    node: PlacedNode,
+    known: Mapping[tuple[str, str], Types],
+    files: Mapping[str, str],
+    problems: Problems,
+) -> Types:
+    at = f"{node.at}.transform"
+    sql, inputs = node.section["transform"]["sql"], node.section.get("inputs", [])
+    if (at in files and not sql.strip()) or BAD in inputs:
+        return {}  # told already
+    found, types = checker.check(sql, {name: known.get((node.pipeline, name), {}) for name in inputs})
+    for problem in found:
+        problems.add_inside(
+            f"{at}.sql_file" if at in files else f"{at}.sql",
+            sql,
+            problem.offset,
+            f"{node.section.get('name', 'a node')}: {problem.message}",
+            suggestion=problem.suggestion,
+            file=files.get(at, ""),
+        )
+    return types
