@@ -46,7 +46,7 @@ def describe(error: BaseException) -> str:
         return f"{name}: out of memory; take less per iteration (batch.max_rows, max_bytes) or run fewer workers"
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - __str__ is user code too
+    except BaseException:  # noqa: BLE001 - __str__ is user code too, and may exit or be interrupted as all of it
         text = "<its message cannot be shown>"
     return shorten(f"{name}: {text}" if text else name, 2048)
 
@@ -59,7 +59,7 @@ def _is_ours(frames: TracebackType) -> bool:
 def _format(error: BaseException, frames: TracebackType | None) -> str:
     try:
         return "".join(traceback.TracebackException(type(error), error, frames, compact=True).format())
-    except Exception:  # noqa: BLE001 - formatting calls __str__ and __repr__ of user objects
+    except BaseException:  # noqa: BLE001 - formatting calls __str__ and __repr__ of user objects
         return "".join(traceback.format_tb(frames)) + describe(error)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import difflib
 import functools
 import importlib
@@ -22,6 +21,7 @@ from odibi_actors.batches import frames
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.errors import BatchError, MissingExtraError
 from odibi_actors.model import LIVE
+from odibi_actors.nodes.annotations import BindError, sort_of, wanted_sort
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.tracebacks import user_failure
 
@@ -96,7 +96,7 @@ def _call(
         arguments = _bind(function, params, inputs, context, state)
     except MissingExtraError as error:
         raise Failed("invalid", str(error)) from error
-    except BindError as error:
+    except (BindError, BatchError) as error:
         raise Failed("invalid", f"{target}: {error}") from error
     try:
         return function(*arguments.args, **arguments.kwargs)
@@ -109,6 +109,8 @@ def _table(target: str, result: object) -> pa.Table:
         return to_table(result)
     except BatchError as error:
         raise Failed("invalid", f"{target} returned what cannot be kept: {error}") from error
+    except BaseException as error:  # a table of user objects runs user code when it is read
+        raise user_failure(error) from error
 
 
 def to_table(result: object) -> pa.Table:
@@ -117,16 +119,12 @@ def to_table(result: object) -> pa.Table:
         return normalise(result)
     if isinstance(result, pd.DataFrame):
         return frames.from_pandas(result)
-    if _sort_of(type(result)) == "polars":
+    if sort_of(type(result)) == "polars":
         return frames.from_polars(typing.cast("Any", result))
     kind = f"{type(result).__module__}.{type(result).__qualname__}".removeprefix("builtins.")
     hint = {"NoneType": "is a return missing?", "LazyFrame": "call .collect()"}.get(type(result).__name__, "")
     wanted = "a pandas.DataFrame, pyarrow.Table or polars.DataFrame"
     raise BatchError(f"{kind} instead of {wanted}{'; ' if hint else ''}{hint}")
-
-
-class BindError(ValueError):
-    """Inputs or params do not fit the parameters of the function."""
 
 
 def _load(target: str) -> Callable[..., object]:
@@ -200,6 +198,7 @@ def _bind_state(
         raise BindError(f"state: true needs a parameter {STATE!r}; parameters: {', '.join(named) or 'none'}")
     if STATE in taken:
         raise BindError(f"{STATE!r} is what the node keeps, and an input or one of params too; rename that one")
+    wanted_sort(function, named[STATE])  # an annotation that cannot be met is told at the first run, not at the second
     return None if state is None else _as_annotated(function, named[STATE], state)
 
 
@@ -236,41 +235,7 @@ def _takers(open_parameters: list[inspect.Parameter], take_optional: bool) -> li
 
 
 def _as_annotated(function: Callable[..., object], parameter: inspect.Parameter, table: pa.Table) -> object:
-    sort = _annotated_sort(function, parameter.annotation)
+    sort = wanted_sort(function, parameter)
     if sort == "pyarrow":
         return table
     return frames.to_polars(table) if sort == "polars" else frames.to_pandas(table)
-
-
-def _annotated_sort(function: Callable[..., object], annotation: object) -> str:
-    """``pandas``, ``pyarrow`` or ``polars``: a string annotation is looked up by name, never evaluated."""
-    if annotation is inspect.Parameter.empty or annotation is Any:
-        return "pandas"
-    if isinstance(annotation, str):
-        options = (
-            annotation.strip(" '\"").removeprefix("typing.").removeprefix("Optional[").removesuffix("]").split("|")
-        )
-        text = next((one.strip() for one in options if one.strip() != "None"), "")
-        first, *others = text.split(".")
-        known = vars(builtins) | getattr(inspect.unwrap(function), "__globals__", {})
-        found = known.get(first)
-        for name in others:
-            found = getattr(found, name, None)
-        if not isinstance(found, type):  # imported under TYPE_CHECKING only
-            is_arrow = text.endswith("Table") or first in ("pa", "pyarrow")
-            return "pyarrow" if is_arrow else "polars" if first in ("pl", "polars") else "pandas"
-        annotation = found
-    for option in typing.get_args(annotation) or (annotation,):
-        if isinstance(option, type) and (sort := _sort_of(option)):
-            return sort
-    names = "pandas.DataFrame, pyarrow.Table or polars.DataFrame"
-    raise BindError(f"an input cannot be given as {annotation!r}; annotate it as {names}")
-
-
-def _sort_of(kind: type) -> str:
-    if issubclass(kind, pd.DataFrame):
-        return "pandas"
-    if issubclass(kind, pa.Table):
-        return "pyarrow"
-    is_polars = kind.__module__.split(".")[0] == "polars" and kind.__name__ == "DataFrame"
-    return "polars" if is_polars else ""
