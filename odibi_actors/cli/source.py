@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,20 +28,12 @@ COLUMNS = (
     Column("PATH", "path"),
     Column("PROBLEMS", lambda row: "; ".join(row.get("problems") or [])),
 )
-EPOCH = re.compile(r"\buntil (\d{9,11})\b")
-"""A moment in seconds since the epoch, as reasons tell it."""
-
-
-def _clock(found: re.Match[str]) -> str:
-    return time.strftime("until %Y-%m-%d %H:%M:%S", time.localtime(int(found[1])))
-
-
 WHY = (
     Column("PIPELINE", "pipeline"),
     Column("SOURCE", "source"),
     Column("LANE", "lane"),
     Column("STATE", "state"),
-    Column("REASON", lambda row: EPOCH.sub(_clock, str(row.get("reason") or ""))),
+    Column("REASON", "reason"),
 )
 
 

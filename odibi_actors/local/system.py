@@ -22,6 +22,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
+from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SOURCE, STORE, Hello, Request
 from odibi_actors.model import LIVE
 from odibi_actors.runtime import paths
@@ -52,7 +53,8 @@ class LocalSystem:
         pool = PoolActor(POOL, incarnation, host, pid, 1, project.code_digest, spool.inventory(places.spool))
         self.runtime.add(BROKER, self.coordinator, NullDriver())
         self.runtime.add(STORE, store, StoreDriver(engine))
-        self.runtime.add(SOURCE, SourceActor(incarnation, host, pid), SourceDriver())
+        self.source = SourceActor(incarnation, host, pid)
+        self.runtime.add(SOURCE, self.source, SourceDriver())
         self.runtime.add(POOL, pool, LocalPoolDriver(places.data_dir, host, project.code_digest, self.clock))
         hello = Hello(role="client", incarnation=incarnation, host=host, pid=pid)
         self.runtime.send(CLIENT, BROKER, hello)
@@ -170,14 +172,20 @@ def _run(
 
 def _reporter(system: LocalSystem, pipeline: str, progress: Callable[[str], None] | None) -> Callable[[], None]:
     said_at = system.clock()
+    waiting = Waiting(pipeline)
 
     def report() -> None:
         nonlocal said_at
         flow = system.coordinator.flow
-        if progress is None or flow is None or system.clock() - said_at < REPORT_EVERY:
+        if progress is None or flow is None:
+            return
+        for line in waiting.lines(system.source.sources.values(), system.clock()):
+            progress(line)
+        if system.clock() - said_at < REPORT_EVERY:
             return
         said_at = system.clock()
         row = pipeline_row(flow.pipelines[pipeline])
-        progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {row['offered']} files wait")
+        waits = row["offered"] + waiting.files
+        progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waits} files wait")
 
     return report

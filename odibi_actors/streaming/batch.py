@@ -11,7 +11,7 @@ MAX_BATCH = 10_000
 
 
 class Digests:
-    """The digests of a source's files; a file is digested again only when its size, mtime or inode changed."""
+    """The digests of a source's files; a file is digested again when its size, mtime, inode or ctime changed."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Found, str]] = {}
@@ -39,7 +39,8 @@ class Digests:
             now_is = _found(identity, files.known[identity])
             known = self._known.get(identity)
             fresh = known is not None and known[0] == now_is
-            if files.known[identity].ready and not fresh and self._asked.get(identity) != now_is:
+            sound = files.known[identity].ready and files.known[identity].asked
+            if sound and not fresh and self._asked.get(identity) != now_is:
                 self._asked[identity] = now_is
                 wanted.append(now_is)
         return wanted
@@ -60,4 +61,4 @@ class Digests:
 
 
 def _found(identity: str, file: File) -> Found:
-    return Found(identity, file.size, file.mtime_ns, file.inode)
+    return Found(identity, file.size, file.mtime_ns, file.inode, file.ctime_ns)

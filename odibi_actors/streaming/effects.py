@@ -13,12 +13,16 @@ FileEventKind = Literal["created", "modified", "closed", "moved", "gone", "folde
 
 
 class Found(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A regular file as ``stat`` saw it; ``identity`` is relative to the connection's folder. ``size`` in bytes."""
+    """A regular file as ``stat`` saw it; ``identity`` is relative to the connection's folder. ``size`` in bytes.
+
+    ``ctime_ns`` tells what a writer who sets the mtime back has done. It is no part of a position: a new link, or
+    other permissions, change it as well."""
 
     identity: str
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
 
 
 # --- actor -> driver ----------------------------------------------------------------------------------------------
@@ -29,7 +33,8 @@ class Scan(Effect, frozen=True):
 
     ``base`` is the connection's folder (absolute), ``path`` the source's folder in it, ``below`` a folder below
     ``path`` to which the scan is limited ("" for all). Of files changed within the last ``settle`` seconds it is
-    asked whether anybody writes them. Answered by Scanned chunks that carry ``number``.
+    asked whether anybody writes them; of the others by a Stat, before they are offered: most are planned long since.
+    Answered by Scanned chunks that carry ``number``.
     """
 
     source: str
@@ -42,13 +47,17 @@ class Scan(Effect, frozen=True):
 
 
 class Stat(Effect, frozen=True):
-    """Look at just these files; answered by Stated with the same ``number``. ``settle``: as for Scan."""
+    """Look at just these files, and ask whether anybody writes them; answered by Stated with the same ``number``.
+    ``heard``: writers on other hosts would be heard of, so what this kernel knows is all. ``tell``: those of the files
+    of which it is wanted who writes them.
+    """
 
     source: str
     number: int
     base: str
     identities: list[str]
-    settle: float = 0.0
+    heard: bool = False
+    tell: list[str] = []
 
 
 class Digest(Effect, frozen=True):
@@ -69,8 +78,8 @@ class Forget(Effect, frozen=True):
 
 
 class Scanned(Message, frozen=True):
-    """A chunk of a scan. ``skipped``: (identity, reason) of names that match but are no regular file; ``closed``: new
-    files that nobody had open for writing.
+    """A chunk of a scan. ``skipped``: (identity, reason) of names that match but are no regular file; of new files,
+    ``closed``: those that nobody had open for writing; ``written``: those that somebody had.
 
     ``done`` is set on the last chunk, which alone carries the rest: ``missing`` (there is no such folder),
     ``watched`` (events will tell of changes), ``unwatched`` (why not), ``problems`` (what could not be listed).
@@ -86,11 +95,12 @@ class Scanned(Message, frozen=True):
     unwatched: str = ""
     problems: list[str] = []
     closed: list[str] = []
+    written: list[str] = []
 
 
 class Stated(Message, frozen=True):
-    """``files`` exist, ``gone`` do not, ``skipped`` (identity, reason) are no regular files; ``closed`` are new and
-    nobody had them open for writing."""
+    """``files`` exist, ``gone`` do not, ``skipped`` (identity, reason) are no regular files. ``closed``: nobody had
+    them open for writing; ``written``: somebody on this host had; ``writers``: who, where asked for and found."""
 
     source: str
     number: int
@@ -98,6 +108,8 @@ class Stated(Message, frozen=True):
     gone: list[str]
     skipped: list[tuple[str, str]] = []
     closed: list[str] = []
+    written: list[str] = []
+    writers: dict[str, str] = {}
 
 
 class Digested(Message, frozen=True):

@@ -1,14 +1,15 @@
 """The files of one source that are not planned yet, and which of them are ready to be read.
 
-A file is ready when a watcher saw it closed after writing, or moved in; when a scan found that nobody writes it; or
+A file is ready when a watcher saw it closed after writing, or moved in; when the kernel said that nobody writes it; or
 when it has been stable for ``settle`` seconds. One that was seen being written waits for its close, or, if that event
-was lost, for a long stability.
+was lost, for a long stability. Whatever else was seen, and however long ago: a file that somebody has open for writing,
+as the kernel of this host knows, is not ready. It is asked about each file before that is offered.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Literal
 
 from odibi_actors.streaming.effects import Found
@@ -17,17 +18,22 @@ from odibi_actors.streaming.ledger import Stamp
 LOST_CLOSE = 30.0
 """Seconds (at least) after which a file seen being written, whose close was never seen, is taken for finished."""
 
+ASK_AGAIN = 1.0
+"""Seconds until the kernel is asked again about a file that is written: its close by another name is not heard of."""
+
 Mark = Literal["created", "modified", "closed"]
 """What the watcher told last of a file that is not ready."""
 
 
 class File:
-    """A candidate. ``since``: when it was first seen as it is now; ``due``: when to look again; ``seen``: last scan."""
+    """A candidate. ``since``: when it was first seen as it is now; ``due``: when to look again; ``seen``: last scan;
+    ``asked``: since then the kernel was asked who writes it."""
 
-    __slots__ = ("due", "inode", "mtime_ns", "ready", "seen", "since", "size")
+    __slots__ = ("asked", "ctime_ns", "due", "inode", "mtime_ns", "ready", "seen", "since", "size")
 
     def __init__(self) -> None:
-        self.size, self.mtime_ns, self.inode = -1, 0, 0
+        self.size, self.mtime_ns, self.inode, self.ctime_ns = -1, 0, 0, 0
+        self.asked = False
         self.since = self.due = 0.0
         self.seen = 0
         self.ready = False
@@ -38,6 +44,16 @@ class File:
         return (self.size, self.mtime_ns, self.inode)
 
 
+class Held:
+    """A candidate that somebody has open for writing. ``since``: when that was first seen; ``by``: who it is."""
+
+    __slots__ = ("by", "since", "told")
+
+    def __init__(self, since: float) -> None:
+        self.since, self.by = since, ""
+        self.told = False  # by a line in the log
+
+
 class Files:
     """Candidates by identity. ``changed`` is set whenever the set of ready files (or one of them) changes."""
 
@@ -46,6 +62,7 @@ class Files:
         self.known: dict[str, File] = {}
         self.ready = 0
         self.changed = False
+        self.held: dict[str, Held] = {}
         self._marks: dict[str, Mark] = {}
         self._queue: list[tuple[int, str]] = []  # ready files, oldest first; entries out of date are skipped
         self._timers: list[tuple[float, str]] = []
@@ -72,17 +89,34 @@ class Files:
         if self._marks.get(identity, "") in ("", after):
             self._marks[identity] = "closed"
 
-    def observe(self, found: Found, seen: int, now: float) -> None:
-        """The file exists, as ``found``; ``seen`` is the number of the newest scan."""
+    def observe(self, found: Found, seen: int, now: float, asked: bool = False, written: bool = False) -> None:
+        """The file exists, as ``found``; ``seen`` is the number of the newest scan; ``asked``: the kernel was asked who
+        writes it; ``written``: it knows of somebody."""
         identity = found.identity
         file = self.known.get(identity)
         if file is None:
             file = self.known[identity] = File()
         file.seen = seen
-        if file.stamp != (found.size, found.mtime_ns, found.inode):
+        if (*file.stamp, file.ctime_ns) != (found.size, found.mtime_ns, found.inode, found.ctime_ns):
             self._unready(file)
-            file.size, file.mtime_ns, file.inode, file.since = found.size, found.mtime_ns, found.inode, now
-        if file.ready:
+            file.size, file.mtime_ns, file.inode, file.ctime_ns = (
+                found.size,
+                found.mtime_ns,
+                found.inode,
+                found.ctime_ns,
+            )
+            file.since = now
+        if written:
+            self._unready(file)
+            self.held.setdefault(identity, Held(now))
+            self._look_at(identity, file, now + ASK_AGAIN)
+            return
+        if asked:
+            self.held.pop(identity, None)
+            if file.ready and not file.asked:
+                self.changed = True
+            file.asked = True
+        if file.ready or identity in self.held:
             return
         at = self.ready_at(identity, file)
         if at <= now:
@@ -90,7 +124,11 @@ class Files:
             self.ready += 1
             self._marks.pop(identity, None)
             heapq.heappush(self._queue, (file.mtime_ns, identity))
-        elif file.due != at:
+        else:
+            self._look_at(identity, file, at)
+
+    def _look_at(self, identity: str, file: File, at: float) -> None:
+        if file.due != at:
             file.due = at
             heapq.heappush(self._timers, (at, identity))
 
@@ -105,8 +143,22 @@ class Files:
         return min(file.mtime_ns / 1e9, file.since) + self.settle
 
     def writing(self, identity: str) -> bool:
-        """Whether the watcher saw it being written and not yet closed."""
-        return self._marks.get(identity) in {"created", "modified"}
+        """Whether it is known to be written: by the kernel, or by the watcher, which has not seen its close yet."""
+        return identity in self.held or self._marks.get(identity) in {"created", "modified"}
+
+    def unnamed(self, now: float, limit: int) -> list[str]:
+        """Files that have been written for a while, by nobody knows whom."""
+        if not self.held:
+            return []
+        return [i for i, held in self.held.items() if not held.by and now - held.since >= ASK_AGAIN][:limit]
+
+    def ready_ones(self) -> list[str]:
+        """All ready files."""
+        return [identity for identity, file in self.known.items() if file.ready]
+
+    def unasked(self, identities: Iterable[str]) -> list[str]:
+        """Those of these files about which the kernel was not asked yet."""
+        return [identity for identity in identities if not self.known[identity].asked]
 
     def touched(self, identity: str) -> None:
         """Something happened to it: it is not ready until it was looked at."""
@@ -117,11 +169,13 @@ class Files:
     def drop(self, identity: str) -> None:
         """The file is planned, or gone."""
         self._marks.pop(identity, None)
+        self.held.pop(identity, None)
         file = self.known.pop(identity, None)
         if file is not None:
             self._unready(file)
 
     def _unready(self, file: File) -> None:
+        file.asked = False
         if file.ready:
             file.ready, self.changed = False, True
             self.ready -= 1
@@ -170,4 +224,4 @@ class Files:
 
     def all_ready(self) -> bool:
         """Whether there is nothing to wait for."""
-        return self.ready == len(self.known)
+        return self.ready == len(self.known) and not self.unasked(self.known)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import stat
 import time
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from collections.abc import Iterator
 import xxhash
 
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.leases import Writer, names, writer
 from odibi_actors.streaming.patterns import Pattern, join, temporary, utf8
 from odibi_actors.streaming.watcher import Watcher
 
@@ -33,25 +32,37 @@ class _Chunk:
         self.files: list[Found] = []
         self.skipped: list[tuple[str, str]] = []
         self.closed: list[str] = []
-        self.young = _young(effect.settle)
+        self.written: list[str] = []
+        self.young = time.time_ns() - int(effect.settle * 1e9)  # mtime from which on a file has not settled by itself
         self.looked = 0
 
     def message(self) -> Scanned | None:
         """The chunk as a message (None: it found nothing); a new one begins."""
-        files, skipped, closed, self.looked = self.files, self.skipped, self.closed, 0
-        self.files, self.skipped, self.closed = [], [], []
-        if not files and not skipped:
+        if not self.files and not self.skipped:
+            self.looked = 0
             return None
-        return Scanned(self.effect.source, self.effect.number, files, skipped, closed=closed)
+        said = Scanned(
+            self.effect.source,
+            self.effect.number,
+            self.files,
+            self.skipped,
+            closed=self.closed,
+            written=self.written,
+        )
+        self.files, self.skipped, self.closed, self.written, self.looked = [], [], [], [], 0
+        return said
 
     def take(self, entry: os.DirEntry[str], identity: str, heard: bool) -> None:
-        """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them."""
-        found, closed = _look(entry.path, identity, entry.stat(follow_symlinks=False), self.young if heard else None)
+        """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them all."""
+        seen = entry.stat(follow_symlinks=False)
+        found, state = _look(entry.path, identity, seen, ask=seen.st_mtime_ns > self.young)
         if isinstance(found, Found):
             self.files.append(found)
         else:
             self.skipped.append((identity, found))
-        if closed:
+        if state == "some":
+            self.written.append(identity)
+        elif state == "none" and heard:
             self.closed.append(identity)
 
 
@@ -104,6 +115,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         unwatched=unwatched,
         problems=problems,
         closed=chunk.closed,
+        written=chunk.written,
     )
 
 
@@ -116,42 +128,20 @@ def _tell(problems: list[str], text: str) -> None:
         problems.append(text.encode(errors="backslashreplace").decode())
 
 
-def _young(settle: float) -> int:
-    """The mtime (ns) from which on a file has not settled by itself."""
-    return time.time_ns() - int(settle * 1e9)
-
-
-def _unwritten(path: str) -> bool:
-    """Whether nobody on this host has the file open for writing: only then does the kernel grant a read lease
-    (fcntl(2)). False when it cannot be told, as of a file of another user."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        # a writer who comes within these microseconds waits for our close; the signal about it is one that is ignored
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return True
-
-
-def _look(path: str, identity: str, seen: os.stat_result, young: int | None) -> tuple[Found | str, bool]:
-    """The file, or why it is none; and whether nobody was writing it, as far as it is ``young`` (None: do not ask)."""
+def _look(path: str, identity: str, seen: os.stat_result, ask: bool) -> tuple[Found | str, Writer]:
+    """The file, or why it is none; and whether somebody writes it, if that is to be asked."""
     found = _regular(identity, seen)
-    if young is None or isinstance(found, str) or found.mtime_ns <= young or not _unwritten(path):
-        return found, False
-    # looked at again: it may have been written and closed since it was looked at, and this is how it was closed
-    return _regular(identity, os.stat(path, follow_symlinks=False)), True
+    state: Writer = writer(path) if ask and isinstance(found, Found) else "unknown"
+    if state == "none":
+        # looked at again: it may have been written and closed since it was looked at, and this is how it was closed
+        found = _regular(identity, os.stat(path, follow_symlinks=False))
+    return found, state
 
 
 def _regular(identity: str, seen: os.stat_result) -> Found | str:
     """The file, or why it is none."""
     if stat.S_ISREG(seen.st_mode):
-        return Found(identity, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        return Found(identity, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_ctime_ns)
     if stat.S_ISLNK(seen.st_mode):
         return "a symbolic link is not followed; move or hard-link the file itself here"
     return "a folder" if stat.S_ISDIR(seen.st_mode) else "not a regular file"
@@ -160,37 +150,42 @@ def _regular(identity: str, seen: os.stat_result) -> Found | str:
 def look(effect: Stat) -> Stated:
     """Look at single files."""
     answer = Stated(effect.source, effect.number, [], [], [], [])
-    young = _young(effect.settle) if effect.settle else None
     for identity in effect.identities:
         path = os.path.join(effect.base, identity)
+        state: Writer = "unknown"
         try:
-            found, closed = _look(path, identity, os.stat(path, follow_symlinks=False), young)
+            found, state = _look(path, identity, os.stat(path, follow_symlinks=False), ask=True)
         except (FileNotFoundError, NotADirectoryError):
             answer.gone.append(identity)
             continue
         except OSError as error:
-            found, closed = f"cannot be looked at: {error.strerror}", False
-        if closed:
+            found = f"cannot be looked at: {error.strerror}"
+        if state == "some":
+            answer.written.append(identity)
+        elif state == "none" and effect.heard:
             answer.closed.append(identity)
         if isinstance(found, Found):
             answer.files.append(found)
         else:
             answer.skipped.append((identity, found))
+    wanted = {os.path.join(effect.base, identity): identity for identity in effect.tell if identity in answer.written}
+    for path, name in names(wanted).items() if wanted else ():
+        answer.writers[wanted[path]] = name
     return answer
 
 
 def digest(effect: Digest) -> Iterator[Digested | None]:
     """Digest files one by one; one that is not the file it should be (any more) gets none."""
     for found in effect.files:
-        digest = xxhash.xxh3_128()
+        digest, path = xxhash.xxh3_128(), os.path.join(effect.base, found.identity)
         try:
-            handle = os.open(os.path.join(effect.base, found.identity), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(handle, "rb", buffering=0) as file:
                 same = _same(file.fileno(), found)
                 while same and (block := file.read(BLOCK)):
                     digest.update(block)
                     yield None
-                same = same and _same(file.fileno(), found)
+                same = same and _same(file.fileno(), found) and writer(path) != "some"
         except OSError:
             same = False  # the scan will say what is wrong with it
         yield Digested(effect.source, found, digest.hexdigest() if same else "")

@@ -24,6 +24,7 @@ from odibi_actors.streaming.effects import (
 from odibi_actors.streaming.files import Files
 from odibi_actors.streaming.ledger import Ledger
 from odibi_actors.streaming.patterns import Pattern, join, unsafe
+from odibi_actors.streaming.views import changes, held_back, writing
 
 RESCAN = 10.0
 """Seconds between reconciling scans where a watcher tells of changes."""
@@ -45,6 +46,15 @@ MAX_STAT = 5000
 
 MAX_SHOWN = 20
 """Problems shown for one source; the rest is counted."""
+
+MAX_NAMED = 20
+"""Writers looked for at a time."""
+
+HELD_SHOWN = 5.0
+"""Seconds after which a file that is being written is shown as waiting for that: most are whole before."""
+
+RUN_PATIENCE = 60.0
+"""Seconds after which a run leaves a file to the next one that somebody keeps open without writing."""
 
 MAX_REMEMBERED = 10_000
 """Skipped names, and iterations of recently planned files, remembered for ``source why``."""
@@ -122,6 +132,7 @@ class Source:
         self._dirty = True
         self._report = True
         self._log: list[str] = []
+        self._say: list[str] = []
 
     @property
     def idle(self) -> bool:
@@ -221,7 +232,7 @@ class Source:
         """A chunk of a full scan, or of one below a new folder."""
         if chunk.number <= self._first:
             return
-        closed = frozenset(chunk.closed)
+        closed, written = frozenset(chunk.closed), frozenset(chunk.written)
         for found in chunk.files:
             if found.identity in self._touched or found.identity in self._asked:
                 file = self.files.known.get(found.identity)
@@ -230,7 +241,8 @@ class Source:
                 continue  # newer news of it is on the way
             if found.identity in closed:
                 self.files.unwritten(found.identity, after="")
-            self._observe(found, now)
+            held = found.identity in written
+            self._observe(found, now, asked=held or found.identity in closed, written=held)
         skipped = self._skipping if self._scanning else self.skipped
         if len(skipped) < MAX_REMEMBERED:
             skipped.update(chunk.skipped)
@@ -264,12 +276,13 @@ class Source:
 
     def on_stated(self, answer: Stated, now: float) -> None:
         """Files that were asked for; older answers than the newest question are void."""
-        closed = frozenset(answer.closed)
+        closed, written = frozenset(answer.closed), frozenset(answer.written)
         for found in answer.files:
             if self._answered(found.identity, answer.number):
                 if found.identity in closed:
                     self.files.unwritten(found.identity, after="created")
-                self._observe(found, now)
+                self._observe(found, now, asked=True, written=found.identity in written)
+                self._hold(found.identity, answer.writers.get(found.identity, ""), now)
         for identity in answer.gone:
             if self._answered(identity, answer.number):
                 self.changed.pop(identity, None)
@@ -290,15 +303,36 @@ class Source:
         del self._asked[identity]
         return identity not in self._touched
 
-    def _observe(self, found: Found, now: float) -> None:
-        """A regular file of that name exists."""
+    def _hold(self, identity: str, by: str, now: float) -> None:
+        """It may be held back by its writer: remember who that is. A run waits for one that writes, and leaves a file
+        that is only kept open to a later run."""
+        held, left = self.files.held.get(identity), self.run.left if self.run is not None else None
+        if held is None:
+            return
+        held.by = by or held.by
+        if not held.told and now - held.since >= HELD_SHOWN:
+            held.told = True
+            self._say.append(f"{self.key}: {writing(self, identity)}; it is taken once it is closed")
+        if left is None or identity not in left or self.batch:
+            return
+        still = now - max(self.files.known[identity].since, held.since)
+        if still >= RUN_PATIENCE:
+            del left[identity]
+            self._dirty = True
+            self._log.append(
+                f"{self.key}: {writing(self, identity)}, but nothing was written for {still:.0f} s: the run goes on "
+                "without it, and it is left to a later one"
+            )
+
+    def _observe(self, found: Found, now: float, asked: bool = False, written: bool = False) -> None:
+        """A regular file of that name exists; see ``Files.observe``."""
         if self.only is not None and not self.only.matches(self.relative(found.identity)):
             self._lose(found.identity)
         elif found.identity in self.ledger.index:
             self._compare(found.identity, (found.size, found.mtime_ns, found.inode))
             self._lose(found.identity)
         else:
-            self.files.observe(found, self._number, now)
+            self.files.observe(found, self._number, now, asked, written)
 
     def _compare(self, identity: str, now_is: tuple[int, int, int]) -> None:
         """A planned file must be as it was: only then can it be read again. One that has started a run is not read
@@ -344,12 +378,11 @@ class Source:
     def flush(self, now: float) -> list[Effect]:
         """Everything that is due."""
         effects: list[Effect] = [Log("warning", text) for text in self._log]
-        self._log = []
+        effects += [Log("info", text) for text in self._say]
+        self._log, self._say = [], []
         query = self.ledger.query(now)
         if query is not None:
             effects.append(Send(STORE, query))
-        if self._may_look():
-            effects += self._look(now)
         if self._offers_wanted(now):
             offer = self._make_offer()
             if offer is not None:
@@ -357,7 +390,9 @@ class Source:
                 effects.append(Send(BROKER, offer))
             if self.batch and (wanted := self._digests.wanted(self.files)):
                 effects.append(Digest(self.key, self.read.connection.path, wanted))
-        effects += self._problems()
+        if self._may_look():
+            effects += self._look(now)
+        effects += self._problems(now)
         return effects
 
     def deadline(self) -> float | None:
@@ -402,7 +437,8 @@ class Source:
                 del self._touched[identity]
                 self._asked[identity] = self._number
             heard = self.scanned and not self._unwatched
-            effects.append(Stat(self.key, self._number, base, identities, self.read.settle if heard else 0.0))
+            tell = self.files.unnamed(now, MAX_NAMED)
+            effects.append(Stat(self.key, self._number, base, identities, heard, tell))
         return effects
 
     def _may_offer(self) -> bool:
@@ -425,6 +461,7 @@ class Source:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
         of_run = self.run.left if self.run is not None else {}
         if self.batch:
+            self._ask(self.files.ready_ones())
             found = self._digests.positions(self.files)
             if found is None and not self._pinned:
                 return None
@@ -435,6 +472,8 @@ class Source:
             within = self.within
             left = self.files.ready if within is None else len(within)
             identities = _fitting(self.files.first(min(self.spec.credit, left), within))
+            if self._ask(identities):
+                return None
             positions = [self._position(identity) for identity in identities]
             exhausted = of_run is not None and sum(1 for i in identities if i in of_run) == len(of_run)
         offer = Offer(
@@ -453,25 +492,33 @@ class Source:
         # what more there is beyond the credit is told with the next offer, or when this one is repeated
         return None if former is not None and offer == replace(former, left=left) else offer
 
+    def _ask(self, identities: list[str]) -> bool:
+        """Ask the kernel who writes these files, those of which that is not known. Returns whether there are any."""
+        unasked = [i for i in self.files.unasked(identities) if i not in self._asked]
+        self._touched.update(dict.fromkeys(unasked))
+        return bool(self.files.unasked(identities))
+
     def _position(self, identity: str) -> FilePosition:
         file = self.files.known[identity]
         return FilePosition(identity, file.size, file.mtime_ns, file.inode)
 
     # --- what people see ------------------------------------------------------------------------------------------
 
-    def _problems(self) -> list[Effect]:
+    def _problems(self, now: float) -> list[Effect]:
         """Tell the broker when the list of problems has changed."""
         problems = [self.refused] if self.refused else []
         problems += self._scan_problems
         if self.batch and len(self.files.known) > MAX_BATCH:
             problems.append(f"{len(self.files.known)} files match; a batch source takes at most {MAX_BATCH}")
-        problems += self.changed.values()
+        problems += changes(self)
         if len(problems) > MAX_SHOWN:
             problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
+        waits = held_back(self, now)
+        problems += waits
         if problems == self.problems and not (self._report and problems):
             return []
         self._report = False
-        fresh = [text for text in problems if text not in self.problems]
+        fresh = [text for text in problems if text not in self.problems and text not in waits]
         self.problems = problems
         told: list[Effect] = [Log("warning", f"{self.key}: {text}") for text in fresh]
         if self.epoch:

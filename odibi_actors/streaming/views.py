@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.source import Source
+
+
+NAMED = 3
+"""Files named in one line; the rest is counted, and ``source show`` lists them."""
+
+LISTED = 50
+"""Files listed of each kind by ``source show``."""
+
+
+def clock(at: float) -> str:
+    """A moment, for people."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def naming(names: Iterable[str]) -> str:
+    """The first of these names, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - NAMED
+    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def writing(source: Source, identity: str) -> str:
+    """That a file is being written, by whom and since when, as far as that is known."""
+    held = source.files.held[identity]
+    return f"file {identity} is being written{_by(held.by)} since {clock(held.since)}"
+
+
+def _by(name: str) -> str:
+    return f" by {name}" if name else ""
+
+
+def held_back(source: Source, now: float) -> list[str]:
+    """What is told of the files that wait for their writers, if there are any; those that just came are not told."""
+    held = {i: one for i, one in source.files.held.items() if one.told}
+    if len(held) == 1:
+        return [f"{writing(source, next(iter(held)))}; it is taken once it is closed"]
+    if not held:
+        return []
+    names = naming(f"{i} ({one.by or 'by an unknown process'})" for i, one in held.items())
+    return [f"{len(held)} files are being written: {names}; each is taken once it is closed"]
+
+
+def changes(source: Source) -> list[str]:
+    """What is told of files that changed after they were read, if there are any."""
+    if len(source.changed) < 2:
+        return list(source.changed.values())
+    names = naming(source.changed)
+    name = f"{source.spec.pipeline}.{source.spec.node.name}"
+    return [
+        f"{len(source.changed)} files changed after they were read: {names}; give new data new names "
+        f"(`odibictl source show {name}` lists them)"
+    ]
+
+
+def waiting(source: Source) -> dict[str, str]:
+    """Files that are not ready, with what each waits for; at most ``LISTED``."""
+    found: dict[str, str] = {}
+    for identity, file in source.files.known.items():
+        if not file.ready:
+            found[identity] = _waiting(source, identity)[1]
+            if len(found) == LISTED:
+                break
+    return found
 
 
 def row(source: Source) -> dict[str, object]:
@@ -80,10 +145,18 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
         return "ignored", "it was not there when the backfill began"
     if file.ready:
         return "pending", "ready, about to set this schedule off" if source.trigger else "ready, not planned yet"
-    at = source.files.ready_at(identity, file)
+    return _waiting(source, identity)
+
+
+def _waiting(source: Source, identity: str) -> tuple[str, str]:
+    """The answer for a file that is not ready."""
+    held = source.files.held.get(identity)
+    if held is not None:
+        return "waiting", f"being written{_by(held.by)} since {clock(held.since)}; it is taken once it is closed"
+    at = source.files.ready_at(identity, source.files.known[identity])
     if source.files.writing(identity):
-        return "waiting", f"being written; waiting for its close (or, if that was missed, until {at:.0f})"
-    return "waiting", f"waiting until it is unchanged for {source.read.settle:g} s (until {at:.0f})"
+        return "waiting", f"being written; waiting for its close (or, if that was missed, until {clock(at)})"
+    return "waiting", f"waiting until it is unchanged for {source.read.settle:g} s (until {clock(at)})"
 
 
 def mistake(pattern: object) -> str:

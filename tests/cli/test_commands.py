@@ -217,16 +217,6 @@ def test_given_a_narrow_terminal_then_the_name_of_a_node_is_whole(width: int) ->
     assert "a_rather_long_name_of_a_node" in capture.get()
 
 
-def test_given_a_moment_in_a_reason_then_people_read_a_time_and_programs_the_number(
-    broker: Broker, invoke: Invoke
-) -> None:
-    reason = "waiting until it is unchanged for 2 s (until 1700000000)"
-    row = {"pipeline": "p", "source": "s", "state": "waiting", "reason": reason}
-    endpoint = broker({"source.why": {"items": [row]}}).endpoint
-    assert "(until 2023-11-1" in invoke("--endpoint", endpoint, "source", "why", "x").stdout
-    assert "1700000000" in invoke("--endpoint", endpoint, "source", "why", "x", "-o", "json").stdout
-
-
 def test_given_a_failed_iteration_then_show_has_place_and_traceback(broker: Broker, invoke: Invoke) -> None:
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "iteration", "show", "delays", 9).stdout
     for part in (

@@ -153,3 +153,24 @@ def test_a_run_that_a_killed_system_has_left_goes_on_and_counts(project: Project
     summary = run_pipeline(project, "sales")
     assert (summary.state, summary.committed) == ("done", 1)
     assert len(parts(project)) == 1
+
+
+def test_a_file_that_is_being_written_is_waited_for_however_old_it_looks_and_named(project: ProjectSpec) -> None:
+    lines: list[str] = []
+    path = Path(project.root) / "data/landing/orders-2025-04-01.csv"
+    with path.open("w") as file:
+        file.write("order_id,day,country,quantity,price\n1,2025-04-01,yy,1,1.0\n2,2025-04-01,yy,1,2")
+        file.flush()
+        age(Path(project.root))
+
+        def heard(line: str) -> None:
+            lines.append(line)
+            if "waiting for" in line and not file.closed:
+                file.write("50\n3,2025-04-01,yy,1,7\n")
+                file.close()
+
+        run_pipeline(project, "sales", progress=heard)
+    assert sums(project)[-1] == ("2025-04-01", "yy", 258.0)
+    (told,) = [line for line in lines if "waiting for" in line]
+    assert told.startswith(f"waiting for {path.name} of sales/orders: being written")
+    assert f"by pid {os.getpid()} " in told

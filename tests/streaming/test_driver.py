@@ -12,9 +12,9 @@ import xxhash
 
 from odibi_actors.messages import BROKER, LOCAL, Discover, Sources, SourceSpec
 from odibi_actors.model import FilePosition
+from odibi_actors.streaming import leases, watcher
 from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
-from odibi_actors.streaming import watcher
 from odibi_actors.streaming.effects import Overflow, Scan, Stated
 from odibi_actors.streaming.views import row, why
 from tests.streaming.harness import System, source_spec
@@ -103,16 +103,16 @@ def test_given_files_from_before_the_start_when_nobody_writes_them_then_they_are
 def test_given_a_writer_that_closes_between_two_looks_at_its_file_then_the_file_is_offered_as_it_is_after_the_close(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    asked, written = scan_module._unwritten, []
+    asked, written = scan_module.writer, []
 
-    def close_first(path: str) -> bool:
+    def close_first(path: str) -> leases.Writer:
         if path.endswith("made.csv") and not written:
             written.append(path)
             with (tmp_path / "part").open("a") as file:  # of the same file; its events bear this name
                 file.write("x\n1\n")
         return asked(path)
 
-    monkeypatch.setattr(scan_module, "_unwritten", close_first)
+    monkeypatch.setattr(scan_module, "writer", close_first)
     whole = 4
 
     def deliver() -> None:

@@ -25,7 +25,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming.actor import NUMBERS, SourceActor
-from odibi_actors.streaming.effects import FileEvent, Forget, Found, Scan, Scanned
+from odibi_actors.streaming.effects import FileEvent, Forget, Found, Scan, Scanned, Stated
 from tests.streaming.harness import source_spec
 from tests.streaming.world import World
 
@@ -104,6 +104,7 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
         (STORE, LedgerPage("p", "files", BACKFILL, "", [], "", 10)),
         (LOCAL, Scanned("p/files", first_scan(1), found, done=True)),
         (LOCAL, Scanned("p/files/backfill-7", first_scan(2), found, done=True)),
+        (LOCAL, Stated("p/files/backfill-7", first_scan(2) + 1, found, [])),
     ]:
         effects = actor.handle(sender, message, 1000.0) + actor.flush(1000.0)
         told += [effect.message for effect in effects if isinstance(effect, Send)]

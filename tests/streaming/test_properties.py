@@ -13,9 +13,9 @@ OFTEN = ("create", "create", "plan", "plan", "plan", "work", "work", "work", "ad
 STEP = st.tuples(st.sampled_from(OPS + OFTEN), st.integers(0, 9), st.booleans())
 
 
-def begun(ready: bool, lane: str) -> World:
+def begun(ready: bool, lane: str, leases: bool = False) -> World:
     """A world; ``ready``: the source has read its ledger and scanned its empty folder."""
-    world = World(source_spec("/data", credit=3, lane=lane))
+    world = World(source_spec("/data", credit=3, lane=lane), leases=leases)
     if ready:
         world.work()
     return world
@@ -53,11 +53,11 @@ def play(world: World, op: str, number: int, flag: bool) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(STEP, min_size=5, max_size=80), st.booleans(), st.sampled_from(["live", "trigger"]))
-def test_given_any_story_when_faults_stop_then_every_file_is_planned_exactly_once(
-    story: list[tuple[str, int, bool]], ready: bool, lane: str
+@given(st.lists(STEP, min_size=5, max_size=80), st.booleans(), st.sampled_from(["live", "trigger"]), st.booleans())
+def test_given_any_story_when_faults_stop_then_every_file_is_planned_exactly_once_and_none_while_its_writer_is_known(
+    story: list[tuple[str, int, bool]], ready: bool, lane: str, leases: bool
 ) -> None:
-    world = begun(ready, lane)
+    world = begun(ready, lane, leases)
     for step in story:
         play(world, *step)
     world.lose = False

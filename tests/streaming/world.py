@@ -57,10 +57,12 @@ class Entry:
 
 
 class World:
-    """See the module. ``planned`` is the broker's view, ``durable`` the store's; both are lists of (seq, files)."""
+    """See the module. ``planned`` is the broker's view, ``durable`` the store's; both are lists of (seq, files).
+    ``leases``: the kernel knows of writers; then no file is ever offered while it is open."""
 
-    def __init__(self, spec: SourceSpec | None = None, page: int = 3) -> None:
+    def __init__(self, spec: SourceSpec | None = None, page: int = 3, leases: bool = False) -> None:
         self.now = 1_000_000.0
+        self.leases = leases
         self.page = page
         self.spec = spec or source_spec("/data", credit=3)
         self.name, self.lane = self.spec.node.name, self.spec.lane
@@ -129,6 +131,8 @@ class World:
         for position in offer.positions:
             assert position.identity not in taken, f"{position.identity} was planned"
             entry = self.files.get(position.identity)
+            if entry is not None and self.leases:
+                assert not entry.open, f"{position.identity} is being written"
             if entry is not None and entry.open and self.now - entry.mtime_ns / 1e9 >= LOST_CLOSE:
                 entry.honest = False  # its writer pauses for so long that its close is taken for lost
             if entry is not None and entry.honest:
@@ -147,7 +151,9 @@ class World:
                 case Stat() as stat:
                     there = [self.found(i) for i in stat.identities if i in self.files]
                     gone = [i for i in stat.identities if i not in self.files]
-                    self.give(LOCAL, Stated(self.key, stat.number, there, gone))
+                    held = [i for i in stat.identities if i in self.files and self.files[i].open and self.leases]
+                    free = [f.identity for f in there if self.leases and f.identity not in held and stat.heard]
+                    self.give(LOCAL, Stated(self.key, stat.number, there, gone, [], free, held))
                 case Digest() as digest:
                     for file in digest.files:
                         same = file.identity in self.files and self.found(file.identity) == file
