@@ -23,6 +23,7 @@ from odibi_actors.cli import (
     source,
     status,
     system,
+    trying,
     worker,
 )
 from odibi_actors.cli.base import Root
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     actor.actor,
     project.apply,
     run.run,
+    trying.try_,
     status.status,
     logs.logs,
     pipeline.pipeline,

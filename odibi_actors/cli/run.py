@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -14,6 +17,23 @@ from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
+
+
+@contextlib.contextmanager
+def log_nodes() -> Iterator[None]:
+    """While it holds, what nodes log (``context.logger``) stands on stderr, as it stands in the log under ``up``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(os.environ.get("ODIBI_LOG", "info").upper())
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
 
 SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lettered")
 

@@ -19,6 +19,7 @@ from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
 from odibi_actors.model import STATE, BatchRef, Failure, StagedRef, node_key
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
@@ -86,7 +87,8 @@ class Executor:
             yield Started(task.attempt, node.name)
             began = self._clock()
             try:
-                done, table = self._run_step(task, step, refs, held, began, last=place == len(task.steps) - 1)
+                with labelled(f"{task.pipeline} {task.iteration} {node.name}"):
+                    done, table = self._run_step(task, step, refs, held, began, last=place == len(task.steps) - 1)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
                 yield self._failed(task, node.name, to_failure(error), began)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,3 +139,55 @@ def test_given_a_running_system_when_run_then_4(invoke: Invoke, project: Path, m
 
     monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
     assert invoke("run", "copy", "--project", project).exit_code == 4
+
+
+def test_given_try_then_tables_for_people_json_for_programs_and_failure_is_5(invoke: Invoke, project: Path) -> None:
+    landing = project / "data/landing"
+    landing.mkdir(parents=True)
+    (landing / "a.csv").write_text("a,b\n1,x\n2,\n")
+    result = invoke("try", "copy", "--project", project)
+    assert result.exit_code == 0, result.stderr
+    assert "kept: first 2 of 2 rows" in result.stdout
+    assert result.stdout.splitlines()[-1].split() == ["2", "null"]
+    assert result.stderr == "copy: all there is; nothing was published\n"
+    data = json.loads(invoke("try", "copy", "--project", project, "--sample", 1, "-o", "json").stdout)
+    assert data["sample"] is True
+    assert [(row["node"], row["state"], row["rows"]) for row in data["items"]] == [
+        ("incoming", "ok", 1),
+        ("kept", "ok", 1),
+        ("out", "ok", 1),
+    ]
+    assert data["items"][1]["columns"] == [{"name": "a", "type": "int64"}, {"name": "b", "type": "string"}]
+    assert data["items"][1]["head"] == [{"a": 1, "b": "x"}]
+    assert not (project / "data/lake").exists()
+    assert not (project / ".odibi").exists()
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("select *", "select a / b as c, *"))
+    result = invoke("try", "copy", "--project", project)
+    assert result.exit_code == 5
+    assert "error: kept: sql: Binder Error" in result.stderr
+    assert "skipped" in result.stdout
+    assert invoke("try", "copy", "--node", "nope", "--project", project).exit_code == 3
+
+
+def test_given_nodes_that_print_and_log_when_tried_then_stderr_says_which(invoke: Invoke, project: Path) -> None:
+    (project / "data/landing").mkdir(parents=True)
+    (project / "data/landing/a.csv").write_text("a\n1\n")
+    (project / "nodes").mkdir()
+    (project / "nodes/prints.py").write_text(
+        "def good(incoming, context):\n    print('hello')\n    context.logger.info('logged')\n    return incoming\n"
+    )
+    text = (project / "odibi.yaml").read_text()
+    sql = 'sql: "select * from incoming  -- all of it"'
+    (project / "odibi.yaml").write_text(text.replace(sql, 'function: "nodes.prints:good"'))
+    modules, path = set(sys.modules), list(sys.path)
+    try:
+        result = invoke("try", "copy", "--project", project, "-o", "name")
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if name.partition(".")[0] == "nodes":
+                del sys.modules[name]
+    assert result.stdout == "incoming\nkept\nout\n", result.stderr
+    assert "copy 1 kept: hello\n" in result.stderr
+    assert "INFO odibi.copy.kept logged\n" in result.stderr

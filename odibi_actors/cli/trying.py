@@ -1,0 +1,117 @@
+"""``odibictl try``: see what a pipeline makes of a sample, without publishing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, Command, lists, pass_app
+from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.output import Column, Row, count, emit, span, table
+from odibi_actors.cli.project import chosen, load
+from odibi_actors.cli.run import log_nodes
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from odibi_actors.local.trying import TriedNode
+
+NODES = (
+    Column("NODE", "node", whole=True),
+    Column("KIND", "kind"),
+    Column("STATE", "state"),
+    Column("ROWS", lambda row: count(row["rows"]), right=True),
+    Column("TOOK", lambda row: span(row["duration"]), right=True),
+    Column("NOTE", "note"),
+)
+MAX_CELL = 60
+"""Characters of a value in a table for people."""
+
+
+@click.command(
+    "try",
+    cls=Command,
+    examples=[
+        "odibictl try delays",
+        "odibictl try delays --node clean --sample 20",
+        "odibictl try delays --files 'flights-2013-01-*.csv' -o json",
+    ],
+)
+@pipeline_argument()
+@click.option("--sample", metavar="N", type=click.IntRange(1), default=1000, show_default=True,
+              help="Rows to take of each watched source.")  # fmt: skip
+@click.option("--node", metavar="NODE", help="Only this node and what it needs.")
+@click.option("--files", metavar="GLOB", help="Only these files of watched sources, below the source's folder.")
+@click.option("--head", metavar="N", type=click.IntRange(0), default=5, show_default=True,
+              help="Rows of each node to show.")  # fmt: skip
+@lists
+@pass_app
+def try_(app: App, pipeline: str, sample: int, node: str | None, files: str | None, head: int) -> None:
+    """Run a pipeline on a sample and show what came out of each node.
+
+    Files are read whether or not they were read before; nothing is published or remembered, so it works beside a
+    running system. Sources of mode batch are read whole. A sink is tried on an empty copy of its table. Your functions
+    do run, with whatever else they do. Exit 5 when a node failed or a sink would refuse its rows.
+    """
+    project = load(app)
+    chosen(project, pipeline)
+    trial_of: Any = importlib.import_module("odibi_actors.local.trying").Trial
+    trial = trial_of(project, pipeline, sample, files, head)
+    with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
+        tried: list[TriedNode] = list(trial.run(node))
+    what = f"a sample, at most {sample:,} rows of a source" if trial.sampled else "all there is"
+    items = [_row(one) for one in tried]
+    result = {"pipeline": pipeline, "sample": trial.sampled, "items": items}
+    emit(app, lambda: result, "node", lambda result: [table(result["items"], NODES), *_heads(tried)])
+    for one in tried:
+        if one.failure is not None:
+            if one.failure.traceback:
+                errors.message(one.failure.traceback.rstrip("\n"))
+            errors.message(f"error: {one.node}: {one.failure.message}", style="red")
+    errors.message(f"{pipeline}: {what}; nothing was published")
+    if any(one.failure is not None for one in tried):
+        raise click.exceptions.Exit(5)
+
+
+def _row(tried: TriedNode) -> dict[str, Any]:
+    return {
+        "node": tried.node,
+        "kind": tried.kind,
+        "state": tried.state,
+        "rows": tried.rows,
+        "duration": tried.duration,
+        "note": tried.note,
+        "columns": [{"name": name, "type": kind} for name, kind in tried.columns],
+        "head": [{name: _plain(value) for name, value in row.items()} for row in tried.head],
+        "error": tried.failure.message if tried.failure is not None else None,
+    }
+
+
+def _plain(value: object) -> object:
+    """JSON has no NaN and no infinities: their names stand for them."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _heads(tried: list[TriedNode]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for one in tried:
+        if one.columns and one.head:
+            columns = [Column(f"{name}\n{kind}", partial(_cell, name)) for name, kind in one.columns]
+            parts += ["", f"{one.node}: first {len(one.head)} of {count(one.rows)} rows", table(one.head, columns)]
+        elif one.columns:
+            shown = ", ".join(f"{name} {kind}" for name, kind in one.columns)
+            parts += ["", f"{one.node}: {count(one.rows)} rows of {shown}"]
+    return parts
+
+
+def _cell(name: str, row: Row) -> str:
+    value = row[name]
+    text = "null" if value is None else str(value) or "''"
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."

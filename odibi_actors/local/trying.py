@@ -1,0 +1,281 @@
+"""``odibictl try``: a pipeline over a sample of what is there, beside whatever runs: no store, no locks, no targets.
+
+Nodes are run by the same ``Executor`` as everywhere, on a temporary folder, in the order of the DAG. Sinks publish into
+that folder too, into an empty table made like the one there is, so what they refuse is refused here as well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
+from odibi_actors.errors import NotFoundError, OdibiError
+from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
+from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
+from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
+from odibi_actors.streaming.effects import Found, Scan, Scanned
+from odibi_actors.streaming.patterns import Pattern, join
+from odibi_actors.streaming.scan import scan
+from odibi_actors.streaming.watcher import Watcher
+
+SAMPLE = 1000
+"""Rows of each watched source that are taken: enough to see, little enough to wait for."""
+HEAD = 5
+"""Rows of each node that are shown."""
+STORE = "try"
+
+
+class TriedNode(msgspec.Struct):
+    """What came of one node. ``state``: ``ok``, ``failed``, or ``skipped`` (an input is missing). ``rows``: what it put
+    out, of a sink what it was given. ``columns``: (name, Arrow type); ``head``: its first rows. ``note``: which part of
+    the data it had, or where a sink would write."""
+
+    node: str
+    kind: str
+    state: str = "ok"
+    rows: int | None = None
+    duration: float | None = None
+    note: str = ""
+    columns: list[tuple[str, str]] = []
+    head: list[dict[str, object]] = []
+    failure: Failure | None = None
+
+
+class Trial:
+    """One pipeline over a sample. ``sample``: rows of each watched source; ``files``: a pattern for their files (paths
+    below the source's folder; None: all). Sources of mode ``batch`` are read whole, as in every iteration."""
+
+    def __init__(
+        self, project: ProjectSpec, pipeline: str, sample: int = SAMPLE, files: str | None = None, head: int = HEAD
+    ) -> None:
+        self._project = project
+        self._spec = project.pipeline(pipeline)
+        self._sample = sample
+        self._files = files
+        self._head = head
+        self._counter = 0
+        self._outputs: dict[str, BatchRef] = {}
+        self.sampled = False
+        """Some source has more than was taken."""
+
+    def run(self, only: str | None = None) -> Iterator[TriedNode]:
+        """Each node as it is done; with ``only`` that node and what it needs. Raises NotFoundError when no file is
+        there to read. User code runs in this process."""
+        if self._project.root not in sys.path:
+            sys.path.insert(0, self._project.root)
+        with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
+            self._folder = Path(folder)
+            self._executor = Executor(self._folder, "", "try", self._project.code_digest)
+            try:
+                for node in wanted(self._spec, only):
+                    yield self._node(node)
+            finally:
+                self._executor.close()
+
+    def _node(self, node: NodeSpec) -> TriedNode:
+        missing = [name for name in node.inputs if name not in self._outputs]
+        if missing:
+            return TriedNode(node.name, node.kind, "skipped", note=f"needs {', '.join(missing)}")
+        if node.read is not None:
+            return self._read(node, node.read)
+        if node.write is not None:
+            return self._write(node, node.write)
+        tried, table = self._table(node, [])
+        if node.state and tried.state == "ok":
+            tried.note = "began without state"
+        return self._kept(tried, table)
+
+    def _kept(self, tried: TriedNode, table: pa.Table | None) -> TriedNode:
+        """Keep a node's output for those behind it, and show its head."""
+        if table is not None:
+            name = self._spec.name
+            self._outputs[tried.node] = self._executor.spool.write(table, name, 1, tried.node, self._attempt())
+            tried.rows = table.num_rows
+            tried.columns = [(field.name, str(field.type)) for field in table.schema]
+            tried.head = table.slice(0, self._head).to_pylist()
+        return tried
+
+    def _attempt(self) -> Attempt:
+        self._counter += 1
+        return Attempt(1, self._counter)
+
+    def _run(self, node: NodeSpec, positions: list[FilePosition]) -> tuple[TriedNode, NodeDone | None]:
+        """Run one node."""
+        task = Task(
+            attempt=self._attempt(),
+            pipeline=self._spec.name,
+            iteration=1,
+            steps=[Step(node, "", positions)],
+            inputs={name: self._outputs[name] for name in node.inputs},
+            verify=[],
+            code_digest=self._project.code_digest,
+            store_id=STORE,
+        )
+        tried = TriedNode(node.name, node.kind)
+        for said in self._executor.run(task):
+            if isinstance(said, NodeDone):
+                tried.duration = said.duration
+                return tried, said
+            if isinstance(said, NodeFailed):
+                tried.state, tried.failure, tried.duration = "failed", said.failure, said.duration
+        return tried, None
+
+    def _table(self, node: NodeSpec, positions: list[FilePosition]) -> tuple[TriedNode, pa.Table | None]:
+        tried, done = self._run(node, positions)
+        table = self._executor.spool.read(done.output) if done is not None and done.output is not None else None
+        return tried, table
+
+    # --- sources --------------------------------------------------------------------------------------------------
+
+    def _read(self, node: NodeSpec, read: ReadSpec) -> TriedNode:
+        """A reference whole; of any other source the oldest files, more of them until there are rows enough."""
+        watched = read.mode != "batch"
+        found, problems = listed(read, self._files if watched else None)
+        if not found:
+            which = f"{read.pattern!r}" + (f" and {self._files!r}" if watched and self._files else "")
+            place = Path(read.connection.path) / read.path
+            raise NotFoundError("\n".join([f"{node.name}: no file in {place} matches {which}", *problems]))
+        most = min(len(found), self._spec.batch.max_files) if watched else len(found)
+        count = 1 if watched else most
+        tried, table = self._table(node, found[:count])
+        while table is not None and table.num_rows < self._sample and count < most:
+            count = min(most, 4 * count)  # read again, as one batch: its types are inferred together
+            tried, table = self._table(node, found[:count])
+        total = table.num_rows if table is not None else 0
+        tried.note = found[0].identity if len(found) == 1 else f"{count} of {len(found)} files"
+        if watched and table is not None:
+            if total > self._sample:
+                tried.note = f"first {self._sample:,} of {total:,} rows of {tried.note}"
+                table = table.slice(0, self._sample)
+            self.sampled = self.sampled or total > self._sample or count < len(found)
+        elif not watched:
+            tried.note = f"all of {tried.note}" if len(found) == 1 else f"all {len(found)} files"
+        return self._kept(tried, table)
+
+    # --- sinks ----------------------------------------------------------------------------------------------------
+
+    def _write(self, node: NodeSpec, write: WriteSpec) -> TriedNode:
+        """Stage and publish into the temporary folder; then see whose the real target is."""
+        real = Path(write.connection.path)
+        target = f"{real}#{write.table}" if write.connection.type == "sqlite" else str(real / (write.path or "."))
+        stand_in = self._folder / "targets" / node.name
+        stand_in.mkdir(parents=True)
+        note = f"accepted; would go to {target}"
+        try:
+            if write.connection.type == "sqlite":
+                stand_in /= "database.db"
+                _like(real, stand_in)
+            problem = _owned(write, self._spec.name, node.name)
+        except (sqlite3.Error, OSError, OdibiError) as error:
+            problem, note = "", f"would go to {target}; what is there was not checked: {error}"
+        connection = ConnectionSpec(write.connection.name, write.connection.type, str(stand_in))
+        tried, done = self._run(_with(node, write, connection), [])
+        tried.rows = self._outputs[node.inputs[0]].rows
+        failure = tried.failure
+        if done is not None and done.staged is not None:
+            publish = PublishTask(
+                attempt=self._attempt(),
+                pipeline=self._spec.name,
+                iteration=1,
+                node=node,
+                part=done.staged,
+                store_id=STORE,
+                code_digest=self._project.code_digest,
+            )
+            failure = next((one.failure for one in self._executor.run(publish) if isinstance(one, NodeFailed)), None)
+        if failure is not None:
+            problem = failure.message.replace(str(stand_in), str(real))
+            tried.failure = msgspec.structs.replace(failure, message=problem)
+        elif problem:
+            tried.failure = Failure("conflict", problem)
+        tried.state, tried.note = ("failed", f"refused; would go to {target}") if problem else ("ok", note)
+        return tried
+
+
+def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
+    """The nodes to run, in order: all, or one and what it needs. Raises NotFoundError."""
+    if only is None:
+        return list(spec.nodes)
+    try:
+        needed = {spec.node(only).name}
+    except KeyError:
+        names = ", ".join(node.name for node in spec.nodes)
+        raise NotFoundError(f"pipeline {spec.name} has no node {only!r}; it has: {names}") from None
+    for node in reversed(spec.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+    return [node for node in spec.nodes if node.name in needed]
+
+
+def listed(read: ReadSpec, files: str | None) -> tuple[list[FilePosition], list[str]]:
+    """The files of a source in the order in which it would read them, and what could not be listed. Those planned long
+    ago are among them, and those that somebody still writes."""
+    only = None if files is None else Pattern(files)
+    path = join("", read.path)
+    below = len(path) + 1 if path else 0
+    found: list[Found] = []
+    problems: list[str] = []
+    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern), _Unwatched(lambda _: None)):
+        if isinstance(chunk, Scanned):
+            found += chunk.files
+            problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
+    ordered = read.mode != "batch"
+    return [
+        FilePosition(file.identity, file.size, file.mtime_ns, file.inode)
+        for file in sorted(found, key=lambda file: (file.mtime_ns if ordered else 0, file.identity))
+        if only is None or only.matches(file.identity[below:])
+    ], problems
+
+
+class _Unwatched(Watcher):
+    """For a look that is not repeated."""
+
+    def watch(self, source: str, pattern: Pattern, folder: str, relative: str, identity: str) -> str:
+        return "not wanted"
+
+    def prune(self, source: str, visited: object) -> None:
+        return
+
+
+def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeSpec:
+    return msgspec.structs.replace(node, write=msgspec.structs.replace(write, connection=connection))
+
+
+def _like(database: Path, copy: Path) -> None:
+    """Make ``copy`` an empty database with the tables, indexes and views of ``database``, if there is one."""
+    if not database.exists():
+        return
+    with (
+        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(copy, isolation_level=None)) as target,
+    ):
+        found = source.execute(
+            "select sql from sqlite_master where sql is not null and name not like 'sqlite\\_%' escape '\\'"
+            " and name not like '\\_odibi\\_%' escape '\\' order by rowid"
+        ).fetchall()
+        for (statement,) in found:
+            target.execute(statement)
+
+
+def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
+    """Why the target is not this node's, or "". Which store owns it is not asked: only a store could tell its id."""
+    place = Path(write.connection.path)
+    if write.connection.type != "sqlite":
+        owner = folder_owner(place / (write.path or "."))
+    elif place.exists():
+        with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            owner = table_owner(connection, write.table or "")
+    else:
+        owner = None
+    if owner is None or (owner.pipeline, owner.node) == (pipeline, node):
+        return ""
+    return f"the target belongs to {owner}"

@@ -1,0 +1,172 @@
+"""``odibictl try``: what comes out of a sample, with nothing touched."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.config import init_project, load_project
+from odibi_actors.errors import NotFoundError
+from odibi_actors.local import run_pipeline
+from odibi_actors.local.trying import Trial, TriedNode
+from odibi_actors.runtime import paths
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """The project of ``odibictl init``."""
+    init_project(tmp_path)
+    for file in (tmp_path / "data/landing").glob("*.csv"):
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    modules = dict(sys.modules)
+    yield tmp_path
+    for name in [n for n in sys.modules if n not in modules and n.partition(".")[0] == "nodes"]:
+        del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
+
+
+def tried(root: Path, *, only: str | None = None, **how: object) -> dict[str, TriedNode]:
+    trial = Trial(load_project(root), "sales", **how)  # type: ignore[arg-type]
+    return {one.node: one for one in trial.run(only)}
+
+
+def snapshot(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in root.rglob("*")
+        if "__pycache__" not in path.parts and not path.is_socket()
+    }
+
+
+def edit(root: Path, old: str, new: str, file: str = "odibi.yaml") -> None:
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new))
+
+
+def test_given_a_project_that_never_ran_then_each_node_shows_what_came_out(root: Path) -> None:
+    before = snapshot(root)
+    found = tried(root)
+    assert [(one.node, one.state, one.rows) for one in found.values()] == [
+        ("orders", "ok", 9),
+        ("clean", "ok", 7),
+        ("by_country", "ok", 6),
+        ("lake_orders", "ok", 7),
+        ("mart_sales", "ok", 6),
+    ]
+    assert ("amount", "double") in found["clean"].columns
+    assert found["clean"].head[0]["amount"] == 19.0
+    assert len(found["clean"].head) == 5
+    assert found["mart_sales"].note == f"accepted; would go to {root}/data/mart.db#sales"
+    assert snapshot(root) == before
+
+
+def test_given_a_live_system_then_try_works_beside_it_and_reads_what_was_read_before(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    lock = paths.hold_lock(paths.prepare(root / ".odibi").run / "broker.lock")
+    before = snapshot(root)
+    try:
+        assert tried(root)["mart_sales"].state == "ok"
+    finally:
+        lock.release()
+    assert snapshot(root) == before
+
+
+def test_given_a_sample_then_so_many_rows_are_taken_of_as_few_files_as_hold_them(root: Path) -> None:
+    found = tried(root, sample=4)
+    assert (found["orders"].rows, found["orders"].note) == (4, "first 4 of 5 rows of 1 of 2 files")
+    assert tried(root, sample=6)["orders"].note == "first 6 of 9 rows of 2 of 2 files"
+
+
+def test_given_files_then_only_those_are_read(root: Path) -> None:
+    found = tried(root, files="*-02.csv")
+    assert (found["orders"].rows, found["orders"].note) == (4, "orders-2025-01-02.csv")
+    with pytest.raises(NotFoundError, match=r"orders: no file in .*landing matches 'orders-\*.csv' and 'nope\*'"):
+        tried(root, files="nope*")
+
+
+def test_given_a_node_then_only_that_and_what_it_needs_is_run(root: Path) -> None:
+    assert list(tried(root, only="by_country")) == ["orders", "clean", "by_country"]
+    with pytest.raises(NotFoundError, match="no node 'nope'; it has: orders, clean"):
+        tried(root, only="nope")
+
+
+def test_given_a_node_that_raises_then_it_says_why_and_what_needs_it_is_skipped(root: Path) -> None:
+    (root / "nodes/orders.py").write_text("def clean(orders, max_quantity):\n    raise ValueError('no such luck')\n")
+    found = tried(root)
+    failure = found["clean"].failure
+    assert failure is not None
+    assert "no such luck (orders.py line 2, in clean)" in failure.message
+    assert "line 2, in clean\n    raise ValueError" in failure.traceback
+    assert [(found[name].state, found[name].note) for name in ("by_country", "lake_orders", "mart_sales")] == [
+        ("skipped", "needs clean"),
+        ("skipped", "needs clean"),
+        ("skipped", "needs by_country"),
+    ]
+
+
+def test_given_a_bad_file_then_line_column_and_value_are_named(root: Path) -> None:
+    (root / "data/landing/orders-2025-01-00.csv").write_text("order_id,day,country,quantity,price\n1,x,fr,1,2\n")
+    failure = tried(root)["orders"].failure
+    assert failure is not None
+    assert (failure.line, failure.column, failure.value) == (2, "day", "x")
+
+
+def test_given_reference_data_then_it_is_read_whole(root: Path) -> None:
+    lines = "".join(f"c{n},{n}\n" for n in range(50))
+    (root / "data/landing/countries.csv").write_text("country,size\n" + lines)
+    edit(
+        root,
+        "      - name: clean  ",
+        "      - name: countries\n"
+        "        read: {connection: landing, format: csv, mode: batch, pattern: countries.csv}\n"
+        "      - name: sized\n        inputs: [clean, countries]\n"
+        "        transform: {sql: select size from clean join countries using (country)}\n      - name: clean  ",
+    )
+    edit(root, "inputs: [clean]\n        write: {connection: lake", "inputs: [sized]\n        write: {connection: lake")
+    found = tried(root, sample=2)
+    assert (found["countries"].rows, found["countries"].note) == (50, "all of countries.csv")
+    assert (found["orders"].rows, found["sized"].rows) == (2, 0)
+
+
+def test_given_a_table_that_refuses_the_rows_then_so_does_try(root: Path) -> None:
+    with closing(sqlite3.connect(root / "data/mart.db")) as database:
+        database.execute("create table sales (day text, country text, orders integer)")
+    found = tried(root)["mart_sales"]
+    assert found.state == "failed"
+    assert found.failure is not None
+    assert f"{root}/data/mart.db has no column 'amount'" in found.failure.message
+    with closing(sqlite3.connect(root / "data/mart.db")) as database:
+        assert database.execute("select name from sqlite_master").fetchall() == [("sales",)]
+
+
+def test_given_keys_that_stand_twice_then_try_names_them(root: Path) -> None:
+    edit(root, "keys: [day, country]", "keys: [day]")
+    failure = tried(root)["mart_sales"].failure
+    assert failure is not None
+    assert "keys stand in several rows" in failure.message
+
+
+@pytest.mark.parametrize("node", ["lake_orders", "mart_sales"])
+def test_given_a_target_of_another_node_then_try_says_whose_it_is(root: Path, node: str) -> None:
+    run_pipeline(load_project(root), "sales")
+    edit(root, f"name: {node}", f"name: other_{node[:4]}")
+    failure = tried(root)[f"other_{node[:4]}"].failure
+    assert failure is not None
+    assert f"the target belongs to node '{node}' of pipeline 'sales'" in failure.message
+
+
+def test_given_a_function_with_state_then_it_begins_without(root: Path) -> None:
+    (root / "nodes/orders.py").write_text(
+        "def clean(orders, state, max_quantity):\n    assert state is None\n    return orders, orders\n"
+    )
+    edit(root, "inputs: [orders]\n", "inputs: [orders]\n        state: true\n")
+    edit(root, "sum(amount)", "sum(price)")
+    found = tried(root)["clean"]
+    assert (found.state, found.note) == ("ok", "began without state")
