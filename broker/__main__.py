@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import secrets
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.entry import Entry, Here, findable
-from odibi_actors.runtime.supervisor import supervise
+from odibi_actors.runtime.supervisor import RECOVER, supervise
 
 
 class BrokerEntry(Entry):
@@ -19,8 +20,9 @@ class BrokerEntry(Entry):
 
     def supervise(self, project: Path, places: paths.Layout, options: argparse.Namespace, words: list[str]) -> int:
         findable()
-        command = self.command(project, places, words)
-        return supervise(command, self.name, places.data_dir, restart=[*command, "--recover"])
+        first = self.command(project, places, words)
+        again = [*first, "--recover"]
+        return supervise(again if os.environ.pop(RECOVER, "") else first, self.name, places.data_dir, restart=again)
 
 
 def run(here: Here) -> int:

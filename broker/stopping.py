@@ -18,7 +18,7 @@ FAREWELL = 0.05
 has not heard the answer to its Bye waits for it in vain."""
 
 STAGES = (("pool",), ("source", "scheduler"), ("store",))
-"""Who is told to leave, one after the other. The pools first: honcho stops everything as soon as one line ends, so the
+"""Who is told to leave, one after the other. The pools first: everything is stopped as soon as one line ends, so the
 others stay until no node runs."""
 
 
@@ -39,7 +39,7 @@ class Stopping:
         return [Log("info", "shutting down"), *self._tell()] if self._told else [Log("info", "terminating")]
 
     def signalled(self, now: float) -> None:
-        """honcho, or a person, lost patience while others were leaving: no more than the signal's grace is left."""
+        """`up`, honcho, or a person, lost patience while others were leaving: no more than the signal's grace is left."""
         self._told = False
         self.deadline = min(self.deadline, now + TERMINATE_GRACE)
 

@@ -141,3 +141,8 @@ def test_nothing_received_is_executed() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec")
     ]
     assert not wrong + calls
+
+
+def test_only_one_place_decides_where_nodes_comes_from() -> None:
+    changed = [_name(path) for path in SOURCES if "sys.path.insert" in path.read_text()]
+    assert changed == ["odibi_actors/nodes/package.py"], "use nodes.package.claim"

@@ -24,6 +24,7 @@ from odibi_actors.config import code_digest
 from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
+from odibi_actors.nodes.package import claim, forget
 from odibi_actors.runtime.linux import die_with_parent
 from odibi_actors.workers import worker as child
 from odibi_actors.workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
@@ -46,7 +47,7 @@ class Warm:
         module, _, name = options.executor.partition(":")
         self.executor: Any = getattr(importlib.import_module(module), name)
         # only now: a file of the project must not take the place of one of our own imports
-        sys.path.insert(0, options.project)
+        claim(Path(options.project))
         self.code_digest, self.problems = load_nodes(Path(options.project))
         gc.collect()
         gc.freeze()  # what is loaded stays; collecting it in children would only copy its pages
@@ -75,8 +76,7 @@ def load_nodes(project: Path) -> tuple[str, list[str]]:
                 return digest, problems
         except (ConfigError, OSError) as error:
             return "", [str(error)]
-        for loaded in [name for name in sys.modules if name == "nodes" or name.startswith("nodes.")]:
-            del sys.modules[loaded]
+        forget()
     return "", [*problems, "nodes/ changes all the time"]
 
 

@@ -27,6 +27,7 @@ from odibi_actors.cli import (
     worker,
 )
 from odibi_actors.cli.base import Root
+from odibi_actors.runtime.linux import own_standard_descriptors
 
 COMMANDS: tuple[click.Command, ...] = (
     project.init,
@@ -71,6 +72,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """The entry point of ``odibictl``."""
+    own_standard_descriptors()
     odibictl(prog_name="odibictl")
 
 

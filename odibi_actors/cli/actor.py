@@ -8,20 +8,7 @@ import sys
 import click
 
 from odibi_actors.cli.base import App, Command, pass_app
-
-MODULES = {
-    "broker": "odibi_actors.broker",
-    "checkpoint": "odibi_actors.checkpoint",
-    "scheduler": "odibi_actors.scheduler",
-    "source": "odibi_actors.streaming",
-    "worker": "odibi_actors.workers",
-}
-"""Name -> the package whose ``__main__`` runs it."""
-FORMER = {"broker": "python -m broker", "worker": "python -m workers"} | {
-    name: f"python -m {MODULES[name]}" for name in ("checkpoint", "scheduler", "source")
-}
-"""What a Procfile said for them before 0.2; some still do."""
-PROCFILE = "".join(f"{name}: odibictl actor {name}\n" for name in MODULES)
+from odibi_actors.runtime.procfile import MODULES
 
 
 @click.command(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from odibi_actors.cli import locks
-from odibi_actors.cli.actor import FORMER, MODULES
 from odibi_actors.cli.base import App
 from odibi_actors.cli.output import plural, size
 from odibi_actors.errors import ConfigError, OdibiError
@@ -256,20 +255,20 @@ def stale(app: App) -> Iterator[Finding]:
 
 def procfile(app: App) -> Iterator[Finding]:
     """One line for each actor."""
+    from odibi_actors.runtime import procfile as lines
+
     path = app.root / "Procfile"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        yield Finding("fail", "Procfile", f"{path}: {error.strerror}", "`odibictl up` says which lines it must have")
+        found, notes = lines.read(path)
+    except ConfigError as error:
+        yield Finding("fail", "Procfile", str(error), "correct the line, or remove the file: `odibictl up` needs none")
         return
-    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    runs = {name: (f"odibictl actor {name}", f"-m {module}", FORMER[name]) for name, module in MODULES.items()}
-    missing = [name for name, words in runs.items() if not any(word in text for word in words)]
-    if missing:
-        mend = "add a line " + ", ".join(f"`{name}: odibictl actor {name}`" for name in missing)
-        yield Finding("warn", "Procfile", f"no line runs {', '.join(missing)}", mend)
-    else:
-        yield Finding("ok", "Procfile", f"{sum(':' in line for line in text.splitlines())} lines")
+    for note in notes:
+        said, _, todo = note.removeprefix(f"{path.name}: ").rpartition("; ")
+        yield Finding("warn", "Procfile", said, todo)
+    if not notes:
+        text = plural(len(found), "line") if path.exists() else "none, and none is needed: every actor"
+        yield Finding("ok", "Procfile", text)
 
 
 def limits(app: App) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ TAIL_BLOCK = 64 * 1024
 MAX_LINE = 1024 * 1024
 """Bytes without a newline after which the rest counts as a line: a log may be damaged."""
 LAUNCHER = "up"
-"""What honcho wrote under `up --detach`: all the other logs once more, so it is shown only when asked for."""
+"""What `up --detach` wrote: all the other logs once more, so it is shown only when asked for."""
 WORKER = "worker"
 """The Procfile's name of the line whose pools write ``pool-0.log``, ``pool-1.log``, ..."""
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
@@ -112,7 +112,7 @@ def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
     """Print the logs of one actor, or of all interleaved.
 
     The actors' supervisors write them to the data_dir's log folder; only logs on this host are seen. `logs up` is what
-    honcho wrote under `up --detach`.
+    `up --detach` wrote: all of them once more.
     """
     folder = app.data_dir / "log"
     tails = _tails(folder, actor, {})

@@ -1,4 +1,4 @@
-"""``odibictl up`` and ``down``: every actor of the Procfile, started and stopped together."""
+"""``odibictl up`` and ``down``: every actor, or every line of the Procfile, started and stopped together."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from typing import Any
 import click
 
 from odibi_actors.cli import errors, locks
-from odibi_actors.cli.actor import PROCFILE
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.output import emit, plural
 from odibi_actors.cli.project import load
 from odibi_actors.cli.status import render
-from odibi_actors.errors import ConfigError, ConflictError, OdibiError, TimedOutError, UnreachableError
+from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, UnreachableError
+from odibi_actors.runtime.console import Console
+from odibi_actors.runtime.entry import findable
+from odibi_actors.runtime.launcher import Launcher, environment
+from odibi_actors.runtime.supervisor import LogFile
 
 UP_TIMEOUT = 60.0
 """Seconds a detached start may take: cold imports on a busy machine, recovery of a large store."""
 DOWN_TIMEOUT = 60.0
 """Seconds for nodes to finish what they run before SIGTERM asks again."""
-TERM_TIMEOUT = 15.0
-"""Seconds after SIGTERM: honcho itself kills what is left after 5 s."""
+TERM_TIMEOUT = 45.0
+"""Seconds after SIGTERM: `up` gives running nodes 25 s, the rest 10 s more."""
 DYING = 5.0
 """Seconds to wait for what is left of a system whose launcher was killed; its supervisors drain for 2 s."""
 QUIET = 1.0
@@ -39,23 +42,23 @@ POLL = 0.1
 )
 @click.option("--workers", type=click.IntRange(1, 512), help="Workers on this host (else `workers:` of odibi.yaml).")
 @click.option("-d", "--detach", is_flag=True, help="Return as soon as everything answers; output goes to log/up.log.")
+@click.option("--log", type=click.Path(path_type=Path), hidden=True, help="Write there; how --detach starts it.")
 @lists
 @pass_app
-def up(app: App, workers: int | None, detach: bool) -> None:
-    """Start every line of the Procfile, supervised by honcho.
+def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
+    """Start every actor, and keep it running.
 
-    The project is validated first. In the foreground this process becomes `honcho start`: it prefixes the
-    output of each actor, and Ctrl-C or SIGTERM stops all of them. Each line is a supervisor that restarts its
-    actor when it dies. Nothing is lost however it ends. With --detach the same runs in a session of its own.
-    Exit 2 when the project is invalid, 4 when it is running.
+    The project is validated first. If it has a Procfile, the lines of that are run. What each says is shown behind
+    its name, on stderr, and whatever dies is started again. Ctrl-C or SIGTERM stops all: running nodes get 25 s to
+    finish, a second one stops at once. Nothing is lost however it ends. With --detach the same runs in a session of
+    its own. Exit 2 when the project is invalid, 4 when it is running.
     """
     from odibi_actors.config import write_schema
-    from odibi_actors.runtime import paths
+    from odibi_actors.runtime import paths, procfile
 
     project = load(app)
     root = Path(project.root)
-    if not (root / "Procfile").is_file():
-        raise ConfigError(f"{root / 'Procfile'}: no such file; write one line per actor:\n{PROCFILE.rstrip()}")
+    lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
     write_schema(places.data_dir)
@@ -64,8 +67,15 @@ def up(app: App, workers: int | None, detach: bool) -> None:
         _await_ready(app, places, {pipeline.name for pipeline in project.pipelines})
         emit(app, app.client().status, "project", render)
         return
-    errors.message(f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
-    _become_honcho(root, locks.hold(places.run / "up.pid"), workers)
+    held = locks.hold(places.run / "up.pid")
+    console = Console([line.name for line in lines], LogFile(log).write if log is not None else None)
+    console.say("info", f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
+    for note in notes:
+        console.say("warning", note)
+    code = Launcher(lines, root, environment(root, workers, _variables(root)), console).run()
+    paths.tidy(places)
+    os.close(held)
+    raise click.exceptions.Exit(code)
 
 
 def refuse_second(run: Path) -> None:
@@ -86,28 +96,23 @@ def refuse_second(run: Path) -> None:
         time.sleep(POLL)
 
 
-def environment(root: Path, workers: int | None) -> dict[str, str]:
-    """What the actors inherit. The Procfile says ``python``: it must be the one we run in."""
-    env = dict(os.environ, ODIBI_PROJECT=str(root), PYTHONUNBUFFERED="1")
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
-    if workers is not None:
-        env["ODIBI_WORKERS"] = str(workers)
-    return env
+def _variables(root: Path) -> dict[str, str]:
+    """The environment, and what ``.env`` adds to it: nodes and the user's own lines read it too."""
+    from odibi_actors.config.problems import Problems
+    from odibi_actors.config.variables import read_env_file
 
-
-def _become_honcho(root: Path, lock: int, workers: int | None) -> None:
-    """Replace this process, so that signals and exit codes need nobody in between. honcho keeps the lock open."""
-    os.set_inheritable(lock, True)
-    os.chdir(root)
-    sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "honcho", "start"], environment(root, workers))
+    findable()
+    return read_env_file(root / ".env", Problems("odibi.yaml")) | dict(os.environ)
 
 
 def _detach(app: App, root: Path, places: Any, workers: int | None) -> None:
     """Start ``odibictl up`` in a session of its own, and keep its process in ``app`` to see it fail."""
-    argv = [sys.executable, "-m", "odibi_actors.cli", "--project", str(root), "up"]
+    findable()
+    path = places.log / "up.log"
+    # -P: nothing in the project's folder takes the place of what we import
+    argv = [sys.executable, "-P", "-m", "odibi_actors.cli", "--project", str(root), "up", "--log", str(path)]
     argv += ["--workers", str(workers)] if workers is not None else []
-    with (places.log / "up.log").open("wb") as log:
+    with path.open("wb") as log:  # for what is said before it begins
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=root
         )
@@ -184,8 +189,8 @@ def _gone(run: Path, limit: float) -> bool:
 def down(app: App) -> None:
     """Stop the system: every actor finishes what it is doing.
 
-    Then honcho, which `up` started, ends too. When that takes longer than --timeout (60s) SIGTERM goes to the
-    process `up` started. Nothing is lost either way. Exit 69 when nothing runs.
+    Then `up` (or `honcho start`) ends too. When that takes longer than --timeout (60s) SIGTERM goes to `up`.
+    Nothing is lost either way. Exit 69 when nothing runs.
     """
     from odibi_actors.runtime import paths
 

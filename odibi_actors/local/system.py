@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import socket
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, Loca
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SOURCE, STORE, Hello, Request
 from odibi_actors.model import LIVE
+from odibi_actors.nodes.package import claim
 from odibi_actors.runtime import paths
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
@@ -41,8 +41,7 @@ class LocalSystem:
 
     def __init__(self, project: ProjectSpec, *, manual: bool = True) -> None:
         places = paths.prepare(Path(project.data_dir))
-        if project.root not in sys.path:
-            sys.path.insert(0, project.root)
+        claim(Path(project.root))
         self.clock = LocalClock()
         self.runtime = LocalRuntime(self.clock)
         host, pid = socket.gethostname(), os.getpid()

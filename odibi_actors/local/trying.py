@@ -7,7 +7,6 @@ that folder too, into an empty table made like the one there is, so what they re
 from __future__ import annotations
 
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +20,7 @@ from odibi_actors.errors import NotFoundError, OdibiError
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join
@@ -70,8 +70,7 @@ class Trial:
     def run(self, only: str | None = None) -> Iterator[TriedNode]:
         """Each node as it is done; with ``only`` that node and what it needs. Raises NotFoundError when no file is
         there to read. User code runs in this process."""
-        if self._project.root not in sys.path:
-            sys.path.insert(0, self._project.root)
+        claim(Path(self._project.root))
         with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
             self._folder = Path(folder)
             self._executor = Executor(self._folder, "", "try", self._project.code_digest)

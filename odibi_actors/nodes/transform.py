@@ -23,10 +23,9 @@ from odibi_actors.errors import BatchError, MissingExtraError
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.annotations import BindError, sort_of, wanted_sort
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.package import PACKAGE, BarredError
 from odibi_actors.nodes.tracebacks import user_failure
 
-PACKAGE = "nodes"
-"""The only package functions come from: a task is a message, and no message may choose what else is run."""
 CONTEXT = "context"
 """The parameter that receives a ``Context``."""
 STATE = "state"
@@ -129,16 +128,20 @@ def to_table(result: object) -> pa.Table:
 
 def _load(target: str) -> Callable[..., object]:
     module_name, _, name = target.partition(":")
-    if module_name.split(".")[0] != PACKAGE:
+    if module_name.split(".")[0] != PACKAGE:  # a task is a message, and no message may choose what else is run
         raise Failed("invalid", f"function {target!r} is not in the project's {PACKAGE}/ folder")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name == "polars":
             raise Failed("invalid", f"{target}: {frames.POLARS_HINT}") from error
+        if error.name == PACKAGE:
+            raise Failed("invalid", f"function {target!r}: {error}") from error
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise Failed("invalid", f"function {target!r}: there is no module {error.name!r}") from error
         raise user_failure(error) from error
+    except BarredError as error:
+        raise Failed("invalid", f"function {target!r}: {error}") from error
     except BaseException as error:
         raise user_failure(error) from error
     function = getattr(module, name, None)

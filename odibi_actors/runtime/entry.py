@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from odibi_actors.errors import OdibiError
 from odibi_actors.runtime import paths
+from odibi_actors.runtime.linux import own_standard_descriptors
 from odibi_actors.runtime.log import log
 from odibi_actors.runtime.supervisor import RESTART, supervise
 
@@ -49,6 +50,7 @@ class Entry:
 
     def main(self, argv: list[str] | None = None) -> int:
         """The process; returns its exit code. What is wrong is one line on stderr, not a traceback."""
+        own_standard_descriptors()
         words = sys.argv[1:] if argv is None else argv
         options = self.parser.parse_args(words)
         try:
@@ -92,7 +94,13 @@ class Entry:
 
 
 def findable() -> None:
-    """Make our packages importable by children that do not look into the current folder."""
+    """Make our packages importable by children that do not look into the current folder, and have another one: entries
+    of PYTHONPATH are made absolute, empty ones (which mean the current folder, mostly by a stray colon) left out."""
     home = str(Path(__file__).resolve().parents[2])
+    entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if sys.path and os.path.realpath(sys.path[0] or ".") == home and not sys.flags.safe_path:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        entries = [home, *(entry for entry in entries if entry != home)]
+    if entries:
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)
+    else:
+        os.environ.pop("PYTHONPATH", None)

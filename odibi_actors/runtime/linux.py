@@ -6,11 +6,25 @@ import ctypes
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def own_standard_descriptors() -> None:
+    """Descriptors 0 to 2 are open, if only to /dev/null: where they are closed, the next socket or file would get their
+    numbers, and what is printed would go there."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free one: this one
+            os.set_inheritable(opened, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115 - as long as we live
 
 
 def die_with_parent(parent: int) -> None:
@@ -27,7 +41,7 @@ def die_with_parent(parent: int) -> None:
 def ancestors() -> Iterator[tuple[int, list[str]]]:
     """(pid, argv) of our parent, its parent, and so on."""
     pid = os.getppid()
-    while pid > 1:
+    while pid > 0:
         try:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
             # the command's name is in parentheses and may hold anything, so count from the last one
@@ -39,10 +53,8 @@ def ancestors() -> Iterator[tuple[int, list[str]]]:
 
 
 def launchers() -> list[int]:
-    """pids of the honcho processes that started us, nearest first (``odibictl up`` becomes one).
-
-    ``ODIBI_LAUNCHER=<pid>`` names any other process to live and die with.
-    """
+    """pids of those that started us and that we end with, nearest first: honcho, and the process that
+    ``ODIBI_LAUNCHER=<pid>`` names, which ``odibictl up`` sets to its own."""
     named = os.environ.get("ODIBI_LAUNCHER", "")
     return [pid for pid, argv in ancestors() if str(pid) == named or _is_honcho(argv)]
 
@@ -52,8 +64,12 @@ def _is_honcho(argv: list[str]) -> bool:
 
 
 def abandoned() -> bool:
-    """Whether honcho was killed while it started us. Its runner, a fork of it that started our shell, lives on with us
+    """Whether who launched us was killed while it started us. ``odibictl up`` is our parent, or its parent, as long as
+    it lives. honcho's runner, a fork of it that started our shell, lives on with us
     for good: there is no other honcho above it, and whoever led its process group is gone."""
+    named = os.environ.get("ODIBI_LAUNCHER", "")
+    if named and not any(str(pid) == named for pid, _ in ancestors()):
+        return True
     near = [pid for pid, argv in itertools.islice(ancestors(), 2) if _is_honcho(argv)]
     return len(near) == 1 and launchers() == near and not _lives(os.getpgid(near[0]))
 

@@ -27,16 +27,9 @@ def log(
 ) -> None:
     """Write one line; below ``ODIBI_LOG`` (debug, info, warning, error; default info) nothing. ``also``: where a
     copy goes."""
-    if LEVELS.get(level, 3) < LEVELS.get(os.environ.get("ODIBI_LOG", "info"), 1):
+    line = stamped(level, actor, text, fields)
+    if not line:
         return
-    now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-    shown = dict(fields or {})
-    below = str(shown.pop("traceback", ""))  # many lines, for people: as they are, below the line
-    first, _, rest = text.partition("\n")
-    tail = "".join(f" {key}={_value(value)}" for key, value in shown.items())
-    told = filter(None, (f"{stamp} {level} {actor} {first}{tail}", rest.rstrip(), below.rstrip()))
-    line = visible("\n".join(told)) + "\n"
     if also is not None:
         also(line.encode())
     try:
@@ -44,6 +37,20 @@ def log(
         sys.stderr.flush()
     except OSError:
         return  # whoever read our stderr is gone; that is no reason to stop working
+
+
+def stamped(level: str, actor: str, text: str, fields: Mapping[str, Any] | None = None) -> str:
+    """That line, with its newline; "" when its level is not wanted."""
+    if LEVELS.get(level, 3) < LEVELS.get(os.environ.get("ODIBI_LOG", "info"), 1):
+        return ""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+    shown = dict(fields or {})
+    below = str(shown.pop("traceback", ""))  # many lines, for people: as they are, below the line
+    first, _, rest = text.partition("\n")
+    tail = "".join(f" {key}={_value(value)}" for key, value in shown.items())
+    told = filter(None, (f"{stamp} {level} {actor} {first}{tail}", rest.rstrip(), below.rstrip()))
+    return visible("\n".join(told)) + "\n"
 
 
 class Complaints:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -80,6 +81,15 @@ def prepare(data_dir: Path) -> Layout:
     if found.st_mode & 0o077:
         places.sockets.chmod(0o700)
     return places
+
+
+def tidy(places: Layout) -> None:
+    """Remove the folder of sockets among the temporary files, if there is one and it is ours: for whoever ends last."""
+    if places.sockets == places.run:
+        return
+    with contextlib.suppress(OSError):
+        if places.sockets.lstat().st_uid == os.getuid():
+            shutil.rmtree(places.sockets)
 
 
 class Basics(NamedTuple):

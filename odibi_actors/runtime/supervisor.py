@@ -1,12 +1,13 @@
 """Keeps one actor alive: the small process behind each line of the Procfile.
 
-honcho stops everything as soon as one line exits, so a line may exit only because it was asked to (0), because its
-configuration is invalid (2), or because another instance has its role (4); every other death is followed by a new
-start. It dies with honcho or ``odibictl up``, and its actor dies with it, whoever is killed.
+``odibictl up`` and honcho stop everything as soon as one line exits, so a line may exit only because it was asked to
+(0), because its configuration is invalid (2), or because another instance has its role (4); every other death is
+followed by a new start. It dies with honcho or ``odibictl up``, and its actor dies with it, whoever is killed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -24,6 +25,8 @@ STEADY = 2.0  # seconds up after which a death is a first one: the next start is
 ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
 LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
 FINAL = (0, 2, 4)  # exit codes a restart would not mend, or should not
+RECOVER = "ODIBI_RECOVER"
+"""Set for a line that is not started for the first time: its broker goes on with the versions in the store."""
 RESTART = 70  # what an actor returns to be started anew (EX_SOFTWARE)
 
 
@@ -53,7 +56,16 @@ class LogFile:
 class Supervisor:
     """Runs ``argv`` until it ends for good. See ``supervise``."""
 
-    def __init__(self, argv: Sequence[str], restart: Sequence[str], name: str, data_dir: Path) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        restart: Sequence[str],
+        name: str,
+        data_dir: Path,
+        final: Sequence[int] = FINAL,
+        longest: float = BACKOFF_MAX,
+    ) -> None:
+        self._final, self._longest = final, longest
         self._argv, self._restart, self._name = list(argv), list(restart), name
         self._file = LogFile(data_dir / "log" / f"{name}.log")
         self._child: subprocess.Popen[bytes] | None = None
@@ -82,19 +94,20 @@ class Supervisor:
             status = self._run_once(argv, reason)
             if self._told:
                 return 0
-            if status in FINAL:
+            if status in self._final:
                 return status
             delay = 0.0 if time.monotonic() - began > STEADY else delay
             reason = exit_reason(status)
-            self._say("error", "died; starting again", reason=reason, delay=f"{delay:g}s")
+            ended = "ended" if status == 0 else "died"
+            self._say("error", f"{ended}; starting again", reason=reason, delay=f"{delay:g}s")
             if self._pause(delay):
                 return 0
-            argv, delay = self._restart, min(max(delay * 2, BACKOFF), BACKOFF_MAX)
+            argv, delay = self._restart, min(max(delay * 2, BACKOFF), self._longest)
 
     def _run_once(self, argv: list[str], former: str) -> int:
         """One life of the actor; returns its code, minus the signal when it was killed."""
         me = os.getpid()
-        # a session of its own: honcho signals whole process groups, and a drain must be asked for once, by us
+        # a session of its own: terminals and honcho signal whole process groups, and a drain must be asked for once, by us
         self._child = child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -117,7 +130,8 @@ class Supervisor:
                     open_output = self._copy(output)
                 self._react(fd)
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                child.kill()
+                self._told = max(2, self._told)
+                self._stop()
         if open_output and self._copy(output):  # what it said last; a grandchild may keep the pipe open for long
             self._poll.unregister(output)
         child.stdout.close()
@@ -142,7 +156,7 @@ class Supervisor:
             sys.stderr.buffer.write(data)
             sys.stderr.buffer.flush()
         except OSError:
-            return  # honcho is gone; the log file has it
+            return  # who launched us is gone; the log file has it
 
     def _react(self, fd: int) -> None:
         if fd == self._wake:
@@ -160,8 +174,14 @@ class Supervisor:
             self._kill_at = time.monotonic() + ORPHAN_GRACE
 
     def _stop(self) -> None:
-        if self._child is not None and self._child.returncode is None:
-            self._child.send_signal(signal.SIGTERM if self._told == 1 else signal.SIGKILL)
+        if self._child is None or self._child.returncode is not None:
+            return
+        number = signal.SIGTERM if self._told == 1 else signal.SIGKILL
+        if self._final:
+            self._child.send_signal(number)
+        else:  # a shell and what it runs; an actor tells its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
 
     def _pause(self, seconds: float) -> bool:
         """Wait before a restart; True when asked to stop meanwhile."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from odibi_actors.cli import checks, system
+from odibi_actors.cli import checks
+from odibi_actors.runtime.procfile import PROCFILE
 from tests.cli.fake import FakeBroker
 
 Invoke = Callable[..., Result]
@@ -19,7 +20,7 @@ Invoke = Callable[..., Result]
 @pytest.fixture
 def sound(project: Path) -> Path:
     """A project in which there is nothing to find."""
-    (project / "Procfile").write_text(system.PROCFILE)
+    (project / "Procfile").write_text(PROCFILE)
     return project
 
 

@@ -1,4 +1,4 @@
-"""``up`` and ``down``, with honcho for real and a stand-in for the actors."""
+"""``up`` and ``down`` for real, with a stand-in for the actors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def started(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def prepare(how: str = "") -> Path:
-        (project / "Procfile").write_text(f"system: exec python -m tests.cli.fake_system {how}\n")
+        (project / "Procfile").write_text(f"broker: exec python -m tests.cli.fake_system {how}\n")
         return project
 
     yield prepare
@@ -75,36 +75,10 @@ def test_given_lines_that_end_at_once_when_up_detached_then_their_last_words_are
     invoke: Invoke, started: Callable[..., Path]
 ) -> None:
     root = started()
-    (root / "Procfile").write_text("system: echo the disk is on fire; exit 3\n")
+    (root / "Procfile").write_text("broker: echo the disk is on fire; exit 3\n")
     up = invoke("--project", root, "up", "--detach")
     assert up.exit_code == 1
     assert "the disk is on fire" in up.stderr
-
-
-def test_given_the_foreground_then_this_process_becomes_honcho_with_our_python_first(
-    invoke: Invoke, started: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = started()
-    called = []
-    monkeypatch.setattr(os, "execve", lambda *args: called.append(args))
-    monkeypatch.chdir(root)
-    invoke("up", "--workers", 2)
-    ((program, argv, env),) = called
-    assert (program, argv[1:]) == (sys.executable, ["-m", "honcho", "start"])
-    assert env["ODIBI_PROJECT"] == str(root)
-    assert env["ODIBI_WORKERS"] == "2"
-    assert env["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    assert set(locks.holders(root / ".odibi" / "run")) == {"up"}
-    os.close(_held(root / ".odibi" / "run" / "up.pid"))
-
-
-def _held(path: Path) -> int:
-    """Our open descriptor of ``path``: honcho was to inherit it."""
-    for fd in Path("/proc/self/fd").iterdir():
-        if fd.exists() and fd.samefile(path):
-            assert os.get_inheritable(int(fd.name))
-            return int(fd.name)
-    raise AssertionError(f"{path} is not open")
 
 
 def test_given_an_invalid_project_when_up_then_2_with_every_problem_and_nothing_is_made(
@@ -117,12 +91,6 @@ def test_given_an_invalid_project_when_up_then_2_with_every_problem_and_nothing_
     assert "file_watch" in result.stderr
     assert "nonsense" in result.stderr
     assert not (project / ".odibi").exists()
-
-
-def test_given_no_procfile_when_up_then_its_lines_are_named(invoke: Invoke, project: Path) -> None:
-    result = invoke("--project", project, "up")
-    assert result.exit_code == 2
-    assert "broker: odibictl actor broker" in result.stderr
 
 
 def test_given_a_run_at_work_when_up_then_it_is_named(tmp_path: Path) -> None:

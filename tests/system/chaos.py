@@ -31,9 +31,9 @@ from odibi_actors.failpoints import DECLARED
 from tests.system.arrivals import PER_FILE, PIPELINES, Arrivals, Verdict, verdicts
 from tests.system.harness import ACTORS, SUPERVISORS, System, until
 
-SINGLE = (*ACTORS, "template", "worker")
+SINGLE = (*ACTORS, *SUPERVISORS, "template", "worker")
 """What is to come back by itself."""
-WHOLE = ("honcho", *SUPERVISORS)
+WHOLE = ("launcher",)
 """What takes everything along; this program starts it again, as an operator or systemd would."""
 STOPS = (0.2, 0.5, 1.0, 4.0, 12.0)
 """Seconds a process is stopped for: less and more than others' patience with it."""
@@ -124,12 +124,12 @@ class Soak:
     def one_by_one(self, times: int) -> list[Verdict]:
         """Each victim so often, each time when all before is published; what every output holds."""
         self.system.start()
-        for victim in ("nothing", *SINGLE, "honcho"):
+        for victim in ("nothing", *SINGLE, *WHOLE):
             for _ in range(times):
                 self.wait(RECOVERY, quiet=True)
                 if victim == "nothing":
                     self._struck(victim, time.monotonic())
-                elif victim == "honcho":
+                elif victim in WHOLE:
                     self._kill_whole(victim)
                 else:
                     self._kill(victim)
@@ -258,7 +258,7 @@ class Soak:
         assert self.system.extinct(), f"left running after {role}: {self.system.processes.living()}"
         began = time.monotonic()
         self.system.launch()
-        self._struck(f"{role}, all started again" if role == "honcho" else "supervisor, all started again", began)
+        self._struck(f"{role}, all started again", began)
 
     def _stop(self, role: str, seconds: float) -> None:
         """SIGSTOP now, SIGCONT later; the others, and the faults, go on meanwhile."""

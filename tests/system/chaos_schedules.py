@@ -91,7 +91,7 @@ class Soak:
     def _down(self) -> None:
         """Everything is killed, and started again later."""
         self._go_on()
-        self.system.kill("honcho")
+        self.system.kill("launcher")
         assert self.system.extinct(), f"left running: {self.system.processes.living()}"
         self.downs += 1
         self._pass(self.rng.choice(DOWN))

@@ -30,7 +30,7 @@ PROCFILE = ROOT / "Procfile"
 DEADLINE = 60.0
 """Seconds until a wait is given up: a generous bound for a busy machine, never a figure that is promised."""
 DYING = 15.0
-"""Seconds in which everything must be gone once honcho or a supervisor was killed (honcho itself gives 5)."""
+"""Seconds in which everything must be gone once `up` or honcho was killed, or one of its supervisors (it gives 5)."""
 LOOK = 0.05
 """Seconds between looks at what no message tells of, such as the processes of this machine."""
 
@@ -84,7 +84,7 @@ class Processes(Family):
         return process
 
     def roles(self) -> dict[str, list[int]]:
-        """Role -> pids: honcho, supervisors, actors, template, worker, and "other" (a shell on its way)."""
+        """Role -> pids: launcher, supervisors, actors, template, worker, and "other" (a shell on its way)."""
         living = self.living()
         templates = {pid for pid, line in living.items() if " workers.template " in line}
         found: dict[str, list[int]] = {}
@@ -96,8 +96,8 @@ class Processes(Family):
 
 def role_of(line: str) -> str:
     """The role of a process that is no template, from its command line."""
-    if re.search(r"(^|[ /])honcho start", line):
-        return "honcho"
+    if re.search(r"(^|[ /])honcho start|(odibictl|odibi_actors\.cli) (.* )?up( |$)", line):
+        return "launcher"
     for name, module in LINES.items():
         if re.search(rf"^\S*python\S* (\S*odibictl actor {name}|(-P )?-m {re.escape(module)})( |$)", line):
             if " --actor " not in line:
@@ -128,14 +128,14 @@ class System:
     # --- starting and stopping ------------------------------------------------------------------------------------
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
-        """Start it by ``argv``, else by honcho, and wait until every actor has joined."""
+        """Start it by ``argv``, else by `odibictl up`, and wait until every actor has joined."""
         main = self.launch(*argv)
         self.await_up()
         return main
 
     def launch(self, *argv: str) -> subprocess.Popen[str]:
         """The same without waiting."""
-        command = list(argv) or [sys.executable, "-m", "honcho", "start"]
+        command = list(argv) or [sys.executable, "-m", "odibi_actors.cli", "up"]
         self.main = self.processes.launch(command, self.project, self.log, **self.env)
         return self.main
 

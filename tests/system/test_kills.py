@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from tests.system.harness import ACTORS, SUPERVISORS, Delivery, Flights, System, finish, moments
 
 Make = Callable[[Path], System]
+
+UP = (sys.executable, "-m", "odibi_actors.cli", "up")
+HONCHO = (sys.executable, "-m", "honcho", "start")
 
 TIMES = 3
 WORKERS = ("pool", "template", "worker")
@@ -35,7 +39,7 @@ def test_given_files_that_arrive_when_processes_are_killed_again_and_again_then_
         assert len(set(killed[role])) == TIMES
         assert not set(killed[role]) & set(system.pids(role))
     assert system.main is not None
-    assert system.main.poll() is None, "honcho was stopped"
+    assert system.main.poll() is None, "all was stopped"
 
 
 def test_given_files_that_arrive_when_every_process_is_killed_in_turn_then_every_row_is_there_once(
@@ -53,19 +57,41 @@ def test_given_files_that_arrive_when_every_process_is_killed_in_turn_then_every
     finish(system, flights)
 
 
-@pytest.mark.parametrize("roles", [("honcho", *SUPERVISORS[:2]), SUPERVISORS[2:]], ids="+".join)
-def test_given_files_that_arrive_when_a_supervisor_is_killed_then_all_stops_and_the_next_start_finishes(
+@pytest.mark.parametrize("roles", [SUPERVISORS[:3], SUPERVISORS[3:]], ids="+".join)
+def test_given_files_that_arrive_when_supervisors_are_killed_under_up_then_they_come_back_and_no_row_is_lost(
     roles: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
 ) -> None:
     rng = random.Random(f"kill {roles}")
     system = make(flights.project(tmp_path / "f"))
-    system.start()
+    (system.project / "Procfile").unlink()  # `up` needs none
+    main = system.start()
     files = flights.files[:36]
+    killed = []
+    with Delivery(system.project / "data/landing", files, 4) as delivery:
+        for moment, role in zip(moments(rng, 2, len(files) - 4, 2 * len(roles)), roles * 2, strict=True):
+            delivery.reach(moment)
+            killed.append(system.kill(role))
+    finish(system, flights, len(files))
+    assert main.poll() is None, "all was stopped"
+    assert not set(killed) & {pid for role in roles for pid in system.pids(role)}
+    assert all(len(system.pids(role)) == 1 for role in SUPERVISORS)
+
+
+@pytest.mark.parametrize("argv", [UP, HONCHO], ids=["up", "honcho"])
+def test_given_files_that_arrive_when_the_launcher_is_killed_then_all_stops_and_the_next_start_finishes(
+    argv: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
+) -> None:
+    rng = random.Random(f"kill {argv}")
+    system = make(flights.project(tmp_path / "f"))
+    system.start(*argv)
+    files = flights.files[:36]
+    # honcho stops all when one of its lines ends
+    roles = ("launcher", SUPERVISORS[0], SUPERVISORS[4]) if argv == HONCHO else ("launcher", "launcher")
     with Delivery(system.project / "data/landing", files, 4) as delivery:
         for role in roles:
             # somewhere in the work on the next files, wherever the last start has got to by then
             delivery.reach(min(len(files), delivery.delivered + rng.randint(1, 4)))
             system.kill(role)
             assert system.extinct(), f"left running after {role} was killed: {system.processes.living()}"
-            system.start()
+            system.start(*argv)
     finish(system, flights, len(files))

@@ -1,0 +1,104 @@
+"""The package ``nodes`` is this project's folder, whatever else of that name lies on the import path.
+
+Python takes a regular package anywhere on the path before a folder without ``__init__.py``, and a module ``nodes.py``
+before such a folder: other code would run, in silence. So ``nodes`` is found by name, before the path is looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from odibi_actors.errors import ConfigError
+
+PACKAGE = "nodes"
+
+
+class BarredError(ImportError):
+    """A module of ``nodes/`` that is not imported, since that ended or hung a process."""
+
+
+class OwnNodes:
+    """A finder (``sys.meta_path``) of this project's ``nodes``. ``barred``: modules of it that must not be imported
+    again, with the reason: their import ended or hung a process."""
+
+    def __init__(self, project: Path, barred: Mapping[str, str]) -> None:
+        self.folder = project / PACKAGE
+        self.barred = dict(barred)
+        self.on_path = False  # whether the project's folder is on the path because of us
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """``nodes`` itself, always; its modules are found below it by Python."""
+        reason = self.barred.get(name)
+        if reason is not None:
+            raise BarredError(reason, name=name)
+        return self._spec() if name == PACKAGE else None
+
+    def _spec(self) -> ModuleSpec:
+        if not self.folder.is_dir():
+            other = PathFinder.find_spec(PACKAGE)
+            found = f"; {_place(other)} is another one, and not taken" if other is not None else ""
+            raise ModuleNotFoundError(f"there is no folder {self.folder}{found}", name=PACKAGE)
+        init = self.folder / "__init__.py"
+        if init.is_file():
+            spec = spec_from_file_location(PACKAGE, init, submodule_search_locations=[str(self.folder)])
+            assert spec is not None
+            return spec
+        spec = ModuleSpec(PACKAGE, None, is_package=True)
+        spec.submodule_search_locations = [str(self.folder)]
+        return spec
+
+
+def claim(project: Path, barred: Mapping[str, str] | None = None) -> OwnNodes:
+    """From now on ``nodes`` is the folder of ``project`` in this process, whose other modules can be imported too. What
+    an earlier project of this process had loaded as ``nodes`` is forgotten.
+
+    Raises ConfigError when somebody else has imported another ``nodes`` before us.
+    """
+    own = OwnNodes(project, barred or {})
+    former = [finder for finder in sys.meta_path if isinstance(finder, OwnNodes)]
+    loaded = sys.modules.get(PACKAGE)
+    if loaded is not None and not _is(loaded, own.folder):
+        if not any(_is(loaded, finder.folder) for finder in former):
+            raise ConfigError(
+                f"`import nodes` has given {_where(loaded)} to this process before, which is not {own.folder}; rename "
+                "it, or do not import it here: functions of odibi.yaml come from the project's nodes/"
+            )
+        forget()
+    sys.meta_path[:] = [own, *(finder for finder in sys.meta_path if finder not in former)]
+    if str(project) not in sys.path:  # what nodes/ imports from the project's folder
+        sys.path.insert(0, str(project))
+        own.on_path = True
+    return own
+
+
+def release(own: OwnNodes) -> None:
+    """Take back ``claim``."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not own]
+    if own.on_path:
+        sys.path.remove(str(own.folder.parent))
+
+
+def forget() -> None:
+    """``nodes`` and all below it are read again when they are imported next."""
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+
+
+def _is(module: ModuleType, folder: Path) -> bool:
+    found = [Path(place).resolve() for place in getattr(module, "__path__", [])]
+    return found == [folder.resolve()]
+
+
+def _where(module: ModuleType) -> str:
+    return str(getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "a built-in module"))
+
+
+def _place(spec: ModuleSpec) -> str:
+    return str(spec.origin or next(iter(spec.submodule_search_locations or []), "a built-in module"))
