@@ -39,7 +39,7 @@ class Stopping:
         return [Log("info", "shutting down"), *self._tell()] if self._told else [Log("info", "terminating")]
 
     def signalled(self, now: float) -> None:
-        """`up`, honcho, or a person, lost patience while others were leaving: no more than the signal's grace is left."""
+        """`up`, honcho or a person lost patience while others were leaving: no more than the signal's grace is left."""
         self._told = False
         self.deadline = min(self.deadline, now + TERMINATE_GRACE)
 

@@ -107,7 +107,7 @@ class Supervisor:
     def _run_once(self, argv: list[str], former: str) -> int:
         """One life of the actor; returns its code, minus the signal when it was killed."""
         me = os.getpid()
-        # a session of its own: terminals and honcho signal whole process groups, and a drain must be asked for once, by us
+        # a session of its own: honcho signals whole process groups, and a drain must be asked for once, by us
         self._child = child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
