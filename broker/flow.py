@@ -21,7 +21,7 @@ from odibi_actors.broker.lane import Lane
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.broker.schedules import Schedules
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import HISTORY, PROJECT
+from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, PROJECT
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.messages import (
     SOURCE,
@@ -504,8 +504,8 @@ class Flow:
 
     def describe_project(self, project: ProjectSpec) -> None:
         """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many
-        seconds of history it is to keep."""
-        wanted = {"name": project.name, HISTORY: str(project.history)}
+        seconds and bytes of history it is to keep."""
+        wanted = {"name": project.name, HISTORY: str(project.history), HISTORY_SIZE: str(project.history_size)}
         for name, value in wanted.items():
             if self.project.get(name) != value:
                 self.project[name] = value

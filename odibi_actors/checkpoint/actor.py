@@ -65,9 +65,12 @@ BYE_WAIT = 2.0
 IDLE = 1.0
 """Seconds without a write after which the log is checkpointed, and history pruned if that is due."""
 
-PRUNE_EVERY = 3600.0
 PRUNE_PAUSE = 0.1
-"""Seconds between two sweeps of history, and between two chunks of one."""
+"""Seconds between two chunks of a sweep of history."""
+
+PRUNE_PATIENCE = 20.0
+"""Seconds that a sweep which is due waits for a moment without writes: a system that is always busy has a history too.
+"""
 
 KEEP_LAST = 20
 """Iterations per pipeline that stay whatever their age: what ``iteration list`` shows."""
@@ -98,9 +101,11 @@ class StoreActor:
         self._refused: RecordRefused | None = None  # nothing more is taken from the broker of this epoch
         self._gap = False
         self._connected = False
-        self._dirty: float | None = None  # time of the last write that is not checkpointed
+        self._dirty: float | None = None  # time of the last change that is not checkpointed
+        self._wrote: float | None = None  # time of the last write
         self._wal_full = False
         self._prune_at = 0.0
+        self._sweeping = False
         self._beat_at = 0.0
         self._leaving = False
         self._bye_until: float | None = None
@@ -174,9 +179,7 @@ class StoreActor:
             case EpochSet():
                 return self._epoch_set(message)
             case Maintained():
-                self._busy = None
-                if message.more:
-                    self._prune_at = now + PRUNE_PAUSE
+                self._maintained(message, now)
             case Answered():
                 return [Send(message.to, message.message)]
             case Broken():
@@ -233,12 +236,11 @@ class StoreActor:
             effect = SetEpoch(to, claim.expected, claim.claimant)
         elif self._wal_full:
             effect = self._checkpoint()
-        elif self._queue:
+        elif self._queue and now < self._prune_at + (IDLE if self._sweeping else PRUNE_PATIENCE):
             effect = self._write()
         elif self._dirty is not None and now >= self._dirty + IDLE:
             effect = self._checkpoint()
         elif now >= self._prune_due():
-            self._prune_at = now + PRUNE_EVERY
             effect = Prune(self._history, self._keep_last)
         if effect is None:
             return []
@@ -246,7 +248,18 @@ class StoreActor:
         return [effect]
 
     def _prune_due(self) -> float:
-        return self._prune_at if self._dirty is None else max(self._prune_at, self._dirty + IDLE)
+        if self._sweeping or self._wrote is None:
+            return self._prune_at
+        return max(self._prune_at, min(self._wrote + IDLE, self._prune_at + PRUNE_PATIENCE))
+
+    def _maintained(self, message: Maintained, now: float) -> None:
+        self._busy = None
+        if message.again:  # that was a chunk of a sweep
+            self._sweeping = message.more
+            self._prune_at = now + (PRUNE_PAUSE if message.more else message.again)
+            if message.changed:
+                self._dirty = now
+        self._wal_full = message.wal_full
 
     def _write(self) -> Write:
         size = count = 0
@@ -268,7 +281,8 @@ class StoreActor:
         self._writing = 0
         advanced = message.through > self._last
         self._last = message.through
-        self._dirty, self._wal_full = now, message.wal_full
+        self._dirty = self._wrote = now
+        self._wal_full = message.wal_full
         effects: list[Effect] = [Send(BROKER, Durable(self._epoch, self._last))] if advanced else []
         if message.refused:
             self._queue.clear()

@@ -48,7 +48,8 @@ class StoreDriver:
                 engine.checkpoint()
                 return Maintained()
             case Prune():
-                return Maintained(engine.prune(now, effect.history, effect.keep_last))
+                more = engine.prune(now, effect.history, effect.keep_last)
+                return Maintained(more, engine.prune_every(effect.history), engine.unsaved, engine.wal_full)
             case Read(query=Request() as request):
                 return Answered(effect.to, self._reply(request))
             case Read(query=(Load() | LedgerQuery()) as query):

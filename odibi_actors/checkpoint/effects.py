@@ -32,7 +32,7 @@ class Checkpoint(Effect, frozen=True):
 
 
 class Prune(Effect, frozen=True):
-    """Delete a chunk of history older than ``history`` seconds; answered by Maintained."""
+    """Delete a chunk of history older than ``history`` seconds or beyond its size; answered by Maintained."""
 
     history: float
     keep_last: int
@@ -66,9 +66,13 @@ class EpochSet(Message, frozen=True):
 
 
 class Maintained(Message, frozen=True):
-    """Checkpoint or Prune is done. ``more``: there is another chunk."""
+    """Checkpoint or Prune is done. ``more``: there is another chunk; else ``again``: seconds until history is to be
+    looked at again (0: that was a Checkpoint). ``changed``: a Checkpoint is due when idle, ``wal_full``: at once."""
 
     more: bool = False
+    again: float = 0.0
+    changed: bool = False
+    wal_full: bool = False
 
 
 class Answered(Message, frozen=True):

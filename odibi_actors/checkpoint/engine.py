@@ -12,7 +12,7 @@ from typing import Any
 
 from odibi_actors.checkpoint import opening, queries, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
-from odibi_actors.checkpoint.records import HISTORY, PROJECT, AnyLoaded, AnyRecord
+from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
 from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
@@ -54,6 +54,7 @@ class Engine:
         self._lock: int | None = None
         self._unsaved = 0
         self._sweep = retention.Sweep()
+        self._giving = False  # a sweep is done, and its free pages are given back
         if str(path) == ":memory:":
             self._files = Files(opening.memory_database(store_id))
         else:
@@ -152,20 +153,33 @@ class Engine:
         }
 
     def prune(self, now: float, history: float, keep_last: int) -> bool:
-        """Delete one bounded chunk of what is older than ``history`` seconds (see ``retention``), or than the project
-        says; whether more may be left."""
+        """Delete one bounded chunk of what is older than ``history`` seconds or too much (see ``retention``), or than
+        the project says; then give free pages back, a chunk at a time. Whether more may be left."""
+        changes = self._db.total_changes
         with self._guard("pruning"), self._transaction():
-            wanted = "SELECT value FROM settings WHERE scope = ? AND name = ?"
-            for (value,) in self._db.execute(wanted, (PROJECT, HISTORY)).fetchall():
-                history = float(value)
-            more = self._sweep.chunk(self._db, now - history, keep_last)
-        self._unsaved += PAGES_PER_COMMIT
+            more = self._giving or self._sweep.chunk(self._db, now, retention.bounds(self._db, history), keep_last)
+            if not more or self._giving:
+                pages, self._giving = retention.give_back(self._db)
+                self._unsaved += 2 * 4096 * pages
+                more = self._giving
+        if self._db.total_changes > changes:
+            self._unsaved += PAGES_PER_COMMIT + 300 * (self._db.total_changes - changes)
         return more
+
+    def prune_every(self, history: float) -> float:
+        """Seconds until history is looked at again."""
+        with self._guard("reading its settings"):
+            return retention.every(self._db, retention.bounds(self._db, history))
 
     @property
     def broken(self) -> bool:
         """Whether the disk has failed (or it is closed), so that nothing can be done with it any more."""
         return bool(self._broken)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the log has anything that is not in the database file."""
+        return self._unsaved > 0
 
     @property
     def wal_full(self) -> bool:

@@ -13,18 +13,25 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint import runs, verify
+from odibi_actors.checkpoint import retention, runs, summary, verify
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
-from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder, VersionDecoder
-from odibi_actors.checkpoint.tables import ErrorDecoder, FailuresDecoder, LetterDecoder, PlanDecoder, position
+from odibi_actors.checkpoint.schema import PRUNED, unseal
+from odibi_actors.checkpoint.snapshot import VersionDecoder
+from odibi_actors.checkpoint.tables import (
+    AckDecoder,
+    ErrorDecoder,
+    FailuresDecoder,
+    LetterDecoder,
+    PlanDecoder,
+    SinksDecoder,
+    position,
+)
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
 
-COUNT_CAP = 100_000
-"""Counting stops here: to count a table is to read it."""
+FINAL = 1 << 63
+"""Later than any record: no failed try comes after the acks of an iteration that is summarised."""
 
 REWIND_LIMIT = 100_000
 """Iterations that one rewind takes back: they are looked at one by one."""
@@ -125,7 +132,7 @@ class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # --- iterations ---------------------------------------------------------------------------------------------------
 
-_ROW = "iteration, lane, state, version, run, planned_at, finished_at, positions, error, sources"
+_ROW = "iteration, lane, state, version, run, planned_at, finished_at, positions, error, sources, rows"
 
 
 def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
@@ -142,13 +149,15 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
     """A row of the list. ``rows``: rows that its read nodes gave; ``dead_letters``: 1 for the iteration itself, or the
     number of positions taken out of it."""
-    sources = frozenset(json.loads(row[9]))
-    acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+    rows = row[10]
+    if rows is None:
+        acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+        rows = summary.rows(acks, row[9])
     names = _ROW.split(", ")[:9]
     dead = db.execute("SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
     return {
         **dict(zip(names, row, strict=False)),
-        "rows": sum(rows for node, rows in acks if node in sources),
+        "rows": rows,
         "dead_letters": dead.fetchone()[0],
     }
 
@@ -159,18 +168,34 @@ def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:
     ).fetchone()
     if row is None:
         known(db, given.pipeline)
-        last = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (given.pipeline,)).fetchone()[0]
-        why = "it is history, and pruned" if 0 < given.iteration <= last else f"the newest is {last}"
-        raise NotFoundError(f"pipeline {given.pipeline} has no iteration {given.iteration}: {why}")
+        raise NotFoundError(_absent(db, given))
     return tuple(row)
 
 
+def _absent(db: sqlite3.Connection, given: One) -> str:
+    last, pruned = db.execute(
+        "SELECT last_iteration, pruned FROM counters WHERE pipeline = ?", (given.pipeline,)
+    ).fetchone()
+    said = f"pipeline {given.pipeline} has no iteration {given.iteration}: "
+    if not 0 < given.iteration <= last:
+        return f"{said}the newest is {last}"
+    if given.iteration > pruned:
+        return f"{said}its number was never used"
+    (oldest,) = db.execute(
+        "SELECT min(iteration) FROM iterations WHERE pipeline = ? AND iteration > ?", (given.pipeline, given.iteration)
+    ).fetchone()
+    return f"{said}it is history, and pruned (see history and history_size in odibi.yaml); kept are {oldest} and later"
+
+
 def _show(db: sqlite3.Connection, given: One) -> Any:
-    *row, failures, sinks, abandoned = _find(db, given, f"{_ROW}, failures, sinks, abandoned")
+    *row, failures, sinks, abandoned, kept = _find(db, given, f"{_ROW}, failures, sinks, abandoned, summary")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
-    plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
-    positions = unseal(plan[0], PlanDecoder, f"the plan {what}").positions if plan else {}
+    if kept is not None:
+        positions = summary.unpack(kept, what).positions
+    else:
+        plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
+        positions = unseal(plan[0], PlanDecoder, f"the plan {what}").positions if plan else {}
     revised = db.execute(
         "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
         " AND revised = 1 ORDER BY id LIMIT ?",
@@ -225,7 +250,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 def _nodes(db: sqlite3.Connection, given: One) -> Any:
     """Each node of the iteration's version in topological order, then others that have an ack or an error."""
-    version, failures = _find(db, given, "version, failures")
+    version, failures, kept = _find(db, given, "version, failures, summary")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
     rows: dict[str, dict[str, Any]] = {}
@@ -236,11 +261,14 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
         nodes = unseal(spec[0], VersionDecoder, f"version {version} of {given.pipeline}").spec.nodes
         rows = {node.name: _node(node.name) for node in nodes}
     acked: dict[str, int] = {}
+    for one in summary.unpack(kept, what).nodes if kept is not None else ():
+        acked[one.node] = FINAL
+        rows[one.node] = {**_node(one.node), **_acked(one)}
     for node, seq, blob in db.execute(
         "SELECT node, seq, payload FROM acks WHERE pipeline = ? AND iteration = ? ORDER BY seq", key
     ):
         acked[node] = seq
-        rows[node] = {**_node(node), **_acked(unseal(blob, AckDecoder, f"the ack of {node} {what}"))}
+        rows[node] = {**_node(node), **_acked(summary.output(unseal(blob, AckDecoder, f"the ack of {node} {what}")))}
     for node, seq, live, blob in db.execute(
         "SELECT node, max(seq), live, payload FROM errors WHERE pipeline = ? AND iteration = ? GROUP BY node", key
     ):
@@ -277,16 +305,9 @@ def _node(name: str) -> dict[str, Any]:
     }
 
 
-def _acked(ack: r.Ack) -> dict[str, Any]:
-    names = ("started_at", "duration", "rows_in", "rows_out", "key", "worker")
-    row = {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}}
-    if ack.state is not None:
-        row["state_size"] = ack.state.size
-    if ack.staged is not None:
-        return {**row, "where": "staged", "size": ack.staged.size}
-    if ack.output is not None:
-        return {**row, "where": "spool" if ack.output.path else "inline", "size": ack.output.size}
-    return row
+def _acked(ack: summary.Output) -> dict[str, Any]:
+    names = ("started_at", "duration", "rows_in", "rows_out", "key", "worker", "where", "size", "state_size")
+    return {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}}
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------
@@ -370,9 +391,9 @@ def _left(db: sqlite3.Connection, given: RewindTo) -> dict[str, int]:
     ).fetchone()
     (total,) = db.execute("SELECT committed FROM counters WHERE pipeline = ?", key[:1]).fetchone() or (committed,)
     (letters,) = db.execute(
-        "SELECT count(*) FROM dead_letters WHERE pipeline = ?1 AND iteration <= ?2"
-        " AND (state <> 'replayed' OR replay > ?2)",
-        key,
+        "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration <= ?"
+        " AND (state <> 'replayed' OR replay > ?)",
+        (*key, given.to),
     ).fetchone()
     return {"committed": total - after, "last_committed": last, "letters": letters}
 
@@ -394,25 +415,26 @@ def _version(db: sqlite3.Connection, given: VersionOf) -> Any:
     return {"pipeline": given.pipeline, "version": given.version, **digests, "at": found.at}
 
 
-SCHEDULER = ("schedules", "occurrences", "backfills", "alerts")
-
-
 def stats(db: sqlite3.Connection) -> dict[str, Any]:
-    """Size of the database and what it holds. Counts of tables stop at COUNT_CAP; positions and committed are exact."""
+    """Size of the database and what it holds, as counted all along: nothing is read for it. ``tables``: rows and bytes
+    (about), and whether they count to ``history_size``; ``history``: see ``retention.told``."""
     committed, positions = db.execute("SELECT total(committed), total(positions) FROM counters").fetchone()
-    counts = {
-        table: db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {COUNT_CAP})").fetchone()[0]
-        for table in ("versions", "runs", "iterations", "acks", "errors", "dead_letters", *SCHEDULER)
-    }
+    sizes = {name: (rows, size) for name, rows, size in db.execute("SELECT name, rows, bytes FROM sizes")}
+    few = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("versions", "schedules")}
     pages, free, size = (
         db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
+    counted = {name: rows for name, (rows, _) in sizes.items() if name not in ("ledger", "plans", "states")}
     return {
         "format": db.execute("PRAGMA user_version").fetchone()[0],
         "bytes": pages * size,
         "page_count": pages,
         "free_pages": free,
-        "counts": {**counts, "committed": int(committed), "ledger": int(positions)},
+        "counts": {**few, **counted, "committed": int(committed), "ledger": int(positions)},
+        "tables": {
+            name: {"rows": rows, "bytes": size, "counts": name in PRUNED} for name, (rows, size) in sizes.items()
+        },
+        "history": retention.told(db),
     }
 
 

@@ -366,11 +366,11 @@ class Cancel(Record, frozen=True):
 
 
 PROJECT, WORKERS = "project.", "workers."
-"""Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name`` and ``history``, and
-the number of workers an operator wants per host."""
+"""Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name``, ``history`` and
+``history_size``, and the number of workers an operator wants per host."""
 
-HISTORY = "history"
-"""Setting of the project: seconds for which finished iterations are listed."""
+HISTORY, HISTORY_SIZE = "history", "history_size"
+"""Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""
 
 
 class Setting(Record, frozen=True):

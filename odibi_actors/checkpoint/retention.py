@@ -1,55 +1,150 @@
 """What may be forgotten: the rows behind ``iteration list`` and ``show`` once their iterations are history.
 
-Never touched: the ledger, counters, schedules, anything of an iteration that is not terminal or that has a dead letter,
-and its run.
+Two bounds: ``history`` (how old) and ``history_size`` (how much, oldest first). Never touched: the ledger, counters,
+schedules, states, anything of an iteration that is not terminal or that has a dead letter, and its run.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, PROJECT
+from odibi_actors.checkpoint.schema import PRUNED
 
 CHUNK = 1000
 """Rows looked at or deleted in one transaction (a few ms): the store's loop never waits longer."""
 
+VACUUM_PAGES = 256
+"""Pages given back in one transaction: a MB, each of which may have to be moved."""
+
+SLACK_PAGES = 64
+"""Free pages that always stay, besides an eighth of those in use: the next iterations take them."""
+
+SECONDS = 30 * 86400.0
+SIZE = 2_000_000_000
+"""Bounds of history unless the project says others."""
+
+EVERY = 3600.0
+SOON = 10.0
+"""Seconds between two sweeps, at most and at least: a tenth of ``history``; or a minute, when its size is near the
+bound."""
+
+
+class Bounds(NamedTuple):
+    """What is kept: seconds, and bytes (about, see ``schema.COUNTED``)."""
+
+    seconds: float = SECONDS
+    size: int = SIZE
+
+
+def bounds(db: sqlite3.Connection, seconds: float = SECONDS) -> Bounds:
+    """What the project says, else ``seconds`` and SIZE."""
+    said = dict(db.execute("SELECT name, value FROM settings WHERE scope = ?", (PROJECT,)).fetchall())
+    return Bounds(float(said.get(HISTORY, seconds)), int(said.get(HISTORY_SIZE, SIZE)))
+
+
+def used(db: sqlite3.Connection) -> int:
+    """Bytes of history."""
+    names = ", ".join(f"'{name}'" for name in PRUNED)
+    (size,) = db.execute(f"SELECT sum(bytes) FROM sizes WHERE name IN ({names})").fetchone()
+    return int(size)
+
+
+def every(db: sqlite3.Connection, bound: Bounds) -> float:
+    """Seconds from the end of one sweep to the next."""
+    pause = min(EVERY, max(SOON, bound.seconds / 10))
+    return min(pause, 60.0) if used(db) > 0.8 * bound.size else pause
+
+
+def told(db: sqlite3.Connection) -> dict[str, Any]:
+    """What ``checkpoint stats`` says: the bounds, ``bytes`` of history, ``oldest`` (when the oldest iteration that is
+    kept has ended), and of each bound what it has taken: ``pruned_*``. Times are seconds since the epoch."""
+    bound = bounds(db)
+    (oldest,) = db.execute("SELECT min(finished_at) FROM iterations WHERE finished_at IS NOT NULL").fetchone()
+    names = ("at", "iterations", "rows", "through")
+    pruned = {
+        why: dict(zip(names, row, strict=True)) for why, *row in db.execute("SELECT * FROM prunings ORDER BY why")
+    }
+    return {
+        "history": bound.seconds,
+        "history_size": bound.size,
+        "history_bytes": used(db),
+        "oldest": oldest,
+        "pruned_by_history": pruned.get(HISTORY),
+        "pruned_by_history_size": pruned.get(HISTORY_SIZE),
+    }
+
 
 class Sweep:
-    """A walk over all iterations in chunks, then over what runs and schedules leave; begins anew at the end."""
+    """A walk in chunks over finished iterations, oldest first, then over what runs and schedules leave; begins again
+    at the end."""
 
     def __init__(self) -> None:
-        self._pipeline = ""
-        self._iteration = 0
+        self._after = (-math.inf, 0)
+        self._through = -math.inf
+        """When the newest iteration had ended that went for its size: runs as old go with it."""
+        self._cut: float | None = None
+        """What is older goes, of runs and schedules; None: iterations are not done yet."""
         self._rest: list[Callable[[sqlite3.Connection, float, int], int]] = []
         self._seen = -1
         """Number of the occurrence looked at last."""
 
-    def chunk(self, db: sqlite3.Connection, before: float, keep_last: int) -> bool:
-        """Delete the next chunk of what finished before ``before`` (seconds since the epoch), but for the newest
-        ``keep_last`` iterations of each pipeline. Returns False when the walk is complete."""
-        if self._rest:
-            return self._chunk_of_rest(db, before)
-        budget = CHUNK
-        while budget > 0:
-            bound = _bound(db, self._pipeline, keep_last)
-            rows = db.execute(
-                "SELECT iteration, state, finished_at FROM iterations WHERE pipeline = ? AND iteration > ?"
-                " AND iteration <= ? ORDER BY iteration LIMIT ?",
-                (self._pipeline, self._iteration, bound, budget),
-            ).fetchall()
-            for iteration, state, finished_at in rows:
-                self._iteration = iteration
-                budget -= 1
-                if finished_at is not None and finished_at >= before:
-                    rows = []  # those after it are younger still
-                    break
-                if state in ("committed", "cancelled", "rewound"):
-                    budget -= _forget(db, self._pipeline, iteration)
-                if budget <= 0:
-                    break
-            if not rows and not self._advance(db):
-                self._rest = [_runs, self._occurrences, _alerts, _backfills]
-                return self._chunk_of_rest(db, before)
-        return True
+    def chunk(self, db: sqlite3.Connection, now: float, bound: Bounds, keep_last: int) -> bool:
+        """Delete the next chunk of what finished more than ``bound.seconds`` before ``now`` (seconds since the epoch),
+        or is too much, but for the newest ``keep_last`` iterations of each pipeline. Returns False when the walk is
+        complete."""
+        before = now - bound.seconds
+        if self._cut is None and self._iterations(db, now, before, bound.size, keep_last):
+            return True
+        if not self._rest:
+            self._rest = [_runs, self._occurrences, _alerts, _backfills]
+        assert self._cut is not None
+        if self._chunk_of_rest(db, self._cut):
+            return True
+        if used(db) > bound.size and not math.isinf(self._cut):  # and no iteration is left that may go
+            self._cut = _later(db, self._cut)
+            return True
+        self._after, self._through, self._cut = (-math.inf, 0), -math.inf, None
+        return False
+
+    def _iterations(self, db: sqlite3.Connection, now: float, before: float, size: int, keep_last: int) -> bool:
+        """Whether there are more."""
+        rows = db.execute(
+            "SELECT finished_at, id, pipeline, iteration FROM iterations WHERE finished_at IS NOT NULL"
+            " AND (finished_at, id) > (?, ?) ORDER BY finished_at, id LIMIT ?",
+            (*self._after, CHUNK),
+        ).fetchall()
+        newest: dict[str, int] = {}
+        pruning = _Pruning(db, now)
+        excess = used(db) - size
+        try:
+            for finished_at, number, pipeline, iteration in rows:
+                if finished_at >= before and excess <= 0:
+                    self._cut = max(before, self._through)
+                    return False
+                self._after = (finished_at, number)
+                if pipeline not in newest:
+                    newest[pipeline] = _bound(db, pipeline, keep_last)
+                if iteration > newest[pipeline]:
+                    continue
+                gone = _forget(db, pipeline, iteration)
+                why = HISTORY if finished_at < before else HISTORY_SIZE
+                pruning.note(pipeline, iteration, gone, why, finished_at)
+                if gone and why == HISTORY_SIZE:
+                    self._through = finished_at
+                if excess > 0 and gone:
+                    excess = used(db) - size
+                if pruning.rows >= CHUNK:
+                    return True
+        finally:
+            pruning.write()
+        if len(rows) == CHUNK:
+            return True
+        self._cut = max(before, self._through)
+        return False
 
     def _chunk_of_rest(self, db: sqlite3.Connection, before: float) -> bool:
         budget = CHUNK
@@ -73,10 +168,61 @@ class Sweep:
         self._seen = old[-1][0] if len(old) == limit else -1
         return len(old)
 
-    def _advance(self, db: sqlite3.Connection) -> bool:
-        row = db.execute("SELECT min(pipeline) FROM counters WHERE pipeline > ?", (self._pipeline,)).fetchone()
-        self._pipeline, self._iteration = row[0] or "", 0
-        return row[0] is not None
+
+class _Pruning:
+    """What one chunk has taken, written down with it: so that a verb can say why something is not there."""
+
+    def __init__(self, db: sqlite3.Connection, now: float) -> None:
+        self._db = db
+        self._now = now
+        self._newest: dict[str, int] = {}
+        self._taken: dict[str, tuple[int, int, float]] = {}
+        self.rows = 0
+
+    def note(self, pipeline: str, iteration: int, rows: int, why: str, finished_at: float) -> None:
+        """``rows`` of an iteration went, 0 if it is kept."""
+        if rows:
+            self.rows += rows
+            self._newest[pipeline] = max(self._newest.get(pipeline, 0), iteration)
+            iterations, before, _ = self._taken.get(why, (0, 0, 0.0))
+            self._taken[why] = (iterations + 1, before + rows, finished_at)
+
+    def write(self) -> None:
+        """Into the transaction."""
+        self._db.executemany(
+            "UPDATE counters SET pruned = max(pruned, ?) WHERE pipeline = ?",
+            [(number, pipeline) for pipeline, number in self._newest.items()],
+        )
+        self._db.executemany(
+            "INSERT INTO prunings VALUES (?, ?, ?, ?, ?) ON CONFLICT (why) DO UPDATE SET at = excluded.at,"
+            " iterations = iterations + excluded.iterations, rows = rows + excluded.rows,"
+            " through = max(through, excluded.through)",
+            [(why, self._now, *taken) for why, taken in self._taken.items()],
+        )
+
+
+def give_back(db: sqlite3.Connection) -> tuple[int, bool]:
+    """Cut free pages off the file's end, beyond what the next iterations will take: how many, and whether there are
+    more. None where the database was too large to be rewritten when it came from a former format."""
+    pages, free, mode = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "auto_vacuum")
+    )
+    surplus = free - max(SLACK_PAGES, (pages - free) // 8)
+    if mode == 0 or surplus <= 0:
+        return 0, False
+    wanted = min(VACUUM_PAGES, surplus)
+    for _ in range(wanted):
+        db.execute("PRAGMA incremental_vacuum(1)")  # it stops after each page, and sqlite3 does not go on
+    return wanted, surplus > wanted
+
+
+def _later(db: sqlite3.Connection, cut: float) -> float:
+    """The time by which a chunk more of runs and occurrences is over than by ``cut``; infinite: there is less."""
+    rows = [
+        db.execute("SELECT ended FROM runs WHERE ended > ? ORDER BY ended LIMIT 1 OFFSET ?", (cut, CHUNK)).fetchone(),
+        db.execute("SELECT at FROM occurrences ORDER BY seq LIMIT 1 OFFSET ?", (CHUNK,)).fetchone(),
+    ]
+    return min((row[0] for row in rows if row is not None and row[0] > cut), default=math.inf)
 
 
 def _bound(db: sqlite3.Connection, pipeline: str, keep_last: int) -> int:
@@ -88,10 +234,14 @@ def _bound(db: sqlite3.Connection, pipeline: str, keep_last: int) -> int:
 
 
 def _forget(db: sqlite3.Connection, pipeline: str, iteration: int) -> int:
-    """Delete an iteration's rows, unless a dead letter refers to it; returns how many."""
+    """Delete a finished iteration's rows, unless a dead letter refers to it; returns how many."""
     key = (pipeline, iteration)
-    open_ = "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND state <> 'replayed' LIMIT 1"
-    if db.execute(open_, key).fetchone():
+    # Of a dead-lettered one also a letter that was taken up, which could be open again.
+    held = (
+        "SELECT 1 FROM dead_letters AS d WHERE pipeline = ? AND iteration = ? AND (state <> 'replayed' OR (SELECT state"
+        " FROM iterations AS i WHERE i.pipeline = d.pipeline AND i.iteration = d.iteration) = 'dead_lettered') LIMIT 1"
+    )
+    if db.execute(held, key).fetchone():
         return 0
     # A letter that was taken up is kept as long as that iteration could be rewound.
     db.execute("DELETE FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replayed'", key)

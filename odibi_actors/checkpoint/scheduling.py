@@ -57,9 +57,9 @@ class Scheduling(Tables):
                 )
         else:  # the common one, in one statement
             done = self._execute(
-                "UPDATE schedules SET due = ?1, wall = ?2 WHERE pipeline = ?3 AND name = ?4 AND gone = 0"
-                " AND (due, wall) < (?1, ?2)",
-                (*told(record.place), *key),
+                "UPDATE schedules SET due = ?, wall = ? WHERE pipeline = ? AND name = ? AND gone = 0"
+                " AND (due, wall) < (?, ?)",
+                (*told(record.place), *key, *told(record.place)),
             )
             if done.rowcount == 0:
                 due, wall, *_ = self._there(*key)
@@ -177,9 +177,9 @@ class Scheduling(Tables):
         if record.state == "active":
             raise Contradiction(f"run {record.run} cannot end as active")
         done = self._execute(
-            "UPDATE runs SET state = ?1, ended = ?2, error = ?3 WHERE run = ?4"
-            " AND (state = 'active' OR (state = 'failed' AND ?1 = 'cancelled'))",
-            (record.state, record.at, record.error, record.run),
+            "UPDATE runs SET state = ?, ended = ?, error = ? WHERE run = ?"
+            " AND (state = 'active' OR (state = 'failed' AND ? = 'cancelled'))",
+            (record.state, record.at, record.error, record.run, record.state),
         )
         if done.rowcount == 0:
             raise Contradiction(f"there is no active run {record.run}")

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 3, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 4, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,25 +14,47 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 3
+FORMAT = 4
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
 """``PRAGMA application_id``: tells our database from any other SQLite file."""
 
-_ITERATIONS = """\
+ITERATIONS = """\
 CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
-  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
                                        'dead_lettered', 'cancelled', 'rewound')),
   version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
   positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
   failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
-  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+  rows INTEGER,                   -- that its read nodes gave; with summary: what stands for its plan and its acks
+  summary BLOB,
+  UNIQUE (pipeline, iteration));
 CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
+CREATE INDEX whole ON iterations (pipeline, iteration)
+  WHERE summary IS NULL AND state IN ('committed', 'cancelled', 'rewound');
+CREATE INDEX finished ON iterations (finished_at) WHERE finished_at IS NOT NULL;
 """
-_LETTERS = """\
+PLANS = """\
+CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration));
+"""
+ACKS = """\
+CREATE TABLE acks (               -- with the bytes of inline outputs; gone once their iteration has a summary
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node));
+"""
+ERRORS = """\
+CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node, seq));
+"""
+LETTERS = """\
 CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration; replay: the one that takes it up
   id INTEGER PRIMARY KEY AUTOINCREMENT, replay INTEGER NOT NULL DEFAULT 0,
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replaying', 'replayed')),
@@ -42,13 +64,13 @@ CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iterat
 CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration, revised);
 CREATE INDEX replaying ON dead_letters (pipeline, replay) WHERE state = 'replaying';
 """
-_STATES = """\
+STATES = """\
 CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
   pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
   PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
 CREATE TABLE rewinds (pipeline TEXT NOT NULL PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
 """
-_RUNS = """\
+RUNS = """\
 CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: the Trigger, NULL if there is none
   seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data', 'cancelled')), ended REAL,
@@ -59,7 +81,7 @@ CREATE INDEX runs_in ON runs (state);
 CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
 CREATE INDEX runs_old ON runs (ended) WHERE ended IS NOT NULL;
 """
-_SCHEDULES = """\
+SCHEDULES = """\
 CREATE TABLE schedules (          -- never pruned; reasons, seen: JSON objects; payload: the newest SCHEDULE
   pipeline TEXT NOT NULL, name TEXT NOT NULL, due INTEGER NOT NULL, wall TEXT NOT NULL,
   gone INTEGER NOT NULL CHECK (gone IN (0, 1)), started INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
@@ -88,6 +110,56 @@ CREATE INDEX alerts_of ON alerts (pipeline);
 CREATE INDEX alerts_told ON alerts (told_at) WHERE told_at IS NOT NULL;
 """
 
+COUNTED = {
+    "acks": ("length({0}.payload) + 100", "payload"),
+    "plans": ("length({0}.payload) + 60", "payload"),
+    "errors": ("length({0}.payload) + 100", ""),
+    "iterations": (
+        "200 + length({0}.sources) + length({0}.error) + coalesce(length({0}.failures), 0)"
+        " + coalesce(length({0}.sinks), 0) + coalesce(length({0}.states), 0) + coalesce(length({0}.summary), 0)",
+        "error, failures, sinks, states, summary",
+    ),
+    "runs": ("260 + coalesce(length({0}.payload), 0)", ""),
+    "occurrences": ("220 + coalesce(length({0}.payload), 0)", ""),
+    "backfills": ("120 + length({0}.payload)", ""),
+    "alerts": ("80 + length({0}.payload)", ""),
+    "dead_letters": ("150 + length({0}.message) + length({0}.payload)", "payload"),
+    "states": ("length({0}.payload) + 60", ""),
+    "ledger": ("110 + length({0}.source) + length({0}.identity)", ""),
+}
+"""Table -> bytes that a row takes, its entries in indexes included (about), and the columns that change them."""
+
+PRUNED = ("acks", "plans", "errors", "iterations", "runs", "occurrences", "backfills", "alerts")
+"""Tables of history: what ``history`` and ``history_size`` bound."""
+
+
+def _counting(table: str, size: str, changed: str) -> str:
+    new, old = size.format("new"), size.format("old")
+
+    def trigger(name: str, event: str, rows: str, change: str) -> str:
+        return (
+            f"CREATE TRIGGER {table}_{name} AFTER {event} ON {table} BEGIN"
+            f" UPDATE sizes SET {rows}bytes = bytes + {change} WHERE name = '{table}'; END;\n"
+        )
+
+    made = trigger("in", "INSERT", "rows = rows + 1, ", new) + trigger(
+        "out", "DELETE", "rows = rows - 1, ", f"-({old})"
+    )
+    return made + (trigger("to", f"UPDATE OF {changed}", "", f"({new}) - ({old})") if changed else "")
+
+
+SIZES = """\
+CREATE TABLE sizes (              -- what tables hold, as triggers keep it: to count a table is to read it
+  name TEXT NOT NULL PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE prunings (           -- why: history or history_size; at: the last time; the rest: since ever
+  why TEXT NOT NULL PRIMARY KEY, at REAL NOT NULL, iterations INTEGER NOT NULL, rows INTEGER NOT NULL,
+  through REAL NOT NULL) WITHOUT ROWID;
+""" + "".join(
+    f"INSERT INTO sizes SELECT '{table}', count(*), coalesce(sum({size.format(table)}), 0) FROM {table};\n"
+    + _counting(table, size, changed)
+    for table, (size, changed) in COUNTED.items()
+)
+
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
@@ -108,57 +180,19 @@ CREATE TABLE schemas (
 CREATE TABLE settings (
   scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (scope, name)) WITHOUT ROWID;
-{_RUNS}{_SCHEDULES}CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
+{RUNS}{SCHEDULES}CREATE TABLE counters (           -- positions: rows in the ledger; pruned: newest iteration forgotten
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
-  committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-{_ITERATIONS}CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
-  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
-  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
-CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
+  committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
+  pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+{ITERATIONS}{PLANS}CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
   pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
   generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
   PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
-CREATE TABLE acks (
-  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
-  rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
-  PRIMARY KEY (pipeline, iteration, node)) WITHOUT ROWID;
-{_STATES}CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
-  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
-  live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
-  PRIMARY KEY (pipeline, iteration, node, seq)) WITHOUT ROWID;
-{_LETTERS}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
-
-UPGRADES = {
-    1: f"""
-ALTER TABLE iterations RENAME TO former_iterations;
-DROP INDEX unfinished;
-{_ITERATIONS}
-INSERT INTO iterations SELECT *, NULL, '[]' FROM former_iterations;
-DROP TABLE former_iterations;
-ALTER TABLE dead_letters RENAME TO former_letters;
-DROP INDEX dead_letters_of;
-{_LETTERS}
-INSERT INTO dead_letters (id, pipeline, iteration, node, position, revised, kind, message, at, payload)
-  SELECT id, pipeline, iteration, node, position, revised, kind, message, at, payload FROM former_letters;
-DROP TABLE former_letters;
-{_STATES}""",
-    2: f"""
-ALTER TABLE runs RENAME TO former_runs;
-DROP INDEX active;
-{_RUNS}
-INSERT INTO runs (run, pipeline, cause, at, state, ended, planned, cancelled)
-  SELECT f.run, f.pipeline, f.cause, f.at, f.state, f.ended, f.planned, coalesce(c.cancelled, 0)
-  FROM former_runs AS f LEFT JOIN (SELECT pipeline, run, count(*) AS cancelled FROM iterations
-    WHERE state = 'cancelled' AND run <> '' GROUP BY pipeline, run) AS c ON c.pipeline = f.pipeline AND c.run = f.run
-  ORDER BY f.at, f.run;
-DROP TABLE former_runs;
-{_SCHEDULES}""",
-}
-"""Format -> what makes its tables those of the next."""
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
@@ -171,11 +205,17 @@ def seal(value: Any) -> bytes:
     return data + xxhash.xxh3_64_digest(data)
 
 
-def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
-    """The value of a sealed payload; raises StoreError naming ``what`` when seal or content do not hold."""
+def sealed(blob: bytes, what: str) -> bytes:
+    """What is before the xxh3-64 at the end of a payload; raises StoreError naming ``what`` when they do not match."""
     data, mark = blob[:-_SEAL], blob[-_SEAL:]
     if xxhash.xxh3_64_digest(data) != mark:
         raise StoreError(f"the checkpoint database is damaged: {what} does not match its digest; {MEND}")
+    return data
+
+
+def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
+    """The value of a sealed payload; raises StoreError naming ``what`` when seal or content do not hold."""
+    data = sealed(blob, what)
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -30,6 +30,8 @@ _MAGIC = b"odibi-s1"
 _HEADER = struct.Struct(">8sIIIIQ")  # magic, page size, pages, salts and frames of the log copied last
 _MARK = struct.Struct(">QQ")
 _MARK_AT, _ENTRIES, _BLOCK, _DIGEST = 512, 4096, 4096, 8
+LOCK_BYTE = 1 << 30
+"""SQLite never writes the page that has this byte, which some systems lock: nothing ever gives it a digest."""
 _CHUNK = 256
 """Pages read at once."""
 
@@ -79,12 +81,13 @@ class Seals:
     def damaged(self, first: int, last: int, skip: Container[int] = ()) -> Iterator[int]:
         """Numbers of the pages from ``first`` through ``last`` that do not match their digest."""
         size, digest = self.page_size, xxhash.xxh3_64_digest
+        unused = LOCK_BYTE // size + 1
         for start in range(first, min(last, self.pages) + 1, _CHUNK):
             data = memoryview(os.pread(self._db, _CHUNK * size, (start - 1) * size))
             for page in range(start, min(start + _CHUNK - 1, last, self.pages) + 1):
                 at = (page - start) * size
                 expected = self._digests[(page - 1) * _DIGEST : page * _DIGEST]
-                if digest(data[at : at + size]) != expected and page not in skip:
+                if digest(data[at : at + size]) != expected and page not in skip and page != unused:
                     yield page
 
     def advance(self, mark: Mark) -> None:
@@ -102,7 +105,8 @@ class Seals:
         has copied, as far as it comes from the log, and what it has left as it was sealed before."""
         found = {}
         pages, former = self._former
-        self.pages = min(self.pages, max(pages, os.fstat(self._db).st_size // self.page_size))
+        fewer, more = sorted((pages, self.pages))
+        self.pages = max(fewer, min(more, os.fstat(self._db).st_size // self.page_size))
         for page, versions in log.versions().items():
             content = os.pread(self._db, self.page_size, (page - 1) * self.page_size)
             digest = xxhash.xxh3_64_digest(content)
@@ -112,8 +116,10 @@ class Seals:
 
     def _write(self, digests: dict[int, bytes], log: Log) -> None:
         failpoint("store.seal")
+        # A page that was given back later in the same log is not there any more.
+        digests = {page: digest for page, digest in digests.items() if page <= log.size}
         self._former = (self.pages, {page: self._digest(page) for page in digests})
-        self.pages = max(self.pages, log.size)
+        self.pages = log.size  # digests beyond are left alone: a log that does not count after all has not cut them off
         self._digests.extend(bytes(max(0, self.pages * _DIGEST - len(self._digests))))
         blocks: dict[int, None] = {}
         for page, digest in digests.items():

@@ -16,9 +16,17 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import scheduled
 from odibi_actors.checkpoint.scheduled import Item
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.tables import OPEN, ErrorDecoder, FailuresDecoder, PlanDecoder, StatesDecoder
+from odibi_actors.checkpoint.tables import (
+    OPEN,
+    AckDecoder,
+    ErrorDecoder,
+    FailuresDecoder,
+    PlanDecoder,
+    SinksDecoder,
+    StatesDecoder,
+)
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import LIVE, BatchRef, StagedRef
+from odibi_actors.model import LIVE, BatchRef
 
 PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
@@ -26,10 +34,8 @@ PAGE_BYTES = 1_000_000
 
 VersionDecoder = msgspec.msgpack.Decoder(r.Version)
 SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
-AckDecoder = msgspec.msgpack.Decoder(r.Ack)
 RewindDecoder = msgspec.msgpack.Decoder(r.Rewind)
 StateDecoder = msgspec.msgpack.Decoder(BatchRef)
-SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
 
 
 def load(db: sqlite3.Connection, cursor: str) -> tuple[list[r.AnyLoaded], str]:

@@ -9,8 +9,10 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.model import BatchRef, Failure, FilePosition, Position, Trigger
+from odibi_actors.model import BatchRef, Failure, FilePosition, Position, StagedRef, Trigger
 
+AckDecoder = msgspec.msgpack.Decoder(r.Ack)
+SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
 LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])

@@ -18,6 +18,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import scheduling
 from odibi_actors.checkpoint.scheduling import Scheduling
 from odibi_actors.checkpoint.schema import seal, unseal
+from odibi_actors.checkpoint.summary import beyond, summarise
 from odibi_actors.checkpoint.tables import (
     Contradiction,
     ErrorDecoder,
@@ -115,7 +116,12 @@ class Transaction(Scheduling):
     def _flush(self) -> None:
         if self._acks:
             self.weight += sum(len(row[5]) + 100 for row in self._acks)
-            self._executemany("INSERT OR REPLACE INTO acks VALUES (?, ?, ?, ?, ?, ?)", self._acks)
+            # Not REPLACE: the row it takes away would still be counted in ``sizes``.
+            self._executemany(
+                "INSERT INTO acks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (pipeline, iteration, node) DO UPDATE SET"
+                " seq = excluded.seq, rows_out = excluded.rows_out, payload = excluded.payload",
+                self._acks,
+            )
             self._acks.clear()
 
     # --- configuration, settings ---------------------------------------------------------------------------
@@ -193,9 +199,22 @@ class Transaction(Scheduling):
         if done.rowcount == 0:
             raise Contradiction(f"pipeline {plan.pipeline}: dead letter {replay.letter} is not there to be replayed")
 
-    def _replay(self, key: tuple[str, int], state: str) -> None:
-        self._execute("UPDATE dead_letters SET state = ? WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
-                      (state, *key))  # fmt: skip
+    def _replayed(self, key: tuple[str, int]) -> None:
+        """The letter that the iteration took up is settled by it."""
+        for letter, iteration in self._execute(
+            "SELECT id, iteration FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replaying'", key
+        ).fetchall():
+            self._execute("UPDATE dead_letters SET state = 'replayed' WHERE id = ?", (letter,))
+            self._unreferenced((key[0], iteration))
+
+    def _unreferenced(self, key: tuple[str, int]) -> None:
+        """A letter has gone: of a dead-lettered iteration that has no other the batch is not kept any more."""
+        held = self._execute(
+            "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND state <> 'replayed' LIMIT 1", key
+        ).fetchone()
+        whole = "SELECT 1 FROM iterations WHERE pipeline = ? AND iteration = ? AND state = 'dead_lettered'"
+        if held is None and self._execute(f"{whole} AND summary IS NULL", key).fetchone():
+            self.weight += summarise(self._execute, key)
 
     def _give_back(self, plan: r.Plan) -> None:
         """The iteration is void, and the letter it took up is open again, but for positions that went to letters of
@@ -218,12 +237,13 @@ class Transaction(Scheduling):
         )
 
     def _discard(self, _seq: int, record: r.Discard) -> None:
-        done = self._execute(
-            "DELETE FROM dead_letters WHERE id = ? AND pipeline = ? AND state = 'open'",
-            (record.letter, record.pipeline),
-        )
-        if done.rowcount == 0:
+        key = (record.letter, record.pipeline)
+        open_ = "FROM dead_letters WHERE id = ? AND pipeline = ? AND state = 'open'"
+        row = self._execute(f"SELECT iteration {open_}", key).fetchone()
+        if row is None:
             raise Contradiction(f"pipeline {record.pipeline}: dead letter {record.letter} is not there")
+        self._execute(f"DELETE {open_}", key)
+        self._unreferenced((record.pipeline, row[0]))
 
     def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:
         for row in ledger:
@@ -358,8 +378,9 @@ class Transaction(Scheduling):
 
     def _commit(self, _seq: int, record: r.Commit) -> None:
         key = (record.pipeline, record.iteration)
+        self._keep_states(key, record.keep)
         self._execute(
-            "UPDATE iterations SET state = ?, finished_at = ?, node = '', error = '', failures = NULL"
+            "UPDATE iterations SET state = ?, finished_at = ?, node = '', error = '', failures = NULL, states = NULL"
             " WHERE pipeline = ? AND iteration = ?",
             (self._next(*key, "commit"), record.at, *key),
         )
@@ -367,14 +388,15 @@ class Transaction(Scheduling):
             "UPDATE counters SET committed = committed + 1, last_committed = max(last_committed, ?) WHERE pipeline = ?",
             (record.iteration, record.pipeline),
         )
-        self._keep_states(key, record.keep)
-        self._replay(key, "replayed")
+        self._replayed(key)
         self._backfill_committed(key)
+        for old in beyond(self._execute, record.pipeline, record.keep):
+            self.weight += summarise(self._execute, old)
 
     def _keep_states(self, key: tuple[str, int], keep: int) -> None:
         """The prepared states become the pipeline's; of each node the newest ``keep`` stay."""
         row = self._execute("SELECT states FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
-        if row[0] is None:
+        if row is None or row[0] is None:
             return
         states = unseal(row[0], StatesDecoder, f"the states of {key[0]} iteration {key[1]}")
         for node, state in states.items():
@@ -402,7 +424,7 @@ class Transaction(Scheduling):
             ),
         )
         self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
-        self._replay(key, "replayed")  # its own letter takes the place of the former one
+        self._replayed(key)  # its own letter takes the place of the former one
 
     def _cancel(self, _seq: int, record: r.Cancel) -> None:
         for iteration in record.iterations:

@@ -14,7 +14,7 @@ import xxhash
 from odibi_actors.checkpoint import consistency
 from odibi_actors.checkpoint.schema import MEND
 from odibi_actors.checkpoint.seals import Seals
-from odibi_actors.checkpoint.snapshot import AckDecoder, SinksDecoder
+from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
 from odibi_actors.errors import ConfigError
 from odibi_actors.model import BatchRef, StagedRef
 
@@ -44,7 +44,7 @@ _TABLES = (
     _Table("states", (_P, _N, _I)),
     _Table("rewinds", (_P,)),
     _Table("acks", (_P, _I, _N)),
-    _Table("iterations", (_P, _I), ("failures", "sinks", "states")),
+    _Table("iterations", (_P, _I), ("failures", "sinks", "states", "summary")),
     _Table("schedules", (_P, ("name", str))),
     _Table("occurrences", (("seq", int),)),
     _Table("runs", (("seq", int),)),

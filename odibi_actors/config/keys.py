@@ -180,6 +180,9 @@ PROJECT = Object(
         "data_dir": Key(_TEXT, "Where checkpoints and intermediate data are kept; default .odibi."),
         "workers": Key(Number(1, MAX_CONCURRENT), "Worker processes per host; default: the number of cores."),
         "history": Key(duration(1), "How long finished iterations are listed; default 30d."),
+        "history_size": Key(
+            size(1_000_000), "What they may take in the checkpoint store, oldest go first; default 2GB."
+        ),
         "connections": Key(Table(CONNECTION, NAME_TEXT), "Where data lives, by name.", required=True),
         "pipelines": Key(Listing(PIPELINE), "The pipelines.", required=True),
         "alerts": Key(ALERTS, "Whom to tell, about every pipeline."),

@@ -181,9 +181,9 @@ def duration(low: float = 0) -> Unit:
     return Unit(units.parse_duration, units.format_duration, "a duration", units.DURATION_PATTERN, low)
 
 
-def size() -> Unit:
-    """Sizes of at least one byte."""
-    return Unit(units.parse_size, units.format_size, "a size", units.SIZE_PATTERN, 1)
+def size(low: float = 1) -> Unit:
+    """Sizes of at least ``low`` bytes."""
+    return Unit(units.parse_size, units.format_size, "a size", units.SIZE_PATTERN, low)
 
 
 @dataclass(frozen=True)

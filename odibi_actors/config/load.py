@@ -71,7 +71,7 @@ def _load(
         pipelines=[_pipeline(section, checker.connections, alerts) for section in data["pipelines"]],
         workers=data.get("workers") or os.cpu_count() or 1,
         code_digest=code_digest(root),
-        **_pick(data, "data_dir", "history"),
+        **_pick(data, "data_dir", "history", "history_size"),
     )
     return project, checker.connections
 

@@ -207,8 +207,8 @@ class PipelineSpec(msgspec.Struct, frozen=True):
 
 
 class ProjectSpec(msgspec.Struct, frozen=True):
-    """The whole project. ``root`` and ``data_dir`` are absolute. ``history`` in seconds. ``code_digest`` covers
-    ``nodes/**/*.py`` at the time of reading (32 hex digits)."""
+    """The whole project. ``root`` and ``data_dir`` are absolute. ``history`` in seconds, ``history_size`` in
+    bytes. ``code_digest`` covers ``nodes/**/*.py`` at the time of reading (32 hex digits)."""
 
     name: str
     root: str
@@ -217,6 +217,7 @@ class ProjectSpec(msgspec.Struct, frozen=True):
     pipelines: list[PipelineSpec]
     history: float = 30 * 86400.0
     code_digest: str = ""
+    history_size: int = 2_000_000_000
 
     def pipeline(self, name: str) -> PipelineSpec:
         """The pipeline of that name; raises KeyError."""

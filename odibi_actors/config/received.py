@@ -50,6 +50,8 @@ def _problems(project: ProjectSpec) -> Iterator[str]:
         yield f"{len(project.pipelines)} pipelines; at most {MAX_PIPELINES}"
     if not _within(project.workers, 1, 1000) or not _within(project.history, 1, MAX_DURATION):
         yield "workers or history are out of range"
+    if not _within(project.history_size, 1_000_000, MAX_COUNT):
+        yield "history_size is out of range"
     names: dict[str, None] = {}
     for pipeline in project.pipelines:
         yield from _name("pipeline", pipeline.name)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
-from odibi_actors.checkpoint import seals
+from odibi_actors.checkpoint import seals, transaction
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.seals import Mark
 
@@ -81,6 +84,108 @@ COMMIT;
 """
 """The tables of format 2."""
 
+FORMAT_3 = """
+PRAGMA application_id = 219880135;
+PRAGMA user_version = 3;
+BEGIN;
+CREATE TABLE meta (               -- one row; claim_seq is last_seq at the time of the claim of this epoch
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  store_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  claimant TEXT NOT NULL,
+  claim_seq INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL);
+CREATE TABLE versions (
+  pipeline TEXT NOT NULL, version INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, version)) WITHOUT ROWID;
+CREATE TABLE schemas (
+  pipeline TEXT NOT NULL, node TEXT NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, node)) WITHOUT ROWID;
+CREATE TABLE settings (
+  scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (scope, name)) WITHOUT ROWID;
+CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: the Trigger, NULL if there is none
+  seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data', 'cancelled')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT 'live',
+  schedule TEXT NOT NULL DEFAULT '', occurrence TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', payload BLOB);
+CREATE INDEX runs_of ON runs (pipeline, state);
+CREATE INDEX runs_in ON runs (state);
+CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
+CREATE INDEX runs_old ON runs (ended) WHERE ended IS NOT NULL;
+CREATE TABLE schedules (          -- never pruned; reasons, seen: JSON objects; payload: the newest SCHEDULE
+  pipeline TEXT NOT NULL, name TEXT NOT NULL, due INTEGER NOT NULL, wall TEXT NOT NULL,
+  gone INTEGER NOT NULL CHECK (gone IN (0, 1)), started INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
+  reasons TEXT NOT NULL DEFAULT '{}', seen TEXT NOT NULL DEFAULT '{}', last TEXT NOT NULL DEFAULT '',
+  last_run TEXT NOT NULL DEFAULT '', payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, name)) WITHOUT ROWID;
+CREATE TABLE occurrences (        -- seq: of OCCURRENCE, or of a SKIP of what was not noted before (no payload)
+  seq INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, schedule TEXT NOT NULL, id TEXT NOT NULL, first TEXT NOT NULL,
+  due REAL NOT NULL, at REAL NOT NULL, state TEXT NOT NULL CHECK (state IN ('waiting', 'started', 'skipped')),
+  run TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 1, payload BLOB);
+CREATE UNIQUE INDEX noted ON occurrences (pipeline, schedule, id) WHERE state <> 'skipped';
+CREATE INDEX waiting ON occurrences (seq) WHERE state = 'waiting';
+CREATE INDEX occurrences_of ON occurrences (pipeline, schedule, state);
+CREATE INDEX occurrences_in ON occurrences (pipeline, state);
+CREATE TABLE backfills (          -- planned: iterations; positions: those planned and not released
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, run TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'done', 'no_data', 'cancelled')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0, committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
+  payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, lane)) WITHOUT ROWID;
+CREATE TABLE alerts (             -- told_at: NULL until ALERTED
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, at REAL NOT NULL, told_at REAL, error TEXT NOT NULL DEFAULT '',
+  payload BLOB NOT NULL);
+CREATE INDEX untold ON alerts (id) WHERE told_at IS NULL;
+CREATE INDEX alerts_of ON alerts (pipeline);
+CREATE INDEX alerts_told ON alerts (told_at) WHERE told_at IS NOT NULL;
+CREATE TABLE counters (           -- positions: rows of the pipeline in the ledger
+  pipeline TEXT NOT NULL PRIMARY KEY,
+  last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
+  committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
+                                       'dead_lettered', 'cancelled', 'rewound')),
+  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
+  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE INDEX unfinished ON iterations (pipeline, iteration)
+  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
+CREATE TABLE plans (              -- the Plan as revised: also the pins of `batch` positions
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+  generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
+  PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
+CREATE TABLE acks (
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  rows_out INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node)) WITHOUT ROWID;
+CREATE TABLE states (             -- what stateful nodes have kept as of committed iterations
+  pipeline TEXT NOT NULL, node TEXT NOT NULL, iteration INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, node, iteration)) WITHOUT ROWID;
+CREATE TABLE rewinds (pipeline TEXT NOT NULL PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE errors (             -- live: counts as the node's newest failed try unless a later ack stands
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL, seq INTEGER NOT NULL,
+  live INTEGER NOT NULL CHECK (live IN (0, 1)), payload BLOB NOT NULL,
+  PRIMARY KEY (pipeline, iteration, node, seq)) WITHOUT ROWID;
+CREATE TABLE dead_letters (       -- position "" and revised 0: the whole iteration; replay: the one that takes it up
+  id INTEGER PRIMARY KEY AUTOINCREMENT, replay INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replaying', 'replayed')),
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, node TEXT NOT NULL,
+  position TEXT NOT NULL, revised INTEGER NOT NULL CHECK (revised IN (0, 1)), kind TEXT NOT NULL,
+  message TEXT NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX dead_letters_of ON dead_letters (pipeline, iteration, revised);
+CREATE INDEX replaying ON dead_letters (pipeline, replay) WHERE state = 'replaying';
+INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+COMMIT;
+"""
+"""The tables of format 3."""
+
 TO_1 = (
     "DROP TABLE states; DROP TABLE rewinds; DROP INDEX replaying; PRAGMA user_version = 1;"
     "ALTER TABLE iterations DROP COLUMN states; ALTER TABLE iterations DROP COLUMN abandoned;"
@@ -89,11 +194,19 @@ TO_1 = (
 """What makes tables of format 2 those of format 1."""
 
 
-def downgrade(engine: Engine, path: Path, more: str = "") -> None:
-    """Write what an engine holds to a database of format 2; ``more`` is run on it afterwards. It gets seals, as format
-    2 had them."""
+@contextmanager
+def whole() -> Iterator[None]:
+    """Engines keep acks and plans of all iterations, as former releases did."""
+    with mock.patch.object(transaction, "beyond", return_value=[]):
+        yield
+
+
+def downgrade(engine: Engine, path: Path, more: str = "", tables: str = FORMAT_2) -> None:
+    """Write what an engine holds (see ``whole``) to a database of a former format; ``more`` is run on it afterwards. It
+    gets seals, as formats from 2 on had them."""
     new = sqlite3.connect(path, isolation_level=None)
-    new.executescript(FORMAT_2)
+    new.execute("PRAGMA journal_mode = WAL")
+    new.executescript(tables)
     new.execute("DELETE FROM meta")
     for (table,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         names = ", ".join(row[1] for row in new.execute(f"PRAGMA table_info({table})"))

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from odibi_actors.actor import Effect, Log, Send, Stop
-from odibi_actors.checkpoint.actor import BYE_WAIT, IDLE, PRUNE_EVERY, STUCK, StoreActor
+from odibi_actors.checkpoint.actor import BYE_WAIT, IDLE, STUCK, StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.effects import Checkpoint, EpochSet, Prune, Read, SetEpoch, Write
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.retention import EVERY
 from odibi_actors.messages import (
     BROKER,
     HEARTBEAT,
@@ -325,7 +326,7 @@ def test_given_it_is_idle_when_time_passes_then_it_checkpoints_once_and_sweeps_h
     store.tell(append(1, 5))
     store.settle()
     written = store.now
-    store.wait(2 * PRUNE_EVERY)
+    store.wait(2 * EVERY)
     kinds = [kind for _, kind in asked]
     assert kinds == ["Write", "Checkpoint", "Prune", "Prune"]
     assert asked[1][0] >= written + IDLE

@@ -431,3 +431,25 @@ def test_given_a_commit_whose_sync_failed_when_the_log_is_copied_without_it_then
     again = Seals(path)
     assert (again.pages, list(again.damaged(1, again.pages))) == (sealed.pages, [])
     again.close()
+
+
+def test_given_a_database_of_more_than_a_gigabyte_then_the_page_that_sqlite_never_writes_is_no_damage(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    engine = claimed(path)
+    engine.close()
+    page = seals.LOCK_BYTE // 4096 + 1
+    content = b"x" * 4096
+    with path.open("r+b") as file:  # as SQLite leaves it: all but that one page have content, here a few of them
+        file.truncate((page + 1) * 4096)
+        file.seek(page * 4096)
+        file.write(content)
+    sealed = Seals(path)
+    sealed.seal(wal.Log(content, (1, 1), 1, 4096, {page + 1: 0}, page + 1))
+    assert list(sealed.damaged(page, page + 1)) == []
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"y")
+    assert list(sealed.damaged(page, page + 1)) == [page + 1]
+    sealed.close()

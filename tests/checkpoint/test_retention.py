@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from odibi_actors.checkpoint import retention
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import Place
+from tests.checkpoint.counting import counted, recounted
 from tests.checkpoint.make import (
     P,
     ack,
@@ -64,7 +67,7 @@ def test_given_old_iterations_when_pruned_then_only_what_is_finished_and_without
     before, consumed = loaded(engine), ledger(engine)
     sweep(engine, now=60 * DAY)
     assert listed(engine) == [3, 4, 5, 6, 7]
-    assert rows(engine) == {"acks": 5, "errors": 2, "plans": 5}
+    assert rows(engine) == {"acks": 4, "errors": 2, "plans": 4}  # of the 4th its summary is kept, with its letter
     assert ledger(engine) == consumed == ["a.csv", "c.csv", "d.csv", "e.csv", "f.csv", "g.csv", "h.csv"]
     assert loaded(engine) == before
     put(engine, *committed(8, "i.csv"))
@@ -89,7 +92,7 @@ def test_given_keep_last_when_pruned_then_the_newest_stay_whatever_their_age() -
 
 def test_given_a_long_history_when_pruned_then_it_goes_in_chunks_and_sweeps_begin_anew() -> None:
     engine = claimed()
-    with mock.patch.object(retention, "CHUNK", 20):
+    with mock.patch.object(retention, "CHUNK", 5):
         for number in range(1, 31):
             put(engine, *committed(number, f"{number}.csv", at=float(number)))
         assert sweep(engine, now=60 * DAY) > 4
@@ -192,6 +195,102 @@ def test_given_a_pruned_iteration_when_shown_then_the_error_says_it_is_history()
         engine.answer("iteration.show", {"pipeline": P, "iteration": 1})
 
 
+def sized(engine: Engine, size: int) -> None:
+    put(engine, r.Setting(r.PROJECT, r.HISTORY_SIZE, str(size)))
+
+
+def history(engine: Engine) -> dict[str, Any]:
+    found: dict[str, Any] = engine.answer("checkpoint.stats", {})["history"]
+    return found
+
+
+def test_given_too_much_history_when_pruned_then_the_oldest_of_all_pipelines_go_and_stats_say_so() -> None:
+    engine = claimed()
+    for number in range(1, 41):
+        put(engine, *committed(number, f"{number}.csv", at=number * 100.0))
+        other = [msgspec.structs.replace(x, pipeline="other") for x in committed(number, "x", at=number * 100.0 + 1)]
+        put(engine, msgspec.structs.replace(other[0], positions={}), *other[1:])  # type: ignore[arg-type]
+    consumed = ledger(engine)
+    held = history(engine)
+    assert held["history_size"] == retention.SIZE
+    assert (held["oldest"], held["pruned_by_history_size"]) == (100.0, None)
+    sized(engine, held["history_bytes"] // 2)
+    assert sweep(engine, now=5000.0) == 1
+    told = history(engine)
+    assert 0.8 * told["history_size"] < told["history_bytes"] <= told["history_size"]
+    assert listed(engine) == list(range(min(listed(engine)), 41))
+    assert abs(min(listed(engine)) - min(listed(engine, "other"))) <= 1
+    assert told["oldest"] == min(min(listed(engine)) * 100.0, min(listed(engine, "other")) * 100.0 + 1)
+    pruned = told["pruned_by_history_size"]
+    assert pruned["at"] == 5000.0
+    assert pruned["iterations"] == 80 - len(listed(engine)) - len(listed(engine, "other"))
+    assert 0 <= told["oldest"] - pruned["through"] <= 100.0
+    assert told["pruned_by_history"] is None
+    assert (ledger(engine), counted(engine)) == (consumed, recounted(engine))
+    with pytest.raises(NotFoundError, match=f"history_size in odibi.yaml.; kept are {min(listed(engine))} and later"):
+        engine.answer("iteration.show", {"pipeline": P, "iteration": 3})
+    sized(engine, 1)
+    sweep(engine, now=5000.0, keep_last=4)
+    assert listed(engine) == [37, 38, 39, 40]
+    assert history(engine)["pruned_by_history_size"]["iterations"] == 72
+
+
+def test_given_too_much_history_when_pruned_then_open_ones_and_letters_stay_and_the_ledger_does_not_count() -> None:
+    engine = claimed()
+    put(engine, plan(1, "a.csv"), ack(1, data=bytes(5000)), r.DeadLetter(P, 1, "clean", failure(), 1.0))
+    put(engine, plan(2, *(f"{n}.csv" for n in range(1000))), r.Fail(P, 2, "clean", 1.0))
+    for number in range(3, 9):
+        put(engine, *committed(number, f"x{number}.csv", at=float(number)))
+    before = loaded(engine)
+    sized(engine, 1)
+    sweep(engine, now=10.0)
+    assert listed(engine) == [1, 2]
+    assert [item for item in loaded(engine) if not isinstance(item, r.LoadedSetting)] == before
+
+
+def test_given_a_history_in_a_large_ledger_when_pruned_then_the_ledger_does_not_count() -> None:
+    engine = claimed()
+    for number in range(1, 31):
+        put(engine, *committed(number, *(f"{number}-{n}.csv" for n in range(50)), at=float(number)))
+    size = history(engine)["history_bytes"]
+    assert size < counted(engine)["ledger"][1]
+    sized(engine, size)
+    sweep(engine, now=100.0)
+    assert len(listed(engine)) == 30
+
+
+def test_given_a_history_of_schedules_only_when_it_is_too_much_then_their_oldest_go() -> None:
+    engine = claimed()
+    put(engine, schedule())
+    for n in range(50):
+        put(engine, r.Occurrence(P, "hourly", f"o{n}", 1.0, float(n), Place(n)), started(f"o{n}"))
+        put(engine, r.RunEnd(f"{P}.hourly@o{n}", P, "done", float(n)))
+    sized(engine, history(engine)["history_bytes"] // 2)
+    with mock.patch.object(retention, "CHUNK", 5):
+        sweep(engine, now=100.0)
+    assert 0 < history(engine)["history_bytes"] <= history(engine)["history_size"]
+    assert 10 < count(engine, "runs") < 30
+    assert engine.answer("run.list", {"pipeline": P, "limit": 1})["items"][0]["run"].endswith("o49")
+
+
+def test_given_a_short_history_when_pruned_then_it_is_looked_at_again_soon() -> None:
+    engine = claimed()
+    assert [engine.prune_every(seconds) for seconds in (10.0, 300.0, 3600.0, 30 * DAY)] == [10.0, 30.0, 360.0, 3600.0]
+    put(engine, *committed(1, "a.csv"))
+    sized(engine, history(engine)["history_bytes"])
+    assert engine.prune_every(30 * DAY) == 60.0
+
+
+def test_given_a_letter_that_is_gone_when_pruned_then_its_iteration_goes_too() -> None:
+    engine = claimed()
+    put(engine, plan(1, "a.csv"), r.DeadLetter(P, 1, "clean", failure(), 1.0), *committed(2, "b.csv"))
+    sweep(engine, now=60 * DAY)
+    assert listed(engine) == [1]
+    put(engine, r.Discard(P, 1, 2.0))
+    sweep(engine, now=60 * DAY)
+    assert listed(engine) == []
+
+
 ends = st.sampled_from(["committed", "cancelled", "dead", "open"])
 
 
@@ -213,6 +312,7 @@ def test_any_history_keeps_ledger_snapshot_and_all_that_is_young(
     with mock.patch.object(retention, "CHUNK", chunk):
         sweep(engine, now=60 * DAY, keep_last=keep)
     assert (loaded(engine), ledger(engine)) == before
+    assert counted(engine) == recounted(engine)
     stays = {n for n, (end, day) in enumerate(lives, 1) if end in ("dead", "open") or day >= 30}
     left = set(listed(engine)) if lives else set()
     assert left >= stays | set(range(max(1, len(lives) - keep + 1), len(lives) + 1))

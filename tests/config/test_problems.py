@@ -17,7 +17,7 @@ N = "pipelines[0].nodes"
 KEYS = [
     ("transform: {sql", "transfrom: {sql", [f'17:9: {N}[2].transfrom: unknown key; did you mean "transform"?']),
     ("workers: 2", "colour: red", ["2:1: colour: unknown key; known keys: project, description, data_dir, workers, "
-        "history, connections, pipelines, alerts"]),
+        "history, history_size, connections, pipelines, alerts"]),
     ("project: flights\n", "", ['1:1: the key "project" is missing; Name of the project.']),
     ("project: flights\n", "projct: flights\n", ['1:1: projct: unknown key; did you mean "project"?']),
     ("workers: 2", "workers: 2\nworkers: 3", ["3:1: workers: duplicate key; first on line 2"]),
@@ -26,7 +26,7 @@ KEYS = [
     ("    timeout: 10m", "    1: 10m", ['25:5: pipelines[0].1: a key must be text (got 1); write "1"']),
     ("    timeout: 10m", "    timeout:", ["25:5: pipelines[0].timeout: is empty; give it a value or delete the key"]),
     ("workers: 2", "<<: {workers: 2}", ["2:1: <<: unknown key; known keys: project, description, data_dir, workers, "
-        "history, connections, pipelines, alerts"]),
+        "history, history_size, connections, pipelines, alerts"]),
 ]  # fmt: skip
 VALUES = [
     ("workers: 2", "workers: two", ["2:10: workers: must be a whole number (got two)"]),

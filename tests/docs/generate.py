@@ -49,6 +49,7 @@ ELSEWHERE = {
     ("", "data_dir"): "`.odibi`",
     ("", "workers"): "number of cores",
     ("", "history"): "`30d`",
+    ("", "history_size"): "`2GB`",
     ("pipelines[]", "timeout"): "`10m`",
     ("pipelines[].nodes[]", "timeout"): "the pipeline's",
 }

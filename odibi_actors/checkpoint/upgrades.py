@@ -1,0 +1,133 @@
+"""Databases of former formats brought up to ours, one step after the other, each in one transaction."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from odibi_actors.checkpoint import schema
+from odibi_actors.checkpoint.schema import FORMAT
+from odibi_actors.checkpoint.summary import beyond, summarise
+
+KEPT_WHOLE = 5
+"""Iterations per pipeline that keep their outputs in the step to format 4: the default of ``checkpoint.keep_last``."""
+
+MAX_VACUUM = 256_000_000
+"""Bytes up to which a database is rewritten, so that from then on it gives space back: the log holds a copy of it
+meanwhile. A larger one uses again what is free, and does not shrink."""
+
+_ITERATIONS_2 = """\
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
+  pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
+                                       'dead_lettered', 'cancelled', 'rewound')),
+  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
+  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
+  PRIMARY KEY (pipeline, iteration)) WITHOUT ROWID;
+CREATE INDEX unfinished ON iterations (pipeline, iteration)
+  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
+"""
+
+_SCRIPTS = {
+    1: f"""
+ALTER TABLE iterations RENAME TO former_iterations;
+DROP INDEX unfinished;
+{_ITERATIONS_2}
+INSERT INTO iterations SELECT *, NULL, '[]' FROM former_iterations;
+DROP TABLE former_iterations;
+ALTER TABLE dead_letters RENAME TO former_letters;
+DROP INDEX dead_letters_of;
+{schema.LETTERS}
+INSERT INTO dead_letters (id, pipeline, iteration, node, position, revised, kind, message, at, payload)
+  SELECT id, pipeline, iteration, node, position, revised, kind, message, at, payload FROM former_letters;
+DROP TABLE former_letters;
+{schema.STATES}""",
+    2: f"""
+ALTER TABLE runs RENAME TO former_runs;
+DROP INDEX active;
+{schema.RUNS}
+INSERT INTO runs (run, pipeline, cause, at, state, ended, planned, cancelled)
+  SELECT f.run, f.pipeline, f.cause, f.at, f.state, f.ended, f.planned, coalesce(c.cancelled, 0)
+  FROM former_runs AS f LEFT JOIN (SELECT pipeline, run, count(*) AS cancelled FROM iterations
+    WHERE state = 'cancelled' AND run <> '' GROUP BY pipeline, run) AS c ON c.pipeline = f.pipeline AND c.run = f.run
+  ORDER BY f.at, f.run;
+DROP TABLE former_runs;
+{schema.SCHEDULES}""",
+}
+"""Format -> what makes its tables those of the next."""
+
+_TO_4 = f"""
+ALTER TABLE counters ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE iterations RENAME TO former_iterations;
+DROP INDEX unfinished;
+{schema.ITERATIONS}
+INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, finished_at, positions, sources,
+    node, error, failures, sinks, states, abandoned)
+  SELECT pipeline, iteration, lane, state, version, run, planned_at, finished_at, positions, sources,
+    node, error, failures, sinks, states, abandoned FROM former_iterations ORDER BY pipeline, iteration;
+DROP TABLE former_iterations;
+ALTER TABLE acks RENAME TO former_acks;
+{schema.ACKS}
+ALTER TABLE plans RENAME TO former_plans;
+{schema.PLANS}
+ALTER TABLE errors RENAME TO former_errors;
+{schema.ERRORS}
+INSERT INTO errors SELECT * FROM former_errors;
+DROP TABLE former_errors;
+"""
+
+_WHOLE = (
+    "INSERT INTO acks SELECT * FROM former_acks; INSERT INTO plans SELECT * FROM former_plans;"
+    f"DROP TABLE former_acks; DROP TABLE former_plans; {schema.SIZES}"
+)
+
+
+def upgrade(db: sqlite3.Connection) -> None:
+    """Bring the tables of an older format up to ours. Raises StoreError (damaged), sqlite3.Error."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for before in range(version, FORMAT):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if before == 3:
+                _to_4(db)
+            else:
+                _script(db, _SCRIPTS[before])
+            db.execute(f"PRAGMA user_version = {before + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+    if version < FORMAT:
+        _give_back(db)
+
+
+def _to_4(db: sqlite3.Connection) -> None:
+    """Payloads move from tables that spill them into a page each, and what has ended well keeps a summary."""
+    _script(db, _TO_4)
+    pipelines = db.execute("SELECT pipeline FROM counters ORDER BY pipeline").fetchall()
+    for (pipeline,) in pipelines:
+        for key in beyond(db.execute, pipeline, KEPT_WHOLE, -1):
+            summarise(db.execute, key, "former_acks", "former_plans")
+    _script(db, _WHOLE)
+
+
+def _script(db: sqlite3.Connection, text: str) -> None:
+    """Run statements inside the transaction that is open: ``executescript`` would commit it first."""
+    statement = ""
+    for piece in re.split("(;)", text):
+        statement += piece
+        if piece == ";" and sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+
+
+def _give_back(db: sqlite3.Connection) -> None:
+    """Rewrite the database without its free pages, and so that it can give them back from now on."""
+    used, free, size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    if (used - free) * size <= MAX_VACUUM:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("VACUUM")
