@@ -64,7 +64,12 @@ class StoreError(OdibiError):
 
 
 class BatchError(OdibiError):
-    """A batch is missing, damaged, too large, or has another schema than planned."""
+    """A batch is missing, damaged, too large, has another schema than planned, or holds what cannot be carried exactly;
+    ``column``: which one of it, where it is one."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class NodeError(OdibiError):

@@ -262,5 +262,5 @@ def to_failure(error: Exception) -> Failure:
     if isinstance(error, OSError):
         return Failed("io", describe(error)).failure
     if isinstance(error, BatchError):
-        return Failed("invalid", str(error)).failure
+        return Failed("invalid", str(error), column=error.column).failure
     return user_failure(error).failure

@@ -8,6 +8,7 @@ import re
 import pyarrow as pa
 
 from odibi_actors.batches.normalise import normal_type
+from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 
 _NAMES = (
@@ -29,7 +30,7 @@ def parse_type(text: str) -> pa.DataType:
         if match := _ZONED.fullmatch(compact):
             return pa.timestamp(match[1], match[2])
         return normal_type(pa.type_for_alias(compact))
-    except ValueError:
+    except (ValueError, BatchError):
         near = difflib.get_close_matches(compact.lower(), _NAMES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(_NAMES)}, decimal128(p, s)"
         raise ValueError(f"{text!r} is not an Arrow type; {hint}") from None

@@ -16,8 +16,10 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from odibi_actors.batches.narrow import for_duckdb
 from odibi_actors.batches.normalise import check_names, normalise
 from odibi_actors.errors import BatchError
+from odibi_actors.nodes import sql_types
 from odibi_actors.nodes.failures import Failed
 
 SETTINGS = {
@@ -54,25 +56,25 @@ class SqlRunner:
         self._names: list[str] = []
 
     def run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables = NONE) -> pa.Table:
-        """The rows of one SELECT over tables named as the inputs, with normal types; HUGEINT, which ``sum`` of integers
-        makes, becomes int64.
+        """The rows of one SELECT over tables named as the inputs, with normal types (see ``sql_types``).
 
-        Raises Failed: ``invalid`` (SQL that can never run, columns without a proper name, params that cannot be
-        variables) or ``raised`` (these rows).
+        Raises Failed: ``invalid`` (SQL that can never run, columns without a proper name or of a type that is not
+        carried exactly, params that cannot be variables) or ``raised`` (these rows).
         """
         connection = self._connect()
         self._set(connection, variables)
-        for name, table in inputs.items():
+        for name, table in {name: _readable(name, table) for name, table in inputs.items()}.items():
             connection.register(name, table)
         try:
             relation = self._plan(connection, sql)
             check_names(relation.columns)
-            huge = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "HUGEINT"]
-            return normalise(_narrow(relation.to_arrow_table(), huge))
+            sql_types.check_types(relation.columns, relation.types)
+            return normalise(sql_types.narrow(relation.to_arrow_table(), relation.types))
         except duckdb.Error as error:
             raise _sql_failure(error) from error
         except BatchError as error:
-            raise Failed("invalid", f"sql: {error}; name columns with 'as'") from error
+            hint = "" if error.column else "; name columns with 'as'"
+            raise Failed("invalid", f"sql: {error}{hint}", column=error.column) from error
         finally:
             for name in inputs:
                 connection.unregister(name)
@@ -126,16 +128,11 @@ def _value(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else msgspec.json.encode(value).decode()
 
 
-def _narrow(table: pa.Table, huge: list[str]) -> pa.Table:
-    for name in huge:
-        place = table.column_names.index(name)
-        try:
-            column = table.column(name).cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            message = f"sql: column {name!r} holds integers beyond 64 bits; cast it to double or decimal in the SQL"
-            raise Failed("raised", message, column=name) from error
-        table = table.set_column(place, name, column)
-    return table
+def _readable(name: str, table: pa.Table) -> pa.Table:
+    try:
+        return for_duckdb(table)
+    except BatchError as error:
+        raise Failed("invalid", f"sql: input {name!r}: {error}", column=error.column) from error
 
 
 def _sql_failure(error: duckdb.Error) -> Failed:

@@ -96,7 +96,8 @@ def _call(
     except MissingExtraError as error:
         raise Failed("invalid", str(error)) from error
     except (BindError, BatchError) as error:
-        raise Failed("invalid", f"{target}: {error}") from error
+        column = error.column if isinstance(error, BatchError) else ""
+        raise Failed("invalid", f"{target}: {error}", column=column) from error
     try:
         return function(*arguments.args, **arguments.kwargs)
     except BaseException as error:
@@ -107,7 +108,8 @@ def _table(target: str, result: object) -> pa.Table:
     try:
         return to_table(result)
     except BatchError as error:
-        raise Failed("invalid", f"{target} returned what cannot be kept: {error}") from error
+        message = f"{target} returned what cannot be kept: {error}"
+        raise Failed("invalid", message, column=error.column) from error
     except BaseException as error:  # a table of user objects runs user code when it is read
         raise user_failure(error) from error
 

@@ -247,7 +247,7 @@ def test_given_types_of_other_libraries_when_normalised_then_each_has_its_one_fo
         *["string"] * 5,
         "list<item: string>",
         "binary",
-        "fixed_size_binary[16]",
+        "string",
     ]
     assert found.schema.metadata is None
     assert found.column("ree").to_pylist() == ["a", "a"]

@@ -18,6 +18,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder
+from odibi_actors.nodes.sinks.parquet_types import check_types
 
 
 class ParquetSink:
@@ -28,7 +29,11 @@ class ParquetSink:
         self.owner = owner
 
     def stage(self, table: pa.Table, iteration: int, attempt: Attempt) -> StagedRef:
-        """Write the part of an iteration, synced and invisible. Raises ConflictError (another owner) and OSError."""
+        """Write the part of an iteration, synced and invisible.
+
+        Raises Failed (``invalid``: types that parquet has not), ConflictError (another owner) and OSError.
+        """
+        check_types(table)
         make_dirs(self.folder, sync=True)
         claim_folder(self.folder, self.owner)
         target = self.folder / f"part-{iteration:010d}-{self.owner.node}.parquet"

@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 
 from odibi_actors.batches import ipc
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
+from odibi_actors.batches.normalise import without_case
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table
-from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_unsigned, sql_type
+from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another writer of the database."""
@@ -135,8 +136,8 @@ class SqliteSink:
     def _check_columns(self, connection: sqlite3.Connection, schema: pa.Schema) -> bool:
         """Whether the SQL table exists. Raises Failed when it lacks columns."""
         rows = connection.execute("select name from pragma_table_info(?)", (self.table,)).fetchall()
-        known = {name.lower() for (name,) in rows}
-        missing = [field for field in schema if field.name.lower() not in known]
+        known = {without_case(name) for (name,) in rows}
+        missing = [field for field in schema if without_case(field.name) not in known]
         if known and missing:
             mend = "; ".join(
                 f"alter table {quote(self.table)} add column {quote(field.name)} {sql_type(field)}" for field in missing
@@ -247,18 +248,6 @@ def insert_statement(table: str, names: list[str], keys: list[str]) -> str:
     rest = [quote(name) for name in names if name not in keys]
     change = f"update set {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "nothing"
     return f"{statement} on conflict ({', '.join(map(quote, keys))}) do {change}"
-
-
-def check_types(table: pa.Table) -> None:
-    """Raise Failed (``invalid``) when SQLite cannot hold a column of the table, or tell it from another."""
-    folded: dict[str, str] = {}
-    for field in table.schema:
-        sql_type(field)
-        other = folded.setdefault(field.name.lower(), field.name)
-        if other != field.name:
-            raise Failed("invalid", f"columns {other!r} and {field.name!r} are one to SQLite", column=field.name)
-        if pa.types.is_uint64(field.type):
-            check_unsigned(table.column(field.name), field.name)
 
 
 def check_keys(table: pa.Table, keys: list[str]) -> None:
