@@ -173,6 +173,7 @@ def _run_failed(
         return
     if failure.kind == "changed" and failed.node in pipeline.sources and pipeline.sources[failed.node].batch:
         _error(flow, iteration, run, failed.attempt, failure, now)
+        _warn(flow, iteration, run, f"planned again: {failure.message}")
         flow.plan_anew(pipeline, iteration, failed.node, now)
         return
     if failure.kind in COUNTED:
@@ -180,6 +181,7 @@ def _run_failed(
     _error(flow, iteration, run, failed.attempt, failure, now)
     if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
         _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used, failure))
+        _warn(flow, iteration, run, f"attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}")
         return
     if failure.position and _dead_letters(pipeline, iteration):
         _revise(flow, pipeline, iteration, run, failure, now)
@@ -200,9 +202,11 @@ def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, fai
         ),
         iteration.pipeline,
     )
-    where = f"{iteration.pipeline}/{iteration.number}/{run.spec.name}"
-    attempt_no = f"attempt {run.used}/{run.spec.retry.max_attempts}" if failure.kind in COUNTED else "not tried again"
-    flow.say(Log("warning", f"{where}: {attempt_no}: {failure.message}"))
+
+
+def _warn(flow: Flow, iteration: Iteration, run: NodeRun, text: str) -> None:
+    """Of what does not end the iteration; what does is said once, where it does (``_give_up``)."""
+    flow.say(Log("warning", f"{iteration.pipeline}/{iteration.number}/{run.spec.name}: {text}"))
 
 
 def _backoff(flow: Flow, retry: RetrySpec, used: int, failure: Failure) -> float:
@@ -270,6 +274,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         return
     iteration.positions[name] = left
     pipeline.dead_letters += 1
+    _warn(flow, iteration, run, f"one file is set aside: {failure.message}")
     barrier = flow.write(
         rec.Revise(
             pipeline=iteration.pipeline,
@@ -319,6 +324,8 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
         runs.stop(flow, pipeline, iteration, now)
         flow.wake_all(pipeline)
+    else:
+        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node} too: {failure.message}"))
 
 
 def _publish_failed(

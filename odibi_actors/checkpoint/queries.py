@@ -147,8 +147,8 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
 
 
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of the list. ``rows``: rows that its read nodes gave; ``dead_letters``: 1 for the iteration itself, or the
-    number of positions taken out of it."""
+    """A row of the list. ``rows``: rows that its read nodes gave, without those of reference data; ``dead_letters``: 1
+    for the iteration itself, or the number of positions taken out of it."""
     rows = row[10]
     if rows is None:
         acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))

@@ -83,7 +83,8 @@ def output(ack: r.Ack) -> Output:
 
 
 def rows(acks: Iterable[tuple[str, int]], sources: str) -> int:
-    """Rows that an iteration has read: ``acks`` are (node, rows it gave), ``sources`` the JSON list of read nodes."""
+    """Rows that an iteration has read: ``acks`` are (node, rows it gave), ``sources`` the JSON
+    list of the read nodes that count: the watched ones, or all where none is."""
     names = frozenset(json.loads(sources))
     return sum(count for node, count in acks if node in names)
 

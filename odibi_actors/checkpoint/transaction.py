@@ -168,10 +168,12 @@ class Transaction(Scheduling):
         except sqlite3.IntegrityError:
             raise Contradiction(self._planned_twice(ledger)) from None
         count = sum(map(len, plan.positions.values()))
+        # Reference data are read again by every iteration: counted with the rows, they would hide them.
+        counted = [source for source in plan.positions if source in plan.ledgered] or list(plan.positions)
         self._execute(
             "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources)"
             " VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?)",
-            (pipeline, iteration, plan.lane, plan.version, plan.run, plan.at, count, json.dumps(list(plan.positions))),
+            (pipeline, iteration, plan.lane, plan.version, plan.run, plan.at, count, json.dumps(counted)),
         )
         payload = seal(plan)
         self._execute("INSERT INTO plans VALUES (?, ?, ?)", (pipeline, iteration, payload))

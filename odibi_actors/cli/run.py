@@ -44,7 +44,7 @@ SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lett
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Use a temporary data_dir: start from nothing; targets that have an owner are refused.",
+    help="Use a temporary data_dir: start from nothing. Refused where targets have an owner: see `odibictl try`.",
 )
 @lists
 @pass_app
@@ -58,7 +58,7 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
     project = load(app)
     chosen(project, pipeline)
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
-    with contextlib.redirect_stdout(sys.stderr):  # nodes run in this process and may print; stdout carries the result
+    with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
     result = {
         "pipeline": pipeline,
@@ -71,9 +71,11 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
         lambda row: [fields([(k, count(v) if isinstance(v, int) else v) for k, v in row.items()])],
     )
     if summary.failed:
+        if summary.traceback:
+            errors.message(summary.traceback.rstrip("\n"))
+        if summary.untold:
+            errors.message(f"error: {summary.untold}", style="red")
         errors.message(f"error: {summary.failed} of {summary.iterations} iterations of {pipeline} failed", style="red")
-        if summary.error:
-            errors.message(summary.error)
     if summary.dead_lettered:
         letters = f"{summary.dead_lettered} dead letters: `odibictl deadletter list {pipeline}` of a running system"
         errors.message(f"error: {letters}", style="red")

@@ -91,6 +91,8 @@ class LocalRuntime:
         self._touched: dict[str, None] = {}
         self.replies: dict[str, Reply] = {}
         self.stopped: dict[str, Stop] = {}
+        self.told: deque[str] = deque(maxlen=1000)
+        """The newest warnings and errors that were printed."""
 
     def add(self, name: str, actor: Actor, driver: Driver) -> None:
         """Take an actor in and start it."""
@@ -115,6 +117,7 @@ class LocalRuntime:
                 case Stop():
                     self.stopped[name] = effect
                 case Log(level="warning" | "error"):
+                    self.told.append(effect.text)
                     print(visible(f"{effect.level}: {effect.text}"), file=sys.stderr)  # noqa: T201
                 case Log():
                     pass

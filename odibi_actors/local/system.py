@@ -18,13 +18,14 @@ from odibi_actors.broker.views import pipeline_row
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.config.model import ProjectSpec
-from odibi_actors.errors import OdibiError
+from odibi_actors.config.model import PipelineSpec, ProjectSpec
+from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SOURCE, STORE, Hello, Request
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
+from odibi_actors.nodes.sinks.owner import target_name, target_owner
 from odibi_actors.runtime import paths
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
@@ -101,9 +102,12 @@ class LocalSystem:
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """What came of a run. ``rows``: rows that went into sinks; ``failed``: iterations that failed or are blocked;
-    ``dead_lettered``: iterations given up, and files set aside. What a former run left failed is tried again first, and
-    counts."""
+    """What came of a run. ``rows``: rows that were read, without those of reference data (sources of mode ``batch``
+    beside watched ones); ``failed``: iterations that failed or are blocked; ``dead_lettered``: iterations given up, and
+    files set aside. What a former run left failed is tried again first, and counts.
+
+    ``error``: why iterations failed; ``untold``: as far as it was not printed while they ran; ``traceback`` of the
+    first failed iteration's user code, "" if it has none."""
 
     run: str
     state: str
@@ -113,6 +117,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     failed: int
     dead_lettered: int = 0
     error: str = ""
+    untold: str = ""
+    traceback: str = ""
 
 
 def run_pipeline(
@@ -124,11 +130,13 @@ def run_pipeline(
 ) -> RunSummary:
     """Run one pipeline over the data that is there, in this process, then stop.
 
-    ``fresh`` uses a temporary data directory: everything is read again, and targets that have an owner are refused.
-    ``progress`` gets a line now and then. Raises OdibiError.
+    ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then. Raises
+    OdibiError: ConflictError when something runs on the data directory, or ``fresh`` would publish to targets that have
+    an owner.
     """
-    project.pipeline(pipeline)
+    spec = project.pipeline(pipeline)
     if fresh:
+        _refuse_owned(spec)
         with tempfile.TemporaryDirectory(prefix="odibi-fresh-") as folder:
             return _run(msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress)
     places = paths.prepare(Path(project.data_dir))
@@ -137,6 +145,17 @@ def run_pipeline(
         return _run(project, pipeline, iterations, progress)
     finally:
         lock.release()
+
+
+def _refuse_owned(spec: PipelineSpec) -> None:
+    """Temporary checkpoints know nothing of what was published: they never add to it."""
+    owned = {node.name: target_name(node.write) for node in spec.nodes if node.write and target_owner(node.write)}
+    if owned:
+        listed = "; ".join(f"{name}: {target}" for name, target in owned.items())
+        raise ConflictError(
+            f"--fresh publishes nothing to targets that have an owner ({listed}): `odibictl try {spec.name}` shows "
+            "what would come out; or let variables such as ${OUT:-data/lake} name other targets"
+        )
 
 
 def _run(
@@ -156,6 +175,8 @@ def _run(
         mine = [item for item in listed if item["run"] in (run, *runs) or item["iteration"] in retried]
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         numbers = {item["iteration"]: None for item in mine}
+        errors = [str(item["error"]) for item in failed if item["error"]]
+        told = "\n".join(system.runtime.told)
         letters = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
         return RunSummary(
             run=run,
@@ -165,8 +186,16 @@ def _run(
             rows=sum(item["rows"] or 0 for item in mine),
             failed=len(failed),
             dead_lettered=sum(letter["iteration"] in numbers for letter in letters),
-            error="; ".join(str(item["error"]) for item in failed if item["error"]),
+            error="; ".join(errors),
+            untold="; ".join(error for error in errors if error not in told),
+            traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
         )
+
+
+def _traceback(system: LocalSystem, pipeline: str, iteration: int) -> str:
+    shown = system.request("iteration.show", {"pipeline": pipeline, "iteration": iteration}, to=STORE)
+    found = [str(error["traceback"]) for error in shown["errors"] if error["traceback"]]
+    return found[-1] if found else ""
 
 
 def _reporter(system: LocalSystem, pipeline: str, progress: Callable[[str], None] | None) -> Callable[[], None]:

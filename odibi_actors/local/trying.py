@@ -21,7 +21,7 @@ from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
+from odibi_actors.nodes.sinks.owner import target_name, target_owner
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.streaming.scan import scan
@@ -165,7 +165,7 @@ class Trial:
     def _write(self, node: NodeSpec, write: WriteSpec) -> TriedNode:
         """Stage and publish into the temporary folder; then see whose the real target is."""
         real = Path(write.connection.path)
-        target = f"{real}#{write.table}" if write.connection.type == "sqlite" else str(real / (write.path or "."))
+        target = target_name(write)
         stand_in = self._folder / "targets" / node.name
         stand_in.mkdir(parents=True)
         note = f"accepted; would go to {target}"
@@ -267,14 +267,7 @@ def _like(database: Path, copy: Path) -> None:
 
 def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
     """Why the target is not this node's, or "". Which store owns it is not asked: only a store could tell its id."""
-    place = Path(write.connection.path)
-    if write.connection.type != "sqlite":
-        owner = folder_owner(place / (write.path or "."))
-    elif place.exists():
-        with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            owner = table_owner(connection, write.table or "")
-    else:
-        owner = None
+    owner = target_owner(write)
     if owner is None or (owner.pipeline, owner.node) == (pipeline, node):
         return ""
     return f"the target belongs to {owner}"

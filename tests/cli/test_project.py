@@ -113,6 +113,8 @@ class Summary:
     failed: int = 0
     dead_lettered: int = 0
     error: str = ""
+    untold: str = ""
+    traceback: str = ""
 
 
 @pytest.mark.parametrize(("failed", "letters", "code"), [(0, 0, 0), (1, 0, 5), (0, 2, 5)])

@@ -80,11 +80,63 @@ def test_iterations_bounds_a_run(project: ProjectSpec) -> None:
 
 
 def test_fresh_uses_other_checkpoints_and_refuses_owned_targets(project: ProjectSpec) -> None:
-    run_pipeline(project, "sales")
-    summary = run_pipeline(project, "sales", fresh=True)
-    assert summary.state == "failed"
-    assert "orders" in summary.error or "sales" in summary.error
-    assert len(parts(project)) == 1
+    assert run_pipeline(project, "sales", fresh=True).committed == 1
+    before = sums(project)
+    with pytest.raises(ConflictError) as refused:
+        run_pipeline(project, "sales", fresh=True)
+    said = str(refused.value)
+    assert "lake_orders: " in said
+    assert "data/mart.db#sales" in said
+    assert "`odibictl try sales`" in said
+    assert "delete" not in said
+    assert (parts(project), sums(project)) == (["part-0000000001-lake_orders.parquet"], before)
+
+
+def test_a_failure_is_said_once(project: ProjectSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Path(project.root) / "odibi.yaml"
+    spec.write_text(spec.read_text().replace("max_attempts: 3", "max_attempts: 1"))
+    code = Path(project.root) / "nodes/orders.py"
+    code.write_text("def clean(orders, max_quantity):\n    print('hello')\n    raise ValueError('no such luck')\n")
+    summary = run_pipeline(load_project(Path(project.root)), "sales")
+    out, err = capsys.readouterr()
+    assert err.count("no such luck") == 1
+    assert "error: sales/1: failed at clean: ValueError: no such luck (orders.py line 3, in clean)" in err
+    assert (summary.untold, summary.traceback.count("no such luck")) == ("", 2)  # the line of code, and the message
+    assert out == "sales 1 clean: hello\n"
+
+
+def test_a_try_that_is_followed_by_another_says_so(project: ProjectSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Path(project.root) / "odibi.yaml"
+    spec.write_text(spec.read_text().replace("max_attempts: 3, initial: 1s", "max_attempts: 2, initial: 10ms"))
+    (Path(project.root) / "nodes/orders.py").write_text("def clean(orders, max_quantity):\n    return 1 / 0\n")
+    run_pipeline(load_project(Path(project.root)), "sales")
+    said = [line for line in capsys.readouterr().err.splitlines() if "division" in line]
+    assert [line.partition(": Zero")[0] for line in said] == [
+        "warning: sales/1/clean: attempt 1/2",
+        "error: sales/1: failed at clean",
+    ]
+
+
+def test_rows_are_those_of_watched_sources(project: ProjectSpec) -> None:
+    (Path(project.root) / "data/landing/countries.csv").write_text("country,size\nde,1\nfr,2\n")
+    age(Path(project.root))
+    spec = Path(project.root) / "odibi.yaml"
+    spec.write_text(
+        spec.read_text()
+        .replace(
+            "      - name: clean  ",
+            "      - name: countries\n"
+            "        read: {connection: landing, format: csv, mode: batch, pattern: countries.csv}\n"
+            "      - name: sized\n        inputs: [orders, countries]\n"
+            "        transform: {sql: select * from orders join countries using (country)}\n      - name: clean  ",
+        )
+        .replace("inputs: [clean]\n        write:", "inputs: [sized]\n        write:")
+    )
+    assert run_pipeline(load_project(Path(project.root)), "sales").rows == 9
+    spec.write_text(
+        spec.read_text().replace("mode: file_watch", "mode: batch").replace("trigger: data", "trigger: manual")
+    )
+    assert run_pipeline(load_project(Path(project.root)), "sales").rows == 11
 
 
 def test_a_node_that_raises_fails_the_run_and_says_why(project: ProjectSpec) -> None:

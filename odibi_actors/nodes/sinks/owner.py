@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from odibi_actors.config.model import WriteSpec
 from odibi_actors.errors import ConflictError
 
 OWNER_FILE = "_odibi_owner.json"
@@ -101,3 +103,20 @@ def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place:
     found = table_owner(connection, table)
     owner.check(found or owner, f"table {table!r} of {place}", f"delete its row in {OWNER_TABLE}")
     return found is not None
+
+
+def target_name(write: WriteSpec) -> str:
+    """How a target is called in messages: its folder, or ``database#table``."""
+    place = Path(write.connection.path)
+    return f"{place}#{write.table}" if write.connection.type == "sqlite" else str(place / (write.path or "."))
+
+
+def target_owner(write: WriteSpec) -> Owner | None:
+    """Who owns the target, None when nobody does; only looked at. Raises ConflictError, sqlite3.Error, OSError."""
+    place = Path(write.connection.path)
+    if write.connection.type != "sqlite":
+        return folder_owner(place / (write.path or "."))
+    if not place.exists():
+        return None
+    with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        return table_owner(connection, write.table or "")
