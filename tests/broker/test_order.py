@@ -106,7 +106,7 @@ def test_nothing_is_planned_or_given_out_past_the_bound_of_undurable_records(mon
     broker = Broker(pipeline(max_in_flight=50, batch=BatchSpec(max_files=1))).start()
     broker.flow.pipelines["p"].schemas["read"] = b"schema"
     broker.durable()
-    monkeypatch.setattr("broker.journal.MAX_BACKLOG", 5)
+    monkeypatch.setattr("odibi_actors.broker.journal.MAX_BACKLOG", 5)
     broker.offer(*[f"f{n}.csv" for n in range(8)])
     assert len(broker.of(rec.Plan)) == 5
     assert broker.tasks() == []

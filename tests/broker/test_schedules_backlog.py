@@ -17,7 +17,7 @@ from tests.broker.test_arrivals import Chain, after, arrive
 
 def fill(broker: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is behind by as much as it may be: one record more would be past the bound."""
-    monkeypatch.setattr("broker.journal.MAX_BACKLOG", max(1, broker.flow.journal.backlog))
+    monkeypatch.setattr("odibi_actors.broker.journal.MAX_BACKLOG", max(1, broker.flow.journal.backlog))
     if not broker.flow.journal.full:
         broker.ask("pipeline.pause", pipeline="other")
     assert broker.flow.journal.full
@@ -46,7 +46,7 @@ def test_given_a_full_backlog_when_what_comes_before_commits_then_the_next_runs_
         for task in tasks:
             broker.finish(task)
     broker.durable()
-    monkeypatch.setattr("broker.journal.MAX_BACKLOG", 1)
+    monkeypatch.setattr("odibi_actors.broker.journal.MAX_BACKLOG", 1)
     for publication in broker.publications():
         broker.published(publication)
     assert len(broker.of(rec.Commit)) == 1

@@ -86,7 +86,7 @@ class Processes(Family):
     def roles(self) -> dict[str, list[int]]:
         """Role -> pids: launcher, supervisors, actors, template, worker, and "other" (a shell on its way)."""
         living = self.living()
-        templates = {pid for pid, line in living.items() if " workers.template " in line}
+        templates = {pid for pid, line in living.items() if " odibi_actors.workers.template " in line}
         found: dict[str, list[int]] = {}
         for pid, line in sorted(living.items()):
             forked = "worker" if parent(pid) in templates else "template"
