@@ -3,6 +3,7 @@ system."""
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -44,14 +45,54 @@ def chosen(project: ProjectSpec, name: str | None) -> list[PipelineSpec]:
         raise NotFoundError(f"no pipeline {name!r} in odibi.yaml; there are: {names}") from None
 
 
-@click.command(cls=Command, examples=["odibictl init my_project", "cd my_project && odibictl up"])
+FOUND = (
+    Column("PIPELINE", "pipeline", whole=True),
+    Column("PATTERN", "pattern"),
+    Column("FILES", "files", right=True),
+    Column("COLUMNS", lambda row: ", ".join(f"{one['name']} {one['type']}" for one in row["columns"])),
+)
+
+
+@click.command(
+    cls=Command,
+    examples=["odibictl init my_project", "cd my_project && odibictl up", "odibictl init sales --from /data/sales"],
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def init(folder: Path) -> None:
-    """Make a small working project in DIR."""
+@click.option("--from", "source", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="A project for the csv and parquet files of this folder.")  # fmt: skip
+@lists
+@pass_app
+def init(app: App, folder: Path, source: Path | None) -> None:
+    """Make a small working project in DIR.
+
+    With --from it reads the files of FOLDER, which stay as they are: one pipeline for each kind of file (names that
+    differ in digits only), with the types its rows have. What could not be understood is told, file by file.
+    """
     from odibi_actors.config import init_project
 
-    init_project(folder)
-    errors.message(f"{folder}: ready; try `cd {shlex.quote(str(folder))} && odibictl validate && odibictl up`")
+    if source is None:
+        init_project(folder)
+        errors.message(f"{folder}: ready; try `cd {shlex.quote(str(folder))} && odibictl validate && odibictl up`")
+        return
+    draft = importlib.import_module("odibi_actors.local.draft").init_from(folder, source)
+    items = [
+        {
+            "pipeline": group.name,
+            "pattern": group.pattern,
+            "format": group.format,
+            "files": len(group.files),
+            "columns": [{"name": name, "type": kind} for name, kind in group.columns],
+        }
+        for group in draft.groups
+    ]
+    skipped = [one._asdict() for one in draft.skipped]
+    emit(app, lambda: {"items": items, "skipped": skipped}, "pipeline", lambda result: [table(result["items"], FOUND)])
+    for one in draft.skipped:
+        errors.message(f"left out: {one.name}: {one.reason}", style="yellow")
+    here = shlex.quote(str(folder))
+    errors.message(
+        f"{folder / 'odibi.yaml'}: ready; look at it, then `cd {here} && odibictl try {items[0]['pipeline']}`"
+    )
 
 
 @click.command(cls=Command, examples=["odibictl validate", "odibictl validate --deep --project examples/flights"])

@@ -1,0 +1,126 @@
+"""``odibictl init DIR --from FOLDER``: a project for the files there are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from odibi_actors.config import load_project
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.local import run_pipeline
+from odibi_actors.local.draft import Draft, init_from, look
+from tests.cli.conftest import Invoke, invoke  # noqa: F401
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "files"
+    found.mkdir()
+    return found
+
+
+def write(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = folder / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def shown(draft: Draft) -> list[tuple[str, str, int, list[tuple[str, str]]]]:
+    return [(one.name, one.pattern, len(one.files), one.columns) for one in draft.groups]
+
+
+def left_out(draft: Draft) -> dict[str, str]:
+    return {one.name: one.reason for one in draft.skipped}
+
+
+def test_given_names_that_differ_in_digits_then_they_are_one_source(folder: Path) -> None:
+    write(folder, **{"orders-2024-01": "id,day\n1,2024-01-01\n", "orders-2024-02": "id,day\n2.5,2024-02-01\n"})
+    write(folder, **{"north/countries": "iso;name\nfr;France\n"})
+    assert shown(look(folder)) == [
+        ("countries", "north/countries.csv", 1, [("iso", "string"), ("name", "string")]),
+        ("orders", "orders-*.csv", 2, [("id", "double"), ("day", "date32")]),
+    ]
+    assert look(folder).groups[0].options == {"delimiter": ";"}
+
+
+def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_are(folder: Path) -> None:
+    write(folder, **{"orders-1": "id,a b\n1,x\n", "orders-2": "id,a b\n2,\n", "we[1]rd ${X}": "y,null\n1,2\n"})
+    pq.write_table(pa.table({"s": ["x"], "l": [[1]]}), folder / "events.parquet")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    project = folder.parent / "project"
+    draft = init_from(project, folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert [group.name for group in draft.groups] == ["events", "orders", "we_rd_x"]
+    for name, rows in (("events", 1), ("orders", 2), ("we_rd_x", 1)):
+        summary = run_pipeline(load_project(project), name)
+        assert (summary.state, summary.rows) == ("done", rows), summary.error
+    assert pq.read_table(project / "data/lake/orders").num_rows == 2
+    assert "# types as the files have them: l" in (project / "odibi.yaml").read_text()
+
+
+def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folder: Path) -> None:
+    write(folder, broken="a,b\n1\n", empty="", good="a\n1\n", **{"odd-1": "x,y\n1,2\n", "odd-2": "x,z\n1,2\n"})
+    (folder / "notes.txt").write_text("x")
+    (folder / ".hidden.csv").write_text("a\n1\n")
+    (folder / "link.csv").symlink_to(folder / "good.csv")
+    (folder / "utf16.csv").write_bytes("a\n1\n".encode("utf-16"))
+    (folder / "bad.parquet").write_bytes(b"PAR1")
+    told = left_out(look(folder))
+    for name, reason in {
+        "broken.csv": "line 2: the row has 1 columns, the header 2",
+        "empty.csv": "empty",
+        "odd-*.csv": "odd-1.csv and odd-2.csv differ: column 'y' is in one only",
+        "notes.txt": "neither csv nor parquet",
+        ".hidden.csv": "leading dot",
+        "link.csv": "symbolic link",
+        "utf16.csv": "its columns cannot be read",
+        "bad.parquet": "its columns cannot be read",
+    }.items():
+        assert reason in told.pop(name)
+    assert not told
+    assert [group.pattern for group in look(folder).groups] == ["good.csv"]
+
+
+def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_left_out(folder: Path) -> None:
+    write(folder, **{"a-1": "x\n1\n", "a-1-more-2": "y\n1\n"})
+    draft = look(folder)
+    assert [group.pattern for group in draft.groups] == ["a-*-more-*.csv"]
+    assert "would take a-1-more-2.csv too" in left_out(draft)["a-*.csv"]
+
+
+def test_given_many_names_with_one_header_then_the_folder_is_the_source(folder: Path) -> None:
+    write(folder, **{f"day/{name}": f"id\n{name!r}\n" for name in "abcdefghij"})
+    assert [(one.pattern, len(one.files)) for one in look(folder).groups] == [("day/*.csv", 10)]
+
+
+def test_given_a_folder_in_use_or_nothing_to_read_then_it_is_refused(folder: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds no file"):
+        init_from(folder.parent / "p", folder)
+    write(folder, a="x\n1\n")
+    (folder.parent / "used").mkdir()
+    (folder.parent / "used" / "mine").write_text("x")
+    with pytest.raises(ConflictError, match="is not empty"):
+        init_from(folder.parent / "used", folder)
+    with pytest.raises(ConflictError, match="the folder of the files itself"):
+        init_from(folder, folder)
+    with pytest.raises(NotFoundError, match="no such folder"):
+        init_from(folder.parent / "p", folder / "nowhere")
+
+
+def test_given_the_command_then_a_table_and_what_was_left_out(invoke: Invoke, folder: Path) -> None:  # noqa: F811
+    write(folder, **{"orders-1": "id\n1\n"})
+    (folder / "notes.txt").write_text("x")
+    result = invoke("init", folder.parent / "p", "--from", folder, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert data["items"] == [
+        {"pipeline": "orders", "pattern": "orders-*.csv", "format": "csv", "files": 1,
+         "columns": [{"name": "id", "type": "int64"}]}
+    ]  # fmt: skip
+    assert "left out: notes.txt: neither csv nor parquet" in result.stderr
+    assert invoke("validate", "--project", folder.parent / "p").exit_code == 0
