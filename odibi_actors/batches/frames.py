@@ -56,7 +56,9 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         name, why = _culprit(frame, error)
         what = f"column {name!r} has no Arrow form" if name else "the frame has no Arrow form"
-        raise BatchError(f"{what}: {why}", column=name) from error
+        is_text = isinstance(error, UnicodeError)
+        remedy = "take such characters out" if is_text else "make it text, .astype(str), or another type"
+        raise BatchError(f"{what}: {why}; {remedy}", column=name) from error
     return normalise(table)
 
 

@@ -23,6 +23,7 @@ allow (texts that are not UTF-8, times of a day that has passed). Metadata and "
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
@@ -92,8 +93,14 @@ def normal_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column if column.type == target else column.cast(target)
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
-    except (BatchError, pa.ArrowException, ValueError) as error:
+    except BatchError as error:
         raise BatchError(f"column {name!r} of type {column.type} cannot be kept: {error}", column=name) from error
+    except (pa.ArrowException, ValueError) as error:
+        why = re.sub(r"^In chunk \d+: Invalid: ", "", str(error))
+        message = (
+            f"column {name!r} of type {column.type} cannot be kept: {why}; correct it or cast it before it is returned"
+        )
+        raise BatchError(message, column=name) from error
 
 
 def check_names(names: list[str]) -> None:
@@ -150,7 +157,7 @@ def _check_zone(zone: str) -> None:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:  # none; no name; a folder of zones
-        raise BatchError(f"there is no time zone {zone!r}") from error
+        raise BatchError(f"there is no time zone {zone!r}; name one such as UTC or Europe/Berlin") from error
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

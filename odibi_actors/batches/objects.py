@@ -68,7 +68,8 @@ def _kind(type_: type) -> str:
     for types, name in KINDS:
         if issubclass(type_, types):
             return name
-    raise Mixed(f"it holds {type_.__module__}.{type_.__qualname__} objects; convert them, .astype(str) for example")
+    name = f"{type_.__module__}.{type_.__qualname__}".removeprefix("builtins.")
+    raise Mixed(f"it holds {name} objects; convert them, .astype(str) for example")
 
 
 def _moment(value: dt.datetime) -> str:

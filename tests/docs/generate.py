@@ -28,6 +28,7 @@ from odibi_actors.config.kinds import (
     Unit,
 )
 from odibi_actors.model import TERMINAL, TRANSITIONS
+from tests.types.page import types
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -158,7 +159,7 @@ def describe(kind: Kind) -> str:
     raise TypeError(f"no words for {type(kind).__name__}")
 
 
-PARTS: dict[str, Callable[[], str]] = {"transitions": transitions, "keys": keys}
+PARTS: dict[str, Callable[[], str]] = {"transitions": transitions, "keys": keys, "types": types}
 
 
 def renew(text: str) -> str:

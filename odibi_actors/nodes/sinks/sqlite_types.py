@@ -58,8 +58,8 @@ def check_values(column: pa.ChunkedArray, name: str) -> None:
         nans = pc.sum(pc.is_nan(column)).as_py() or 0
         if nans:
             message = (
-                f"column {name!r} holds NaN in {nans} rows, which SQLite cannot: it would store NULL. If NULL is "
-                f"meant, say so: nullif({name}, 'NaN') in SQL, .fill_nan(None) in polars, .where(x == x) in pandas"
+                f"column {name!r} holds NaN in {nans} rows, where SQLite would store NULL; if NULL is meant, say so: "
+                f"nullif({name}, 'NaN') in SQL, .fill_nan(None) in polars, .where(x == x) in pandas"
             )
             raise Failed("invalid", message, column=name, value="nan")
     elif types.is_date(kind) or types.is_timestamp(kind):

@@ -1,0 +1,79 @@
+"""The tables of ``docs/types.md``, made by carrying each case (``python -m tests.docs.generate`` writes them)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from odibi_actors.errors import BatchError
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
+from odibi_actors.nodes.sql import SqlRunner
+from tests.types.carry import output
+from tests.types.cases import CASES, REFUSED, Case
+
+
+def types() -> str:
+    """A table for each library."""
+    runner = SqlRunner()
+    try:
+        parts = [_table(origin, runner) for origin in dict.fromkeys(case.origin for case in CASES)]
+    finally:
+        runner.close()
+    return "\n\n".join(parts)
+
+
+def _table(origin: str, runner: SqlRunner) -> str:
+    lines = [f"### {origin}\n", "| type | between nodes | parquet reads back | SQLite holds |", "|---|---|---|---|"]
+    lines += [_row(case, runner) for case in CASES if case.origin == origin]
+    return "\n".join(lines)
+
+
+def _row(case: Case, runner: SqlRunner) -> str:
+    label = _label(case.label)
+    try:
+        table = output(case, runner)
+    except (BatchError, Failed) as error:
+        assert case.kept is REFUSED, case
+        return f"| {label} | **refused**: {_remedy(str(error))} | | |"
+    kind = table.schema.field("x").type
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    back = pq.read_table(pa.BufferReader(sink.getvalue())).schema.field("x").type
+    parquet = "the same" if back == kind else f"`{back}`"
+    return f"| {label} | `{kind}` | {parquet} | {_sqlite(case, table)} |"
+
+
+def _label(text: str) -> str:
+    """The type as code, what is said of it as prose."""
+    if text.startswith("object: "):
+        return f"`object`: {text.removeprefix('object: ')}"
+    for match in re.finditer(r", | of | with | within | that | \(", text):
+        before = text[: match.start()]
+        if all(before.count(left) == before.count(right) for left, right in ("()", "[]", "<>")):
+            return f"`{before}`{text[match.start() :]}"
+    return f"`{text}`"
+
+
+def _sqlite(case: Case, table: pa.Table) -> str:
+    try:
+        check_types(table)
+    except Failed as error:
+        assert case.sqlite is REFUSED, case
+        return f"**refused**: {_remedy(str(error))}"
+    values = as_sqlite(table.column("x")).to_pylist()
+    shown = ", ".join(_value(value) for value in values[:2])
+    return f"{sql_type(table.schema.field('x'))}{f' `{shown}`' if shown else ''}"
+
+
+def _value(value: Any) -> str:
+    value = int(value) if isinstance(value, bool) else value
+    return "NULL" if value is None else repr(value).replace("|", "\\|")
+
+
+def _remedy(message: str) -> str:
+    """What to do, of a refusal: what stands behind its last semicolon."""
+    return message.rpartition(";")[2].strip().replace("|", "\\|")
