@@ -498,9 +498,14 @@ class Flow:
         if lane is None:
             return
         runs.plan_again(lane, suffix)
-        if lane.run is None:
-            lane.sources[source].forget_offer()
-            self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run="", lane=lane.name)))
+        lane.sources[source].forget_offer()
+        self.say(Send(SOURCE, Discover(epoch=self.epoch, pipeline=pipeline.name, run="", lane=lane.name)))
+        if wait := lane.back_off(now):
+            pipeline.problem = (
+                f"source {source}: its files changed {lane.voided} times between plan and read; planned again in "
+                f"{wait:g} s. Replace them under another name and rename (see docs/operations.md)"
+            )
+            self.later(lane.not_before, pipeline.name, 0, "")
 
     def describe_project(self, project: ProjectSpec) -> None:
         """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many

@@ -12,6 +12,11 @@ from odibi_actors.config.model import BatchSpec, NodeSpec
 from odibi_actors.model import Position, Trigger
 
 
+FREE, BACK_OFF, MAX_BACK_OFF = 2, 1.0, 60.0
+"""Plans in a row that a changed reference may void at no cost; then the next one waits, from so many seconds to so
+many."""
+
+
 class SourceState:
     """What one source node has offered beyond what is planned."""
 
@@ -68,6 +73,8 @@ class Lane:
         self.sources: dict[str, SourceState] = {}
         self.runs: dict[str, RunInfo] = {}  # active ones, in the order in which they plan; those that have are below
         self.finishing: dict[str, RunInfo] = {}  # active, and everything of theirs is planned
+        self.voided = 0  # plans in a row whose reference had changed before it was read
+        self.not_before = 0.0  # nothing is planned before this time
 
     @property
     def run(self) -> RunInfo | None:
@@ -104,6 +111,14 @@ class Lane:
     def offered(self) -> int:
         """Positions of consuming sources that wait to be planned."""
         return sum(len(s.pending) for s in self.consuming)
+
+    def back_off(self, now: float) -> float:
+        """One more plan was void before it was read: seconds until the next, 0 for the first ones, which are what a
+        file that is replaced costs."""
+        self.voided += 1
+        wait = min(BACK_OFF * 2 ** (self.voided - FREE - 1), MAX_BACK_OFF) if self.voided > FREE else 0.0
+        self.not_before = now + wait
+        return wait
 
     def unanswered(self) -> str:
         """The source that has not told what there is for the run that plans, although it was asked again."""

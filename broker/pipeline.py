@@ -129,6 +129,9 @@ class Pipeline:
         size = sum(p.size for p in iteration.positions.get(node, []))
         if node in self.sources and size:
             self.sources[node].density = rows / size
+        lane = self.lane(iteration.lane)
+        if lane is not None and node in lane.sources and lane.sources[node].batch:
+            lane.voided, lane.not_before = 0, 0.0  # it could be read
 
     @property
     def on_demand(self) -> bool:
@@ -245,7 +248,8 @@ class Pipeline:
         limit = backfill.record.concurrency if backfill is not None else self.spec.max_in_flight
         if sum(1 for _ in self.unfinished(lane.name)) >= limit:
             return None
-        return lane.due(now, self.spec.batch, self.schemas, self.on_demand or backfill is not None)
+        due = lane.due(now, self.spec.batch, self.schemas, self.on_demand or backfill is not None)
+        return None if due is None else max(due, lane.not_before)
 
     def plan(self, lane: Lane, positions: dict[str, list[Position]], now: float, replay: Replay | None = None) -> Plan:
         """The PLAN record of the next iteration, which is of this lane."""

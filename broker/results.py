@@ -23,7 +23,8 @@ CODE_MISMATCH_PAUSE = 5.0
 
 ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict", "state_lost"})
 """Failures that say nothing about the data: a full disk, a target of somebody else, a lost state. They halt whatever
-``on_error``."""
+``on_error``, and so does whatever fails at a reference (a source of mode ``batch``): every iteration needs it, and one
+after the other would be set aside for what is not the fault of its files."""
 
 NEVER = float("inf")
 
@@ -171,19 +172,23 @@ def _run_failed(
         pipeline.problem = failure.message
         _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
         return
-    if failure.kind == "changed" and failed.node in pipeline.sources and pipeline.sources[failed.node].batch:
+    reference = _reference(pipeline, failed.node)
+    if failure.kind == "changed" and reference:
         _error(flow, iteration, run, failed.attempt, failure, now)
         _warn(flow, iteration, run, f"planned again: {failure.message}")
         flow.plan_anew(pipeline, iteration, failed.node, now)
         return
     if failure.kind in COUNTED:
         run.used += 1
+    again = failure.kind in COUNTED and run.used < run.spec.retry.max_attempts
+    if reference and not again:
+        failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
     _error(flow, iteration, run, failed.attempt, failure, now)
-    if failure.kind in COUNTED and run.used < run.spec.retry.max_attempts:
+    if again:
         _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used, failure))
         _warn(flow, iteration, run, f"attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}")
         return
-    if failure.position and _dead_letters(pipeline, iteration):
+    if failure.position and not reference and _dead_letters(pipeline, iteration):
         _revise(flow, pipeline, iteration, run, failure, now)
         return
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
@@ -266,10 +271,12 @@ def _state_lost(
 
 
 def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, failure: Failure, now: float) -> None:
-    """One bad position does not condemn the others: it is dead-lettered, durably, before the rest runs on."""
+    """One bad position does not condemn the others: it is dead-lettered, durably, before the rest runs on. The last
+    one of its source does: what other sources have in this iteration was to be read with it, and is not run on an empty
+    table instead; a replay brings all of them."""
     name = run.spec.name
     left = [p for p in iteration.positions.get(name, []) if p.identity != failure.position]
-    if not left and name not in pipeline.schemas:
+    if not left:
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
     iteration.positions[name] = left
@@ -291,6 +298,11 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     flow.wake(iteration)
 
 
+def _reference(pipeline: Pipeline, node: str) -> bool:
+    """The node reads a reference: all of it, for every iteration."""
+    return node in pipeline.sources and pipeline.sources[node].batch
+
+
 def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:
     """What fails is set aside. Not in a backfill: its letters could not be told from live ones in a replay."""
     return pipeline.spec.on_error == "dead_letter" and iteration.lane == LIVE
@@ -298,7 +310,8 @@ def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:
 
 def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
     """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
-    if _dead_letters(pipeline, iteration) and failure.kind not in ENVIRONMENT:
+    aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
+    if aside and failure.kind not in ENVIRONMENT:
         alerts.failed(flow, pipeline, iteration, f"dead-lettered at {node}: {failure.message}", now, over=True)
         pipeline.dead_letters += 1
         iteration.advance("dead_letter")
@@ -326,6 +339,13 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         flow.wake_all(pipeline)
     else:
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node} too: {failure.message}"))
+
+
+def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
+    """What is to be done about a reference that cannot be read."""
+    again = "run it again" if pipeline.manual else f"`odibictl iteration retry {pipeline.name} {iteration.number}`"
+    aside = "; nothing is set aside for it" if pipeline.spec.on_error == "dead_letter" else ""
+    return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {again}"
 
 
 def _publish_failed(

@@ -88,8 +88,11 @@ def take_in(lane: Lane, run: RunInfo) -> None:
 
 
 def _begin(lane: Lane) -> None:
+    """The run whose turn it is asks the sources at once, also if it did before another one had its turn again."""
     for source in lane.sources.values():
         source.forget_offer()
+    if lane.run is not None:
+        lane.run.asked_at, lane.run.asks = 0.0, 0
 
 
 def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
@@ -216,7 +219,6 @@ def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
     lane.runs = {**again, **lane.runs}
     if lane.run is not None:
         _begin(lane)
-        lane.run.asked_at, lane.run.asks = 0.0, 0
 
 
 def row(lane: Lane, run: RunInfo) -> dict[str, Any]:

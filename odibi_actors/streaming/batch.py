@@ -54,6 +54,10 @@ class Digests:
             self._known[answer.file.identity] = (answer.file, answer.digest)
         return bool(answer.digest)
 
+    def forget(self) -> None:
+        """Take all of them again: a file was not what its digest says, though nothing else told so."""
+        self._known, self._asked = {}, {}
+
     def prune(self, files: Files) -> None:
         """Forget what is gone."""
         for identity in [identity for identity in self._known if identity not in files.known]:

@@ -168,9 +168,10 @@ class Source:
 
     def discover(self, run: str, now: float) -> None:
         """Look now, in full. Asked again for the same run, what was there when it began still counts. ``run`` ""
-        only looks."""
+        only looks, and believes no digest: what was offered with one was not what was there."""
         if not run:
             self._next_scan = now
+            self._digests.forget()
         elif self.run is None or self.run.run != run:
             self.run = Run(run)
             self._next_scan = now

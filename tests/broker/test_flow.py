@@ -230,10 +230,8 @@ def test_dead_letter_gives_up_and_lets_the_others_go_on() -> None:
 
 
 def test_one_malformed_file_does_not_condemn_the_others() -> None:
-    spec = pipeline(on_error="dead_letter")
-    broker = Broker(spec).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
-    broker.offer("f1.csv")
+    broker = Broker(pipeline(on_error="dead_letter", batch=BatchSpec(max_files=2))).start()
+    broker.offer("f1.csv", "f2.csv")
     (task,) = broker.tasks()
     broker.fail(task, "read", MALFORMED)
     (revise,) = broker.of(rec.Revise)
@@ -241,9 +239,22 @@ def test_one_malformed_file_does_not_condemn_the_others() -> None:
     assert broker.tasks() == []  # not before REVISE is durable
     broker.durable()
     (again,) = broker.tasks()
-    assert again.steps[0].positions == []
+    assert again.steps[0].positions == [position("f2.csv")]
     (plan,) = broker.of(rec.Plan)
-    assert plan.positions["read"] == [position("f1.csv")]  # the record is what it was
+    assert plan.positions["read"] == [position("f1.csv"), position("f2.csv")]  # the record is what it was
+
+
+@pytest.mark.parametrize("schemas", [{}, {"read": b"schema"}])
+def test_an_iteration_of_nothing_but_malformed_files_is_set_aside_as_a_whole(schemas: dict[str, bytes]) -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.flow.pipelines["p"].schemas.update(schemas)
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", MALFORMED)
+    assert [d.iteration for d in broker.of(rec.DeadLetter)] == [1]
+    assert broker.of(rec.Revise) == []
+    broker.durable()
+    assert broker.tasks() == []
 
 
 def test_a_malformed_file_halts_at_once_when_told_so() -> None:

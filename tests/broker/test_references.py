@@ -1,0 +1,138 @@
+"""Sources that every iteration reads whole (mode ``batch``): what cannot read its reference does not run without it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import (
+    BatchSpec,
+    ConnectionSpec,
+    NodeSpec,
+    PipelineSpec,
+    ReadSpec,
+    RetrySpec,
+    TransformSpec,
+    WriteSpec,
+)
+from odibi_actors.messages import SOURCE, Discover, Heartbeat, Offer
+from odibi_actors.model import Failure, FilePosition
+from tests.broker.harness import POOL, Broker, position
+
+KINDS = ("raised", "timeout", "died", "io", "malformed", "invalid", "state_lost", "conflict")
+"""All failures that end an iteration; ``changed`` plans it again."""
+
+
+def joined(other: str = "batch", **more: object) -> PipelineSpec:
+    """read and cust -> t -> a. ``cust`` is of this mode."""
+    landing, lake = ConnectionSpec("landing", "local", "/landing"), ConnectionSpec("lake", "local", "/lake")
+    once = RetrySpec(max_attempts=1)
+    nodes = [
+        NodeSpec("read", read=ReadSpec(landing, "csv", "file_watch")),
+        NodeSpec("cust", read=ReadSpec(landing, "csv", other, path="ref"), retry=once),  # type: ignore[arg-type]
+        NodeSpec("t", ["read", "cust"], transform=TransformSpec(function="nodes.m:f")),
+        NodeSpec("a", ["t"], write=WriteSpec(lake, path="a", format="parquet")),
+    ]
+    settings = {"batch": BatchSpec(max_files=4), "max_in_flight": 2, **more}
+    return PipelineSpec("p", nodes, **settings)  # type: ignore[arg-type]
+
+
+def offer(broker: Broker, source: str, *names: str, size: int = 10) -> None:
+    seq = broker.flow.pipelines["p"].sources[source].seq
+    positions = [FilePosition(name, size, 1, 1, digest="d" if source == "cust" else "") for name in names]
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, seq, positions))
+
+
+def given(on_error: str) -> Broker:
+    """An iteration of two files and a reference, whose node fails next."""
+    broker = Broker(joined(on_error=on_error)).start()
+    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    offer(broker, "cust", "cust.csv")
+    offer(broker, "read", "f1.csv", "f2.csv")
+    broker.durable()
+    return broker
+
+
+def fail(broker: Broker, failure: Failure) -> None:
+    """The attempt of ``cust`` ends so."""
+    for task in broker.tasks():
+        if task.steps[0].node.name == "cust":
+            broker.fail(task, "cust", failure)
+
+
+@pytest.mark.parametrize("on_error", ["halt", "dead_letter"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_fails_at_a_reference_halts_with_all_files_and_says_what_to_do(kind: str, on_error: str) -> None:
+    broker = given(on_error)
+    fail(broker, Failure(kind, "cust.csv line 3: bad", position="cust.csv"))  # type: ignore[arg-type]
+    assert [f.iteration for f in broker.of(rec.Fail)] == [1]
+    assert broker.of(rec.Revise) == broker.of(rec.DeadLetter) == broker.of(rec.Prepare) == []
+    iteration = broker.flow.pipelines["p"].iterations[1]
+    assert [p.identity for p in iteration.positions["read"]] == ["f1.csv", "f2.csv"]
+    assert [p.identity for p in iteration.positions["cust"]] == ["cust.csv"]
+    assert iteration.trouble.startswith("failed at cust: cust.csv line 3: bad. Every iteration reads all of cust")
+    assert "fix or replace the file, then `odibictl iteration retry p 1`" in iteration.trouble
+    assert ("nothing is set aside" in iteration.trouble) == (on_error == "dead_letter")
+
+
+def test_a_failed_iteration_whose_reference_was_replaced_is_planned_again_with_the_new_one_when_retried() -> None:
+    broker = given("dead_letter")
+    fail(broker, Failure("malformed", "bad", position="cust.csv"))
+    assert broker.ask("iteration.retry", pipeline="p", iteration=1) is not None
+    fail(broker, Failure("changed", "it changed", position="cust.csv"))
+    broker.durable()
+    assert [c.iterations for c in broker.of(rec.Cancel)] == [[1]]
+    assert "" in [d.run for d in broker.take(Discover)]
+    offer(broker, "cust", "cust.csv", size=11)
+    offer(broker, "read", "f1.csv", "f2.csv")
+    plan = broker.of(rec.Plan)[-1]
+    assert (plan.iteration, plan.positions["read"]) == (2, [position("f1.csv"), position("f2.csv")])
+    assert [p.size for p in plan.positions["cust"]] == [11]
+
+
+def test_a_reference_that_changes_before_every_read_makes_plans_ever_more_seldom_and_is_told() -> None:
+    broker = given("halt")
+    lane, plans = broker.flow.pipelines["p"].live, []
+    for _ in range(60):
+        tasks = [task for task in broker.tasks() if task.steps[0].node.name == "cust"]
+        if tasks:
+            plans.append(broker.now)
+            broker.fail(tasks[0], "cust", Failure("changed", "it changed", position="cust.csv"))
+            broker.durable()
+            offer(broker, "cust", "cust.csv")
+            offer(broker, "read", "f1.csv", "f2.csv")
+        broker.durable()
+        broker.say(POOL, Heartbeat(broker.epoch, [t.attempt for t in tasks]))
+        broker.wait(1.0)
+    waits = [after - before for before, after in pairwise(plans)]
+    assert waits == sorted(waits)
+    assert waits[-1] >= 16
+    reply = broker.ask("status")
+    assert reply is not None
+    (told,) = [text for text in reply.result["pipelines"][0]["problems"] if "source cust" in text]
+    assert f"its files changed {lane.voided} times between plan and read; planned again in" in told
+    while not (tasks := [task for task in broker.tasks() if task.steps[0].node.name == "cust"]):
+        broker.say(POOL, Heartbeat(broker.epoch))
+        broker.wait(1.0)
+    broker.finish(tasks[0])
+    assert (lane.voided, lane.not_before) == (0, 0.0)
+
+
+# --- two sources that consume -------------------------------------------------------------------------------------
+
+
+def test_a_source_whose_only_file_is_malformed_takes_the_iteration_with_it_and_a_replay_brings_all() -> None:
+    broker = Broker(joined("file_watch", on_error="dead_letter")).start()
+    broker.ask("pipeline.pause", pipeline="p")
+    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    offer(broker, "cust", "cust.csv")
+    offer(broker, "read", "f1.csv", "f2.csv")
+    broker.ask("pipeline.resume", pipeline="p")
+    broker.durable()
+    fail(broker, Failure("malformed", "bad", position="cust.csv"))
+    assert [d.iteration for d in broker.of(rec.DeadLetter)] == [1]
+    assert broker.of(rec.Revise) == []
+    (plan,) = broker.of(rec.Plan)
+    assert {name: len(files) for name, files in plan.positions.items()} == {"read": 2, "cust": 1}
