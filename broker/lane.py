@@ -11,7 +11,6 @@ from odibi_actors.checkpoint.records import Backfill, Run
 from odibi_actors.config.model import BatchSpec, NodeSpec
 from odibi_actors.model import Position, Trigger
 
-
 FREE, BACK_OFF, MAX_BACK_OFF = 2, 1.0, 60.0
 """Plans in a row that a changed reference may void at no cost; then the next one waits, from so many seconds to so
 many."""

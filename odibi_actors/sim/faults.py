@@ -299,8 +299,7 @@ def _retry(life: Scenario, rng: random.Random) -> None:
 
 def _letter(life: Scenario, rng: random.Random) -> None:
     letters = [number for number, letter in life.truth.letters.items() if letter.state == "open"]
-    if letters:
-        letter = rng.choice(letters)
+    for letter in rng.sample(letters, min(2, len(letters))):
         if rng.random() < 0.5:
             life.mend(life.truth.letters[letter].places)
         life.ask("deadletter.discard" if rng.random() < 0.2 else "deadletter.replay", letter=letter)

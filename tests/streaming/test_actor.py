@@ -460,6 +460,18 @@ def test_given_a_batch_source_when_files_are_there_then_one_offer_holds_all_of_t
 # --- joining, leaving, telling ------------------------------------------------------------------------------------
 
 
+def test_given_a_batch_source_when_the_broker_says_look_again_then_digests_are_taken_again() -> None:
+    world = ready(World(source_spec("/data", mode="batch")), "a.csv")
+    world.work()
+    assert world.names == ["a.csv"]
+    world.sent.clear()
+    world.discover("")
+    assert [order.files for order in world.orders if isinstance(order, Digest)] == [[world.found("a.csv")]]
+    assert [m.positions for m in world.sent if isinstance(m, Offer)] == [[]], "what was offered is not what is there"
+    world.work()
+    assert world.names == ["a.csv"]
+
+
 def test_given_no_welcome_when_connected_then_hello_is_repeated_and_then_the_heartbeat_begins() -> None:
     actor = SourceActor("i", "h", 1)
     assert actor.start(0.0) == []

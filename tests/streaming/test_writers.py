@@ -265,3 +265,18 @@ def test_given_a_run_when_a_file_is_kept_open_and_not_written_then_the_run_ends_
         assert "left to a later one" in line
     finally:
         system.close()
+
+
+def test_given_a_reference_rewritten_with_its_former_size_and_times_when_seen_again_then_its_digest_is_another(
+    tmp_path: Path, start: Start
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    system = start(tmp_path, mode="batch")
+    system.until(lambda: system.names == ["a.csv"], "the file")
+    former, seen = system.offers[-1].positions[0].digest, path.stat()
+    path.write_text("new")
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    system.until(
+        lambda: system.names == ["a.csv"] and system.offers[-1].positions[0].digest != former, "the digest of now"
+    )
