@@ -27,6 +27,7 @@ from odibi_actors.checkpoint.tables import (
     position,
 )
 from odibi_actors.config.model import PipelineSpec
+from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
 
@@ -114,7 +115,7 @@ class RewindTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``version.show``: what identifies a version of a pipeline, without its contents."""
+    """``version.show``: what identifies a version of a pipeline, whole and by its parts, without its contents."""
 
     pipeline: Name
     version: Number
@@ -412,7 +413,8 @@ def _version(db: sqlite3.Connection, given: VersionOf) -> Any:
         raise NotFoundError(f"pipeline {given.pipeline} has no version {given.version}")
     found = unseal(row[0], VersionDecoder, f"version {given.version} of {given.pipeline}")
     digests = {"spec_digest": spec_digest(found.spec), "code_digest": found.code_digest}
-    return {"pipeline": given.pipeline, "version": given.version, **digests, "at": found.at}
+    shown = {"pipeline": given.pipeline, "version": given.version, **digests, "at": found.at}
+    return {**shown, "parts": parts(found.spec)}
 
 
 def stats(db: sqlite3.Connection) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.errors import OdibiError
 
 if TYPE_CHECKING:
     from odibi_actors.cli.base import App
     from odibi_actors.client import Client
-    from odibi_actors.config.model import PipelineSpec
+    from odibi_actors.config.model import PipelineSpec, ProjectSpec
 
 NOT_APPLIED = "nodes/ was changed since the last apply, and the applied code is what runs: `odibictl apply`"
 
@@ -31,14 +32,79 @@ def code_differs(app: App, client: Client, pipeline: str) -> bool:
         return False
 
 
-def changed(client: Client, spec: PipelineSpec, code: str, running: int | None) -> bool | None:
-    """Would applying ``spec`` make a new version? ``running``: the version that runs. None: it cannot be told."""
-    from odibi_actors.checkpoint.queries import spec_digest
+def preview(client: Client, project: ProjectSpec) -> list[dict[str, Any]]:
+    """What ``apply`` would do to each pipeline, of ``project`` or running."""
+    running = {row["pipeline"]: row for row in client.pipelines()["items"]}
+    items = [_preview(client, spec, project.code_digest, running.get(spec.name)) for spec in project.pipelines]
+    named = {spec.name for spec in project.pipelines}
+    return items + [
+        {
+            "pipeline": name,
+            "running_version": row.get("version"),
+            "changed": False,
+            "action": "not in odibi.yaml",
+            "in_flight": row.get("in_flight"),
+        }
+        for name, row in running.items()
+        if name not in named
+    ]
 
-    if running is None:
-        return True
+
+def _preview(client: Client, spec: PipelineSpec, code: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    version = None if row is None else row.get("version")
+    item = {"pipeline": spec.name, "running_version": version, "in_flight": row.get("in_flight") if row else None}
+    if version is None:
+        return {**item, "changed": True, "action": "new"}
+    from odibi_actors.checkpoint.queries import spec_digest
+    from odibi_actors.config.parts import difference
+
     try:
-        found = client.version(spec.name, running)
+        found = client.version(spec.name, version)
     except OdibiError:
-        return None
-    return bool(found.get("code_digest") != code or found.get("spec_digest") != spec_digest(spec))
+        return {**item, "changed": None, "action": "unknown"}
+    other_code = found.get("code_digest") != code
+    changed = other_code or found.get("spec_digest") != spec_digest(spec)
+    if not changed or "parts" not in found:  # a store of an earlier release does not tell them
+        return {**item, "changed": changed, "action": "change" if changed else "none"}
+    differs = difference(found["parts"], spec, other_code)
+    return {
+        **item,
+        "changed": True,
+        "action": "change",
+        "added": differs.added,
+        "removed": differs.removed,
+        "keys": differs.keys,
+        "code": differs.code,
+        "again": differs.again,
+        "kept": differs.kept,
+    }
+
+
+def lines(item: Mapping[str, Any]) -> Iterator[str]:
+    """One pipeline's preview for people."""
+    name, flying = item["pipeline"], item["in_flight"] or 0
+    if item["action"] == "new":
+        yield f"{name}: new"
+    elif item["action"] == "none":
+        yield f"{name}: nothing changes (version {item['running_version']})"
+    elif item["action"] == "unknown":
+        yield f"{name}: version {item['running_version']} runs, and cannot be compared"
+    elif item["action"] == "not in odibi.yaml":
+        yield f"{name}: not in odibi.yaml: nothing of it is planned or run until it is put back ({flying} in flight)"
+    else:
+        yield f"{name}: changes (version {item['running_version']} runs)"
+        yield from _changes(item)
+        if "again" in item and flying:
+            yield f"  {flying} in flight: those not prepared yet run again {', '.join(item['again']) or 'nothing'}"
+            yield f"  and keep the results of {', '.join(item['kept']) or 'no node'}"
+        elif "again" in item:
+            yield "  nothing is in flight: it holds from the next iteration on"
+
+
+def _changes(item: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"  + {name}" for name in item.get("added", ()))
+    yield from (f"  - {name} (refused if it is a source that has read something)" for name in item.get("removed", ()))
+    for node, keys in item.get("keys", {}).items():
+        yield f"  ~ {node or 'the pipeline'}: {', '.join(keys)}"
+    if item.get("code"):
+        yield "  ~ nodes/: the code of the functions"

@@ -7,12 +7,12 @@ import importlib
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.applied import changed
+from odibi_actors.cli.applied import lines, preview
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, plural, table
@@ -168,7 +168,7 @@ APPLIED = (
 
 
 @click.command(cls=Command, examples=["odibictl apply", "odibictl apply --dry-run"])
-@click.option("--dry-run", is_flag=True, help="Validate, and list what would be sent, what runs now, and what differs.")
+@click.option("--dry-run", is_flag=True, help="Validate, and list what would change, run again, and stay.")
 @lists
 @pass_app
 def apply(app: App, dry_run: bool) -> None:
@@ -182,26 +182,9 @@ def apply(app: App, dry_run: bool) -> None:
     if not dry_run:
         emit(app, lambda: client.apply(project), "pipeline", lambda result: [table(result["items"], APPLIED)])
         return
-    running = {row["pipeline"]: row for row in client.pipelines()["items"]}
-    items: list[dict[str, Any]] = [
-        {
-            "pipeline": one.name,
-            "running_version": (version := running.get(one.name, {}).get("version")),
-            "changed": changed(client, one, project.code_digest, version),
-            "action": "send",
-        }
-        for one in project.pipelines
-    ]
-    named = {one.name for one in project.pipelines}
-    items += [
-        {"pipeline": name, "running_version": row.get("version"), "changed": False, "action": "not in odibi.yaml"}
-        for name, row in running.items()
-        if name not in named
-    ]
-    columns = (
-        Column("PIPELINE", "pipeline", whole=True),
-        Column("RUNNING VERSION", "running_version", right=True),
-        Column("CHANGED", lambda row: None if row["changed"] is None else _yes_no(row)),
-        Column("WOULD", "action"),
+    emit(
+        app,
+        lambda: {"items": preview(client, project)},
+        "pipeline",
+        lambda result: ["\n".join(line for item in result["items"] for line in lines(item))],
     )
-    emit(app, lambda: {"items": items}, "pipeline", lambda result: [table(result["items"], columns)])

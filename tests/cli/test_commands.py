@@ -18,6 +18,7 @@ from odibi_actors import client
 from odibi_actors.checkpoint.queries import spec_digest
 from odibi_actors.cli import locks, node, output
 from odibi_actors.config import code_digest, load_project
+from odibi_actors.config.parts import parts
 from odibi_actors.messages import Apply, Reply
 from odibi_actors.runtime import paths
 from tests.cli.fake import FakeBroker
@@ -460,6 +461,30 @@ def test_given_apply_dry_run_then_it_says_what_would_change(
     result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run", "-o", "json")
     assert [row["changed"] for row in json.loads(result.stdout)["items"]] == [changed]
     assert fake.requests("version.show")[0].params == {"pipeline": "copy", "version": 2}
+
+
+def test_given_a_changed_project_then_dry_run_says_what_changes_what_runs_again_and_what_stays(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    former = load_project(project)
+    found = {"spec_digest": "x", "code_digest": former.code_digest, "parts": parts(former.pipelines[0])}
+    rows = [{**ROW, "pipeline": "copy", "version": 2, "in_flight": 3}, {**ROW, "pipeline": "gone"}]
+    fake = broker({"pipeline.list": {"items": rows}, "version.show": found})
+    text = (project / "odibi.yaml").read_text()
+    text = text.replace("select *", "select 1 as one, *").replace("name: out", "name: other")
+    (project / "odibi.yaml").write_text(text + "    max_in_flight: 2\n    retry: {max_attempts: 9}\n")
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run")
+    assert result.stdout.splitlines()[:-1] == [
+        "copy: changes (version 2 runs)",
+        "  + other",
+        "  - out (refused if it is a source that has read something)",
+        "  ~ the pipeline: max_in_flight",
+        "  ~ incoming: retry.max_attempts",
+        "  ~ kept: retry.max_attempts, transform.sql",
+        "  3 in flight: those not prepared yet run again kept, other",
+        "  and keep the results of incoming",
+    ]
+    assert result.stdout.splitlines()[-1].startswith("gone: not in odibi.yaml: nothing of it is planned or run")
 
 
 def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
