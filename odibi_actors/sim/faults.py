@@ -360,7 +360,7 @@ KINDS: dict[str, tuple[int, Callable[[Scenario, random.Random], None]]] = {
     "kill": (1, _kill),
     "cancel": (8, _cancel),
     "retry": (5, _retry),
-    "letter": (5, _letter),
+    "letter": (20, _letter),
     "rewind": (5, _rewind),
     "reconfigure": (3, _reconfigure),
     "shutdown": (1, _shutdown),
