@@ -14,6 +14,7 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.joining import RESTART, Joining
 from odibi_actors.broker.recovery import apply_project
 from odibi_actors.broker.stopping import Stopping
+from odibi_actors.broker.views import source_specs
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
@@ -303,19 +304,7 @@ class Coordinator:
         if self._flow is None or self._directory.get(SOURCE) is None or self._told_shape == self._flow.shape:
             return []
         self._told_shape = self._flow.shape
-        specs = [
-            SourceSpec(
-                pipeline=pipeline.name,
-                node=source.node,
-                credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
-                lane=lane.name,
-                idle=pipeline.on_demand or lane is not pipeline.live,
-            )
-            for pipeline in self._flow.pipelines.values()
-            if not pipeline.removed
-            for lane in pipeline.lanes
-            for source in lane.sources.values()
-        ] + self._flow.schedules.watches()
+        specs = source_specs(self._flow)
         if specs == self._sources:
             return []
         self._sources = specs

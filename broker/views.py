@@ -11,6 +11,7 @@ from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.messages import SourceSpec
 
 Row = dict[str, Any]
 
@@ -133,3 +134,20 @@ def status(flow: Flow, directory: Directory, started_at: float) -> Row:
         "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
         "workers": worker_rows(flow),
     }
+
+
+def source_specs(flow: Flow) -> list[SourceSpec]:
+    """What the source actor is to look after: each source of each lane, and what starts runs."""
+    return [
+        SourceSpec(
+            pipeline=pipeline.name,
+            node=source.node,
+            credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
+            lane=lane.name,
+            idle=pipeline.on_demand or lane is not pipeline.live,
+        )
+        for pipeline in flow.pipelines.values()
+        if not pipeline.removed
+        for lane in pipeline.lanes
+        for source in lane.sources.values()
+    ] + flow.schedules.watches()

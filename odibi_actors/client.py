@@ -5,7 +5,8 @@
         client.wait_run(run)
         client.add_schedule("report", name="nightly", cron="0 2 * * *", timezone="America/New_York")
 
-One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them. The verbs of
+One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them. When nothing
+runs, what only reads is answered from the project's store at rest, and the rest raises UnreachableError. The verbs of
 schedules, runs, backfills and alerts are in ``client_verbs``.
 """
 
@@ -17,7 +18,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -135,6 +137,8 @@ class Client(ScheduleVerbs):
         self.timeout = timeout
         self.name = f"client-{secrets.token_hex(4)}"
         self.incarnation = secrets.token_hex(4)
+        self.on_rest: Callable[[Path, float], None] | None = None
+        """Called with (data_dir, seconds since the epoch) when an answer comes from a store at rest: as of when."""
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._heard = 0.0
@@ -226,6 +230,9 @@ class Client(ScheduleVerbs):
         if timeout is not None and timeout < 0:
             timeout = self.timeout
         if self._socket is None:
+            folder = self._resting()
+            if folder is not None:
+                return self._read(folder, message, to)
             self._open()
         started = repeated = time.monotonic()
         self._send(to, message)
@@ -249,6 +256,31 @@ class Client(ScheduleVerbs):
             if isinstance(got, WhoAreYou):  # it restarted and took no notice of what was asked
                 self._hello()
                 self._send(to, message)
+
+    def _resting(self) -> Path | None:
+        """The data_dir, when there is a store in it and nobody on this machine runs on it."""
+        if self._endpoint is not None:
+            return None
+        folder = data_dir(project_root(self._project))
+        places = paths.layout(folder)
+        if not places.database.exists() or paths.held(places.run):
+            return None
+        if places.connection.exists() and not read_connection(places.connection)["endpoint"].startswith("ipc:"):
+            return None  # it runs on another host
+        return folder
+
+    def _read(self, folder: Path, message: Request | Apply, to: str) -> Any:
+        """Answer from the store at rest. Raises UnreachableError for what only a running system can do."""
+        if not isinstance(message, Request):
+            raise UnreachableError(f"nothing runs on {folder}; {START}")
+        at_rest = import_module("odibi_actors.local.at_rest")
+        if not at_rest.answers(to, message.verb):
+            raise UnreachableError(f"nothing runs on {folder}; {START}")
+        with at_rest.AtRest(folder) as store:
+            result = store.answer(to, message.verb, message.params)
+            if self.on_rest is not None:
+                self.on_rest(folder, store.as_of)
+            return result
 
     def _check_patience(self, now: float, started: float, timeout: float | None, to: str, verb: str) -> None:
         """Raise when waiting on makes no sense."""

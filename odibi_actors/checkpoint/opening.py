@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import struct
+import time
 import uuid
 from pathlib import Path
 
@@ -25,24 +26,48 @@ UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 _DB_HEADER = b"SQLite format 3\0"
 
 
+LOOKERS_WAIT = 10.0
+"""Seconds that a store waits at its start for those who read it at rest: they hold its lock, shared, for a moment."""
+
+
 def lock(data_dir: Path) -> int:
     """Hold ``run/store.lock`` of the data_dir; returns the descriptor. Raises ConflictError naming the holder."""
     run = data_dir / "run"
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = run / "store.lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+    until = time.monotonic() + LOOKERS_WAIT
+    while not _exclusive(fd):
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        if time.monotonic() < until and _only_looked_at(fd):
+            time.sleep(0.01)
+            continue
         os.close(fd)
         raise ConflictError(
             f"{path}: the checkpoint store of this data_dir is running already (process {holder}); "
             "stop it with `odibictl down`, or use another data_dir"
-        ) from None
+        )
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _exclusive(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _only_looked_at(fd: int) -> bool:
+    """No store holds the lock: it could be shared."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
 
 
 def open_files(path: Path) -> Files:
@@ -50,11 +75,8 @@ def open_files(path: Path) -> Files:
     try:
         if not path.exists():
             _create(path)
-        if _check_header(path) >= SEALED and not path.with_name(path.name + seals.SUFFIX).exists():
-            raise StoreError(
-                f"{path}{seals.SUFFIX} is missing, so nothing tells whether {path.name} is whole: restore "
-                "both from one backup, or trust what is there: `odibictl checkpoint reseal`"
-            )
+        if check_header(path) >= SEALED and not path.with_name(path.name + seals.SUFFIX).exists():
+            raise StoreError(unsealed(path))
         return _open(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error}") from error
@@ -66,7 +88,7 @@ def reseal(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     file = path.with_name(path.name + seals.SUFFIX)
     try:
-        _check_header(path)
+        check_header(path)
         wal.read(log, verify=True)
         if log.exists():
             log.with_name(log.name + ".old").write_bytes(log.read_bytes())
@@ -96,10 +118,7 @@ def _open(path: Path) -> Files:
             kept = log_path.with_name(log_path.name + ".damaged")
             if log.data and not kept.exists():
                 os.replace(log_path, kept)  # closing would remove it
-            raise StoreError(
-                f"{path} ends with record {found.record} of epoch {found.epoch}, but record {sealed.mark.record} of "
-                f"epoch {sealed.mark.epoch} was reported durable: the end of its log {log_path.name} is lost; {MEND}"
-            )
+            raise StoreError(lost(path, found, sealed.mark))
         files = Files(db, log_path, sealed)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         sealed.advance(found)
@@ -112,6 +131,22 @@ def _open(path: Path) -> Files:
             raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
         raise
     return files
+
+
+def unsealed(path: Path) -> str:
+    """What is wrong with a database whose seals are missing."""
+    return (
+        f"{path}{seals.SUFFIX} is missing, so nothing tells whether {path.name} is whole: restore "
+        "both from one backup, or trust what is there: `odibictl checkpoint reseal`"
+    )
+
+
+def lost(path: Path, found: Mark, mark: Mark) -> str:
+    """What is wrong with a database that ends before what was reported durable."""
+    return (
+        f"{path} ends with record {found.record} of epoch {found.epoch}, but record {mark.record} of epoch {mark.epoch}"
+        f" was reported durable: the end of its log {path.name}-wal is lost; {MEND}"
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -189,7 +224,7 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def _check_header(path: Path) -> int:
+def check_header(path: Path) -> int:
     """The format of the database."""
     with path.open("rb") as file:
         header = file.read(100)

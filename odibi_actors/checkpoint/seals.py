@@ -47,10 +47,10 @@ class Seals:
     """The seals beside the database ``path``. Both files stay open: closing any descriptor of a database drops the
     locks that SQLite holds on it in this process. Raises StoreError (damaged), OSError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
         self.file = path.with_name(path.name + SUFFIX)
-        self._fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC)
+        self._fd = os.open(self.file, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self._db = -1
         try:
             fields = _HEADER.unpack(_open(os.pread(self._fd, _HEADER.size + _DIGEST, 0), self.file, 0))

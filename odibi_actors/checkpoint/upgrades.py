@@ -83,8 +83,9 @@ _WHOLE = (
 )
 
 
-def upgrade(db: sqlite3.Connection) -> None:
-    """Bring the tables of an older format up to ours. Raises StoreError (damaged), sqlite3.Error."""
+def upgrade(db: sqlite3.Connection, *, rewrite: bool = True) -> None:
+    """Bring the tables of an older format up to ours; ``rewrite``: and the file without what is free. Raises StoreError
+    (damaged), sqlite3.Error."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     for before in range(version, FORMAT):
         db.execute("BEGIN IMMEDIATE")
@@ -99,7 +100,7 @@ def upgrade(db: sqlite3.Connection) -> None:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    if version < FORMAT:
+    if version < FORMAT and rewrite:
         _give_back(db)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class App:
     timeout: float | None = None
     output: str = "table"
     yes: bool = False
+    rested: bool = False
 
     @property
     def root(self) -> Path:
@@ -68,8 +70,16 @@ class App:
         if not (self.endpoint or (self.project is None and os.environ.get("ODIBI_ENDPOINT"))):
             self._refuse_remains()
         client = Client(self.endpoint, self.project, REQUEST_TIMEOUT if self.timeout is None else self.timeout)
+        client.on_rest = self._told_at_rest
         click.get_current_context().call_on_close(client.close)
         return client
+
+    def _told_at_rest(self, folder: Path, as_of: float) -> None:
+        """Say once that what is shown is not that of a running system."""
+        if not self.rested:
+            self.rested = True
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
+            errors.message(f"nothing runs on {folder}; read from the store at rest (as of {when})")
 
     def _refuse_remains(self) -> None:
         """Raise UnreachableError at once when the connection file is what is left of a system that has ended: nobody
@@ -78,6 +88,8 @@ class App:
         from odibi_actors.errors import UnreachableError
 
         path = connection_file(self.project)
+        if (path.parent.parent / "checkpoints.db").exists():
+            return  # the client reads the store at rest
         if read_connection(path)["endpoint"].startswith("ipc:") and not locks.holders(path.parent):
             raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}")
 

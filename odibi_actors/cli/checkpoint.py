@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, group, lists, output_option, pass_app, yes
-from odibi_actors.cli.output import Column, count, emit, fields, plural, table
+from odibi_actors.cli.output import Column, ago, count, emit, fields, plural, size, span, table
 from odibi_actors.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PROBLEMS = (Column("PROBLEM", "what"), Column("MEND", "mend"))
 
 checkpoint = group("checkpoint", "The checkpoint store.")
 
 
-def _flat(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Fields of a result and of the tables in it, numbers made readable."""
-    for key, value in result.items():
-        if isinstance(value, dict):
-            yield from _flat(value)
-        else:
-            yield key, count(value) if isinstance(value, int) else value
+TABLES = (
+    Column("TABLE", "table"),
+    Column("ROWS", lambda row: count(row["rows"]), right=True),
+    Column("SIZE", lambda row: size(row["bytes"]), right=True),
+    Column("COUNTS", lambda row: "history" if row["counts"] else "-"),
+)
+
+
+def _pruned(row: dict[str, Any] | None) -> str | None:
+    if row is None:
+        return None
+    through = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["through"]))
+    return f"{plural(row['iterations'], 'iteration')} that ended by {through}; last {ago(row['at'])}"
+
+
+def _figures(result: dict[str, Any]) -> list[RenderableType]:
+    """Figures of the store, its tables, its history."""
+    history, tables = result.get("history"), result.get("tables")
+    plain = {key: value for key, value in result.items() if not isinstance(value, dict)} | (result.get("counts") or {})
+    parts: list[RenderableType] = [fields([(k, count(v) if isinstance(v, int) else v) for k, v in plain.items()])]
+    if tables:
+        parts += ["", table([{"table": name, **row} for name, row in sorted(tables.items())], TABLES)]
+    if history:
+        rows = [
+            ("history", span(history["history"])),
+            ("history_size", f"{size(history['history_size'])}, of which {size(history['history_bytes'])} are taken"),
+            ("oldest kept", ago(history["oldest"]) if history["oldest"] else None),
+            ("pruned by history", _pruned(history["pruned_by_history"])),
+            ("pruned by history_size", _pruned(history["pruned_by_history_size"])),
+        ]
+        parts += ["", fields(rows)]
+    return parts
 
 
 @checkpoint.command(examples=["odibictl checkpoint stats", "odibictl checkpoint stats -o json"])
 @lists
 @pass_app
 def stats(app: App) -> None:
-    """Show figures of the store: records, size, time per sync."""
+    """Show figures of the store: bytes by table, history, what went."""
     emit(
         app,
         app.client().checkpoint_stats,
         "store_id",
-        lambda result: [fields(list(_flat(result)))],
+        _figures,
     )
 
 

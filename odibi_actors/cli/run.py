@@ -15,7 +15,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import count, emit, fields
+from odibi_actors.cli.output import count, emit, fields, plural
 from odibi_actors.cli.project import chosen, load
 
 
@@ -77,7 +77,7 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
             errors.message(f"error: {summary.untold}", style="red")
         errors.message(f"error: {summary.failed} of {summary.iterations} iterations of {pipeline} failed", style="red")
     if summary.dead_lettered:
-        letters = f"{summary.dead_lettered} dead letters: `odibictl deadletter list {pipeline}` of a running system"
+        letters = f"{plural(summary.dead_lettered, 'dead letter')}: `odibictl deadletter list {pipeline}`"
         errors.message(f"error: {letters}", style="red")
     if summary.failed or summary.dead_lettered:
         raise click.exceptions.Exit(5)

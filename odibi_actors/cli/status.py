@@ -163,6 +163,8 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
     """Actors that should be connected and are not; workers that are not there."""
     from rich.text import Text
 
+    if result.get("at_rest"):
+        return []
     roles = {peer.get("role") for peer in result.get("peers") or []}
     missing = [
         f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from odibi_actors.checkpoint import seals, wal
-from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.opening import lock
+from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.checkpoint.schema import MEND
 from odibi_actors.errors import StoreError
 
@@ -44,44 +39,27 @@ def running(ask: Ask, spool: Path) -> Report:
 
 
 def stopped(data_dir: Path) -> Report:
-    """Of a store at rest. Raises ConflictError when one runs."""
-    with copied(data_dir) as path:
-        found = _pages(path)
+    """Of a store at rest, without writing anything. Raises ConflictError when one runs."""
+    try:
+        store = Resting(data_dir)
+    except StoreError as error:
+        found = _pages(data_dir / DATABASE)
         if found:
             return Report(found)
-        try:
-            engine = Engine(path)
-        except StoreError as error:
-            what = str(error).replace(str(path.parent), str(data_dir)).partition(f"; {MEND}")
-            return Report([{"what": what[0] + what[2], "mend": MEND}])
-        try:
-            return _walk(
-                lambda cursor: dict(engine.answer("checkpoint.verify", {"cursor": cursor})), data_dir / "spool"
-            )
-        finally:
-            engine.close()
-
-
-@contextmanager
-def copied(data_dir: Path) -> Iterator[Path]:
-    """A copy of the store to open: opening one at rest would repair what a look should leave alone."""
-    held = lock(data_dir)
-    folder = Path(tempfile.mkdtemp(prefix="verify-", dir=data_dir))
+        what = str(error).partition(f"; {MEND}")
+        return Report([{"what": what[0] + what[2], "mend": MEND}])
     try:
-        for name in (DATABASE, f"{DATABASE}-wal", SEALS):
-            if (data_dir / name).exists():
-                shutil.copyfile(data_dir / name, folder / name)
-        yield folder / DATABASE
+        report = _walk(lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor})), data_dir / "spool")
+        return report._replace(pages=store.pages)
     finally:
-        shutil.rmtree(folder)
-        os.close(held)
+        store.close()
 
 
 def _pages(path: Path) -> list[dict[str, str]]:
     """Every damaged page; an error of opening tells only the first. Other errors are left to the opening."""
     try:
         log = wal.read(path.with_name(path.name + "-wal"), verify=True)
-        sealed = seals.Seals(path)
+        sealed = seals.Seals(path, writable=False)
     except (StoreError, OSError):
         return []
     try:

@@ -177,6 +177,22 @@ class Lock:
         os.close(self._fd)
 
 
+def held(run: Path) -> bool:
+    """Whether a process holds any of the locks in the ``run`` folder. Those who read a store at rest do not count."""
+    for path in sorted([*run.glob("*.lock"), *run.glob("*.pid")]):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
+
+
 def hold_lock(path: Path, wait: float = PREDECESSOR) -> Lock:
     """Hold the lock file ``path``, waiting up to ``wait`` seconds; raises ConflictError naming the holder's pid.
 

@@ -19,6 +19,7 @@ import xxhash
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.opening import UNREADABLE
+from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.errors import StoreError
 from tests.checkpoint.make import P, claimed, committed, error, numbered, plan, put
 
@@ -72,7 +73,8 @@ def damages(folder: Path, step: int = 1, cuts: int = 1) -> Iterator[Damage]:
 class Sweep:
     """Tries damages on copies of ``folder`` in ``scratch`` (best in memory)."""
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
+    def __init__(self, folder: Path, scratch: Path, *, at_rest: bool = False) -> None:
+        self._at_rest = at_rest
         self._files = {name: (folder / name).read_bytes() for name in NAMES}
         self._scratch = scratch
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -86,6 +88,8 @@ class Sweep:
                 old.unlink()
         for name, data in files.items():
             (self._scratch / name).write_bytes(data)
+        if self._at_rest:
+            return self._look()
         try:
             engine = Engine(self._scratch / "checkpoints.db")
         except StoreError as error:
@@ -96,6 +100,19 @@ class Sweep:
             return "wrong", str(error)
         finally:
             engine.close()
+
+    def _look(self) -> tuple[str, Any]:
+        """The same of those who only read."""
+        try:
+            store = Resting(self._scratch)
+        except StoreError as error:
+            return ("named" if "checkpoints.db" in str(error) else "wrong"), str(error)
+        try:
+            return "same", dump(store.db)
+        except UNREADABLE as error:
+            return "wrong", str(error)
+        finally:
+            store.close()
 
     def attempt(self, damage: Damage) -> Outcome:
         """What the next start makes of it, counted."""

@@ -27,12 +27,15 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def sweeper(folder: Path) -> Sweep:
+def sweeper(folder: Path, *, at_rest: bool = False) -> Sweep:
     (folder / "scratch").mkdir(exist_ok=True)
-    return Sweep(folder / "store", folder / "scratch")
+    return Sweep(folder / "store", folder / "scratch", at_rest=at_rest)
 
 
-def test_given_any_flipped_bit_or_cut_when_started_then_it_is_named_or_nothing_differs(folder: Path) -> None:
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_given_any_flipped_bit_or_cut_when_opened_then_it_is_named_or_nothing_differs(
+    folder: Path, at_rest: bool
+) -> None:
     chance = random.Random(20261124)
     every = list(sweep.damages(folder / "store"))
     wal = (folder / "store" / "checkpoints.db-wal").stat().st_size
@@ -40,7 +43,7 @@ def test_given_any_flipped_bit_or_cut_when_started_then_it_is_named_or_nothing_d
     headers = [Damage("checkpoints.db-wal", at + byte, 4) for at in (0, *frames) for byte in range(0, 24, 3)]
     headers += [Damage("checkpoints.db", byte, 2) for byte in range(100)]
     headers += [Damage("checkpoints.db-seals", byte, 1) for byte in (*range(44), *range(512, 536))]
-    tried = sweeper(folder)
+    tried = sweeper(folder, at_rest=at_rest)
     for damage in (*headers, *chance.sample(every, 700)):
         tried.attempt(damage)
     assert not tried.wrong

@@ -1,0 +1,188 @@
+"""What a client asks, answered from a store at rest: the verbs that only read, when nothing runs on a data_dir.
+
+The answers are those of the actors: the store's own queries, the broker's views of what it would recover from, the
+source's reasons over the ledger. Nothing is started, claimed or written.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from odibi_actors.actor import Send
+from odibi_actors.broker import recovery, views
+from odibi_actors.broker.commands import Commands, checked
+from odibi_actors.broker.coordinator import READS
+from odibi_actors.broker.directory import Directory
+from odibi_actors.broker.flow import Flow
+from odibi_actors.checkpoint.resting import Resting
+from odibi_actors.errors import OdibiError, StoreError
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, LedgerPage, Reply, Request, Sources, Welcome
+from odibi_actors.model import Position
+from odibi_actors.streaming.actor import SourceActor
+
+WAITING = frozenset({"run.wait", "iteration.wait"})
+"""Reads that wait for something to happen: nothing will."""
+
+_OTHERS = frozenset({(SOURCE, f"source.{verb}") for verb in ("list", "show", "why")} | {(SCHEDULER, "schedule.next")})
+
+
+def answers(to: str, verb: str) -> bool:
+    """Whether a store at rest can answer this."""
+    if to == BROKER:
+        return verb in READS - WAITING
+    return to == STORE or (to, verb) in _OTHERS
+
+
+class AtRest:
+    """The store of a data_dir, open. Use as a context manager: a store that starts waits for its end. Raises what
+    ``Resting`` raises."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._store = Resting(data_dir)
+        self.as_of = self._store.as_of
+        self._known: dict[tuple[str, str, str], tuple[int, str]] = {}
+        """Source -> iteration and identity of the file that is asked about."""
+
+    def __enter__(self) -> AtRest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+    def answer(self, to: str, verb: str, params: dict[str, Any]) -> Any:
+        """The result of a verb that it ``answers``. Raises what a client raises."""
+        if to == STORE:
+            return self._store.answer(verb, params)
+        if to == BROKER and verb == "status":
+            return {**views.status(self._flow(), Directory(), 0.0), "at_rest": self.as_of}
+        if to == BROKER:
+            commands = Commands(self._flow(), Directory(), 0.0)
+            return commands.run(verb, checked(verb, params), time.time())
+        if to == SOURCE:
+            return self._source(verb, params)
+        return {"items": []}  # when schedules are due next, only a scheduler says
+
+    def _flow(self) -> Flow:
+        """What a broker that starts now would know, before it does anything."""
+        flow = Flow(self._store.epoch, self._store.last_seq, self._store.store_id, random.Random(0))
+        cursor = ""
+        try:
+            while True:
+                items, cursor = self._store.load(cursor)
+                recovery.load(flow, items)
+                if not cursor:
+                    return flow
+        except (LookupError, ValueError) as error:
+            raise StoreError(f"what {self._store.path} holds does not fit together: {error!r}") from error
+
+    # --- sources ----------------------------------------------------------------------------------------------------
+
+    def _source(self, verb: str, params: dict[str, Any]) -> Any:
+        actor = SourceActor("at-rest", "", os.getpid())
+        store = self._store
+        actor.handle(BROKER, Welcome(store.epoch, store.last_seq, store.store_id), 0.0)
+        actor.handle(BROKER, Sources(store.epoch, views.source_specs(self._flow())), 0.0)
+        for source in actor.sources.values():
+            source.flush(0.0)  # it asks for the ledger, and for a look at its folder, which nobody takes
+            key = (source.spec.pipeline, source.spec.node.name, source.spec.lane)
+            positions = self._planned(key, _names(source.read.connection.path, source.path, params.get("file")))
+            source.page(LedgerPage(*key, "", positions, "", store.last_seq), 0.0)
+            for position in positions:
+                number = source.iterations[position.identity] = self._iteration(key, position)
+                self._known[key] = number, position.identity
+        reply = next(
+            effect.message
+            for effect in actor.handle("client", Request("1", verb, params), 0.0)
+            if isinstance(effect, Send) and isinstance(effect.message, Reply)
+        )
+        if verb == "source.why":
+            return self._why(reply, str(params.get("file")))
+        if reply.status:
+            raise _error(reply)
+        for row in reply.result["items"] if verb == "source.list" else (reply.result,):
+            row["known"] = self._count((row["pipeline"], row["source"], row["lane"]))
+        return reply.result
+
+    def _why(self, reply: Reply, file: str) -> Any:
+        """What is not planned is looked at by nobody."""
+        items = (reply.result or {}).get("items", [])
+        for item in items:
+            key = (item["pipeline"], item["source"], item["lane"])
+            if item["state"] == "planned" and (known := self._known.get(key)):
+                item["reason"] += self._ended(key[0], *known)
+            if item["state"] in ("not_found", "waiting", "pending") and self._exists(file, item["reason"]):
+                item["state"] = "unplanned"
+                item["reason"] = "not planned as of now; nothing runs that would look at it (`odibictl up`)"
+        if reply.status and all(item["state"] == "not_found" for item in items):
+            raise _error(reply)
+        return reply.result
+
+    def _ended(self, pipeline: str, number: int, identity: str) -> str:
+        """What became of a file that was planned: the state of its iteration, and its dead letter."""
+        state = self._store.db.execute(
+            "SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", (pipeline, number)
+        ).fetchone()
+        letter = self._store.db.execute(
+            "SELECT id FROM dead_letters WHERE pipeline = ? AND iteration = ? AND position IN ('', ?)"
+            " AND state <> 'replayed' ORDER BY id DESC LIMIT 1",
+            (pipeline, number, identity),
+        ).fetchone()
+        told = f", which is {state[0]}" if state else ", which is history"
+        return told + (f"; set aside: `odibictl deadletter show {letter[0]}`" if letter else "")
+
+    def _exists(self, file: str, reason: str) -> bool:
+        folder = reason.rpartition(" below ")[2]
+        return os.path.lexists(os.path.join(folder, file))
+
+    def _planned(self, key: tuple[str, str, str], identities: list[str]) -> list[Position]:
+        pipeline, source, lane = key
+        found = []
+        for identity in identities:
+            some, _ = self._store.ledger(pipeline, lane, source, _before(identity))
+            found += [position for position in some if position.identity == identity]
+        return found
+
+    def _iteration(self, key: tuple[str, str, str], position: Position) -> int:
+        pipeline, source, lane = key
+        (number,) = self._store.db.execute(
+            "SELECT iteration FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+            " AND generation = ?",
+            (pipeline, lane, source, position.identity, position.generation),
+        ).fetchone()
+        return int(number)
+
+    def _count(self, key: tuple[str, str, str]) -> int:
+        pipeline, source, lane = key
+        (count,) = self._store.db.execute(
+            "SELECT count(*) FROM ledger WHERE pipeline = ? AND lane = ? AND source = ?", (pipeline, lane, source)
+        ).fetchone()
+        return int(count)
+
+
+def _error(reply: Reply) -> OdibiError:
+    error = OdibiError(reply.error)
+    error.exit_code = reply.status
+    return error
+
+
+def _names(folder: str, path: str, file: object) -> list[str]:
+    """Identities that a file may have, as ``views.why`` looks for it."""
+    if not isinstance(file, str) or not file:
+        return []
+    below = folder.rstrip("/") + "/"
+    if file.startswith("/"):
+        if not file.startswith(below):
+            return []
+        file = file[len(below) :]
+    name = os.path.normpath(file)
+    return list(dict.fromkeys((name, f"{path}/{name}" if path else name)))
+
+
+def _before(identity: str) -> str:
+    """Text that sorts right before it, so that a page begins with it."""
+    return identity[:-1] + chr(ord(identity[-1]) - 1) + "\U0010ffff" if ord(identity[-1]) > 1 else identity[:-1]
