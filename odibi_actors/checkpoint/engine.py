@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.checkpoint import opening, queries, retention, snapshot, verify
+from odibi_actors.checkpoint import forgetting, opening, queries, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
@@ -45,10 +45,11 @@ class Engine:
     is synced to disk. After an error of the disk every call raises StoreError: the process must stop and recover
     by a new start, as a second fsync may report success for what the first one lost.
 
-    Raises StoreError when the file cannot be read or verified, ConflictError when another process holds it.
+    ``resetting``: the pipeline whose interrupted reset is to be ended. Raises StoreError when the file cannot be read
+    or verified, ConflictError when another process holds it or a reset was interrupted.
     """
 
-    def __init__(self, path: Path | str, store_id: str = "0" * 32) -> None:
+    def __init__(self, path: Path | str, store_id: str = "0" * 32, resetting: str = "") -> None:
         self.path = Path(path)
         self._broken = ""
         self._lock: int | None = None
@@ -60,6 +61,7 @@ class Engine:
         else:
             self._lock = opening.lock(self.path.parent)
             try:
+                forgetting.refuse(self.path.parent, resetting)
                 self._files = opening.open_files(self.path)
             except BaseException:
                 os.close(self._lock)
@@ -165,6 +167,17 @@ class Engine:
         if self._db.total_changes > changes:
             self._unsaved += PAGES_PER_COMMIT + 300 * (self._db.total_changes - changes)
         return more
+
+    def known(self, pipeline: str) -> dict[str, Any] | None:
+        """See ``forgetting.known``."""
+        with self._guard("reading what there is"):
+            return forgetting.known(self._db, pipeline)
+
+    def forget(self, pipeline: str, now: float) -> None:
+        """Forget all that a pipeline has done, in one transaction; see ``forgetting.forget``."""
+        with self._guard("forgetting a pipeline"), self._transaction():
+            forgetting.forget(self._db, pipeline, now)
+        self._unsaved += 1 << 20
 
     def prune_every(self, history: float) -> float:
         """Seconds until history is looked at again."""

@@ -53,6 +53,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     finish, a second one stops at once. Nothing is lost however it ends. With --detach the same runs in a session of
     its own. Exit 2 when the project is invalid, 4 when it is running.
     """
+    from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.config import write_schema
     from odibi_actors.runtime import paths, procfile
 
@@ -61,6 +62,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
+    refuse(places.data_dir)
     write_schema(places.data_dir)
     if detach:
         _detach(app, root, places, workers)

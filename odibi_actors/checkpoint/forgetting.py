@@ -1,0 +1,71 @@
+"""Forgetting what a pipeline has done, at rest (``odibictl reset``). The reset itself, targets included, is carried out
+by ``odibi_actors.local.reset``; a file beside the database says that one has begun, and keeps the store closed until it
+is done."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.tables import SinksDecoder
+from odibi_actors.errors import ConflictError
+from odibi_actors.model import TRIGGER
+
+_TABLES = ("iterations", "plans", "acks", "errors", "dead_letters", "states", "rewinds", "schemas")
+
+
+def begun(data_dir: Path) -> list[Path]:
+    """The files of resets that have begun and not ended."""
+    return sorted(data_dir.glob("reset-*.json"))
+
+
+def refuse(data_dir: Path, resetting: str = "") -> None:
+    """Raise ConflictError while a reset is half done, but for that of the pipeline ``resetting``: what runs would
+    publish beside what is still to be deleted."""
+    for path in begun(data_dir):
+        pipeline = path.stem.removeprefix("reset-")
+        if pipeline != resetting:
+            raise ConflictError(f"a reset of {pipeline} was interrupted: `odibictl reset {pipeline}` ends it")
+
+
+def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
+    """What there is to forget: counts, and (node, target) of what was published; None: no iteration was ever planned.
+    ``target``: a folder, or ``database#table``."""
+    row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
+    if row is None or not row[0]:
+        return None
+    states = dict(
+        db.execute("SELECT state, count(*) FROM iterations WHERE pipeline = ? GROUP BY state ORDER BY 1", (pipeline,))
+    )
+    targets: dict[tuple[str, str], None] = {}
+    for (sinks,) in db.execute("SELECT sinks FROM iterations WHERE pipeline = ? AND sinks IS NOT NULL", (pipeline,)):
+        for node, part in unseal(sinks, SinksDecoder, f"the sinks of {pipeline}").items():
+            targets[node, part.target if "#" in part.target else part.target.rpartition("/")[0]] = None
+    (files,) = db.execute(
+        "SELECT count(*) FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER)
+    ).fetchone()
+    counts = {
+        name: db.execute(f"SELECT count(*) FROM {table} WHERE pipeline = ?", (pipeline,)).fetchone()[0]
+        for name, table in (("letters", "dead_letters"), ("schemas", "schemas"), ("states", "states"))
+    }
+    return {"iterations": states, "files": files, **counts, "targets": list(targets)}
+
+
+def forget(db: sqlite3.Connection, pipeline: str, now: float) -> None:
+    """Forget iterations, the ledger, letters, pinned schemas, states; end runs and backfills. Numbers go on from where
+    they were, so that no part has the name of a former one. Versions, schedules and what they have waiting stay, and so
+    do the files that started runs."""
+    for table in _TABLES:
+        db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
+    db.execute("DELETE FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER))
+    for table in ("runs", "backfills"):
+        db.execute(
+            f"UPDATE {table} SET state = 'cancelled', ended = ? WHERE pipeline = ? AND ended IS NULL", (now, pipeline)
+        )
+    db.execute(
+        "UPDATE counters SET committed = 0, last_committed = 0, pruned = last_iteration,"
+        " positions = (SELECT count(*) FROM ledger WHERE ledger.pipeline = counters.pipeline) WHERE pipeline = ?",
+        (pipeline,),
+    )

@@ -1,0 +1,77 @@
+"""``odibictl reset``: a pipeline starts over."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from odibi_actors.cli.base import App, Command, lists, pass_app, yes
+from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.output import Column, count, emit, fields, table
+from odibi_actors.cli.output import lines as as_text
+from odibi_actors.cli.project import chosen, load
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TARGETS = (
+    Column("SINK", "node", whole=True),
+    Column("TARGET", "target"),
+    Column(
+        "DELETED", lambda row: f"{count(row['parts'])} {'rows, and the table' if '#' in row['target'] else 'files'}"
+    ),
+)
+
+
+@click.command(
+    cls=Command,
+    examples=["odibictl reset delays --dry-run", "odibictl reset delays --targets", "odibictl reset delays --yes"],
+)
+@pipeline_argument()
+@click.option("--targets", is_flag=True, help="Also delete what the pipeline has published, and owns.")
+@yes
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
+@lists
+@pass_app
+def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
+    """Forget all that a pipeline has done: its files are read again by the next run.
+
+    Iterations, the list of files read, dead letters, pinned schemas and states go. Schedules, versions and settings
+    stay, and iterations are numbered on. With --targets its parquet parts are deleted and its tables dropped; without,
+    rows of an upsert stay until they are replaced, and parts or rows that were appended refuse it, as they would be
+    there twice. Needs a system at rest (`odibictl down`); an interrupted reset is ended by the next one.
+    """
+    project = load(app, sql=False)
+    chosen(project, pipeline)
+    with importlib.import_module("odibi_actors.local.reset").opened(project, pipeline) as work:
+        plan = work.plan(targets)
+        result = {"pipeline": pipeline, "targets": plan.targets, **_counts(plan)}
+        if not dry_run:
+            if not app.yes:
+                click.echo(as_text(*_preview(result)), err=True)
+            app.confirm(f"Forget all this of {pipeline}?" if not plan.resumed else "End the interrupted reset?")
+            work.carry_out(plan)
+    result["done"] = not dry_run
+    emit(app, lambda: result, "pipeline", _preview)
+
+
+def _counts(plan: Any) -> dict[str, Any]:
+    names = ("iterations", "files", "letters", "schemas", "states")
+    published = [{"node": one.node, "target": one.target, "parts": one.parts} for one in plan.published]
+    return {**{name: getattr(plan, name) for name in names}, "published": published}
+
+
+def _preview(result: dict[str, Any]) -> list[RenderableType]:
+    states = ", ".join(f"{number:,} {state}" for state, number in result["iterations"].items()) or "none"
+    pairs = [
+        ("pipeline", result["pipeline"]),
+        ("iterations forgotten", states),
+        ("files read again", count(result["files"])),
+        ("dead letters", count(result["letters"])),
+        ("pinned schemas", count(result["schemas"])),
+        ("states of nodes", count(result["states"])),
+    ]
+    empty = "nothing published is deleted" if not result["targets"] else "nothing was published"
+    return [fields(pairs), "", table(result["published"], TARGETS, empty)]

@@ -1,0 +1,172 @@
+"""``odibictl reset``: a pipeline starts over, at rest. An intention is durable before anything is deleted, and keeps
+the store closed until all is done: killed anywhere, a reset has not begun, or the next one ends it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from odibi_actors.batches.files import fsync_dir, new_file
+from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Owner, folder_owner, table_owner, target_name
+from odibi_actors.nodes.sinks.sqlite import quote
+from odibi_actors.runtime import paths
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a node of the pipeline has published and owns: ``parts`` files of a folder, or the rows of a table
+    (``database#table``). ``append``: the next run would add to it."""
+
+    node: str
+    target: str
+    parts: int
+    append: bool
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a reset deletes. ``resumed``: an interrupted one is ended as it was begun."""
+
+    pipeline: str
+    targets: bool
+    iterations: dict[str, int] = {}
+    files: int = 0
+    letters: int = 0
+    schemas: int = 0
+    states: int = 0
+    published: list[Target] = []
+    resumed: bool = False
+
+
+class Reset:
+    """A reset of one pipeline; use ``opened``."""
+
+    def __init__(self, engine: Engine, places: paths.Layout, project: ProjectSpec, pipeline: str) -> None:
+        self._engine = engine
+        self._places = places
+        self._project = project
+        self._pipeline = pipeline
+        self._intention = places.data_dir / f"reset-{pipeline}.json"
+
+    def plan(self, targets: bool) -> Plan:
+        """What would be deleted. Raises NotFoundError when the pipeline has done nothing, and ConflictError when rows
+        that stay would be doubled."""
+        begun = None
+        if self._intention.exists():
+            begun = msgspec.json.decode(self._intention.read_bytes(), type=Plan)
+            targets = begun.targets
+        found = self._engine.known(self._pipeline)
+        if found is None and begun is None:
+            raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
+        known = dict(found or {})
+        named = [tuple(one) for one in known.pop("targets", [])]
+        if begun is not None:
+            named += [(one.node, one.target) for one in begun.published]
+        published = list(self._published(dict.fromkeys(named)))
+        doubled = [one for one in published if one.append and one.parts]
+        if doubled and not targets:
+            listed = "; ".join(f"{one.node}: {one.parts} in {one.target}" for one in doubled)
+            raise ConflictError(
+                f"what {self._pipeline} has appended would be there twice after the next run ({listed}): add --targets "
+                "to delete it, or move it away"
+            )
+        return Plan(self._pipeline, targets, published=published if targets else [], resumed=begun is not None, **known)
+
+    def carry_out(self, plan: Plan) -> None:
+        """Do it. Raises ConflictError, sqlite3.Error, OSError; what is left is done by the next try."""
+        if not plan.resumed:
+            temporary = self._intention.with_suffix(".tmp")
+            temporary.unlink(missing_ok=True)
+            with new_file(temporary, sync=True) as writer:
+                writer.write(msgspec.json.encode(plan))
+            temporary.rename(self._intention)
+            fsync_dir(self._places.data_dir)
+        for target in plan.published:
+            self._delete(target)
+        self._engine.forget(self._pipeline, time.time())
+        for folder in ("spool", "staged"):
+            shutil.rmtree(self._places.data_dir / folder / self._pipeline, ignore_errors=True)
+        self._intention.unlink()
+        fsync_dir(self._places.data_dir)
+
+    # --- targets --------------------------------------------------------------------------------------------------
+
+    def _published(self, named: dict[tuple[str, ...], None]) -> Iterator[Target]:
+        """Targets of the project's sinks, and those that the store knows of, as far as they are this pipeline's."""
+        appending = {}
+        for spec in self._project.pipelines:
+            for node in spec.nodes if spec.name == self._pipeline else []:
+                if node.write is not None:
+                    named.setdefault((node.name, target_name(node.write)))
+                    appending[target_name(node.write)] = node.write.mode == "append"
+        for node_name, target in named:
+            owner = Owner(self._engine.store_id, self._pipeline, node_name)
+            if "#" not in target:
+                if folder_owner(Path(target)) == owner:
+                    parts = [one for one in _parts(Path(target), node_name) if one.suffix == ".parquet"]
+                    yield Target(node_name, target, len(parts), append=True)
+                continue
+            place, _, table = target.rpartition("#")
+            if Path(place).exists():
+                with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True)) as db:
+                    if table_owner(db, table) == owner:
+                        rows = 0
+                        if db.execute("select 1 from sqlite_master where name = ? collate nocase", (table,)).fetchone():
+                            (rows,) = db.execute(f"select count(*) from {quote(table)}").fetchone()
+                        yield Target(node_name, target, rows, appending.get(target, True))
+
+    def _delete(self, target: Target) -> None:
+        """Delete what the node has published there, then its ownership. Done already is done."""
+        owner = Owner(self._engine.store_id, self._pipeline, target.node)
+        if "#" not in target.target:
+            folder = Path(target.target)
+            if folder_owner(folder) == owner:
+                for part in _parts(folder, target.node):
+                    part.unlink(missing_ok=True)
+                fsync_dir(folder)
+                (folder / OWNER_FILE).unlink()
+                fsync_dir(folder)
+            return
+        place, _, table = target.target.rpartition("#")
+        with closing(sqlite3.connect(place, timeout=30.0, isolation_level=None)) as db:
+            db.execute("pragma synchronous = extra")
+            if table_owner(db, table) != owner:
+                return
+            db.execute("begin immediate")
+            db.execute(f"drop table if exists {quote(table)}")
+            db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(owner))
+            db.execute(f"delete from {OWNER_TABLE} where table_name = ? collate nocase", (table,))
+            db.execute("commit")
+
+
+def _parts(folder: Path, node: str) -> list[Path]:
+    """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix."""
+    pattern = re.compile(rf"_?part-\d{{10,}}-{re.escape(node)}\.(parquet|.*\.staged)")
+    return sorted((one for one in folder.iterdir() if pattern.fullmatch(one.name)), reverse=True)
+
+
+@contextmanager
+def opened(project: ProjectSpec, pipeline: str) -> Iterator[Reset]:
+    """A reset of a pipeline of a project at rest. Raises ConflictError while a system runs on its data_dir, and
+    NotFoundError when nothing ever did."""
+    places = paths.prepare(Path(project.data_dir))
+    if not places.database.exists():
+        raise NotFoundError(f"pipeline {pipeline} has done nothing: there is nothing to forget")
+    lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
+    try:
+        engine = Engine(places.database, resetting=pipeline)
+        try:
+            yield Reset(engine, places, project, pipeline)
+        finally:
+            engine.checkpoint()
+            engine.close()
+    finally:
+        lock.release()

@@ -1,0 +1,192 @@
+"""``odibictl reset``: a pipeline starts over, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.config import init_project, load_project
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.local import run_pipeline
+from odibi_actors.local.reset import Plan, Reset, opened
+from odibi_actors.runtime import paths
+from tests.cli.conftest import Invoke, invoke  # noqa: F401
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """The project of ``odibictl init``."""
+    init_project(tmp_path)
+    for file in (tmp_path / "data/landing").glob("*.csv"):
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    modules = dict(sys.modules)
+    yield tmp_path
+    for name in [n for n in sys.modules if n not in modules and n.partition(".")[0] == "nodes"]:
+        del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
+
+
+def reset(root: Path, *, targets: bool = True) -> Plan:
+    with opened(load_project(root), "sales") as work:
+        plan = work.plan(targets)
+        work.carry_out(plan)
+        return plan
+
+
+def published(root: Path) -> tuple[list[str], int | None]:
+    parts = sorted(path.name for path in (root / "data/lake/orders").glob("*"))
+    with closing(sqlite3.connect(root / "data/mart.db")) as db:
+        known = db.execute("select 1 from sqlite_master where name = 'sales'").fetchone()
+        return parts, db.execute("select count(*) from sales").fetchone()[0] if known else None
+
+
+def sound(root: Path) -> None:
+    """The store says so of itself."""
+    engine = Engine(root / ".odibi/checkpoints.db")
+    try:
+        cursor = ""
+        while True:
+            chunk = engine.answer("checkpoint.verify", {"cursor": cursor})
+            assert not chunk["problems"], chunk
+            cursor = chunk["cursor"]
+            if not cursor:
+                return
+    finally:
+        engine.close()
+
+
+def test_given_a_reset_with_targets_then_the_next_run_does_it_all_again_once(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    before = published(root)
+    plan = reset(root)
+    assert (plan.iterations, plan.files, plan.schemas) == ({"committed": 1}, 2, 1)
+    assert [(one.node, one.parts) for one in plan.published] == [("lake_orders", 1), ("mart_sales", 6)]
+    assert published(root) == ([], None)
+    sound(root)
+    summary = run_pipeline(load_project(root), "sales")
+    assert (summary.state, summary.committed, summary.rows) == ("done", 1, 9)
+    parts, rows = published(root)
+    assert (parts, rows) == (["_odibi_owner.json", "part-0000000002-lake_orders.parquet"], 6)
+    assert rows == before[1]
+    sound(root)
+
+
+def test_given_appended_parts_then_a_reset_without_targets_is_refused(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    before = published(root)
+    with pytest.raises(ConflictError, match=r"would be there twice after the next run \(lake_orders: 1 in .*--targets"):
+        reset(root, targets=False)
+    assert published(root) == before
+    for part in (root / "data/lake/orders").glob("part-*"):
+        part.unlink()
+    assert reset(root, targets=False).published == []
+    assert published(root)[1] == 6
+    assert run_pipeline(load_project(root), "sales").committed == 1
+    assert published(root)[1] == 6
+
+
+def test_given_letters_states_and_a_failed_iteration_then_all_are_forgotten(root: Path) -> None:
+    code = (root / "nodes/orders.py").read_text()
+    (root / "nodes/orders.py").write_text("def clean(orders, max_quantity):\n    return 1 / 0\n")
+    spec = root / "odibi.yaml"
+    spec.write_text(spec.read_text().replace("max_attempts: 3", "max_attempts: 1"))
+    assert run_pipeline(load_project(root), "sales").failed == 1
+    assert reset(root).iterations == {"failed": 1}
+    (root / "nodes/orders.py").write_text(code)
+    for name in ("nodes.orders", "nodes"):
+        sys.modules.pop(name, None)
+    assert run_pipeline(load_project(root), "sales").committed == 1
+    sound(root)
+
+
+def _at(name: str, owner: type, after: bool) -> Callable[[pytest.MonkeyPatch], None]:
+    """Die before or after a step."""
+
+    def arm(patch: pytest.MonkeyPatch) -> None:
+        step = getattr(owner, name)
+
+        def dying(*args: object) -> None:
+            if after:
+                step(*args)
+            raise KeyboardInterrupt
+
+        patch.setattr(owner, name, dying)
+
+    return arm
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        _at("_delete", Reset, False),
+        _at("_delete", Reset, True),
+        _at("forget", Engine, False),
+        _at("forget", Engine, True),
+    ],
+    ids=["begun", "one target", "all targets", "forgotten"],
+)
+def test_given_a_kill_in_the_middle_then_nothing_runs_until_the_reset_is_ended(
+    root: Path, arm: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    run_pipeline(load_project(root), "sales")
+    with pytest.MonkeyPatch.context() as patch:
+        arm(patch)
+        with pytest.raises(KeyboardInterrupt):
+            reset(root)
+    with pytest.raises(ConflictError, match="a reset of sales was interrupted: `odibictl reset sales` ends it"):
+        run_pipeline(load_project(root), "sales")
+    assert reset(root, targets=False).targets  # as it was begun
+    assert published(root) == ([], None)
+    assert run_pipeline(load_project(root), "sales").committed == 1
+    assert published(root) == (["_odibi_owner.json", "part-0000000002-lake_orders.parquet"], 6)
+    sound(root)
+
+
+def test_given_targets_of_others_then_they_stay(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    (root / "data/lake/orders/notes.txt").write_text("mine")
+    owner = root / "data/lake/orders/_odibi_owner.json"
+    with closing(sqlite3.connect(root / "data/mart.db")) as db:
+        db.execute("create table mine (a)")
+        db.execute("update _odibi_owners set store_id = 'other'")
+        db.commit()
+    assert [one.node for one in reset(root).published] == ["lake_orders"]
+    assert not owner.exists()
+    assert published(root) == (["notes.txt"], 6)
+
+
+def test_given_a_system_that_runs_or_nothing_done_then_it_is_refused(root: Path) -> None:
+    with pytest.raises(NotFoundError, match="has done nothing"):
+        reset(root)
+    run_pipeline(load_project(root), "sales")
+    lock = paths.hold_lock(paths.prepare(root / ".odibi").run / "broker.lock")
+    try:
+        with pytest.raises(ConflictError, match="already running"):
+            reset(root)
+    finally:
+        lock.release()
+
+
+def test_given_the_command_then_it_shows_asks_and_tells(invoke: Invoke, root: Path) -> None:  # noqa: F811
+    run_pipeline(load_project(root), "sales")
+    before = published(root)
+    shown = invoke("reset", "sales", "--project", root, "--targets", "--dry-run", "-o", "json")
+    assert shown.exit_code == 0, shown.stderr
+    data = json.loads(shown.stdout)
+    assert (data["done"], data["iterations"], data["files"]) == (False, {"committed": 1}, 2)
+    asked = invoke("reset", "sales", "--project", root, "--targets", input="n\n")
+    assert (asked.exit_code, published(root)) == (1, before)
+    assert "Forget all this of sales?" in asked.stderr
+    assert "6 rows, and the table" in asked.stderr
+    assert invoke("reset", "sales", "--project", root).exit_code == 4
+    done = invoke("reset", "sales", "--project", root, "--targets", "--yes")
+    assert (done.exit_code, published(root)) == (0, ([], None)), done.stderr
+    assert invoke("reset", "nope", "--project", root, "--yes").exit_code == 3
