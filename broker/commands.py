@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.actor import Send
-from odibi_actors.broker import backfill, letters, rewinding, runs, scheduling, views
+from odibi_actors.broker import backfill, letters, pins, rewinding, runs, scheduling, views
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
@@ -106,6 +106,7 @@ class Commands:
             "iteration.retry": self._retry,
             "iteration.cancel": self._cancel,
             "iteration.abandon": self._abandon,
+            "sink.repin": self._repin,
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
             "pipeline.rewind": self._rewind,
@@ -327,6 +328,19 @@ class Commands:
         if not params.get("dry_run"):
             self.flow.abandon(pipeline, iteration, str(node), now)
         return {"pipeline": pipeline.name, "iteration": iteration.number, "sink": node, "state": iteration.state}
+
+    def _repin(self, params: Row, now: float) -> Row:
+        """The next part of a sink may have other columns than those before it."""
+        pipeline, node = self._pipeline(params), params.get("sink")
+        sinks = [one.name for one in pipeline.spec.nodes if one.write is not None]
+        if node not in sinks:
+            raise NotFoundError(
+                f"pipeline {pipeline.name} has no sink {node!r}; its sinks: {', '.join(sinks) or 'none'}"
+            )
+        result = {"pipeline": pipeline.name, "sink": node, "dry_run": bool(params.get("dry_run"))}
+        if not params.get("dry_run"):
+            pins.reopen(self.flow, pipeline, str(node))
+        return result
 
     # --- dead letters, and going back -----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from odibi_actors.actor import Effect, Send
-from odibi_actors.broker import alerts, backfill, letters, rewinding, runs, tasks
+from odibi_actors.broker import alerts, backfill, letters, pins, rewinding, runs, tasks
 from odibi_actors.broker.alerts import Alerts
 from odibi_actors.broker.asking import Asks
 from odibi_actors.broker.dispatch import Dispatcher, Pool
@@ -397,6 +397,7 @@ class Flow:
                 pipeline.name,
             )
             iteration.prepare(sinks, states, seq)
+            pins.prepared(self, pipeline, iteration)
 
     def _queue_publications(self, pipeline: Pipeline, now: float) -> None:
         for iteration in pipeline.unfinished():
@@ -475,6 +476,7 @@ class Flow:
             iteration.state_seq = seq
             letters.cancelled(self, pipeline, iteration, seq)
             self.drop(iteration.running())
+        pins.release(self, pipeline, [i.number for i in iterations])
         runs.voided(pipeline, iterations)
         for lane in pipeline.lanes:
             if any(iteration.lane == lane.name for iteration in iterations):
@@ -544,6 +546,7 @@ class Flow:
         publication = iteration.publications[node]
         publication.barrier = seq
         publication.abandoned, publication.blocked, publication.retry_at = True, False, 0.0
+        pins.abandoned(self, pipeline, iteration, node)
         if not any(p.blocked for p in iteration.publications.values()):
             iteration.advance("abandon")
             runs.retried(self, pipeline, iteration, now)

@@ -11,6 +11,7 @@ import xxhash
 from odibi_actors.checkpoint.records import Ack, Replay
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import (
+    PIN,
     STATE,
     TERMINAL,
     Attempt,
@@ -34,6 +35,9 @@ BEHIND = 1 << 60
 
 StateBefore = Callable[["Iteration", str], tuple[bool, BatchRef | None]]
 """(iteration, stateful node) -> whether the state it is to be given is known, and that state (None: nothing yet)."""
+
+Pinned = Callable[[NodeSpec], str]
+"""Sink -> digest of the schema that its parts are made with; "" while none is pinned."""
 
 
 class NodeRun:
@@ -101,6 +105,7 @@ class Iteration:
         replay: Replay | None = None,
         trigger: Trigger | None = None,
         state_before: StateBefore = lambda _iteration, _node: (True, None),
+        pinned: Pinned = lambda _sink: "",
     ) -> None:
         self.pipeline = spec.name
         self.number = number
@@ -110,6 +115,7 @@ class Iteration:
         self.trigger = trigger or Trigger()
         self.order = order
         self._state_before = state_before
+        self._pinned = pinned
         self.states: dict[str, BatchRef] = {}  # of a prepared iteration: what its stateful nodes keep
         self.state: IterationState = "planned"
         self.positions = positions
@@ -183,8 +189,9 @@ class Iteration:
         """Nodes that have ``name`` among their inputs, in order."""
         return self._consumers[name]
 
-    def key_of(self, name: str) -> str | None:
-        """The node's key, or None while an input has no acknowledged output."""
+    def key_of(self, name: str, pin: str | None = None) -> str | None:
+        """The node's key, or None while an input has no acknowledged output. ``pin``: of a sink, the digest of its
+        schema, if that is not the pinned one."""
         run = self.nodes[name]
         digests = {}
         for source in run.spec.inputs:
@@ -196,6 +203,8 @@ class Iteration:
             if not known:
                 return None
             digests[STATE] = state.digest if state is not None else ""
+        if run.spec.write is not None and (pin := self._pinned(run.spec) if pin is None else pin):
+            digests[PIN] = pin
         return node_key(run.static, digests)
 
     def state_for(self, name: str) -> BatchRef | None:

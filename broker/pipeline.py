@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
+from odibi_actors.broker.pins import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger
@@ -42,7 +43,8 @@ class Pipeline:
         self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
         self.dead_letters = 0  # iterations given up, and files set aside
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
-        self.schemas: dict[str, bytes] = {}
+        self.schemas: dict[str, bytes] = {}  # of sources
+        self.pins = Pins()  # of sinks
         self.problem = ""
         self.failing = False  # somebody was to be told of a failure, and nobody yet that it is over
         self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
@@ -284,6 +286,7 @@ class Pipeline:
             replay=plan.replay,
             trigger=plan.trigger,
             state_before=self.state_before,
+            pinned=self.pins.digest,
         )
         self.iterations[plan.iteration] = iteration
         for name in plan.ledgered if plan.lane == LIVE else ():

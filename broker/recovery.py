@@ -28,7 +28,11 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                     version.spec, version.version, version.code_digest, flow.start_seq
                 )
             case rec.LoadedSchema(record=schema):
-                flow.pipelines[schema.pipeline].schemas[schema.node] = schema.arrow
+                pipeline = flow.pipelines[schema.pipeline]
+                if schema.target:
+                    pipeline.pins.put(schema)
+                else:
+                    pipeline.schemas[schema.node] = schema.arrow
             case rec.LoadedSetting(record=setting):
                 load_setting(flow, setting)
             case rec.LoadedSchedule():

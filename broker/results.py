@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import alerts, letters, rewinding, runs
+from odibi_actors.broker import alerts, letters, pins, rewinding, runs
 from odibi_actors.broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -58,9 +58,9 @@ def _node_done(flow: Flow, pool: str, done: NodeDone, now: float) -> None:
     if run.attempt != done.attempt and not foreign:
         _unwanted(flow, pool, done)
         return
-    key = iteration.key_of(done.node)
+    key = iteration.key_of(done.node, pins.told(pipeline, iteration, run.spec, done))
     pinned = pipeline.schemas.get(done.node)
-    if (key is not None and key != done.key) or (done.schema and pinned not in (None, done.schema)):
+    if (key is not None and key != done.key) or (run.spec.read and done.schema and pinned not in (None, done.schema)):
         # Made from inputs, config or a schema that no longer hold: run it again from what holds now.
         flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
         flow.dispatcher.drop(done.attempt)
@@ -99,7 +99,9 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         staged=done.staged,
         state=done.state,
     )
-    if done.schema and done.node not in pipeline.schemas:
+    if run.spec.write is not None:
+        pins.take(flow, pipeline, iteration, run.spec, done)
+    elif done.schema and done.node not in pipeline.schemas:
         pipeline.schemas[done.node] = done.schema
         flow.write(
             rec.Schema(pipeline=pipeline.name, node=done.node, arrow=done.schema, text=done.schema_text),
@@ -322,6 +324,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
             pipeline.name,
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
+        pins.release(flow, pipeline, [iteration.number])
         flow.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)

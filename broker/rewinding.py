@@ -182,6 +182,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     pipeline.rewind = None
     pipeline.problem = ""
     pipeline.letters.clear()
+    pipeline.pins.clear()  # what is left in the targets tells them again
     flow.letters_seq = seq
     for kept in pipeline.states.values():
         for number in [n for n in kept if record.to < n <= record.last]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from odibi_actors.broker import pins
 from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
@@ -70,16 +71,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
     steps = []
     for run in runs:
         run.state, run.attempt, run.given = "running", attempt, iteration.state_for(run.spec.name)
-        read = run.spec.read is not None
-        steps.append(
-            Step(
-                node=run.spec,
-                static=run.static,
-                positions=iteration.positions.get(run.spec.name, []) if read else [],
-                schema=pipeline.schemas.get(run.spec.name, b"") if read else b"",
-                state=run.given,
-            )
-        )
+        steps.append(_step(pipeline, iteration, run))
     if iteration.state == "planned":
         iteration.advance("dispatch")
     inputs = {}
@@ -104,6 +96,18 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
     )
 
 
+def _step(pipeline: Pipeline, iteration: Iteration, run: NodeRun) -> Step:
+    node = run.spec
+    if node.read is not None:
+        schema = pipeline.schemas.get(node.name, b"")
+        return Step(node, run.static, iteration.positions.get(node.name, []), schema)
+    if node.write is not None:
+        schema, open_ = pins.given(pipeline, iteration, node)
+        published = pins.published(pipeline, node.name, node.write.target)
+        return Step(node, run.static, schema=schema, open=open_, published=published)
+    return Step(node, run.static, state=run.given)
+
+
 def _publish_task(
     flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, publication: Publication
 ) -> PublishTask:
@@ -119,4 +123,5 @@ def _publish_task(
         action="discard" if publication.abandoned else "publish",
         lane=iteration.lane,
         settled=pipeline.settled(flow.journal.durable),
+        published=pins.published(pipeline, node, pins.target_of(publication.part)),
     )

@@ -383,6 +383,18 @@ class Client(ScheduleVerbs):
         """Give up a blocked sink for this iteration: nothing of it is published there, later ones go on."""
         return self._dict("iteration.abandon", pipeline=pipeline, iteration=iteration, sink=sink, dry_run=dry_run)
 
+    def sinks(self, pipeline: str | None = None) -> dict[str, Any]:
+        """``{"items": [sink rows]}``: target, mode, and the schema each is held to."""
+        return self._dict("sink.list", STORE, pipeline=pipeline)
+
+    def sink(self, pipeline: str, sink: str) -> dict[str, Any]:
+        """One sink: its row, and how many parts and rows it has published."""
+        return self._dict("sink.show", STORE, pipeline=pipeline, sink=sink)
+
+    def sink_repin(self, pipeline: str, sink: str, dry_run: bool = False) -> dict[str, Any]:
+        """Let the next part of a sink bring other columns than those before it, or begin a target that is gone."""
+        return self._dict("sink.repin", pipeline=pipeline, sink=sink, dry_run=dry_run)
+
     def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
         back, and their input is planned anew under new numbers. Waits until all is taken back. ``dry_run``: what it

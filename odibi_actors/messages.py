@@ -335,15 +335,19 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One node of a task. ``positions`` and ``schema`` (pinned Arrow schema, b"" before the first batch) are for read
-    nodes. ``static`` is the part of the node's key known before its inputs are (see ``model.node_key``). ``state``:
-    what a stateful node has kept as of the iteration before (None: nothing yet); its digest is always checked."""
+    """One node of a task. ``positions`` are for read nodes; ``schema``, for read nodes and sinks, is the pinned Arrow
+    schema, b"" before the first batch. ``open``: the sink may take other columns than it did. ``published``: something
+    of it stands in its target. ``static`` is the part of the node's key known before its inputs are (see
+    ``model.node_key``). ``state``: what a stateful node has kept as of the iteration before (None: nothing yet); its
+    digest is always checked."""
 
     node: NodeSpec
     static: str
     positions: list[Position] = []
     schema: bytes = b""
     state: BatchRef | None = None
+    open: bool = False
+    published: bool = False
 
 
 class HeldTask(msgspec.Struct, frozen=True):
@@ -381,7 +385,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
 
     ``action`` ``discard``: delete the staged part instead, its sink was given up. ``retract``: take back what the sink
     published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``. ``settled``: every
-    iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go."""
+    iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go.
+    ``published``: something of the sink stands in its target already."""
 
     attempt: Attempt
     pipeline: str
@@ -394,6 +399,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     after: int = 0
     lane: str = LIVE
     settled: int = 0
+    published: bool = False
 
 
 AnyTask = Task | PublishTask
@@ -414,10 +420,9 @@ class Drop(Message, frozen=True):
 
 
 class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
-    """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``:
-    the schema a read
-    node found when none was pinned. ``last``: the task has no further node. ``state``: what a stateful node keeps,
-    synced."""
+    """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``: the
+    schema a read node or a sink found when none was pinned. ``last``: the task has no further node. ``state``: what a
+    stateful node keeps, synced."""
 
     attempt: Attempt
     pipeline: str

@@ -171,6 +171,15 @@ STATE = "=state"
 """Stands among the inputs of a stateful node for its state as of the iteration before; no node is named so."""
 
 
+PIN = "=schema"
+"""Stands among the inputs of a sink for the schema it is held to; no node is named so."""
+
+
+def pin_digest(arrow: bytes) -> str:
+    """Digest of a serialised Arrow schema (32 hex digits); "" when there is none."""
+    return str(xxhash.xxh3_128_hexdigest(arrow)) if arrow else ""
+
+
 def node_key(static: str, inputs: Mapping[str, str]) -> str:
     """The key of a node's output: digest of its static part (config, code, positions) and its inputs' digests.
 

@@ -16,6 +16,7 @@ import xxhash
 from odibi_actors.checkpoint import retention, runs, summary, verify
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
+from odibi_actors.checkpoint.sinks import VERBS as SINKS
 from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import (
     AckDecoder,
@@ -457,6 +458,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "rewind.show": (_rewind, RewindTo),
     "version.show": (_version, VersionOf),
     **runs.VERBS,
+    **SINKS,
     "checkpoint.stats": (_stats, Stats),
     "checkpoint.verify": (_verify, Verify),
 }

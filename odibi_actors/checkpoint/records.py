@@ -39,12 +39,18 @@ class Version(Record, frozen=True):
 
 
 class Schema(Record, frozen=True):
-    """A read node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``."""
+    """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``. Of a sink
+    also: ``target`` is what it writes to; ``iteration`` the one whose part told the schema, without which the pin is
+    void; ``open``: an operator lets the next part bring other columns; ``former``: the pin that was open until then."""
 
     pipeline: str
     node: str
     arrow: bytes
     text: list[str]
+    target: str = ""
+    iteration: int = 0
+    open: bool = False
+    former: bytes = b""
 
 
 class Run(Record, frozen=True):

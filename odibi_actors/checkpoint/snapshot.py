@@ -22,6 +22,7 @@ from odibi_actors.checkpoint.tables import (
     ErrorDecoder,
     FailuresDecoder,
     PlanDecoder,
+    SchemaDecoder,
     SinksDecoder,
     StatesDecoder,
 )
@@ -33,7 +34,6 @@ PAGE_BYTES = 1_000_000
 """A page is full at this many items or payload bytes; an item alone larger than that is a page of its own."""
 
 VersionDecoder = msgspec.msgpack.Decoder(r.Version)
-SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
 RewindDecoder = msgspec.msgpack.Decoder(r.Rewind)
 StateDecoder = msgspec.msgpack.Decoder(BatchRef)
 

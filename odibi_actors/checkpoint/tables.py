@@ -13,6 +13,7 @@ from odibi_actors.model import BatchRef, Failure, FilePosition, Position, Staged
 
 AckDecoder = msgspec.msgpack.Decoder(r.Ack)
 SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
+SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
 LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])

@@ -25,6 +25,7 @@ from odibi_actors.checkpoint.tables import (
     FailuresDecoder,
     LetterDecoder,
     PlanDecoder,
+    SchemaDecoder,
     StatesDecoder,
     signed,
 )
@@ -140,6 +141,22 @@ class Transaction(Scheduling):
 
     def _schema(self, _seq: int, record: r.Schema) -> None:
         self._execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (record.pipeline, record.node, seal(record)))
+
+    def _pins(self, pipeline: str) -> list[r.Schema]:
+        """What the sinks of a pipeline are held to."""
+        rows = self._execute("SELECT node, payload FROM schemas WHERE pipeline = ?", (pipeline,)).fetchall()
+        found = [unseal(payload, SchemaDecoder, f"the schema of {node} of {pipeline}") for node, payload in rows]
+        return [pin for pin in found if pin.target]
+
+    def _release_pins(self, pipeline: str, iterations: list[int]) -> None:
+        """The parts of these iterations are void, and so are the pins they told; one that was open is so again."""
+        for pin in self._pins(pipeline):
+            if pin.iteration not in iterations:
+                continue
+            if pin.former:
+                self._schema(0, msgspec.structs.replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
+            else:
+                self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, pin.node))
 
     def _setting(self, _seq: int, record: r.Setting) -> None:
         if record.value:
@@ -426,9 +443,11 @@ class Transaction(Scheduling):
             ),
         )
         self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
+        self._release_pins(record.pipeline, [record.iteration])
         self._replayed(key)  # its own letter takes the place of the former one
 
     def _cancel(self, _seq: int, record: r.Cancel) -> None:
+        self._release_pins(record.pipeline, record.iterations)
         for iteration in record.iterations:
             key = (record.pipeline, iteration)
             state = self._next(*key, "cancel")
@@ -522,6 +541,8 @@ class Transaction(Scheduling):
             (pipeline, to, last),
         )
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
+        for node in [pin.node for pin in self._pins(pipeline)]:  # what is left in the targets tells them again
+            self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node))
         self._execute(
             "UPDATE counters SET committed = committed - ?, positions = positions - ?, last_committed ="
             " coalesce((SELECT max(iteration) FROM iterations WHERE pipeline = ? AND state = 'committed'), 0)"

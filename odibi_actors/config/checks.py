@@ -137,16 +137,19 @@ class Checker:
         pattern = read.get("pattern", "")
         if pattern_leads_out(pattern):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
-        for column, name in read.get("schema", {}).items():
-            if name is not BAD:
-                try:
-                    read["schema"][column] = arrow_type(name)
-                except UnknownTypeError as error:
-                    self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
+        self._types(at, read.get("schema", {}))
         if "format" in read:
             for option, value in read.get("options", {}).items():
                 for message in check_options(read["format"], {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
+
+    def _types(self, at: str, schema: Section) -> None:
+        for column, name in schema.items():
+            if name is not BAD:
+                try:
+                    schema[column] = arrow_type(name)
+                except UnknownTypeError as error:
+                    self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
 
     def _transform(self, at: str, transform: Section, inputs: list[str] | None, state: bool) -> None:
         if "sql_file" in transform:
@@ -193,6 +196,13 @@ class Checker:
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
         elif "keys" in write and write.get("mode") == "append":
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
+        self._types(at, write.get("schema", {}))
+        if "version" in write:
+            if not upsert and not self._problems.written(f"{at}.keys"):
+                self._problems.add(f"{at}.version", "version is for upsert", suggestion="mode: upsert, or delete it")
+            elif write["version"] in write.get("keys", []):
+                message = "the version is one of the keys, so no row ever replaces another"
+                self._problems.add(f"{at}.version", message, suggestion="a column that grows, such as updated_at")
         if connection is None:
             return
         local = connection.type == "local"

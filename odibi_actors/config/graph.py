@@ -20,6 +20,7 @@ def describe(node: NodeSpec) -> str:
     assert write is not None  # exactly one of the three is there
     if write.table is not None:
         keys = f" by {', '.join(write.keys)}" if write.keys else ""
+        keys += f", newest {write.version}" if write.version else ""
         return f"write {write.connection.name}: table {write.table} ({write.mode}{keys})"
     return f"write {write.connection.name}: {write.path}/ ({write.format}, {write.mode})"
 

@@ -121,6 +121,8 @@ WRITE = Object(
         "format": Key(Choice(("parquet",), later=("csv", "json", "arrow")), "Format of the files (local)."),
         "table": Key(_TABLE, "Table (SQL)."),
         "keys": Key(Listing(_TEXT, unique=True), "Columns that identify a row, for upsert."),
+        "version": Key(_TEXT, "Column of an upsert that grows with each change: an older row never replaces a newer."),
+        "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it is not to be pinned as the first part has it."),
         "partition_by": Key(Later(), "Columns that become folders."),
     },
     WriteSpec,

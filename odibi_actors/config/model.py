@@ -6,6 +6,7 @@ So they hold plain data only, every path is absolute, every duration is in secon
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import msgspec
@@ -43,7 +44,9 @@ class TransformSpec(msgspec.Struct, frozen=True):
 
 
 class WriteSpec(msgspec.Struct, frozen=True):
-    """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection."""
+    """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection. ``schema``: column ->
+    Arrow type, as far as it is not to be pinned as the first part has it. ``version``: of an upsert, the column that
+    tells which of two rows is the newer one."""
 
     connection: ConnectionSpec
     mode: Literal["append", "upsert"] = "append"
@@ -51,6 +54,15 @@ class WriteSpec(msgspec.Struct, frozen=True):
     format: Literal["parquet"] | None = None
     table: str | None = None
     keys: list[str] = []
+    schema: dict[str, str] = {}
+    version: str | None = None
+
+    @property
+    def target(self) -> str:
+        """Where it publishes: a folder, or ``<database path>#<table>``."""
+        if self.table is not None:
+            return f"{self.connection.path}#{self.table}"
+        return os.path.normpath(os.path.join(self.connection.path, self.path or "."))
 
 
 class RetrySpec(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
-from odibi_actors.model import STATE, BatchRef, Failure, StagedRef, node_key
+from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import read
+from odibi_actors.nodes.sinks.conform import Pin, pin_of
+from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
@@ -41,7 +44,9 @@ _SQLITE_IO = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
-"""Errors of the environment, which may pass; all others say that rows and table do not fit."""
+"""Errors of the environment, which may pass."""
+_SQLITE_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""The database is at fault; all others say that rows and table do not fit."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Outcome = Started | NodeDone | NodeFailed | PublishDone
 
@@ -107,7 +112,7 @@ class Executor:
         output = staged = state = None
         schema, schema_text = b"", list[str]()
         if node.write is not None:
-            table, staged = self._stage(task, node, node.write, inputs)
+            table, staged, schema, schema_text = self._stage(task, step, node.write, inputs)
         else:
             if node.read is not None:
                 table, schema, schema_text = read(node.read, step.positions, step.schema)
@@ -124,7 +129,7 @@ class Executor:
             pipeline=task.pipeline,
             iteration=task.iteration,
             node=node.name,
-            key=node_key(step.static, self._digests(step, refs)),
+            key=node_key(step.static, self._digests(step, refs, schema)),
             started_at=began,
             duration=self._clock() - began,
             rows_in=table.num_rows if node.read is not None else sum(one.num_rows for one in inputs.values()),
@@ -139,11 +144,13 @@ class Executor:
         )
         return done, table
 
-    def _digests(self, step: Step, refs: dict[str, BatchRef]) -> dict[str, str]:
-        """The digests of what the node was given, its state among them."""
+    def _digests(self, step: Step, refs: dict[str, BatchRef], schema: bytes) -> dict[str, str]:
+        """The digests of what the node was given, its state among them; of a sink, also of the schema of its part."""
         digests = {name: refs[name].digest for name in step.node.inputs}
         if step.node.state:
             digests[STATE] = step.state.digest if step.state is not None else ""
+        if step.node.write is not None and (pin := pin_digest(schema or step.schema)):
+            digests[PIN] = pin
         return digests
 
     def _input(self, task: Task, name: str, refs: dict[str, BatchRef]) -> pa.Table:
@@ -195,23 +202,33 @@ class Executor:
     # --- sinks ----------------------------------------------------------------------------------------------------
 
     def _stage(
-        self, task: Task, node: NodeSpec, spec: WriteSpec, inputs: dict[str, pa.Table]
-    ) -> tuple[pa.Table, StagedRef]:
+        self, task: Task, step: Step, spec: WriteSpec, inputs: dict[str, pa.Table]
+    ) -> tuple[pa.Table, StagedRef, bytes, list[str]]:
         if len(inputs) != 1:
             raise Failed("invalid", f"a write node has one input, not {len(inputs)}; join them in a transform")
         (table,) = inputs.values()
-        owner = Owner(task.store_id, task.pipeline, node.name)
+        owner = Owner(task.store_id, task.pipeline, step.node.name)
+        known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
+        name, again = f"{task.pipeline}.{step.node.name}", spec.table is None or spec.mode != "append"
+        pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again)
         place = Path(spec.connection.path)
-        if spec.connection.type == "sqlite":
-            if not spec.table or (spec.mode == "upsert" and not spec.keys):
-                raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
-            keys = spec.keys if spec.mode == "upsert" else []
-            sink = SqliteSink(place, spec.table, owner, self._staged)
-            return table, sink.stage(table, task.iteration, task.attempt, keys)
-        relative = Path(spec.path or ".")
-        if relative.is_absolute() or ".." in relative.parts:
-            raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
-        return table, ParquetSink(place / relative, owner).stage(table, task.iteration, task.attempt)
+        with named(spec.target):
+            if spec.connection.type == "sqlite":
+                if not spec.table or (spec.mode == "upsert" and not spec.keys):
+                    raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
+                keys, version = (spec.keys, spec.version) if spec.mode == "upsert" else ([], None)
+                sql = SqliteSink(place, spec.table, owner, self._staged)
+                staged, rows = sql.stage(table, task.iteration, task.attempt, keys, version, pin, step.published)
+            else:
+                relative = Path(spec.path or ".")
+                if relative.is_absolute() or ".." in relative.parts:
+                    raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
+                sink = ParquetSink(place / relative, owner)
+                staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
+        if known is not None and not step.open:
+            return table, staged, b"", []
+        told = pin_of(rows)
+        return table, staged, told.serialize().to_pybytes(), describe_schema(told)
 
     def _publish(self, task: PublishTask) -> Iterator[Outcome]:
         yield Started(task.attempt, task.node.name)
@@ -233,6 +250,10 @@ class Executor:
         if task.action == "retract":
             ParquetSink(Path(task.part.target), owner).retract(task.after, task.iteration)
             return
+        with named(task.part.target):
+            self._publish_to(task, owner)
+
+    def _publish_to(self, task: PublishTask, owner: Owner) -> None:
         sink: ParquetSink | SqliteSink
         if task.part.staged.endswith(".staged"):
             sink = ParquetSink(Path(task.part.target).parent, owner)
@@ -242,12 +263,26 @@ class Executor:
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:
-            sink.publish(task.part, task.iteration, task.settled)
+            sink.publish(task.part, task.iteration, task.settled, task.published)
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(
             task.attempt, task.pipeline, task.iteration, node, failure, began, self._clock() - began, self.worker
         )
+
+
+@contextmanager
+def named(target: str) -> Iterator[None]:
+    """Errors of the environment name the target: a full disk says only that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno or 0, f"{error.strerror or error}", target) from error
+        raise
+    except sqlite3.Error as error:
+        error.args = (f"{target.partition('#')[0]}: {error}",)
+        raise
 
 
 def to_failure(error: Exception) -> Failure:
@@ -258,7 +293,8 @@ def to_failure(error: Exception) -> Failure:
         return Failed("conflict", str(error)).failure
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return Failed("io" if code in _SQLITE_IO else "invalid", describe(error)).failure
+        kind: FailureKind = "io" if code in _SQLITE_IO else "conflict" if code in _SQLITE_DAMAGE else "invalid"
+        return Failed(kind, describe(error)).failure
     if isinstance(error, OSError):
         return Failed("io", describe(error)).failure
     if isinstance(error, BatchError):

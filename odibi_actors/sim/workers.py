@@ -24,7 +24,7 @@ from odibi_actors.messages import (
     WorkerResult,
     WorkerTask,
 )
-from odibi_actors.model import STATE, BatchRef, Failure, FailureKind, StagedRef, node_key
+from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 
@@ -195,6 +195,11 @@ class SimPoolDriver:
                 former = found
             digests[STATE] = step.state.digest if step.state is not None else ""
             state = self._keep(task, f"{node.name}-{task.attempt}.state", Output(former.rows + sorted(rows), salt))
+        schema = b"schema" if node.read is not None and not step.schema else b""
+        if node.write is not None:
+            # Iterations disagree about the schema of a sink, so that whether one is pinned makes a difference.
+            schema = b"" if step.schema and not step.open else b"schema %d" % (task.iteration % 2)
+            digests[PIN] = pin_digest(schema or step.schema)
         output = Output(sorted(rows), salt)
         data = msgspec.msgpack.encode(output)
         digest = digest_of(data)
@@ -210,7 +215,7 @@ class SimPoolDriver:
             rows_out=len(rows),
             worker="w",
             last=last,
-            schema=b"schema" if node.read is not None and not step.schema else b"",
+            schema=schema,
             state=state,
         )
         if node.write is not None:

@@ -133,6 +133,15 @@ class Reference:
     def schema(self, record: r.Schema) -> None:
         self.schemas[record.pipeline, record.node] = record
 
+    def release(self, pipeline: str, iterations: list[int]) -> None:
+        """A sink's pin belongs to the iteration that told it."""
+        for key, pin in list(self.schemas.items()):
+            if key[0] == pipeline and pin.target and pin.iteration in iterations:
+                del self.schemas[key]
+                if pin.former:
+                    opened = r.Schema(pipeline, pin.node, pin.former, pin.text, target=pin.target, open=True)
+                    self.schemas[key] = opened
+
     # --- runs and what starts them
 
     def schedule(self, record: r.Schedule) -> None:
@@ -332,6 +341,7 @@ class Reference:
 
     def deadletter(self, record: r.DeadLetter) -> None:
         self.move(self.at(record), "dead_letter")
+        self.release(record.pipeline, [record.iteration])
         self.letters.append((record.pipeline, record.iteration, record.failure.position, False))
 
     def cancel(self, record: r.Cancel) -> None:
@@ -340,6 +350,7 @@ class Reference:
         found = [self.iterations.get((record.pipeline, number)) for number in record.iterations]
         if any(one is None or one.state not in UNPREPARED for one in found):
             raise Bad
+        self.release(record.pipeline, record.iterations)
         for one in found:
             assert one is not None
             one.state = "cancelled"

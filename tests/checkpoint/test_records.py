@@ -110,6 +110,17 @@ scheduler = st.one_of(
 records = st.one_of(
     st.builds(make.version, st.integers(1, 4), pipelines),
     st.builds(r.Schema, pipelines, nodes, st.binary(max_size=9), st.just(["a: int64"])),
+    st.builds(
+        r.Schema,
+        pipelines,
+        nodes,
+        st.binary(max_size=9),
+        st.just(["a: int64"]),
+        st.just("/lake"),
+        numbers,
+        st.booleans(),
+        st.sampled_from([b"", b"former"]),
+    ),
     st.builds(r.Run, runs, pipelines, st.just("trigger"), times),
     st.builds(r.Run, runs, pipelines, st.just("schedule"), times, triggers, st.sampled_from(["live", "backfill-1"])),
     st.builds(r.RunEnd, runs, pipelines, ends, times, st.sampled_from(["", "it broke"])),

@@ -597,7 +597,7 @@ def sealed() -> Target:
     """Payloads of the checkpoint database: whole, or a StoreError; also when the seal fits and the content does not."""
     decoders = [
         *(tables.PlanDecoder, tables.ErrorDecoder, tables.FailuresDecoder),
-        *(snapshot.VersionDecoder, snapshot.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
+        *(snapshot.VersionDecoder, tables.SchemaDecoder, snapshot.AckDecoder, snapshot.SinksDecoder),
         *(tables.ScheduleDecoder, tables.OccurrenceDecoder, tables.BackfillDecoder, tables.AlertDecoder),
         tables.TriggerDecoder,
     ]

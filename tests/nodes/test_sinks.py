@@ -313,7 +313,7 @@ def test_given_a_table_that_lacks_columns_when_staged_then_the_mend_is_told(worl
     with contextlib.closing(sqlite3.connect(world.mart)) as connection:
         connection.execute("create table delays (DAY text)")
     failure = world.stage_failure(sqlite_node(world.mart), TABLE)
-    assert failure.kind == "invalid"
+    assert failure.kind == "conflict"  # the table's fault, not the data's
     assert 'alter table "delays" add column "n" INTEGER' in failure.message
 
 
@@ -363,7 +363,12 @@ def test_given_rows_the_table_refuses_when_published_then_it_is_a_conflict_and_n
     with contextlib.closing(sqlite3.connect(world.mart)) as connection:
         connection.execute("create table delays (day text, n integer check (n < 2))")
     node = sqlite_node(world.mart)
-    failure = world.publish_failure(publish_task(node, world.stage(node, TABLE)))
+    failure = world.stage_failure(node, TABLE)
+    assert (failure.kind, failure.message.split(" refuses ")[1]) == ("invalid", "row 2: CHECK constraint failed: n < 2")
+    world.rows("drop table delays")
+    staged = world.stage(node, TABLE)
+    world.rows("create table delays (day text, n integer check (n < 2))")
+    failure = world.publish_failure(publish_task(node, staged))
     assert (failure.kind, "CHECK constraint failed" in failure.message) == ("conflict", True)
     assert world.rows() == []
 
@@ -382,9 +387,10 @@ def test_given_a_busy_database_when_published_then_it_is_io_and_can_be_tried_aga
     assert len(world.rows()) == 2
 
 
-def test_given_a_file_that_is_no_database_when_staged_then_it_is_invalid(world: World) -> None:
+def test_given_a_file_that_is_no_database_when_staged_then_it_is_a_conflict_not_the_datas(world: World) -> None:
     world.mart.write_bytes(b"not a database, but long enough to be looked at" * 30)
-    assert world.stage_failure(sqlite_node(world.mart), TABLE).kind == "invalid"
+    failure = world.stage_failure(sqlite_node(world.mart), TABLE)
+    assert (failure.kind, str(world.mart) in failure.message) == ("conflict", True)
 
 
 # --- lanes --------------------------------------------------------------------------------------------------------

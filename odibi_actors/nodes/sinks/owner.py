@@ -87,6 +87,15 @@ def claim_folder(folder: Path, owner: Owner) -> None:
     owner.check(found or owner, str(folder), f"delete {path}")
 
 
+def missed(target: str, owner: Owner) -> ConflictError:
+    """What the owner has published is not where it was: nothing is put in its place."""
+    return ConflictError(
+        f"{target} is not there, but node {owner.node!r} of pipeline {owner.pipeline!r} has published to it: is a file "
+        "system not mounted, or was it moved? Bring it back, then `odibictl iteration retry`. If it is gone for good, "
+        f"`odibictl sink repin {owner.pipeline}.{owner.node}` begins another one"
+    )
+
+
 def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
     """The owner of a table; None when nobody owns it. Raises sqlite3.Error."""
     known = connection.execute("select 1 from sqlite_master where name = ?", (OWNER_TABLE,)).fetchone()

@@ -17,7 +17,8 @@ from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_fi
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
-from odibi_actors.nodes.sinks.owner import Owner, claim_folder
+from odibi_actors.nodes.sinks.conform import Pin
+from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_owner, missed
 from odibi_actors.nodes.sinks.parquet_types import check_types
 
 
@@ -28,11 +29,19 @@ class ParquetSink:
         self.folder = folder
         self.owner = owner
 
-    def stage(self, table: pa.Table, iteration: int, attempt: Attempt) -> StagedRef:
-        """Write the part of an iteration, synced and invisible.
+    def stage(
+        self, table: pa.Table, iteration: int, attempt: Attempt, pin: Pin | None = None, published: bool = False
+    ) -> tuple[StagedRef, pa.Table]:
+        """Write the part of an iteration, synced and invisible. Returns it, and the rows that are in it.
 
-        Raises Failed (``invalid``: types that parquet has not), ConflictError (another owner) and OSError.
+        Raises Failed (``invalid``: types that parquet has not, rows that do not fit the ``pin``), ConflictError
+        (another owner; ``published`` parts are missed) and OSError.
         """
+        self._check_published(published)
+        pin = pin or Pin()
+        if pin.known is None:
+            pin.known = self._newest_schema()
+        table = pin.conform(table)
         check_types(table)
         make_dirs(self.folder, sync=True)
         claim_folder(self.folder, self.owner)
@@ -54,13 +63,34 @@ class ParquetSink:
         finally:
             temporary.unlink()
         fsync_dir(self.folder)
-        return StagedRef(staged=str(staged), target=str(target), rows=rows, size=size, digest=digest)
+        return StagedRef(staged=str(staged), target=str(target), rows=rows, size=size, digest=digest), table
 
-    def publish(self, part: StagedRef, iteration: int, settled: int) -> None:
+    def _check_published(self, published: bool) -> None:
+        """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
+        if published and folder_owner(self.folder) is None:
+            raise missed(str(self.folder), self.owner)
+
+    def _newest_schema(self) -> pa.Schema | None:
+        """That of the newest part of this sink. Raises ConflictError, and OSError."""
+        pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(self.owner.node)}\.parquet")
+        try:
+            names = [match for match in map(pattern.fullmatch, os.listdir(self.folder)) if match]
+        except FileNotFoundError:
+            return None
+        if not names or folder_owner(self.folder) != self.owner:
+            return None
+        newest = self.folder / max(names, key=lambda match: int(match[1]))[0]
+        try:
+            return pq.read_schema(newest).remove_metadata()
+        except pa.ArrowInvalid as error:
+            raise ConflictError(f"{newest}, whose schema later parts are to have, cannot be read: {error}") from error
+
+    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
-        whatever lane. Raises ConflictError and OSError."""
+        whatever lane. ``published``: others were before it. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
+        self._check_published(published)
         claim_folder(self.folder, self.owner)
         if os.path.lexists(target):
             _check_published(part, target)

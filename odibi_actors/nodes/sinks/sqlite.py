@@ -1,8 +1,9 @@
 """Append or upsert into a SQLite table, one transaction per iteration.
 
-The staged part is a synced Arrow file below ``<data_dir>/staged``, with the keys of its upsert in its metadata: what is
-prepared is published so, whatever the configuration has become. Publishing writes the rows and a marker (store id,
-pipeline, sink, iteration, digest) in one transaction, so that doing it again finds the marker and does nothing.
+The staged part is a synced Arrow file below ``<data_dir>/staged``, with keys and version of its upsert in its
+metadata: what is prepared is published so, whatever the configuration has become. Publishing writes the rows and a
+marker (store id, pipeline, sink, iteration, digest) in one transaction, so that doing it again finds the marker and
+does nothing.
 """
 
 from __future__ import annotations
@@ -20,23 +21,27 @@ import pyarrow.compute as pc
 
 from odibi_actors.batches import ipc
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
-from odibi_actors.batches.normalise import without_case
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table
-from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
+from odibi_actors.nodes.sinks.conform import Pin
+from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table, missed, table_owner
+from odibi_actors.nodes.sinks.sqlite_keys import check_keys
+from odibi_actors.nodes.sinks.sqlite_table import Existing, batches, create_statement, insert_statement, make_index
+from odibi_actors.nodes.sinks.sqlite_types import check_types
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another writer of the database."""
-ROWS_AT_ONCE = 10_000
-"""Rows turned into Python values at once."""
+LONGEST_ROW = 1_000_000_000
+"""Bytes of one row, SQLite's default limit."""
 MARKERS_KEPT = 10_000
 """Markers kept per sink, and those of all that is not settled; below a low-water mark says that all is published or
 void."""
 KEYS = b"odibi.keys"
 """Metadata of a staged part: JSON list of the upsert's keys, ``[]`` for append."""
+VERSION = b"odibi.version"
+"""Metadata of a staged part: the column that tells which of two rows of an upsert is the newer one."""
 
 _CREATE = (
     f"create table if not exists {OWNER_TABLE} (table_name text primary key collate nocase, store_id text not null,"
@@ -45,11 +50,6 @@ _CREATE = (
     " iteration integer not null, digest text not null, rows integer not null,"
     " primary key (store_id, pipeline, sink, iteration)) without rowid",
 )
-
-
-def quote(name: str) -> str:
-    """A SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 class SqliteSink:
@@ -64,25 +64,41 @@ class SqliteSink:
 
     # --- stage ----------------------------------------------------------------------------------------------------
 
-    def stage(self, table: pa.Table, iteration: int, attempt: Attempt, keys: list[str]) -> StagedRef:
+    def stage(
+        self,
+        table: pa.Table,
+        iteration: int,
+        attempt: Attempt,
+        keys: list[str],
+        version: str | None = None,
+        pin: Pin | None = None,
+        published: bool = False,
+    ) -> tuple[StagedRef, pa.Table]:
         """Write the part of an iteration as a synced Arrow file, once it is sure that the SQL table can take it.
+        Returns it, and the rows that are in it.
 
-        ``keys`` of an upsert; none appends. Raises Failed (``invalid``: types, duplicate or null keys, columns the SQL
-        table lacks), ConflictError (another owner), sqlite3.Error and OSError.
+        ``keys`` of an upsert; none appends. Raises Failed (``invalid``: types, duplicate or null keys, rows that the
+        SQL table refuses or would change), ConflictError (another owner, columns the SQL table lacks; ``published``
+        rows are missed), sqlite3.Error and OSError.
         """
+        table = (pin or Pin()).conform(table)
         check_types(table)
+        check_lengths(table)
         if keys:
-            check_keys(table, keys)
+            table = check_keys(table, keys, version)
+        if published and not self.database.exists():
+            raise missed(str(self.database), self.owner)
         make_dirs(self.database.parent, sync=True)
         with self._connect() as connection:
+            self._check_published(connection, published)
             self._claim(connection)
-            self._check_columns(connection, table.schema)
+            Existing(connection, self.table, str(self.database)).check(table, keys, version)
         path = self.folder / str(iteration) / f"{self.owner.node}-{attempt}.arrow"
         make_dirs(path.parent, sync=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)  # of a dead process with our number
         with new_file(temporary, sync=True) as writer:
-            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys)}), writer)
+            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys), VERSION: version or ""}), writer)
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
             failpoint("sqlite.stage")
@@ -95,7 +111,7 @@ class SqliteSink:
         finally:
             temporary.unlink()
         fsync_dir(path.parent)
-        return StagedRef(staged=str(path), target=self.target, rows=rows, size=size, digest=digest)
+        return StagedRef(staged=str(path), target=self.target, rows=rows, size=size, digest=digest), table
 
     # --- the database ---------------------------------------------------------------------------------------------
 
@@ -133,31 +149,26 @@ class SqliteSink:
             insert = f"insert into {OWNER_TABLE} (table_name, store_id, pipeline, node) values (?,?,?,?)"
             connection.execute(insert, (self.table, *self.owner))
 
-    def _check_columns(self, connection: sqlite3.Connection, schema: pa.Schema) -> bool:
-        """Whether the SQL table exists. Raises Failed when it lacks columns."""
-        rows = connection.execute("select name from pragma_table_info(?)", (self.table,)).fetchall()
-        known = {without_case(name) for (name,) in rows}
-        missing = [field for field in schema if without_case(field.name) not in known]
-        if known and missing:
-            mend = "; ".join(
-                f"alter table {quote(self.table)} add column {quote(field.name)} {sql_type(field)}" for field in missing
-            )
-            names = ", ".join(repr(field.name) for field in missing)
-            message = f"table {self.table!r} of {self.database} has no column {names}; add it: {mend}"
-            raise Failed("invalid", message, column=missing[0].name)
-        return bool(known)
+    def _check_published(self, connection: sqlite3.Connection, published: bool) -> None:
+        """Raise ConflictError when what the sink has ``published`` is not there: another file has taken its place."""
+        if published and table_owner(connection, self.table) is None:
+            raise missed(f"table {self.table!r} of {self.database}", self.owner)
 
     # --- publish --------------------------------------------------------------------------------------------------
 
-    def publish(self, part: StagedRef, iteration: int, settled: int) -> None:
+    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False) -> None:
         """Bring a prepared part into the table; done already is done. ``settled``: every iteration up to it is
         terminal, in whatever lane; one of another lane with a lower number than this may still be to come.
+        ``published``: others were before it.
 
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
-        refuses), Failed (``invalid``: the table has lost columns since), sqlite3.Error and OSError.
+        refuses, what was published is missed), sqlite3.Error and OSError.
         """
         staged = self._check_path(part, iteration)
+        if published and not self.database.exists():
+            raise missed(str(self.database), self.owner)
         with self._connect() as connection, self._transaction(connection):
+            self._check_published(connection, published)
             self._own(connection)
             if not self._is_published(connection, part, iteration):
                 self._apply(connection, _open(part))
@@ -196,21 +207,25 @@ class SqliteSink:
         return False
 
     def _apply(self, connection: sqlite3.Connection, table: pa.Table) -> None:
-        keys: list[str] = json.loads((table.schema.metadata or {}).get(KEYS, b"[]"))
-        if not self._check_columns(connection, table.schema):
-            columns = ", ".join(f"{quote(field.name)} {sql_type(field)}" for field in table.schema)
-            connection.execute(f"create table {quote(self.table)} ({columns})")
+        metadata = table.schema.metadata or {}
+        keys: list[str] = json.loads(metadata.get(KEYS, b"[]"))
+        version = metadata.get(VERSION, b"").decode() or None
+        if Existing(connection, self.table, str(self.database)).kind is None:
+            connection.execute(create_statement(self.table, table.schema))
         try:
             if keys:
-                index = quote(f"odibi_{self.table}_{'_'.join(keys)}")
-                columns = ", ".join(map(quote, keys))
-                connection.execute(f"create unique index if not exists {index} on {quote(self.table)} ({columns})")
-            statement = insert_statement(self.table, table.column_names, keys)
-            for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
-                values = [as_sqlite(column).to_pylist() for column in batch.columns]
-                connection.executemany(statement, zip(*values, strict=True))
+                make_index(connection, self.table, keys, str(self.database))
+            statement = insert_statement(self.table, table.column_names, keys, version)
+            taken = 0
+            for columns in batches(table):
+                taken += connection.executemany(statement, zip(*columns, strict=True)).rowcount
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
             raise ConflictError(f"table {self.table!r} of {self.database} refuses the rows: {error}") from error
+        if taken != table.num_rows and version is None and len(keys) < table.num_columns:
+            raise ConflictError(
+                f"table {self.table!r} of {self.database} takes {taken} of {table.num_rows} rows: a trigger, or an ON "
+                "CONFLICT clause of its own, drops the others"
+            )
 
     def _mark(self, connection: sqlite3.Connection, part: StagedRef, iteration: int, settled: int) -> None:
         row = (*self.owner, iteration, part.digest, part.rows)
@@ -239,39 +254,16 @@ class SqliteSink:
                 folder.rmdir()
 
 
-def insert_statement(table: str, names: list[str], keys: list[str]) -> str:
-    """INSERT of one row with these columns, replacing the row of the same ``keys`` where there are keys."""
-    columns = ", ".join(map(quote, names))
-    statement = f"insert into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
-    if not keys:
-        return statement
-    rest = [quote(name) for name in names if name not in keys]
-    change = f"update set {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "nothing"
-    return f"{statement} on conflict ({', '.join(map(quote, keys))}) do {change}"
-
-
-def check_keys(table: pa.Table, keys: list[str]) -> None:
-    """Raise Failed (``invalid``) unless every row has all keys and no two rows have the same; it names the values."""
-    for key in keys:
-        if key not in table.column_names:
-            message = f"upsert key {key!r} is not a column; columns: {', '.join(table.column_names)}"
-            raise Failed("invalid", message, column=key)
-        column = table.column(key)
-        nulls = pc.sum(pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))).as_py() or 0
-        if nulls:
-            raise Failed("invalid", f"upsert key {key!r} is null in {nulls} rows; filter them out", column=key)
-    # As SQLite will hold them: instants of two zones can be one text.
-    stored = pa.table([as_sqlite(table.column(key)) for key in keys], names=[str(place) for place in range(len(keys))])
-    counts = stored.group_by(stored.column_names, use_threads=False).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts.column("count_all"), 1))
-    if twice.num_rows:
-        row = twice.slice(0, 1).to_pylist()[0]
-        values = ", ".join(f"{key}={row[str(place)]!r}" for place, key in enumerate(keys))
-        message = (
-            f"{twice.num_rows} keys stand in several rows of one batch, first {values} ({row['count_all']} rows): "
-            "which of them is to be kept? Aggregate, or add a column to write.keys"
-        )
-        raise Failed("invalid", message, column=", ".join(keys), value=values)
+def check_lengths(table: pa.Table) -> None:
+    """Raise Failed (``invalid``) when a row may be longer than SQLite takes."""
+    longest = {}
+    for field in table.schema:
+        if pa.types.is_string(field.type) or pa.types.is_binary(field.type):
+            longest[field.name] = pc.max(pc.binary_length(table.column(field.name))).as_py() or 0
+    if sum(longest.values()) > LONGEST_ROW - 9 * len(table.schema):
+        name = max(longest, key=longest.__getitem__)
+        message = f"column {name!r} holds a value of {longest[name]} bytes; SQLite takes rows of {LONGEST_ROW} bytes"
+        raise Failed("invalid", message, column=name)
 
 
 def _open(part: StagedRef) -> pa.Table:

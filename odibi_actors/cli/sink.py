@@ -1,0 +1,123 @@
+"""``odibictl sink``: where sinks publish, which schema they are held to."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from odibi_actors.cli import errors
+from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.output import Column, Row, count, emit, table
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
+
+sink = group("sink", "Where sinks publish, and which schema they are held to.")
+
+
+def _schema(row: Row) -> str:
+    pinned = row.get("schema") or []
+    state = "open" if row.get("open") else "pinned" if pinned else "told by the next part"
+    return f"{state}, {len(pinned)} columns" if pinned else state
+
+
+COLUMNS = (
+    Column("SINK", lambda row: f"{row.get('pipeline')}.{row.get('sink')}", whole=True),
+    Column("MODE", "mode"),
+    Column("SCHEMA", _schema),
+    Column("TARGET", "target"),
+)
+
+
+@sink.command("list", examples=["odibictl sink list", "odibictl sink list delays -o json"])
+@pipeline_argument(required=False)
+@lists
+@pass_app
+def list_(app: App, pipeline: str | None) -> None:
+    """List sinks: mode, schema, target."""
+    emit(
+        app,
+        lambda: app.client().sinks(pipeline),
+        lambda row: f"{row.get('pipeline')}.{row.get('sink')}",
+        lambda result: [table(result["items"], COLUMNS, "no sinks")],
+    )
+
+
+def _named(name: str) -> tuple[str, str]:
+    pipeline, dot, node = name.partition(".")
+    if not dot or not node:
+        raise NotFoundError(f"{name!r} names no sink; write PIPELINE.NODE, see `odibictl sink list`")
+    return pipeline, node
+
+
+def _owner(target: str) -> str:
+    """Whom the target says it belongs to, as seen from here."""
+    place, _, name = target.partition("#")
+    try:
+        if not name:
+            found = folder_owner(Path(place))
+        elif not Path(place).is_file():
+            return "nobody: it is not there"
+        else:
+            with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+                found = table_owner(connection, name)
+    except (ConflictError, OSError, sqlite3.Error) as error:
+        return f"unknown: {error}"
+    return str(found) if found is not None else "nobody"
+
+
+def _details(row: Row) -> list[str]:
+    by = f"by iteration {row['pinned_by']}" if row.get("pinned_by") else ""
+    lines = [f"{row['pipeline']}.{row['sink']}: {row['mode']} to {row['target']}", f"owner: {row['owner']}"]
+    if row.get("keys"):
+        newest = f"; of two rows the greater {row['version']} stays" if row.get("version") else ""
+        lines.append(f"keys: {', '.join(row['keys'])}{newest}")
+    if row.get("parts"):
+        span = f"iterations {row['first']} to {row['last']}" if row["parts"] > 1 else f"iteration {row['last']}"
+        lines.append(f"published: {row['parts']} parts, {count(row['rows'])} rows, in {span} of the history")
+    else:
+        lines.append("published: nothing in the history")
+    lines.append(f"schema: {_schema(row)} {by}".rstrip())
+    return [*lines, *(f"  {column}" for column in row.get("schema") or [])]
+
+
+@sink.command(examples=["odibictl sink show delays.lake", "odibictl sink show delays.lake -o json"])
+@click.argument("name", metavar="PIPELINE.NODE")
+@lists
+@pass_app
+def show(app: App, name: str) -> None:
+    """Show one sink: target, owner, schema, parts."""
+    pipeline, node = _named(name)
+
+    def fetch() -> dict[str, Any]:
+        row = app.client().sink(pipeline, node)
+        return row | {"owner": _owner(row["target"])}
+
+    emit(app, fetch, "sink", _details)
+
+
+@sink.command(examples=["odibictl sink repin delays.lake", "odibictl sink repin delays.lake --dry-run"])
+@click.argument("name", metavar="PIPELINE.NODE")
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@lists
+@pass_app
+def repin(app: App, name: str, dry_run: bool) -> None:
+    """Let the next part of a sink bring other columns.
+
+    Or begin a target that is gone for good. What is published stays as it is; columns that stay keep their types.
+    A type changes only at another target, or after `odibictl pipeline rewind PIPELINE --to 0`.
+    """
+    pipeline, node = _named(name)
+    said = "would tell" if dry_run else "tells"
+    emit(
+        app,
+        lambda: app.client().sink_repin(pipeline, node, dry_run),
+        "sink",
+        lambda row: [f"{row['pipeline']}.{row['sink']}: the next part {said} its columns"],
+    )
+    if not dry_run:
+        errors.message(f"an iteration that failed for it: `odibictl iteration retry {pipeline} N`")

@@ -1,0 +1,216 @@
+"""The schema of a sink: told by its first part, kept by all later ones.
+
+A later batch is brought to it exactly, or refused: naming the column, both types, the first value that does not fit,
+and the way out. Nothing is rounded, cut or read as text.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from odibi_actors.batches.normalise import normal_type
+from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.schemas import parse_type
+
+_NULLS = b"odibi.nulls"
+"""Metadata of a pinned field: the part that told its type held nothing but nulls in it."""
+
+
+class Pin:
+    """What a sink holds its parts to. ``known`` None: the next part tells it. ``open``: columns may come and go with
+    the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``again``: what is
+    published can be taken back."""
+
+    def __init__(
+        self,
+        known: pa.Schema | None = None,
+        *,
+        open: bool = False,
+        declared: dict[str, str] | None = None,
+        name: str = "",
+        again: bool = True,
+    ) -> None:
+        self.known = known
+        self.open = open
+        self.name = name
+        self.again = again
+        try:
+            self.declared = {column: parse_type(text) for column, text in (declared or {}).items()}
+        except ValueError as error:
+            raise Failed("invalid", f"write.schema: {error}") from error
+
+    def conform(self, table: pa.Table) -> pa.Table:
+        """The table in the pinned schema, or, where there is none, in its own with the declared types. Raises Failed
+        (``invalid``)."""
+        if not table.column_names and table.num_rows == 0 and self.known is not None and not self.open:
+            return self.known.remove_metadata().empty_table()  # nothing, from a function that found nothing
+        self._check_names(table)
+        types = {} if self.known is None else {field.name: field for field in self.known}
+        for column, kind in self.declared.items():
+            if column in types and types[column].type != kind and column in table.column_names:
+                raise Failed("invalid", self._declared_late(column, kind, types[column].type), column=column)
+        names = [name for name in types if name in table.column_names]
+        names += [name for name in table.column_names if name not in types]
+        columns = []
+        for name in names:
+            column = table.column(name)
+            wanted = types[name].type if name in types else self.declared.get(name, normal_type(column.type))
+            columns.append(self._cast(name, column, wanted, types.get(name)))
+        return pa.table(columns, names=names)
+
+    def _check_names(self, table: pa.Table) -> None:
+        names = table.column_names
+        twice = [name for name in names if names.count(name) > 1] if len(frozenset(names)) < len(names) else []
+        if twice:
+            raise Failed("invalid", f"column {twice[0]!r} is there twice; name each column once", column=twice[0])
+        if not names:
+            raise Failed("invalid", "the table has no columns; a sink needs some")
+        absent = [name for name in self.declared if name not in names]
+        if absent:
+            message = f"write.schema names column {absent[0]!r}, which is not there; columns: {', '.join(names)}"
+            raise Failed("invalid", message, column=absent[0])
+        if self.known is None or self.open:
+            return
+        for name in self.known.names:
+            if name not in names:
+                message = f"column {name!r} ({self.known.field(name).type}) is missing: {self._way_out('leave it out')}"
+                raise Failed("invalid", message, column=name)
+        new = [name for name in names if name not in self.known.names]
+        if new:
+            kind = table.schema.field(new[0]).type
+            more = f", and {len(new) - 1} more" if len(new) > 1 else ""
+            message = f"column {new[0]!r} ({kind}){more} is new to the sink: {self._way_out('let it in')}"
+            raise Failed("invalid", message, column=new[0])
+
+    def _way_out(self, what: str) -> str:
+        return (
+            f"its columns are pinned by its first part ({shorten(', '.join(self.known.names), 300)}). Give it these, "
+            f"or {what} from here on: `odibictl sink repin {self.name}`; parts published before stay as they are"
+            if self.known is not None
+            else ""
+        )
+
+    def _declared_late(self, column: str, kind: pa.DataType, pinned: pa.DataType) -> str:
+        return (
+            f"write.schema says {column}: {kind}, but the sink's first part pinned {pinned}. Publish "
+            f"{self._elsewhere()}, to have it so"
+        )
+
+    def _elsewhere(self) -> str:
+        again = f", or all of it again (`odibictl pipeline rewind {self.name.partition('.')[0]} --to 0`)"
+        return f"to another place{again if self.again else ''}"
+
+    def _cast(
+        self, name: str, column: pa.ChunkedArray, wanted: pa.DataType, pinned: pa.Field | None
+    ) -> pa.ChunkedArray:
+        if column.type == wanted:
+            return column
+        if column.null_count == len(column):
+            return pa.chunked_array([pa.nulls(len(column), wanted)])
+        bad = unfit(column, wanted)
+        if bad is None:
+            return pa.chunked_array([_to(column.combine_chunks(), wanted)], wanted)
+        row, value = bad
+        if pinned is None:
+            message = (
+                f"column {name!r} is {column.type}, write.schema says {wanted}: {value} (row {row + 1}) is not {wanted}"
+            )
+            raise Failed("invalid", message, column=name, value=value)
+        nulls = ", in which it held nothing but nulls" if pinned.metadata and _NULLS in pinned.metadata else ""
+        message = (
+            f"column {name!r} is {column.type}: {value} (row {row + 1}) is not {wanted}, which the sink's first part "
+            f"pinned{nulls}. Cast it before the sink; or publish {self._elsewhere()}, with `write.schema: "
+            f"{{{name}: {column.type}}}`"
+        )
+        raise Failed("invalid", message, column=name, value=value)
+
+
+def pin_of(table: pa.Table) -> pa.Schema:
+    """The schema to pin as of this part."""
+    fields = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        nulls = {_NULLS: b"1"} if column.null_count == len(column) else None
+        fields.append(pa.field(field.name, field.type, metadata=nulls))
+    return pa.schema(fields)
+
+
+def describe(schema: pa.Schema) -> list[str]:
+    """``name: type`` of each column."""
+    return [f"{field.name}: {field.type}" for field in schema]
+
+
+def unfit(column: pa.ChunkedArray, wanted: pa.DataType) -> tuple[int, str] | None:
+    """(row, value) of the first value that is not exactly one of this type; None when all are."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):  # pyarrow gives it back so when there is no chunk
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if _related(column.type, wanted) and _exact(column, wanted):
+        return None
+    low, high = 0, len(column)  # the first bad value lies in [low, high)
+    if not _related(column.type, wanted):
+        low = next((row for row in range(len(column)) if column[row].is_valid), 0)
+        high = low + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _exact(column.take(pa.array(range(low, middle), pa.int64())), wanted):  # a slice of lists casts all of them
+            low = middle
+        else:
+            high = middle
+    return low, shorten(str(column[low].as_py()), MAX_VALUE)
+
+
+def _related(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Values of the one type can be values of the other, without being read as something else."""
+    types = pa.types
+    if kind == wanted or types.is_null(kind):
+        return True
+    if types.is_integer(kind) and (types.is_integer(wanted) or types.is_floating(wanted) or types.is_decimal(wanted)):
+        return True
+    if types.is_floating(kind) and (types.is_floating(wanted) or types.is_integer(wanted)):
+        return True
+    if types.is_decimal(kind) and (types.is_decimal(wanted) or types.is_integer(wanted)):
+        return True
+    if types.is_timestamp(kind) and types.is_timestamp(wanted):
+        return (kind.tz is None) == (wanted.tz is None)
+    if types.is_list(kind) and types.is_list(wanted):
+        return _related(kind.value_type, wanted.value_type)
+    if types.is_struct(kind) and types.is_struct(wanted):
+        same = [field.name for field in kind] == [field.name for field in wanted]
+        return same and all(_related(a.type, b.type) for a, b in zip(kind, wanted, strict=True))
+    groups = (
+        (types.is_date,),
+        (types.is_time,),
+        (types.is_duration,),
+        (types.is_string, types.is_large_string),
+        (types.is_binary, types.is_large_binary, types.is_fixed_size_binary),
+    )
+    return any(any(is_(kind) for is_ in group) and any(is_(wanted) for is_ in group) for group in groups)
+
+
+def _to(column: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
+    if pa.types.is_integer(column.type) and pa.types.is_decimal(wanted):
+        column = column.cast(pa.decimal128(20, 0))  # else Arrow looks at the type alone
+    return column.cast(wanted)
+
+
+def _exact(column: pa.Array, wanted: pa.DataType) -> bool:
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())  # for which Arrow has more functions
+    try:
+        cast = _to(column, wanted)
+        if not _has_floats(column.type) and not _has_floats(wanted):
+            return True  # Arrow refuses what it cannot cast exactly
+        back = cast.cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    if pa.types.is_floating(column.type):
+        same = pc.or_(pc.equal(column, back), pc.and_(pc.is_nan(column), pc.is_nan(back)))
+        return pc.all(same).as_py() is not False
+    return bool(back.equals(column))
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_floating(kind):
+        return True
+    return any(_has_floats(kind.field(place).type) for place in range(kind.num_fields))

@@ -1,0 +1,80 @@
+"""Keys and versions of the rows to upsert, as SQLite will hold them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
+
+_COUNT, _PLACE = "=count", "=place"
+
+
+def check_keys(table: pa.Table, keys: list[str], version: str | None = None) -> pa.Table:
+    """The rows to upsert: no two have the same keys. With ``version`` the newest of those stays, without one they are
+    refused. Raises Failed (``invalid``), naming the values, also for a key or a version that is null."""
+    for key in keys:
+        _check_column(table, key, "upsert key")
+    if version is not None:
+        _check_column(table, version, "write.version")
+        if pa.types.is_decimal(table.column(version).type):
+            kind = table.column(version).type
+            message = (
+                f"write.version {version!r} is {kind}, which SQLite keeps as text that does not sort; cast it to int64 "
+                "or double"
+            )
+            raise Failed("invalid", message, column=version)
+    stored = pa.table({key: as_sqlite(table.column(key)) for key in keys})
+    counts = stored.group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    counts = counts.rename_columns([*keys, _COUNT])
+    twice = counts.filter(pc.greater(counts.column(_COUNT), 1))
+    if not twice.num_rows:
+        return table
+    if version is None:
+        row = twice.slice(0, 1).to_pylist()[0]
+        values = _shown(row, keys)
+        message = (
+            f"{twice.num_rows} keys stand in several rows of one batch, first {values} ({row[_COUNT]} rows): which of "
+            "them is to be kept? Aggregate, add a column to write.keys, or name a write.version, whose greatest is kept"
+        )
+        raise Failed("invalid", message, column=", ".join(keys), value=values)
+    return _newest(table, stored, keys, version)
+
+
+def _check_column(table: pa.Table, name: str, what: str) -> None:
+    if name not in table.column_names:
+        message = f"{what} {name!r} is not a column; columns: {', '.join(table.column_names)}"
+        raise Failed("invalid", message, column=name)
+    column = table.column(name)
+    nulls = pc.sum(pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))).as_py() or 0
+    if nulls:
+        raise Failed("invalid", f"{what} {name!r} is null in {nulls} rows; filter them out", column=name)
+
+
+def _newest(table: pa.Table, stored: pa.Table, keys: list[str], version: str) -> pa.Table:
+    """One row of each key: that of the greatest version. Rows that are alike are one; others of one version refused."""
+    versions = as_sqlite(table.column(version)).to_pylist()
+    best: dict[tuple[Any, ...], int] = {}
+    for place, key in enumerate(zip(*(stored.column(key).to_pylist() for key in keys), strict=True)):
+        former = best.setdefault(key, place)
+        if former == place:
+            continue
+        if versions[place] > versions[former]:
+            best[key] = place
+        elif versions[place] == versions[former]:
+            one, other = table.slice(former, 1), table.slice(place, 1)
+            if not one.equals(other):
+                values = _shown(dict(zip(keys, key, strict=True)), keys)
+                message = (
+                    f"several rows of one batch have the key {values} and the same {version} "
+                    f"({versions[place]}): which of them is to be kept? Aggregate, or use a finer write.version"
+                )
+                raise Failed("invalid", message, column=", ".join(keys), value=values)
+    return table.take(pa.array(sorted(best.values()), pa.int64()))
+
+
+def _shown(row: dict[str, Any], keys: list[str]) -> str:
+    return shorten(", ".join(f"{key}={row[key]!r}" for key in keys), MAX_VALUE)

@@ -1,0 +1,239 @@
+"""SQL for one table, and what a table that is there already makes of rows: found out before anything is staged.
+
+SQLite converts what it stores by the affinity of the declared type (``STRING`` and ``DATE`` have that of NUMERIC), and
+a table of somebody else's may have constraints, collations, generated columns. Nothing of that is worked out here: the
+rows are inserted into an empty copy of the table, in a temporary database, and read back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from odibi_actors.batches.normalise import without_case
+from odibi_actors.errors import ConflictError
+from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
+
+ROWS_AT_ONCE = 10_000
+"""Rows turned into Python values at once."""
+_ROW = "_odibi_row"
+_INDEXES = "sqlite_master where tbl_name = ? collate nocase and type = 'index'"
+_REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.OperationalError)
+
+
+def quote(name: str) -> str:
+    """A SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def create_statement(table: str, schema: pa.Schema) -> str:
+    """CREATE TABLE for a table that is not there. Raises Failed (``invalid``) for types that SQLite lacks."""
+    columns = ", ".join(f"{quote(field.name)} {sql_type(field)}" for field in schema)
+    return f"CREATE TABLE {quote(table)} ({columns})"
+
+
+def insert_statement(table: str, names: list[str], keys: list[str], version: str | None = None) -> str:
+    """INSERT of one row with these columns, replacing the row of the same ``keys`` where there are keys, unless that
+    has a greater ``version``."""
+    columns = ", ".join(map(quote, names))
+    statement = f"insert into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
+    if not keys:
+        return statement
+    rest = [quote(name) for name in names if name not in keys]
+    change = f"update set {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "nothing"
+    if version is not None and rest:
+        former = f"{quote(table)}.{quote(version)}"
+        change += f" where {former} is null or {former} <= excluded.{quote(version)} collate binary"
+    return f"{statement} on conflict ({', '.join(map(quote, keys))}) do {change}"
+
+
+def index_name(table: str, keys: list[str]) -> str:
+    """The unique index of an upsert's keys: names of tables and columns alone can be joined to the same name."""
+    digest = xxhash.xxh3_64_hexdigest("\0".join([table, *keys]).lower().encode())
+    return f"odibi_{table}_{digest}"
+
+
+def make_index(connection: sqlite3.Connection, table: str, keys: list[str], place: str) -> None:
+    """Make the keys of an upsert unique, unless they are. Raises ConflictError, and sqlite3.Error."""
+    if keys_unique(connection, table, keys):
+        return
+    name = index_name(table, keys)
+    columns = ", ".join(map(quote, keys))
+    try:
+        connection.execute(f"create unique index if not exists {quote(name)} on {quote(table)} ({columns})")
+    except sqlite3.IntegrityError as error:
+        raise ConflictError(_not_unique(table, keys, place)) from error
+    if not keys_unique(connection, table, keys):
+        raise ConflictError(
+            f"index {name} of table {table!r} in {place} is not a unique one of the upsert's keys {', '.join(keys)}; "
+            "drop it, and `odibictl iteration retry`"
+        )
+
+
+def keys_unique(connection: sqlite3.Connection, table: str, keys: list[str]) -> bool:
+    """Whether the table has a unique index that an upsert by these keys can use: SQLite itself says so."""
+    columns = ", ".join(map(quote, keys))
+    marks = ", ".join("?" * len(keys))
+    probe = f"explain insert into {quote(table)} ({columns}) values ({marks}) on conflict ({columns}) do nothing"
+    try:
+        connection.execute(probe, [None] * len(keys))
+    except sqlite3.OperationalError as error:
+        if "ON CONFLICT clause does not match" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _not_unique(table: str, keys: list[str], place: str) -> str:
+    return (
+        f"table {table!r} of {place} has several rows of the same {', '.join(keys)}, by which rows are to be upserted: "
+        "delete all but one of each, or choose other write.keys"
+    )
+
+
+class Existing:
+    """The table of that name as it is now. ``sql`` is None when there is none."""
+
+    def __init__(self, connection: sqlite3.Connection, table: str, place: str) -> None:
+        self.table = table
+        self.place = place
+        self._connection = connection
+        row = connection.execute(
+            "select type, sql from sqlite_master where name = ? collate nocase and type in ('table', 'view')", (table,)
+        ).fetchone()
+        self.kind: str | None = row[0] if row else None
+        self.sql: str | None = row[1] if row else None
+        self.types: dict[str, str] = {
+            without_case(name): kind
+            for name, kind in connection.execute("select name, type from pragma_table_info(?)", (table,))
+        }
+        if row:  # generated columns are not in table_info
+            rows = connection.execute("select name, type from pragma_table_xinfo(?) where hidden in (2, 3)", (table,))
+            self.generated = {without_case(name) for name, _ in rows}
+        else:
+            self.generated = set()
+
+    def check(self, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        """Raise Failed (``invalid``: the rows) or ConflictError (the table) unless the table takes the rows and keeps
+        them as they are. Raises sqlite3.Error."""
+        if self.kind == "view":
+            raise ConflictError(f"{self.table!r} of {self.place} is a view; write to a table")
+        if self.kind is not None:
+            self._check_columns(rows.schema)
+            if keys and not keys_unique(self._connection, self.table, keys):
+                columns = ", ".join(map(quote, keys))
+                twice = f"select 1 from {quote(self.table)} group by {columns} having count(*) > 1 limit 1"
+                if self._connection.execute(twice).fetchone():
+                    raise ConflictError(_not_unique(self.table, keys, self.place))
+        if self.sql is None or not self.sql.lower().startswith("create virtual"):
+            with closing(sqlite3.connect("", isolation_level=None)) as copy:
+                self._rehearse(copy, rows, keys, version)
+
+    def _check_columns(self, schema: pa.Schema) -> None:
+        for field in schema:
+            if without_case(field.name) in self.generated:
+                raise ConflictError(
+                    f"column {field.name!r} of table {self.table!r} in {self.place} is generated; leave it out"
+                )
+        missing = [field for field in schema if without_case(field.name) not in self.types]
+        if missing:
+            mend = "; ".join(
+                f"alter table {quote(self.table)} add column {quote(field.name)} {sql_type(field)}" for field in missing
+            )
+            names = ", ".join(repr(field.name) for field in missing)
+            raise ConflictError(f"table {self.table!r} of {self.place} has no column {names}; add it: {mend}")
+
+    def _plain(self, schema: pa.Schema) -> bool:
+        """The table is one of ours, and its columns have just the types that these rows are kept in."""
+        kinds = self._connection.execute("select name, type from pragma_table_info(?)", (self.table,))
+        columns = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds)
+        if self.sql is None or self.sql.partition("(")[2] != f"{columns})":
+            return False
+        if any(self.types[without_case(field.name)] != sql_type(field) for field in schema):
+            return False
+        others = self._connection.execute(
+            f"select 1 from {_INDEXES} and name not like 'odibi%'",
+            (self.table,),
+        )
+        return others.fetchone() is None
+
+    def _rehearse(self, copy: sqlite3.Connection, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        copy.execute("pragma journal_mode = off")
+        copy.execute("begin")
+        insert = insert_statement(self.table, rows.column_names, keys, version)
+        try:
+            copy.execute(self.sql or create_statement(self.table, rows.schema))
+            for (sql,) in self._connection.execute(f"select sql from {_INDEXES} and sql is not null", (self.table,)):
+                copy.execute(sql)
+            if keys:
+                make_index(copy, self.table, keys, self.place)
+            copy.execute(f"explain {insert}", [None] * len(rows.column_names))
+        except _REFUSED as error:
+            limit = copy.getlimit(sqlite3.SQLITE_LIMIT_COLUMN) if hasattr(copy, "getlimit") else 2000
+            many = (
+                f" ({len(rows.column_names)} columns, SQLite takes {limit})" if len(rows.column_names) > limit else ""
+            )
+            raise Failed(
+                "invalid", f"table {self.table!r} of {self.place} cannot take these columns: {error}{many}"
+            ) from error
+        if self.kind is not None and not self._plain(rows.schema):
+            copy.execute(f"alter table {quote(self.table)} add column {_ROW} integer")
+            self._compare(copy, rows, keys)
+
+    def _compare(self, copy: sqlite3.Connection, rows: pa.Table, keys: list[str]) -> None:
+        names = rows.column_names
+        insert = insert_statement(self.table, [*names, _ROW], [])
+        back = f"select {', '.join(map(quote, names))} from {quote(self.table)} where {_ROW} >= ? order by {_ROW}"
+        first = 0
+        for batch in batches(rows):
+            numbered = ((*row, first + place) for place, row in enumerate(zip(*batch, strict=True)))
+            try:
+                copy.executemany(insert, numbered)
+            except _REFUSED as error:
+                (done,) = copy.execute(f"select count(*) from {quote(self.table)}").fetchone()
+                row = rows.slice(done, 1)
+                self._refuse(error, {name: as_sqlite(row.column(name))[0].as_py() for name in names}, done, keys)
+            kept = list(zip(*copy.execute(back, (first,)), strict=True))
+            for name, given, found in zip(names, batch, kept, strict=True):
+                if tuple(given) != found:
+                    self._changed(rows.schema.field(name), given, found, first)
+            first += len(batch[0])
+
+    def _refuse(self, error: sqlite3.Error, row: dict[str, Any], number: int, keys: list[str]) -> None:
+        if keys and "UNIQUE" in str(error):
+            values = shorten(", ".join(f"{key}={row[key]!r}" for key in keys), MAX_VALUE)
+            message = (
+                f"several rows of one batch have the key {values} (row {number + 1}), as table {self.table!r} of "
+                f"{self.place} compares it ({error}): aggregate, or add a column to write.keys"
+            )
+            raise Failed("invalid", message, column=", ".join(keys), value=values) from error
+        column = str(error).rpartition(".")[2]
+        value = shorten(repr(row[column]), MAX_VALUE) if column in row else ""
+        shown = f" ({column} = {value})" if value else ""
+        message = f"table {self.table!r} of {self.place} refuses row {number + 1}{shown}: {error}"
+        raise Failed("invalid", message, column=column if column in row else "", value=value) from error
+
+    def _changed(self, field: pa.Field, given: list[Any], found: tuple[Any, ...], first: int) -> None:
+        place = next(place for place, pair in enumerate(zip(given, found, strict=True)) if pair[0] != pair[1])
+        value, kept = (shorten(repr(one), MAX_VALUE) for one in (given[place], found[place]))
+        declared = self.types[without_case(field.name)] or "without a type"
+        raise Failed(
+            "invalid",
+            f"column {field.name!r} of table {self.table!r} in {self.place} is declared {declared}: it would keep "
+            f"{value} (row {first + place + 1}, {field.type}) as {kept}. Declare it {sql_type(field)}, or cast it "
+            "before the sink",
+            column=field.name,
+            value=value,
+        )
+
+
+def batches(rows: pa.Table) -> Iterator[list[list[Any]]]:
+    """The columns of the rows, some rows at once, as ``sqlite3`` takes them."""
+    for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE):
+        yield [as_sqlite(column).to_pylist() for column in batch.columns]
