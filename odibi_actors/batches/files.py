@@ -64,13 +64,26 @@ class HashingWriter:
 
 
 @contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Errors of the environment name the path: a full disk says only that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        elif error.errno is None and str(path) not in str(error):  # pyarrow's
+            raise OSError(f"{path}: {error}") from error
+        raise
+
+
+@contextmanager
 def new_file(path: Path, *, sync: bool) -> Iterator[HashingWriter]:
     """Create ``path`` (it must not exist) and yield its writer; on any error nothing is left behind.
 
     With ``sync`` the bytes are on disk when the block ends; the directory entry is the caller's. Raises OSError.
     """
     failpoint("file.create")
-    with open(path, "xb", buffering=CHUNK) as file:
+    with named(path), open(path, "xb", buffering=CHUNK) as file:
         try:
             yield HashingWriter(file)
             file.flush()
@@ -89,7 +102,8 @@ def fsync_dir(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         failpoint("dir.fsync")
-        os.fsync(descriptor)
+        with named(path):
+            os.fsync(descriptor)
         failpoint("dir.fsynced")
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
@@ -212,7 +213,7 @@ class Executor:
         name, again = f"{task.pipeline}.{step.node.name}", spec.table is None or spec.mode != "append"
         pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again)
         place = Path(spec.connection.path)
-        with named(spec.target):
+        with naming(spec.target):
             if spec.connection.type == "sqlite":
                 if not spec.table or (spec.mode == "upsert" and not spec.keys):
                     raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
@@ -250,7 +251,7 @@ class Executor:
         if task.action == "retract":
             ParquetSink(Path(task.part.target), owner).retract(task.after, task.iteration)
             return
-        with named(task.part.target):
+        with naming(task.part.target):
             self._publish_to(task, owner)
 
     def _publish_to(self, task: PublishTask, owner: Owner) -> None:
@@ -272,14 +273,11 @@ class Executor:
 
 
 @contextmanager
-def named(target: str) -> Iterator[None]:
-    """Errors of the environment name the target: a full disk says only that it is full."""
+def naming(target: str) -> Iterator[None]:
+    """Errors of the environment name the target, unless they name a path themselves."""
     try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            raise OSError(error.errno or 0, f"{error.strerror or error}", target) from error
-        raise
+        with named(target):
+            yield
     except sqlite3.Error as error:
         error.args = (f"{target.partition('#')[0]}: {error}",)
         raise

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine, Refused
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
+from odibi_actors.errors import NotFoundError
 from odibi_actors.model import BatchRef
 from tests.checkpoint.make import P, ack, claimed, failure, loaded, plan, put, staged, version
 
@@ -176,3 +178,46 @@ def test_of_states_the_newest_stay(engine: Engine) -> None:
     for number in (1, 2, 3):
         committed(engine, number, states={"t": BatchRef(1, 1, f"d{number}", data=b"x")}, keep=2)
     assert [i.iteration for i in loaded(engine) if isinstance(i, r.LoadedState)] == [2, 3]
+
+
+def pinned(engine: Engine) -> list[tuple[str, bytes, bool]]:
+    found = [item.record for item in loaded(engine) if isinstance(item, r.LoadedSchema)]
+    return [(pin.node, pin.arrow, pin.open) for pin in found]
+
+
+@pytest.mark.parametrize("end", ["cancel", "dead letter", "rewind"])
+def test_given_a_sinks_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transaction(
+    engine: Engine, end: str
+) -> None:
+    committed(engine, 1)
+    source = r.Schema(P, "flights", b"read", [])
+    other = r.Schema(P, "mart", b"m", [], "mart.db#t", 1)
+    told = r.Schema(P, "lake", b"l", ["n: int64"], "/lake", 2)
+    reopened = r.Schema(P, "third", b"new", [], "/third", 2, former=b"old")
+    put(engine, plan(2, "f2.csv"), source, other, told, reopened)
+    if end == "rewind":
+        put(engine, *finish(2), r.Rewind(P, 1, 2, [], 5.0, LEFT), r.Rewound(P, 1, 2, 6.0))
+        assert pinned(engine) == [("flights", b"read", False)]  # what is left in the targets tells them again
+        return
+    put(engine, r.Cancel(P, [2], 3.0) if end == "cancel" else r.DeadLetter(P, 2, "lake", failure("bad"), 3.0))
+    assert pinned(engine) == [("flights", b"read", False), ("mart", b"m", False), ("third", b"old", True)]
+
+
+def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_holds_them(engine: Engine) -> None:
+    sink = NodeSpec("lake", ["clean"], write=WriteSpec(ConnectionSpec("lake", "local", "/lake"), path="a"))
+    former = version(2)
+    put(engine, replace(former, spec=replace(former.spec, nodes=[*former.spec.nodes, sink])))
+    (row,) = engine.answer("sink.list", {})["items"]
+    assert (row["pipeline"], row["sink"], row["schema"], row["pinned_by"]) == (P, "lake", [], 0)
+    target = row["target"]
+    put(
+        engine, plan(1, "f1.csv"), ack(1, "flights"), ack(1, "lake"), r.Schema(P, "lake", b"l", ["n: int64"], target, 1)
+    )
+    put(engine, r.Prepare(P, 1, {"lake": staged(1)}, 1.0), r.Commit(P, 1, 2.0))
+    shown = engine.answer("sink.show", {"pipeline": P, "sink": "lake"})
+    assert (shown["schema"], shown["pinned_by"], shown["open"]) == (["n: int64"], 1, False)
+    assert (shown["parts"], shown["rows"], shown["first"], shown["last"]) == (1, 7, 1, 1)
+    put(engine, r.Schema(P, "lake", b"l", ["n: int64"], "/elsewhere", 1))
+    assert engine.answer("sink.show", {"pipeline": P, "sink": "lake"})["schema"] == []
+    with pytest.raises(NotFoundError, match="its sinks: lake"):
+        engine.answer("sink.show", {"pipeline": P, "sink": "flights"})

@@ -546,6 +546,45 @@ def test_given_a_part_when_staged_and_published_then_bytes_and_names_are_synced(
             assert connection.execute("pragma synchronous").fetchone() == (3,)
 
 
+@pytest.mark.parametrize("sink", ["lake", "mart"])
+def test_given_a_full_disk_when_staged_or_published_then_the_message_names_the_target(
+    world: World, monkeypatch: pytest.MonkeyPatch, sink: str
+) -> None:
+    node = world.lake if sink == "lake" else sqlite_node(world.mart)
+    world.publish(node, world.stage(node, TABLE, 1))
+    staged, ref = world.stage(node, TABLE, 2), world.ref(TABLE)
+    target = str(world.folder if sink == "lake" else world.mart)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        failure = failed(world.executor, task(node, inputs={"clean": ref}, iteration=3)).failure
+        place = target if sink == "lake" else str(world.root / ".odibi" / "staged")
+        assert (failure.kind, place in failure.message) == ("io", True), failure.message
+        assert "No space left on device" in failure.message
+        if sink == "lake":
+            failure = world.publish_failure(publish_task(node, staged))
+            assert (failure.kind, target in failure.message) == ("io", True), failure.message
+    if sink == "mart":
+        with contextlib.closing(sqlite3.connect(world.mart, isolation_level=None)) as other:
+            (pages,) = other.execute("pragma page_count").fetchone()
+            big = world.stage(node, pa.table({"day": ["x" * 10_000] * 50, "n": [1] * 50}), 4)
+        real = sqlite_sink.SqliteSink._connect
+
+        @contextlib.contextmanager
+        def small(self: Any) -> Any:
+            with real(self) as connection:
+                connection.execute(f"pragma max_page_count = {pages}")
+                yield connection
+
+        monkeypatch.setattr(sqlite_sink.SqliteSink, "_connect", small)
+        failure = world.publish_failure(publish_task(node, big))
+        assert (failure.kind, failure.message.count(target)) == ("io", 1)
+        assert "database or disk is full" in failure.message
+
+
 def test_given_a_sync_that_fails_when_staged_then_it_is_io_and_nothing_is_left(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
