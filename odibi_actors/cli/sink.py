@@ -14,7 +14,6 @@ from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, table
 from odibi_actors.errors import ConflictError, NotFoundError
-from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
 
 sink = group("sink", "Where sinks publish, and which schema they are held to.")
 
@@ -56,6 +55,8 @@ def _named(name: str) -> tuple[str, str]:
 
 def _owner(target: str) -> str:
     """Whom the target says it belongs to, as seen from here."""
+    from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
+
     place, _, name = target.partition("#")
     try:
         if not name:
