@@ -18,7 +18,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Owner, folder_owner, table_owner, target_name
-from odibi_actors.nodes.sinks.sqlite import quote
+from odibi_actors.nodes.sinks.sqlite_table import quote
 from odibi_actors.runtime import paths
 
 
