@@ -25,7 +25,7 @@ from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.nodes.package import claim, forget
-from odibi_actors.runtime.linux import die_with_parent
+from odibi_actors.runtime.linux import die_with_parent, forking_own, ignore_draining
 from odibi_actors.workers import worker as child
 from odibi_actors.workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
 
@@ -116,7 +116,8 @@ class Template:
         sys.stdout.flush()
         sys.stderr.flush()
         failpoint("template.fork")
-        pid = os.fork()
+        with forking_own():
+            pid = os.fork()
         if pid == 0:
             self._child(worker, parent)
         failpoint("template.forked")
@@ -179,8 +180,7 @@ def main() -> int:
     parser.add_argument("--executor", default=EXECUTOR)
     options = parser.parse_args()
     die_with_parent(options.parent)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the pool decides when its workers end
+    ignore_draining()  # the pool decides when its workers end
     began = time.monotonic()
     link = socket.socket(fileno=options.fd)
     warm = Warm(options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from odibi_actors.errors import ProtocolError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Failure
 from odibi_actors.runtime import wire
+from odibi_actors.runtime.linux import ignore_draining
 from odibi_actors.runtime.process import secure
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ TO_WORKER: tuple[type[m.Message], ...] = (m.WorkerTask, m.WorkerExit)
 def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None:
     """Serve the pool at ``endpoint`` until it says WorkerExit. Runs in a process just forked from the warm parent.
 
-    SIGTERM is ignored: it reaches whole process groups, and the pool lets a running node finish.
+    SIGTERM does nothing: it reaches whole process groups, and the pool lets a running node finish.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_draining()
     failpoints.arm()  # the parent's are not ours
     _settle_libraries()
     _log_like_the_actors()

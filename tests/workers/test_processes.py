@@ -254,6 +254,24 @@ def test_the_pool_scales_while_it_runs(rig: Rig) -> None:
     assert [type(r) for r in rig.broker.result(attempt)] == [m.NodeDone]
 
 
+@pytest.mark.parametrize("node", ["popen", "pool", "forked"])
+def test_what_a_node_starts_can_be_ended_by_sigterm(rig: Rig, node: str) -> None:
+    rig.start()
+    assert [type(r) for r in rig.run(node, timeout=10.0)] == [m.NodeDone]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_worker_and_warm_parent_does_nothing(rig: Rig, number: int) -> None:
+    rig.start()
+    attempt = rig.give("wait")
+    worker = rig.busy("wait")
+    for pid in (worker.pid, rig.template()):
+        os.kill(pid, number)
+    assert not gone(worker.pid, 0.3)
+    (rig.places.data_dir / "go").touch()
+    assert [type(r) for r in rig.broker.result(attempt)] == [m.NodeDone]
+
+
 def test_a_module_that_cannot_be_imported_stops_nobody_else(rig: Rig) -> None:
     (rig.project / "nodes" / "bad.py").write_text("raise SystemExit('no')\n")
     rig.start()
