@@ -281,6 +281,7 @@ class Coordinator:
             flow.pool_lost(sender)
             pool = flow.dispatcher.pools[sender] = Pool(sender, hello, now)
         pool.seen, pool.capacity, pool.workers, pool.draining = now, hello.capacity, hello.workers, hello.draining
+        pool.problems = hello.problems
         for done in hello.finished:
             results.take(flow, sender, done, now)
         for held in hello.held:
@@ -368,7 +369,7 @@ class Coordinator:
         pool = flow.dispatcher.pools.get(sender)
         if pool is None:
             return [Send(sender, WhoAreYou())]
-        pool.seen, pool.workers = now, message.workers
+        pool.seen, pool.workers, pool.problems = now, message.workers, message.problems
         for attempt in flow.dispatcher.heard(pool, message.held, now):
             flow.requeue(attempt)
         return []

@@ -44,6 +44,7 @@ class Pool:
         self.code_digest = hello.code_digest
         self.workers: list[WorkerInfo] = hello.workers
         self.draining = hello.draining
+        self.problems = hello.problems
         self.seen = now
         self.outstanding: dict[Attempt, Outstanding] = {}
 

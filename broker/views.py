@@ -8,6 +8,7 @@ import msgspec
 
 from odibi_actors.broker import backfill, runs
 from odibi_actors.broker.directory import Directory
+from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
@@ -116,6 +117,11 @@ def worker_rows(flow: Flow) -> list[Row]:
     ]
 
 
+def pool_row(pool: Pool) -> Row:
+    """A pool in ``status``."""
+    return {"pool": pool.name, "host": pool.host, "wanted": pool.capacity, "problems": pool.problems}
+
+
 def status(flow: Flow, directory: Directory, started_at: float) -> Row:
     """``status``."""
     peers = [
@@ -133,6 +139,7 @@ def status(flow: Flow, directory: Directory, started_at: float) -> Row:
         "peers": peers,
         "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
         "workers": worker_rows(flow),
+        "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],
     }
 
 

@@ -68,7 +68,8 @@ class StoreHello(Message, frozen=True):
 class PoolHello(Message, frozen=True):
     """pool -> broker: its workers, and all attempts it holds, so that a new broker can keep or drop each of them.
     ``finished`` are results the broker has not confirmed with Forget. ``spool`` lists (pipeline, iteration)
-    folders. ``draining``: it is about to leave and takes no more tasks (``capacity`` is 0)."""
+    folders. ``draining``: it is about to leave and takes no more tasks (``capacity`` is 0). ``problems``: why workers
+    are missing, or some modules of ``nodes/``, in words."""
 
     incarnation: str
     host: str
@@ -81,6 +82,7 @@ class PoolHello(Message, frozen=True):
     finished: list[NodeDone]
     spool: list[tuple[str, int]]
     draining: bool = False
+    problems: list[str] = []
 
 
 class WhoAreYou(Message, frozen=True):
@@ -107,13 +109,14 @@ class Heartbeat(Message, frozen=True):
     unconfirmed:
     a task the broker has sent that is not among them after a grace is sent again (same attempt). ``version``: of the
     schedules a scheduler knows; what is newer is sent again. ``wall``: what its wall clock shows (seconds since the
-    epoch; 0: not told), which no other actor looks at."""
+    epoch; 0: not told), which no other actor looks at. ``problems``: as in PoolHello."""
 
     epoch: int
     held: list[Attempt] = []
     workers: list[WorkerInfo] = []
     version: int = 0
     wall: float = 0.0
+    problems: list[str] = []
 
 
 class Bye(Message, frozen=True):
@@ -548,13 +551,22 @@ class WorkerExit(Message, frozen=True):
 
 
 class WorkerExited(Message, frozen=True):
-    """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal. ``blamed``: not
-    false unless it died with its parent, which is not the doing of the node it ran."""
+    """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal. ``blamed``:
+    false if it died with its parent. ``orphaned``: the parent died by itself, or by what one of the nodes did."""
 
     worker: str
     pid: int
     status: int
     blamed: bool = True
+    orphaned: bool = False
+
+
+class Warming(Message, frozen=True):
+    """runtime -> pool: the warm parent begins to import ``importing`` (a file of ``nodes/``, or a library); "": it has
+    come to an end, with these ``problems``, each in words."""
+
+    importing: str
+    problems: list[str] = []
 
 
 # --- broker <-> scheduler -----------------------------------------------------------------------------------------
@@ -757,10 +769,11 @@ AnyMessage = (
     | Notice
     | Noticed
     | Told
+    | Warming
     | Request
     | Reply
     | Apply
 )
 """What the decoder accepts. Local ones are refused from the network by the transport."""
 
-LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited, ClockSet, ZonesChanged, Told)
+LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited, Warming, ClockSet, ZonesChanged, Told)

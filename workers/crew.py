@@ -8,7 +8,7 @@ from typing import Literal
 from odibi_actors import messages as m
 from odibi_actors.model import Attempt
 
-BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the next start when workers die while starting, doubling
+BACKOFF, BACKOFF_MAX = 0.1, 30.0  # seconds before the next start when workers die while starting, doubling
 
 State = Literal["starting", "idle", "busy", "stopping"]
 

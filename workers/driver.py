@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,18 +16,23 @@ import zmq
 
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToWorker
-from odibi_actors.errors import ProtocolError
+from odibi_actors.config import code_digest
+from odibi_actors.errors import OdibiError, ProtocolError
 from odibi_actors.failpoints import failpoint
+from odibi_actors.nodes.package import module_of
 from odibi_actors.runtime import wire
+from odibi_actors.runtime.linux import exit_reason
 from odibi_actors.runtime.log import Complaints, log
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.workers import spool
-from odibi_actors.workers.link import Exited, Fork, Forked, Kill, Ready, hear, pair, tell
+from odibi_actors.workers.link import Exited, Failed, Fork, Forked, Importing, Kill, Ready, hear, pair, tell
 from odibi_actors.workers.template import EXECUTOR
 from odibi_actors.workers.worker import FROM_WORKER
 
 Pair = tuple[str, m.Message]
 SETTLE, QUIET_MS = 0.05, 5  # seconds at most, and milliseconds of silence, for a dead worker's last words to arrive
+DYING = 2.0  # seconds a warm parent that closed its link has to end
+HANGS = 45.0  # seconds one import takes at least when it is given up
 DEAD = -9  # status told for a worker that died unseen
 
 TEMPLATE_ENV = {
@@ -42,18 +48,29 @@ TEMPLATE_ENV = {
 
 
 class Parent:
-    """One warm parent, and the workers it has forked: name -> pid (0 until it told)."""
+    """One warm parent, and the workers it has forked: name -> pid (0 until it told). ``importing``: what it imports,
+    ``since`` when (monotonic); ``failed``: why that cannot be."""
 
     def __init__(self, process: subprocess.Popen[bytes], link: Any) -> None:
         self.process, self.link = process, link
         self.ready = False
         self.workers: dict[str, int] = {}
+        self.importing, self.since = "", time.monotonic()
+        self.failed = ""
 
     def end(self) -> None:
         """Kill it, and with it its workers."""
         self.link.close()
         self.process.kill()
         self.process.wait()
+
+    def died(self) -> str:
+        """How it ended, once it has closed its link."""
+        try:
+            status = self.process.wait(DYING)
+        except subprocess.TimeoutExpired:
+            return "closed what connects it with its pool"
+        return f"exited with code {status}" if status >= 0 else f"killed by {exit_reason(status)}"
 
 
 class PoolDriver:
@@ -72,6 +89,8 @@ class PoolDriver:
         self._router.bind(endpoint)
         self._complain = Complaints(name)
         self._parents: list[Parent] = []  # the last one forks; the others live until their last worker is gone
+        self._barred: dict[str, str] = {}  # modules of nodes/ that end or hang who imports them -> why
+        self._barred_in = ""  # the digest of that nodes/
 
     def inputs(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
         found: dict[Any, Callable[[], Iterable[Pair]]] = {self._router: self._read_workers}
@@ -121,6 +140,9 @@ class PoolDriver:
         # still importing: nothing was forked; one that nobody waits for any more may hang in an import for good
         del parent.workers[worker]
         if not parent.workers:
+            took = time.monotonic() - parent.since
+            if took >= HANGS:
+                self._bar(parent, f"takes more than {took:.0f} s")
             self._retire(parent)
         return [(m.LOCAL, m.WorkerExited(worker, 0, DEAD, blamed=False))]
 
@@ -162,7 +184,11 @@ class PoolDriver:
         ours, theirs = pair()
         argv = [sys.executable, "-P", "-m", "odibi_actors.workers.template", "--fd", str(theirs.fileno())]
         argv += ["--parent", str(os.getpid()), "--project", str(self._project), "--data-dir", str(self._data_dir)]
-        argv += ["--host", self._host, "--endpoint", self._endpoint, "--executor", self._executor]
+        digest = self._digest()
+        if digest != self._barred_in:
+            self._barred, self._barred_in = {}, digest
+        argv += ["--barred", json.dumps(self._barred), "--executor", self._executor]
+        argv += ["--host", self._host, "--endpoint", self._endpoint]
         failpoint("pool.spawn")
         process = subprocess.Popen(
             argv,
@@ -175,6 +201,21 @@ class PoolDriver:
         theirs.close()
         return Parent(process, ours)
 
+    def _digest(self) -> str:
+        try:
+            return code_digest(self._project)
+        except (OdibiError, OSError):
+            return ""
+
+    def _bar(self, parent: Parent, how: str) -> bool:
+        """Whether it was a module of ``nodes/`` that the parent imported, which is not imported any more now."""
+        if not parent.importing.startswith("nodes/") or module_of(parent.importing) in self._barred:
+            return False
+        reason = f"importing {parent.importing} {how}; correct it, then `odibictl apply`"
+        self._barred[module_of(parent.importing)] = reason
+        log("error", self._name, "a module of nodes/ is not imported any more until it is changed", {"reason": reason})
+        return True
+
     def _retire(self, parent: Parent) -> None:
         self._parents.remove(parent)
         parent.end()
@@ -185,8 +226,14 @@ class PoolDriver:
     def _read_parent(self, parent: Parent) -> Iterator[Pair]:
         for said in hear(parent.link):
             match said:
+                case Importing():
+                    parent.importing, parent.since = said.what, time.monotonic()
+                    yield m.LOCAL, m.Warming(said.what)
+                case Failed():
+                    parent.failed = said.text
                 case Ready():
                     self._parent_ready(parent, said)
+                    yield m.LOCAL, m.Warming("", [brief(problem) for problem in said.problems])
                 case Forked() if said.worker in parent.workers:
                     parent.workers[said.worker] = said.pid
                 case Exited() if said.worker in parent.workers:
@@ -211,9 +258,26 @@ class PoolDriver:
             tell(parent.link, Fork(worker))
 
     def _parent_died(self, parent: Parent) -> Iterator[Pair]:
-        """Its workers die with it, through no fault of what they ran. The next StartWorker makes another parent."""
+        """Its workers die with it. Where a module of ``nodes/`` was the cause, another parent does without that one;
+        else the next StartWorker makes another parent."""
         yield from self._settle()
+        how = parent.died()
         self._retire(parent)
-        log("error", self._name, "the warm parent died", {"pid": parent.process.pid, "code": parent.process.returncode})
+        log("error", self._name, "the warm parent died", {"pid": parent.process.pid, "how": how})
+        if not parent.ready and not parent.failed and self._bar(parent, f"ended its process: {how}"):
+            following = self._spawn()
+            following.workers = parent.workers  # none was forked yet
+            self._parents.append(following)
+            return
+        if not parent.ready:
+            why = f"{parent.importing}: {parent.failed or how}" if parent.importing else how
+            yield m.LOCAL, m.Warming("", [f"workers cannot start: importing {why}"])
         for worker, pid in parent.workers.items():
-            yield m.LOCAL, m.WorkerExited(worker, pid, DEAD, blamed=False)
+            yield m.LOCAL, m.WorkerExited(worker, pid, DEAD, blamed=False, orphaned=parent.ready)
+
+
+def brief(problem: str) -> str:
+    """``nodes/x.py: ValueError: no`` of that with a traceback between."""
+    first, _, rest = problem.strip().partition(": ")
+    last = rest.splitlines()[-1].strip() if rest else ""
+    return last if first in last else f"{first}: {last}"

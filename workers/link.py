@@ -34,6 +34,18 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     problems: list[str]
 
 
+class Importing(msgspec.Struct, tag=True, frozen=True):
+    """parent -> pool: it imports this now: a library, or a file of ``nodes/``."""
+
+    what: str
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """parent -> pool: what it imported last cannot be, and it ends."""
+
+    text: str
+
+
 class Forked(msgspec.Struct, tag=True, frozen=True):
     """parent -> pool: the worker's process exists."""
 
@@ -49,7 +61,7 @@ class Exited(msgspec.Struct, tag=True, frozen=True):
     status: int
 
 
-Said = Fork | Kill | Ready | Forked | Exited
+Said = Fork | Kill | Importing | Failed | Ready | Forked | Exited
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Said)
 

@@ -15,6 +15,8 @@ from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop
 from odibi_actors.model import LIVE, Attempt, Failure
 from odibi_actors.workers.crew import Crew, Held, Worker
 from odibi_actors.workers.outbox import Outbox
+from odibi_actors.workers.suspects import Suspects
+from odibi_actors.workers.warmth import Warmth
 
 HELLO_AGAIN = 2.0  # seconds without Welcome before saying Hello again
 STOP_GRACE = 5.0  # seconds for an idle worker to exit when told to; then it is killed
@@ -54,6 +56,8 @@ class PoolActor:
         self.queue: list[Held] = []
         self.crew = Crew(name)
         self.outbox = Outbox()
+        self.warmth = Warmth()
+        self.suspects = Suspects()
         self.spool: dict[tuple[str, int], None] = dict.fromkeys(spool)
         self.seen: OrderedDict[Attempt, None] = OrderedDict()
         self.last: OrderedDict[tuple[str, str], float] = OrderedDict()  # (pipeline, node) -> seconds it last took
@@ -89,7 +93,7 @@ class PoolActor:
 
     def deadline(self) -> float | None:
         times = [self.beat_at]
-        times += [t for t in (self.hello_at, self.bye_at, self.drained_at) if t is not None]
+        times += [t for t in (self.hello_at, self.bye_at, self.drained_at, self.warmth.deadline()) if t is not None]
         if self.joined:
             times += self.outbox.deadlines()
         times += self.crew.deadlines(self.capacity if self.drain_since is None else 0)
@@ -109,6 +113,11 @@ class PoolActor:
                 return [*(StopWorker(w.name) for w in self.crew), Stop(0, "told twice to stop: stopped at once")]
             case m.Terminate():
                 return self._drain(now)
+            case m.Warming():
+                self.warmth.hear(message, now)
+                for starting in self.crew:
+                    if starting.state == "starting":
+                        starting.expect(now + START_TIMEOUT)
             case m.WorkerExited():
                 worker = self.crew.get(message.worker)
                 return [] if worker is None else self._exited(worker, message, now)
@@ -182,6 +191,7 @@ class PoolActor:
             finished,
             list(self.spool)[-SPOOL_IN_HELLO:],
             draining=self.drain_since is not None,
+            problems=self.warmth.problems(now),
         )
         return [Send(m.BROKER, hello)]
 
@@ -201,7 +211,9 @@ class PoolActor:
             if self.joined:
                 held: OrderedDict[Attempt, None] = OrderedDict((h.attempt, None) for _, h in self._held())
                 held.update(self.outbox.attempts())
-                effects.append(Send(m.BROKER, m.Heartbeat(self.epoch, list(held), self.crew.infos())))
+                beat = m.Heartbeat(self.epoch, list(held), self.crew.infos(), problems=self.warmth.problems(now))
+                effects.append(Send(m.BROKER, beat))
+        effects += self.warmth.tick(now)
         for worker in self.crew.overdue(now):
             effects += self._overdue(worker)
         return effects
@@ -270,7 +282,11 @@ class PoolActor:
         effects: list[Effect] = []
         waiting: list[Held] = []
         # Publications first: they end iterations, and only that makes room for new ones. Backfills after what is live.
+        eligible = self.suspects.eligible(self.queue, self.crew)
         for held in sorted(self.queue, key=lambda held: (isinstance(held.task, m.Task), held.task.lane != LIVE)):
+            if eligible is not self.queue and held not in eligible:
+                waiting.append(held)
+                continue
             short = self._short(held)
             worker = self.crew.free(held, short, PREFETCH)
             if worker is None:
@@ -308,6 +324,7 @@ class PoolActor:
 
     def _keep(self, result: m.AnyResult, now: float) -> None:
         self.outbox.put(result, now)
+        self.suspects.clear(result)
         if not isinstance(result, m.NodeDone):
             return
         if result.output is not None and result.output.path:
@@ -386,8 +403,9 @@ class PoolActor:
         if worker.tasks and worker.doom == "":
             return self._kill(worker.name, "timeout")
         if worker.state == "starting":
-            text = "a worker did not come up; does importing nodes/ hang?"
-            effects: list[Effect] = [Log("error", text, {"worker": worker.name, "seconds": START_TIMEOUT})]
+            text = "a worker did not come up; what its parent imports hangs"
+            fields = {"worker": worker.name, "seconds": START_TIMEOUT, "importing": self.warmth.importing}
+            effects: list[Effect] = [Log("error", text, fields)]
             return effects + self._kill(worker.name, "start")
         return self._kill(worker.name, "scale")
 
@@ -411,7 +429,7 @@ class PoolActor:
         fields = {
             "worker": worker.name,
             "pid": message.pid,
-            "how": how,
+            "how": how if message.blamed else "ended" if message.pid else "never began",
             "why": worker.doom or ("by itself" if message.blamed else "with its parent"),
         }
         level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "start") else "info"
@@ -425,8 +443,12 @@ class PoolActor:
         if worker.doom == "timeout":
             limit = f"{held.timeout():g}s"
             return Failure("timeout", f"node {node} ran longer than its timeout of {limit} and was killed")
-        if worker.doom or not message.blamed:
+        if worker.doom:
             return None
+        if not message.blamed:
+            if not message.orphaned or not self.suspects.convicted(held):
+                return None
+            return Failure("died", f"node {node} ended the process its worker {worker.name} was forked from, twice")
         how = _how(message.status)
         text = f"worker {worker.name} (pid {message.pid}) died while running node {node}: {how}"
         if message.status == -9:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +26,10 @@ from odibi_actors.config import code_digest
 from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.nodes.package import claim, forget
+from odibi_actors.nodes.package import BarredError, claim, forget, module_of
 from odibi_actors.runtime.linux import die_with_parent, forking_own, ignore_draining
 from odibi_actors.workers import worker as child
-from odibi_actors.workers.link import TEXT_MAX, Exited, Fork, Forked, Kill, Ready, hear, tell
+from odibi_actors.workers.link import TEXT_MAX, Exited, Failed, Fork, Forked, Importing, Kill, Ready, hear, tell
 
 EXECUTOR = "odibi_actors.nodes.executor:Executor"
 LIBRARIES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "duckdb", "zmq")
@@ -40,21 +42,22 @@ DIGEST_TRIES = 5  # times nodes/ is read again when it changed while it was impo
 class Warm:
     """What all workers of this parent share: the executor's class and the digest of the code they have."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, tell_of: Callable[[str], object]) -> None:
         self.options = options
         for library in LIBRARIES:
+            tell_of(library)
             importlib.import_module(library)
         module, _, name = options.executor.partition(":")
         self.executor: Any = getattr(importlib.import_module(module), name)
         # only now: a file of the project must not take the place of one of our own imports
-        claim(Path(options.project))
-        self.code_digest, self.problems = load_nodes(Path(options.project))
+        claim(Path(options.project), json.loads(options.barred))
+        self.code_digest, self.problems = load_nodes(Path(options.project), tell_of)
         gc.collect()
         gc.freeze()  # what is loaded stays; collecting it in children would only copy its pages
 
 
-def load_nodes(project: Path) -> tuple[str, list[str]]:
-    """Import ``nodes/**/*.py``; returns the digest of what was imported, and what could not be.
+def load_nodes(project: Path, tell_of: Callable[[str], object]) -> tuple[str, list[str]]:
+    """Import ``nodes/**/*.py``, each told before; returns the digest of what was imported, and what could not be.
 
     A module that cannot be imported must not stop the others: its nodes show the error when they run.
     """
@@ -62,14 +65,17 @@ def load_nodes(project: Path) -> tuple[str, list[str]]:
     for _ in range(DIGEST_TRIES):
         try:
             digest = code_digest(project)
-            names = [name.removesuffix(".py").replace("/", ".") for name in code_files(project)]
+            names = code_files(project)
         except (ConfigError, OSError) as error:
             return "", [str(error)]
         problems = []
         for name in names:
+            tell_of(name)
             try:
-                importlib.import_module(name.removesuffix(".__init__"))
-            except (Exception, SystemExit):  # noqa: BLE001 - importing runs the user's code
+                importlib.import_module(module_of(name))
+            except BarredError as error:
+                problems.append(f"{name}: {error}"[:TEXT_MAX])
+            except BaseException:  # noqa: BLE001 - importing runs the user's code, which may raise anything
                 problems.append(f"{name}: {traceback.format_exc(limit=-3)}"[:TEXT_MAX])
         try:
             if code_digest(project) == digest:
@@ -178,12 +184,18 @@ def main() -> int:
     parser.add_argument("--host", required=True)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--executor", default=EXECUTOR)
+    parser.add_argument("--barred", default="{}", help="modules not to import, with the reason, as JSON")
     options = parser.parse_args()
     die_with_parent(options.parent)
     ignore_draining()  # the pool decides when its workers end
     began = time.monotonic()
     link = socket.socket(fileno=options.fd)
-    warm = Warm(options)
+    try:
+        warm = Warm(options, lambda what: tell(link, Importing(what)))
+    except BaseException as error:  # noqa: BLE001 - no memory, a library that is not there or not whole: tell, and end
+        traceback.print_exc()
+        tell(link, Failed(f"{type(error).__name__}: {error}"[:TEXT_MAX]))
+        return 1
     tell(link, Ready(warm.code_digest, time.monotonic() - began, _threads(), _shorten(warm.problems)))
     Template(link, warm).run()
     return 0

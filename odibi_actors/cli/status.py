@@ -171,8 +171,14 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
         for role, line in ACTORS.items()
         if role not in roles
     ]
-    if "pool" in roles and not result.get("workers"):
-        missing.append("there are no workers, so nothing runs: `odibictl worker scale N`")
+    pools = result.get("pools") or []
+    missing += [f"{pool['pool']}: {problem}" for pool in pools for problem in pool["problems"]]
+    ready = [worker for worker in result.get("workers") or [] if worker.get("state") != "starting"]
+    if "pool" in roles and not ready:
+        if not any(pool["wanted"] for pool in pools):
+            missing.append("there are no workers, so nothing runs: `odibictl worker scale N`")
+        elif not any(pool["problems"] for pool in pools):
+            missing.append("no worker has started yet, so nothing runs: see `odibictl logs worker`")
     return [Text.assemble(("! ", "bold red"), text) for text in missing]
 
 

@@ -55,6 +55,11 @@ class OwnNodes:
         return spec
 
 
+def module_of(file: str) -> str:
+    """The module of a file of ``nodes/``, as ``config.digest.code_files`` names it."""
+    return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
 def claim(project: Path, barred: Mapping[str, str] | None = None) -> OwnNodes:
     """From now on ``nodes`` is the folder of ``project`` in this process, whose other modules can be imported too. What
     an earlier project of this process had loaded as ``nodes`` is forgotten.

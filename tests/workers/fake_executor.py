@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import signal
@@ -23,8 +24,8 @@ from odibi_actors.workers.pool import PoolActor
 
 class FakeExecutor:
     """Nodes: ``hang``, ``die`` (SIGKILL), ``leave`` (exit 3), ``spawn`` (a child process, then hang), ``wait`` (for
-    the file ``go`` in the data_dir), ``popen``, ``pool``, ``forked`` (a child that is ended by SIGTERM); all others are
-    done at once."""
+    the file ``go`` in the data_dir), ``use`` (imports nodes.bad), ``parricide`` (kills its parent), ``popen``,
+    ``pool``, ``forked`` (a child that is ended by SIGTERM); all others are done at once."""
 
     def __init__(self, data_dir: Path, host: str, worker: str, code: str) -> None:
         self.data_dir, self.worker = data_dir, worker
@@ -60,12 +61,17 @@ class FakeExecutor:
                 with multiprocessing.get_context("fork").Pool(2) as pool:
                     pool.map(abs, range(4))
                 pool.join()
+            case "parricide":
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(600)
             case "forked":
                 child_pid = os.fork()
                 if child_pid == 0:
                     time.sleep(600)
                 os.kill(child_pid, signal.SIGTERM)
                 os.waitpid(child_pid, 0)
+            case "use":  # what a transform does
+                importlib.import_module("nodes.bad")
             case "wait":
                 while not (self.data_dir / "go").exists():
                     time.sleep(0.01)

@@ -189,7 +189,7 @@ def test_a_worker_killed_by_the_operator_returns_its_task() -> None:
 def test_workers_that_die_while_starting_are_replaced_ever_more_slowly() -> None:
     bench = Bench(join=False)
     waits = []
-    for _ in range(8):
+    for _ in range(11):
         worker = bench.of(StartWorker)[-1].worker
         began, count = bench.now, len(bench.of(StartWorker))
         bench.local(m.WorkerExited(worker, 0, 1))
@@ -198,7 +198,7 @@ def test_workers_that_die_while_starting_are_replaced_ever_more_slowly() -> None
         waits.append(bench.now - began)
     assert waits == sorted(waits)
     assert waits[0] == pytest.approx(0.1)
-    assert waits[-1] == pytest.approx(5.0)
+    assert waits[-1] == pytest.approx(30.0)
 
 
 def test_an_older_broker_has_no_say() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
@@ -108,9 +109,10 @@ class Rig:
         self.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
         return process
 
-    def give(self, *nodes: str, timeout: float = 60.0, code: str = "") -> Attempt:
+    def give(self, *nodes: str, timeout: float = 60.0, code: str = "", iteration: int = 0) -> Attempt:
         self.count += 1
         work = task(self.count, *nodes, timeout=timeout, code=code or code_digest(self.project))
+        work = msgspec.structs.replace(work, iteration=iteration or self.count)
         self.broker.send(m.Tasks(1, [work]))
         return work.attempt
 
@@ -276,6 +278,77 @@ def test_a_module_that_cannot_be_imported_stops_nobody_else(rig: Rig) -> None:
     (rig.project / "nodes" / "bad.py").write_text("raise SystemExit('no')\n")
     rig.start()
     assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+
+
+ENDS = {
+    "exits": ("import os; os._exit(3)", "exited with code 3"),
+    "exits with 0": ("import os; os._exit(0)", "exited with code 0"),
+    "is killed": ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
+    "aborts": ("import os; os.abort()", "killed by SIGABRT"),
+    "closes all": ("import os; os.closerange(3, 1000)", "ended its process"),
+}
+"""What a module does to the process that imports it, and what is told."""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_module_that_ends_its_process_stops_nobody_else_and_is_named(rig: Rig, how: str) -> None:
+    code, words = ENDS[how]
+    (rig.project / "nodes" / "bad.py").write_text(code + "\n")
+    (rig.project / "nodes" / "bad2.py").write_text(code + "\n")
+    process = rig.start()
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    problems = rig.broker.expect(m.Heartbeat).problems
+    for name in ("nodes/bad.py", "nodes/bad2.py"):
+        assert any(name in problem and words in problem for problem in problems), problems
+    # mended and applied: a fresh parent imports it
+    for name in ("bad.py", "bad2.py"):
+        (rig.project / "nodes" / name).write_text("VALUE = 1\n")
+    assert [type(r) for r in rig.run("use")] == [m.NodeDone]
+    assert rig.broker.expect(m.Heartbeat).problems == []
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "raise KeyboardInterrupt", "raise BaseException('no')", "1/0"])
+def test_a_module_that_raises_anything_stops_nobody_else_and_is_named(rig: Rig, code: str) -> None:
+    (rig.project / "nodes" / "bad.py").write_text(code + "\n")
+    rig.start()
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    (problem,) = rig.broker.expect(m.Heartbeat).problems
+    assert problem.startswith("nodes/bad.py: ")
+
+
+def test_an_import_that_hangs_is_told_within_seconds(rig: Rig) -> None:
+    (rig.project / "nodes" / "bad.py").write_text("import time; time.sleep(600)\n")
+    began = time.monotonic()
+    argv = [sys.executable, "-m", "tests.workers.fake_executor", str(rig.project), str(rig.places.data_dir), "2"]
+    rig.family.start(argv)
+    while not (problems := rig.broker.expect(m.Heartbeat).problems):
+        assert time.monotonic() - began < 20
+    assert "importing nodes/bad.py has taken" in problems[0]
+
+
+def test_without_memory_for_a_library_the_reason_is_told_and_the_pool_lives(rig: Rig) -> None:
+    argv = [sys.executable, "-m", "tests.workers.fake_executor", str(rig.project), str(rig.places.data_dir), "2"]
+    # too little for duckdb, enough for all before it
+    process = rig.family.start(["/bin/sh", "-c", f"ulimit -v 420000; exec {' '.join(argv)}"])
+    while not (problems := rig.broker.expect(m.Heartbeat).problems):
+        pass
+    assert problems[0].startswith("workers cannot start: importing ")
+    assert process.poll() is None
+
+
+def test_a_node_that_kills_its_parent_is_run_alone_and_then_blamed_and_nobody_else_is(rig: Rig) -> None:
+    rig.start()
+    innocent, guilty = rig.give("wait"), rig.give("parricide")
+    assert [type(r) for r in rig.broker.result(guilty)] == [m.Returned]
+    rig.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
+    again = rig.give("parricide", iteration=2)
+    (failed,) = rig.broker.result(again)
+    assert isinstance(failed, m.NodeFailed)
+    assert (failed.node, failed.failure.kind) == ("parricide", "died")
+    (rig.places.data_dir / "go").touch()
+    assert innocent != guilty
+    assert [type(r) for r in rig.run("wait", iteration=1)] == [m.NodeDone]
 
 
 def test_changed_code_is_run_by_fresh_workers_and_unknown_code_by_nobody(rig: Rig) -> None:
