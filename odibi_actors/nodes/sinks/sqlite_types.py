@@ -76,7 +76,8 @@ def check_values(column: pa.ChunkedArray, name: str) -> None:
     elif (types.is_string(kind) or types.is_binary(kind)) and column.nbytes > MAX_CELL:
         longest = pc.max(pc.binary_length(column)).as_py() or 0
         if longest > MAX_CELL:
-            raise Failed("invalid", f"column {name!r} has a cell of {longest} bytes; SQLite's limit is {MAX_CELL}")
+            message = f"column {name!r} has a cell of {longest} bytes; SQLite's limit is {MAX_CELL}"
+            raise Failed("invalid", message, column=name)
 
 
 def _refuse_beyond(column: pa.ChunkedArray, name: str, low: int, high: int, why: str) -> None:
