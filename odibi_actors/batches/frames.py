@@ -110,7 +110,7 @@ def _check_column(name: str, column: pd.Series) -> None:
         if isinstance(kind, pd.SparseDtype):
             raise Mixed("a sparse column is not kept; make it dense, .sparse.to_dense()")
         if pd.api.types.is_object_dtype(kind):
-            check_values(column)
+            check_values(column.to_numpy())
     except Mixed as error:
         raise BatchError(f"column {name!r} of type {column.dtype} cannot be kept: {error}", column=name) from error
 
