@@ -418,6 +418,11 @@ class Client(ScheduleVerbs):
         """``{"items": [node rows]}`` of one iteration: the node-level checkpoints."""
         return self._dict("node.list", STORE, pipeline=pipeline, iteration=iteration)
 
+    def node(self, pipeline: str, iteration: int, node: str) -> dict[str, Any]:
+        """One node of an iteration: its row, its failed tries (``errors``), where its output is (``output``), with the
+        bytes (``data``) of a small one that is still kept."""
+        return self._dict("node.show", STORE, pipeline=pipeline, iteration=iteration, node=node)
+
     def workers(self) -> dict[str, Any]:
         """``{"items": [worker rows]}`` of all hosts."""
         return self._dict("worker.list")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import retention, runs, summary, verify
+from odibi_actors.checkpoint import outputs, retention, runs, summary, verify
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
@@ -445,6 +445,10 @@ def _stats(db: sqlite3.Connection, _given: Stats) -> Any:
     return stats(db)
 
 
+def _one_node(db: sqlite3.Connection, given: outputs.Node) -> Any:
+    return outputs.show(db, given, _show(db, One(given.pipeline, given.iteration)))
+
+
 def _verify(db: sqlite3.Connection, given: Verify) -> Any:
     return verify.chunk(db, None, given.cursor)
 
@@ -453,6 +457,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "iteration.list": (_iterations, Iterations),
     "iteration.show": (_show, One),
     "node.list": (_nodes, One),
+    "node.show": (_one_node, outputs.Node),
     "deadletter.list": (_dead_letters, DeadLetters),
     "deadletter.show": (_dead_letter, Letter),
     "rewind.show": (_rewind, RewindTo),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, count, emit, size, span, table
+from odibi_actors.cli.output import Column, Row, count, emit, fields, plural, size, span, table
 from odibi_actors.errors import OdibiError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from odibi_actors.client import Client
 
 node = group("node", "Nodes of an iteration: acknowledged, running, failed.")
@@ -82,3 +87,94 @@ def list_(app: App, pipeline: str, number: int, watch: bool) -> None:
         lambda result: [table(result["items"], COLUMNS, "no node has been run yet")],
         watch,
     )
+
+
+MAX_CELL = 60
+"""Characters of a value in a table of rows; -o json has all of it."""
+
+FACTS = ("pipeline", "iteration", "node", "state", "attempt", "rows_in", "rows_out", "where", "worker", "error")
+
+
+def _details(result: Row) -> list[RenderableType]:
+    """One node: its acknowledgement, its output, its tracebacks."""
+    output = result.get("output") or {}
+    rows: list[tuple[str, object]] = [(name, result.get(name)) for name in FACTS]
+    rows[2:2] = [("iteration is", result.get("iteration_state"))]
+    rows += [
+        ("took", span(result.get("duration"))),
+        ("size", size(result.get("size"))),
+        ("state kept", size(result["state_size"]) if result.get("state_size") else None),
+        ("at", output.get("path") or None),
+        ("kept", result.get("kept")),
+    ]
+    parts: list[RenderableType] = [fields(rows)]
+    names = result.get("columns") or []
+    if names and result.get("head"):
+        columns = [Column(f"{one['name']}\n{one['type']}", partial(_cell, one["name"])) for one in names]
+        what = f"first {len(result['head'])} of {count(output.get('rows'))} rows"
+        parts += ["", what, table(result["head"], columns)]
+    elif names:
+        parts += ["", f"{count(output.get('rows'))} rows of " + ", ".join(f"{x['name']} {x['type']}" for x in names)]
+    for error in result.get("errors") or []:
+        parts += ["", f"try {error['attempt'] or '-'}: {error['message']}", str(error.get("traceback") or "").rstrip()]
+    return parts
+
+
+def _cell(name: str, row: Row) -> str:
+    value = row[name]
+    text = "null" if value is None else str(value) or "''"
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
+
+
+@node.command(
+    examples=[
+        "odibictl node show delays 12 clean",
+        "odibictl node show delays 12 clean --head 20",
+        "odibictl node show delays 12 clean --to clean.parquet",
+    ],
+)
+@pipeline_argument()
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@click.argument("name", metavar="NODE")
+@click.option("--head", metavar="ROWS", type=click.IntRange(0), help="Show the first rows of its output too.")
+@click.option(
+    "--to",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write its output to a new .parquet, .csv, .json or .jsonl (a line per row), or .arrow file.",
+)
+@lists
+@pass_app
+def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: Path | None) -> None:
+    """Show a node of iteration N: timing, output, tracebacks.
+
+    The output is read where it is kept: in the store or the spool, of a sink its part. It is compared with its digest
+    first. Exit 3 when its rows are asked for and are not kept any more.
+    """
+    from odibi_actors.cli import outputs
+
+    if to is not None:
+        outputs.check(to)
+    client = app.client()
+    result = client.node(pipeline, number, name)
+    overlay(client, pipeline, number, [result])
+    found = None
+    try:
+        if head is not None or to is not None or (result.get("output") or {}).get("where") == "inline":
+            found = outputs.read(app.data_dir, result)
+        result["kept"] = None
+    except OdibiError as error:
+        if head is not None or to is not None:
+            raise
+        result["kept"] = f"no: {error}"
+    if result.get("output"):
+        result["output"].pop("data", None)
+    if found is not None:
+        result["kept"] = "yes"
+        result["columns"] = [{"name": field.name, "type": str(field.type)} for field in found.schema]
+        if head is not None:
+            result["head"] = outputs.head(found, head)
+        if to is not None:
+            outputs.save(found, to)
+            errors.message(f"{plural(found.num_rows, 'row')} written to {to}")
+    emit(app, lambda: result, "node", _details)

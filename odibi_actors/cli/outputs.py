@@ -1,0 +1,201 @@
+"""Outputs of nodes for people: read where they are kept, compared with their digests, shown or written to a file."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".parquet", ".csv", ".json", ".jsonl", ".arrow")
+
+
+def read(data_dir: Path, shown: Mapping[str, Any]) -> pa.Table:
+    """The output of a node, from an answer to ``node.show``. Raises NotFoundError: there is none, or it is no longer
+    kept; OdibiError: it is damaged, or cannot be read from here."""
+    name = f"{shown['node']} of {shown['pipeline']} iteration {shown['iteration']}"
+    output = shown.get("output")
+    if not output or not output["where"]:
+        raise NotFoundError(f"{name} has no output: it is {_state(shown)}")
+    if output["where"] == "inline":
+        return _inline(name, output, shown["iteration_state"])
+    if output["where"] == "spool":
+        return _spooled(name, data_dir, output, shown["iteration_state"])
+    return _part(name, output)
+
+
+def _state(shown: Mapping[str, Any]) -> str:
+    return "not run yet" if shown["state"] == "none" else str(shown["state"])
+
+
+def _inline(name: str, output: Mapping[str, Any], state: str) -> pa.Table:
+    import xxhash
+
+    from odibi_actors.batches import ipc
+
+    data = output["data"]
+    if data is None:
+        raise NotFoundError(
+            f"the output of {name} is no longer kept since the iteration was {state}: kept are those of the newest "
+            "iterations of a pipeline, as many as its checkpoint.keep_last says"
+        )
+    if xxhash.xxh3_128_hexdigest(data) != output["digest"]:
+        raise OdibiError(f"the output of {name} does not match its digest: it is damaged, and is not shown")
+    return ipc.decode(data, output["rows"])
+
+
+def _spooled(name: str, data_dir: Path, output: Mapping[str, Any], state: str) -> pa.Table:
+    import pyarrow as pa
+
+    from odibi_actors.batches import ipc
+
+    if output["host"] not in ("", socket.gethostname()):
+        raise OdibiError(f"the output of {name} is in the spool of host {output['host']}; look there")
+    path = data_dir / "spool" / output["path"]
+    if not path.exists():
+        raise NotFoundError(
+            f"the output of {name} is no longer kept: its iteration is {state}, and outputs of more than 8 KiB go when "
+            "it is committed or cancelled"
+        )
+    _compare(name, path, output["digest"])
+    return ipc.decode(pa.memory_map(str(path)), output["rows"])
+
+
+def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from odibi_actors.batches import ipc
+
+    target = output["path"]
+    if "#" in os.path.basename(target):
+        database, _, table = target.rpartition("#")
+        raise OdibiError(f"{name} has published its rows to table {table} of {database}; look at them there")
+    if not os.path.exists(target):
+        raise NotFoundError(f"what {name} has {output['where']} is not at {target} any more")
+    _compare(name, Path(target), output["digest"])
+    try:
+        if target.endswith(".parquet") or _start(target) == b"PAR1":
+            return pq.read_table(target, partitioning=None)
+        return ipc.decode(pa.memory_map(target), output["rows"])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise OdibiError(f"{target} cannot be read: {error}") from None
+
+
+def _start(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4)
+
+
+def _compare(name: str, path: Path, digest: str) -> None:
+    from odibi_actors.batches.files import digest_file
+
+    try:
+        found, _ = digest_file(path)
+    except OSError as error:
+        raise OdibiError(f"{path} cannot be read: {error.strerror}") from None
+    if found != digest:
+        raise OdibiError(f"the output of {name}, {path}, does not match its digest: it is damaged, and is not shown")
+
+
+def head(table: pa.Table, rows: int) -> list[dict[str, Any]]:
+    """The first rows, with values as JSON has them; what it has no word for is text."""
+    return [{name: _shown(value) for name, value in row.items()} for row in table.slice(0, rows).to_pylist()]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _shown(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(one) for one in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
+
+
+def check(file: Path) -> None:
+    """Raises ConfigError for a suffix that is not known, ConflictError when the file is there."""
+    if file.suffix not in SUFFIXES:
+        raise ConfigError(f"--to {file}: the suffix says the format; it can be {', '.join(SUFFIXES)}")
+    if file.exists():
+        raise ConflictError(f"--to {file}: there is such a file; remove it, or name another")
+
+
+def save(table: pa.Table, file: Path) -> None:
+    """Write all rows, whole or not at all. Raises OdibiError naming what the format cannot carry."""
+    import pyarrow as pa
+
+    folder = file.parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
+        os.close(handle)
+    except OSError as error:
+        raise OdibiError(f"--to {file}: {error.strerror}") from None
+    try:
+        _write(table, file.suffix, name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.link(name, file)
+    except FileExistsError:
+        raise ConflictError(f"--to {file}: there is such a file; remove it, or name another") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise OdibiError(f"--to {file}: {error}") from None
+    finally:
+        os.unlink(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write(table: pa.Table, suffix: str, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    if suffix == ".parquet":
+        pq.write_table(table, name)
+    elif suffix == ".csv":
+        pyarrow.csv.write_csv(table, name)
+    elif suffix == ".arrow":
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        with open(name, "wb") as lines:
+            for number, row in enumerate(table.to_pylist(), 1):
+                plain = {column: _exact(value, column, number) for column, value in row.items()}
+                lines.write(msgspec.json.encode(plain) + b"\n")
+
+
+def _exact(value: Any, column: str, row: int) -> Any:
+    """A value as JSON carries it; raises ValueError for one that it cannot."""
+    if isinstance(value, dict):
+        return {str(name): _exact(one, column, row) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(one, column, row) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"row {row}, column {column}: JSON has no {value}; write .parquet or .arrow")
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if value is None or isinstance(value, bool | int | str | float):
+        return value
+    raise ValueError(f"row {row}, column {column}: JSON has no {type(value).__name__}; write .parquet or .arrow")
