@@ -1,4 +1,4 @@
-"""Who is to be told what: failures, lateness, recoveries. Part of ``flow``.
+"""Who is to be told what: failures, dead letters, lateness, recoveries. Part of ``flow``.
 
 An alert is durable (ALERT) before the scheduler is asked to deliver it, and is delivered again until the scheduler has
 said that it was (ALERTED): at least once, whatever is killed. Throttled ones are counted in the next.
@@ -6,7 +6,8 @@ said that it was (ALERTED): at least once, whatever is killed. Throttled ones ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.broker.iteration import Iteration
@@ -24,6 +25,12 @@ AGAIN = 60.0
 MAX_PENDING = 1000
 """Alerts that wait for a scheduler; beyond them new ones are only counted."""
 
+MAX_SHOWN = 100
+"""Alerts that could not be told, as ``status`` has them."""
+
+GIVEN_UP_SHOWN = 24 * 3600.0
+"""Seconds for which ``status`` tells of one that was given up."""
+
 MAX_TEXT = 2000
 """Characters of an alert: the first lines of an error are enough to know where to look."""
 
@@ -36,6 +43,8 @@ class Alerts:
         self._pending: dict[int, tuple[rec.Alert, list[AlertSpec], float]] = {}  # id -> alert, targets, when to send
         self._told: dict[tuple[str, AlertKind, int], float] = {}  # (pipeline, kind, target) -> when
         self._held: dict[tuple[str, AlertKind, int], int] = {}  # the same -> how many it was not told of since
+        self._late: dict[int, str] = {}  # id of one that is tried again -> why it could not be told yet
+        self._given_up: deque[tuple[float, rec.Alert, str]] = deque(maxlen=MAX_SHOWN)
 
     @property
     def pending(self) -> int:
@@ -49,7 +58,7 @@ class Alerts:
         held = 0
         full = len(self._pending) >= MAX_PENDING
         for number, target in enumerate(pipeline.spec.alerts):
-            if target.on and kind not in target.on:
+            if not target.wants(kind):
                 continue
             key = (pipeline.name, kind, number)
             if full or (key in self._told and now < self._told[key] + target.throttle):
@@ -71,13 +80,34 @@ class Alerts:
     def resume(self, targets: dict[str, list[AlertSpec]], now: float) -> None:
         """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded."""
         for id_, (alert, _, _) in self._pending.items():
-            wanted = [one for one in targets.get(alert.pipeline, []) if not one.on or alert.kind in one.on]
+            wanted = [one for one in targets.get(alert.pipeline, []) if one.wants(alert.kind)]
             self._pending[id_] = (alert, wanted, now)
 
     def answered(self, message: Noticed) -> rec.Alert | None:
-        """The alert that the scheduler has delivered; None when that is known already."""
+        """The alert that the scheduler has delivered, or given up; None when that is known already, or when it goes on
+        trying."""
+        if message.again:
+            if message.id in self._pending:
+                self._late[message.id] = message.error
+            return None
         alert, _, _ = self._pending.pop(message.id, (None, [], 0.0))
+        self._late.pop(message.id, None)
         return alert
+
+    def given_up(self, alert: rec.Alert, error: str, now: float) -> None:
+        """Somebody could not be told of this one."""
+        self._given_up.append((now, alert, error))
+
+    def untold(self, now: float) -> list[dict[str, Any]]:
+        """What somebody could not be told, for ``status``: oldest first, those given up in the last day among them."""
+        found = [
+            (alert, error, "given up") for since, alert, error in self._given_up if now - since < GIVEN_UP_SHOWN
+        ] + [(self._pending[id_][0], error, "tried again") for id_, error in self._late.items()]
+        return [
+            {name: getattr(alert, name) for name in ("id", "kind", "pipeline", "at", "text")}
+            | {"error": error, "state": state}
+            for alert, error, state in found[:MAX_SHOWN]
+        ]
 
     def scheduler_came(self, now: float) -> None:
         """A new scheduler knows of none."""
@@ -119,8 +149,6 @@ def tell(
     run: str = "",
 ) -> None:  # fmt: skip
     """Alert those who want to know, unless they were a moment ago."""
-    if pipeline.manual:
-        return  # somebody stands there and watches
     targets, held_back = flow.alerts.due(pipeline, kind, now)
     if not targets:
         return
@@ -139,15 +167,23 @@ def tell(
     flow.alerts.take_in(alert, targets, now)
 
 
-def failed(
-    flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float, *, over: bool = False
-) -> None:
-    """An iteration has failed, or is blocked (``over``: it was given up, so nothing is left to recover). Called before
-    that is written: then a crash in between makes the alert come twice, not never."""
-    pipeline.failing = pipeline.failing or not over
+def failed(flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float) -> None:
+    """An iteration has failed, or is blocked. Called before that is written: then a crash in between makes the alert
+    come twice, not never."""
+    pipeline.failing = True
+    _tell_of(flow, pipeline, iteration, "failure", trouble, now)
+
+
+def set_aside(flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float) -> None:
+    """A file of an iteration, or all of it, becomes a dead letter: nothing is left to recover. Called before that is
+    written."""
+    _tell_of(flow, pipeline, iteration, "dead_letter", trouble, now)
+
+
+def _tell_of(flow: Flow, pipeline: Pipeline, iteration: Iteration, kind: AlertKind, trouble: str, now: float) -> None:
     trigger = iteration.trigger
     text = f"{pipeline.name}/{iteration.number}: {trouble}"
-    tell(flow, pipeline, "failure", text, now, trigger.schedule, trigger.occurrence, iteration.run)
+    tell(flow, pipeline, kind, text, now, trigger.schedule, trigger.occurrence, iteration.run)
 
 
 def recovered(flow: Flow, pipeline: Pipeline, now: float) -> None:
@@ -169,4 +205,5 @@ def answered(flow: Flow, message: Noticed, now: float) -> None:
         return
     flow.journal.append(rec.Alerted(message.id, now, message.error))
     if message.error:
+        flow.alerts.given_up(alert, message.error, now)
         flow.say(Log("warning", f"{alert.pipeline}: the {alert.kind} alert could not be delivered: {message.error}"))

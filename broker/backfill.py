@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from odibi_actors.broker import runs
 from odibi_actors.broker.lane import Backfilling, RunInfo
-from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE
@@ -116,7 +116,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     for name, backfill in list(pipeline.backfills.items()):
         if backfill.lane.active or any(pipeline.unfinished(name)):
             continue
-        state, _ = pipeline.ended_runs.get(backfill.record.run, ("", 0))
+        state = pipeline.ended_runs.get(backfill.record.run, Ended()).state
         ended = state if state in ("done", "no_data") else "cancelled"
         flow.write(rec.BackfillEnd(pipeline.name, name, ended, now), pipeline.name)  # type: ignore[arg-type]
         del pipeline.backfills[name]
@@ -128,7 +128,7 @@ def cancel(flow: Flow, pipeline: Pipeline, lane: str, now: float) -> Row:
     backfill = find(pipeline, lane)
     runs.cancel(flow, pipeline, backfill.lane, now)
     run = backfill.record.run
-    if pipeline.ended_runs.get(run, ("", 0))[0] == "failed":  # a sink of it is blocked, and may still be retried
+    if pipeline.ended_runs.get(run, Ended()).state == "failed":  # a sink of it is blocked, and may still be retried
         seq = flow.write(rec.RunEnd(run, pipeline.name, "cancelled", now), pipeline.name)
         pipeline.remember_run(run, "cancelled", seq)
     return {**row(pipeline, backfill), "state": "cancelled"}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.actor import Send
-from odibi_actors.broker import backfill, letters, pins, rewinding, runs, scheduling, views
+from odibi_actors.broker import backfill, letters, pins, rewinding, runs, scheduling, views, waits
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
@@ -19,7 +19,7 @@ from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
-from odibi_actors.model import LIVE, Trigger
+from odibi_actors.model import Trigger
 
 MAX_WORKERS = 512
 """Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
@@ -35,6 +35,9 @@ class UsageError(OdibiError):
 
     exit_code = 2
 
+
+MAX_OPEN = 1000
+"""Iterations that a wait may name: those a pipeline can have in flight."""
 
 MAX_RUN = 400
 """Characters of a run's id: two names and an occurrence's id fit."""
@@ -70,6 +73,8 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
     from_: float | None = None
     concurrency: int | None = None
     lane: Name | None = None
+    after: Number | None = None
+    open: Annotated[list[Number], msgspec.Meta(max_length=MAX_OPEN)] | None = None
 
 
 def checked(verb: str, params: Row) -> Row:
@@ -140,8 +145,8 @@ class Commands:
 
     # --- views ----------------------------------------------------------------------------------------------------
 
-    def _status(self, _params: Row, _now: float) -> Row:
-        return views.status(self.flow, self.directory, self.started_at)
+    def _status(self, _params: Row, now: float) -> Row:
+        return views.status(self.flow, self.directory, self.started_at, now)
 
     def _pipeline_list(self, _params: Row, _now: float) -> Row:
         return {"items": [views.pipeline_row(p) for p in self.flow.pipelines.values()]}
@@ -232,16 +237,8 @@ class Commands:
             return None
         return {"pipeline": pipeline.name, "state": pipeline.state, "in_flight": pipeline.in_flight}
 
-    def _run_wait(self, params: Row, _now: float) -> Row | None:
-        run = str(params.get("run"))
-        for pipeline in self.flow.pipelines.values():
-            if run in pipeline.ended_runs:
-                state, seq = pipeline.ended_runs[run]
-                durable = seq <= self.flow.journal.durable
-                return {"pipeline": pipeline.name, "run": run, "state": state} if durable else None
-            if any(run in lane.active for lane in pipeline.lanes):
-                return None
-        raise NotFoundError(f"no run {run!r} is in progress and none of that name ended lately")
+    def _run_wait(self, params: Row, now: float) -> Row | None:
+        return waits.run(self.flow, str(params.get("run")), params, now)
 
     # --- iterations -----------------------------------------------------------------------------------------------
 
@@ -255,36 +252,19 @@ class Commands:
             raise NotFoundError(f"no iteration {number} of {pipeline.name}; the newest is {pipeline.last_iteration}")
         return pipeline, iteration
 
-    def _iteration_wait(self, params: Row, _now: float) -> Row | None:
+    def _iteration_wait(self, params: Row, now: float) -> Row | None:
         pipeline = self._pipeline(params)
         number = params.get("iteration")
-        wanted = params.get("for") or ["committed", "dead_lettered", "cancelled", "failed", "blocked"]
-        if number is None:
-            for stuck in pipeline.unfinished(LIVE):
-                # Told once it is durable, so that whoever asks the store next finds the reason there.
-                told = stuck.state in wanted and stuck.state_seq <= self.flow.journal.durable
-                if stuck.state in ("failed", "blocked") and told:
-                    return {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state}
-            if "look" not in params:
-                # What has just arrived counts too: every source looks, and says so, before the pipeline is called idle.
-                self._looks += 1
-                params["look"] = f"look-{self.flow.epoch}-{self._looks}"
-                self.look(params)
-            looked = all(s.looked == params["look"] for s in pipeline.sources.values())
-            if (looked or pipeline.on_demand) and pipeline.idle and self.flow.journal.backlog == 0:
-                return {"pipeline": pipeline.name, "iteration": pipeline.last_iteration, "state": "committed"}
-            return None
-        iteration = pipeline.iterations.get(number)
-        if iteration is not None:
-            if iteration.state in wanted and iteration.state_seq <= self.flow.journal.durable:
-                return {"pipeline": pipeline.name, "iteration": number, "state": iteration.state}
-            return None
-        if not isinstance(number, int) or number < 1:
-            raise UsageError(f"iteration must be a number from 1 on, not {number!r}")
-        if number > pipeline.last_iteration:
-            return None  # not planned yet: it may come
-        # Finished and gone from memory; the store knows how it ended.
-        return {"pipeline": pipeline.name, "iteration": number, "state": "finished"}
+        if number is not None:
+            if not isinstance(number, int) or number < 1:
+                raise UsageError(f"iteration must be a number from 1 on, not {number!r}")
+            return waits.iteration(self.flow, pipeline, number, params, now)
+        if "look" not in params:
+            # What has just arrived counts too: every source looks, and says so, before the pipeline is called idle.
+            self._looks += 1
+            params["look"] = f"look-{self.flow.epoch}-{self._looks}"
+            self.look(params)
+        return waits.pipeline(self.flow, pipeline, params, now)
 
     def _retry(self, params: Row, now: float) -> Row:
         pipeline, iteration = self._iteration(params)

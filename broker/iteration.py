@@ -43,7 +43,10 @@ Pinned = Callable[[NodeSpec], str]
 class NodeRun:
     """A node within an iteration. ``attempt`` is set while running; ``ack`` while acked."""
 
-    __slots__ = ("ack", "attempt", "barrier", "given", "lost", "retry_at", "spec", "state", "static", "used", "verify")
+    __slots__ = (
+        "ack", "attempt", "barrier", "given", "lost", "retry_at", "spec", "state", "static", "trouble", "used",
+        "verify",
+    )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, static: str) -> None:
         self.spec = spec
@@ -54,6 +57,7 @@ class NodeRun:
         self.used = 0  # counted attempts that failed
         self.lost = 0  # times its output was invalidated
         self.retry_at = 0.0
+        self.trouble = ""  # what the last counted attempt failed of, while it waits for the next
         self.barrier = 0  # record that must be durable before the node runs (REVISE)
         self.given: BatchRef | None = None  # of a stateful node: the state its attempt was sent with
         self.verify = False  # the output comes from an earlier epoch: check its digest before use
@@ -102,6 +106,7 @@ class Iteration:
         positions: dict[str, list[Position]],
         run: str,
         order: int,
+        planned_at: float = 0.0,
         replay: Replay | None = None,
         trigger: Trigger | None = None,
         state_before: StateBefore = lambda _iteration, _node: (True, None),
@@ -120,12 +125,19 @@ class Iteration:
         self.state: IterationState = "planned"
         self.positions = positions
         self.trouble = ""  # why it is failed or blocked, for people
+        self.planned_at = planned_at
+        self.set_aside = 0  # files that were taken out of it as dead letters, as far as this broker knows
         self.prepare_seq = 0
         self.state_seq = 0  # record that led to the present state, if that matters to somebody who waits
         self.publications: dict[str, Publication] = {}
         self.nodes: dict[str, NodeRun] = {}
         self.version = 0
         self.bind(spec, version, code_digest)
+
+    @property
+    def name(self) -> str:
+        """As log lines have it: ``sales 12``."""
+        return f"{self.pipeline} {self.number}"
 
     @property
     def terminal(self) -> bool:

@@ -46,13 +46,18 @@ class SourceState:
 class RunInfo:
     """A run in progress: it plans, one run of a lane at a time, then its iterations are finished."""
 
-    def __init__(self, record: Run, planned: int = 0, voided: int = 0, limit: int = 0) -> None:
+    def __init__(
+        self, record: Run, planned: int = 0, voided: int = 0, limit: int = 0, set_aside: int = 0, unsure: bool = False
+    ) -> None:
         self.run = record.run
         self.trigger = record.trigger
         self.at = record.at
         self.limit = limit  # iterations it may plan; 0: no limit
         self.planned = planned  # iterations, but for those that were cancelled
         self.voided = voided  # cancelled ones
+        self.set_aside = set_aside  # dead letters its iterations have left: files, or an iteration as a whole
+        self.left: dict[tuple[str, str], None] = {}  # (source, file) it had planned, given back by a cancel
+        self.unsure = unsure  # a former broker cancelled something of it; whether that was planned again is not known
         self.upto = 0  # once it has planned all: the newest iteration of then, which must be finished with the rest
         self.asked_at = 0.0
         self.asks = 0  # how often its sources were asked what there is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
@@ -13,6 +14,14 @@ from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
+
+
+class Ended(NamedTuple):
+    """How a run ended: ``state``, the number of its RUN_END, and why it is not done."""
+
+    state: str = ""
+    seq: int = 0
+    error: str = ""
 
 
 class Rewinding:
@@ -47,7 +56,7 @@ class Pipeline:
         self.pins = Pins()  # of sinks
         self.problem = ""
         self.failing = False  # somebody was to be told of a failure, and nobody yet that it is over
-        self.ended_runs: dict[str, tuple[str, int]] = {}  # run -> (state, number of its RUN_END)
+        self.ended_runs: dict[str, Ended] = {}  # newest last
         self.rewind: Rewinding | None = None
         self.rewind_seq = 0  # record that began it: nothing is taken back before it is durable
         self.letters: dict[int, int] = {}  # dead letter -> iteration that took it up in this epoch; 0: discarded
@@ -161,13 +170,14 @@ class Pipeline:
         heard = all(s.heard for s in self.sources.values()) or self.on_demand
         return heard and not self.offered and not self.in_flight and not self.live.active
 
-    def remember_run(self, run: str, state: str, seq: int) -> None:
+    def remember_run(self, run: str, state: str, seq: int, error: str = "") -> None:
         """Keep how the newest runs ended, for those who wait for one."""
         self.ended_runs.pop(run, None)
-        self.ended_runs[run] = state, seq
+        self.ended_runs[run] = Ended(state, seq, error)
         if len(self.ended_runs) > RUNS_REMEMBERED:
             held = {iteration.run: None for iteration in self.unfinished()}  # a failed run may be active again
-            old = next((one for one, (ended, _) in self.ended_runs.items() if ended != "failed" or one not in held), "")
+            runs = self.ended_runs.items()
+            old = next((one for one, ended in runs if ended.state != "failed" or one not in held), "")
             self.ended_runs.pop(old, None)
 
     def earlier(self, iteration: Iteration) -> Iterator[Iteration]:
@@ -283,6 +293,7 @@ class Pipeline:
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
             order=order,
+            planned_at=plan.at,
             replay=plan.replay,
             trigger=plan.trigger,
             state_before=self.state_before,

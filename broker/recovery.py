@@ -7,7 +7,7 @@ from odibi_actors.broker import alerts, backfill, runs, scheduling
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import BEHIND, Iteration
 from odibi_actors.broker.lane import RunInfo
-from odibi_actors.broker.pipeline import Pipeline, Rewinding
+from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
@@ -71,14 +71,16 @@ def _load_run(flow: Flow, item: rec.LoadedRun) -> None:
     record = item.record
     pipeline = flow.pipelines[record.pipeline]
     if item.state != "active":
-        pipeline.ended_runs[record.run] = item.state, flow.start_seq  # all of them: iterations come later
+        ended = Ended(item.state, flow.start_seq, item.error)
+        pipeline.ended_runs[record.run] = ended  # all of them: iterations come later
         if record.lane in pipeline.backfills:
             pipeline.backfills[record.lane].planned = item.kept
         flow.schedules.run_was(pipeline, record, item.state)
     elif record.lane != LIVE:
         backfill.resumed(pipeline, record, item.kept, item.planned - item.kept)
     else:
-        runs.take_in(pipeline.live, RunInfo(record, item.kept, item.planned - item.kept))
+        run = RunInfo(record, item.kept, item.planned - item.kept, set_aside=item.set_aside, unsure=True)
+        runs.take_in(pipeline.live, run)
         flow.schedules.run_was(pipeline, record, "active")
 
 
@@ -147,8 +149,9 @@ def resume(flow: Flow, now: float) -> None:
             stuck = pipeline.stuck(lane.name)
             if stuck is not None:
                 runs.stop(flow, pipeline, stuck, now)
-        newest = next(reversed(pipeline.ended_runs.values()), ("", 0))[0]
-        pipeline.failing = pipeline.stuck() is not None or newest == "failed"
+        newest = next(reversed(pipeline.ended_runs.values()), Ended())
+        stopped = newest.state == "failed" and newest.error.startswith(runs.STUCK)
+        pipeline.failing = pipeline.stuck() is not None or stopped
     alerts.resume(flow, now)
 
 
@@ -228,7 +231,7 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
             for lane in pipeline.lanes:
                 unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
                 if unprepared:
-                    flow.cancel_from(pipeline, unprepared, now)
+                    flow.cancel_from(pipeline, unprepared, now, f"{rec.ANEW}version {version} has other sources")
                     runs.plan_again(lane, unprepared)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:

@@ -177,7 +177,7 @@ def _run_failed(
     reference = _reference(pipeline, failed.node)
     if failure.kind == "changed" and reference:
         _error(flow, iteration, run, failed.attempt, failure, now)
-        _warn(flow, iteration, run, f"planned again: {failure.message}")
+        flow.say(Log("warning", f"{iteration.name}: planned anew: {failure.message}"))
         flow.plan_anew(pipeline, iteration, failed.node, now)
         return
     if failure.kind in COUNTED:
@@ -187,8 +187,12 @@ def _run_failed(
         failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
     _error(flow, iteration, run, failed.attempt, failure, now)
     if again:
-        _later(flow, iteration, run, now + _backoff(flow, run.spec.retry, run.used, failure))
-        _warn(flow, iteration, run, f"attempt {run.used}/{run.spec.retry.max_attempts}: {failure.message}")
+        pause = _backoff(flow, run.spec.retry, run.used, failure)
+        tries = f"attempt {run.used}/{run.spec.retry.max_attempts}"
+        text = f"{iteration.name} {run.spec.name}: {tries}: {failure.message}; the next in {pause:.1f} s"
+        flow.say(Log("warning", text))
+        run.trouble = failure.message
+        _later(flow, iteration, run, now + pause)
         return
     if failure.position and not reference and _dead_letters(pipeline, iteration):
         _revise(flow, pipeline, iteration, run, failure, now)
@@ -209,11 +213,6 @@ def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, fai
         ),
         iteration.pipeline,
     )
-
-
-def _warn(flow: Flow, iteration: Iteration, run: NodeRun, text: str) -> None:
-    """Of what does not end the iteration; what does is said once, where it does (``_give_up``)."""
-    flow.say(Log("warning", f"{iteration.pipeline}/{iteration.number}/{run.spec.name}: {text}"))
 
 
 def _backoff(flow: Flow, retry: RetrySpec, used: int, failure: Failure) -> float:
@@ -244,7 +243,7 @@ def _input_lost(
         producer.reset()
         iteration.demote()
         flow.invalidate(iteration, [failure.lost], failure.message)
-        flow.say(Log("warning", f"{iteration.pipeline}/{iteration.number}: output of {failure.lost} is made again"))
+        flow.say(Log("warning", f"{iteration.name}: output of {failure.lost} is made again"))
     flow.wake(iteration)
 
 
@@ -281,9 +280,12 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     if not left:
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
+    file = "" if failure.position in failure.message else f"{failure.position}: "
+    alerts.set_aside(flow, pipeline, iteration, f"dead letter at {name}: {file}{failure.message}", now)
     iteration.positions[name] = left
+    iteration.set_aside += 1
     pipeline.dead_letters += 1
-    _warn(flow, iteration, run, f"one file is set aside: {failure.message}")
+    runs.set_aside(pipeline, iteration)
     barrier = flow.write(
         rec.Revise(
             pipeline=iteration.pipeline,
@@ -295,6 +297,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         ),
         iteration.pipeline,
     )
+    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}"))
     iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
     iteration.nodes[name].barrier = barrier
     flow.wake(iteration)
@@ -314,8 +317,9 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
     aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
     if aside and failure.kind not in ENVIRONMENT:
-        alerts.failed(flow, pipeline, iteration, f"dead-lettered at {node}: {failure.message}", now, over=True)
+        alerts.set_aside(flow, pipeline, iteration, f"dead letter at {node}: {failure.message}", now)
         pipeline.dead_letters += 1
+        runs.set_aside(pipeline, iteration)
         iteration.advance("dead_letter")
         pipeline.kept[iteration.number] = None
         flow.drop(iteration.running())
@@ -325,7 +329,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
         pins.release(flow, pipeline, [iteration.number])
-        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: dead-lettered at {node}: {failure.message}"))
+        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.message}"))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
         return
@@ -337,7 +341,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         iteration.advance("fail")
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
         iteration.state_seq = flow.write(fail, pipeline.name)
-        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node}: {failure.message}"))
+        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}"))
         runs.stop(flow, pipeline, iteration, now)
         flow.wake_all(pipeline)
     else:
@@ -378,7 +382,7 @@ def _publish_failed(
             rec.Block(pipeline=pipeline.name, iteration=iteration.number, node=failed.node, failure=failure, at=now),
             pipeline.name,
         )
-        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: sink {failed.node}: {failure.message}"))
+        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}"))
         runs.stop(flow, pipeline, iteration, now)
         return
     flow.later(publication.retry_at, pipeline.name, iteration.number, failed.node)

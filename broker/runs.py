@@ -12,11 +12,11 @@ from odibi_actors.actor import Send
 from odibi_actors.broker import alerts
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.lane import Lane, RunInfo, SourceState
-from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
-from odibi_actors.model import LIVE, RunState, Trigger
+from odibi_actors.model import LIVE, Position, RunState, Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -26,6 +26,9 @@ RESERVED = "@"
 
 AS_OF, FREE = "as_of", "free"
 """Parameters of a request that waits: the newest record when it was first looked at; the store knows no such run."""
+
+STUCK = "iteration "
+"""How the error of a run begins that failed because one of its iterations is stuck."""
 
 DISCOVER_AGAIN = 5.0
 """Seconds after which a run asks its sources again (the message, or the source, was lost)."""
@@ -104,7 +107,50 @@ def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
         _begin(lane)
     for run in list(lane.finishing.values()):
         if not any(i.number <= run.upto for i in pipeline.unfinished(lane.name)):
-            end(flow, pipeline, lane, run, "done" if run.planned else "cancelled" if run.voided else "no_data", now)
+            state, error = _outcome(pipeline, run)
+            end(flow, pipeline, lane, run, state, now, error)
+
+
+def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
+    """How a run has ended of which nothing is unfinished, and why it is not done. This is the one place that decides
+    it; whatever shows, waits for or returns the end of a run says this."""
+    if run.set_aside:
+        return "failed", f"{counted(run.set_aside, 'dead letter')}: `odibictl deadletter list {pipeline.name}`"
+    if run.left:
+        return "cancelled", f"{counted(len(run.left), 'file')} of it given back by a cancel: the next run reads them"
+    if run.unsure and run.voided:
+        what = counted(run.voided, "iteration")
+        return "cancelled", f"{what} of it cancelled: `odibictl iteration list {pipeline.name} --state cancelled`"
+    if run.planned:
+        return "done", ""
+    return ("cancelled", f"{counted(run.voided, 'iteration')} of it cancelled") if run.voided else ("no_data", "")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``3 files``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def planned(lane: Lane, positions: dict[str, list[Position]]) -> None:
+    """The run that plans has one more iteration, of these."""
+    run = lane.run
+    if run is not None:
+        run.planned += 1
+        for source, some in positions.items() if run.left else ():
+            for position in some:
+                run.left.pop((source, position.identity), None)
+
+
+def set_aside(pipeline: Pipeline, iteration: Iteration) -> None:
+    """A file of the iteration, or all of it, has become a dead letter."""
+    run = _run_of(pipeline.lane(iteration.lane), iteration)
+    if run is not None:
+        run.set_aside += 1
+
+
+def _run_of(lane: Lane | None, iteration: Iteration) -> RunInfo | None:
+    """The active run that planned the iteration."""
+    return None if lane is None else lane.runs.get(iteration.run) or lane.finishing.get(iteration.run)
 
 
 def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: float) -> bool:
@@ -148,7 +194,7 @@ def stop(flow: Flow, pipeline: Pipeline, stuck: Iteration, now: float) -> None:
     """An iteration is stuck: its run has failed, and so has one that has planned nothing, as nothing behind can be
     published. Those behind with iterations of their own wait with them."""
     lane = pipeline.lane(stuck.lane)
-    error = f"iteration {stuck.number} {stuck.trouble or stuck.state}"
+    error = f"{STUCK}{stuck.number} {stuck.trouble or stuck.state}"
     if lane is not None:
         for run in [*lane.finishing.values(), *lane.runs.values()]:
             if run.run == stuck.run or (run.run in lane.runs and not run.planned):
@@ -161,12 +207,12 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
     lane.runs.pop(run.run, None)
     lane.finishing.pop(run.run, None)
     seq = flow.write(rec.RunEnd(run.run, pipeline.name, state, now, error), pipeline.name)
-    pipeline.remember_run(run.run, state, seq)
+    pipeline.remember_run(run.run, state, seq, error)
     if turn:
         _begin(lane)
     if lane.name == LIVE:
         flow.schedules.run_ended(pipeline, run, state, now)
-        if state in ("done", "no_data"):
+        if state in ("done", "no_data") or run.set_aside:
             alerts.recovered(flow, pipeline, now)
 
 
@@ -175,8 +221,7 @@ def retried(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: float) ->
     a backfill, CANCEL) says to the store as well. What it had not planned goes with the next run; a backfill has no
     next one, and plans the rest itself."""
     lane = pipeline.lane(iteration.lane)
-    state, _ = pipeline.ended_runs.get(iteration.run, ("", 0))
-    if lane is None or state != "failed":
+    if lane is None or pipeline.ended_runs.get(iteration.run, Ended()).state != "failed":
         return
     del pipeline.ended_runs[iteration.run]
     mine = [i for i in pipeline.iterations.values() if i.run == iteration.run]
@@ -204,9 +249,11 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
     """These iterations are cancelled: their runs have done that much less."""
     for iteration in iterations:
         lane = pipeline.lane(iteration.lane)
-        run = None if lane is None else lane.runs.get(iteration.run) or lane.finishing.get(iteration.run)
-        if run is not None:
+        run = _run_of(lane, iteration)
+        if lane is not None and run is not None:
             run.planned, run.voided = run.planned - 1, run.voided + 1
+            names = [source.node.name for source in lane.consuming]
+            run.left.update({(name, p.identity): None for name in names for p in iteration.positions.get(name, ())})
         if iteration.lane in pipeline.backfills:
             backfill = pipeline.backfills[iteration.lane]
             backfill.planned -= 1
@@ -215,6 +262,10 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
     """The runs of these iterations, which were voided, plan them anew."""
+    for iteration in iterations:
+        run = _run_of(lane, iteration)
+        if run is not None:
+            run.left.clear()  # whatever there is now is discovered for the run once more
     again = {i.run: lane.finishing.pop(i.run) for i in iterations if i.run in lane.finishing}
     lane.runs = {**again, **lane.runs}
     if lane.run is not None:

@@ -122,7 +122,7 @@ def pool_row(pool: Pool) -> Row:
     return {"pool": pool.name, "host": pool.host, "wanted": pool.capacity, "problems": pool.problems}
 
 
-def status(flow: Flow, directory: Directory, started_at: float) -> Row:
+def status(flow: Flow, directory: Directory, started_at: float, now: float) -> Row:
     """``status``."""
     peers = [
         {"name": p.name, "role": p.role, "host": p.host, "pid": p.pid, "seen": p.seen}
@@ -140,6 +140,7 @@ def status(flow: Flow, directory: Directory, started_at: float) -> Row:
         "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
         "workers": worker_rows(flow),
         "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],
+        "alerts": {"pending": flow.alerts.pending, "untold": flow.alerts.untold(now)},
     }
 
 

@@ -37,6 +37,7 @@ from odibi_actors.errors import (
     UnreachableError,
 )
 from odibi_actors.messages import BROKER, SOURCE, STORE, Apply, Bye, Hello, Message, Refused, Reply, Request, WhoAreYou
+from odibi_actors.model import LIVE
 from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.process import receive, secure
 
@@ -345,7 +346,8 @@ class Client(ScheduleVerbs):
         return self._until("pipeline.drain", {"pipeline": pipeline, "wait": True}, timeout)
 
     def wait_run(self, run: str, timeout: float | None = None) -> dict[str, Any]:
-        """Wait until a run has ended; its ``state`` is done, failed or no_data."""
+        """Wait until a run has ended; its ``state`` is done, no_data, failed (also when something of it was set
+        aside) or cancelled, and ``error`` says why it is not done."""
         return self._dict("run.wait", run=run, timeout=timeout)
 
     def wait(
@@ -355,13 +357,17 @@ class Client(ScheduleVerbs):
         for_: Sequence[str] = SETTLED,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Wait until the iteration is in one of the states ``for_`` (``{"state": ...}``). Without ``iteration``: until
-        the pipeline has nothing left to do, or is held by a failed or blocked iteration."""
-        params = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
-        result = self._until("iteration.wait", params, timeout)
-        if result.get("state") == "finished" and iteration is not None:  # the broker has forgotten how; the store not
-            result["state"] = self.iteration(pipeline, iteration)["state"]
-        return result
+        """Wait until the iteration is in one of the states ``for_``: ``{"iteration", "state", "files"}``, the last the
+        number of files that were set aside from it. Without ``iteration``: until the pipeline has nothing left to do,
+        or is held by a failed or blocked iteration; then it is the worst end among the iterations that ended since the
+        call (``ended`` counts them by state), or the last one's if none did; ``iteration`` 0: none ever did."""
+        params: dict[str, Any] = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
+        if iteration is None:
+            # What ended before the call does not count; said here, so that a broker that restarts meanwhile knows.
+            shown = self.pipeline(pipeline)
+            params["after"] = shown.get("last_iteration", 0)
+            params["open"] = [row["iteration"] for row in shown.get("iterations", []) if row.get("lane") == LIVE]
+        return self._until("iteration.wait", params, timeout)
 
     def iterations(self, pipeline: str, limit: int = 20, state: str | None = None) -> dict[str, Any]:
         """``{"items": [iteration rows]}``, newest first."""

@@ -671,12 +671,13 @@ class Notice(Message, frozen=True):
 
 
 class Noticed(Message, frozen=True):
-    """scheduler -> broker: the targets of this notice were told, or ``error`` says which was not, and why, after some
-    tries."""
+    """scheduler -> broker: the targets of this notice were told, or ``error`` says which was not, and why. ``again``:
+    0 when that is final, else the seconds until the next try."""
 
     epoch: int
     id: int
     error: str = ""
+    again: float = 0.0
 
 
 class Told(Message, frozen=True):

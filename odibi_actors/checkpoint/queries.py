@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import outputs, retention, runs, summary, verify
+from odibi_actors.checkpoint import ends, outputs, retention, runs, summary, verify
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
@@ -82,11 +82,12 @@ def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:
 
 
 class Iterations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``iteration.list``: the newest ``limit`` iterations, newest first, of one state if given."""
+    """``iteration.list``: the newest ``limit`` iterations, newest first, of one state and ``before`` one if given."""
 
     pipeline: Name
     limit: Number = 20
     state: IterationState | None = None
+    before: Number | None = None
 
 
 class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,9 +139,11 @@ _ROW = "iteration, lane, state, version, run, planned_at, finished_at, positions
 
 
 def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
-    where, values = ("AND state = ?", (given.state,)) if given.state else ("", ())
+    given_by = {"state = ?": given.state, "iteration < ?": given.before}
+    chosen = {test: value for test, value in given_by.items() if value is not None}
+    where, values = "".join(f" AND {test}" for test in chosen), chosen.values()
     rows = db.execute(
-        f"SELECT {_ROW} FROM iterations WHERE pipeline = ? {where} ORDER BY iteration DESC LIMIT ?",
+        f"SELECT {_ROW} FROM iterations WHERE pipeline = ?{where} ORDER BY iteration DESC LIMIT ?",
         (given.pipeline, *values, bounded(given.limit)),
     ).fetchall()
     if not rows:
@@ -455,6 +458,7 @@ def _verify(db: sqlite3.Connection, given: Verify) -> Any:
 
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "iteration.list": (_iterations, Iterations),
+    "iteration.ended": (ends.ended, ends.Ended),
     "iteration.show": (_show, One),
     "node.list": (_nodes, One),
     "node.show": (_one_node, outputs.Node),

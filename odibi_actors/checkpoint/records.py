@@ -363,12 +363,18 @@ class Rewound(Record, frozen=True):
     at: float
 
 
+ANEW = "planned anew: "
+"""How the reason of a CANCEL begins that no operator asked for: the same input is planned under another number."""
+
+
 class Cancel(Record, frozen=True):
-    """A suffix of unprepared iterations is void and its positions are released from the ledger."""
+    """A suffix of unprepared iterations is void and its positions are released from the ledger. ``reason``: "" where an
+    operator asked for it, else ANEW and why."""
 
     pipeline: str
     iterations: list[int]
     at: float
+    reason: str = ""
 
 
 PROJECT, WORKERS = "project.", "workers."
@@ -449,13 +455,14 @@ class LoadedSetting(Loaded, frozen=True):
 class LoadedRun(Loaded, frozen=True):
     """A run that is still active, one that failed and has unfinished iterations, and of each pipeline the newest
     RUNS_LOADED that have ended. ``planned`` counts its iterations, finished ones included; ``kept`` those of them that
-    were not cancelled."""
+    were not cancelled; ``set_aside`` the dead letters that those of an active run have left."""
 
     record: Run
     planned: int = 0
     state: RunState = "active"
     error: str = ""
     kept: int = 0
+    set_aside: int = 0
 
 
 class LoadedSchedule(Loaded, frozen=True, gc=False):

@@ -118,7 +118,18 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
             ).fetchone()
             record = r.Run(run, pipeline, cause, at, trigger(blob, run), lane)
             size = len(cause) + len(error) + len(blob or b"") + 200
-            yield (pipeline, seq), r.LoadedRun(record, planned, state, error, planned - cancelled), size
+            aside = _set_aside(db, pipeline, run) if state == "active" else 0
+            yield (pipeline, seq), r.LoadedRun(record, planned, state, error, planned - cancelled, aside), size
+
+
+def _set_aside(db: sqlite3.Connection, pipeline: str, run: str) -> int:
+    """Dead letters that the iterations of this run have left."""
+    (count,) = db.execute(
+        "SELECT count(*) FROM dead_letters AS d JOIN iterations AS i"
+        " ON i.pipeline = d.pipeline AND i.iteration = d.iteration WHERE d.pipeline = ? AND i.run = ?",
+        (pipeline, run),
+    ).fetchone()
+    return int(count)
 
 
 def alerts(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:

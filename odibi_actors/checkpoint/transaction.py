@@ -467,8 +467,9 @@ class Transaction(Scheduling):
                 "UPDATE counters SET positions = positions - ? WHERE pipeline = ?", (len(rows), record.pipeline)
             )
             self._execute(
-                "UPDATE iterations SET state = ?, finished_at = ? WHERE pipeline = ? AND iteration = ?",
-                (state, record.at, *key),
+                "UPDATE iterations SET state = ?, finished_at = ?, error = CASE ? WHEN '' THEN error ELSE ? END"
+                " WHERE pipeline = ? AND iteration = ?",
+                (state, record.at, record.reason, record.reason, *key),
             )
             self._give_back(plan)
             self.weight += 1024 * len(rows)

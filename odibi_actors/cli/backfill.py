@@ -274,7 +274,7 @@ def cancel(app: App, pipeline: str, lane: str, dry_run: bool) -> None:
 def wait(app: App, pipeline: str, lane: str) -> None:
     """Wait until a backfill has ended, with its progress.
 
-    Exit 5 as soon as an iteration of it has failed, 124 after --timeout.
+    Exit 5 as soon as an iteration of it has failed, or when it was cancelled, 124 after --timeout.
     """
     _wait(app, app.client(), pipeline, lane, {})
 
@@ -324,6 +324,7 @@ def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, A
         shown.end()
     result = {**begun, **row}
     emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row['state']}, {progress(row)}"])
-    if row["state"] == "failed":
-        errors.message(f"error: {pipeline} {lane}: {_mend(row)}", style="red")
+    if row["state"] in ("failed", "cancelled"):
+        why = _mend(row) if row["state"] == "failed" else "cancelled: what it had not committed is not done"
+        errors.message(f"error: {pipeline} {lane}: {why}", style="red")
         raise click.exceptions.Exit(5)

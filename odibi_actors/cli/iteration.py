@@ -13,7 +13,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, size, span, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -172,23 +172,38 @@ def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -
 
     Until iteration N is in one of STATES; without N, until nothing is offered and no iteration is unfinished.
 
-    Exit 5 when it got stuck in another state (failed, blocked, dead_lettered, cancelled), 124 after --timeout.
+    Exit 5 when it ended in another state (failed, blocked, dead_lettered, cancelled), or files of it were set aside;
+    without N, when that is so of any iteration that ended since the call, or of the last one if none did. 124 after
+    --timeout.
     """
-    client = app.client()
-    result = client.wait(pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout)
+    wait_and_tell(app, pipeline, number, states)
+
+
+def wait_and_tell(app: App, pipeline: str, number: int | None = None, states: tuple[str, ...] = ("committed",)) -> None:
+    """Wait, print how it ended, and exit with 5 unless that is what was asked for."""
+    result = app.client().wait(
+        pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout
+    )
     result = {"pipeline": pipeline, "iteration": number, **result}
     state = str(result.get("state", ""))
     emit(app, lambda: result, "iteration", lambda row: [_sentence(row)])
-    if state in STUCK and state not in states:
-        errors.message(
-            f"error: {_sentence(result)}; see `odibictl iteration list {pipeline} --state {state}`", style="red"
-        )
+    aside = bool(result.get("files")) and state == "committed"
+    if aside or (state in STUCK and state not in states):
+        one = f"odibictl iteration show {pipeline} {result['iteration']}"
+        see = f"odibictl deadletter list {pipeline}" if aside or state == "dead_lettered" else one
+        errors.message(f"error: not all is committed; see `{see}`", style="red")
         raise click.exceptions.Exit(5)
 
 
 def _sentence(row: Row) -> str:
-    subject = f"{row['pipeline']} {row['iteration']}" if row.get("iteration") else str(row["pipeline"])
-    return f"{subject}: {row.get('state') or 'nothing left to do'}"
+    """``p 4: committed, 1 file set aside``."""
+    if not row.get("iteration"):
+        return f"{row['pipeline']}: {row.get('state') or 'nothing has run yet, and nothing is left to do'}"
+    files = row.get("files")
+    said = f"{row['state']}, {plural(files, 'file')} set aside" if files else str(row.get("state"))
+    others = {state: number for state, number in (row.get("ended") or {}).items() if state != row["state"]}
+    more = ", ".join(f"{number} {state}" for state, number in others.items())
+    return f"{row['pipeline']} {row['iteration']}: {said}" + (f" (besides {more})" if more else "")
 
 
 @iteration.command(examples=["odibictl iteration retry delays 12"])

@@ -9,6 +9,7 @@ import click
 
 from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
+from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, span, table
 
@@ -123,26 +124,31 @@ def show(app: App, pipeline: str) -> None:
 )
 @pipeline_argument()
 @PARAM
-@click.option("--wait", is_flag=True, help="Wait until the run has ended; exit 5 if it failed.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended; exit 5 unless all of it was done.")
 @lists
 @pass_app
 def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None:
     """Start a run over everything discovered by now; print its id.
 
-    Its nodes get the parameters as `context.params`.
+    Its nodes get the parameters as `context.params`. A pipeline that follows its data has no runs: its sources look
+    for data at once, and --wait waits as `iteration wait` does.
     """
     client = app.client()
     started = client.trigger(pipeline, params)
     if started.get("note"):
         errors.message(f"{pipeline}: {started['note']}")
-    if not wait or not started["run"]:
+    if wait and not started["run"]:
+        wait_and_tell(app, pipeline)
+        return
+    if not wait:
         emit(app, lambda: started, "run", lambda result: [result["run"]] if result["run"] else [])
         return
     errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
     result = {**started, **client.wait_run(started["run"], app.timeout)}
     emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
-    if result.get("state") == "failed":
-        errors.message(f"run {started['run']} failed; see `odibictl iteration list {pipeline} --state failed`")
+    if result.get("state") not in ("done", "no_data"):
+        why = result.get("error") or f"see `odibictl pipeline runs {pipeline}`"
+        errors.message(f"error: run {started['run']}: {result.get('state')}: {why}", style="red")
         raise click.exceptions.Exit(5)
 
 

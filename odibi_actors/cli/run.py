@@ -52,14 +52,20 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
     """Run a pipeline over the data there is, without daemons.
 
     Everything happens in this process. It continues from, and adds to, the project's checkpoints; an iteration that a
-    former run left failed is tried again first. A node's `timeout` is not enforced here: nobody could kill it. Exit 4
-    while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter.
+    former run left failed is tried again first. A node's `timeout` is not enforced here: nobody could kill it. Ctrl-C
+    (or SIGTERM) stops it: what it was doing does not count as a try, and the next run goes on with it; twice, at once.
+    Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter,
+    130 when interrupted.
     """
     project = load(app)
     chosen(project, pipeline)
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
-    with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
-        summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
+    try:
+        with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
+            summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
+    except KeyboardInterrupt:
+        errors.message(f"interrupted: nothing of it counts as a try; `odibictl run {pipeline}` goes on")
+        raise click.exceptions.Exit(errors.INTERRUPTED) from None
     result = {
         "pipeline": pipeline,
         **{name: getattr(summary, name) for name in SHOWN},
@@ -70,14 +76,25 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
         "run",
         lambda row: [fields([(k, count(v) if isinstance(v, int) else v) for k, v in row.items()])],
     )
-    if summary.failed:
-        if summary.traceback:
-            errors.message(summary.traceback.rstrip("\n"))
-        if summary.untold:
-            errors.message(f"error: {summary.untold}", style="red")
-        errors.message(f"error: {summary.failed} of {summary.iterations} iterations of {pipeline} failed", style="red")
-    if summary.dead_lettered:
-        letters = f"{plural(summary.dead_lettered, 'dead letter')}: `odibictl deadletter list {pipeline}`"
-        errors.message(f"error: {letters}", style="red")
-    if summary.failed or summary.dead_lettered:
+    if summary.traceback:
+        errors.message(summary.traceback.rstrip("\n"))
+    for line in _wrong(pipeline, summary):
+        errors.message(line, style="red")
+    if summary.alerts:
+        errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
+    if summary.failed or summary.dead_lettered or summary.state in ("failed", "cancelled"):
         raise click.exceptions.Exit(5)
+
+
+def _wrong(pipeline: str, summary: Any) -> list[str]:
+    """What is not done, and where to look; why it is not was told when it happened."""
+    lines = [f"error: {summary.untold}"] if summary.untold else []
+    if summary.failed:
+        show = f"`odibictl iteration show {pipeline} {summary.stuck}`; the next run tries again"
+        lines.append(f"error: {summary.failed} of {plural(summary.iterations, 'iteration')} failed: {show}")
+    if summary.dead_lettered:
+        letters = plural(summary.dead_lettered, "dead letter")
+        lines.append(f"error: {letters}: `odibictl deadletter list {pipeline}`")
+    if not summary.failed and not summary.dead_lettered and summary.state in ("failed", "cancelled"):
+        lines.append(f"error: {summary.state}: {summary.error}")
+    return lines

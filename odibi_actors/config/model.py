@@ -181,19 +181,23 @@ class ScheduleSpec(msgspec.Struct, frozen=True, gc=False):
         return (self.cron, self.every, self.after, self.after_any, where, zone, self.start, self.exclude)
 
 
-AlertKind = Literal["failure", "lateness", "recovery"]
+AlertKind = Literal["failure", "dead_letter", "lateness", "recovery"]
 
 
 class AlertSpec(msgspec.Struct, frozen=True):
     """Whom to tell: exactly one of ``command`` (a file below the project's folder), ``webhook`` (http or https) and
-    ``log``. ``on``: the kinds that matter, all if empty. ``throttle``: seconds for which another alert of the same kind
-    about the same pipeline is held back."""
+    ``log``. ``on``: the kinds that matter, all if empty; whoever wants failures is told of dead letters too.
+    ``throttle``: seconds for which another alert of the same kind about the same pipeline is held back."""
 
     on: list[AlertKind] = []
     command: str = ""
     webhook: str = ""
     log: bool = False
     throttle: float = 300.0
+
+    def wants(self, kind: AlertKind) -> bool:
+        """Whether it is to be told of this kind."""
+        return not self.on or kind in self.on or (kind == "dead_letter" and "failure" in self.on)
 
 
 class PipelineSpec(msgspec.Struct, frozen=True):

@@ -178,7 +178,7 @@ SCHEDULE = Object(
 ALERT = Object(
     {
         "on": Key(
-            OneOrMore(Choice(("failure", "lateness", "recovery")), unique=True),
+            OneOrMore(Choice(("failure", "dead_letter", "lateness", "recovery")), unique=True),
             "Which kinds, one or a list; all if not said.",
         ),
         "command": Key(Text(limit=MAX_PATH), "An executable file of the project; it gets the alert as JSON on stdin."),

@@ -59,7 +59,7 @@ class AtRest:
         if to == STORE:
             return self._store.answer(verb, params)
         if to == BROKER and verb == "status":
-            return {**views.status(self._flow(), Directory(), 0.0), "at_rest": self.as_of}
+            return {**views.status(self._flow(), Directory(), 0.0, time.time()), "at_rest": self.as_of}
         if to == BROKER:
             commands = Commands(self._flow(), Directory(), 0.0)
             return commands.run(verb, checked(verb, params), time.time())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.actor import Actor, DeleteSpool, Driver, Effect, Log, Send, StartWorker, Stop, ToWorker
+from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.messages import (
     BROKER,
     LOCAL,
@@ -47,21 +48,26 @@ class LocalClock:
 class LocalPoolDriver:
     """Workers that are this very process: a task is run when it is handed over."""
 
-    def __init__(self, data_dir: Path, host: str, code_digest: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, data_dir: Path, host: str, code_digest: str, clock: Callable[[], float], interrupts: Interrupts
+    ) -> None:
         self._data_dir = data_dir
         self._code_digest = code_digest
         self._make: Callable[[str], Executor] = lambda worker: Executor(data_dir, host, worker, code_digest, clock)
         self._executors: dict[str, Executor] = {}
+        self._interrupts = interrupts
 
     def perform(self, effect: Effect, now: float) -> Iterable[tuple[str, Message]]:
         """Start a worker, run a task in it, or delete spool folders."""
         match effect:
             case StartWorker():
-                self._executors[effect.worker] = self._make(effect.worker)
+                executor = self._executors[effect.worker] = self._make(effect.worker)
+                self._interrupts.listeners.append(executor.interrupt)
                 yield effect.worker, WorkerReady(pid=os.getpid(), code_digest=self._code_digest)
             case ToWorker(message=WorkerTask(task=task)):
                 results = []
-                for message in self._executors[effect.worker].run(task):
+                steps = self._executors[effect.worker].run(task)
+                while (message := self._interrupts.call(lambda: next(steps, None))) is not None:
                     if isinstance(message, Message):
                         yield effect.worker, message
                     else:

@@ -7,7 +7,7 @@ import random
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,39 @@ from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.errors import ConflictError, OdibiError
+from odibi_actors.local.herald import Herald
+from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.local.waiting import Waiting
-from odibi_actors.messages import BROKER, SOURCE, STORE, Hello, Request
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Request
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.owner import target_name, target_owner
 from odibi_actors.runtime import paths
+from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
 from odibi_actors.workers import spool
 from odibi_actors.workers.pool import PoolActor
 
 POOL = "pool-0"
+PAGE = 1000
+"""Iterations that are asked for at a time."""
+TELL_WITHIN = 10.0
+"""Seconds that the end of a run waits for alerts to be told."""
 REPORT_EVERY = 1.0
 """Seconds between two lines of progress."""
 
 
 class LocalSystem:
-    """A whole system in this process: store, broker, source, pool. Use as a context manager."""
+    """A whole system in this process: store, broker, source, pool. Use as a context manager; until it ends Ctrl-C and
+    SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then."""
 
     def __init__(self, project: ProjectSpec, *, manual: bool = True) -> None:
         places = paths.prepare(Path(project.data_dir))
         claim(Path(project.root))
         self.clock = LocalClock()
+        self.interrupts = Interrupts()
         self.runtime = LocalRuntime(self.clock)
         host, pid = socket.gethostname(), os.getpid()
         incarnation = uuid.uuid4().hex[:12]
@@ -55,16 +64,21 @@ class LocalSystem:
         self.runtime.add(STORE, store, StoreDriver(engine))
         self.source = SourceActor(incarnation, host, pid)
         self.runtime.add(SOURCE, self.source, SourceDriver())
-        self.runtime.add(POOL, pool, LocalPoolDriver(places.data_dir, host, project.code_digest, self.clock))
+        driver = LocalPoolDriver(places.data_dir, host, project.code_digest, self.clock, self.interrupts)
+        self.runtime.add(POOL, pool, driver)
+        if any(pipeline.alerts for pipeline in project.pipelines):
+            self.runtime.add(SCHEDULER, Herald(incarnation, host, pid), SchedulerDriver(Path(project.root)))
         hello = Hello(role="client", incarnation=incarnation, host=host, pid=pid)
         self.runtime.send(CLIENT, BROKER, hello)
         self._requests = 0
 
     def __enter__(self) -> LocalSystem:
+        self.interrupts.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.runtime.close()
+        self.interrupts.__exit__()
 
     def request(
         self,
@@ -84,6 +98,7 @@ class LocalSystem:
             self.runtime.step()
             if id_ in self.runtime.replies:
                 break
+            self.interrupts.check()
             for name, stop in self.runtime.stopped.items():
                 error = OdibiError(f"{name} stopped: {stop.reason}")
                 error.exit_code = stop.code or 1
@@ -100,14 +115,29 @@ class LocalSystem:
             raise error
         return reply.result
 
+    def tell(self) -> int:
+        """Wait a little until everybody was told who is to be told something; returns the alerts that are left. They
+        are durable, and told by the next system."""
+        flow, end = self.coordinator.flow, self.clock() + TELL_WITHIN
+        while flow is not None and flow.alerts.pending and not flow.alerts.untold(self.clock()):
+            if self.clock() >= end:
+                break
+            self.runtime.step()
+            self.interrupts.check()
+            self.runtime.wait(0.1)
+        self.runtime.step()
+        return flow.alerts.pending if flow is not None else 0
+
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """What came of a run. ``rows``: rows that were read, without those of reference data (sources of mode ``batch``
-    beside watched ones); ``failed``: iterations that failed or are blocked; ``dead_lettered``: iterations given up, and
-    files set aside. What a former run left failed is tried again first, and counts.
+    """What came of a run: ``state`` done, no_data, failed (also when something was set aside) or cancelled. ``rows``:
+    rows that were read, without those of reference data (sources of mode ``batch`` beside watched ones); ``failed``:
+    iterations that failed or are blocked; ``dead_lettered``: iterations given up, and files set aside. What a former
+    run left failed is tried again first, and counts.
 
-    ``error``: why iterations failed; ``untold``: as far as it was not printed while they ran; ``traceback`` of the
-    first failed iteration's user code, "" if it has none."""
+    ``error``: why it is not done; ``untold``: as far as it was not printed while it ran; ``traceback`` of the first
+    failed iteration's user code, "" if it has none; ``stuck``: the number of that iteration; ``alerts``: those that
+    nobody could be told yet."""
 
     run: str
     state: str
@@ -119,6 +149,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     error: str = ""
     untold: str = ""
     traceback: str = ""
+    stuck: int = 0
+    alerts: int = 0
 
 
 def run_pipeline(
@@ -163,33 +195,56 @@ def _run(
 ) -> RunSummary:
     with LocalSystem(project) as system:
         shown = system.request("pipeline.show", {"pipeline": pipeline})
-        retried = {row["iteration"]: None for row in shown["iterations"] if row["state"] in ("failed", "blocked")}
+        retried = [row["iteration"] for row in shown["iterations"] if row["state"] in ("failed", "blocked")]
         report = _reporter(system, pipeline, progress)
         runs = [row["run"] for row in shown["runs"] if row["lane"] == LIVE]
-        for former in runs if not retried else ():  # a system that was killed has left it: it goes on, and counts
-            system.request("run.wait", {"run": former}, each=report)
+        # A system that was killed has left them: they go on, and count.
+        former = runs if not retried else []
+        ends = [system.request("run.wait", {"run": run}, each=report) for run in former]
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
         run = system.request("pipeline.trigger", wanted)["run"]
-        ended = system.request("run.wait", {"run": run}, each=report)
-        listed = system.request("iteration.list", {"pipeline": pipeline, "limit": 1000}, to=STORE)["items"]
-        mine = [item for item in listed if item["run"] in (run, *runs) or item["iteration"] in retried]
+        ends.append(system.request("run.wait", {"run": run}, each=report))
+        alerts = system.tell()
+        mine = _iterations(system, pipeline, (run, *runs), retried, shown["last_iteration"])
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
-        numbers = {item["iteration"]: None for item in mine}
+        letters = sum(item["dead_letters"] for item in mine)
+        wrong = next((end for end in ends if end["state"] in ("failed", "cancelled")), None)
+        state = ends[-1]["state"] if wrong is None else wrong["state"]
+        if wrong is None and mine:
+            state = "failed" if failed or letters else "done"
         errors = [str(item["error"]) for item in failed if item["error"]]
         told = "\n".join(system.runtime.told)
-        letters = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
         return RunSummary(
             run=run,
-            state="done" if mine and ended["state"] == "no_data" else ended["state"],
+            state=state,
             iterations=len(mine),
             committed=sum(item["state"] == "committed" for item in mine),
             rows=sum(item["rows"] or 0 for item in mine),
             failed=len(failed),
-            dead_lettered=sum(letter["iteration"] in numbers for letter in letters),
-            error="; ".join(errors),
+            dead_lettered=letters,
+            error="; ".join(errors) or (wrong["error"] if wrong is not None else ""),
             untold="; ".join(error for error in errors if error not in told),
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
+            stuck=failed[-1]["iteration"] if failed else 0,
+            alerts=alerts,
         )
+
+
+def _iterations(
+    system: LocalSystem, pipeline: str, runs: Sequence[str], retried: Sequence[int], before: int
+) -> list[dict[str, Any]]:
+    """What these runs have planned, and what they found failed: newest first, page by page."""
+    first = min([before + 1, *retried]) if len(runs) == 1 else 1
+    found: list[dict[str, Any]] = []
+    below: int | None = None
+    while below is None or below > first:
+        asked = {"pipeline": pipeline, "limit": PAGE, "before": below}
+        page = system.request("iteration.list", asked, to=STORE)["items"]
+        found += [item for item in page if item["run"] in runs or item["iteration"] in retried]
+        if len(page) < PAGE:
+            break
+        below = page[-1]["iteration"]
+    return found
 
 
 def _traceback(system: LocalSystem, pipeline: str, iteration: int) -> str:

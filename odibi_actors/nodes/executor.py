@@ -79,6 +79,10 @@ class Executor:
         else:
             yield from self._run_chain(task)
 
+    def interrupt(self) -> None:
+        """Stop the query that runs, if one does; from another thread."""
+        self._sql.interrupt()
+
     def close(self) -> None:
         """Release the DuckDB."""
         self._sql.close()

@@ -79,6 +79,11 @@ class SqlRunner:
             for name in inputs:
                 connection.unregister(name)
 
+    def interrupt(self) -> None:
+        """Stop the query that runs; it raises. From another thread."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
     def close(self) -> None:
         """Close the database, if it was opened."""
         if self._connection is not None:

@@ -147,7 +147,7 @@ class SchedulerActor:
                 for noted in items:
                     self.agenda.noted((noted.pipeline, noted.schedule), noted.place)
             case Notice():
-                return self.notices.take(message)
+                return self.notices.take(message, now)
         return []
 
     def _world(self, message: ClockSet | ZonesChanged | Told, now: float) -> list[Effect]:

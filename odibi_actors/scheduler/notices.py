@@ -1,27 +1,37 @@
 """Alerts on their way to those who are to be told. Pure: the driver runs the commands and asks the webhooks.
 
-Each target of a notice is tried up to three times; then the broker is told that it is done, or which target could not
-be told and why. A notice that is repeated meanwhile is the same one; one that was done lately is answered at once.
+Each target of a notice is tried until it is told, with growing pauses, for a day; then the broker is told that it is
+done, or which target could not be told and why. Meanwhile it hears what the last try failed of. While a target fails it
+is tried for one notice at a time; when it works again all that waited for it go at once. A notice that is repeated
+meanwhile is the same one; one that was done lately is answered at once. Nothing here lasts: after a restart the broker
+says again what nobody was told, and the day counts from the alert itself.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from odibi_actors.actor import Effect, Log, Send
+from odibi_actors.config.model import AlertSpec
 from odibi_actors.messages import BROKER, Notice, Noticed, Told
 from odibi_actors.scheduler.effects import Tell
 
-PAUSES: Final = (1.0, 5.0)
-"""Seconds before the second and the third try."""
-MAX_ACTIVE: Final = 200
-"""Notices on their way at a time; the broker repeats those that are not taken."""
+PAUSES: Final = (1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
+"""Seconds before the second try and the following ones; the last is that of all further ones."""
+GIVE_UP: Final = 24 * 3600.0
+"""Seconds after an alert for which it is tried; at least TRIES times in any case."""
+TRIES: Final = 3
+"""Tries before the broker hears that it is difficult."""
+MAX_ACTIVE: Final = 1_000
+"""Notices on their way at a time, which is as many as the broker keeps; it repeats those that are not taken."""
 MAX_FINISHED: Final = 1_000
 """Notices remembered as done, in case the broker did not hear of it."""
 LEVELS: Final[dict[str, Literal["error", "warning", "info"]]] = {
     "failure": "error",
+    "dead_letter": "error",
     "lateness": "warning",
     "recovery": "info",
 }
@@ -30,11 +40,16 @@ LEVELS: Final[dict[str, Literal["error", "warning", "info"]]] = {
 class _Target:
     """``tries``: made so far; ``again``: when to try once more; ``error``: of the last try; ``open``: not done."""
 
-    __slots__ = ("again", "error", "open", "tries")
+    __slots__ = ("again", "error", "open", "spec", "tries")
 
-    def __init__(self) -> None:
-        self.tries, self.error, self.open = 0, "", True
+    def __init__(self, spec: AlertSpec) -> None:
+        self.spec, self.tries, self.error, self.open = spec, 0, "", True
         self.again: float | None = None
+
+    @property
+    def where(self) -> str:
+        """What it has in common with the same target of other notices."""
+        return self.spec.command or self.spec.webhook
 
 
 class Notices:
@@ -45,17 +60,23 @@ class Notices:
         self.epoch = 0
         self._active: dict[int, tuple[Notice, list[_Target]]] = {}
         self._finished: OrderedDict[int, str] = OrderedDict()
+        self._failing: dict[str, None] = {}  # commands and webhooks of which the last try failed
+        self._trying: dict[str, int] = {}  # tries of each that are under way
 
-    def take(self, notice: Notice) -> list[Effect]:
+    def take(self, notice: Notice, now: float) -> list[Effect]:
         """The broker wants these targets told."""
         if notice.id in self._finished:
             return [self._noticed(notice.id)]
-        if notice.id in self._active or len(self._active) >= MAX_ACTIVE:
+        if notice.id in self._active:
+            return self._difficult(notice.id, now)
+        if len(self._active) >= MAX_ACTIVE:
             return []
-        self._active[notice.id] = notice, [_Target() for _ in notice.targets]
+        self._active[notice.id] = notice, [_Target(spec) for spec in notice.targets]
         effects: list[Effect] = []
-        for number in range(len(notice.targets)):
-            effects += self._try(notice.id, number)
+        for number, target in enumerate(self._active[notice.id][1]):
+            target.again = now
+            if not self._busy(target):
+                effects += self._try(notice.id, number)
         return effects + self._finish(notice.id)
 
     def told(self, told: Told, now: float) -> list[Effect]:
@@ -67,52 +88,85 @@ class Notices:
         if not target.open or target.again is not None:
             return []
         target.error = told.error
-        if told.error and target.tries <= len(PAUSES):
-            target.again = now + PAUSES[target.tries - 1]
-            return []
+        self._trying[target.where] = max(0, self._trying.get(target.where, 0) - 1)
+        if not told.error:
+            self._works(target.where, now)
+        else:
+            self._failing[target.where] = None
+            if target.tries < TRIES or now < notice.at + GIVE_UP:
+                target.again = now + PAUSES[min(target.tries, len(PAUSES)) - 1]
+                return self._difficult(told.id, now)
         target.open = False
         return self._finish(told.id)
 
     def flush(self, now: float) -> list[Effect]:
         """Tries whose time has come."""
         effects: list[Effect] = []
-        for id_, (_, targets) in self._active.items():
-            for number, target in enumerate(targets):
-                if target.again is not None and target.again <= now:
-                    effects += self._try(id_, number)
+        for id_, number, target in self._waiting():
+            if target.again is not None and target.again <= now and not self._busy(target):
+                effects += self._try(id_, number)
         return effects
 
     def deadline(self) -> float | None:
         """When the next try is."""
-        times = [target.again for _, targets in self._active.values() for target in targets]
+        times = [target.again for _, _, target in self._waiting() if not self._busy(target)]
         return min((at for at in times if at is not None), default=None)
+
+    def _waiting(self) -> Iterator[tuple[int, int, _Target]]:
+        for id_, (_, targets) in self._active.items():
+            for number, target in enumerate(targets):
+                if target.again is not None:
+                    yield id_, number, target
+
+    def _busy(self, target: _Target) -> bool:
+        """It fails, and is being tried for another notice."""
+        return target.where in self._failing and self._trying.get(target.where, 0) > 0
+
+    def _works(self, where: str, now: float) -> None:
+        """Whatever waits for this one need not wait any longer."""
+        if where in self._failing:
+            del self._failing[where]
+            for _, _, target in self._waiting():
+                if target.where == where:
+                    target.again = now
 
     def _try(self, id_: int, number: int) -> list[Effect]:
         notice, targets = self._active[id_]
-        spec, target = notice.targets[number], targets[number]
-        if spec.log:
+        target = targets[number]
+        target.again = None
+        if target.spec.log:
             target.open = False
             return [Log(LEVELS[notice.kind], notice.text, _fields(notice))]
-        target.tries, target.again = target.tries + 1, None
-        return [Tell(id_, number, spec, payload(notice))]
+        target.tries += 1
+        self._trying[target.where] = self._trying.get(target.where, 0) + 1
+        return [Tell(id_, number, target.spec, payload(notice))]
+
+    def _difficult(self, id_: int, now: float) -> list[Effect]:
+        """What the broker hears of one that has failed some times and is tried again."""
+        targets = self._active[id_][1]
+        late = [target for target in targets if target.again is not None and target.tries >= TRIES]
+        if not late:
+            return []
+        again = min(target.again for target in late if target.again is not None)
+        return [Send(BROKER, Noticed(self.epoch, id_, _wrong(late), max(1.0, again - now)))]
 
     def _finish(self, id_: int) -> list[Effect]:
-        notice, targets = self._active[id_]
+        targets = self._active[id_][1]
         if any(target.open for target in targets):
             return []
         del self._active[id_]
-        wrong = [
-            f"{spec.command or spec.webhook}: {target.error}"
-            for spec, target in zip(notice.targets, targets, strict=True)
-            if target.error
-        ]
-        self._finished[id_] = "; ".join(wrong)
+        self._finished[id_] = _wrong(targets)
         if len(self._finished) > MAX_FINISHED:
             self._finished.popitem(last=False)
         return [self._noticed(id_)]
 
     def _noticed(self, id_: int) -> Send:
         return Send(BROKER, Noticed(self.epoch, id_, self._finished[id_]))
+
+
+def _wrong(targets: list[_Target]) -> str:
+    """Which targets could not be told, and why."""
+    return "; ".join(f"{target.where}: {target.error}" for target in targets if target.error)
 
 
 def payload(notice: Notice) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import PipelineSpec
+from odibi_actors.config.model import AlertKind, PipelineSpec
 from odibi_actors.sim.dues import Dues
 from odibi_actors.sim.verdict import check
 
@@ -45,7 +45,7 @@ class Alerts:
             self._late[record.pipeline, record.schedule, record.occurrence] = None
         name = record.text.partition(":")[0]
         pipeline, slash, iteration = name.partition("/")
-        if record.kind == "failure" and slash:
+        if record.kind in ("failure", "dead_letter") and slash:
             key = (pipeline, int(iteration))
             self._failures[key] = self._failures.get(key, 0) + 1
 
@@ -55,15 +55,15 @@ class Alerts:
         check(alert is not None, "I1", f"alert {record.id} was told twice, or never written")
         check((record.id, 0) in self.tried, "I2", f"alert {record.id} is said to be told, and nobody was: {alert}")
 
-    def _all(self, pipeline: str, kind: str) -> bool:
+    def _all(self, pipeline: str, kind: AlertKind) -> bool:
         """Whether every alert of this kind must be written: somebody wants it, and none is held back."""
         spec = self._specs.get(pipeline)
-        return spec is not None and any((not a.on or kind in a.on) and not a.throttle for a in spec.alerts)
+        return spec is not None and any(a.wants(kind) and not a.throttle for a in spec.alerts)
 
-    def failed(self, pipeline: str, iteration: int) -> None:
-        """An iteration fails, or is blocked: the alert was written before that."""
-        told = self._failures.get((pipeline, iteration), 0) > 0 or not self._all(pipeline, "failure")
-        check(told, "I5", f"{pipeline}/{iteration} fails, and nobody is told")
+    def failed(self, pipeline: str, iteration: int, kind: AlertKind = "failure") -> None:
+        """An iteration fails, is blocked or set aside: the alert was written before that."""
+        told = self._failures.get((pipeline, iteration), 0) > 0 or not self._all(pipeline, kind)
+        check(told, "I5", f"{pipeline}/{iteration}: {kind}, and nobody is told")
 
     def retried(self, pipeline: str, iteration: int) -> None:
         """Its next failure is another one."""

@@ -219,6 +219,7 @@ class Truth:
                 self.alerts.retried(record.pipeline, record.iteration)
             case rec.DeadLetter():
                 iteration = self.iterations[record.pipeline, record.iteration]
+                self.alerts.failed(record.pipeline, record.iteration, "dead_letter")
                 self._move(iteration, "dead_letter", ("planned", "running", "failed"), "dead_lettered")
                 self._letter(record.pipeline, record.iteration, iteration.positions)
                 self._settle(record.pipeline, record.iteration, "replayed")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from pathlib import Path
 from typing import Any, TypeVar
 
 from odibi_actors.actor import Effect, Send
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.broker.flow import Flow
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import (
     BatchSpec,
     ConnectionSpec,
@@ -205,8 +208,9 @@ class Broker:
         return replies[0] if replies else None
 
     def store_answers(self) -> None:
-        """The store has everything, and says which runs it knows when the broker asks for one."""
-        if not any(isinstance(m, Request) and m.verb == "run.show" for _, m in self.sent):
+        """The store has everything, and says which runs it knows when the broker asks for one, and how iterations
+        ended."""
+        if not any(isinstance(m, Request) and m.verb in ("run.show", "iteration.ended") for _, m in self.sent):
             self.durable()
         for to, message in list(self.sent):
             if isinstance(message, Request) and message.verb == "run.show":
@@ -214,6 +218,20 @@ class Broker:
                 known = [r for r in self.of(rec.Run) if r.run == message.params["run"]]
                 row = {"run": known[0].run, "pipeline": known[0].pipeline} if known else None
                 self.say(STORE, Reply(message.id, 0 if known else 3, row, "" if known else "there is no such run"))
+            if isinstance(message, Request) and message.verb == "iteration.ended":
+                self.sent.remove((to, message))
+                self.say(STORE, Reply(message.id, 0, self.engine_says(message.params)))
+
+    def engine_says(self, params: dict[str, Any]) -> Any:
+        """What the real tables say of ``iteration.ended``, once they have the records that were written so far."""
+        with tempfile.TemporaryDirectory() as folder:
+            engine = Engine(Path(folder) / "checkpoints.db")
+            engine.claim(0, "b1")
+            engine.apply(1, 1, self.records)
+            try:
+                return engine.answer("iteration.ended", params)
+            finally:
+                engine.close()
 
     def apply(self, spec: PipelineSpec) -> Reply:
         """``odibictl apply`` of this configuration."""

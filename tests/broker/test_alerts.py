@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import AlertSpec
+from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec
 from odibi_actors.messages import SCHEDULER, Hello, Notice, Noticed
 from tests.broker.harness import Failure, pipeline
 from tests.broker.restart import snapshot
@@ -54,6 +58,66 @@ def test_given_a_failed_run_when_it_is_told_then_the_notice_says_what_and_where(
     assert notice.targets == [LOG]
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
     assert [(a.id, a.error) for a in broker.of(rec.Alerted)] == [(notice.id, "")]
+
+
+@pytest.mark.parametrize("on", [[], ["dead_letter"], ["failure"]])
+@pytest.mark.parametrize("whole", [False, True])
+def test_given_something_that_is_set_aside_then_it_is_told_before_that_is_written(
+    on: list[AlertKind], whole: bool
+) -> None:
+    spec = pipeline(on_error="dead_letter", alerts=[AlertSpec(log=True, on=on)], batch=BatchSpec(max_files=2))
+    broker = Timed(spec).start()
+    broker.offer("f1.csv", "f2.csv")
+    (task,) = broker.tasks()
+    failure = Failure("invalid", "it does not fit") if whole else Failure("malformed", "bad line", position="f1.csv")
+    broker.fail(task, "read", failure)
+    (notice,) = told(broker)
+    assert notice.kind == "dead_letter"
+    assert notice.text == "p/1: dead letter at read: " + ("it does not fit" if whole else "f1.csv: bad line")
+    kinds = [type(r) for r in broker.records]
+    assert kinds.index(rec.Alert) < kinds.index(rec.DeadLetter if whole else rec.Revise)
+
+
+def test_given_many_bad_files_when_they_are_set_aside_then_they_are_held_back_and_counted() -> None:
+    broker = Timed(pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))).start()
+    for number in range(1, 4):
+        broker.offer(f"f{number}.csv", f"g{number}.csv")
+        (task,) = broker.tasks()
+        broker.fail(task, "read", Failure("malformed", "bad line", position=f"f{number}.csv"))
+        broker.durable()
+        broker.complete()
+    assert len(broker.of(rec.Revise)) == 3
+    assert len(told(broker)) == 1
+
+
+def test_given_a_target_that_cannot_be_told_yet_when_asked_then_status_says_so_until_it_is() -> None:
+    broker = given()
+    fails(broker, 1)
+    (notice,) = broker.take(Notice)
+    broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused", again=300.0))
+    assert broker.of(rec.Alerted) == []
+    assert [(a["state"], a["error"]) for a in untold(broker)] == [("tried again", "http://x: refused")]
+    broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
+    assert untold(broker) == []
+    fails_again = broker.of(rec.Alerted)
+    assert [(a.id, a.error) for a in fails_again] == [(notice.id, "")]
+
+
+def test_given_a_target_that_was_given_up_when_asked_then_status_says_so_for_a_day() -> None:
+    broker = given()
+    fails(broker, 1)
+    (notice,) = broker.take(Notice)
+    broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused"))
+    assert [a["state"] for a in untold(broker)] == ["given up"]
+    broker.wait(25 * 3600.0)
+    assert untold(broker) == []
+
+
+def untold(broker: Timed) -> list[dict[str, Any]]:
+    reply = broker.ask("status")
+    assert reply is not None
+    found: list[dict[str, Any]] = reply.result["alerts"]["untold"]
+    return found
 
 
 def test_given_a_recovery_when_the_next_run_is_done_then_it_is_told_once() -> None:

@@ -617,7 +617,7 @@ def test_a_failure_is_told_once_it_is_durable() -> None:
     assert broker.replies() == []
     broker.durable()
     (reply,) = broker.replies()
-    assert reply.result == {"pipeline": "p", "iteration": 1, "state": "failed"}
+    assert reply.result == {"pipeline": "p", "iteration": 1, "state": "failed", "files": 0}
 
 
 def test_down_lets_pools_finish_before_anyone_else_leaves() -> None:

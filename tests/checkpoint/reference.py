@@ -404,4 +404,9 @@ class Reference:
             for place, run in enumerate(mine):
                 if run.state == "active" or place in newest:
                     kept = run.planned - run.cancelled
-                    yield r.LoadedRun(run.record, run.planned, run.state, run.error, kept)
+                    mine = {
+                        n for (p, n), i in self.iterations.items() if p == pipeline and i.plan.run == run.record.run
+                    }
+                    aside = sum(p == pipeline and n in mine for p, n, _, _ in self.letters)
+                    aside = aside if run.state == "active" else 0
+                    yield r.LoadedRun(run.record, run.planned, run.state, run.error, kept, aside)

@@ -208,7 +208,7 @@ def test_given_a_failed_iteration_then_the_wait_ends_with_5_and_what_mends_it(br
     assert "! delays backfill-7: iteration 12 failed and holds it up" in out
 
 
-@pytest.mark.parametrize(("state", "code"), [("done", 0), ("no_data", 0), ("cancelled", 0), ("failed", 5)])
+@pytest.mark.parametrize(("state", "code"), [("done", 0), ("no_data", 0), ("cancelled", 5), ("failed", 5)])
 def test_given_one_that_ended_long_ago_when_waited_for_then_its_run_tells(
     broker: Broker, invoke: Invoke, state: str, code: int
 ) -> None:

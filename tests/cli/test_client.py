@@ -212,12 +212,14 @@ def test_given_a_verb_that_must_happen_once_when_unanswered_then_it_is_not_repea
     assert len(fake.requests("worker.kill")) == 1
 
 
-def test_given_an_iteration_the_broker_has_forgotten_when_waited_for_then_the_store_says_how_it_ended(
-    broker: Broker,
-) -> None:
-    fake = broker({"iteration.wait": {"state": "finished"}, "iteration.show": {"state": "dead_lettered"}})
+def test_given_a_wait_for_a_pipeline_then_the_broker_is_told_what_had_not_ended_before(broker: Broker) -> None:
+    live, past = {"iteration": 7, "lane": "live"}, {"iteration": 6, "lane": "backfill-1"}
+    shown = {"last_iteration": 8, "iterations": [past, live]}
+    fake = broker({"iteration.wait": {"iteration": 8, "state": "committed"}, "pipeline.show": shown})
     with Client(fake.endpoint) as one:
-        assert one.wait("delays", 1)["state"] == "dead_lettered"
+        assert one.wait("delays")["state"] == "committed"
+    params = fake.requests("iteration.wait")[0].params
+    assert (params["after"], params["open"]) == (8, [7])
 
 
 def test_given_no_broker_at_the_endpoint_then_unreachable_says_how_to_start_one(

@@ -115,6 +115,8 @@ class Summary:
     error: str = ""
     untold: str = ""
     traceback: str = ""
+    stuck: int = 1
+    alerts: int = 0
 
 
 @pytest.mark.parametrize(("failed", "letters", "code"), [(0, 0, 0), (1, 0, 5), (0, 2, 5)])

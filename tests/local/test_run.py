@@ -100,7 +100,7 @@ def test_a_failure_is_said_once(project: ProjectSpec, capsys: pytest.CaptureFixt
     summary = run_pipeline(load_project(Path(project.root)), "sales")
     out, err = capsys.readouterr()
     assert err.count("no such luck") == 1
-    assert "error: sales/1: failed at clean: ValueError: no such luck (orders.py line 3, in clean)" in err
+    assert "error: sales 1: failed at clean: ValueError: no such luck (orders.py line 3, in clean)" in err
     assert (summary.untold, summary.traceback.count("no such luck")) == ("", 2)  # the line of code, and the message
     assert out == "sales 1 clean: hello\n"
 
@@ -112,8 +112,8 @@ def test_a_try_that_is_followed_by_another_says_so(project: ProjectSpec, capsys:
     run_pipeline(load_project(Path(project.root)), "sales")
     said = [line for line in capsys.readouterr().err.splitlines() if "division" in line]
     assert [line.partition(": Zero")[0] for line in said] == [
-        "warning: sales/1/clean: attempt 1/2",
-        "error: sales/1: failed at clean",
+        "warning: sales 1 clean: attempt 1/2",
+        "error: sales 1: failed at clean",
     ]
 
 

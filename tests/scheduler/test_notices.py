@@ -56,7 +56,10 @@ def test_given_a_notice_when_taken_then_each_target_is_told_with_all_there_is_to
     assert actor.handle(LOCAL, Told(7, 0), 3.0) == [done()]
 
 
-@pytest.mark.parametrize(("kind", "level"), [("failure", "error"), ("lateness", "warning"), ("recovery", "info")])
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [("failure", "error"), ("dead_letter", "error"), ("lateness", "warning"), ("recovery", "info")],
+)
 def test_given_a_target_log_when_told_then_it_is_a_line_of_the_actors_own(
     actor: SchedulerActor, kind: AlertKind, level: str
 ) -> None:
@@ -66,15 +69,76 @@ def test_given_a_target_log_when_told_then_it_is_a_line_of_the_actors_own(
     assert answer == done()
 
 
-def test_given_a_target_that_fails_when_tried_three_times_then_the_broker_learns_why(actor: SchedulerActor) -> None:
+AT = 1_750_000_000.25
+"""When the alert was."""
+
+
+def test_given_a_target_that_fails_when_tried_for_a_day_then_the_broker_learns_why(actor: SchedulerActor) -> None:
+    """Whoever restarts its webhook the next morning is told all the same."""
+    now = AT + 10.0
+    tries = 1
+    actor.handle(BROKER, notice(HOOK), now)
+    while True:
+        now += 0.5
+        answer = actor.handle(LOCAL, Told(7, 0, "refused"), now)
+        if answer == [done("http://x/y: refused")]:
+            break
+        if tries >= 3:  # the broker hears of it meanwhile, so that `status` can say so
+            (said,) = answer
+            assert isinstance(said, Send)
+            assert isinstance(said.message, Noticed)
+            assert (said.message.error, said.message.again > 0) == ("http://x/y: refused", True)
+        again_at = actor.notices.deadline()
+        assert again_at is not None
+        assert again_at - now <= 3600.0
+        assert [e.target for e in actor.flush(again_at) if isinstance(e, Tell)] == [0]
+        now, tries = again_at, tries + 1
+    assert 24 * 3600.0 <= now - AT <= 25 * 3600.0 + 60.0
+    assert 25 < tries < 40
+
+
+def test_given_a_scheduler_that_restarts_when_it_is_asked_again_then_the_day_counts_from_the_alert() -> None:
+    for age, over in ((3600.0, False), (25 * 3600.0, True)):
+        again = SchedulerActor("i", "h", 1)
+        again.handle(LOCAL, Connected(), AT + age)
+        again.handle(BROKER, Welcome(1, 0, "s"), AT + age)
+        again.flush(AT + age)
+        again.handle(BROKER, notice(HOOK), AT + age)
+        last: list[object] = []
+        for _ in range(3):
+            last = list(again.handle(LOCAL, Told(7, 0, "refused"), AT + age))
+            due = again.notices.deadline()
+            if due is not None:
+                again.flush(due)
+        assert (last == [done("http://x/y: refused")]) == over
+
+
+def test_given_a_webhook_that_fails_when_many_wait_for_it_then_one_tries_and_all_go_once_it_works(
+    actor: SchedulerActor,
+) -> None:
+    for id_ in (1, 2, 3):
+        actor.handle(BROKER, notice(HOOK, id_=id_), AT)
+    for id_ in (1, 2, 3):
+        actor.handle(LOCAL, Told(id_, 0, "refused"), AT + 1)
+    (probe,) = [e for e in actor.flush(AT + 60) if isinstance(e, Tell)]
+    assert actor.notices.deadline() is None  # the others wait for what comes of it
+    assert [e for e in actor.handle(BROKER, notice(HOOK, id_=4), AT + 61) if isinstance(e, Tell)] == []
+    assert [e for e in actor.handle(BROKER, notice(COMMAND, id_=5), AT + 61) if isinstance(e, Tell)] != []
+    assert actor.handle(LOCAL, Told(probe.id, 0), AT + 62) == [done(id_=probe.id)]
+    assert sorted(e.id for e in actor.flush(AT + 62) if isinstance(e, Tell)) == [2, 3, 4]
+
+
+def test_given_a_target_that_fails_when_tried_again_then_it_is_after_growing_pauses(actor: SchedulerActor) -> None:
     actor.handle(BROKER, notice(COMMAND, LOG), 10.0)
-    for failed_at, again_at in ((10.5, 11.5), (12.0, 17.0)):
-        assert actor.handle(LOCAL, Told(7, 0, "exit code 1"), failed_at) == []
+    for failed_at, again_at in ((10.5, 11.5), (12.0, 17.0), (18.0, 48.0)):
+        said = [e.message for e in actor.handle(LOCAL, Told(7, 0, "exit code 1"), failed_at) if isinstance(e, Send)]
+        assert said == ([Noticed(1, 7, "alert.sh: exit code 1", 30.0)] if failed_at == 18.0 else [])
         assert actor.handle(LOCAL, Told(7, 0, "exit code 1"), failed_at + 0.3) == []  # said twice
         assert actor.notices.deadline() == again_at
         assert not [e for e in actor.flush(again_at - 0.1) if isinstance(e, Tell)]
         assert [e.target for e in actor.flush(again_at) if isinstance(e, Tell)] == [0]
-    assert actor.handle(LOCAL, Told(7, 0, "exit code 2"), 18.0) == [done("alert.sh: exit code 2")]
+    assert actor.handle(BROKER, notice(COMMAND, LOG), 50.0) == []  # being tried
+    assert actor.handle(LOCAL, Told(7, 0), 51.0) == [done()]
     assert actor.notices.deadline() is None
 
 

@@ -51,7 +51,7 @@ RECOVERY = 90.0
 """Seconds until a file's rows must be published, or the soak has failed. Generous: not a promise, a verdict."""
 SLOW = 4.0
 """Seconds to resume after which it is told when it was, to be found in the logs."""
-HALTED = re.compile(r" broker \w+/\d+: (failed at|sink) ")
+HALTED = re.compile(r" broker \w+ \d+: (failed at|cannot publish) ")
 """What the broker says when an operator is needed."""
 LOOK = 0.01
 """Seconds between looks at what is published."""

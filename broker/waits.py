@@ -1,0 +1,80 @@
+"""Waiting for the end of something: of a run, of an iteration, of all that a pipeline has to do.
+
+How it ended is what the store's tables say, asked for once everything that was written until then is durable: so a wait
+says the same as whatever lists runs and iterations afterwards. None: not yet. Shapes: docs/cli.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odibi_actors.broker import runs
+from odibi_actors.broker.flow import Flow
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.messages import STORE
+from odibi_actors.model import LIVE
+
+Row = dict[str, Any]
+
+SETTLED = ("committed", "dead_lettered", "cancelled", "failed", "blocked")
+"""States a wait ends with if it does not say for which it is."""
+
+
+def run(flow: Flow, name: str, params: Row, now: float) -> Row | None:
+    """How a run ended, and why it is not done. Raises NotFoundError."""
+    for pipeline in flow.pipelines.values():
+        if name in pipeline.ended_runs:
+            ended = pipeline.ended_runs[name]
+            if ended.seq > flow.journal.durable:
+                return None
+            return {"pipeline": pipeline.name, "run": name, "state": ended.state, "error": ended.error}
+        if any(name in lane.active for lane in pipeline.lanes):
+            return None
+    # It ended long ago, or never was: only the store knows, once it has everything that was written until now.
+    if flow.journal.durable < params.setdefault(runs.AS_OF, flow.journal.last):
+        return None
+    row = _asked(flow, f"end of run {name}", "run.show", {"run": name}, now)
+    return None if row is None else {key: row[key] for key in ("pipeline", "run", "state", "error")}
+
+
+def iteration(flow: Flow, pipeline: Pipeline, number: int, params: Row, now: float) -> Row | None:
+    """The state of an iteration that is in one of those that are waited for, and the files set aside from it."""
+    found = pipeline.iterations.get(number)
+    if found is None and number > pipeline.last_iteration:
+        return None  # not planned yet: it may come
+    if found is not None:
+        if found.state not in (params.get("for") or SETTLED) or found.state_seq > flow.journal.durable:
+            return None
+        if not found.terminal:
+            return {"pipeline": pipeline.name, "iteration": number, "state": found.state, "files": 0}
+    return _ended(flow, pipeline, {"one": number}, now)
+
+
+def pipeline(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
+    """What came of the iterations of the live lane that ended since the call (those above ``after``, and ``open``), or
+    of the last one if none did: once nothing is left to do, or an iteration is stuck."""
+    params.setdefault("after", pipeline.last_iteration)
+    params.setdefault("open", [iteration.number for iteration in pipeline.unfinished(LIVE)])
+    wanted = params.get("for") or SETTLED
+    for stuck in pipeline.unfinished(LIVE):
+        # Told once it is durable, so that whoever asks the store next finds the reason there.
+        told = stuck.state in wanted and stuck.state_seq <= flow.journal.durable
+        if stuck.state in ("failed", "blocked") and told:
+            return {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state, "files": 0}
+    looked = all(source.looked == params["look"] for source in pipeline.sources.values())
+    if not ((looked or pipeline.on_demand) and pipeline.idle and flow.journal.backlog == 0):
+        return None
+    return _ended(flow, pipeline, {"after": params["after"], "open": params["open"]}, now)
+
+
+def _ended(flow: Flow, pipeline: Pipeline, which: Row, now: float) -> Row | None:
+    key = f"ends of {pipeline.name} {which} as of {flow.journal.last}"
+    return _asked(flow, key, "iteration.ended", {"pipeline": pipeline.name, **which}, now)
+
+
+def _asked(flow: Flow, key: str, verb: str, params: Row, now: float) -> Row | None:
+    """The store's answer, once: whoever asks again gets a new one."""
+    row = flow.asks.ask(key, STORE, verb, params, now)
+    if row is not None:
+        flow.asks.forget(key)
+    return row

@@ -1,0 +1,91 @@
+"""How iterations ended: what a wait tells. Part of ``queries``, whose rules hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated, Any
+
+import msgspec
+
+from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, known
+from odibi_actors.checkpoint.records import ANEW
+from odibi_actors.errors import NotFoundError
+from odibi_actors.model import LIVE
+
+COUNT_CAP = 100_000
+"""Counting stops here: to count a table is to read it."""
+
+
+class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``iteration.ended``: how these iterations of the live lane ended: those after ``after``, and ``open``; the newest
+    that did if none of them has. ``one``: how this one did, whatever its lane."""
+
+    pipeline: Name
+    after: Number = 0
+    open: Annotated[list[Number], msgspec.Meta(max_length=MAX_ROWS)] = []
+    one: Number | None = None
+
+
+_TERMINAL = "('committed', 'dead_lettered', 'cancelled')"
+
+
+def ended(db: sqlite3.Connection, given: Ended) -> Any:
+    """``{"pipeline", "iteration", "state", "files", "ended": {state: count}}``: the newest iteration of the worst end
+    among them, and how many files were set aside from all of them. What was set aside counts until it was taken up
+    again; what was cancelled, to be planned anew by itself, does not. ``iteration`` 0: none has ended yet."""
+    if given.one is not None:
+        return _ended_one(db, given.pipeline, given.one)
+    numbers = ", ".join(str(number) for number in given.open)
+    which = f"pipeline = ? AND (iteration > ? OR iteration IN ({numbers}))"
+    rows = db.execute(
+        "SELECT state, count(*), max(iteration) FROM (SELECT state, iteration FROM iterations"
+        f" WHERE {which} AND lane = '{LIVE}' AND state IN {_TERMINAL}"
+        f" AND NOT (state = 'cancelled' AND substr(error, 1, {len(ANEW)}) = '{ANEW}')"
+        " ORDER BY iteration DESC LIMIT ?) GROUP BY state",
+        (given.pipeline, given.after, COUNT_CAP),
+    ).fetchall()
+    if not rows:
+        known(db, given.pipeline)
+        last = db.execute(
+            f"SELECT iteration FROM iterations WHERE pipeline = ? AND lane = '{LIVE}' AND state IN {_TERMINAL}"
+            " ORDER BY iteration DESC LIMIT 1",
+            (given.pipeline,),
+        ).fetchone()
+        nothing = {"pipeline": given.pipeline, "iteration": 0, "state": "", "files": 0, "ended": {}}
+        return nothing if last is None else _ended_one(db, given.pipeline, last[0])
+    counts = {state: (count, newest) for state, count, newest in rows}
+    letters = db.execute(
+        f"SELECT revised, count(*), max(iteration) FROM dead_letters WHERE {which} AND state <> 'replayed'"
+        " GROUP BY revised",
+        (given.pipeline, given.after),
+    )
+    aside = {bool(revised): (count, newest) for revised, count, newest in letters}
+    if False in aside:
+        state, number = "dead_lettered", aside[False][1]
+    elif "cancelled" in counts:
+        state, number = "cancelled", counts["cancelled"][1]
+    elif True in aside:
+        state, number = "committed", aside[True][1]
+    else:
+        number, state = max((newest, state) for state, (_, newest) in counts.items())
+    return {
+        "pipeline": given.pipeline,
+        "iteration": number,
+        "state": state,
+        "files": aside.get(True, (0, 0))[0],
+        "ended": {state: count for state, (count, _) in counts.items()},
+    }
+
+
+def _ended_one(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str, Any]:
+    row = db.execute("SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", (pipeline, number)).fetchone()
+    if row is None:
+        known(db, pipeline)
+        raise NotFoundError(f"pipeline {pipeline} has no iteration {number}: it is history, and pruned")
+    state = row[0]
+    (files,) = db.execute(
+        "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = 1"
+        " AND state <> 'replayed'",
+        (pipeline, number),
+    ).fetchone()
+    return {"pipeline": pipeline, "iteration": number, "state": state, "files": files, "ended": {state: 1}}

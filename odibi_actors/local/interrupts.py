@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM during a local run: it stops, and nothing of it counts as a try.
+
+A node runs in the thread of the run, so the first signal interrupts it as Python does, by KeyboardInterrupt. What
+comes of the task is dropped whatever the node made of that: caught it, wrapped it, returned all the same. Outside of a
+task the signal is noticed before the next one begins. While C code runs (a query), Python hears of no signal: a thread
+that the kernel's byte wakes asks the database to stop. A second signal ends the process at once, which is what the
+store is made for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED: Final = 130
+T = TypeVar("T")
+
+
+class Interrupts:
+    """The signals of one run. Used as a context manager; only the main thread can listen to them. ``listeners`` are
+    called from another thread, at the first signal."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        self._owner = os.getpid()
+        self._told = False
+        self._busy = False
+        self._former: dict[signal.Signals, Any] = {}
+        self._wake = -1
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._former[number] = signal.signal(number, self._signalled)
+            out, self._wake = os.pipe()
+            os.set_blocking(self._wake, False)
+            signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            _mine[0] = os.getpid()
+            threading.Thread(target=self._watch, args=(out,), name="interrupts", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former if former is not None else signal.SIG_DFL)
+        if self._wake >= 0:
+            signal.set_wakeup_fd(-1)
+            os.close(self._wake)  # the thread reads the end, and ends
+            self._wake = -1
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt when somebody wants the run to stop."""
+        if self._told:
+            raise KeyboardInterrupt
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call what a signal may interrupt; afterwards raise KeyboardInterrupt if one came, whatever it returned."""
+        self.check()
+        with self._interruptible():
+            result = function()
+        self.check()
+        return result
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            yield
+        except BaseException:
+            self.check()
+            raise
+        finally:
+            self._busy = False
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a child that a node forked: it gets what it would get anywhere else
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if self._told:
+            _end()
+        self._told = True
+        if self._busy:
+            raise KeyboardInterrupt
+
+    def _watch(self, out: int) -> None:
+        heard = 0
+        with open(out, "rb", buffering=0) as pipe:
+            while given := pipe.read(1):
+                heard += given[0] in SIGNALS
+                if heard == 1:
+                    for listener in self.listeners:
+                        with contextlib.suppress(Exception):  # it may have ended meanwhile
+                            listener()
+                elif heard > 1:
+                    _end()
+
+
+def _end() -> None:
+    """Now, whatever runs."""
+    with contextlib.suppress(Exception):
+        sys.stderr.write("interrupted\n")
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
+_mine = [0]
+
+
+def _forked() -> None:
+    """Signals of a child are not ours."""
+    if _mine[0]:
+        signal.set_wakeup_fd(-1)
+        _mine[0] = 0
+
+
+os.register_at_fork(after_in_child=_forked)

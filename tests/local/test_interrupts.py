@@ -1,0 +1,190 @@
+"""Ctrl-C and SIGTERM during a local run: it stops, nothing counts as a try, and the next run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odibi_actors.config import load_project
+from odibi_actors.local import run_pipeline
+from odibi_actors.nodes.sinks.sqlite import SqliteSink
+
+PROJECT = """\
+project: naps
+connections:
+  landing: {type: local, path: landing}
+  lake: {type: local, path: lake}
+  mart: {type: sqlite, path: mart.db}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    retry: {max_attempts: 1}
+    nodes:
+      - name: src
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv", schema: {id: int64}}
+      - name: nap
+        inputs: [src]
+        transform: {TRANSFORM}
+      - {name: out, inputs: [nap], write: {connection: lake, path: out, format: parquet}}
+      - {name: table, inputs: [nap], write: {connection: mart, table: t}}
+"""
+FUNCTION = 'function: "nodes.m:nap"'
+SQL = (
+    'sql: "select src.id from src, (select count(*) as n from range(300000) a, range(300000) b'
+    ' where (a.range * 7 + b.range) % 1000003 = 1) where n >= 0"'
+)
+NODE = """\
+import pathlib, time
+
+def nap(src):
+    if pathlib.Path("awake").exists():
+        return src
+    pathlib.Path("napping").touch()
+    {body}
+    return src
+"""
+BODIES = {
+    "sleeps": "time.sleep(60)",
+    "catches it": "\n    ".join(
+        ["try:", "    time.sleep(60)", "except KeyboardInterrupt:", "    pass", "return src.head(0)"]
+    ),
+    "wraps it": "\n    ".join(
+        ["try:", "    time.sleep(60)", "except BaseException as e:", "    raise ValueError('bad data') from e"]
+    ),
+    "catches all": "\n    ".join(
+        ["while True:", "    try:", "        time.sleep(60)", "    except BaseException:", "        pass"]
+    ),
+}
+
+
+def project(folder: Path, transform: str, body: str = "") -> Path:
+    (folder / "nodes").mkdir()
+    (folder / "landing").mkdir()
+    (folder / "odibi.yaml").write_text(PROJECT.replace("TRANSFORM", transform))
+    (folder / "nodes/m.py").write_text(NODE.replace("{body}", body or "time.sleep(60)"))
+    (folder / "landing/a.csv").write_text("id\n1\n2\n")
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "odibi_actors.cli", "run", "p", "--project", str(folder)]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(there: Path) -> None:
+    end = time.monotonic() + 60
+    while not there.exists():
+        assert time.monotonic() < end, f"no {there}"
+        time.sleep(0.02)
+
+
+def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    """Of a copy: the store wants to be the only one that opens its database."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in (folder / ".odibi").glob("checkpoints.db*"):
+        shutil.copy(path, copy)
+    with contextlib.closing(sqlite3.connect(copy / "checkpoints.db")) as db:
+        return db.execute(query).fetchall()
+
+
+def goes_on(folder: Path) -> None:
+    """Nothing was counted, set aside or published; and the next run does all of it."""
+    assert rows(folder, "select count(*) from errors") == [(0,)]
+    assert rows(folder, "select count(*) from dead_letters") == [(0,)]
+    assert not list((folder / "lake").glob("**/part-*.parquet"))
+    (folder / "awake").touch()
+    again = start(folder)
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    assert "rows           2" in out
+    assert [tuple(row) for row in sqlite3.connect(folder / "mart.db").execute("select id from t")] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("body", ["sleeps", "catches it", "wraps it"])
+def test_given_a_node_that_runs_when_interrupted_then_the_run_stops_and_nothing_counts(
+    tmp_path: Path, body: str, number: signal.Signals
+) -> None:
+    folder = project(tmp_path, FUNCTION, BODIES[body])
+    run = start(folder)
+    wait_for(folder / "napping")
+    run.send_signal(number)
+    out, err = run.communicate(timeout=20)
+    assert (run.returncode, out) == (130, "")
+    assert "interrupted: nothing of it counts as a try" in err
+    assert "Traceback" not in err
+    goes_on(folder)
+
+
+def test_given_a_node_that_goes_on_all_the_same_when_interrupted_twice_then_it_ends_at_once(tmp_path: Path) -> None:
+    folder = project(tmp_path, FUNCTION, BODIES["catches all"])
+    run = start(folder)
+    wait_for(folder / "napping")
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=20) == 130
+    run.communicate()
+    goes_on(folder)
+
+
+def test_given_sql_that_takes_long_when_interrupted_then_the_run_stops_and_nothing_counts(tmp_path: Path) -> None:
+    folder = project(tmp_path, SQL)
+    run = start(folder)
+    wait_for(folder / ".odibi/checkpoints.db")
+    time.sleep(3.0)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130, err
+    assert rows(folder, "select count(*) from errors") == [(0,)]
+    assert rows(folder, "select count(*) from dead_letters") == [(0,)]
+
+
+def test_given_a_part_that_is_being_published_when_interrupted_then_it_is_published_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path, FUNCTION)
+    (folder / "awake").touch()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    publish = SqliteSink.publish
+
+    def interrupted(*arguments: Any) -> None:
+        publish(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+
+    monkeypatch.setattr(SqliteSink, "publish", interrupted)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(load_project(folder), "p")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    monkeypatch.setattr(SqliteSink, "publish", publish)
+    summary = run_pipeline(load_project(folder), "p")
+    assert (summary.state, summary.committed, summary.rows) == ("done", 1, 2)
+    assert len(list(sqlite3.connect(folder / "mart.db").execute("select id from t"))) == 2
+    assert len(list((folder / "lake").glob("**/part-*.parquet"))) == 1
+
+
+def test_given_a_child_that_a_node_forked_when_it_is_terminated_then_the_run_is_not(tmp_path: Path) -> None:
+    body = (
+        "import multiprocessing\n    pool = multiprocessing.get_context('fork').Pool(2)\n"
+        "    pool.map(abs, [1, 2])\n    pool.terminate()\n    pool.join()"
+    )
+    folder = project(tmp_path, FUNCTION, body)
+    run = start(folder)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
