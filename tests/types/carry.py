@@ -41,14 +41,14 @@ def output(case: Case, runner: SqlRunner) -> pa.Table:
 def through_parquet(table: pa.Table, root: Path) -> pa.Table:
     """The table as read from its published part. Raises Failed."""
     sink = ParquetSink(root / "lake", OWNER)
-    sink.publish(sink.stage(table, 1, Attempt(1, 1)), 1, 0)
+    sink.publish(sink.stage(table, 1, Attempt(1, 1))[0], 1, 0)
     return pq.read_table(root / "lake" / "part-0000000001-n.parquet")
 
 
 def through_sqlite(table: pa.Table, root: Path, keys: list[str] | None = None) -> list[tuple[Any, str]]:
     """Each value of ``x`` in SQLite, with its storage class. Raises Failed."""
     sink = SqliteSink(root / "mart.db", "t", OWNER, root / "staged")
-    sink.publish(sink.stage(table, 1, Attempt(1, 1), keys or []), 1, 0)
+    sink.publish(sink.stage(table, 1, Attempt(1, 1), keys or [])[0], 1, 0)
     with contextlib.closing(sqlite3.connect(root / "mart.db")) as connection:
         return connection.execute("select x, typeof(x) from t order by rowid").fetchall()
 

@@ -37,12 +37,12 @@ class ParquetSink:
         Raises Failed (``invalid``: types that parquet has not, rows that do not fit the ``pin``), ConflictError
         (another owner; ``published`` parts are missed) and OSError.
         """
+        check_types(table)
         self._check_published(published)
         pin = pin or Pin()
         if pin.known is None:
             pin.known = self._newest_schema()
         table = pin.conform(table)
-        check_types(table)
         make_dirs(self.folder, sync=True)
         claim_folder(self.folder, self.owner)
         target = self.folder / f"part-{iteration:010d}-{self.owner.node}.parquet"

@@ -12,6 +12,8 @@ from odibi_actors.nodes.failures import Failed
 
 def check_types(table: pa.Table) -> None:
     """Raise Failed (``invalid``) for the first column that parquet cannot hold, naming it and its type."""
+    if not table.column_names:
+        return  # of nothing nothing is written; whether that may be is not asked here
     for name, why in _unwritable(table.schema):
         _refuse(name, table.schema.field(name).type, why)
     for name, column in zip(table.column_names, table.columns, strict=True):

@@ -15,7 +15,7 @@ list, struct, map                        refused: flatten them first
 =======================================  =========================================================================
 
 Refused by value: NaN (SQLite would store NULL), integers beyond 63 bits, years beyond 0001 to 9999 (their texts would
-not sort), cells beyond SQLite's limit. Refused by name: columns that are one to SQLite, or that it cannot name.
+not sort). Refused by name: columns that are one to SQLite, or that it cannot name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ import pyarrow.compute as pc
 from odibi_actors.batches.normalise import without_case
 from odibi_actors.nodes.failures import Failed
 
-MAX_CELL = 1_000_000_000
-"""Bytes of a text or blob; SQLITE_MAX_LENGTH, as it is compiled nearly everywhere."""
 _DAYS = (-719_162, 2_932_896)
 """0001-01-01 and 9999-12-31, in days since 1970-01-01."""
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -73,11 +71,6 @@ def check_values(column: pa.ChunkedArray, name: str) -> None:
             min((_DAYS[1] + 1) * day - 1, (1 << 63) - 1 if bits == pa.int64() else (1 << 31) - 1),
             f"as {kind}: outside of the years 0001 to 9999, whose texts sort; cast it to an integer",
         )
-    elif (types.is_string(kind) or types.is_binary(kind)) and column.nbytes > MAX_CELL:
-        longest = pc.max(pc.binary_length(column)).as_py() or 0
-        if longest > MAX_CELL:
-            message = f"column {name!r} has a cell of {longest} bytes; SQLite's limit is {MAX_CELL}"
-            raise Failed("invalid", message, column=name)
 
 
 def _refuse_beyond(column: pa.ChunkedArray, name: str, low: int, high: int, why: str) -> None:
