@@ -5,9 +5,10 @@
         client.wait_run(run)
         client.add_schedule("report", name="nightly", cron="0 2 * * *", timezone="America/New_York")
 
-One client, one socket, one thread. Results are plain dictionaries, as ``odibictl -o json`` prints them. When nothing
-runs, what only reads is answered from the project's store at rest, and the rest raises UnreachableError. The verbs of
-schedules, runs, backfills and alerts are in ``client_verbs``.
+One client, one socket, one thread at a time: a second one is refused. A child of a fork gets a link of its own. Results
+are plain dictionaries, as ``odibictl -o json`` prints them. When nothing runs, what only reads is answered from the
+project's store at rest, and the rest raises UnreachableError. The verbs of schedules, runs, backfills and alerts are in
+``client_verbs``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -143,6 +145,8 @@ class Client(ScheduleVerbs):
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._heard = 0.0
+        self._pid = os.getpid()
+        self._busy = threading.RLock()
 
     # --- the link -------------------------------------------------------------------------------------------------
 
@@ -161,6 +165,16 @@ class Client(ScheduleVerbs):
 
     def close(self) -> None:
         """Say goodbye and close the socket. A closed client connects again at its next request."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if not self._busy.acquire(blocking=False):
+            raise ConflictError("this Client is at work in another thread, and cannot be closed in this one")
+        try:
+            self._close()
+        finally:
+            self._busy.release()
+
+    def _close(self) -> None:
         if self._socket is not None and self._heard:
             with contextlib.suppress(zmq.ZMQError):
                 self._send(BROKER, Bye())
@@ -228,6 +242,24 @@ class Client(ScheduleVerbs):
         return self._ask(Request(secrets.token_hex(8), verb, params or {}), to, verb, timeout)
 
     def _ask(self, message: Request | Apply, to: str, verb: str, timeout: float | None) -> Any:
+        if self._pid != os.getpid():
+            self._after_fork()
+        if not self._busy.acquire(blocking=False):
+            raise ConflictError("this Client is at work in another thread; make one for each thread")
+        try:
+            return self._exchange(message, to, verb, timeout)
+        finally:
+            self._busy.release()
+
+    def _after_fork(self) -> None:
+        """In a child the link is its parent's, whose answers both would take from each other: begin with another name.
+        What is left of the parent's is not closed: that is the parent's to do."""
+        self._pid, self._busy = os.getpid(), threading.RLock()
+        self.name, self.incarnation = f"client-{secrets.token_hex(4)}", secrets.token_hex(4)
+        self._socket = self._context = None
+        self._heard = 0.0
+
+    def _exchange(self, message: Request | Apply, to: str, verb: str, timeout: float | None) -> Any:
         if timeout is not None and timeout < 0:
             timeout = self.timeout
         if self._socket is None:

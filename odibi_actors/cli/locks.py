@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from odibi_actors.errors import ConflictError
+from odibi_actors.runtime.paths import naming
 
 SUFFIXES = (".pid", ".lock")
 
@@ -24,8 +25,9 @@ def hold(path: Path) -> int:
         pid = _pid(fd)
         os.close(fd)
         raise ConflictError(f"another `odibictl up` is running (pid {pid} holds {path})") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with naming(path):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
 
 

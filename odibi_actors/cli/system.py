@@ -63,7 +63,8 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
     refuse(places.data_dir)
-    write_schema(places.data_dir)
+    with paths.naming(places.data_dir / "odibi.schema.json"):
+        write_schema(places.data_dir)
     if detach:
         _detach(app, root, places, workers)
         _await_ready(app, places, {pipeline.name for pipeline in project.pipelines})
@@ -196,7 +197,8 @@ def down(app: App) -> None:
     """
     from odibi_actors.runtime import paths
 
-    run = paths.layout(app.data_dir).run
+    places = paths.layout(app.data_dir)
+    run = places.run
     before = locks.holders(run)
     limit = DOWN_TIMEOUT if app.timeout is None else app.timeout
     asked = True
@@ -207,6 +209,7 @@ def down(app: App) -> None:
         if not before:
             raise UnreachableError(f"nothing is running on {run.parent}") from None
     if asked and _gone(run, limit):
+        paths.tidy(places)
         errors.message("stopped")
         return
     launcher = before.get("up")
@@ -219,4 +222,5 @@ def down(app: App) -> None:
     os.kill(launcher, signal.SIGTERM)
     if not wait_for(lambda: not locks.holders(run), TERM_TIMEOUT):
         raise TimedOutError(f"pid {launcher} does not stop; see {run.parent / 'log' / 'up.log'}")
+    paths.tidy(places)
     errors.message("stopped")

@@ -49,7 +49,7 @@ class LocalSystem:
     SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then."""
 
     def __init__(self, project: ProjectSpec, *, manual: bool = True) -> None:
-        places = paths.prepare(Path(project.data_dir))
+        places = paths.prepare(Path(project.data_dir), sockets=False)
         claim(Path(project.root))
         self.clock = LocalClock()
         self.interrupts = Interrupts()
@@ -171,7 +171,7 @@ def run_pipeline(
         _refuse_owned(spec)
         with tempfile.TemporaryDirectory(prefix="odibi-fresh-") as folder:
             return _run(msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress)
-    places = paths.prepare(Path(project.data_dir))
+    places = paths.prepare(Path(project.data_dir), sockets=False)
     lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
     try:
         return _run(project, pipeline, iterations, progress)

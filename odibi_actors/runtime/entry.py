@@ -59,7 +59,9 @@ class Entry:
             places = paths.prepare(data_dir)
             if options.actor:
                 return self._act(project, places, options)
-            return self.supervise(project, places, options, words)
+            code = self.supervise(project, places, options, words)
+            paths.leave(places)
+            return code
         except OdibiError as error:
             log("error", self.name, str(error))
             return error.exit_code

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +68,14 @@ def layout(data_dir: Path) -> Layout:
     )
 
 
-def prepare(data_dir: Path) -> Layout:
-    """Create the folders, private to this user. Raises ConflictError when the sockets' folder is another user's."""
+def prepare(data_dir: Path, *, sockets: bool = True) -> Layout:
+    """Create the folders, private to this user; the one of ``sockets`` only for whoever binds or connects some. Raises
+    ConflictError when that is another user's."""
     places = layout(data_dir)
     for folder in (places.data_dir, places.run, places.log, places.spool):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not sockets:
+        return places
     with contextlib.suppress(FileExistsError):
         places.sockets.mkdir(mode=0o700)
     found = places.sockets.lstat()
@@ -90,6 +93,13 @@ def tidy(places: Layout) -> None:
     with contextlib.suppress(OSError):
         if places.sockets.lstat().st_uid == os.getuid():
             shutil.rmtree(places.sockets)
+
+
+def leave(places: Layout) -> None:
+    """The same for whoever ends, as long as others may have sockets there: the last one removes it."""
+    if places.sockets != places.run:
+        with contextlib.suppress(OSError):
+            places.sockets.rmdir()
 
 
 class Basics(NamedTuple):
@@ -158,11 +168,23 @@ def _expand(text: str, env: Mapping[str, str]) -> str:
 def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
     """Write the connection file whole or not at all: clients read it at any time."""
     partial = places.connection.with_name(f"connection.json.{os.getpid()}")
-    partial.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid(), **fields}) + "\n", encoding="utf-8")
+    with naming(partial):
+        partial.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid(), **fields}) + "\n", encoding="utf-8")
     partial.chmod(0o600)
     failpoint("connection.rename")
     partial.replace(places.connection)
     failpoint("connection.renamed")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError within names ``path``, as those of ``open`` do: a write to a full disk says nothing of the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 class Lock:
@@ -213,6 +235,7 @@ def hold_lock(path: Path, wait: float = PREDECESSOR) -> Lock:
             raise ConflictError(
                 f"{path.stem} is already running for this project (pid {holder} holds {path}); stop that one first"
             ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with naming(path):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return Lock(path, fd)

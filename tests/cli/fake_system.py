@@ -15,7 +15,7 @@ from odibi_actors.runtime import paths, wire
 
 def main() -> None:
     project = Path(os.environ["ODIBI_PROJECT"])
-    places = paths.prepare(project / ".odibi")
+    places = paths.prepare(paths.basics(project).data_dir)
     lock = paths.hold_lock(places.run / "broker.lock")
     router = zmq.Context().socket(zmq.ROUTER)
     router.bind(places.endpoint)

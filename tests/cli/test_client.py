@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -287,3 +288,46 @@ def test_given_an_environment_then_it_names_the_endpoint(broker: Broker, monkeyp
     monkeypatch.setenv("ODIBI_ENDPOINT", fake.endpoint)
     with Client() as one:
         assert one.status() == {"epoch": 3}
+
+
+def test_given_a_client_at_work_in_one_thread_when_another_uses_it_then_that_is_refused_at_once(broker: Broker) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: object) -> dict[str, Any]:
+        asked.set()
+        go_on.wait(10)
+        return {"state": "finished"}
+
+    fake = broker({"iteration.wait": slow, "status": {"epoch": 3}})
+    results: list[Any] = []
+    with Client(fake.endpoint, timeout=10.0) as one:
+        first = threading.Thread(target=lambda: results.append(one.request("iteration.wait", {})))
+        first.start()
+        assert asked.wait(10)
+        for use in (one.status, one.close):
+            with pytest.raises(ConflictError, match="in another thread"):
+                use()
+        go_on.set()
+        first.join(10)
+        assert results == [{"state": "finished"}]
+        assert one.status() == {"epoch": 3}  # one after the other they may
+
+
+def test_given_an_open_client_when_the_process_forks_then_child_and_parent_are_both_answered(broker: Broker) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    with Client(fake.endpoint, timeout=10.0) as one:
+        assert one.status() == {"epoch": 3}
+        name = one.name
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                answered = [one.status() for _ in range(3)]
+                one.close()
+                code = 0 if answered == [{"epoch": 3}] * 3 and one.name != name else 2
+            finally:
+                os._exit(code)
+        for _ in range(3):
+            assert one.status() == {"epoch": 3}
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert one.name == name

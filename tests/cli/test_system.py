@@ -16,6 +16,7 @@ from click.testing import Result
 
 import tests
 from odibi_actors.cli import locks, system
+from odibi_actors.runtime import paths
 
 Invoke = Callable[..., Result]
 ROOT = Path(tests.__file__).parent.parent
@@ -64,10 +65,38 @@ def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
 ) -> None:
     root = started("deaf")
     up = invoke("--project", root, "up", "--detach", "--timeout", "3s")
-    assert up.exit_code == 124
+    assert up.exit_code == 124, up.stderr
     down = invoke("--project", root, "down")
     assert down.exit_code == 0, down.stderr
     assert "SIGTERM" in down.stderr
+
+
+@pytest.mark.process
+def test_given_closed_descriptors_when_up_detached_then_it_runs_and_says_0(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started()
+    command = f'{sys.executable} -m odibi_actors.cli --project "{root}" up --detach <&- >&- 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", command], check=False, timeout=60)
+    assert done.returncode == 0
+    assert set(locks.holders(root / ".odibi" / "run")) == {"up", "broker"}
+    assert invoke("--project", root, "down").exit_code == 0
+
+
+@pytest.mark.process
+def test_given_a_path_too_long_for_sockets_when_it_has_stopped_then_nothing_of_it_is_left_elsewhere(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started()
+    deep = root / ".odibi" / ("x" * 100)
+    (root / "odibi.yaml").write_text((root / "odibi.yaml").read_text() + f"data_dir: {deep}\n")
+    sockets = paths.layout(deep).sockets
+    assert sockets.parent != deep
+    up = invoke("--project", root, "up", "--detach")
+    assert up.exit_code == 0, up.stderr
+    assert sockets.is_dir()
+    assert invoke("--project", root, "down").exit_code == 0
+    assert not sockets.exists()
 
 
 @pytest.mark.process

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from odibi_actors.runtime.console import Console
+from odibi_actors.runtime.supervisor import LogFile
 from tests.runtime.processes import WAIT, Family, gone, said
 
 pytestmark = pytest.mark.process
@@ -219,3 +221,13 @@ def test_given_ignored_signals_as_under_nohup_then_they_stay_ignored(family: Fam
     assert not gone(pid, 0.5)
     process.terminate()
     assert process.wait(WAIT) == 0
+
+
+def test_given_much_output_when_written_to_a_log_then_it_is_bounded_and_its_newest_lines_are_there(
+    tmp_path: Path,
+) -> None:
+    console = Console(["broker"], LogFile(tmp_path / "up.log", limit=1000).write)
+    for number in range(200):
+        console.write("broker", b"line %d" % number)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2000
+    assert (tmp_path / "up.log").read_text().endswith("broker     | line 199\n")

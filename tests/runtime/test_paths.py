@@ -97,3 +97,8 @@ def test_a_lock_file_stays_so_that_whoever_waits_for_it_and_whoever_comes_next_m
     assert path.stat().st_ino == inode
     second.release()
     assert path.exists()
+
+
+def test_given_a_full_disk_then_the_error_names_the_file() -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), paths.naming(Path("/dev/full")):
+        Path("/dev/full").write_text("x")

@@ -20,6 +20,7 @@ import pyarrow.parquet
 
 from odibi_actors.client import Client
 from odibi_actors.errors import OdibiError, TimedOutError, UnreachableError
+from odibi_actors.runtime import paths
 from tests.example.conftest import EXAMPLE, load
 from tests.runtime.processes import MARK, Family, gone
 
@@ -175,6 +176,7 @@ class System:
         """Kill what is left. A test that did not mean to leave anything calls ``stop`` or ``extinct`` before."""
         self.client.close()
         self.processes.close()
+        paths.tidy(paths.layout(self.project / ".odibi"))  # what was killed could not
 
     # --- processes ------------------------------------------------------------------------------------------------
 

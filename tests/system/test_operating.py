@@ -92,6 +92,25 @@ def test_given_a_running_system_when_another_is_started_on_it_then_that_is_a_con
     until("it is gone", lambda: system.ctl("status").returncode == 69)
 
 
+def test_given_a_node_that_runs_for_six_seconds_when_up_gets_sigterm_then_it_finishes_and_up_exits_0(
+    make: Make, tmp_path: Path
+) -> None:
+    code = "import time\n\n\ndef slow(rows):\n    open('busy', 'w').close()\n    time.sleep(6)\n    return rows\n"
+    system = make(small(tmp_path / "p", pipeline("plain", last("slow")), nodes=code))
+    main = system.start(*UP)
+    put(system, "plain", "a", "1,1.5")
+    until("the node runs", (system.project / "busy").exists)
+    main.terminate()
+    assert system.extinct(30), f"left running: {system.processes.living()}"
+    assert main.returncode == 0, system.tail()
+    assert "still run" not in system.tail(200)
+    (system.project / "busy").unlink()
+    system.start(*UP)
+    assert system.settled("plain") == "committed"
+    assert not (system.project / "busy").exists(), "what it finished was not recorded"
+    assert published(system, "plain") == [1]
+
+
 def test_given_a_busy_system_when_one_supervisor_is_terminated_then_all_of_it_stops_and_loses_nothing(
     make: Make, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     yield made
     made.family.close()
     made.broker.close()
+    paths.tidy(made.places)
 
 
 def test_a_chain_is_run_and_each_node_reported(rig: Rig) -> None:
