@@ -20,7 +20,7 @@ _NULLS = b"odibi.nulls"
 class Pin:
     """What a sink holds its parts to. ``known`` None: the next part tells it. ``open``: columns may come and go with
     the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``again``: what is
-    published can be taken back."""
+    published can be taken back by a rewind."""
 
     def __init__(
         self,
@@ -98,8 +98,9 @@ class Pin:
         )
 
     def _elsewhere(self) -> str:
-        again = f", or all of it again (`odibictl pipeline rewind {self.name.partition('.')[0]} --to 0`)"
-        return f"to another place{again if self.again else ''}"
+        pipeline = self.name.partition(".")[0]
+        again = f"pipeline rewind {pipeline} --to 0" if self.again else f"reset {pipeline} --targets"
+        return f"to another place, or all of it again (`odibictl {again}`)"
 
     def _cast(
         self, name: str, column: pa.ChunkedArray, wanted: pa.DataType, pinned: pa.Field | None
