@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -153,3 +154,17 @@ def _look(path: Path) -> int:
         os.close(fd)
         raise ConflictError(f"{path}: the checkpoint store of this data_dir runs") from None
     return fd
+
+
+def store_id(path: Path) -> str:
+    """The id of the store in a database file, whether it runs or not; "" when there is none yet, or none that can be
+    read, of which the store itself will say more."""
+    if not path.exists():
+        return ""
+    try:
+        # It never changes, so a file that is being written can be read as one that is not.
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as db:
+            row = db.execute("SELECT store_id FROM meta").fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(row[0]) if row else ""

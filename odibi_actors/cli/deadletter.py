@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from odibi_actors.client import Client
+
 deadletter = group("deadletter", "Dead letters: what was given up, and why; take it up again.")
 
 COLUMNS = (
@@ -88,11 +90,11 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happ
 def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
     """Take dead letters up again, each in a new iteration.
 
-    Their files are read as they are now, so mend them first. A letter goes when its iteration commits; when that fails
-    again, a new one takes its place.
+    Several are taken up in ascending order. Their files are read as they are now, so mend them first. A letter goes
+    when its iteration commits; when that fails again, a new one takes its place.
     """
     client = app.client()
-    rows = [client.replay(letter, dry_run) for letter in letters]
+    rows = [client.replay(letter, dry_run) for letter in sorted(dict.fromkeys(letters))]  # as they arrived
     said = "would be" if dry_run else "is"
     emit(
         app,
@@ -100,9 +102,19 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
         "iteration",
         lambda result: [f"{row['letter']}: {said} iteration {row['iteration']} of {row['pipeline']}" for row in rows],
     )
+    for note in _overwriting(client, sorted({row["pipeline"] for row in rows})):
+        errors.message(note)
     if not dry_run and len(rows) == 1:
         row = rows[0]
         errors.message(f"`odibictl iteration wait {row['pipeline']} {row['iteration']}` waits for its end")
+
+
+def _overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
+    """What replayed rows do to newer ones in sinks that cannot tell which is newer."""
+    sinks = [row for name in pipelines for row in client.sinks(name).get("items", [])]
+    blind = [f"{row['pipeline']}.{row['sink']}" for row in sinks if row["mode"] == "upsert" and not row["version"]]
+    said = "older rows replace newer ones of the same keys, as the sink names no `write.version`"
+    return [f"{name}: {said}" for name in blind]
 
 
 @deadletter.command(examples=["odibictl deadletter discard 3", "odibictl deadletter discard 3 4 5 --yes"])

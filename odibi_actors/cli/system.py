@@ -54,7 +54,9 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     its own. Exit 2 when the project is invalid, 4 when it is running.
     """
     from odibi_actors.checkpoint.forgetting import refuse
+    from odibi_actors.checkpoint.resting import store_id
     from odibi_actors.config import write_schema
+    from odibi_actors.nodes.sinks.owner import check_foreign
     from odibi_actors.runtime import paths, procfile
 
     project = load(app)
@@ -62,6 +64,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
+    check_foreign(project.pipelines, store_id(places.database))
     refuse(places.data_dir)
     with paths.naming(places.data_dir / "odibi.schema.json"):
         write_schema(places.data_dir)

@@ -27,7 +27,7 @@ from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Request
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import target_name, target_owner
+from odibi_actors.nodes.sinks.owner import check_foreign, target_name, target_owner
 from odibi_actors.runtime import paths
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
@@ -57,6 +57,7 @@ class LocalSystem:
         host, pid = socket.gethostname(), os.getpid()
         incarnation = uuid.uuid4().hex[:12]
         engine = Engine(places.database)
+        self.store_id = engine.store_id
         store = StoreActor(incarnation, host, pid, engine.store_id, engine.epoch, engine.last_seq)
         self.coordinator = Coordinator(project, incarnation, random.Random(), manual=manual)
         pool = PoolActor(POOL, incarnation, host, pid, 1, project.code_digest, spool.inventory(places.spool))
@@ -194,6 +195,7 @@ def _run(
     project: ProjectSpec, pipeline: str, iterations: int | None, progress: Callable[[str], None] | None
 ) -> RunSummary:
     with LocalSystem(project) as system:
+        check_foreign([project.pipeline(pipeline)], system.store_id)
         shown = system.request("pipeline.show", {"pipeline": pipeline})
         retried = [row["iteration"] for row in shown["iterations"] if row["state"] in ("failed", "blocked")]
         report = _reporter(system, pipeline, progress)

@@ -457,7 +457,9 @@ def test_given_apply_dry_run_then_it_says_what_would_change(
     spec = load_project(project)
     digests = {"spec_digest": spec_digest(spec.pipelines[0]), "code_digest": spec.code_digest}
     found = {"same": digests, "other": {**digests, "spec_digest": "x"}, "unknown": Reply("", 3, None, "pruned")}
-    fake = broker({"pipeline.list": {"items": [{**ROW, "pipeline": "copy"}]}, "version.show": found[running]})
+    fake = broker(
+        {"pipeline.list": {"items": [{**ROW, "pipeline": "copy"}]}, "version.show": found[running], "status": {}}
+    )
     result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run", "-o", "json")
     assert [row["changed"] for row in json.loads(result.stdout)["items"]] == [changed]
     assert fake.requests("version.show")[0].params == {"pipeline": "copy", "version": 2}

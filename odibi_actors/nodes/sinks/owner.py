@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from odibi_actors.config.model import WriteSpec
+from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.errors import ConflictError
 
 OWNER_FILE = "_odibi_owner.json"
@@ -31,18 +32,12 @@ class Owner(NamedTuple):
     def __str__(self) -> str:
         return f"node {self.node!r} of pipeline {self.pipeline!r} (store {self.store_id})"
 
-    def check(self, other: Owner, target: str, mend: str) -> None:
-        """Raise ConflictError unless ``other``, found at ``target``, is this owner."""
+    def check(self, other: Owner, target: str, take: str) -> None:
+        """Raise ConflictError unless ``other``, found at ``target``, is this owner. ``take``: how it is taken over."""
         if other != self:
-            same = other.store_id == self.store_id
-            why = (
-                ""
-                if same
-                else " Its checkpoints are not these: another project, or this one with its data_dir deleted."
-            )
+            what = "" if other.store_id == self.store_id else "; its checkpoints are not these"
             raise ConflictError(
-                f"{target} belongs to {other}, not to {self}.{why} "
-                f"Publish elsewhere, or, if what is there may be taken over, {mend}"
+                f"{target} belongs to {other}{what}: publish elsewhere, or {take} if {self.node!r} may take it over"
             )
 
 
@@ -110,7 +105,7 @@ def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
 def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> bool:
     """Whether the table is the owner's already; False when nobody owns it. Raises ConflictError, sqlite3.Error."""
     found = table_owner(connection, table)
-    owner.check(found or owner, f"table {table!r} of {place}", f"delete its row in {OWNER_TABLE}")
+    owner.check(found or owner, f"table {table!r} of {place}", _delete(table))
     return found is not None
 
 
@@ -129,3 +124,36 @@ def target_owner(write: WriteSpec) -> Owner | None:
         return None
     with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         return table_owner(connection, write.table or "")
+
+
+def foreign(pipelines: Iterable[PipelineSpec], store_id: str) -> list[str]:
+    """One line for each target that belongs to somebody else than the sink that would publish there. A target that
+    cannot be looked at is not told here: whoever publishes will say why."""
+    lines = []
+    for pipeline in pipelines:
+        for node in pipeline.nodes:
+            if node.write is None:
+                continue
+            local = node.write.connection.type != "sqlite"
+            place, table = Path(node.write.connection.path), node.write.table
+            take = f"delete {place / (node.write.path or '.') / OWNER_FILE}" if local else _delete(table or "")
+            name = target_name(node.write) if local else f"table {table!r} of {place}"
+            with suppress(sqlite3.Error, OSError):
+                try:
+                    found = target_owner(node.write)
+                    owner = Owner(store_id, pipeline.name, node.name)
+                    owner.check(found or owner, name, take)
+                except ConflictError as error:
+                    lines.append(f"{pipeline.name}.{node.name}: {error}")
+    return lines
+
+
+def _delete(table: str) -> str:
+    return f"`delete from {OWNER_TABLE} where table_name = '{table}'`"
+
+
+def check_foreign(pipelines: Iterable[PipelineSpec], store_id: str) -> None:
+    """Raise ConflictError, with one line for each, when targets of these pipelines belong to somebody else: known
+    before anything is planned."""
+    if lines := foreign(pipelines, store_id):
+        raise ConflictError("\n".join(lines))
