@@ -36,7 +36,7 @@ TARGETS = (
 @lists
 @pass_app
 def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
-    """Forget all that a pipeline has done: its files are read again by the next run.
+    """Forget all that a pipeline has done: it reads its files again.
 
     Iterations, the list of files read, dead letters, pinned schemas and states go. Schedules, versions and settings
     stay, and iterations are numbered on. With --targets its parquet parts are deleted and its tables dropped; without,
