@@ -268,6 +268,7 @@ def test_given_bad_names_when_normalised_then_the_error_names_them(table: pa.Tab
         normalise(table)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
 def test_given_an_input_when_user_code_works_in_place_then_it_works_and_the_input_stays(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "h")
     table = pa.table({"dep_delay": [61, None, 5] * 1000, "tail": ["n1", None, "N3"] * 1000})
