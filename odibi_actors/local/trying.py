@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import NotFoundError, OdibiError
@@ -21,7 +22,7 @@ from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import target_name, target_owner
+from odibi_actors.nodes.sinks.owner import Owner, claim_folder, target_name, target_owner
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.streaming.scan import scan
@@ -173,8 +174,11 @@ class Trial:
             if write.connection.type == "sqlite":
                 stand_in /= "database.db"
                 _like(real, stand_in)
+            else:
+                below = write.path or "."
+                _like_folder(real / below, stand_in / below, Owner(STORE, self._spec.name, node.name))
             problem = _owned(write, self._spec.name, node.name)
-        except (sqlite3.Error, OSError, OdibiError) as error:
+        except (sqlite3.Error, OSError, OdibiError, pa.ArrowException) as error:
             problem, note = "", f"would go to {target}; what is there was not checked: {error}"
         connection = ConnectionSpec(write.connection.name, write.connection.type, str(stand_in))
         tried, done = self._run(_with(node, write, connection), [])
@@ -263,6 +267,16 @@ def _like(database: Path, copy: Path) -> None:
         ).fetchall()
         for (statement,) in found:
             target.execute(statement)
+
+
+def _like_folder(folder: Path, copy: Path, owner: Owner) -> None:
+    """Give ``copy`` an empty part with the schema of the newest one in ``folder``, which later ones are held to."""
+    parts = sorted(folder.glob(f"part-*-{owner.node}.parquet")) if folder.is_dir() else []
+    if parts:
+        copy.mkdir(parents=True, exist_ok=True)
+        claim_folder(copy, owner)
+        empty = pq.read_schema(parts[-1]).remove_metadata().empty_table()
+        pq.write_table(empty, copy / f"part-{0:010}-{owner.node}.parquet")
 
 
 def _owned(write: WriteSpec, pipeline: str, node: str) -> str:

@@ -146,6 +146,19 @@ def test_given_a_table_that_refuses_the_rows_then_so_does_try(root: Path) -> Non
         assert database.execute("select name from sqlite_master").fetchall() == [("sales",)]
 
 
+def test_given_parts_of_another_type_then_try_says_so_before_the_run_does(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    edit(root, '(kept["quantity"] * kept["price"]).round(2)', '"much"', "nodes/orders.py")
+    edit(root, "sum(amount)", "sum(price)")
+    for name in ("nodes.orders", "nodes"):
+        sys.modules.pop(name, None)
+    found = tried(root)["lake_orders"]
+    assert found.state == "failed"
+    assert found.failure is not None
+    assert "amount" in found.failure.message
+    assert "odibi-try" not in found.failure.message
+
+
 def test_given_keys_that_stand_twice_then_try_names_them(root: Path) -> None:
     edit(root, "keys: [day, country]", "keys: [day]")
     failure = tried(root)["mart_sales"].failure
