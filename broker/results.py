@@ -27,6 +27,8 @@ ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict", "state_lost"})
 after the other would be set aside for what is not the fault of its files."""
 
 NEVER = float("inf")
+SHOWN = 30
+"""Columns that one line names: a file may have thousands."""
 
 
 def take(flow: Flow, pool: str, result: AnyResult, now: float) -> None:
@@ -104,9 +106,18 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
     elif done.schema and done.node not in pipeline.schemas:
         pipeline.schemas[done.node] = done.schema
         flow.write(
-            rec.Schema(pipeline=pipeline.name, node=done.node, arrow=done.schema, text=done.schema_text),
+            rec.Schema(
+                pipeline=pipeline.name,
+                node=done.node,
+                arrow=done.schema,
+                text=done.schema_text,
+                notes=done.schema_notes,
+                left_out=done.left_out,
+                iteration=done.iteration,
+            ),
             pipeline.name,
         )
+        flow.say(Log("info", _pinned(done), {"notice": True}))
         flow.wake_all(pipeline)
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
@@ -121,6 +132,20 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         flow.wake_nodes(iteration, iteration.consumers(done.node))
     if run.spec.state:
         flow.states_changed(pipeline, iteration.number)
+
+
+def _pinned(done: NodeDone) -> str:
+    """The line that tells, once, which types the first batch of a source has pinned."""
+    notes = [*done.schema_notes, *[""] * len(done.schema_text)]  # a worker of the version before sends none
+    columns = [f"{text} ({note})" if note else text for text, note in zip(done.schema_text, notes, strict=False)]
+    more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    left_out = [name or "(a column without a name)" for name in done.left_out[:SHOWN]]
+    left = f"; not read: {', '.join(left_out)}" if left_out else ""
+    name = f"{done.pipeline}.{done.node}"
+    return (
+        f"{name}: the first batch (iteration {done.iteration}) has pinned {', '.join(columns[:SHOWN])}{more}{left}; "
+        f"read.schema declares other types (`odibictl source show {name}`)"
+    )
 
 
 def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:

@@ -477,6 +477,11 @@ class Client(ScheduleVerbs):
         """``{"items": [source rows]}``."""
         return self._dict("source.list", SOURCE)
 
+    def schema(self, pipeline: str, source: str) -> dict[str, Any]:
+        """The columns that a source reads, pinned by its first batch: ``{"columns": [{column, type, origin}],
+        "left_out": [names]}``. Raises NotFoundError while there was none."""
+        return self._dict("schema.show", STORE, pipeline=pipeline, source=source)
+
     def why(self, file: str) -> dict[str, Any]:
         """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, state, reason}]}``."""
         return self._dict("source.why", SOURCE, file=file)

@@ -423,9 +423,10 @@ class Drop(Message, frozen=True):
 
 
 class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
-    """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``: the
-    schema a read node or a sink found when none was pinned. ``last``: the task has no further node. ``state``: what a
-    stateful node keeps, synced."""
+    """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``
+    (``name: type``): the schema a read node or a sink found when none was pinned; of a read node also ``schema_notes``
+    (how each type came) and ``left_out`` (columns that are not read). ``last``: the task has no further node.
+    ``state``: what a stateful node keeps, synced."""
 
     attempt: Attempt
     pipeline: str
@@ -443,6 +444,8 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     schema_text: list[str] = []
     last: bool = True
     state: BatchRef | None = None
+    schema_notes: list[str] = []
+    left_out: list[str] = []
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):

@@ -41,7 +41,9 @@ class Version(Record, frozen=True):
 class Schema(Record, frozen=True):
     """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``. Of a sink
     also: ``target`` is what it writes to; ``iteration`` the one whose part told the schema, without which the pin is
-    void; ``open``: an operator lets the next part bring other columns; ``former``: the pin that was open until then."""
+    void; ``open``: an operator lets the next part bring other columns; ``former``: the pin that was open until then.
+    Of a read node: ``notes`` of how each type came (declared, inferred and why), and ``left_out``, the columns that are
+    not read."""
 
     pipeline: str
     node: str
@@ -51,6 +53,8 @@ class Schema(Record, frozen=True):
     iteration: int = 0
     open: bool = False
     former: bytes = b""
+    notes: list[str] = []
+    left_out: list[str] = []
 
 
 class Run(Record, frozen=True):

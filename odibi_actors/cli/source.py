@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
-from odibi_actors.cli.output import Column, count, emit, table
+from odibi_actors.cli.output import Column, count, emit, fields, table
 
 LIVE = "live"
 """The lane of those that follow their folder; others are of backfills, and of schedules that wait for files."""
@@ -36,6 +36,12 @@ WHY = (
     Column("REASON", "reason"),
 )
 
+TYPES = (
+    Column("COLUMN", "column", whole=True),
+    Column("TYPE", "type", whole=True),
+    Column("ORIGIN", "origin"),
+)
+
 
 def _name(row: Mapping[str, Any]) -> str:
     """PIPELINE.SOURCE, with the lane unless that is ``live``."""
@@ -54,6 +60,29 @@ def list_(app: App) -> None:
         _name,
         lambda result: [table(result["items"], COLUMNS, "no sources")],
     )
+
+
+@source.command(examples=["odibictl source show delays.flights", "odibictl source show delays.flights -o json"])
+@click.argument("name", metavar="PIPELINE.SOURCE")
+@lists
+@pass_app
+def show(app: App, name: str) -> None:
+    """Show the columns of a source: the types that hold for all files, and where each comes from.
+
+    ORIGIN is `declared` (`read.schema`) or `inferred` from the first batch, with the reason where most of a column
+    looks like numbers, dates or times, but is text lest something of it be lost.
+    """
+    pipeline, dot, node = name.partition(".")
+    if not dot:
+        raise click.BadParameter(f"{name!r} is not PIPELINE.SOURCE; `odibictl source list` shows both")
+    emit(app, lambda: app.client().schema(pipeline, node), _name, _shown)
+
+
+def _shown(row: Mapping[str, Any]) -> list[Any]:
+    head = [("pipeline", row.get("pipeline")), ("source", row.get("source")), ("pinned by", row.get("iteration"))]
+    if row.get("left_out"):
+        head.append(("not read", ", ".join(name or "(a column without a name)" for name in row["left_out"])))
+    return [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
 
 
 @source.command(examples=["odibictl source why data/landing/flights-2013-01-01.csv"])

@@ -16,6 +16,33 @@ ARROW_TYPES = (
     *("duration[s]", "duration[ms]", "duration[us]", "duration[ns]"),
 )
 """Names without parameters; besides them ``timestamp[us, tz=ZONE]`` and ``decimal128(precision, scale)``."""
+_MEANT = {
+    "int64": "int integer bigint long i64 int_ number(38,0) serial bigserial",
+    "int32": "i32 int4 mediumint",
+    "int16": "smallint short i16 int2",
+    "int8": "tinyint byte i8",
+    "uint64": "unsigned uint u64 ulong",
+    "uint32": "u32",
+    "uint16": "u16",
+    "uint8": "u8",
+    "double": "float8 f64 real number numeric doubleprecision double_precision",
+    "string": "str text varchar char character nvarchar charactervarying object category uuid json string[pyarrow]",
+    "bool": "boolean bit logical bool_",
+    "binary": "bytes blob bytea varbinary",
+    "timestamp[us]": "timestamp datetime datetime2 datetime64 timestamp_ntz timestampwithouttimezone timestamp_us",
+    "timestamp[s]": "datetime64[s] timestamp_s",
+    "timestamp[ms]": "datetime64[ms] timestamp_ms",
+    "timestamp[ns]": "datetime64[ns] timestamp_ns",
+    "timestamp[us, tz=UTC]": "timestamptz timestampwithtimezone timestamp_tz timestamp_ltz datetimeoffset",
+    "time64[us]": "time time64 timetype",
+    "time32[s]": "time32",
+    "duration[us]": "duration interval timedelta timedelta64 timedelta64[us]",
+    "duration[ns]": "timedelta64[ns]",
+    "decimal128(38, 2)": "decimal dec money decimal128",
+}
+"""What users of SQL, pandas, polars and others write, by the type that they mean."""
+_SYNONYMS = {word: kind for kind, words in _MEANT.items() for word in words.split()}
+_SCALED = re.compile(r"(?:decimal|numeric|number|dec)(?:128)?\((\d+)(?:,(\d+))?\)", re.ASCII)
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns), ?(?:tz=)?([A-Za-z0-9_+\-/:]{1,64})\]", re.ASCII)
 _DECIMAL = re.compile(r"decimal128\((\d{1,2}), ?(\d{1,2})\)", re.ASCII)
 _OFFSET = re.compile(r"[+-]\d\d:\d\d", re.ASCII)
@@ -43,7 +70,24 @@ def arrow_type(name: str) -> str:
         if not _OFFSET.fullmatch(zone):
             _check_zone(zone)
         return f"timestamp[{unit}, tz={zone}]"
-    raise UnknownTypeError("not an Arrow type", did_you_mean(name, [*ARROW_TYPES, "decimal128(10, 2)"], "types"))
+    raise UnknownTypeError("not an Arrow type", suggestion(name))
+
+
+def suggestion(name: str) -> str:
+    """What to write instead of a name that is none: by what it means elsewhere, else by how it is spelt."""
+    word = re.sub(r"\s+", "", name).lower()
+    if match := _SCALED.fullmatch(word):
+        precision, scale = int(match[1]), int(match[2] or 0)
+        if 1 <= precision <= 38 and scale <= precision:
+            return f'did you mean "decimal128({precision}, {scale})"?'
+    meant = _SYNONYMS.get(word) or _SYNONYMS.get(re.sub(r"\(.*\)$", "", word))
+    if meant is None and (zoned := re.fullmatch(r"datetime64\[(s|ms|us|ns),(?:tz=)?(.+)\]", word)):
+        meant = f"timestamp[{zoned[1]}, tz={re.sub(r'.*,', '', name).replace('tz=', '').strip(' ]')}]"
+    if meant is None and word in ARROW_TYPES:
+        meant = word
+    if meant is None:
+        return did_you_mean(word, [*ARROW_TYPES, "decimal128(10, 2)"], "types")
+    return f'did you mean "{meant}"?'
 
 
 def _check_zone(zone: str) -> None:

@@ -138,6 +138,7 @@ class Checker:
         if pattern_leads_out(pattern):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
         self._types(at, read.get("schema", {}))
+        self._columns(at, read)
         if "format" in read:
             for option, value in read.get("options", {}).items():
                 for message in check_options(read["format"], {option: value}):
@@ -150,6 +151,20 @@ class Checker:
                     schema[column] = arrow_type(name)
                 except UnknownTypeError as error:
                     self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
+
+    def _columns(self, at: str, read: Section) -> None:
+        take, ignore = read.get("columns", []), read.get("ignore", [])
+        if BAD in (*take, *ignore, *read.get("optional", [])):
+            return
+        if take and ignore:
+            message = "columns says what is read, so nothing is left to ignore"
+            self._problems.add(f"{at}.ignore", message, suggestion="delete one of both")
+            return
+        for key in ("schema", "optional"):
+            for name in read.get(key, {}):
+                if name in ignore or (take and name not in take):
+                    says = "is ignored" if name in ignore else "is not among columns, so it is not read"
+                    self._problems.add(f"{at}.{key}", f"column {name!r} {says}", suggestion="delete it here or there")
 
     def _transform(self, at: str, transform: Section, inputs: list[str] | None, state: bool) -> None:
         if "sql_file" in transform:

@@ -40,6 +40,7 @@ _TEXT = Text()
 _PROJECT = Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name: letters, digits, _ and -", MAX_NAME)
 _FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:function, such as nodes.flights:clean")
 _TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
+_COLUMNS = 10_000
 _TAKE = Number(1, 10**12)
 
 CONNECTION = Object(
@@ -90,6 +91,13 @@ READ = Object(
         "path": Key(_TEXT, "Folder below the connection's."),
         "pattern": Key(_TEXT, "Which files, such as flights-*.csv."),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it should not be inferred."),
+        "columns": Key(Listing(_TEXT, unique=True, limit=_COLUMNS), "Read only these columns; default: all."),
+        "ignore": Key(
+            Listing(Text(blank=True), unique=True, limit=_COLUMNS), 'Columns not to read; "" for one without a name.'
+        ),
+        "optional": Key(
+            Listing(_TEXT, unique=True, limit=_COLUMNS), "Columns that a file may lack; they are null then."
+        ),
         "options": Key(Anything(), "Options of the reader."),
         "settle": Key(
             duration(), "How long a file must not have changed before it is taken, where its close cannot be seen."

@@ -59,6 +59,7 @@ class Text(_Simple):
     what: str = ""
     limit: int = MAX_TEXT
     verify: Callable[[str], object] | None = None
+    blank: bool = False
 
     def check(self, tree: Tree, path: str, problems: Problems) -> Any:
         value = _scalar(tree, path, problems, "text")
@@ -68,7 +69,7 @@ class Text(_Simple):
             return _wrong(tree, path, problems, "must be text", f'quote it: "{_source(tree)}"')
         if self.pattern and not re.fullmatch(self.pattern, value, re.ASCII):
             return _wrong(tree, path, problems, f"must be {self.what}")
-        if not value.strip() or "\0" in value:
+        if (not value.strip() and not self.blank) or "\0" in value:
             return _wrong(tree, path, problems, "must not be blank or hold a NUL")
         if len(value) > self.limit:
             return _wrong(tree, path, problems, f"longer than {self.limit} characters")
@@ -81,7 +82,7 @@ class Text(_Simple):
 
     def schema(self) -> dict[str, Any]:
         if not self.pattern:
-            return {"type": "string", "minLength": 1}
+            return {"type": "string", "minLength": 0 if self.blank else 1}
         return {"anyOf": [{"type": "string", "pattern": f"^(?:{self.pattern})$", "maxLength": self.limit}, _VARIABLE]}
 
 

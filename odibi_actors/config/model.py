@@ -22,7 +22,8 @@ class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReadSpec(msgspec.Struct, frozen=True):
-    """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds."""
+    """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
+    these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack."""
 
     connection: ConnectionSpec
     format: Literal["csv", "parquet"]
@@ -32,6 +33,9 @@ class ReadSpec(msgspec.Struct, frozen=True):
     schema: dict[str, str] = {}
     options: dict[str, Any] = {}
     settle: float = 2.0
+    columns: list[str] = []
+    ignore: list[str] = []
+    optional: list[str] = []
 
 
 class TransformSpec(msgspec.Struct, frozen=True):

@@ -125,6 +125,8 @@ class LocalRuntime:
                 case Log(level="warning" | "error"):
                     self.told.append(effect.text)
                     print(visible(f"{effect.level}: {effect.text}"), file=sys.stderr)  # noqa: T201
+                case Log(fields={"notice": True}):
+                    print(visible(effect.text), file=sys.stderr)  # noqa: T201
                 case Log():
                     pass
                 case _:

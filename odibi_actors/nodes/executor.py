@@ -22,7 +22,7 @@ from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, Pu
 from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
-from odibi_actors.nodes.read import read
+from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.owner import Owner
@@ -116,11 +116,13 @@ class Executor:
         inputs = {name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs}
         output = staged = state = None
         schema, schema_text = b"", list[str]()
+        found: ReadResult | None = None
         if node.write is not None:
             table, staged, schema, schema_text = self._stage(task, step, node.write, inputs)
         else:
             if node.read is not None:
-                table, schema, schema_text = read(node.read, step.positions, step.schema)
+                found = read(node.read, step.positions, step.schema)
+                table, schema, schema_text = found.table, found.schema, found.schema_text
             elif node.state:
                 table, kept = self._run_stateful(task, step, inputs)
                 state = self.spool.write(kept, task.pipeline, task.iteration, node.name, task.attempt, state=True)
@@ -146,6 +148,8 @@ class Executor:
             schema_text=schema_text,
             last=last,
             state=state,
+            schema_notes=found.notes if found is not None else [],
+            left_out=found.left_out if found is not None else [],
         )
         return done, table
 

@@ -18,16 +18,20 @@ CSV_OPTIONS: dict[str, tuple[type, ...]] = {
     "skip_rows_after_names": (int,),
     "column_names": (list,),
     "encoding": (str,),
+    "compression": (str,),
     "null_values": (list,),
     "true_values": (list,),
     "false_values": (list,),
     "strings_can_be_null": (bool,),
     "quoted_strings_can_be_null": (bool,),
+    "quoted_is_text": (bool,),
     "decimal_point": (str,),
     "timestamp_parsers": (list,),
 }
-"""Names as in ``pyarrow.csv``. Differing defaults: ``newlines_in_values`` and ``strings_can_be_null`` are true, so that
-quoted line breaks work and an empty text is null, as in pandas."""
+"""Names as in ``pyarrow.csv``, but for ``compression`` and ``quoted_is_text``, which are ours. Differing defaults:
+``newlines_in_values`` and ``strings_can_be_null`` are true, ``quoted_strings_can_be_null`` is false, and
+``null_values`` come on top of the empty cell, which is null unless it is quoted."""
+COMPRESSIONS = ("auto", "none", "gzip", "bz2", "xz", "zstd", "lz4")
 OPTIONS: dict[str, dict[str, tuple[type, ...]]] = {"csv": CSV_OPTIONS, "parquet": {}}
 _ONE_CHARACTER = ("delimiter", "quote_char", "escape_char", "decimal_point")
 
@@ -61,6 +65,8 @@ def _check_value(name: str, value: Any, types: tuple[type, ...]) -> str:
         return "must be a list of texts"
     if isinstance(value, int) and value < 0:
         return "must not be negative"
+    if name == "compression" and value not in COMPRESSIONS:
+        return f"must be one of {', '.join(COMPRESSIONS)}, not {value!r}"
     if name == "encoding":
         try:
             codecs.lookup(str(value))

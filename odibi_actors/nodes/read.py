@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +12,27 @@ from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import BatchError
 from odibi_actors.model import FilePosition
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.formats import Malformed, csv, parquet
+from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
+from odibi_actors.nodes.formats.columns import Wanted
+from odibi_actors.nodes.formats.exact import Spelling
+from odibi_actors.nodes.formats.packed import unpack
+from odibi_actors.nodes.inference import Inference
 from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import load
-from odibi_actors.nodes.schemas import declared_types, override, settle, widen
+from odibi_actors.nodes.schemas import declared_types, override
+
+Types = dict[str, pa.DataType]
 
 
 class ReadResult(NamedTuple):
-    """``schema`` (serialised) and ``schema_text`` (``name: type``) are set when none was pinned and rows were found."""
+    """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
+    (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read."""
 
     table: pa.Table
     schema: bytes = b""
     schema_text: list[str] = []
+    notes: list[str] = []
+    left_out: list[str] = []
 
 
 def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadResult:
@@ -37,62 +45,91 @@ def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadRe
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
     if pinned:
-        schema = override(decode_schema(pinned), declared)
-        return ReadResult(_concat([_fitted(spec, position, schema) for position in positions], schema))
+        schema = _known(spec, decode_schema(pinned), declared)
+        tables = [_fitted(spec, position, schema, declared) for position in positions]
+        return ReadResult(_concat(tables, schema))
     if not positions:
         message = "there is nothing to read and no schema is known yet; declare read.schema, or wait for a first file"
         raise Failed("invalid", message)
     return _read_first(spec, positions, declared)
 
 
-def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: dict[str, pa.DataType]) -> ReadResult:
-    tables: list[pa.Table] = []
-    kinds: dict[str, pa.DataType] = {}
+def _wanted(spec: ReadSpec, expected: list[str] | None) -> Wanted:
+    known = None if expected is None else tuple(expected)
+    return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known)
+
+
+def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
+    """What every file has to hold, now that a first batch was read."""
+    schema = override(pinned, declared)
+    wanted = _wanted(spec, None)
+    for name in spec.columns:
+        if name not in schema.names:
+            message = (
+                f"column {name!r} of read.columns was not read before: declare its type, read.schema: {{{name}: TYPE}}"
+            )
+            raise Failed("invalid", message)
+    return pa.schema([field for field in schema if not wanted.ignored(field.name)])
+
+
+def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) -> ReadResult:
+    inference = Inference(declared, Spelling.of(spec.options), texts=spec.format == "csv")
+    names: list[str] | None = None
     for position in positions:
-        table = _parse(spec, position, declared, list(kinds) or None)
-        _check_declared(position, table, declared)
-        for field in table.schema:
-            kinds[field.name] = declared.get(field.name) or widen(kinds.get(field.name, field.type), field.type)
-        tables.append(table)
-    schema = pa.schema([(name, declared.get(name) or settle(kind)) for name, kind in kinds.items()])
-    for index, position in enumerate(positions):
-        if tables[index].schema != schema:
-            tables[index] = _fitted(spec, position, schema)
+        parsed, quoted = _parse(spec, position, declared, {}, names)
+        _check_declared(spec, position, parsed.table, declared)
+        inference.add(parsed, quoted)
+        names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
+    schema = inference.schema()
+    tables = inference.tables(schema)
+    if tables is None or not spec.options.get("strings_can_be_null", True):
+        tables = [_fitted(spec, position, schema, declared) for position in positions]
     table = _concat(tables, schema)
     if not table.num_rows:
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
-    return ReadResult(table, encode_schema(schema), [f"{field.name}: {field.type}" for field in schema])
+    texts = [f"{field.name}: {field.type}" for field in schema]
+    return ReadResult(table, encode_schema(schema), texts, inference.notes(schema), inference.left_out)
 
 
-def _check_declared(position: FilePosition, table: pa.Table, declared: dict[str, pa.DataType]) -> None:
-    missing = [name for name in declared if name not in table.column_names]
-    if missing:
-        message = f"column {missing[0]!r} of read.schema is missing; found: {', '.join(table.column_names)}"
-        raise _failed(position, Malformed(message, line=1, column=missing[0]))
+def _check_declared(spec: ReadSpec, position: FilePosition, table: pa.Table, declared: Types) -> None:
+    wanted = _wanted(spec, None)
+    for name in declared:
+        if name in table.column_names or name in spec.optional or wanted.ignored(name):
+            continue
+        message = f"column {name!r} of read.schema is missing; found: {', '.join(table.column_names)}"
+        line = 1 if spec.format == "csv" else 0
+        raise _failed(position, Malformed(message, line=line, column=name))
 
 
-def _fitted(spec: ReadSpec, position: FilePosition, schema: pa.Schema) -> pa.Table:
-    types = {field.name: field.type for field in schema}
-    return _parse(spec, position, types, schema.names)
+def _fitted(spec: ReadSpec, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
+    inferred = {field.name: field.type for field in schema if field.name not in declared}
+    known = {field.name: field.type for field in schema if field.name in declared}
+    parsed, _ = _parse(spec, position, known, inferred, schema.names)
+    return parsed.table
 
 
 def _parse(
-    spec: ReadSpec, position: FilePosition, types: Mapping[str, pa.DataType], expected: list[str] | None
-) -> pa.Table:
+    spec: ReadSpec, position: FilePosition, declared: Types, inferred: Types, expected: list[str] | None
+) -> tuple[Parsed, dict[str, int]]:
+    """A file as a table, and the first row with a quoted cell of each column where that has a meaning."""
     data = load(Path(spec.connection.path), position)
+    wanted = _wanted(spec, expected)
+    quoted: dict[str, int] = {}
     try:
         if spec.format == "csv":
-            table = csv.parse(data, types, expected, spec.options)
+            data = unpack(data, position.identity, spec.options.get("compression", "auto"))
+            parsed = csv.parse(data, declared, wanted, spec.options, inferred)
+            quoted = csv.quoted_columns(data, spec.options)
         else:
-            table = parquet.parse(data, types, expected)
-        check_limits(table.num_rows, table.nbytes)
+            parsed = parquet.parse(data, declared | inferred, wanted)
+        check_limits(parsed.table.num_rows, parsed.table.nbytes)
     except pa.ArrowNotImplementedError as error:
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error
     except BatchError as error:
         raise _failed(position, Malformed(str(error))) from error
     except Malformed as error:
         raise _failed(position, error) from error
-    return table
+    return parsed, quoted
 
 
 def _failed(position: FilePosition, error: Malformed) -> Failed:
@@ -112,8 +149,16 @@ def _failed(position: FilePosition, error: Malformed) -> Failed:
 
 
 def _concat(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table; a column that is optional and missing is null."""
     if not tables:
         return schema.empty_table()
-    table = pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
+    whole = []
+    for table in tables:
+        columns = [
+            table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+            for field in schema
+        ]
+        whole.append(pa.Table.from_arrays(columns, schema=schema))
+    table = pa.concat_tables(whole)
     check_limits(table.num_rows, table.nbytes)
     return table

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
 import pyarrow as pa
 
 from odibi_actors.batches.normalise import normal_type
+from odibi_actors.config.arrow_types import suggestion
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 
-_NAMES = (
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double", "string"),
-    *("binary", "date32", "date64", "time32[s]", "time32[ms]", "time64[us]", "time64[ns]"),
-    *("timestamp[s]", "timestamp[ms]", "timestamp[us]", "timestamp[ns]"),
-)
 _DECIMAL = re.compile(r"decimal(128|256)?\((\d+),(-?\d+)\)")
 _ZONED = re.compile(r"timestamp\[(s|ms|us|ns),tz=([A-Za-z0-9_+/:-]+)\]")
 
@@ -31,9 +26,7 @@ def parse_type(text: str) -> pa.DataType:
             return pa.timestamp(match[1], match[2])
         return normal_type(pa.type_for_alias(compact))
     except (ValueError, BatchError):
-        near = difflib.get_close_matches(compact.lower(), _NAMES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(_NAMES)}, decimal128(p, s)"
-        raise ValueError(f"{text!r} is not an Arrow type; {hint}") from None
+        raise ValueError(f"{text!r} is not an Arrow type; {suggestion(text)}") from None
 
 
 def declared_types(schema: dict[str, str]) -> dict[str, pa.DataType]:
@@ -63,8 +56,5 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:
 
 
 def settle(kind: pa.DataType) -> pa.DataType:
-    """What an inferred type is pinned as: whole seconds become microseconds, since the first batch may hold no fraction
-    by chance; nothing but nulls becomes text."""
-    if pa.types.is_timestamp(kind) and kind.unit in ("s", "ms"):
-        return pa.timestamp("us", kind.tz)
+    """What an inferred type is pinned as: nothing but nulls becomes text."""
     return normal_type(kind)

@@ -112,6 +112,31 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
     }
 
 
+def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_comes_from(engine: Engine) -> None:
+    with pytest.raises(NotFoundError, match="has read nothing yet"):
+        engine.answer("schema.show", {"pipeline": P, "source": "flights"})
+    with pytest.raises(NotFoundError, match="there is no pipeline"):
+        engine.answer("schema.show", {"pipeline": "nope", "source": "flights"})
+    put(
+        engine,
+        r.Schema(P, "flights", b"...", ["a: b: int64", "x: string"], ["declared", "inferred: why"], ["y"], 1, 2.0),
+    )
+    assert engine.answer("schema.show", {"pipeline": P, "source": "flights"}) == {
+        "pipeline": P,
+        "source": "flights",
+        "iteration": 1,
+        "at": 2.0,
+        "columns": [
+            {"column": "a: b", "type": "int64", "origin": "declared"},
+            {"column": "x", "type": "string", "origin": "inferred: why"},
+        ],
+        "left_out": ["y"],
+    }
+    put(engine, r.Schema(P, "flights", b"...", ["a: int64"]))  # of the version before
+    shown = engine.answer("schema.show", {"pipeline": P, "source": "flights"})
+    assert shown["columns"] == [{"column": "a", "type": "int64", "origin": ""}]
+
+
 def test_nodes_are_listed_in_the_order_of_the_pipeline_even_those_that_did_not_run(engine: Engine) -> None:
     items = engine.answer("node.list", {"pipeline": P, "iteration": 2})["items"]
     assert all(set(row) == NODE for row in items)

@@ -62,9 +62,7 @@ VALUES = [
         "choose another"]),
     ('pattern: "*.csv"', "schema: {a: int65, b: varchar}", [
         f'11:80: {N}[0].read.schema.a: not an Arrow type (got int65); did you mean "int64"?',
-        f"11:90: {N}[0].read.schema.b: not an Arrow type (got varchar); types: bool, int8, int16, int32, int64, uint8, "
-        "uint16, uint32, uint64, float, float16, float32, double, float64, string, utf8, large_string, binary, "
-        "large_binary, date, ..."]),
+        f"11:90: {N}[0].read.schema.b: not an Arrow type (got varchar); did you mean \"string\"?"]),
     ('pattern: "*.csv"', 'schema: {a: "timestamp[us, tz=Mars/Base]"}', [
         f"11:80: {N}[0].read.schema.a: there is no time "
         "zone Mars/Base (got timestamp[us, tz=Mars/Base]); write one such as UTC or America/New_York"]),

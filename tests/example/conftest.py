@@ -16,7 +16,9 @@ import pyarrow.parquet
 import pytest
 from ruamel.yaml import YAML
 
+from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.csv import parse
+from odibi_actors.nodes.formats.exact import Spelling, infer
 from odibi_actors.nodes.schemas import parse_type
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/flights"
@@ -53,7 +55,10 @@ def clean() -> Clean:
 
 def read_csv(content: bytes, schema: dict[str, str]) -> pa.Table:
     """A CSV as a read node reads it."""
-    return parse(content, {name: parse_type(kind) for name, kind in schema.items()}, None, {})
+    options = {"null_values": ["NA"]}
+    table = parse(content, {name: parse_type(kind) for name, kind in schema.items()}, Wanted(), options).table
+    columns = {n: table[n] if n in schema else infer(table[n], Spelling.of(options)).values for n in table.column_names}
+    return pa.table(columns)
 
 
 class ByHand:

@@ -32,6 +32,7 @@ from odibi_actors.config.model import NodeSpec, PipelineSpec, ProjectSpec, Retry
 from odibi_actors.errors import ConfigError, ConflictError, ProtocolError, StoreError, UnreachableError
 from odibi_actors.model import Attempt
 from odibi_actors.nodes.formats import Malformed, parquet
+from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.runtime import log, paths, process, wire
 from odibi_actors.runtime.visible import visible
@@ -355,7 +356,7 @@ def test_a_parquet_file_with_text_that_is_no_text_is_malformed(spoilt: bytes) ->
     pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False, store_schema=False)
     assert spoilt in sink.getvalue()
     with pytest.raises(Malformed, match="not a readable parquet file"):
-        parquet.parse(sink.getvalue().replace(spoilt, b"\xff" * len(spoilt)), {}, None)
+        parquet.parse(sink.getvalue().replace(spoilt, b"\xff" * len(spoilt)), {}, Wanted())
 
 
 # --- patterns -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
+
+import pyarrow as pa
 
 
 class Malformed(Exception):
@@ -16,17 +19,11 @@ class Malformed(Exception):
         self.value = value
 
 
-def check_columns(found: list[str], expected: list[str]) -> None:
-    """Raise Malformed (line 1) unless ``found`` are the expected columns in any order, each once."""
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        raise Malformed(f"several columns are named {', '.join(map(repr, twice))}", line=1, column=twice[0])
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    if missing or extra:
-        texts = [f"column {name!r} is missing" for name in missing] + [f"column {name!r} is new" for name in extra]
-        wanted = ", ".join(expected)
-        raise Malformed(f"{'; '.join(texts)}; expected: {wanted}", line=1, column=(missing + extra)[0])
+class Parsed(NamedTuple):
+    """One file as a table; ``left_out``: its columns that were not read ("" for one without a name)."""
+
+    table: pa.Table
+    left_out: list[str]
 
 
 def first_bad(count: int, fits: Callable[[int, int], bool]) -> int:

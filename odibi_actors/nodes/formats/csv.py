@@ -2,61 +2,182 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pc
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
 
-from odibi_actors.nodes.formats import Malformed, check_columns
-from odibi_actors.nodes.formats.culprit import find_culprit
+from odibi_actors.nodes.formats import Malformed, Parsed
+from odibi_actors.nodes.formats.cells import Cells, convert_options
+from odibi_actors.nodes.formats.columns import Wanted, quoted
+from odibi_actors.nodes.formats.culprit import Columns, find_culprit
+from odibi_actors.nodes.formats.exact import convert
+from odibi_actors.nodes.formats.packed import what_it_is
+from odibi_actors.nodes.formats.rows import Header, header, quoted_cells, shape
 
-_READ = ("skip_rows", "skip_rows_after_names", "column_names", "encoding")
+_READ = ("skip_rows", "skip_rows_after_names", "column_names")
 _PARSE = ("delimiter", "quote_char", "double_quote", "escape_char", "newlines_in_values", "ignore_empty_lines")
 _MAX_BLOCK = (1 << 31) - 1
-"""pyarrow counts a block in 32 bits. One block per file: types are inferred from all of it, not its first megabyte."""
-_WIDE = ("utf-16", "utf-32", "utf_16", "utf_32")
-
-
-def _pick(options: Mapping[str, Any], names: tuple[str, ...], **defaults: Any) -> dict[str, Any]:
-    return defaults | {name: options[name] for name in names if name in options}
-
-
-def convert_options(types: Mapping[str, pa.DataType], options: Mapping[str, Any]) -> pc.ConvertOptions:
-    """How cells become values; columns without a type are inferred."""
-    rest = {name: value for name, value in options.items() if name not in _READ + _PARSE}
-    return pc.ConvertOptions(column_types=dict(types), **({"strings_can_be_null": True} | rest))
+"""pyarrow counts a block in 32 bits. One block per file: all of it decides about types, not its first megabyte."""
+_NOTHING: Mapping[str, pa.DataType] = {}
 
 
 def parse(
-    data: bytes, types: Mapping[str, pa.DataType], expected: list[str] | None, options: Mapping[str, Any]
-) -> pa.Table:
-    """One file as a table. ``types`` of columns that are known; ``expected``: exactly these columns, in this order.
+    data: bytes,
+    declared: Mapping[str, pa.DataType],
+    wanted: Wanted,
+    options: Mapping[str, Any],
+    inferred: Mapping[str, pa.DataType] = _NOTHING,
+) -> Parsed:
+    """One file as a table of the columns that are wanted: ``declared`` ones as pyarrow reads these types, ``inferred``
+    ones of types that hold each cell exactly, all others as texts.
 
     Raises Malformed with the first place that does not fit.
     """
-    if not data:
-        raise Malformed("the file is empty, not even a header", line=1)
+    data = plain_text(data, options)
+    head = header(data, options)
     try:
-        table = _parse(data, types, options)
-        if b"\0" in data and not _wide(options):
+        names = wanted.chosen(head.names)
+    except Malformed as error:
+        raise Malformed(error.message, line=max(head.line, 1), column=error.column) from None
+    cells = Cells(options)
+    columns = Columns(
+        names, {n: declared[n] for n in names if n in declared}, {n: inferred[n] for n in names if n in inferred}
+    )
+    nameless = not wanted.ignored("") and any(not name.strip() for name in head.names)
+    try:
+        table = _typed(data, columns, options, cells, whole=nameless)
+        if b"\0" in data:
             raise pa.ArrowInvalid("NUL byte")
         if _odd_quotes(data, options):
             raise pa.ArrowInvalid("a quote may be left open")
-        if any(pa.types.is_binary(field.type) and field.name not in types for field in table.schema):
-            raise pa.ArrowInvalid("not UTF-8")
-        check_columns(table.column_names, expected or table.column_names)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError, Malformed) as error:
-        culprit = find_culprit(data, types, expected, options, convert_options)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError) as error:
+        culprit = find_culprit(data, head.names, columns, cells, partial(_some_texts, names, options), options)
         if culprit is not None:
             raise culprit from error
         if "a quote may be left open" not in str(error):
             raise Malformed(str(error)) from error
-    return table.select(expected) if expected else table
+    if options.get("quoted_is_text"):
+        _check_quoted(data, head, columns, options)
+    if nameless:
+        _check_nameless(table, head, data, options)
+    return Parsed(table.select(names), [name.strip() for name in head.names if name not in names])
 
 
-def _wide(options: Mapping[str, Any]) -> bool:
-    return str(options.get("encoding", "")).lower().startswith(_WIDE)
+def plain_text(data: bytes, options: Mapping[str, Any]) -> bytes:
+    """The file as UTF-8 without a mark. Raises Malformed: empty, no text, or not of ``options.encoding``."""
+    if not data:
+        raise Malformed("the file is empty, not even a header", line=1)
+    encoding = codecs.lookup(str(options.get("encoding", "utf-8"))).name
+    if encoding in ("utf-8", "utf-8-sig"):
+        if found := what_it_is(data):
+            raise Malformed(f"the file is {found[0]}; {found[1]}", line=1)
+        return data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode(encoding).removeprefix("\ufeff").encode()
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = data[:start].decode(encoding, "replace").count("\n") + 1
+        found = what_it_is(data)
+        hint = f"; it is {found[0]}" if found and encoding not in found[1] else ""
+        raise Malformed(f"bytes that are not {encoding}, which options.encoding says{hint}", line=line) from None
+
+
+def quoted_columns(data: bytes, options: Mapping[str, Any]) -> dict[str, int]:
+    """The first row in which each column has a quoted value, when ``options.quoted_is_text`` gives that a meaning."""
+    quote = options.get("quote_char", '"')
+    if not options.get("quoted_is_text") or not quote:
+        return {}
+    data = plain_text(data, options)
+    return quoted_cells(data, header(data, options).names, options) if quote.encode() in data else {}
+
+
+def _typed(data: bytes, columns: Columns, options: Mapping[str, Any], cells: Cells, *, whole: bool) -> pa.Table:
+    """The table with declared and inferred types. Raises ArrowInvalid where a cell does not fit."""
+    types = dict.fromkeys(["", *columns.names], pa.string()) | dict(columns.declared)
+    only = {} if whole else {"include_columns": columns.names}
+    table = _read(data, options, convert_options(types, options, strings_can_be_null=True, **only))
+    for name, kind in columns.declared.items():
+        if not pa.types.is_floating(kind):
+            continue
+        if kind == pa.float32() or pc.any(pc.is_inf(table[name])).as_py():
+            cells.check_floats(*_present(_texts(data, [name], options)[name], table[name]))
+    if not options.get("strings_can_be_null", True):
+        table = _without_nulls(data, table, columns, options)
+    for name, kind in columns.inferred.items():
+        place = table.schema.get_field_index(name)
+        if table.field(place).type != kind:
+            table = table.set_column(place, name, convert(table.column(place), kind, cells.spelling))
+    return table
+
+
+def _present(texts: pa.ChunkedArray, values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    return texts.filter(texts.is_valid()), values.filter(texts.is_valid())
+
+
+def _without_nulls(data: bytes, table: pa.Table, columns: Columns, options: Mapping[str, Any]) -> pa.Table:
+    """The texts with ``strings_can_be_null: false``: all cells of a column that is text are texts."""
+    kept = [n for n in columns.names if n in columns.declared and columns.declared[n] == pa.string()]
+    kept += [n for n in columns.names if n in columns.inferred and columns.inferred[n] == pa.string()]
+    if not kept:
+        return table
+    texts = raw_texts(data, kept, options)
+    for name in kept:
+        table = table.set_column(table.schema.get_field_index(name), name, texts[name])
+    return table
+
+
+def raw_texts(data: bytes, names: list[str], options: Mapping[str, Any]) -> pa.Table:
+    """Columns as texts, none of them null."""
+    types = dict.fromkeys(names, pa.string())
+    return _read(data, options, convert_options(types, options, strings_can_be_null=False, include_columns=names))
+
+
+def _texts(data: bytes, names: list[str], options: Mapping[str, Any]) -> pa.Table:
+    types = dict.fromkeys(names, pa.string())
+    more = {"strings_can_be_null": True, "include_columns": names, "check_utf8": False}
+    return _read(data, options, convert_options(types, options, **more))
+
+
+def _some_texts(names: list[str], options: Mapping[str, Any], data: bytes) -> pa.Table | None:
+    """The columns as texts; None where not even that can be read."""
+    try:
+        return _texts(data, names, options)
+    except (pa.ArrowInvalid, pa.ArrowKeyError):
+        return None
+
+
+def _check_nameless(table: pa.Table, head: Header, data: bytes, options: Mapping[str, Any]) -> None:
+    """Raise Malformed unless all cells of columns without a name are empty, as in ``A,B,C,``."""
+    for place, name in enumerate(head.names):
+        column = table.column(place)
+        if name.strip() or column.null_count == len(column):
+            continue
+        value = str(column.drop_null()[0])
+        message = (
+            f"column {place + 1} has no name, but values such as {value!r}; "
+            'give it a name, or leave it out: read.ignore: [""]'
+        )
+        raise Malformed(message, line=max(head.line, 1), value=value)
+
+
+def _check_quoted(data: bytes, head: Header, columns: Columns, options: Mapping[str, Any]) -> None:
+    """Raise Malformed for a quoted cell, which is text, in a column that was inferred as something else."""
+    found = {
+        row: name
+        for name, row in quoted_columns(data, options).items()
+        if name in columns.inferred and columns.inferred[name] != pa.string()
+    }
+    if found:
+        row = min(found)
+        name, kind = found[row], columns.inferred[found[row]]
+        line = shape(data, head.names, [], options).lines[row]
+        message = f"a quoted cell, which is text by options.quoted_is_text, is not {kind}"
+        raise Malformed(f"{message}; read.schema: {{{quoted(name)}: string}} takes it", line=line, column=name)
 
 
 def _odd_quotes(data: bytes, options: Mapping[str, Any]) -> bool:
@@ -68,14 +189,18 @@ def _odd_quotes(data: bytes, options: Mapping[str, Any]) -> bool:
     return mark in data and data.count(mark) % 2 == 1  # looking for one is 15 times faster than counting none
 
 
-def _parse(data: bytes, types: Mapping[str, pa.DataType], options: Mapping[str, Any]) -> pa.Table:
-    if not data.endswith((b"\n", b"\r")) and not _wide(options):
+def _pick(options: Mapping[str, Any], names: tuple[str, ...], **defaults: Any) -> dict[str, Any]:
+    return defaults | {name: options[name] for name in names if name in options}
+
+
+def _read(data: bytes, options: Mapping[str, Any], convert: pcsv.ConvertOptions) -> pa.Table:
+    if not data.endswith((b"\n", b"\r")):
         data += b"\n"  # else a header alone, without a line end, counts as an empty file
     # One thread: there is a worker per core already, and row order and chunks stay the same from run to run.
     block = min(max(len(data) + 1, 1 << 16), _MAX_BLOCK)
-    return pc.read_csv(
+    return pcsv.read_csv(
         pa.BufferReader(data),
-        read_options=pc.ReadOptions(use_threads=False, block_size=block, **_pick(options, _READ)),
-        parse_options=pc.ParseOptions(**_pick(options, _PARSE, newlines_in_values=True)),
-        convert_options=convert_options(types, options),
+        read_options=pcsv.ReadOptions(use_threads=False, block_size=block, **_pick(options, _READ)),
+        parse_options=pcsv.ParseOptions(**_pick(options, _PARSE, newlines_in_values=True)),
+        convert_options=convert,
     )

@@ -5,40 +5,89 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from odibi_actors.batches.ipc import check_limits
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.errors import BatchError
-from odibi_actors.nodes.formats import Malformed, check_columns, first_bad
+from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
+from odibi_actors.nodes.formats.columns import Wanted, quoted
+from odibi_actors.nodes.formats.packed import what_it_is
+
+_NS_PER_US = 1000
+_MAX_US = (1 << 63) // _NS_PER_US - 1
+"""Microseconds since the epoch, of either sign, that nanoseconds of 64 bits hold."""
 
 
-def parse(data: bytes, types: Mapping[str, pa.DataType], expected: list[str] | None) -> pa.Table:
-    """One file as a table with normal types. ``types``: columns to be of these; ``expected``: exactly these columns.
+def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Parsed:
+    """One file as a table with normal types, or ``types`` where given; a column of type null stays one.
 
     Raises Malformed.
     """
     if not data:
         raise Malformed("the file is empty")
+    table, names = _read(data, wanted)
+    empty = [field.name for field in table.schema if pa.types.is_null(field.type)]
+    try:
+        table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
+        table = normalise(table)
+    except (pa.ArrowInvalid, BatchError) as error:
+        raise Malformed(f"not a readable parquet file: {error}") from error
+    for place, name in enumerate(table.column_names):
+        if name in types and table.column(name).type != types[name]:
+            table = table.set_column(place, name, fit(table.column(name), name, types[name]))
+        elif name in empty and name not in types:
+            table = table.set_column(place, name, pa.nulls(table.num_rows))
+    return Parsed(table, [name for name in names if name not in table.column_names])
+
+
+def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:
+    """The wanted columns, and the names of all."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         sizes = [file.metadata.row_group(index).total_byte_size for index in range(file.metadata.num_row_groups)]
         check_limits(file.metadata.num_rows, sum(sizes))
-        table = file.read(use_threads=False)
-        table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
-        table = normalise(table)
+        names = file.schema_arrow.names
+        for place, name in enumerate(names):
+            if not name.strip() and not wanted.ignored(""):
+                raise Malformed(f'column {place + 1} has no name; give it one, or leave it out: read.ignore: [""]')
+        chosen = wanted.chosen(names)
+        # By name a column of a nested one may be meant as well: `a.b` is a path to pyarrow.
+        left = len(chosen) < len(names) and not any("." in name for name in names)
+        table = file.read(columns=chosen if left else None, use_threads=False).select(chosen)
+        moments = {file.schema.column(i).path for i in range(len(file.schema)) if _is_int96(file.schema.column(i))}
+        for name in chosen:
+            if name in moments:
+                table = table.set_column(table.schema.get_field_index(name), name, _int96(data, table[name], name))
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
     except (pa.ArrowException, OSError, ValueError, BatchError) as error:  # ValueError: a name that is not UTF-8
-        raise Malformed(f"not a readable parquet file: {error}") from error
-    try:
-        check_columns(table.column_names, expected or table.column_names)
-    except Malformed as error:
-        raise Malformed(error.message, column=error.column) from None
-    for place, name in enumerate(table.column_names):
-        if name in types and table.column(name).type != types[name]:
-            table = table.set_column(place, name, fit(table.column(name), name, types[name]))
-    return table.select(expected) if expected else table
+        found = what_it_is(data)
+        says = (
+            f"the file is {found[0]}, not parquet"
+            if found and found[0] != "parquet"
+            else f"not a readable parquet file: {error}"
+        )
+        raise Malformed(says) from error
+    return table, names
+
+
+def _is_int96(column: pq.ColumnSchema) -> bool:
+    return str(column.physical_type) == "INT96"
+
+
+def _int96(data: bytes, nanoseconds: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Timestamps of the former kind, whole: pyarrow wraps those beyond 1677 to 2262, as nanoseconds of 64 bits do."""
+    file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
+    microseconds = file.read(columns=[name], use_threads=False).column(0)
+    whole = pc.multiply(microseconds.cast(pa.int64()), _NS_PER_US)  # wraps likewise
+    rest = pc.subtract(nanoseconds.cast(pa.int64()), whole)
+    if not pc.any(pc.not_equal(rest, 0)).as_py():
+        return microseconds
+    if pc.all(pc.less(pc.abs(microseconds.cast(pa.int64())), _MAX_US)).as_py():
+        return nanoseconds  # none has wrapped
+    raise Malformed("timestamps (int96) that neither microseconds nor nanoseconds of 64 bits hold", column=name)
 
 
 def _family(kind: pa.DataType) -> str:
@@ -47,28 +96,47 @@ def _family(kind: pa.DataType) -> str:
         return "number"
     if types.is_timestamp(kind) or types.is_date(kind):
         return "instant" if types.is_timestamp(kind) and kind.tz else "date"
-    return str(kind)
+    return "time" if types.is_time(kind) else "duration" if types.is_duration(kind) else str(kind)
 
 
 def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
     """The column as ``kind``, unchanged in value. Raises Malformed: another sort of type, or the first value lost."""
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), kind)])
+    other = f"the column is {column.type} in this file, not {kind}"
     if _family(column.type) != _family(kind):
-        raise Malformed(f"the column is {column.type} in this file, not {kind}", column=name)
+        remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes files like this one, and no others"
+        raise Malformed(f"{other}; {remedy}", column=name)
     try:
-        return column.cast(kind)
+        if (values := _cast(column, kind)) is not None:
+            return values
     except pa.ArrowNotImplementedError as error:
-        raise Malformed(f"the column is {column.type} in this file, not {kind}", column=name) from error
-    except pa.ArrowInvalid as error:
+        raise Malformed(other, column=name) from error
+    row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
+    value = _shown(column, row)
+    remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes it"
+    raise Malformed(f"row {row + 1}: {value} is not {kind}; {remedy}", column=name, value=value)
 
-        def fits(start: int, stop: int) -> bool:
-            try:
-                column.slice(start, stop - start).cast(kind)
-            except pa.ArrowInvalid:
-                return False
-            return True
 
-        row = first_bad(len(column), fits)
-        value = str(column[row].as_py())
-        raise Malformed(f"row {row + 1}: {value} is not {kind}", column=name, value=value) from error
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """The column as ``kind``; None unless it comes back as it was: a safe cast of Arrow still rounds floats and floors
+    timestamps to dates."""
+    try:
+        values = column.cast(kind)
+        back = values.cast(column.type)
+    except pa.ArrowInvalid:
+        return None
+    same = pc.equal(back, column)
+    if pa.types.is_floating(column.type):
+        same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(column)))
+    return values if pc.all(same).as_py() is not False else None
+
+
+def _shown(column: pa.ChunkedArray, row: int) -> str:
+    value = column[row]
+    return str(value.cast(pa.string()) if pa.types.is_timestamp(column.type) else value.as_py())
+
+
+def _yaml(kind: pa.DataType) -> str:
+    text = str(kind).replace("date32[day]", "date32").replace("date64[ms]", "date64")
+    return f'"{text}"' if "," in text else text

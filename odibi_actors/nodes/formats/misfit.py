@@ -1,0 +1,75 @@
+"""What to tell about a value that does not fit its column: what is wrong, and the line of ``odibi.yaml`` for it."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+import pyarrow as pa
+
+from odibi_actors.nodes.failures import MAX_VALUE, shorten
+from odibi_actors.nodes.formats.cells import Cells
+from odibi_actors.nodes.formats.columns import quoted
+
+_NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
+"""What people write for nothing."""
+
+
+def message(name: str, value: str, kind: pa.DataType, cells: Cells, *, inferred: bool) -> str:
+    """Why ``value`` is refused in a column of type ``kind``, and what would take it."""
+    shown = shorten(repr(value), MAX_VALUE)
+    origin = "inferred from the first batch" if inferred else "declared"
+    return f"{shown} is not {kind} ({origin}); {'; '.join(_remedies(name, value, kind, cells, inferred))}"
+
+
+def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: bool) -> list[str]:
+    if value == "":
+        return ["options: {quoted_strings_can_be_null: true} makes quoted empty cells null"]
+    if _NO_VALUE.fullmatch(value):
+        return [f"options: {{null_values: [{quoted(value)}]}} makes it null"]
+    wider = next(str(other) for other in _wider(kind, value) if _takes(other, value, cells))
+    remedies = [f"read.schema: {{{quoted(name)}: {_yaml(wider)}}} {'keeps' if wider == 'string' else 'takes'} it"]
+    if inferred and (read := cells.lenient_value(value, kind)) is not None:
+        remedies.append(f"{{{quoted(name)}: {_yaml(str(kind))}}} reads it as {read}")
+    return remedies
+
+
+def _takes(kind: pa.DataType, value: str, cells: Cells) -> bool:
+    if pa.types.is_floating(kind):
+        return cells.exact([value], kind)
+    return cells.lenient_value(value, kind) is not None
+
+
+def _yaml(kind: str) -> str:
+    kind = kind.replace("date32[day]", "date32").replace("date64[ms]", "date64")
+    return f'"{kind}"' if "," in kind else kind
+
+
+def _wider(kind: pa.DataType, value: str) -> list[pa.DataType]:
+    """Types that hold whatever ``kind`` does, and more; text at the end."""
+    types = pa.types
+    text = pa.string()
+    if types.is_integer(kind):
+        return [*([] if kind == pa.int64() else [pa.int64(), pa.uint64()]), pa.float64(), text]
+    if types.is_floating(kind):
+        return [*([] if kind == pa.float64() else [pa.float64()]), text]
+    if types.is_decimal(kind):
+        return [*_decimals(kind, value), text]
+    if types.is_date(kind):
+        return [pa.timestamp("us"), pa.timestamp("ns"), text]
+    if types.is_timestamp(kind):
+        return [*(pa.timestamp(unit, kind.tz) for unit in ("us", "ns") if unit != kind.unit), text]
+    if types.is_time(kind):
+        return [*(pa.time64(unit) for unit in ("us", "ns") if unit != kind.unit), text]
+    return [text]
+
+
+def _decimals(kind: pa.DataType, value: str) -> list[pa.DataType]:
+    try:
+        number = Decimal(value.strip())
+        exponent = int(number.as_tuple().exponent)
+    except (InvalidOperation, ValueError):
+        return []
+    scale = max(kind.scale, -exponent)
+    whole = max(kind.precision - kind.scale, number.adjusted() + 1)
+    return [pa.decimal128(whole + scale, scale)] if whole + scale <= 38 else []

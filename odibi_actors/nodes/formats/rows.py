@@ -1,0 +1,171 @@
+"""Rows of a CSV file by the ``csv`` module, slowly, for what pyarrow does not tell: physical lines, and what is wrong
+with the shape of a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from array import array
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from odibi_actors.nodes.failures import MAX_VALUE, shorten
+from odibi_actors.nodes.formats import Malformed
+
+Options = Mapping[str, Any]
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+MAX_HEADER = 16 << 20
+"""Bytes of a header: more is a file whose quote is left open, or no CSV at all."""
+
+
+class Header(NamedTuple):
+    """Names of the columns, and the line they are on (0 when the options give them)."""
+
+    names: list[str]
+    line: int
+
+
+class Shape(NamedTuple):
+    """``lines``: on which line each row of data begins, up to the first that is not in order; ``problem``: that one."""
+
+    lines: array[int]
+    problem: Malformed | None
+
+
+def rows(data: bytes, options: Options, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """(1-based line it begins on, cells) of every row, blank ones too. Raises csv.Error."""
+    csv.field_size_limit(min(len(data) + 1, (1 << 31) - 1))
+    stream = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
+    skip = options.get("skip_rows", 0)
+    for _ in range(skip):
+        stream.readline()
+    quote = options.get("quote_char", '"')
+    reader = csv.reader(
+        stream,
+        delimiter=options.get("delimiter", ","),
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        doublequote=options.get("double_quote", True),
+        escapechar=options.get("escape_char") or None,
+        strict=strict,
+    )
+    line = skip + 1
+    for row in reader:
+        yield line, row
+        line = skip + reader.line_num + 1
+
+
+def header(data: bytes, options: Options) -> Header:
+    """The names of the columns. Raises Malformed."""
+    if "column_names" in options:
+        return Header(list(options["column_names"]), 0)
+    try:
+        line, row = next(_filled(data[:MAX_HEADER], options), (0, []))
+    except csv.Error as error:
+        raise Malformed(f"not CSV: {error}", line=1) from error
+    if not row:
+        raise Malformed("the file has no header", line=1)
+    for name in row:
+        if problem := text_problem(name, line, ""):
+            raise problem
+    return Header(row, line)
+
+
+def _filled(data: bytes, options: Options) -> Iterator[tuple[int, list[str]]]:
+    """Rows, without the blank ones unless they count."""
+    blank_counts = not options.get("ignore_empty_lines", True)
+    for line, found in rows(data, options):
+        row = found or ([""] if blank_counts else [])
+        if row:
+            yield line, row
+
+
+def shape(data: bytes, names: list[str], looked_at: list[int], options: Options) -> Shape:
+    """The lines of all rows, and the first row of another width or with cells (``looked_at``) that are no text."""
+    to_skip = options.get("skip_rows_after_names", 0) + (0 if "column_names" in options else 1)
+    lines = array("Q")
+    problem = None
+    try:
+        for line, row in _filled(data, options):
+            if to_skip:
+                to_skip -= 1
+            elif problem := _row_problem(line, row, names, looked_at):
+                break
+            else:
+                lines.append(line)
+    except csv.Error as error:
+        problem = Malformed(f"not CSV: {error}")
+    opened = open_quote(data, options)
+    if opened and (problem is None or not problem.line or problem.line >= opened):
+        problem = Malformed("a quoted value is never closed: the file is cut off", line=opened)
+        lines = array("Q", [line for line in lines if line < opened])
+    return Shape(lines, problem)
+
+
+def before_line(data: bytes, line: int) -> bytes:
+    """What comes before a line (1-based; all of it for 0), as ``rows`` counts them."""
+    if line < 1:
+        return data
+    ends = re.finditer(rb"\r\n|\r|\n", data)
+    return data[: next(islice(ends, line - 2, None)).end()] if line > 1 else b""
+
+
+def open_quote(data: bytes, options: Options) -> int:
+    """The line on which the row begins whose last value is never closed; 0 when there is none."""
+    line = 0
+    strict = rows(data, options, strict=True)
+    try:
+        for line, _ in rows(data, options):  # noqa: B007 - where the strict reading has got to when it raises
+            next(strict)
+    except csv.Error as error:
+        return line if "unexpected end" in str(error) else 0
+    return 0
+
+
+def quoted_cells(data: bytes, names: list[str], options: Options) -> dict[str, int]:
+    """The first row (from 0) in which each column has a quoted value."""
+    quote, delimiter = str(options.get("quote_char", '"')), options.get("delimiter", ",")
+    escape = options.get("escape_char")
+    inner = rf"\{escape}.|" if escape else ""
+    q, d = re.escape(quote), re.escape(delimiter)
+    cell = re.compile(rf"({q}(?:{inner}[^{q}]|{q}{q})*{q}[^{d}\r\n]*|[^{d}\r\n]*)({d}|\r\n|\r|\n|\Z)", re.DOTALL)
+    text = data.decode("utf-8", "surrogateescape")
+    place = 0
+    for _ in range(options.get("skip_rows", 0)):
+        place = text.index("\n", place) + 1
+    row = -options.get("skip_rows_after_names", 0) - (0 if "column_names" in options else 1)
+    column, found = 0, dict[str, int]()
+    while place < len(text) and (match := cell.match(text, place)):
+        place = match.end()
+        if row >= 0 and match[1].startswith(quote) and column < len(names):
+            found.setdefault(names[column], row)
+        if match[2] == delimiter:
+            column += 1
+        else:
+            row += 1 if column or match[1] or not options.get("ignore_empty_lines", True) else 0
+            column = 0
+    return found
+
+
+def _row_problem(line: int, row: list[str], names: list[str], looked_at: list[int]) -> Malformed | None:
+    if len(row) != len(names):
+        shown = shorten(",".join(row), MAX_VALUE)
+        return Malformed(f"the row has {len(row)} columns, the header {len(names)}", line=line, value=shown)
+    problems = (text_problem(row[place], line, names[place]) for place in looked_at)
+    return next((problem for problem in problems if problem), None)
+
+
+def text_problem(cell: str, line: int, column: str) -> Malformed | None:
+    """What keeps a cell from being a text."""
+    if "\0" in cell:
+        line += cell[: cell.index("\0")].count("\n")
+        return Malformed(
+            "a NUL byte: this is no text, or the file is damaged", line=line, column=column, value=repr(cell[:50])
+        )
+    if _NOT_UTF8.search(cell):
+        shown = cell[:MAX_VALUE].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        message = "bytes that are not UTF-8; options: {encoding: windows-1252} or {encoding: latin-1} may read them"
+        return Malformed(message, line=line, column=column, value=shown)
+    return None

@@ -1,0 +1,161 @@
+"""Which columns of a file are read: missing, new, unnamed, ignored and optional ones, and names as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from odibi_actors.batches.ipc import encode_schema
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.read import ReadResult, read
+from tests.nodes.helpers import position, read_spec
+
+PINNED = encode_schema(pa.schema([("a", pa.int64()), ("b", pa.string())]))
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _table(data: str) -> pa.Table:
+    header, *rows = (line.split(",") for line in data.splitlines())
+    columns: list[pa.Array] = []
+    for place in range(len(header)):
+        cells = [row[place] or None for row in rows]
+        digits = all(cell is None or cell.isdigit() for cell in cells)
+        columns.append(pa.array([int(cell) if cell and digits else cell for cell in cells]))
+    return pa.Table.from_arrays(columns, names=header)
+
+
+def _read(folder: Path, form: str, *files: str, pinned: bytes = b"", **spec: Any) -> ReadResult:
+    positions = []
+    for index, data in enumerate(files):
+        if form == "parquet":
+            pq.write_table(_table(data), folder / f"{index}")
+            positions.append(position(folder, f"{index}"))
+        else:
+            positions.append(position(folder, f"{index}", data.encode()))
+    return read(read_spec(folder, form, **spec), positions, pinned)
+
+
+def _refused(folder: Path, form: str, *files: str, **more: Any) -> str:
+    with pytest.raises(Failed) as caught:
+        _read(folder, form, *files, **more)
+    failure = caught.value.failure
+    assert failure.line == (1 if form == "csv" else 0)
+    return failure.message
+
+
+def test_given_columns_then_only_these_are_read_and_the_rest_is_told(tmp_path: Path, form: str) -> None:
+    result = _read(tmp_path, form, "x,b,a\n9,t,1\n", "a,b\n2,u\n", columns=["a", "b"])
+    assert result.table.to_pydict() == {"a": [1, 2], "b": ["t", "u"]}
+    assert result.left_out == ["x"]
+    later = _read(tmp_path, form, "a,b,new\n3,v,1\n", pinned=result.schema, columns=["a", "b"])
+    assert later.table.to_pydict() == {"a": [3], "b": ["v"]}
+    assert "column 'b' is missing" in _refused(tmp_path, form, "a,x\n1,2\n", columns=["a", "b"])
+
+
+def test_given_ignored_columns_then_they_are_not_read_and_may_be_missing(tmp_path: Path, form: str) -> None:
+    result = _read(tmp_path, form, "a,x,b\n1,9,t\n", "a,b\n2,u\n", ignore=["x"])
+    assert (result.table.column_names, result.left_out) == (["a", "b"], ["x"])
+    assert _read(tmp_path, form, "a,b,x\n1,t,new\n", pinned=PINNED, ignore=["x"]).table.num_rows == 1
+    assert _read(tmp_path, form, "a,b\n1,t\n", pinned=PINNED, ignore=["b"]).table.column_names == ["a"]
+
+
+def test_given_optional_columns_when_a_file_lacks_them_then_they_are_null(tmp_path: Path, form: str) -> None:
+    result = _read(tmp_path, form, "a\n1\n", "a,y\n2,7\n", "y,a\n8,3\n", optional=["y"])
+    assert result.table.to_pydict() == {"a": [1, 2, 3], "y": [None, 7, 8]}
+    assert result.schema_text == ["a: int64", "y: int64"]
+    later = _read(tmp_path, form, "a\n4\n", pinned=result.schema, optional=["y"])
+    assert later.table.to_pydict() == {"a": [4], "y": [None]}
+    declared = _read(tmp_path, form, "a,b\n5,t\n", pinned=PINNED, optional=["z"], schema={"z": "double"})
+    assert declared.table.to_pydict() == {"a": [5], "b": ["t"], "z": [None]}
+    first = _read(tmp_path, form, "a\n6\n", optional=["z"], schema={"z": "double"})
+    assert first.table.to_pydict() == {"a": [6]} or first.table.to_pydict() == {"a": [6], "z": [None]}
+
+
+def test_given_new_and_missing_columns_when_read_then_the_message_names_the_keys(tmp_path: Path, form: str) -> None:
+    message = _refused(tmp_path, form, "a,b,x\n1,t,2\n", pinned=PINNED)
+    assert "column 'x' is new; expected: a, b" in message
+    assert "read.ignore: [x] leaves it out" in message
+    assert "read.schema: {x: TYPE} with read.optional: [x] takes it" in message
+    assert "read.optional: [b] reads nulls where it is missing" in _refused(tmp_path, form, "a\n1\n", pinned=PINNED)
+    both = _refused(tmp_path, form, "a, B\n1,t\n", pinned=PINNED)
+    assert "column 'b' is missing; column ' B' is new (it differs from 'b' by blanks or case)" in both
+    assert "column 'b' is missing" in _refused(tmp_path, form, "a,b\n1,t\n", "a,c\n1,t\n")
+    assert 'read.ignore: ["x y"]' in _refused(tmp_path, form, "a,b,x y\n1,t,2\n", pinned=PINNED)
+
+
+def test_given_columns_that_nobody_has_read_when_they_are_wanted_then_their_type_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"'c' of read\.columns was not read before"):
+        _read(tmp_path, "csv", "a,c\n1,2\n", pinned=PINNED, columns=["a", "c"])
+    found = _read(tmp_path, "csv", "a,c\n1,2\n", pinned=PINNED, columns=["a", "c"], schema={"c": "int64"})
+    assert found.table.to_pydict() == {"a": [1], "c": [2]}
+
+
+# --- columns without a name, names as they are --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", ["a,b,", "a,,b", ",a,b", "a,b, ", 'a,b,""', "a,b,,"])
+@pytest.mark.parametrize("pinned", [b"", PINNED])
+def test_given_a_column_without_a_name_when_its_cells_are_empty_then_it_is_left_out_and_told(
+    tmp_path: Path, header: str, pinned: bytes
+) -> None:
+    rows = "".join(",".join({"a": "1", "b": "t"}.get(name, "") for name in header.split(",")) + "\n" for _ in range(2))
+    result = _read(tmp_path, "csv", f"{header}\n{rows}", pinned=pinned)
+    assert result.table.to_pydict() == {"a": [1, 1], "b": ["t", "t"]}
+    assert result.left_out == ([] if pinned else [""])
+
+
+@pytest.mark.parametrize("pinned", [b"", PINNED])
+def test_given_a_column_without_a_name_when_it_has_a_value_then_it_is_refused_or_ignored(
+    tmp_path: Path, pinned: bytes
+) -> None:
+    data = ",a,b\n0,1,t\n1,2,u\n"  # as pandas writes an index
+    message = _refused(tmp_path, "csv", data, pinned=pinned)
+    assert "0 line 1: column 1 has no name, but values such as '0'" in message
+    assert 'read.ignore: [""]' in message
+    result = _read(tmp_path, "csv", data, pinned=pinned, ignore=[""])
+    assert result.table.to_pydict() == {"a": [1, 2], "b": ["t", "u"]}
+
+
+def test_given_a_quoted_empty_text_below_no_name_when_read_then_it_is_a_value(tmp_path: Path) -> None:
+    assert "has no name" in _refused(tmp_path, "csv", 'a,b,\n1,t,""\n')
+
+
+def test_given_no_name_at_all_when_read_then_it_is_refused(tmp_path: Path) -> None:
+    assert "none of its columns is to be read" in _refused(tmp_path, "csv", ",\n,\n")
+    assert "has no name" in _refused(tmp_path, "parquet", "a,\n1,\n")
+
+
+def test_given_the_same_name_twice_when_read_then_it_is_refused_unless_ignored(tmp_path: Path) -> None:
+    assert "several columns are named 'a'" in _refused(tmp_path, "csv", "a,b,a\n1,t,2\n")
+    assert _read(tmp_path, "csv", "a,b,a\n1,t,2\n", ignore=["a"]).table.to_pydict() == {"b": ["t"]}
+    assert _read(tmp_path, "csv", "a,a,b\n1,2,t\n", columns=["b"]).table.to_pydict() == {"b": ["t"]}
+
+
+@pytest.mark.parametrize("pinned", [b"", PINNED])
+def test_given_a_byte_order_mark_when_read_then_it_is_no_part_of_a_name(tmp_path: Path, pinned: bytes) -> None:
+    assert _read(tmp_path, "csv", "\ufeffa,b\n1,t\n", pinned=pinned).table.column_names == ["a", "b"]
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, "csv", "\ufeffa,b\nx,t\n", pinned=PINNED)
+    assert (caught.value.failure.line, caught.value.failure.column) == (2, "a")
+
+
+def test_given_names_with_blanks_and_other_case_when_read_then_they_are_exact(tmp_path: Path) -> None:
+    result = _read(tmp_path, "csv", "a, b,A,é\n1,2,3,4\n")
+    assert result.table.column_names == ["a", " b", "A", "é"]
+    assert "differs from 'A' by blanks or case" in result.notes[0]
+
+
+def test_given_a_header_given_by_the_options_when_read_then_lines_are_counted_from_the_first(tmp_path: Path) -> None:
+    options = {"column_names": ["a", "b"]}
+    assert _read(tmp_path, "csv", "1,t\n2,u\n", options=options).table.to_pydict() == {"a": [1, 2], "b": ["t", "u"]}
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, "csv", "1,t\nx,u\n", options=options, pinned=PINNED)
+    assert (caught.value.failure.line, caught.value.failure.column) == (2, "a")

@@ -1,0 +1,190 @@
+"""Compressed files, other encodings, and files that are no text at all."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats.packed import unpack
+from odibi_actors.nodes.read import read
+from tests.nodes.helpers import position, read_spec
+
+CSV = b"a,b\n1,t\n2,u\n"
+LARGE = random.Random(1).randbytes(3 << 20) + CSV * 100_000
+
+
+def _arrow(packing: str) -> Callable[[bytes], bytes]:
+    def pack(data: bytes) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, packing) as stream:
+            stream.write(data)
+        return bytes(sink.getvalue())
+
+    return pack
+
+
+PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": (".gz", gzip.compress),
+    "bz2": (".bz2", bz2.compress),
+    "xz": (".xz", lzma.compress),
+    "zstd": (".zst", _arrow("zstd")),
+    "lz4": (".lz4", _arrow("lz4")),
+}
+
+
+def _read(folder: Path, name: str, data: bytes, form: str = "csv", **spec: Any) -> dict[str, list[Any]]:
+    found = read(read_spec(folder, form, **spec), [position(folder, name, data, digest=True)], b"")
+    return dict(found.table.to_pydict())
+
+
+@pytest.fixture(params=PACKINGS)
+def packing(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_given_a_packed_file_when_read_then_its_suffix_or_the_option_tells(tmp_path: Path, packing: str) -> None:
+    suffix, pack = PACKINGS[packing]
+    expected = {"a": [1, 2], "b": ["t", "u"]}
+    assert _read(tmp_path, f"f.csv{suffix.upper()}", pack(CSV)) == expected
+    assert _read(tmp_path, "f", pack(CSV), options={"compression": packing}) == expected
+    assert _read(tmp_path, f"f.csv{suffix}", CSV, options={"compression": "none"}) == expected
+    with pytest.raises(Failed, match=f"the file is .*options: {{compression: {packing}}}"):
+        _read(tmp_path, "f.csv", pack(CSV))
+    with pytest.raises(
+        Failed, match=f"the file is not {packing}; if it is not packed, write options: {{compression: no"
+    ):
+        _read(tmp_path, f"f{suffix}", CSV)
+
+
+def test_given_several_members_when_unpacked_then_all_are_there(packing: str) -> None:
+    _, pack = PACKINGS[packing]
+    assert unpack(pack(LARGE) + pack(CSV) + pack(b"") + pack(CSV), "f", packing) == LARGE + CSV + CSV
+
+
+def test_given_a_damaged_or_cut_off_member_when_unpacked_then_it_is_malformed(packing: str) -> None:
+    packed = PACKINGS[packing][1](LARGE)
+    for bad in (packed[:-3], packed[: len(packed) // 2], packed[:7], packed + packed[:-9]):
+        with pytest.raises(Malformed, match=rf"^the {packing} file is (cut off|damaged: .*): deliver it again$"):
+            unpack(bad, "f", packing)
+    for bad in (packed + b"rubbish", packed + packed[:6] + b"\xff" * 30):
+        with pytest.raises(Malformed, match=rf"^the {packing} file is (cut off|damaged: .*): deliver it again$"):
+            unpack(bad, "f", packing)
+
+
+def test_given_a_bomb_when_unpacked_then_it_stops_at_the_limit(packing: str) -> None:
+    packed = PACKINGS[packing][1](bytes(50 << 20))
+    with pytest.raises(Malformed, match="unpacks to more than 1000 bytes, the limit of a batch"):
+        unpack(packed, "f", packing, limit=1000)
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(PACKINGS)), st.integers(0, 300), st.integers(1, 255))
+def test_given_any_byte_changed_when_unpacked_then_it_is_the_same_or_malformed(
+    data: bytes, packing: str, place: int, mask: int
+) -> None:
+    packed = bytearray(PACKINGS[packing][1](data))
+    packed[place % len(packed)] ^= mask
+    try:
+        found = unpack(bytes(packed), "f", packing)
+    except Malformed:
+        return
+    assert packing in ("zstd", "lz4") or found == data  # their frames as Arrow writes them have no checksum
+
+
+# --- encodings and what is no text --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "utf-8-sig"])
+def test_given_an_encoding_when_named_then_it_is_read_and_lines_are_exact(tmp_path: Path, encoding: str) -> None:
+    text = 'a,b\n1,é\n2,"x\ny"\n'
+    options = {"encoding": encoding}
+    assert _read(tmp_path, "f", text.encode(encoding), options=options) == {"a": [1, 2], "b": ["é", "x\ny"]}
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, "f", (text + "oops,z\n").encode(encoding), options=options, schema={"a": "int64"})
+    failure = caught.value.failure
+    assert (failure.line, failure.column, failure.value) == (5, "a", "oops")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_given_wide_text_without_the_option_when_read_then_the_option_is_named_and_works(
+    tmp_path: Path, encoding: str
+) -> None:
+    data = "alpha,beta\n1,t\n".encode(encoding)
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, "f", data)
+    message = caught.value.failure.message
+    assert encoding.upper() in message
+    option = message[message.index("{encoding: ") + len("{encoding: ") : message.index("}")]
+    assert _read(tmp_path, "f", data, options={"encoding": option}) == {"alpha": [1], "beta": ["t"]}
+
+
+def test_given_bytes_of_another_encoding_when_read_then_line_and_options_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"f line 3: bytes that are not utf-16, which options.encoding says"):
+        _read(tmp_path, "f", "a,b\n1,t\n".encode("utf-16") + b"\x00", options={"encoding": "utf-16"})
+    with pytest.raises(
+        Failed, match=r"f line 2, column a: bytes that are not UTF-8; options: {encoding: windows-1252}"
+    ):
+        _read(tmp_path, "f", b"a\ncaf\xe9\n")
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return stream.getvalue()
+
+
+def _parquet() -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (_zip(), "the file is a zip archive, which .xlsx and .ods files are too; export it as csv"),
+        (_parquet(), "the file is parquet; format: parquet"),
+        (b"SQLite format 3\0" + bytes(100), "the file is a SQLite database; export it as csv"),
+        (b"\n<!DOCTYPE html><html>", "the file is an HTML page"),
+        (b"%PDF-1.7\n\x80\x81\0", "the file is a PDF"),
+        (b"a,b\n1,\0\n", "a NUL byte: this is no text, or the file is damaged"),
+    ],
+)
+def test_given_a_file_that_is_no_text_when_read_as_csv_then_it_is_named_for_what_it_is(
+    tmp_path: Path, data: bytes, says: str
+) -> None:
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, "f.csv", data)
+    assert says in caught.value.failure.message
+
+
+@pytest.mark.parametrize("header", ["ORC", "PAR1", "BZh", "ARROW1", "PK"])
+def test_given_a_header_that_begins_like_another_format_when_it_is_text_then_it_is_read(
+    tmp_path: Path, header: str
+) -> None:
+    assert _read(tmp_path, "f.csv", f"{header},b\n1,2\n".encode()) == {header: [1], "b": [2]}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(gzip.compress(CSV), "the file is gzip, not parquet"), (CSV, "not a readable parquet file")]
+)
+def test_given_a_file_that_is_no_parquet_when_read_as_parquet_then_it_is_named(
+    tmp_path: Path, data: bytes, says: str
+) -> None:
+    with pytest.raises(Failed, match=says):
+        _read(tmp_path, "f.parquet", data, "parquet")
