@@ -117,15 +117,13 @@ def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_
         engine.answer("schema.show", {"pipeline": P, "source": "flights"})
     with pytest.raises(NotFoundError, match="there is no pipeline"):
         engine.answer("schema.show", {"pipeline": "nope", "source": "flights"})
-    put(
-        engine,
-        r.Schema(P, "flights", b"...", ["a: b: int64", "x: string"], ["declared", "inferred: why"], ["y"], 1, 2.0),
-    )
+    notes = ["declared", "inferred: why"]
+    columns = ["a: b: int64", "x: string"]
+    put(engine, r.Schema(P, "flights", b"...", columns, iteration=1, notes=notes, left_out=["y"]))
     assert engine.answer("schema.show", {"pipeline": P, "source": "flights"}) == {
         "pipeline": P,
         "source": "flights",
         "iteration": 1,
-        "at": 2.0,
         "columns": [
             {"column": "a: b", "type": "int64", "origin": "declared"},
             {"column": "x", "type": "string", "origin": "inferred: why"},

@@ -70,7 +70,7 @@ ANSWERS: dict[str, Any] = {
                              "duration": 0.5, "where": "spool"}]},
     "source.list": {"items": [{"pipeline": "delays", "source": "flights", "lane": "live", "mode": "file_watch",
                                "known": 365}]},
-    "schema.show": {"pipeline": "delays", "source": "flights", "iteration": 1, "at": 1.0, "left_out": [""],
+    "schema.show": {"pipeline": "delays", "source": "flights", "iteration": 1, "left_out": [""],
                     "columns": [{"column": "day", "type": "date32[day]", "origin": "declared"}]},
     "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
                                            "reason": "in iteration 3"}]},
