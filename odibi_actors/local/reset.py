@@ -160,7 +160,10 @@ def opened(project: ProjectSpec, pipeline: str) -> Iterator[Reset]:
     places = paths.prepare(Path(project.data_dir))
     if not places.database.exists():
         raise NotFoundError(f"pipeline {pipeline} has done nothing: there is nothing to forget")
-    lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
+    try:
+        lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
+    except ConflictError as error:
+        raise ConflictError(f"a reset needs a system at rest: `odibictl down` first ({error})") from None
     try:
         engine = Engine(places.database, resetting=pipeline)
         try:

@@ -169,7 +169,7 @@ def test_given_a_system_that_runs_or_nothing_done_then_it_is_refused(root: Path)
     run_pipeline(load_project(root), "sales")
     lock = paths.hold_lock(paths.prepare(root / ".odibi").run / "broker.lock")
     try:
-        with pytest.raises(ConflictError, match="already running"):
+        with pytest.raises(ConflictError, match="`odibictl down` first"):
             reset(root)
     finally:
         lock.release()
