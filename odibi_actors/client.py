@@ -103,6 +103,8 @@ def read_connection(path: Path) -> dict[str, Any]:
             data = json.loads(file.read(MAX_CONNECTION_FILE))
     except FileNotFoundError:
         raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}") from None
+    except PermissionError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise UnreachableError(f"no broker answers: {path}: {_reason(error)}; {START}") from None
     if not isinstance(data, dict) or not isinstance(data.get("endpoint"), str):

@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -50,7 +53,43 @@ def guard(call: Callable[[], object]) -> int:
     except OverflowError as error:
         message(f"error: a number is too large ({error})", style="red")
         return ConfigError.exit_code
+    except PermissionError as error:
+        message(f"error: {refused(error)}", style="red")
+        return 1
     except OSError as error:
         message(f"error: {error}", style="red")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def refused(error: PermissionError) -> str:
+    """What was refused, who owns it, who we are, and what to do."""
+    if not isinstance(error.filename, str):
+        return str(error)
+    path = Path(error.filename)
+    while not _seen(path) and path != path.parent:
+        path = path.parent
+    try:
+        owner, mode = path.stat().st_uid, path.stat().st_mode & 0o777
+    except OSError:
+        return str(error)
+    if owner == os.geteuid():
+        todo = f"it is yours, with mode {mode:o}; `chmod u+rwX {shlex.quote(str(path))}`"
+    else:
+        todo = f"{path} is {_name(owner)}'s (mode {mode:o}), and you are {_name(os.geteuid())}; run this as its owner"
+    return f"{error.filename}: {(error.strerror or 'not allowed').lower()}: {todo}"
+
+
+def _seen(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
