@@ -39,7 +39,7 @@ from odibi_actors.errors import (
     UnreachableError,
 )
 from odibi_actors.messages import BROKER, SOURCE, STORE, Apply, Bye, Hello, Message, Refused, Reply, Request, WhoAreYou
-from odibi_actors.model import LIVE
+from odibi_actors.model import LIVE, TRIGGER
 from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.process import receive, secure
 
@@ -485,8 +485,21 @@ class Client(ScheduleVerbs):
         return self._dict("schema.show", STORE, pipeline=pipeline, source=source)
 
     def why(self, file: str) -> dict[str, Any]:
-        """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, state, reason}]}``."""
-        return self._dict("source.why", SOURCE, file=file)
+        """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``. Of
+        one that is planned it says what became of it, as the store knows."""
+        found = self._dict("source.why", SOURCE, file=file)
+        for item in found["items"]:
+            if item["state"] == "planned" and item.get("identity") and item["lane"] != TRIGGER:
+                wanted = {name: item[name] for name in ("pipeline", "source", "lane", "identity")}
+                there = self._dict("file.show", STORE, **wanted)
+                if there["iteration"]:
+                    item["reason"] = there["reason"]
+                    item |= {name: there[name] for name in ("iteration", "letter")}
+        return found
+
+    def source(self, pipeline: str, source: str, lane: str = LIVE) -> dict[str, Any]:
+        """One source, with the files that wait, have changed, or are skipped, and why."""
+        return self._dict("source.files", SOURCE, pipeline=pipeline, source=source, lane=lane)
 
     def dead_letters(self, pipeline: str | None = None) -> dict[str, Any]:
         """``{"items": [dead letter rows]}``."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import ends, outputs, retention, runs, sources, summary, verify
+from odibi_actors.checkpoint import ends, outputs, retention, runs, sources, summary, verify, whereabouts
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
@@ -469,6 +469,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     **runs.VERBS,
     **SINKS,
     **sources.VERBS,
+    **whereabouts.VERBS,
     "checkpoint.stats": (_stats, Stats),
     "checkpoint.verify": (_verify, Verify),
 }

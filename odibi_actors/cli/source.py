@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, count, emit, fields, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 LIVE = "live"
 """The lane of those that follow their folder; others are of backfills, and of schedules that wait for files."""
@@ -41,6 +44,7 @@ TYPES = (
     Column("TYPE", "type", whole=True),
     Column("ORIGIN", "origin"),
 )
+FILES = (Column("STATE", "state"), Column("FILE", "file"), Column("REASON", "reason"))
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -83,6 +87,31 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     if row.get("left_out"):
         head.append(("not read", ", ".join(name or "(a column without a name)" for name in row["left_out"])))
     return [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
+
+
+@source.command(examples=["odibictl source files delays.flights", "odibictl source files delays.flights -o json"])
+@click.argument("name", metavar="PIPELINE.SOURCE")
+@click.option("--lane", default=LIVE, show_default=True, help="live, or that of a backfill.")
+@lists
+@pass_app
+def files(app: App, name: str, lane: str) -> None:
+    """List files that wait, have changed, or are skipped, and why."""
+    pipeline, _, wanted = name.partition(".")
+    if not wanted:
+        raise click.UsageError(f"{name!r} names no source: give PIPELINE.SOURCE, as `odibictl source list` has them")
+    emit(app, lambda: app.client().source(pipeline, wanted, lane), _name, _listed)
+
+
+def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
+    told: list[RenderableType] = [table([row], COLUMNS)]
+    for kind in ("waiting", "changed", "skipped"):
+        found = [{**file, "state": kind} for file in row.get(kind) or ()]
+        more = (row.get("more") or {}).get(kind, 0)
+        if more:
+            found.append({"state": kind, "file": f"... and {more} more", "reason": ""})
+        if found:
+            told.append(table(found, FILES))
+    return told
 
 
 @source.command(examples=["odibictl source why data/landing/flights-2013-01-01.csv"])

@@ -30,7 +30,7 @@ from odibi_actors.messages import (
 from odibi_actors.model import LIVE
 from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stat, Stated
 from odibi_actors.streaming.source import MAX_STAT, Source, source_key
-from odibi_actors.streaming.views import match, mistake, row, why
+from odibi_actors.streaming.views import match, mistake, row, show, why
 
 FAREWELL = 1.0
 """Seconds to wait for ByeAck before stopping all the same."""
@@ -210,6 +210,13 @@ class SourceActor:
         match request.verb:
             case "source.list":
                 return [Send(sender, Reply(request.id, 0, {"items": [row(one) for one in self.sources.values()]}))]
+            case "source.files":
+                source = self._find(request)
+                if source is None:
+                    return [
+                        Send(sender, Reply(request.id, 3, error="there is no such source; see `odibictl source list`"))
+                    ]
+                return [Send(sender, Reply(request.id, 0, show(source)))]
             case "source.why":
                 return [Send(sender, self._why(request))]
             case "source.match":

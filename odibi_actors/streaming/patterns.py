@@ -13,11 +13,17 @@ TEMPORARY = (".tmp", ".part", ".staged", "~")
 """Endings of names that writers give to files they have not finished."""
 
 
+OWN = "_odibi"
+"""Names that begin so are ours, such as the owner file of a sink's folder: no data of anybody."""
+
+
 def temporary(relative: str) -> str:
-    """Why the path is taken for unfinished work of some writer, or "" when it is not."""
+    """Why the path is taken for unfinished work of some writer, or for none of the data, or "" when it is not."""
     for segment in relative.split("/"):
         if segment.startswith("."):
             return f"names with a leading dot are ignored ({segment})"
+        if segment.startswith(OWN):
+            return f"names that begin with {OWN} are of Odibi itself ({segment})"
     name = relative.rpartition("/")[2]
     for ending in TEMPORARY:
         if name.endswith(ending):

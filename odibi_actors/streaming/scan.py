@@ -20,6 +20,10 @@ STEP = 1000
 BLOCK = 1 << 20
 """Bytes digested at a time."""
 
+LINK = "a symbolic link is not followed; move or hard-link the file itself here"
+LINKED_FOLDER = "a symbolic link to a folder is not followed; name the folder itself in `path`, or mount it here"
+"""Why links are skipped: what they lead to may be replaced unheard, and read twice by two names."""
+
 MAX_PROBLEMS = 100
 """Problems told of one scan."""
 
@@ -86,8 +90,10 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                     chunk.looked += 1
                     name = f"{relative}/{entry.name}" if relative else entry.name
                     try:
-                        if entry.is_dir(follow_symlinks=False) and _descend(pattern, name):
+                        if _descend(pattern, name) and entry.is_dir(follow_symlinks=False):
                             folders.append(name)
+                        elif _descend(pattern, name) and entry.is_symlink() and entry.is_dir() and utf8(name):
+                            chunk.skipped.append((join(effect.path, name), LINKED_FOLDER))
                         elif not temporary(name) and pattern.matches(name):
                             identity = join(effect.path, name)
                             if utf8(identity):
@@ -143,7 +149,7 @@ def _regular(identity: str, seen: os.stat_result) -> Found | str:
     if stat.S_ISREG(seen.st_mode):
         return Found(identity, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_ctime_ns)
     if stat.S_ISLNK(seen.st_mode):
-        return "a symbolic link is not followed; move or hard-link the file itself here"
+        return LINK
     return "a folder" if stat.S_ISDIR(seen.st_mode) else "not a regular file"
 
 

@@ -24,7 +24,7 @@ from odibi_actors.streaming.effects import (
 from odibi_actors.streaming.files import Files
 from odibi_actors.streaming.ledger import Ledger
 from odibi_actors.streaming.patterns import Pattern, join, unsafe
-from odibi_actors.streaming.views import changes, held_back, writing
+from odibi_actors.streaming.views import changes, held_back, links, writing
 
 RESCAN = 10.0
 """Seconds between reconciling scans where a watcher tells of changes."""
@@ -345,7 +345,13 @@ class Source:
         elif identity not in self.changed and len(self.changed) < MAX_STAT:
             iteration = self.iterations.get(identity)
             which = f" (iteration {iteration})" if iteration is not None else ""
-            self.changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
+            if self.ledger.index[identity][0] != now_is[0]:
+                self.changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
+            else:
+                self.changed[identity] = (
+                    f"file {identity} was written again after it was read{which}, with the same size; it is not read "
+                    "any more: if the data is new, give it a new name"
+                )
 
     def on_event(self, event: FileEvent, now: float) -> None:
         """The watcher's hint: look at this path."""
@@ -511,7 +517,7 @@ class Source:
         problems += self._scan_problems
         if self.batch and len(self.files.known) > MAX_BATCH:
             problems.append(f"{len(self.files.known)} files match; a batch source takes at most {MAX_BATCH}")
-        problems += changes(self)
+        problems += changes(self) + links(self)
         if len(problems) > MAX_SHOWN:
             problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
         waits = held_back(self, now)

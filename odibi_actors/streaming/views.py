@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 
 NAMED = 3
-"""Files named in one line; the rest is counted, and ``source show`` lists them."""
+"""Files named in one line; the rest is counted, and ``source files`` lists them."""
+
+LINKED = "a symbolic link"
+"""How the reasons begin that tell of one."""
 
 LISTED = 50
-"""Files listed of each kind by ``source show``."""
+"""Files listed of each kind by ``source files``."""
 
 
 def clock(at: float) -> str:
@@ -59,9 +62,31 @@ def changes(source: Source) -> list[str]:
     names = naming(source.changed)
     name = f"{source.spec.pipeline}.{source.spec.node.name}"
     return [
-        f"{len(source.changed)} files changed after they were read: {names}; give new data new names "
-        f"(`odibictl source show {name}` lists them)"
+        f"{len(source.changed)} files were written again after they were read: {names}; give new data new names "
+        f"(`odibictl source files {name}` lists them)"
     ]
+
+
+def links(source: Source) -> list[str]:
+    """What is told of symbolic links, if there are any."""
+    found = [identity for identity, reason in source.skipped.items() if reason.startswith(LINKED)]
+    if not found:
+        return []
+    what = "a symbolic link is" if len(found) == 1 else f"{len(found)} symbolic links are"
+    return [f"{what} not followed: {naming(sorted(found))}; `odibictl source why FILE` says what to do"]
+
+
+def show(source: Source) -> dict[str, Any]:
+    """``source files``: the row, and the files that wait, changed, or are skipped, each with the reason; at most
+    ``LISTED`` of a kind, and ``more``: how many there are beyond."""
+    kinds = {"waiting": waiting(source), "changed": source.changed, "skipped": source.skipped}
+    counts = {"waiting": source.files.waiting, "changed": len(source.changed), "skipped": len(source.skipped)}
+    listed = {kind: dict(list(found.items())[:LISTED]) for kind, found in kinds.items()}
+    return {
+        **row(source),
+        **{kind: [{"file": i, "reason": reason} for i, reason in found.items()] for kind, found in listed.items()},
+        "more": {kind: counts[kind] - len(found) for kind, found in listed.items()},
+    }
 
 
 def waiting(source: Source) -> dict[str, str]:
@@ -100,20 +125,34 @@ def why(source: Source, file: str) -> dict[str, str]:
     elif source.backfill:
         reason = f"{source.spec.lane}: {reason}"
     spec = source.spec
-    return {"pipeline": spec.pipeline, "source": spec.node.name, "lane": spec.lane, "state": state, "reason": reason}
+    return {
+        "pipeline": spec.pipeline,
+        "source": spec.node.name,
+        "lane": spec.lane,
+        "state": state,
+        "reason": reason,
+        "identity": _identity(source, file) or "",
+    }
 
 
 def _why(source: Source, file: str) -> tuple[str, str]:
+    identity = _identity(source, file)
+    if identity is None:
+        return "ignored", f"it is not below {source.read.connection.path.rstrip('/')}/"
+    return _taken(source, identity) or _not_taken(source, identity)
+
+
+def _identity(source: Source, file: str) -> str | None:
+    """Which file of the source's connection is meant; None: one of elsewhere."""
     folder = source.read.connection.path.rstrip("/") + "/"
     if file.startswith("/"):
         if not file.startswith(folder):
-            return "ignored", f"it is not below {folder}"
+            return None
         file = file[len(folder) :]
     file = join("", file)
     known = (source.ledger.index, source.files.known, source.skipped)
     inside = not source.path or file.startswith(source.path + "/")
-    identity = file if inside or any(file in names for names in known) else join(source.path, file)
-    return _taken(source, identity) or _not_taken(source, identity)
+    return file if inside or any(file in names for names in known) else join(source.path, file)
 
 
 def _taken(source: Source, identity: str) -> tuple[str, str] | None:
@@ -131,7 +170,7 @@ def _taken(source: Source, identity: str) -> tuple[str, str] | None:
 def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     """The answer for one that is not."""
     relative = source.relative(identity)
-    reason = temporary(relative) or source.skipped.get(identity, "")
+    reason = temporary(relative) or source.skipped.get(identity, "") or _linked(source, identity)
     if reason:
         return "ignored", reason
     for pattern in (source.pattern, source.only):
@@ -146,6 +185,16 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     if file.ready:
         return "pending", "ready, about to set this schedule off" if source.trigger else "ready, not planned yet"
     return _waiting(source, identity)
+
+
+def _linked(source: Source, identity: str) -> str:
+    """Why a file below a linked folder is not looked for."""
+    parts = identity.split("/")
+    for depth in range(1, len(parts)):
+        folder = "/".join(parts[:depth])
+        if source.skipped.get(folder, "").startswith(LINKED):
+            return f"{folder}: {source.skipped[folder]}"
+    return ""
 
 
 def _waiting(source: Source, identity: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def given(on_error: str) -> Broker:
     """An iteration of two files and a reference, whose node fails next."""
     broker = Broker(joined(on_error=on_error)).start()
     broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
-    offer(broker, "cust", "cust.csv")
+    offer(broker, "cust", "cust.csv", "more.csv")
     offer(broker, "read", "f1.csv", "f2.csv")
     broker.durable()
     return broker
@@ -71,7 +71,7 @@ def test_whatever_fails_at_a_reference_halts_with_all_files_and_says_what_to_do(
     assert broker.of(rec.Revise) == broker.of(rec.DeadLetter) == broker.of(rec.Prepare) == []
     iteration = broker.flow.pipelines["p"].iterations[1]
     assert [p.identity for p in iteration.positions["read"]] == ["f1.csv", "f2.csv"]
-    assert [p.identity for p in iteration.positions["cust"]] == ["cust.csv"]
+    assert [p.identity for p in iteration.positions["cust"]] == ["cust.csv", "more.csv"]
     assert iteration.trouble.startswith("failed at cust: cust.csv line 3: bad. Every iteration reads all of cust")
     assert "fix or replace the file, then `odibictl iteration retry p 1`" in iteration.trouble
     assert ("nothing is set aside" in iteration.trouble) == (on_error == "dead_letter")

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -226,3 +228,31 @@ def test_a_file_that_is_being_written_is_waited_for_however_old_it_looks_and_nam
     (told,) = [line for line in lines if "waiting for" in line]
     assert told.startswith(f"waiting for {path.name} of sales/orders: being written")
     assert f"by pid {os.getpid()} " in told
+
+
+def where(system: LocalSystem, source: str, identity: str) -> dict[str, Any]:
+    wanted = {"pipeline": "sales", "source": source, "identity": identity}
+    return dict(system.request("file.show", wanted, to=STORE))
+
+
+def test_what_became_of_a_file_is_told_with_its_iteration_its_letter_and_what_to_do(project: ProjectSpec) -> None:
+    pipelines = [msgspec.structs.replace(one, on_error="dead_letter") for one in project.pipelines]
+    project = msgspec.structs.replace(project, pipelines=pipelines)
+    run_pipeline(project, "sales")
+    add(project, "orders-2025-05-01.csv", "1,2025-05-01,zz,1,1.0,and,more")
+    add(project, "orders-2025-05-02.csv", "2,2025-05-01,zz,1,1.0")
+    run_pipeline(project, "sales")
+    add(project, "orders-2025-05-03.csv", "1,2025-05-01,zz,1,1.0,and,more")
+    run_pipeline(project, "sales")
+    with LocalSystem(project) as system:
+        good = where(system, "orders", "orders-2025-05-02.csv")
+        assert (good["iteration"], good["letter"]) == (2, 0)
+        assert good["reason"].startswith("read in iteration 2, committed at 20")
+        for name, number, letter in (("orders-2025-05-01.csv", 2, 1), ("orders-2025-05-03.csv", 3, 2)):
+            bad = where(system, "orders", name)
+            assert (bad["iteration"], bad["letter"]) == (number, letter)
+            assert bad["reason"].startswith(f"set aside in iteration {number}, as dead letter {letter} ({name} line 2")
+            assert f"`odibictl deadletter replay {letter}`" in bad["reason"]
+        system.request("deadletter.discard", {"letter": 2})
+        assert "discarded" in where(system, "orders", "orders-2025-05-03.csv")["reason"]
+        assert where(system, "orders", "nothing.csv")["iteration"] == 0

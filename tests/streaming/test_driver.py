@@ -16,7 +16,7 @@ from odibi_actors.streaming import leases, watcher
 from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
 from odibi_actors.streaming.effects import Overflow, Scan, Stated
-from odibi_actors.streaming.views import row, why
+from odibi_actors.streaming.views import row, show, why
 from tests.streaming.harness import System, source_spec
 
 Start = Callable[..., System]
@@ -368,3 +368,80 @@ def test_given_an_unknown_source_when_its_answers_come_late_then_they_are_ignore
     count = len(system.offers)
     system.give((LOCAL, Stated("p/gone", 1, [], [])), (LOCAL, Overflow("p/gone", "x")))
     assert len(system.offers) == count
+
+
+def test_given_the_folder_of_a_sink_when_it_is_a_source_then_our_own_names_are_no_files_of_it(
+    tmp_path: Path, start: Start
+) -> None:
+    for name in ("_odibi_owner.json", "part-0000000001-out.parquet", "_part-0000000002-out.1-2.staged"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "_odibi_more").mkdir()
+    (tmp_path / "_odibi_more" / "a.parquet").write_text("x")
+    system = start(source_spec(tmp_path, pattern="**/*"))
+    system.until(lambda: system.names == ["part-0000000001-out.parquet"], "the part")
+    (tmp_path / "_odibi_later.json").write_text("x")
+    (tmp_path / "part-0000000002-out.parquet").write_text("x")
+    system.until(lambda: "part-0000000002-out.parquet" in system.names, "the next part")
+    assert len(system.names) == 2
+    item = why(system.actor.sources["p/files"], "_odibi_owner.json")
+    assert (item["state"], item["reason"]) == (
+        "ignored",
+        "names that begin with _odibi are of Odibi itself (_odibi_owner.json)",
+    )
+
+
+def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_tells_of_what_is_below(
+    tmp_path: Path, start: Start
+) -> None:
+    inbox, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for folder in (inbox, elsewhere):
+        folder.mkdir()
+    (elsewhere / "x.csv").write_text("x")
+    (inbox / "real.csv").write_text("x")
+    (inbox / "linked").symlink_to(elsewhere)
+    (inbox / "one.csv").symlink_to(elsewhere / "x.csv")
+    (inbox / "gone.csv").symlink_to(elsewhere / "none.csv")
+    system = start(source_spec(inbox, pattern="**/*.csv"))
+    assert system.names == ["real.csv"]
+    system.until(lambda: bool(system.problems), "the links")
+    assert system.problems[-1].problems == [
+        "3 symbolic links are not followed: gone.csv, linked, one.csv; `odibictl source why FILE` says what to do"
+    ]
+    item = why(system.actor.sources["p/files"], "linked/x.csv")
+    assert (item["state"], item["reason"]) == (
+        "ignored",
+        "linked: a symbolic link to a folder is not followed; name the folder itself in `path`, or mount it here",
+    )
+    shown = show(system.actor.sources["p/files"])
+    assert [one["file"] for one in shown["skipped"]] == ["gone.csv", "linked", "one.csv"] or len(shown["skipped"]) == 3
+    assert shown["more"] == {"waiting": 0, "changed": 0, "skipped": 0}
+
+
+@pytest.mark.parametrize("linked", ["connection", "path"])
+def test_given_a_linked_connection_or_path_when_files_come_then_they_are_found(
+    tmp_path: Path, start: Start, linked: str
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    where = {"path": "link"} if linked == "path" else {}
+    system = start(source_spec(tmp_path / "link" if linked == "connection" else tmp_path, **where))
+    (tmp_path / "real" / "a.csv").write_text("x")
+    system.until(lambda: system.names == ["link/a.csv" if linked == "path" else "a.csv"], "the file")
+
+
+def test_given_many_files_that_changed_when_told_then_one_line_counts_them_and_show_lists_them(
+    tmp_path: Path, start: Start
+) -> None:
+    names = [f"f{number:02}.csv" for number in range(48)]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    system = start(source_spec(tmp_path, credit=64))
+    system.until(lambda: len(system.names) == 48, "all")
+    system.plan()
+    for name in names:
+        (tmp_path / name).write_text("y")  # of the same size, as a copy is
+    system.until(lambda: bool(system.problems) and system.problems[-1].problems[0].startswith("48 "), "one line")
+    (line,) = system.problems[-1].problems
+    assert line.startswith("48 files were written again after they were read: f")
+    assert line.endswith("and 45 more; give new data new names (`odibictl source files p.files` lists them)")
+    assert len(show(system.actor.sources["p/files"])["changed"]) == 48

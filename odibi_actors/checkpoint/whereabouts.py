@@ -1,0 +1,79 @@
+"""What became of one file, for ``source why``; see ``queries`` for the rules of all questions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint.asking import Name
+
+OPEN = "fix it and `odibictl deadletter replay {id}`, or give it up with `odibictl deadletter discard {id}`"
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``file.show``: where a file of a source stands."""
+
+    pipeline: Name
+    source: Name
+    identity: str
+    lane: str = "live"
+
+
+def _file(db: sqlite3.Connection, given: File) -> Any:
+    """``{"iteration", "state", "letter", "reason"}``; iteration 0: it was not planned. ``letter``: the dead letter in
+    which it is, 0 for none."""
+    row = db.execute(
+        "SELECT iteration, revised FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+        " ORDER BY generation DESC LIMIT 1",
+        (given.pipeline, given.lane, given.source, given.identity),
+    ).fetchone()
+    if row is None:
+        return {"iteration": 0, "state": "", "letter": 0, "reason": ""}
+    number, revised = row
+    found = db.execute(
+        "SELECT state, finished_at, node, error FROM iterations WHERE pipeline = ? AND iteration = ?",
+        (given.pipeline, number),
+    ).fetchone()
+    state, finished, node, error = found or ("pruned", None, "", "")
+    letter = db.execute(
+        "SELECT id, state, replay, message FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = ?"
+        " AND (? = 0 OR position = ?) ORDER BY id DESC LIMIT 1",
+        (given.pipeline, number, revised, revised, given.identity),
+    ).fetchone()
+    aside = revised or state == "dead_lettered"
+    if aside:
+        reason = _aside(number, letter)
+    else:
+        reason = _planned(given.pipeline, number, state, finished, node, error)
+    is_open = aside and letter is not None and letter[1] != "replayed"
+    return {"iteration": number, "state": state, "letter": letter[0] if is_open else 0, "reason": reason}
+
+
+def _aside(number: int, letter: tuple[int, str, int, str] | None) -> str:
+    if letter is None:
+        return f"set aside in iteration {number}, and its dead letter was discarded"
+    id_, state, replay, message = letter
+    what = f"set aside in iteration {number}, as dead letter {id_} ({message})"
+    if state == "open":
+        return f"{what}: {OPEN.format(id=id_)}"
+    return f"{what}; iteration {replay} takes it up again" if state == "replaying" else f"{what}, which was discarded"
+
+
+def _planned(pipeline: str, number: int, state: str, finished: float | None, node: str, error: str) -> str:
+    at = datetime.fromtimestamp(finished, UTC).strftime(" at %Y-%m-%d %H:%M:%S UTC") if finished else ""
+    show = f"`odibictl iteration show {pipeline} {number}`"
+    match state:
+        case "committed":
+            return f"read in iteration {number}, committed{at}"
+        case "pruned":
+            return f"read in iteration {number}, whose history is pruned"
+        case "failed" | "blocked":
+            return f"planned in iteration {number}, which is {state} at {node}: {error} (see {show})"
+    return f"planned in iteration {number}, which is {state} (see {show})"
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {"file.show": (_file, File)}
