@@ -104,6 +104,14 @@ def state(system: LocalSystem) -> dict[int, str]:
     return {row["iteration"]: row["state"] for row in listed}
 
 
+def offered(system: LocalSystem, ref: Path) -> bool:
+    """The broker knows the reference as it is now."""
+    flow = system.coordinator.flow
+    assert flow is not None
+    known = {(p.identity, p.mtime_ns) for p in flow.pipelines["p"].sources["cust"].pending}
+    return known == {(path.name, path.stat().st_mtime_ns) for path in ref.glob("*.csv")}
+
+
 def letters(system: LocalSystem) -> list[dict[str, Any]]:
     return list(system.request("deadletter.list", {"pipeline": "p"}, to=STORE)["items"])
 
@@ -140,13 +148,7 @@ def test_given_a_reference_that_cannot_be_read_when_up_then_all_waits_and_a_retr
     with LocalSystem(project, manual=False) as system:
         until(system, lambda: state(system) == {1: "committed"}, "the first")
         breaks(ref)
-        until(
-            system,
-            lambda: (
-                system.source.sources["p/cust"]._digests.positions(system.source.sources["p/cust"].files) is not None
-            ),
-            "the source sees it",
-        )
+        until(system, lambda: offered(system, ref), "the offer of the new reference")
         written(root / "data/landing/b.csv", "id,cust\n2,2\n")
         until(system, lambda: state(system).get(2) == "failed", "the failure")
         written(root / "data/landing/c.csv", "id,cust\n3,1\n")
