@@ -269,6 +269,8 @@ class Commands:
     def _retry(self, params: Row, now: float) -> Row:
         pipeline, iteration = self._iteration(params)
         if iteration.state not in ("failed", "blocked"):
+            if self.flow.hurry(pipeline, iteration, now):
+                return {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
             raise ConflictError(
                 f"iteration {iteration.number} of {pipeline.name} is {iteration.state}; only failed and blocked ones "
                 "can be retried"

@@ -452,6 +452,9 @@ class Coordinator:
             self._housekeeping_at = now + HOUSEKEEPING
             effects += self._joining.remind(now)
             if self._flow is not None:
+                journal = self._flow.journal
+                if not journal.backlog or journal.durable != self._flow.stalled[0]:
+                    self._flow.stalled = (journal.durable, now)
                 for name in self._flow.dispatcher.silent(now):
                     self._flow.pool_lost(name)
                     self._directory.leave(name)

@@ -79,6 +79,7 @@ class Flow:
         self.alerts = Alerts(epoch)
         self.schedules = Schedules(self)
         self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
+        self.stalled = (start_seq, 0.0)  # newest durable record, and when it was last seen that nothing waits, or moves
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
 
     # --- small helpers --------------------------------------------------------------------------------------------
@@ -536,6 +537,19 @@ class Flow:
         for publication in iteration.publications.values():
             publication.blocked, publication.used, publication.retry_at = False, 0, 0.0
         self.wake(iteration)
+
+    def hurry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> bool:
+        """Cut short the pauses before the next attempts of an iteration; False when there are none."""
+        found = False
+        for run in iteration.nodes.values():
+            if run.state == "retrying" and now < run.retry_at < float("inf"):
+                run.state, run.retry_at, found = "waiting", now, True
+        for publication in iteration.publications.values():
+            if now < publication.retry_at < float("inf") and not publication.done:
+                publication.retry_at, found = now, True
+        self.wake(iteration)
+        self.touch(pipeline.name)
+        return found
 
     def abandon(self, pipeline: Pipeline, iteration: Iteration, node: str, now: float) -> None:
         """Give up a blocked sink for this iteration. Once that is durable its part is thrown away, and those after it

@@ -30,6 +30,9 @@ NEVER = float("inf")
 SHOWN = 30
 """Columns that one line names: a file may have thousands."""
 
+TOLD_PAUSE = 5.0
+"""Seconds of a pause before the next attempt from which on it is a problem that people are told of."""
+
 
 def take(flow: Flow, pool: str, result: AnyResult, now: float) -> None:
     """One result of a task; every one is confirmed sooner or later, so that the pool can forget it."""
@@ -216,7 +219,7 @@ def _run_failed(
         tries = f"attempt {run.used}/{run.spec.retry.max_attempts}"
         text = f"{iteration.name} {run.spec.name}: {tries}: {failure.message}; the next in {pause:.1f} s"
         flow.say(Log("warning", text))
-        run.trouble = failure.message
+        run.trouble = failure.message if pause >= TOLD_PAUSE else ""
         _later(flow, iteration, run, now + pause)
         return
     if failure.position and not reference and _dead_letters(pipeline, iteration):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,9 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
 
 Row = dict[str, Any]
+
+SILENT = 3.0
+"""Seconds without a word (actors say one each second) from which on an actor is a problem."""
 
 
 def pipeline_row(pipeline: Pipeline) -> Row:
@@ -30,6 +34,7 @@ def pipeline_row(pipeline: Pipeline) -> Row:
     for lane in pipeline.lanes:
         if lane.run is not None and (silent := lane.unanswered()):
             problems.append(f"run {lane.run.run}: source {silent} has not said what there is; see `odibictl doctor`")
+    problems += [text for iteration in pipeline.unfinished() for text in _pauses(iteration)]
     for name in pipeline.backfills:
         held = pipeline.stuck(name)
         if held is not None:
@@ -52,6 +57,32 @@ def pipeline_row(pipeline: Pipeline) -> Row:
         "dead_letters": pipeline.dead_letters,
         "problems": problems,
     }
+
+
+def _pauses(iteration: Iteration) -> list[str]:
+    """The nodes of an iteration that wait long for their next attempt: why, and until when."""
+    said = []
+    for name, run in iteration.nodes.items():
+        if run.state == "retrying" and run.trouble and run.retry_at != float("inf"):
+            when = datetime.fromtimestamp(run.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            tries = f"attempt {run.used}/{run.spec.retry.max_attempts} failed, the next at {when}"
+            retry = f"`odibictl iteration retry {iteration.pipeline} {iteration.number}` tries now"
+            said.append(f"iteration {iteration.number}, {name}: {tries} ({retry}): {run.trouble}")
+    return said
+
+
+def silent(flow: Flow, directory: Directory, now: float) -> list[Row]:
+    """Actors that were not heard for SILENT seconds, or a store that makes nothing durable: since when, and what waits
+    for it."""
+    rows = []
+    for peer in directory:
+        waits = f"{flow.journal.backlog} records" if peer.role == "store" and flow.journal.backlog else ""
+        since = peer.seen
+        if peer.role == "store" and waits:
+            since = min(since, flow.stalled[1])
+        if peer.role != "client" and now - since >= SILENT:
+            rows.append({"name": peer.name, "role": peer.role, "since": since, "seconds": now - since, "waits": waits})
+    return rows
 
 
 def pipeline_detail(pipeline: Pipeline) -> Row:
@@ -137,6 +168,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "durable": flow.journal.durable,
         "pending": flow.journal.backlog,
         "peers": peers,
+        "silent": silent(flow, directory, now),
         "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
         "workers": worker_rows(flow),
         "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],

@@ -310,7 +310,7 @@ def clock(app: App) -> Iterator[Finding]:
 
 def system(app: App) -> Iterator[Finding]:
     """The running system, if one runs: its broker and who has joined."""
-    from odibi_actors.cli.status import ACTORS
+    from odibi_actors.cli.status import ACTORS, silence
     from odibi_actors.errors import UnreachableError
 
     try:
@@ -334,6 +334,11 @@ def system(app: App) -> Iterator[Finding]:
     for role, line in ACTORS.items():
         if role not in roles:
             yield Finding("fail", role, "not connected", f"see `odibictl logs {line}`")
+    for row in status.get("silent") or []:
+        yield Finding("fail", ACTORS.get(row["role"], row["role"]), silence(row), "")
+    for row in (status.get("alerts") or {}).get("untold") or []:
+        told = f"not told, {row['state']}: {row['error']}"
+        yield Finding("warn", f"alert {row['id']}", told, "see `odibictl alert list`")
     for peer in peers:
         skew = float(peer.get("seen") or 0) - time.time()
         if peer.get("host") == socket.gethostname() and skew > MAX_SKEW:

@@ -95,6 +95,12 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
     """
     client = app.client()
     rows = [client.replay(letter, dry_run) for letter in sorted(dict.fromkeys(letters))]  # as they arrived
+    if dry_run:  # each is asked about alone, as if it were the only one
+        before: dict[str, int] = {}
+        for row in rows:
+            if not row.get("note"):
+                row["iteration"] += before.get(row["pipeline"], 0)
+                before[row["pipeline"]] = before.get(row["pipeline"], 0) + 1
     said = "would be" if dry_run else "is"
     emit(
         app,

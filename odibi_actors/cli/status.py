@@ -58,7 +58,7 @@ def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Tex
     system: list[str | tuple[str, str]] = [
         (str(result.get("project") or "odibi"), "bold"),
         f"   epoch {result.get('epoch')}",
-        f"   up {span(int((time.time() if now is None else now) - started))}" if started else "",
+        f"   up {span(max(0, int((time.time() if now is None else now) - started)))}" if started else "",
         f"   workers {len(workers)}" + (f" ({busy} busy)" if workers else ""),
         f"   records {count(result.get('durable') or 0)} durable, {count(result.get('pending') or 0)} pending",
     ]
@@ -69,6 +69,7 @@ def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Tex
     if result.get("schedules"):
         parts += ["", *_schedules(result["schedules"])]
     found = [*_missing(result), *problems(result.get("pipelines") or []), *_unwell(result.get("schedules") or {})]
+    found += untold(result)
     found += filter(None, notes)
     return [*parts, "", *found] if found else parts
 
@@ -159,6 +160,26 @@ class Schedules:
         ]
 
 
+def silence(row: Row) -> str:
+    """An actor that is not heard: since when, what waits for it, where to look."""
+    line = ACTORS.get(row["role"], row["role"])
+    waits = f"; {row['waits']} wait for it" if row.get("waits") else ""
+    return f"the {line} actor has not answered for {span(row['seconds'])}{waits}: see `odibictl logs {line}`"
+
+
+def untold(result: dict[str, Any]) -> list[RenderableType]:
+    """Alerts that somebody could not be told."""
+    from rich.text import Text
+
+    rows = (result.get("alerts") or {}).get("untold") or []
+    lines: list[RenderableType] = []
+    for how in dict.fromkeys(row["state"] for row in rows):
+        mine = [row for row in rows if row["state"] == how]
+        said = f"{plural(len(mine), 'alert')} could not be told, {how}: {mine[-1]['error']}; `odibictl alert list`"
+        lines.append(Text.assemble(("! ", "bold yellow"), said))
+    return lines
+
+
 def _missing(result: dict[str, Any]) -> list[RenderableType]:
     """Actors that should be connected and are not; workers that are not there."""
     from rich.text import Text
@@ -171,6 +192,7 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
         for role, line in ACTORS.items()
         if role not in roles
     ]
+    missing += [silence(row) for row in result.get("silent") or []]
     pools = result.get("pools") or []
     missing += [f"{pool['pool']}: {problem}" for pool in pools for problem in pool["problems"]]
     ready = [worker for worker in result.get("workers") or [] if worker.get("state") != "starting"]

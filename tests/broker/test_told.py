@@ -1,0 +1,89 @@
+"""What `status` tells of what does not go on: since when, what waits for it, until when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import RetrySpec
+from odibi_actors.messages import SOURCE, STORE, Heartbeat
+from tests.broker.harness import Broker, Failure, pipeline
+
+RAISED = Failure("raised", "KeyError: 'x'")
+
+
+def status(broker: Broker) -> Any:
+    reply = broker.ask("status")
+    assert reply is not None
+    return reply.result
+
+
+def beats(broker: Broker, seconds: int, *names: str) -> None:
+    for _ in range(seconds):
+        broker.wait(1.0)
+        for name in names:
+            broker.say(name, Heartbeat(broker.epoch))
+
+
+def test_given_a_store_that_is_not_heard_then_it_is_told_since_when_and_what_waits() -> None:
+    broker = Broker().start()
+    broker.durable()
+    beats(broker, 2, SOURCE, STORE)
+    assert status(broker)["silent"] == []
+    broker.offer("f1.csv")
+    beats(broker, 5, SOURCE)
+    (row,) = [row for row in status(broker)["silent"] if row["role"] == "store"]
+    assert row["seconds"] >= 3.0
+    assert row["waits"] == f"{broker.flow.journal.backlog} records"
+    broker.durable()
+    beats(broker, 1, SOURCE, STORE)
+    assert [row for row in status(broker)["silent"] if row["role"] == "store"] == []
+
+
+def test_given_a_store_that_comes_and_goes_and_makes_nothing_durable_then_it_is_told() -> None:
+    broker = Broker().start()
+    broker.durable()
+    beats(broker, 1, SOURCE, STORE)
+    broker.offer("f1.csv")
+    beats(broker, 6, SOURCE, STORE)  # heard each second, as one that crashes and starts again is
+    assert [row["role"] for row in status(broker)["silent"] if row["role"] != "pool"] == ["store"]
+
+
+def waiting() -> Broker:
+    """An iteration whose node waits an hour for its next attempt."""
+    spec = pipeline()
+    retry = RetrySpec(max_attempts=3, initial=3600.0, max=3600.0, jitter=0.0)
+    nodes = [replace(node, retry=retry) for node in spec.nodes]
+    broker = Broker(replace(spec, nodes=nodes)).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", RAISED)
+    return broker
+
+
+def test_given_a_node_that_waits_for_its_next_attempt_then_it_is_told_why_and_until_when() -> None:
+    broker = waiting()
+    (row,) = status(broker)["pipelines"]
+    when = datetime.fromtimestamp(broker.now + 3600.0, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    (problem,) = row["problems"]
+    assert problem == (
+        f"iteration 1, read: attempt 1/3 failed, the next at {when} (`odibictl iteration retry p 1` tries now): "
+        "KeyError: 'x'"
+    )
+
+
+def test_given_a_node_that_waits_for_its_next_attempt_when_retried_then_it_runs_now_and_the_try_counted() -> None:
+    broker = waiting()
+    assert broker.tasks() == []
+    reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.status == 0
+    (task,) = broker.tasks()
+    assert task.attempt_no == 2
+    assert broker.of(rec.Retry) == []
+    again = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert again is not None
+    assert again.status == 4

@@ -1,0 +1,103 @@
+"""Messages are true: a project is led through its states, and in each what is printed and returned is held against the
+store's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odibi_actors.config import load_project
+from odibi_actors.local import LocalSystem, run_pipeline
+from odibi_actors.messages import STORE
+
+PROJECT = """\
+project: truth
+connections:
+  landing: {type: local, path: landing}
+  lake: {type: local, path: lake}
+pipelines:
+  - pipeline: p
+    on_error: ON_ERROR
+    retry: {max_attempts: 1}
+    nodes:
+      - name: src
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv", schema: {id: int64}}
+      - {name: t, inputs: [src], transform: {sql: "select id from src"}}
+      - {name: out, inputs: [t], write: {connection: lake, path: out, format: parquet}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "landing").mkdir()
+    return tmp_path
+
+
+def put(folder: Path, **files: str) -> None:
+    for name, rows in files.items():
+        path = folder / f"landing/{name}.csv"
+        path.write_text("id\n" + rows)
+
+
+def run(folder: Path, on_error: str) -> Any:
+    (folder / "odibi.yaml").write_text(PROJECT.replace("ON_ERROR", on_error))
+    return run_pipeline(load_project(folder), "p")
+
+
+def tables(folder: Path) -> dict[str, Any]:
+    """What the store has, and what the broker's waits say of the same."""
+    with LocalSystem(load_project(folder)) as system:
+        runs = system.request("run.list", {"pipeline": "p"}, to=STORE)["items"]
+        return {
+            "iterations": system.request("iteration.list", {"pipeline": "p"}, to=STORE)["items"],
+            "letters": system.request("deadletter.list", {"pipeline": "p"}, to=STORE)["items"],
+            "runs": runs,
+            "row": system.request("pipeline.show", {"pipeline": "p"}),
+            "wait": system.request("iteration.wait", {"pipeline": "p"}),
+            "waits": {one["run"]: system.request("run.wait", {"run": one["run"]}) for one in runs},
+        }
+
+
+def hold(summary: Any, now: dict[str, Any]) -> None:
+    """Every message against the tables."""
+    mine = [one for one in now["iterations"] if one["run"] == summary.run]
+    letters = [one for one in now["letters"] if one["iteration"] in {i["iteration"] for i in mine}]
+    (stored,) = [one for one in now["runs"] if one["run"] == summary.run]
+    assert summary.state == stored["state"]
+    assert (summary.iterations, summary.dead_lettered) == (len(mine), len(letters))
+    assert summary.committed == sum(one["state"] == "committed" for one in mine)
+    assert summary.failed == sum(one["state"] in ("failed", "blocked") for one in mine)
+    clean = bool(mine) and all(one["state"] == "committed" for one in mine) and not letters
+    assert (summary.state == "done") == clean
+    for name, wait in now["waits"].items():
+        (row,) = [one for one in now["runs"] if one["run"] == name]
+        assert (wait["state"], wait["error"]) == (row["state"], row["error"])
+    row, wait = now["row"], now["wait"]
+    assert row["committed"] == sum(one["state"] == "committed" for one in now["iterations"])
+    assert row["dead_letters"] == len(now["letters"])
+    states = {one["iteration"]: one["state"] for one in now["iterations"]}
+    assert wait["state"] == states.get(wait["iteration"], "")
+    files = [one for one in now["letters"] if one["iteration"] == wait["iteration"] and one["position"]]
+    if wait["state"] == "committed":
+        assert wait["files"] == len(files)
+
+
+def test_given_each_end_of_a_run_when_it_is_told_then_it_is_what_the_tables_say(folder: Path) -> None:
+    steps: list[tuple[dict[str, str], str, str, str]] = [
+        ({}, "dead_letter", "no_data", ""),
+        ({"a": "1\n"}, "dead_letter", "done", "committed"),
+        ({"b": "2\n", "c": "x\n"}, "dead_letter", "failed", "committed"),
+        ({"d": "y\n"}, "dead_letter", "failed", "dead_lettered"),
+        ({"e": "5\n"}, "dead_letter", "done", "committed"),
+        ({}, "dead_letter", "no_data", "committed"),
+        ({"f": "z\n"}, "halt", "failed", "failed"),
+    ]
+    for files, on_error, state, last in steps:
+        put(folder, **files)
+        summary = run(folder, on_error)
+        now = tables(folder)
+        assert summary.state == state, (files, summary)
+        assert now["wait"]["state"] == last, (files, now["wait"])
+        hold(summary, now)
