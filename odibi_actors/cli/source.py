@@ -105,7 +105,7 @@ def files(app: App, name: str, lane: str) -> None:
 def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
     told: list[RenderableType] = [table([row], COLUMNS)]
     for kind in ("waiting", "changed", "skipped"):
-        found = [{**file, "state": kind} for file in row.get(kind) or ()]
+        found = [{**file, "state": kind} for file in (row.get("files") or {}).get(kind, ())]
         more = (row.get("more") or {}).get(kind, 0)
         if more:
             found.append({"state": kind, "file": f"... and {more} more", "reason": ""})

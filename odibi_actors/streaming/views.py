@@ -84,7 +84,9 @@ def show(source: Source) -> dict[str, Any]:
     listed = {kind: dict(list(found.items())[:LISTED]) for kind, found in kinds.items()}
     return {
         **row(source),
-        **{kind: [{"file": i, "reason": reason} for i, reason in found.items()] for kind, found in listed.items()},
+        "files": {
+            kind: [{"file": i, "reason": reason} for i, reason in found.items()] for kind, found in listed.items()
+        },
         "more": {kind: counts[kind] - len(found) for kind, found in listed.items()},
     }
 

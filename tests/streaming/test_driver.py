@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from odibi_actors.cli.source import _listed
 from odibi_actors.messages import BROKER, LOCAL, Discover, Sources, SourceSpec
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming import leases, watcher
@@ -413,7 +414,10 @@ def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_te
         "linked: a symbolic link to a folder is not followed; name the folder itself in `path`, or mount it here",
     )
     shown = show(system.actor.sources["p/files"])
-    assert [one["file"] for one in shown["skipped"]] == ["gone.csv", "linked", "one.csv"] or len(shown["skipped"]) == 3
+    assert [one["file"] for one in shown["files"]["skipped"]] == ["gone.csv", "linked", "one.csv"] or len(
+        shown["files"]["skipped"]
+    ) == 3
+    assert _listed(shown), "people can be shown it"
     assert shown["more"] == {"waiting": 0, "changed": 0, "skipped": 0}
 
 
@@ -444,4 +448,4 @@ def test_given_many_files_that_changed_when_told_then_one_line_counts_them_and_s
     (line,) = system.problems[-1].problems
     assert line.startswith("48 files were written again after they were read: f")
     assert line.endswith("and 45 more; give new data new names (`odibictl source files p.files` lists them)")
-    assert len(show(system.actor.sources["p/files"])["changed"]) == 48
+    assert len(show(system.actor.sources["p/files"])["files"]["changed"]) == 48
