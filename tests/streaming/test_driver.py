@@ -415,8 +415,6 @@ def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_te
     )
     shown = show(system.actor.sources["p/files"])
     assert sorted(one["file"] for one in shown["files"]["skipped"]) == ["gone.csv", "linked", "one.csv"]
-        shown["files"]["skipped"]
-    ) == 3
     assert _listed(shown), "people can be shown it"
     assert shown["more"] == {"waiting": 0, "changed": 0, "skipped": 0}
 
