@@ -195,12 +195,11 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
     missing += [silence(row) for row in result.get("silent") or []]
     pools = result.get("pools") or []
     missing += [f"{pool['pool']}: {problem}" for pool in pools for problem in pool["problems"]]
-    ready = [worker for worker in result.get("workers") or [] if worker.get("state") != "starting"]
-    if "pool" in roles and not ready:
+    if "pool" in roles and not result.get("workers"):
         if not any(pool["wanted"] for pool in pools):
             missing.append("there are no workers, so nothing runs: `odibictl worker scale N`")
         elif not any(pool["problems"] for pool in pools):
-            missing.append("no worker has started yet, so nothing runs: see `odibictl logs worker`")
+            missing.append("there is no worker at this moment, so nothing runs: see `odibictl logs worker`")
     return [Text.assemble(("! ", "bold red"), text) for text in missing]
 
 
