@@ -73,14 +73,13 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
         _await_ready(app, places, {pipeline.name for pipeline in project.pipelines})
         emit(app, app.client().status, "project", render)
         return
-    held = locks.hold(places.run / "up.pid")
+    locks.hold(places.run / "up.pid")  # until this process is gone: `down` waits for that
     console = Console([line.name for line in lines], LogFile(log).write if log is not None else None)
     console.say("info", f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
     for note in notes:
         console.say("warning", note)
     code = Launcher(lines, root, environment(root, workers, _variables(root)), console).run()
     paths.tidy(places)
-    os.close(held)
     raise click.exceptions.Exit(code)
 
 
