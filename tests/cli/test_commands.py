@@ -474,11 +474,12 @@ def test_given_a_changed_project_then_dry_run_says_what_changes_what_runs_again_
     former = load_project(project)
     found = {"spec_digest": "x", "code_digest": former.code_digest, "parts": parts(former.pipelines[0])}
     rows = [{**ROW, "pipeline": "copy", "version": 2, "in_flight": 3}, {**ROW, "pipeline": "gone"}]
-    fake = broker({"pipeline.list": {"items": rows}, "version.show": found})
+    fake = broker({**ANSWERS, "pipeline.list": {"items": rows}, "version.show": found})
     text = (project / "odibi.yaml").read_text()
     text = text.replace("select *", "select 1 as one, *").replace("name: out", "name: other")
     (project / "odibi.yaml").write_text(text + "    max_in_flight: 2\n    retry: {max_attempts: 9}\n")
     result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run")
+    assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[:-1] == [
         "copy: changes (version 2 runs)",
         "  + other",
