@@ -245,3 +245,13 @@ def test_given_a_published_sink_when_its_target_is_gone_then_nothing_is_put_in_i
     place.rmdir() if sink == "lake" else None
     moved.rename(place)
     world.publish(spec, staged)
+
+
+def test_given_a_published_table_when_it_was_dropped_then_it_is_missed(world: World) -> None:
+    spec = node(world, "mart")
+    pin = put(world, spec, FIRST, 1)
+    world.rows("drop table delays")
+    failure = refused(world, spec, FIRST, pin, published=True)
+    assert f"table 'delays' of {world.mart} is not there, but node 'mart'" in failure.message
+    put(world, spec, FIRST, 2, pin)  # after `odibictl sink repin` nothing is expected there
+    assert world.rows() == [(1, 1)]

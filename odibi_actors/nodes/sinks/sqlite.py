@@ -151,8 +151,10 @@ class SqliteSink:
 
     def _check_published(self, connection: sqlite3.Connection, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another file has taken its place."""
-        if published and table_owner(connection, self.table) is None:
-            raise missed(f"table {self.table!r} of {self.database}", self.owner)
+        place = str(self.database)
+        there = table_owner(connection, self.table) and Existing(connection, self.table, place).kind
+        if published and not there:
+            raise missed(f"table {self.table!r} of {place}", self.owner)
 
     # --- publish --------------------------------------------------------------------------------------------------
 
