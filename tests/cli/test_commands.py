@@ -427,7 +427,7 @@ def test_given_scale_dry_run_then_nothing_is_sent(broker: Broker, invoke: Invoke
 def test_given_a_valid_project_when_applied_then_versions_are_printed(
     broker: Broker, invoke: Invoke, project: Path
 ) -> None:
-    fake = broker({})
+    fake = broker(ANSWERS)
     result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "-o", "json")
     assert json.loads(result.stdout)["items"] == [{"pipeline": "copy", "version": 1, "changed": True}]
 
