@@ -49,6 +49,8 @@ class Pipeline:
         self.paused = False
         self.draining = False
         self.removed = False
+        self.at_rest = False
+        """Looked at while nothing runs: there are no sources that could report."""
         self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
         self.dead_letters = 0  # iterations given up, and files set aside
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
@@ -248,7 +250,7 @@ class Pipeline:
 
     def waiting_for(self) -> str:
         """Why nothing is planned in the live lane although it could be; "" when nothing stands in the way."""
-        return self.live.waiting_for(self.schemas)
+        return "" if self.at_rest else self.live.waiting_for(self.schemas)
 
     def due(self, lane: Lane, now: float) -> float | None:
         """When the next iteration of a lane may be planned: a time (past: at once), or None."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
+from odibi_actors.units import format_instant
 
 Row = dict[str, Any]
 
@@ -64,7 +64,7 @@ def _pauses(iteration: Iteration) -> list[str]:
     said = []
     for name, run in iteration.nodes.items():
         if run.state == "retrying" and run.trouble and run.retry_at != float("inf"):
-            when = datetime.fromtimestamp(run.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            when = format_instant(run.retry_at)
             tries = f"attempt {run.used}/{run.spec.retry.max_attempts} failed, the next at {when}"
             retry = f"`odibictl iteration retry {iteration.pipeline} {iteration.number}` tries now"
             said.append(f"iteration {iteration.number}, {name}: {tries} ({retry}): {run.trouble}")

@@ -1,4 +1,4 @@
-"""Durations (``250ms 10s 5m 1h 7d``) and sizes (``64KB 256MB 1MiB``) as people write them, and back.
+"""Durations (``250ms 10s 5m 1h 7d``) and sizes (``64KB 256MB 1MiB``) as people write them, and back; instants.
 
 Parsing is exact and total: what is not in the grammar is a ValueError that says what to write instead. A parsed value,
 formatted and parsed again, is the same value.
@@ -7,6 +7,7 @@ formatted and parsed again, is the same value.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 DURATION_PATTERN = r"^\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)$"
@@ -80,3 +81,8 @@ def _split(text: str) -> tuple[Decimal, str]:
     number = _NUMBER.match(text)
     assert number is not None  # both patterns begin with digits
     return Decimal(number[0]), text[number.end() :]
+
+
+def format_instant(at: float) -> str:
+    """Seconds since 1970 as a text: ``2026-11-29 03:20:42 UTC``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

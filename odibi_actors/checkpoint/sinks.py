@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,12 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.asking import Name, known
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import VersionDecoder
-from odibi_actors.checkpoint.tables import SchemaDecoder
+from odibi_actors.checkpoint.tables import SchemaDecoder, SinksDecoder
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import NotFoundError
 
 COUNTED = 10_000
-"""Newest iterations whose parts are counted."""
+"""Newest committed iterations whose parts are counted."""
 
 
 class Sinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,14 +55,16 @@ def _show(db: sqlite3.Connection, given: Sink) -> Any:
         raise NotFoundError(
             f"pipeline {given.pipeline} has no sink {given.sink!r}; its sinks: {', '.join(rows) or 'none'}"
         )
-    parts, total, first, last = db.execute(
-        "SELECT count(*), total(rows_out), min(iteration), max(iteration) FROM (SELECT a.iteration, a.rows_out FROM"
-        " iterations AS i JOIN acks AS a ON a.pipeline = i.pipeline AND a.iteration = i.iteration AND a.node = ?"
-        " WHERE i.pipeline = ? AND i.state = 'committed' AND NOT EXISTS"
-        " (SELECT 1 FROM json_each(i.abandoned) WHERE value = a.node) ORDER BY i.iteration DESC LIMIT ?)",
-        (given.sink, given.pipeline, COUNTED),
-    ).fetchone()
-    return rows[given.sink] | {"parts": parts, "rows": int(total), "first": first or 0, "last": last or 0}
+    parts, total, first, last = 0, 0, 0, 0
+    for number, sinks, abandoned in db.execute(
+        "SELECT iteration, sinks, abandoned FROM iterations WHERE pipeline = ? AND state = 'committed'"
+        " AND sinks IS NOT NULL ORDER BY iteration DESC LIMIT ?",
+        (given.pipeline, COUNTED),
+    ):
+        part = unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline} iteration {number}").get(given.sink)
+        if part is not None and given.sink not in json.loads(abandoned):
+            parts, total, first, last = parts + 1, total + part.rows, number, last or number
+    return rows[given.sink] | {"parts": parts, "rows": total, "first": first, "last": last}
 
 
 def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any]:

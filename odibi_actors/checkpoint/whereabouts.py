@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from odibi_actors.checkpoint.asking import Name
+from odibi_actors.units import format_instant
 
 OPEN = "fix it and `odibictl deadletter replay {id}`, or give it up with `odibictl deadletter discard {id}`"
 
@@ -64,7 +64,7 @@ def _aside(number: int, letter: tuple[int, str, int, str] | None) -> str:
 
 
 def _planned(pipeline: str, number: int, state: str, finished: float | None, node: str, error: str) -> str:
-    at = datetime.fromtimestamp(finished, UTC).strftime(" at %Y-%m-%d %H:%M:%S UTC") if finished else ""
+    at = f" at {format_instant(finished)}" if finished else ""
     show = f"`odibictl iteration show {pipeline} {number}`"
     match state:
         case "committed":

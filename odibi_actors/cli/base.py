@@ -100,7 +100,7 @@ class App:
                 return
         except click.Abort:  # Ctrl-C, or nobody there to answer
             errors.message("\nnothing was changed; pass --yes to go on without being asked")
-            raise
+            raise click.exceptions.Exit(errors.INTERRUPTED) from None
         errors.message("nothing was changed")
         raise click.exceptions.Exit(1)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from odibi_actors.cli import locks
 from odibi_actors.cli.base import App
@@ -308,11 +308,22 @@ def clock(app: App) -> Iterator[Finding]:
     )
 
 
+def _absent(peers: list[dict[str, Any]]) -> Iterator[Finding]:
+    """The actors that have not joined."""
+    from odibi_actors.cli.status import ACTORS
+
+    roles = {peer.get("role") for peer in peers}
+    for role, line in ACTORS.items():
+        if role not in roles:
+            yield Finding("fail", role, "not connected", f"see `odibictl logs {line}`")
+
+
 def system(app: App) -> Iterator[Finding]:
     """The running system, if one runs: its broker and who has joined."""
     from odibi_actors.cli.status import ACTORS, silence
     from odibi_actors.errors import UnreachableError
 
+    app.rested = True  # what runs is said below: nobody has to be told before
     try:
         status = app.client().status()
     except UnreachableError as error:
@@ -329,11 +340,11 @@ def system(app: App) -> Iterator[Finding]:
         yield Finding("fail", "broker", str(error), "see `odibictl logs broker`")
         return
     peers = status.get("peers") or []
-    yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {len(peers)} peers")
-    roles = {peer.get("role") for peer in peers}
-    for role, line in ACTORS.items():
-        if role not in roles:
-            yield Finding("fail", role, "not connected", f"see `odibictl logs {line}`")
+    if status.get("at_rest"):
+        yield Finding("ok", "broker", "not running")
+    else:
+        yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {plural(len(peers), 'peer')}")
+        yield from _absent(peers)
     for row in status.get("silent") or []:
         yield Finding("fail", ACTORS.get(row["role"], row["role"]), silence(row), "")
     for row in (status.get("alerts") or {}).get("untold") or []:

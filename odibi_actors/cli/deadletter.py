@@ -10,9 +10,10 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
+from odibi_actors.errors import OdibiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
 
@@ -77,6 +78,26 @@ LETTERS = click.argument("letters", metavar="ID...", nargs=-1, required=True, ty
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 
 
+def _each(
+    letters: Sequence[int], call: Callable[[int, bool], dict[str, Any]], dry_run: bool = False
+) -> list[dict[str, Any]]:
+    """The rows of a verb for each letter once, in ascending order, as they arrived. All are asked about before the
+    first one is touched; if one is refused meanwhile, the error says what was done by then."""
+    wanted = sorted(dict.fromkeys(letters))
+    if not dry_run and len(wanted) > 1:
+        _each(wanted, call, dry_run=True)
+    rows: list[dict[str, Any]] = []
+    for letter in wanted:
+        try:
+            rows.append(call(letter, dry_run))
+        except OdibiError:
+            if rows and not dry_run:
+                done = ", ".join(str(row["letter"]) for row in rows)
+                errors.message(f"done before the error: {done}; not done: {', '.join(map(str, wanted[len(rows) :]))}")
+            raise
+    return rows
+
+
 @deadletter.command(
     examples=[
         "odibictl deadletter replay 3",
@@ -94,7 +115,7 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
     when its iteration commits; when that fails again, a new one takes its place.
     """
     client = app.client()
-    rows = [client.replay(letter, dry_run) for letter in sorted(dict.fromkeys(letters))]  # as they arrived
+    rows = _each(letters, client.replay, dry_run)
     if dry_run:  # each is asked about alone, as if it were the only one
         before: dict[str, int] = {}
         for row in rows:
@@ -132,9 +153,10 @@ def _overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
 def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
     """Give dead letters up for good; their files stay read."""
     client = app.client()
-    rows = [client.discard(letter, True) for letter in letters]
+    rows = _each(letters, client.discard, dry_run=True)
     if not dry_run:
-        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {', '.join(map(str, letters))} for good?")
-        rows = [client.discard(letter) for letter in letters]
+        named = ", ".join(str(row["letter"]) for row in rows)
+        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {named} for good?")
+        rows = _each(letters, client.discard)
     said = "would be discarded" if dry_run else "discarded"
     emit(app, lambda: {"items": rows}, "letter", lambda result: [f"{row['letter']}: {said}" for row in rows])

@@ -200,7 +200,13 @@ def _sentence(row: Row) -> str:
     if not row.get("iteration"):
         return f"{row['pipeline']}: {row.get('state') or 'nothing has run yet, and nothing is left to do'}"
     files = row.get("files")
-    said = f"{row['state']}, {plural(files, 'file')} set aside" if files else str(row.get("state"))
+    said = str(row.get("state"))
+    if files:  # those of an iteration that was set aside as a whole are not among them
+        said += (
+            f", {plural(files, 'file')} set aside"
+            if said != "dead_lettered"
+            else f", {files} more {'file' if files == 1 else 'files'} set aside"
+        )
     others = {state: number for state, number in (row.get("ended") or {}).items() if state != row["state"]}
     more = ", ".join(f"{number} {state}" for state, number in others.items())
     return f"{row['pipeline']} {row['iteration']}: {said}" + (f" (besides {more})" if more else "")

@@ -12,7 +12,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, count, emit, table
+from odibi_actors.cli.output import Column, Row, count, emit, plural, table
 from odibi_actors.errors import ConflictError, NotFoundError
 
 sink = group("sink", "Where sinks publish, and which schema they are held to.")
@@ -79,7 +79,7 @@ def _details(row: Row) -> list[str]:
         lines.append(f"keys: {', '.join(row['keys'])}{newest}")
     if row.get("parts"):
         span = f"iterations {row['first']} to {row['last']}" if row["parts"] > 1 else f"iteration {row['last']}"
-        lines.append(f"published: {row['parts']} parts, {count(row['rows'])} rows, in {span} of the history")
+        lines.append(f"published: {plural(row['parts'], 'part')}, {count(row['rows'])} rows, in {span} of the history")
     else:
         lines.append("published: nothing in the history")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())

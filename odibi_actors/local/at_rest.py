@@ -76,9 +76,12 @@ class AtRest:
                 items, cursor = self._store.load(cursor)
                 recovery.load(flow, items)
                 if not cursor:
-                    return flow
+                    break
         except (LookupError, ValueError) as error:
             raise StoreError(f"what {self._store.path} holds does not fit together: {error!r}") from error
+        for pipeline in flow.pipelines.values():
+            pipeline.at_rest = True
+        return flow
 
     # --- sources ----------------------------------------------------------------------------------------------------
 

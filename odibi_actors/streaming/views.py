@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
+from odibi_actors.units import format_instant
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.source import Source
@@ -22,11 +22,6 @@ LISTED = 50
 """Files listed of each kind by ``source files``."""
 
 
-def clock(at: float) -> str:
-    """A moment, for people."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def naming(names: Iterable[str]) -> str:
     """The first of these names, and how many more there are."""
     listed = list(names)
@@ -37,7 +32,7 @@ def naming(names: Iterable[str]) -> str:
 def writing(source: Source, identity: str) -> str:
     """That a file is being written, by whom and since when, as far as that is known."""
     held = source.files.held[identity]
-    return f"file {identity} is being written{_by(held.by)} since {clock(held.since)}"
+    return f"file {identity} is being written{_by(held.by)} since {format_instant(held.since)}"
 
 
 def _by(name: str) -> str:
@@ -203,11 +198,14 @@ def _waiting(source: Source, identity: str) -> tuple[str, str]:
     """The answer for a file that is not ready."""
     held = source.files.held.get(identity)
     if held is not None:
-        return "waiting", f"being written{_by(held.by)} since {clock(held.since)}; it is taken once it is closed"
+        return (
+            "waiting",
+            f"being written{_by(held.by)} since {format_instant(held.since)}; it is taken once it is closed",
+        )
     at = source.files.ready_at(identity, source.files.known[identity])
     if source.files.writing(identity):
-        return "waiting", f"being written; waiting for its close (or, if that was missed, until {clock(at)})"
-    return "waiting", f"waiting until it is unchanged for {source.read.settle:g} s (until {clock(at)})"
+        return "waiting", f"being written; waiting for its close (or, if that was missed, until {format_instant(at)})"
+    return "waiting", f"waiting until it is unchanged for {source.read.settle:g} s (until {format_instant(at)})"
 
 
 def mistake(pattern: object) -> str:

@@ -67,7 +67,7 @@ def waiting() -> Broker:
 def test_given_a_node_that_waits_for_its_next_attempt_then_it_is_told_why_and_until_when() -> None:
     broker = waiting()
     (row,) = status(broker)["pipelines"]
-    when = datetime.fromtimestamp(broker.now + 3600.0, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    when = datetime.fromtimestamp(broker.now + 3600.0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     (problem,) = row["problems"]
     assert problem == (
         f"iteration 1, read: attempt 1/3 failed, the next at {when} (`odibictl iteration retry p 1` tries now): "

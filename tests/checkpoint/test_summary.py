@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks.store_size import an_iteration
@@ -13,6 +14,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import upgrades, wal
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.upgrades import KEPT_WHOLE
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.errors import StoreError
 from odibi_actors.model import BatchRef
 from tests.checkpoint import former
@@ -70,6 +72,20 @@ def test_given_more_than_keep_last_when_committed_then_older_ones_have_a_summary
     assert views(engine, *range(1, 8)) == views(before, *range(1, 8))
     assert loaded(engine) == loaded(before)
     assert counted(engine) == recounted(engine)
+
+
+def test_given_summaries_when_a_sink_is_shown_then_its_parts_are_all_counted() -> None:
+    engine = claimed()
+    sink = NodeSpec("lake", ["clean"], write=WriteSpec(ConnectionSpec("lake", "local", "/lake"), path="a"))
+    former = version()
+    put(
+        engine,
+        msgspec.structs.replace(former, spec=msgspec.structs.replace(former.spec, nodes=[*former.spec.nodes, sink])),
+    )
+    put(engine, *(record for n in range(1, 8) for record in life(n, keep=3)))
+    shown = engine.answer("sink.show", {"pipeline": P, "sink": "lake"})
+    assert whole(engine) == [5, 6, 7]
+    assert (shown["parts"], shown["rows"], shown["first"], shown["last"]) == (7, 7 * staged(1).rows, 1, 7)
 
 
 def test_given_an_ack_that_replaces_another_then_it_is_counted_once() -> None:

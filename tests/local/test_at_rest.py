@@ -18,6 +18,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.cli.__main__ import odibictl
 from odibi_actors.client import Client
+from odibi_actors.config import load_project
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError, StoreError, UnreachableError
 from odibi_actors.local import LocalSystem, run_pipeline
@@ -128,6 +129,36 @@ def test_given_a_store_at_rest_when_it_is_read_then_nothing_is_written_or_made(
     assert files(data_dir) == before
     assert seen
     assert all(seen)
+
+
+def test_given_nothing_runs_then_nothing_is_missed_that_only_runs_with_the_system(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.csv").write_text("id,cust\n1,1\n")
+    (tmp_path / "ref.csv").write_text("id,country\n1,de\n")
+    (tmp_path / "odibi.yaml").write_text(
+        "project: rest\n"
+        "connections:\n"
+        "  landing: {type: local, path: landing}\n"
+        "  here: {type: local, path: .}\n"
+        "pipelines:\n"
+        "  - pipeline: p\n"
+        "    nodes:\n"
+        '      - {name: src, read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv"}}\n'
+        "      - {name: ref, read: {connection: here, format: csv, mode: batch, pattern: ref.csv}}\n"
+        '      - {name: j, inputs: [src, ref], transform: {sql: "select s.id from src s join ref r using (id)"}}\n'
+        "      - {name: out, inputs: [j], write: {connection: here, path: out, format: parquet}}\n"
+    )
+    project = load_project(tmp_path)
+    run_pipeline(project, "p")
+    shown = json.loads(call(project, "status", "-o", "json").stdout)
+    assert [row["problems"] for row in shown["pipelines"]] == [[]]
+    assert json.loads(call(project, "pipeline", "show", "p", "-o", "json").stdout)["problems"] == []
+    result = call(project, "doctor", "-o", "json")
+    rows = {row["check"]: row for row in json.loads(result.stdout)["items"]}
+    assert (rows["broker"]["state"], rows["broker"]["found"]) == ("ok", "not running")
+    assert not {"source", "scheduler", "pool"} & rows.keys()
+    assert [name for name, row in rows.items() if row["state"] == "fail"] == []
+    assert result.stderr == ""
 
 
 def test_given_nothing_runs_when_something_is_to_be_changed_then_69_says_how_to_start(project: ProjectSpec) -> None:
