@@ -71,10 +71,11 @@ def list_(app: App) -> None:
 @lists
 @pass_app
 def show(app: App, name: str) -> None:
-    """Show the columns of a source: the types that hold for all files, and where each comes from.
+    """Show the types of a source's columns, and where each comes from.
 
-    ORIGIN is `declared` (`read.schema`) or `inferred` from the first batch, with the reason where most of a column
-    looks like numbers, dates or times, but is text lest something of it be lost.
+    The types hold for all of its files. ORIGIN is `declared` (`read.schema`) or `inferred` from the first batch, with
+    the reason where most of a column looks like numbers, dates or times, but is text, since a type would lose
+    something of it.
     """
     pipeline, dot, node = name.partition(".")
     if not dot:

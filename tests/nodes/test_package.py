@@ -6,7 +6,6 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ OTHERS = {
     "a module": ("nodes.py",),
 }
 """What of that name may lie on the path."""
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    path, finders = list(sys.path), list(sys.meta_path)
-    yield
-    sys.path[:], sys.meta_path[:] = path, finders
-    package.forget()
 
 
 def put(root: Path, *names: str, value: str) -> Path:
