@@ -147,7 +147,7 @@ def _pinned(done: NodeDone) -> str:
     name = f"{done.pipeline}.{done.node}"
     return (
         f"{name}: the first batch (iteration {done.iteration}) has pinned {', '.join(columns[:SHOWN])}{more}{left}; "
-        f"read.schema declares other types (`odibictl source show {name}`)"
+        f"`odibictl source show {name}` shows them; `schema:` of its `read` changes them"
     )
 
 
