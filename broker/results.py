@@ -120,7 +120,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
             ),
             pipeline.name,
         )
-        flow.say(Log("info", _pinned(done), {"notice": True}))
+        if told := _pinned(done):
+            flow.say(Log("info", told, {"notice": True}))
         flow.wake_all(pipeline)
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
@@ -138,17 +139,27 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
 
 
 def _pinned(done: NodeDone) -> str:
-    """The line that tells, once, which types the first batch of a source has pinned."""
+    """The line that tells, once, which types were inferred from the first batch of a source, and which columns it
+    does not read; "" when all is as ``read.schema`` says."""
     notes = [*done.schema_notes, *[""] * len(done.schema_text)]  # a worker of the version before sends none
-    columns = [f"{text} ({note})" if note else text for text, note in zip(done.schema_text, notes, strict=False)]
-    more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    said, columns = [], []
+    for text, note in zip(done.schema_text, notes, strict=False):
+        why = note.removeprefix("declared").removeprefix("inferred").lstrip(":; ")
+        if not note.startswith("declared"):
+            columns.append(f"{text} ({why})" if why else text)
+        elif why:
+            said.append(f"{text} ({why})")
+    if columns:
+        more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+        said.append(
+            f"types inferred from the first batch (iteration {done.iteration}), which later files have to fit: "
+            f"{', '.join(columns[:SHOWN])}{more}; to choose others, declare them in read.schema"
+        )
     left_out = [name or "(a column without a name)" for name in done.left_out[:SHOWN]]
-    left = f"; not read: {', '.join(left_out)}" if left_out else ""
+    if left_out:
+        said.append(f"not read: {', '.join(left_out)}")
     name = f"{done.pipeline}.{done.node}"
-    return (
-        f"{name}: the first batch (iteration {done.iteration}) has pinned {', '.join(columns[:SHOWN])}{more}{left}; "
-        f"`odibictl source show {name}` shows them; `schema:` of its `read` changes them"
-    )
+    return f"{name}: {'; '.join(said)} (`odibictl source show {name}`)" if said else ""
 
 
 def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:

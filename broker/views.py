@@ -99,7 +99,8 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         for node in pipeline.spec.nodes
     ]
     sources = [
-        {"source": s.node.name, "offered": len(s.pending), "problems": s.problems} for s in pipeline.sources.values()
+        {"source": s.node.name, "batch": s.batch, "offered": len(s.pending), "problems": s.problems}
+        for s in pipeline.sources.values()
     ]
     return {
         **pipeline_row(pipeline),

@@ -13,6 +13,7 @@ from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, lines, plural, size, table
+from odibi_actors.cli.sink import twice
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -104,9 +105,12 @@ def start(
     shown = client.backfill(pipeline, **wanted, dry_run=True)
     if dry_run:
         emit(app, lambda: shown, "pipeline", preview)
-        return
-    if not app.yes:
+    elif not app.yes:
         errors.message(lines(*preview(shown)))
+    for note in twice(client, [pipeline]):
+        errors.message(note)
+    if dry_run:
+        return
     app.confirm(f"Begin this backfill of {pipeline}?")
     result = client.backfill(pipeline, **wanted)
     if not wait:
@@ -128,11 +132,23 @@ def _one_kind(files: Sequence[str], schedule: str | None, start: str | None, end
 
 
 def _sources(client: Client, pipeline: str, files: Sequence[str]) -> dict[str, str]:
-    """Source -> pattern. A pattern may hold a "=" itself (``day=*/x.parquet``): only a source's name counts before."""
-    names = [row["node"] for row in client.pipeline(pipeline).get("nodes", []) if row.get("kind") == "read"]
+    """Source -> pattern, of the sources that take files once: those of mode batch are read whole anyway. A pattern may
+    hold a "=" itself (``day=*/x.parquet``): only a source's name counts before."""
+    rows = client.pipeline(pipeline).get("sources", [])
+    names = [row["source"] for row in rows if not row.get("batch")]
+    whole = [row["source"] for row in rows if row.get("batch")]
+    if not names:
+        raise click.UsageError(
+            f"{pipeline} has no source that takes each file once (mode: file_watch); run occurrences again instead: "
+            "--schedule NAME --from TIME --to TIME"
+        )
     found: dict[str, str] = {}
     for text in files:
         source, sign, pattern = text.partition("=")
+        if sign and source in whole:
+            raise click.UsageError(
+                f"{source} is read whole in every iteration (mode: batch); name files of {' or '.join(names)}"
+            )
         if not sign or source not in names:
             if len(names) != 1:
                 raise click.UsageError(

@@ -10,6 +10,7 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
+from odibi_actors.cli.sink import overwriting
 from odibi_actors.errors import OdibiError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from odibi_actors.client import Client
 
 deadletter = group("deadletter", "Dead letters: what was given up, and why; take it up again.")
 
@@ -129,19 +129,11 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
         "iteration",
         lambda result: [f"{row['letter']}: {said} iteration {row['iteration']} of {row['pipeline']}" for row in rows],
     )
-    for note in _overwriting(client, sorted({row["pipeline"] for row in rows})):
+    for note in overwriting(client, sorted({row["pipeline"] for row in rows})):
         errors.message(note)
     if not dry_run and len(rows) == 1:
         row = rows[0]
         errors.message(f"`odibictl iteration wait {row['pipeline']} {row['iteration']}` waits for its end")
-
-
-def _overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
-    """What replayed rows do to newer ones in sinks that cannot tell which is newer."""
-    sinks = [row for name in pipelines for row in client.sinks(name).get("items", [])]
-    blind = [f"{row['pipeline']}.{row['sink']}" for row in sinks if row["mode"] == "upsert" and not row["version"]]
-    said = "older rows replace newer ones of the same keys, as the sink names no `write.version`"
-    return [f"{name}: {said}" for name in blind]
 
 
 @deadletter.command(examples=["odibictl deadletter discard 3", "odibictl deadletter discard 3 4 5 --yes"])

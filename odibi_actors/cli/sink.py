@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, plural, table
 from odibi_actors.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from odibi_actors.client import Client
 
 sink = group("sink", "Where sinks publish, and which schema they are held to.")
 
@@ -24,8 +28,29 @@ def _schema(row: Row) -> str:
     return f"{state}, {len(pinned)} columns" if pinned else state
 
 
+def overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
+    """What rows that are read again do to newer ones, in sinks that cannot tell which is newer."""
+    said = "older rows replace newer ones of the same keys, as the sink names no `write.version`"
+    return [f"{_name(row)}: {said}" for row in _of(client, pipelines) if row["mode"] == "upsert" and not row["version"]]
+
+
+def twice(client: Client, pipelines: Sequence[str]) -> list[str]:
+    """What becomes of rows that are read again, sink by sink, where they do not just replace themselves."""
+    said = "it appends, so rows that it has published before will be there twice; take the former ones out yourself"
+    appending = [f"{_name(row)}: {said}" for row in _of(client, pipelines) if row["mode"] == "append"]
+    return [*appending, *overwriting(client, pipelines)]
+
+
+def _of(client: Client, pipelines: Sequence[str]) -> list[Row]:
+    return [row for name in pipelines for row in client.sinks(name).get("items", [])]
+
+
+def _name(row: Row) -> str:
+    return f"{row.get('pipeline')}.{row.get('sink')}"
+
+
 COLUMNS = (
-    Column("SINK", lambda row: f"{row.get('pipeline')}.{row.get('sink')}", whole=True),
+    Column("SINK", _name, whole=True),
     Column("MODE", "mode"),
     Column("SCHEMA", _schema),
     Column("TARGET", "target"),
@@ -41,7 +66,7 @@ def list_(app: App, pipeline: str | None) -> None:
     emit(
         app,
         lambda: app.client().sinks(pipeline),
-        lambda row: f"{row.get('pipeline')}.{row.get('sink')}",
+        _name,
         lambda result: [table(result["items"], COLUMNS, "no sinks")],
     )
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
+from odibi_actors.broker import results
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
-from odibi_actors.messages import SOURCE, STORE, Heartbeat
+from odibi_actors.messages import SOURCE, STORE, Heartbeat, NodeDone
+from odibi_actors.model import Attempt
 from tests.broker.harness import Broker, Failure, pipeline
 
 RAISED = Failure("raised", "KeyError: 'x'")
@@ -87,3 +90,58 @@ def test_given_a_node_that_waits_for_its_next_attempt_when_retried_then_it_runs_
     again = broker.ask("iteration.retry", pipeline="p", iteration=1)
     assert again is not None
     assert again.status == 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "notes", "left_out", "told"),
+    [
+        (["id: int64", "at: date32[day]"], ["declared", "declared"], [], ""),
+        (
+            ["id: int64", "zip: string", "n: int64"],
+            ["declared", "inferred: '007' would not be kept as a number", "inferred"],
+            [],
+            "p.read: types inferred from the first batch (iteration 1), which later files have to fit: zip: string "
+            "('007' would not be kept as a number), n: int64; to choose others, declare them in read.schema "
+            "(`odibictl source show p.read`)",
+        ),
+        (
+            ["n: int64"],
+            ["inferred; it differs from 'N' by blanks or case only"],
+            [],
+            "p.read: types inferred from the first batch (iteration 1), which later files have to fit: n: int64 "
+            "(it differs from 'N' by blanks or case only); to choose others, declare them in read.schema "
+            "(`odibictl source show p.read`)",
+        ),
+        (
+            ["id: int64"],
+            ["declared; it differs from 'ID' by blanks or case only"],
+            [],
+            "p.read: id: int64 (it differs from 'ID' by blanks or case only) (`odibictl source show p.read`)",
+        ),
+        (
+            ["id: int64"],
+            ["declared"],
+            [""],
+            "p.read: not read: (a column without a name) (`odibictl source show p.read`)",
+        ),
+    ],
+)
+def test_given_a_first_batch_then_what_was_inferred_or_left_out_is_told_and_nothing_else(
+    columns: list[str], notes: list[str], left_out: list[str], told: str
+) -> None:
+    done = NodeDone(
+        Attempt(1, 1),
+        "p",
+        1,
+        "read",
+        "k",
+        1.0,
+        1.0,
+        1,
+        1,
+        "w",
+        schema_text=columns,
+        schema_notes=notes,
+        left_out=left_out,
+    )
+    assert results._pinned(done) == told

@@ -92,7 +92,9 @@ ANSWERS: dict[str, Any] = {
     "occurrence.list": occurred,
     "pipeline.list": {"items": [{"pipeline": name} for name in ("delays", "report", "sales")]},
     "pipeline.show": {"pipeline": "delays",
-                      "nodes": [{"node": "flights", "kind": "read"}, {"node": "out", "kind": "write"}]},
+                      "nodes": [{"node": "flights", "kind": "read"}, {"node": "out", "kind": "write"}],
+                      "sources": [{"source": "flights", "batch": False, "offered": 0, "problems": []}]},
+    "sink.list": {"items": []},
     "pipeline.trigger": lambda p: {"pipeline": p["pipeline"], "run": p["run"]},
     "pipeline.backfill": lambda p: {
         "pipeline": p["pipeline"], "lane": "" if p["dry_run"] else "backfill-7", "run": p["run"],

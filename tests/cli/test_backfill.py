@@ -120,8 +120,8 @@ def test_given_a_pattern_with_an_equals_sign_then_only_a_source_counts_before_it
 
 
 def test_given_several_sources_then_the_pattern_must_name_one(broker: Broker, invoke: Invoke) -> None:
-    nodes = [{"node": name, "kind": "read"} for name in ("flights", "planes")]
-    fake = broker({**ANSWERS, "pipeline.show": {"pipeline": "delays", "nodes": nodes}})
+    sources = [{"source": name, "batch": False} for name in ("flights", "planes")]
+    fake = broker({**ANSWERS, "pipeline.show": {"pipeline": "delays", "sources": sources}})
     command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--dry-run", "--files")
     result = invoke(*command, "*.csv")
     assert result.exit_code == 2
@@ -129,6 +129,40 @@ def test_given_several_sources_then_the_pattern_must_name_one(broker: Broker, in
     assert invoke(*command, "flights=*.csv", "--files", "planes=p.csv").exit_code == 0
     assert fake.requests("pipeline.backfill")[0].params["files"] == {"flights": "*.csv", "planes": "p.csv"}
     assert "two patterns for source planes" in invoke(*command, "planes=a", "--files", "planes=b").stderr
+
+
+def test_given_a_reference_beside_the_source_then_a_pattern_alone_says_which(broker: Broker, invoke: Invoke) -> None:
+    sources = [{"source": "flights", "batch": False}, {"source": "planes", "batch": True}]
+    fake = broker({**ANSWERS, "pipeline.show": {"pipeline": "delays", "sources": sources}})
+    command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--dry-run", "--files")
+    assert invoke(*command, "*.csv").exit_code == 0
+    assert fake.requests("pipeline.backfill")[0].params["files"] == {"flights": "*.csv"}
+    refused = invoke(*command, "planes=p.csv")
+    assert refused.exit_code == 2
+    assert "planes is read whole in every iteration (mode: batch); name files of flights" in refused.stderr
+    fake.answers["pipeline.show"] = {"pipeline": "delays", "sources": sources[1:]}
+    refused = invoke(*command, "*.csv")
+    assert refused.exit_code == 2
+    assert "no source that takes each file once (mode: file_watch)" in refused.stderr
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["--yes"], []])
+def test_given_sinks_in_which_rows_come_twice_when_files_are_read_again_then_each_is_named(
+    broker: Broker, invoke: Invoke, options: list[str]
+) -> None:
+    sinks = [
+        {"pipeline": "delays", "sink": "lake", "mode": "append", "version": None},
+        {"pipeline": "delays", "sink": "mart", "mode": "upsert", "version": None},
+        {"pipeline": "delays", "sink": "exact", "mode": "upsert", "version": "at"},
+    ]
+    fake = broker({**ANSWERS, "sink.list": {"items": sinks}})
+    command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--files", "*.csv", *options)
+    stderr = invoke(*command, input="n\n").stderr
+    assert [line.partition(":")[0] for line in stderr.splitlines() if line.startswith("delays.")] == [
+        "delays.lake", "delays.mart",
+    ]  # fmt: skip
+    assert "delays.lake: it appends, so rows that it has published before will be there twice" in stderr
+    assert stderr.index("delays.lake") < (stderr.find("Begin this") if not options else len(stderr))
 
 
 def test_given_a_schedule_then_the_range_is_in_its_time_zone_and_many_occurrences_are_counted(
