@@ -228,7 +228,8 @@ def stop(system: System) -> None:
 
 def quickstart(days: int, per_second: float) -> int:
     """The whole story; returns the exit code."""
-    if (PROJECT / ".odibi/run/connection.json").exists() and ask("status", "--timeout", "2s"):
+    status = ask("status", "--timeout", "2s") if (PROJECT / ".odibi/run/connection.json").exists() else None
+    if status and not status.get("at_rest"):
         raise QuickstartError(f"a system runs in {PROJECT} already; stop it first: `odibictl down` there")
     shutil.rmtree(PROJECT / ".odibi", ignore_errors=True)
     flights_data.prepare(PROJECT)

@@ -360,8 +360,8 @@ KINDS: dict[str, tuple[int, Callable[[Scenario, random.Random], None]]] = {
     "kill": (1, _kill),
     "cancel": (8, _cancel),
     "retry": (5, _retry),
-    "letter": (20, _letter),
-    "rewind": (5, _rewind),
+    "letter": (10, _letter),
+    "rewind": (8, _rewind),
     "reconfigure": (3, _reconfigure),
     "shutdown": (1, _shutdown),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -207,7 +208,9 @@ def test_given_a_folder_that_another_project_publishes_to_when_one_publishes_the
     assert first.settled("plain") == "committed"
     first.stop()
     before = sorted((tmp_path / "lake/plain").iterdir())
-    second.start()
+    refused = second.ctl("up")
+    assert (refused.returncode, refused.stderr.count("belongs to node 'out' of pipeline 'plain'")) == (4, 1)
+    second.start(sys.executable, "-m", "honcho", "start")  # which asks nobody before
     second.wait("plain", 1, "blocked", "failed")
     text = second.ctl("iteration", "show", "plain", "1").stdout
     assert "belongs to node 'out' of pipeline 'plain'" in text

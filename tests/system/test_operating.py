@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_given_a_running_system_when_another_is_started_on_it_then_that_is_a_con
     put(system, "plain", "a", "1,1.5")
     assert system.settled("plain") == "committed"
     assert system.ctl("down").returncode == 0
-    until("it is gone", lambda: system.ctl("status").returncode == 69)
+    until("it is gone", lambda: json.loads(system.ctl("status", "-o", "json").stdout).get("at_rest"))
 
 
 def test_given_a_node_that_runs_for_six_seconds_when_up_gets_sigterm_then_it_finishes_and_up_exits_0(
