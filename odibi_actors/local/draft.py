@@ -20,8 +20,10 @@ from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.model import FilePosition
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats.packed import marked_encoding, what_it_is
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
+from odibi_actors.runtime.visible import visible
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -30,6 +32,8 @@ MAX_LOOKED = 256_000_000
 """Bytes of a group of files that are read to learn its types."""
 MAX_GROUPS = 50
 """Pipelines of one draft: more of them are no longer a draft that somebody reads."""
+MAX_ODD = 20
+"""Files of a group that are left out one by one: where there are more, it is the group that cannot be read."""
 _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
@@ -45,16 +49,18 @@ class Skipped(NamedTuple):
 class Group(msgspec.Struct):
     """Files that are one source. ``pattern`` and ``files`` are relative to the folder; ``looked``: how many of them
     were read to learn the types; ``columns``: (name, type) as inferred, ``untyped``: those whose types ``schema:`` has
-    no name for."""
+    no name for; ``odd``: files that the pattern takes too, and that do not fit; ``why`` a column has its type."""
 
     name: str
     pattern: str
     format: str
     files: list[str]
+    odd: list[str] = []
     options: dict[str, str] = {}
     looked: int = 0
     columns: list[tuple[str, str]] = []
     untyped: list[str] = []
+    why: dict[str, str] = {}
 
 
 class Draft(NamedTuple):
@@ -96,11 +102,11 @@ def look(folder: Path) -> Draft:
     """The groups of files of a folder, with the types that their rows have."""
     skipped: list[Skipped] = []
     groups = _group(folder, list(_files(folder, skipped)), skipped)
-    known = [name for group in groups for name in group.files]
+    known = [name for group in groups for name in [*group.files, *group.odd]]
     sound: list[Group] = []
     for group in groups:
         pattern = Pattern(group.pattern)
-        others = [name for name in known if name not in group.files and pattern.matches(name)]
+        others = [name for name in known if name not in [*group.files, *group.odd] and pattern.matches(name)]
         if others:
             skipped.append(Skipped(group.pattern, f"would take {others[0]} too, which is of another kind; rename them"))
         elif len(sound) == MAX_GROUPS:
@@ -150,30 +156,68 @@ def _kind(name: str) -> str | None:
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
+class _Kind(NamedTuple):
+    """Files of one pattern and one header. ``odd``: those that the pattern takes as well, and that do not fit."""
+
+    pattern: str
+    files: list[str]
+    header: str
+    odd: list[str]
+
+
 def _group(folder: Path, files: list[str], skipped: list[Skipped]) -> list[Group]:
-    """By names that differ in digits only; each with one header."""
+    """By names that differ in digits only; each with the header that most of its files have."""
     by_pattern: dict[str, list[str]] = {}
     for name in files:
         by_pattern.setdefault(_DIGITS.sub("*", re.sub(r"[\[?*]", r"[\g<0>]", name)), []).append(name)
-    groups: list[tuple[str, list[str], str]] = []
+    kinds: list[_Kind] = []
     for pattern, names in by_pattern.items():
         headers: dict[str, list[str]] = {}
+        odd: list[str] = []
         for name in names:
             try:
                 headers.setdefault(_header(folder / name), []).append(name)
-            except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-                skipped.append(Skipped(name, f"its columns cannot be read: {_short(error)}"))
-        if len(headers) > 1:
-            (one, first), (other, second) = list(headers.items())[:2]
-            differ = sorted({*json.loads(one)["columns"]} ^ {*json.loads(other)["columns"]})
-            what = f"column {differ[0]!r} is in one only" if differ else "their columns come in another order, or twice"
-            skipped.append(Skipped(pattern, f"{first[0]} and {second[0]} differ: {what}; give each kind its own name"))
-        elif headers:
-            groups.append((pattern, names, next(iter(headers))))
+            except (OSError, csv.Error, ValueError) as error:
+                skipped.append(Skipped(name, _short(error)))
+                odd.append(name)
+        ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
+        if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
+            first, second = ranked[0][1][0], ranked[1][1][0]
+            what = _difference(*(header for header, _ in ranked[:2]))
+            skipped.append(Skipped(pattern, f"{first} and {second} differ: {what}; give each kind its own name"))
+            continue
+        for header, some in ranked[1:]:
+            skipped += [
+                Skipped(name, f"unlike {ranked[0][1][0]}: {_difference(ranked[0][0], header)}") for name in some
+            ]
+            odd += some
+        if ranked:
+            kinds.append(_Kind(pattern, ranked[0][1], ranked[0][0], odd))
     return [
-        Group(_stem(pattern, names[0]), pattern, _kind(Path(pattern).name) or "csv", names, _options(header))
-        for pattern, names, header in _merged(groups)
+        Group(
+            _stem(one.pattern, one.files[0]),
+            one.pattern,
+            _kind(Path(one.pattern).name) or "csv",
+            one.files,
+            one.odd,
+            _options(one.header),
+        )
+        for one in _merged(kinds)
     ]
+
+
+def _difference(one: str, other: str) -> str:
+    """What tells two headers apart, the first of which is the one to have."""
+    former, found = json.loads(one), json.loads(other)
+    missing = [repr(name) for name in former["columns"] if name not in found["columns"]]
+    new = [repr(name) for name in found["columns"] if name not in former["columns"]]
+    if missing or new:
+        said = [f"it has no column {', '.join(missing)}"] if missing else []
+        return ", and ".join([*said, *([f"column {', '.join(new)} is new"] if new else [])])
+    for key in ("delimiter", "encoding"):
+        if former.get(key) != found.get(key):
+            return f"its {key} is {found.get(key) or 'utf-8'!r}, not {former.get(key) or 'utf-8'!r}"
+    return "its columns come in another order, or twice"
 
 
 def _stem(pattern: str, name: str) -> str:
@@ -182,37 +226,55 @@ def _stem(pattern: str, name: str) -> str:
     return stem if stem and not Path(pattern).name.startswith("*.") else Path(name).parent.name
 
 
-def _merged(groups: list[tuple[str, list[str], str]]) -> list[tuple[str, list[str], str]]:
+def _merged(kinds: list[_Kind]) -> list[_Kind]:
     """Many single files of one folder with one header and one ending are one source."""
-    alike: dict[tuple[str, str, str], list[tuple[str, list[str], str]]] = {}
-    for group in groups:
-        parent, _, name = group[0].rpartition("/")
-        alike.setdefault((parent, name[name.find(".") :], group[2]), []).append(group)
+    alike: dict[tuple[str, str, str], list[_Kind]] = {}
+    for kind in kinds:
+        parent, _, name = kind.pattern.rpartition("/")
+        alike.setdefault((parent, name[name.find(".") :], kind.header), []).append(kind)
     found = []
     for (parent, ending, header), some in alike.items():
         if len(some) < _MANY:
             found += some
         else:
-            found.append((f"{parent}/*{ending}" if parent else f"*{ending}",
-                          [name for one in some for name in one[1]], header))  # fmt: skip
+            files = [name for one in some for name in one.files]
+            odd = [name for one in some for name in one.odd]
+            found.append(_Kind(f"{parent}/*{ending}" if parent else f"*{ending}", files, header, odd))
     return sorted(found)
 
 
 def _header(path: Path) -> str:
-    """The columns of a file, and what separates them, as JSON; "" when only the reader can tell."""
+    """The columns of a file, what separates them and how it is encoded, as JSON; without columns when only the reader
+    can tell. Raises ValueError that says what the file is instead."""
     if path.suffix.lower() in COMPRESSED:
         return json.dumps({"columns": []})
     if _kind(path.name) == "parquet":
-        return json.dumps({"columns": pq.read_schema(path).names})
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        line = file.readline(1 << 20)
+        try:
+            return json.dumps({"columns": pq.read_schema(path).names})
+        except pa.ArrowException as error:
+            raise ValueError(f"its columns cannot be read: {error}") from None
+    with open(path, "rb") as raw:
+        data = raw.read(4096)
+    if not data:
+        raise ValueError("the file is empty, not even a header")
+    encoding = marked_encoding(data)
+    if not encoding and (found := what_it_is(data)):
+        raise ValueError(f"the file is {found[0]}; {found[1]}")
+    with open(path, encoding=encoding or "utf-8-sig", newline="") as file:
+        try:
+            line = file.readline(1 << 20)
+        except UnicodeDecodeError:
+            raise ValueError(
+                "the file is no UTF-8 text; options: {encoding: windows-1252} or another reads it"
+            ) from None
     delimiter = max(",;\t|", key=line.count) if not line.count(",") else ","
-    return json.dumps({"columns": next(csv.reader([line], delimiter=delimiter), []), "delimiter": delimiter})
+    header = {"columns": next(csv.reader([line], delimiter=delimiter), []), "delimiter": delimiter}
+    return json.dumps(header | ({"encoding": encoding} if encoding else {}))
 
 
 def _options(header: str) -> dict[str, str]:
-    delimiter = json.loads(header).get("delimiter", ",")
-    return {} if delimiter == "," else {"delimiter": delimiter}
+    found = json.loads(header)
+    return {key: found[key] for key in ("delimiter", "encoding") if key in found and found[key] != ","}
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -230,14 +292,28 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
         if total > MAX_LOOKED:
             break
         positions.append(FilePosition(name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
-    group.looked = len(positions)
     if not positions:
         return True  # too large to look at: its first batch will tell
-    try:
-        table = read(spec, positions, b"").table
-    except (Failed, NodeError, OSError) as error:
-        skipped.append(Skipped(group.pattern, _short(error)))
-        return False
+    while True:
+        try:
+            found = read(spec, positions, b"")
+            break
+        except Failed as error:
+            bad = error.failure.position
+            rest = [position for position in positions if position.identity != bad]
+            if len(rest) in (0, len(positions)) or len(group.odd) >= MAX_ODD:
+                skipped.append(Skipped(group.pattern, _short(error)))
+                return False
+            skipped.append(Skipped(bad, _short(error).removeprefix(bad).lstrip(":, ")))
+            group.odd.append(bad)
+            group.files.remove(bad)
+            positions = rest
+        except (NodeError, OSError) as error:
+            skipped.append(Skipped(group.pattern, _short(error)))
+            return False
+    group.looked = len(positions)
+    table = found.table
+    group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
     for field in table.schema:
         text = str(field.type).replace("date32[day]", "date32").replace("date64[ms]", "date64")
         try:
@@ -277,8 +353,12 @@ def _project(name: str, place: str, groups: list[Group]) -> str:
 
 
 def _pipeline(group: Group) -> Iterator[str]:
+    yield f"  - pipeline: {group.name}"
+    if group.odd:
+        yield "    # so that what does not fit is set aside, and the rest goes on: `odibictl deadletter list`"
+        yield from (f"    #   {visible(name, keep='')}" for name in sorted(group.odd))
+        yield "    on_error: dead_letter"
     yield from (
-        f"  - pipeline: {group.name}",
         "    nodes:",
         f"      - name: {group.name}",
         "        read:",
@@ -291,8 +371,9 @@ def _pipeline(group: Group) -> Iterator[str]:
         yield f"          options: {json.dumps(group.options)}"
     if group.columns:
         yield f"          schema:  # as found in {group.looked} of {len(group.files)} files; correct what is wrong"
-        yield from (f"            {_quoted(name)}: {kind if '[' not in kind else _quoted(kind)}"
-                    for name, kind in group.columns)  # fmt: skip
+        for name, kind in group.columns:
+            why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
+            yield f"            {_quoted(name)}: {kind if '[' not in kind else _quoted(kind)}{why}"
     if group.untyped:
         yield f"          # types as the files have them: {', '.join(group.untyped)}"
     first = group.columns[0][0] if group.columns else "id"

@@ -68,22 +68,54 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
     (folder / "notes.txt").write_text("x")
     (folder / ".hidden.csv").write_text("a\n1\n")
     (folder / "link.csv").symlink_to(folder / "good.csv")
-    (folder / "utf16.csv").write_bytes("a\n1\n".encode("utf-16"))
+    (folder / "book.csv").write_bytes(b"PK\x03\x04\xff\xfe")
+    (folder / "latin.csv").write_bytes("naïve\n1\n".encode("latin-1"))
     (folder / "bad.parquet").write_bytes(b"PAR1")
     told = left_out(look(folder))
     for name, reason in {
         "broken.csv": "line 2: the row has 1 columns, the header 2",
         "empty.csv": "empty",
-        "odd-*.csv": "odd-1.csv and odd-2.csv differ: column 'y' is in one only",
+        "odd-*.csv": "odd-1.csv and odd-2.csv differ: it has no column 'y', and column 'z' is new; give each kind its",
         "notes.txt": "neither csv nor parquet",
         ".hidden.csv": "leading dot",
         "link.csv": "symbolic link",
-        "utf16.csv": "its columns cannot be read",
+        "book.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
+        "latin.csv": "the file is no UTF-8 text; options: {encoding: windows-1252}",
         "bad.parquet": "its columns cannot be read",
     }.items():
         assert reason in told.pop(name)
     assert not told
     assert [group.pattern for group in look(folder).groups] == ["good.csv"]
+
+
+def test_given_a_few_odd_files_among_many_then_each_is_told_once_and_the_rest_is_a_source(folder: Path) -> None:
+    write(folder, **{f"orders-{n}": f"id,qty\n00{n},{n}\n" for n in range(1, 6)})
+    write(folder, **{"orders-6": "", "orders-7": "id,amount\n7,7\n", "orders-8": "id,qty\n8\n"})
+    (folder / "orders-9.csv").write_bytes("id,qty\n9,9\n".encode("utf-16"))
+    (folder / "orders-10.csv").write_bytes(b"PK\x03\x04\xff\xfe")
+    draft = init_from(folder.parent / "project", folder)
+    assert shown(draft) == [("orders", "orders-*.csv", 5, [("id", "string"), ("qty", "int64")])]
+    assert left_out(draft) == {
+        "orders-6.csv": "the file is empty, not even a header",
+        "orders-7.csv": "unlike orders-1.csv: it has no column 'qty', and column 'amount' is new",
+        "orders-8.csv": "line 2: the row has 1 columns, the header 2",
+        "orders-9.csv": "unlike orders-1.csv: its encoding is 'utf-16', not 'utf-8'",
+        "orders-10.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
+    }
+    assert len(draft.skipped) == 5
+    text = (folder.parent / "project" / "odibi.yaml").read_text()
+    assert "id: string  # '001' would not be kept as a number" in text
+    assert "orders-10.csv" in text
+    summary = run_pipeline(load_project(folder.parent / "project"), "orders")
+    assert (summary.rows, summary.dead_lettered) == (5, 5)
+
+
+def test_given_files_of_another_encoding_then_the_draft_reads_them(folder: Path) -> None:
+    for n in (1, 2):
+        (folder / f"orders-{n}.csv").write_bytes(f"id;name\n{n};é\n".encode("utf-16"))
+    draft = init_from(folder.parent / "project", folder)
+    assert draft.groups[0].options == {"delimiter": ";", "encoding": "utf-16"}
+    assert run_pipeline(load_project(folder.parent / "project"), "orders").rows == 2
 
 
 def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_left_out(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,10 @@ def test_given_a_header_given_by_the_options_when_read_then_lines_are_counted_fr
     with pytest.raises(Failed) as caught:
         _read(tmp_path, "csv", "1,t\nx,u\n", options=options, pinned=PINNED)
     assert (caught.value.failure.line, caught.value.failure.column) == (2, "a")
+
+
+def test_given_a_small_file_was_read_then_functions_read_csv_with_long_cells_as_before(tmp_path: Path) -> None:
+    csv.field_size_limit(131_072)  # Python's own
+    _read(tmp_path, "csv", "a,b\n1,x\n")
+    long = "x" * 100_000
+    assert next(csv.reader([f"1,{long}"])) == ["1", long]

@@ -124,11 +124,19 @@ def _is_text(head: bytes) -> bool:
     return b"\0" not in head
 
 
+def marked_encoding(data: bytes) -> str:
+    """The encoding that the mark at the beginning of a text names, other than UTF-8; "" without one."""
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "")
+
+
+def _reads(encoding: str) -> str:
+    return f"options: {{encoding: {encoding}}} reads it where all files of the source are; else convert it to UTF-8"
+
+
 def what_it_is(data: bytes) -> tuple[str, str] | None:
     """(what bytes are that are not plain text, what to do about it), by how they begin; None when they may be text."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return f"{encoding.upper()} text", f"options: {{encoding: {encoding}}}"
+    if encoding := marked_encoding(data):
+        return f"{encoding.upper()} text", _reads(encoding)
     for start, found, remedy in _MAGIC:
         if data.startswith(start) and not (start.isascii() and start.decode().isprintable() and _is_text(data[:256])):
             if remedy == "parquet":
@@ -138,7 +146,7 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
     begin = data[:64]
     for even, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin text without a mark: each second byte is 0
         if len(begin) >= 8 and not any(begin[even::2]) and all(begin[1 - even :: 2]):
-            return f"probably {encoding.upper()} text", f"options: {{encoding: {encoding}}}"
+            return f"probably {encoding.upper()} text", _reads(encoding)
     if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, perhaps an error page that was saved", "deliver the file itself"
     return None

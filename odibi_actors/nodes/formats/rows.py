@@ -36,7 +36,8 @@ class Shape(NamedTuple):
 
 def rows(data: bytes, options: Options, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     """(1-based line it begins on, cells) of every row, blank ones too. Raises csv.Error."""
-    csv.field_size_limit(min(len(data) + 1, (1 << 31) - 1))
+    # The limit is the process's: never lowered, since node functions read csv as well.
+    csv.field_size_limit(max(csv.field_size_limit(), min(len(data) + 1, (1 << 31) - 1)))
     stream = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
     skip = options.get("skip_rows", 0)
     for _ in range(skip):
