@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
 
-ENVIRONMENT: frozenset[str] = frozenset({"io", "conflict", "state_lost"})
-"""Failures that say nothing about the data: a full disk, a target of somebody else, a lost state. They halt whatever
+ENVIRONMENT: frozenset[str] = frozenset({"io", "code", "conflict", "state_lost"})
+"""Failures that say nothing about the data: a full disk, code that cannot be loaded, a target of somebody else, a lost
+state. They halt whatever
 ``on_error``, and so does whatever fails at a reference (a source of mode ``batch``): every iteration needs it, and one
 after the other would be set aside for what is not the fault of its files."""
 

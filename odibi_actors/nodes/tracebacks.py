@@ -8,6 +8,7 @@ from pathlib import Path
 from types import CodeType, TracebackType
 
 import odibi_actors
+from odibi_actors.model import FailureKind
 from odibi_actors.nodes.failures import Failed, shorten
 
 MAX_TRACEBACK = 64 * 1024
@@ -15,8 +16,8 @@ MAX_TRACEBACK = 64 * 1024
 _OURS = str(Path(odibi_actors.__file__).parent) + os.sep
 
 
-def user_failure(error: BaseException) -> Failed:
-    """``raised``, with the traceback beginning at the first frame outside of this package and the import machinery."""
+def user_failure(error: BaseException, kind: FailureKind = "raised") -> Failed:
+    """A failure with the traceback beginning at the first frame outside of this package and the import machinery."""
     frames = error.__traceback__
     while frames is not None and _is_ours(frames) and frames.tb_next is not None:
         frames = frames.tb_next
@@ -24,7 +25,7 @@ def user_failure(error: BaseException) -> Failed:
     if frames is not None and not _is_ours(frames):
         code, line = _innermost(frames)
         place = f" ({Path(code.co_filename).name} line {line}, in {code.co_name})"
-    return Failed("raised", f"{describe(error)}{place}", traceback=_bounded(_format(error, frames)))
+    return Failed(kind, f"{describe(error)}{place}", traceback=_bounded(_format(error, frames)))
 
 
 def _innermost(frames: TracebackType) -> tuple[CodeType, int]:

@@ -94,7 +94,7 @@ def _call(
     try:
         arguments = _bind(function, params, inputs, context, state)
     except MissingExtraError as error:
-        raise Failed("invalid", str(error)) from error
+        raise Failed("code", str(error)) from error
     except (BindError, BatchError) as error:
         column = error.column if isinstance(error, BatchError) else ""
         raise Failed("invalid", f"{target}: {error}", column=column) from error
@@ -136,22 +136,22 @@ def _load(target: str) -> Callable[..., object]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name == "polars":
-            raise Failed("invalid", f"{target}: {frames.POLARS_HINT}") from error
+            raise Failed("code", f"{target}: {frames.POLARS_HINT}") from error
         if error.name == PACKAGE:
-            raise Failed("invalid", f"function {target!r}: {error}") from error
+            raise Failed("code", f"function {target!r}: {error}") from error
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise Failed("invalid", f"function {target!r}: there is no module {error.name!r}") from error
-        raise user_failure(error) from error
+            raise Failed("code", f"function {target!r}: there is no module {error.name!r}") from error
+        raise user_failure(error, "code") from error
     except BarredError as error:
-        raise Failed("invalid", f"function {target!r}: {error}") from error
+        raise Failed("code", f"function {target!r}: {error}") from error
     except BaseException as error:
-        raise user_failure(error) from error
+        raise user_failure(error, "code") from error
     function = getattr(module, name, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known) or 'none'}"
-        raise Failed("invalid", f"module {module_name!r} has no function {name!r}{hint}")
+        raise Failed("code", f"module {module_name!r} has no function {name!r}{hint}")
     return typing.cast("Callable[..., object]", function)
 
 

@@ -33,7 +33,7 @@ from odibi_actors.messages import (
     Shutdown,
     Terminate,
 )
-from odibi_actors.model import Attempt, FilePosition
+from odibi_actors.model import Attempt, FailureKind, FilePosition
 from tests.broker.harness import POOL, Broker, Failure, pipeline, position
 
 RAISED = Failure("raised", "boom", traceback="Traceback ...")
@@ -382,13 +382,14 @@ def test_results_for_an_older_epoch_have_no_effect() -> None:
     assert broker.of(rec.Ack) == []
 
 
-def test_what_is_not_the_datas_fault_halts_even_under_dead_letter() -> None:
+@pytest.mark.parametrize("kind", ["conflict", "code"])
+def test_what_is_not_the_datas_fault_halts_at_once_even_under_dead_letter(kind: FailureKind) -> None:
     broker = Broker(pipeline(on_error="dead_letter")).start()
     broker.offer("f1.csv")
     (task,) = broker.tasks()
     broker.finish(task)
     one, _ = broker.tasks()
-    broker.fail(one, one.steps[0].node.name, Failure("conflict", "the target belongs to another project"))
+    broker.fail(one, one.steps[0].node.name, Failure(kind, "the target belongs to another project"))
     assert broker.of(rec.DeadLetter) == []
     assert [f.iteration for f in broker.of(rec.Fail)] == [1]
 

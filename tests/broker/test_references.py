@@ -21,7 +21,7 @@ from odibi_actors.messages import SOURCE, Discover, Heartbeat, Offer
 from odibi_actors.model import Failure, FilePosition
 from tests.broker.harness import POOL, Broker, position
 
-KINDS = ("raised", "timeout", "died", "io", "malformed", "invalid", "state_lost", "conflict")
+KINDS = ("raised", "timeout", "died", "io", "malformed", "invalid", "code", "state_lost", "conflict")
 """All failures that end an iteration; ``changed`` plans it again."""
 
 

@@ -256,3 +256,18 @@ def test_what_became_of_a_file_is_told_with_its_iteration_its_letter_and_what_to
         system.request("deadletter.discard", {"letter": 2})
         assert "discarded" in where(system, "orders", "orders-2025-05-03.csv")["reason"]
         assert where(system, "orders", "nothing.csv")["iteration"] == 0
+
+
+def test_given_code_that_cannot_be_loaded_then_no_row_is_set_aside_for_it(project: ProjectSpec) -> None:
+    (module,) = (Path(project.root) / "nodes").glob("*.py")
+    sound = module.read_text()
+    module.write_text("import not_installed_anywhere\n" + sound)
+    config = Path(project.root) / "odibi.yaml"
+    config.write_text(config.read_text().replace("on_error: halt", "on_error: dead_letter"))
+    project = load_project(Path(project.root))
+    assert project.pipelines[0].on_error == "dead_letter"
+    summary = run_pipeline(project, "sales")
+    assert (summary.state, summary.failed, summary.dead_lettered) == ("failed", 1, 0)
+    module.write_text(sound)
+    summary = run_pipeline(load_project(Path(project.root)), "sales")
+    assert (summary.state, summary.committed) == ("done", 1)

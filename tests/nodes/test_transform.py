@@ -224,8 +224,10 @@ def test_given_modules_of_a_project_when_loaded_then_each_way_to_fail_is_told_ap
     assert "did you mean 'clean'" in run("nodes.good:claen").message
     assert run("nodes.absent:clean").message.endswith("no module 'nodes.absent'")
     syntax = run("nodes.typo:clean")
-    assert (syntax.kind, "typo.py" in syntax.traceback) == ("raised", True)
+    assert (syntax.kind, "typo.py" in syntax.traceback) == ("code", True)
     assert run("nodes.lacks:clean").message.startswith("ModuleNotFoundError: No module named 'not_installed'")
+    targets = ("nodes.good:claen", "nodes.absent:clean", "nodes.lacks:clean", "nodes.raises:clean")
+    assert [run(target).kind for target in targets] == ["code"] * 4
     zero = run("nodes.raises:clean")
     assert "raises.py line 2" in zero.message
     assert zero.traceback.splitlines()[1].lstrip().startswith(f'File "{project}')
