@@ -23,8 +23,8 @@ CODE_MISMATCH_PAUSE = 5.0
 
 ENVIRONMENT: frozenset[str] = frozenset({"io", "code", "conflict", "state_lost"})
 """Failures that say nothing about the data: a full disk, code that cannot be loaded, a target of somebody else, a lost
-state. They halt whatever ``on_error`` says, and so does whatever fails at a reference (a source of mode ``batch``): every
-iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
+state. They halt whatever ``on_error`` says, and so does whatever fails at a reference (a source of mode ``batch``):
+every iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
 
 NEVER = float("inf")
 SHOWN = 30
