@@ -1,4 +1,4 @@
-"""Backfills: files read anew, or occurrences run for times past, in a lane of their own that live ones never wait for.
+"""Backfills: files read again, or occurrences run for times past, in a lane of their own that live ones never wait for.
 
 Part of ``flow``. A backfill is durable, goes on after a crash, and ends by itself; a failed iteration holds its own
 lane only, until it is retried or the backfill is cancelled.
@@ -186,7 +186,7 @@ def _patterns(pipeline: Pipeline, params: Row) -> dict[str, str]:
     if not wanted:
         if consuming:
             raise ConflictError(
-                f"pipeline {pipeline.name} consumes files ({', '.join(consuming)}): name those to read anew, "
+                f"pipeline {pipeline.name} consumes files ({', '.join(consuming)}): name those to read again, "
                 "for example --files 'orders-2025-01-*.csv'; occurrences alone do not say which"
             )
         return {}

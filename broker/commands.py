@@ -208,7 +208,7 @@ class Commands:
         if not retry:
             raise ConflictError(
                 f"iteration {stuck.number} of {pipeline.name} is {stuck.state} and holds back what comes after it: "
-                f"mend the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
+                f"fix the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
             )
         for iteration in list(pipeline.unfinished()):
             if iteration.state in ("failed", "blocked"):

@@ -23,7 +23,7 @@ FORGET_EVERY = 0.05
 
 
 class Outstanding:
-    """A task that is out. ``task`` is None for one a former broker sent; it cannot be sent again, only run anew."""
+    """A task that is out. ``task`` is None for one a former broker sent; it cannot be sent again, only run again."""
 
     __slots__ = ("sent_at", "task")
 

@@ -492,11 +492,11 @@ class Flow:
             source.pending, source.heard = [], False
             self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq, lane.name)))
 
-    def plan_anew(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:
+    def plan_again(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:
         """A reference file changed between plan and read: void what was planned with its former content (nothing of it
         is visible) and plan it again once the source has told the new one."""
         suffix = [i for i in pipeline.unfinished(iteration.lane) if i.number >= iteration.number and not i.prepared]
-        self.cancel_from(pipeline, suffix, now, f"{rec.ANEW}a file of {source} changed before it was read")
+        self.cancel_from(pipeline, suffix, now, f"{rec.PLANNED_AGAIN}a file of {source} changed before it was read")
         lane = pipeline.lane(iteration.lane)
         if lane is None:
             return

@@ -208,7 +208,7 @@ class Backfilling:
         self.positions = 0  # planned ones
 
     def bind(self, nodes: list[NodeSpec]) -> None:
-        """Its sources: the ones whose files are read anew, with its own pattern, and all that are read whole."""
+        """Its sources: the ones whose files are read again, with its own pattern, and all that are read whole."""
         chosen = []
         for node in nodes:
             pattern = self.record.files.get(node.name)

@@ -1,6 +1,6 @@
 """Dead letters taken up again, or given up for good. Part of ``flow``.
 
-A replay is a new iteration at the tip of the lane, with the letter's files as they are now: whoever mended one wants it
+A replay is a new iteration at the tip of the lane, with the letter's files as they are now: whoever fixed one wants it
 read again. Each gets a generation above the one it had, so that the ledger keeps both. The letter goes when the replay
 commits (or becomes a letter itself) and is back when the replay is cancelled.
 """

@@ -227,11 +227,13 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
     if pipeline is not None:
         reads = [node.name for node in spec.nodes if node.read is not None]
         if reads != list(pipeline.sources):
-            # Planned inputs have no place for a new source: plan them anew. Nothing of them is visible yet.
+            # Planned inputs have no place for a new source: plan them again. Nothing of them is visible yet.
             for lane in pipeline.lanes:
                 unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
                 if unprepared:
-                    flow.cancel_from(pipeline, unprepared, now, f"{rec.ANEW}version {version} has other sources")
+                    flow.cancel_from(
+                        pipeline, unprepared, now, f"{rec.PLANNED_AGAIN}version {version} has other sources"
+                    )
                     runs.plan_again(lane, unprepared)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:

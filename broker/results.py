@@ -216,8 +216,8 @@ def _run_failed(
     reference = _reference(pipeline, failed.node)
     if failure.kind == "changed" and reference:
         _error(flow, iteration, run, failed.attempt, failure, now)
-        flow.say(Log("warning", f"{iteration.name}: planned anew: {failure.message}"))
-        flow.plan_anew(pipeline, iteration, failed.node, now)
+        flow.say(Log("warning", f"{iteration.name}: planned again: {failure.message}"))
+        flow.plan_again(pipeline, iteration, failed.node, now)
         return
     if failure.kind in COUNTED:
         run.used += 1

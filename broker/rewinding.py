@@ -1,7 +1,7 @@
 """Taking a pipeline back to an earlier iteration. Part of ``flow``.
 
 REWIND is durable before anything is taken back; from then on every broker rolls it forward: the parts of later
-iterations are removed, then REWOUND releases their positions, and they are planned anew under new numbers.
+iterations are removed, then REWOUND releases their positions, and they are planned again under new numbers.
 """
 
 from __future__ import annotations

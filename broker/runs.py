@@ -261,7 +261,7 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
 
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
-    """The runs of these iterations, which were voided, plan them anew."""
+    """The runs of these iterations, which were voided, plan them again."""
     for iteration in iterations:
         run = _run_of(lane, iteration)
         if run is not None:

@@ -72,7 +72,7 @@ def apply(flow: Flow, project: ProjectSpec, now: float) -> None:
 
 
 def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: float) -> Scheduled:
-    """A schedule is there from now on. One whose timing changed, or that was away, begins anew, now; of one that stays
+    """A schedule is there from now on. One whose timing changed, or that was away, begins again, now; of one that stays
     nothing is lost. What was due before the change and not noted is not caught up with."""
     known = flow.schedules.get(pipeline.name, spec.name)
     place = Place(int(flow.schedules.wall(now)))
@@ -87,16 +87,18 @@ def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: fl
         seen={name: flow.pipelines[name].last_committed for name in spec.after if name in flow.pipelines},
     )
     if known is not None:
-        anew = known.gone or known.spec.timing != spec.timing
+        restarted = known.gone or known.spec.timing != spec.timing
         paused = spec.paused if known.gone or known.spec.paused != spec.paused else known.paused
         fresh = msgspec.structs.replace(
             fresh,
             # Wall times of before, perhaps of another zone, say nothing about those to come.
-            place=Place(max(known.place.due, place.due)) if anew else known.place,
-            generation=known.generation + anew,
+            place=Place(max(known.place.due, place.due)) if restarted else known.place,
+            generation=known.generation + restarted,
             paused=paused,
-            floor=0.0 if anew else known.floor,
-            seen=fresh.seen if anew else {name: known.seen.get(name, fresh.seen.get(name, 0)) for name in spec.after},
+            floor=0.0 if restarted else known.floor,
+            seen=fresh.seen
+            if restarted
+            else {name: known.seen.get(name, fresh.seen.get(name, 0)) for name in spec.after},
         )
     watched = known.spec.file_watch if known is not None and not known.gone else spec.file_watch
     seq = flow.write(fresh, pipeline.name)

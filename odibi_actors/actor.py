@@ -80,7 +80,7 @@ class Driver(Protocol):
 
 class StartWorker(Effect, frozen=True):
     """Fork a worker from the warm parent under this name. ``fresh``: from a new parent, which reads ``nodes/``
-    anew."""
+    again."""
 
     worker: str
     fresh: bool = False

@@ -416,7 +416,7 @@ class Client(ScheduleVerbs):
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
-        """Void this iteration and all later ones that are not prepared; their input will be planned anew."""
+        """Void this iteration and all later ones that are not prepared; their input will be planned again."""
         return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
 
     def abandon(self, pipeline: str, iteration: int, sink: str, dry_run: bool = False) -> dict[str, Any]:
@@ -437,7 +437,7 @@ class Client(ScheduleVerbs):
 
     def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
-        back, and their input is planned anew under new numbers. Waits until all is taken back. ``dry_run``: what it
+        back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it
         would do, ``{"states", "positions", "retractions": [...]}``."""
         params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
         return cast(dict[str, Any], self.request("pipeline.rewind", params, timeout=timeout))

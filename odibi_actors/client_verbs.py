@@ -142,7 +142,7 @@ class ScheduleVerbs:
         params: Mapping[str, Any] | None = None,
         dry_run: bool = False,
     ) -> Row:
-        """Read files anew (``files``: source -> pattern), or run again for each occurrence of ``schedule`` due in
+        """Read files again (``files``: source -> pattern), or run again for each occurrence of ``schedule`` due in
         [``start``, ``end``) (seconds since the epoch), in a lane of its own beside the live runs. ``{"lane", "run",
         "files", "occurrences", "iterations"}``; ``dry_run`` only says what it would be. The run's id is chosen here, so
         that asking again after a lost answer does not begin a second one."""

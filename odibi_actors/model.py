@@ -99,7 +99,7 @@ FailureKind = Literal[
     "io",  # an OSError of the environment (disk full, permission): counts, retried
     "malformed",  # bytes of a position cannot be read as planned: not retried, follows on_error
     "changed",  # a planned file no longer matches: not retried, follows on_error
-    "invalid",  # output or config is wrong in a way no retry mends (duplicate keys, schema): not retried
+    "invalid",  # output or config is wrong in a way no retry fixes (duplicate keys, schema): not retried
     "code",  # the function cannot be loaded, a module or library is missing: not retried, halts whatever on_error
     "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count
     "code_mismatch",  # the worker has other code than the plan's version: does not count

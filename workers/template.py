@@ -35,7 +35,7 @@ EXECUTOR = "odibi_actors.nodes.executor:Executor"
 LIBRARIES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "duckdb", "zmq")
 HARMLESS = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
 """Names (15 characters) of threads that the mere import of a library starts and a child does without: an allocator
-starts its own anew in the child, polars' one removes files of spilled queries; its pool starts at the first query."""
+starts its own again in the child, polars' one removes files of spilled queries; its pool starts at the first query."""
 DIGEST_TRIES = 5  # times nodes/ is read again when it changed while it was imported
 
 

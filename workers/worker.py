@@ -94,7 +94,7 @@ def _log_like_the_actors() -> None:
 
 
 def _settle_libraries() -> None:
-    """What libraries must do anew after a fork."""
+    """What libraries must do again after a fork."""
     import numpy
     import pyarrow
 

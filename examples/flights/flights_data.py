@@ -39,7 +39,7 @@ def package_data() -> Path:
 
 
 def prepare(project: Path) -> None:
-    """Make ``project/data`` anew: ``original/`` (for the comparison alone), ``reference/``, an empty ``landing/``.
+    """Make ``project/data`` again: ``original/`` (for the comparison alone), ``reference/``, an empty ``landing/``.
 
     Raises DataError when a table has not the rows it should have or the weather has two rows for an hour.
     """

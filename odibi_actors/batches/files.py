@@ -112,7 +112,7 @@ def fsync_dir(path: Path) -> None:
 _NAMES_MAX = 4096
 _named: dict[str, tuple[int, int]] = {}
 """Folders whose names this process has made durable, with those of their parents: path -> (device, inode), as a folder
-that was made anew has a name that was not."""
+that was made again has a name that was not."""
 
 
 def make_dirs(path: Path, *, sync: bool) -> None:

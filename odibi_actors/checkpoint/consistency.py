@@ -20,7 +20,7 @@ from odibi_actors.checkpoint.tables import (
 from odibi_actors.model import Place, Trigger
 
 _SEAL = 8
-_MEND = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
+_FIX = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
 
 
 def problems(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blob: bytes | None) -> Iterator[dict[str, str]]:
@@ -28,7 +28,7 @@ def problems(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blob: byt
     check = _CHECKS.get(table)
     data = None if blob is None else blob[:-_SEAL]
     for what in check(db, key, data) if check is not None else ():
-        yield {"what": what, "mend": _MEND}
+        yield {"what": what, "fix": _FIX}
 
 
 def _schedule(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:

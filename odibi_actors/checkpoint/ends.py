@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, known
-from odibi_actors.checkpoint.records import ANEW
+from odibi_actors.checkpoint.records import PLANNED_AGAIN
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import LIVE
 
@@ -32,7 +32,7 @@ _TERMINAL = "('committed', 'dead_lettered', 'cancelled')"
 def ended(db: sqlite3.Connection, given: Ended) -> Any:
     """``{"pipeline", "iteration", "state", "files", "ended": {state: count}}``: the newest iteration of the worst end
     among them, and how many files were set aside from all of them. What was set aside counts until it was taken up
-    again; what was cancelled, to be planned anew by itself, does not. ``iteration`` 0: none has ended yet."""
+    again; what was cancelled, to be planned again by itself, does not. ``iteration`` 0: none has ended yet."""
     if given.one is not None:
         return _ended_one(db, given.pipeline, given.one)
     numbers = ", ".join(str(number) for number in given.open)
@@ -40,7 +40,7 @@ def ended(db: sqlite3.Connection, given: Ended) -> Any:
     rows = db.execute(
         "SELECT state, count(*), max(iteration) FROM (SELECT state, iteration FROM iterations"
         f" WHERE {which} AND lane = '{LIVE}' AND state IN {_TERMINAL}"
-        f" AND NOT (state = 'cancelled' AND substr(error, 1, {len(ANEW)}) = '{ANEW}')"
+        f" AND NOT (state = 'cancelled' AND substr(error, 1, {len(PLANNED_AGAIN)}) = '{PLANNED_AGAIN}')"
         " ORDER BY iteration DESC LIMIT ?) GROUP BY state",
         (given.pipeline, given.after, COUNT_CAP),
     ).fetchall()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from odibi_actors.checkpoint import seals, wal
 from odibi_actors.checkpoint.files import Files
-from odibi_actors.checkpoint.schema import APPLICATION_ID, FORMAT, MEND, SCHEMA
+from odibi_actors.checkpoint.schema import APPLICATION_ID, FIX, FORMAT, SCHEMA
 from odibi_actors.checkpoint.seals import Mark, Seals
 from odibi_actors.checkpoint.upgrades import upgrade
 from odibi_actors.errors import ConflictError, StoreError
@@ -71,7 +71,7 @@ def _only_looked_at(fd: int) -> bool:
 
 
 def open_files(path: Path) -> Files:
-    """The verified database, made anew only if there is nothing of one. Raises StoreError."""
+    """The verified database, made again only if there is nothing of one. Raises StoreError."""
     try:
         if not path.exists():
             _create(path)
@@ -83,7 +83,7 @@ def open_files(path: Path) -> Files:
 
 
 def reseal(path: Path) -> None:
-    """Trust the database as it is, as far as SQLite can read it, and make its seals anew; the old ones and its log are
+    """Trust the database as it is, as far as SQLite can read it, and make its seals again; the old ones and its log are
     kept as ``.old``. The caller holds the lock. Raises StoreError."""
     log = path.with_name(path.name + "-wal")
     file = path.with_name(path.name + seals.SUFFIX)
@@ -96,7 +96,7 @@ def reseal(path: Path) -> None:
             os.replace(file, file.with_name(file.name + ".old"))
         _adopt(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be sealed anew: {error}") from error
+        raise StoreError(f"{path} cannot be sealed again: {error}") from error
 
 
 def _open(path: Path) -> Files:
@@ -128,7 +128,7 @@ def _open(path: Path) -> Files:
             db.close()
         sealed.close()
         if isinstance(error, UNREADABLE):
-            raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
+            raise StoreError(f"{path} cannot be read: {error}; {FIX}") from error
         raise
     return files
 
@@ -145,7 +145,7 @@ def lost(path: Path, found: Mark, mark: Mark) -> str:
     """What is wrong with a database that ends before what was reported durable."""
     return (
         f"{path} ends with record {found.record} of epoch {found.epoch}, but record {mark.record} of epoch {mark.epoch}"
-        f" was reported durable: the end of its log {path.name}-wal is lost; {MEND}"
+        f" was reported durable: the end of its log {path.name}-wal is lost; {FIX}"
     )
 
 
@@ -174,12 +174,12 @@ def _create(path: Path) -> None:
     seals come first; without a database, seals that have seen a record mean that it is lost."""
     file = path.with_name(path.name + seals.SUFFIX)
     if path.with_name(path.name + "-wal").exists():
-        raise StoreError(f"{path} is missing, but its log {path.name}-wal is there; {MEND}")
+        raise StoreError(f"{path} is missing, but its log {path.name}-wal is there; {FIX}")
     if file.exists():
         left = Seals(path)
         left.close()
         if left.mark != Mark():
-            raise StoreError(f"{path} is missing, but its seals {file.name} are there; {MEND}")
+            raise StoreError(f"{path} is missing, but its seals {file.name} are there; {FIX}")
     new = path.with_name(path.name + ".new")
     for left_over in (new, new.with_name(new.name + "-wal")):
         left_over.unlink(missing_ok=True)
@@ -206,13 +206,13 @@ def _adopt(path: Path) -> None:
         try:
             found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
-                raise StoreError(f"{path} is damaged: {found}; {MEND}")
+                raise StoreError(f"{path} is damaged: {found}; {FIX}")
             mark = _identity(path, db)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             db.close()
     except UNREADABLE as error:
-        raise StoreError(f"{path} cannot be read: {error}; {MEND}") from error
+        raise StoreError(f"{path} cannot be read: {error}; {FIX}") from error
     seals.create(path, path, mark)
 
 
@@ -230,12 +230,12 @@ def check_header(path: Path) -> int:
         header = file.read(100)
     if len(header) < 100 or not header.startswith(_DB_HEADER):
         what = "is empty" if not header else "is not a SQLite database"
-        raise StoreError(f"{path} {what}; {MEND}")
+        raise StoreError(f"{path} {what}; {FIX}")
     version, application = struct.unpack_from(">I4xI", header, 60)
     if application != APPLICATION_ID:
         raise StoreError(
             f"{path} is not a checkpoint database of Odibi Actors (application id {application:#x}); if it once was, "
-            f"it is damaged: {MEND}"
+            f"it is damaged: {FIX}"
         )
     if version > FORMAT:
         raise StoreError(
@@ -247,5 +247,5 @@ def check_header(path: Path) -> int:
 def _identity(path: Path, db: sqlite3.Connection) -> Mark:
     rows = db.execute("SELECT epoch, last_seq FROM meta").fetchall()
     if len(rows) != 1:
-        raise StoreError(f"{path} is damaged: it has lost its identity (table meta); {MEND}")
+        raise StoreError(f"{path} is damaged: it has lost its identity (table meta); {FIX}")
     return Mark(*rows[0])

@@ -85,7 +85,7 @@ class Schedule(Record, frozen=True, gc=False):
     former one. ``floor``: occurrences due up to then, while it was paused, are skipped (seconds since the epoch).
     ``seen``: of an ``after`` schedule, pipeline -> newest iteration that has been followed. ``gone``: it was removed;
     its place is remembered, so that it never runs a time twice should it come back. ``generation`` grows whenever it
-    begins anew (it is back, or its timing was changed): from then on wall times may come again, and ids say which."""
+    begins again (it is back, or its timing was changed): from then on wall times may come again, and ids say which."""
 
     pipeline: str
     name: str
@@ -132,7 +132,7 @@ class Skip(Record, frozen=True):
 
 
 class Backfill(Record, frozen=True):
-    """A backfill begins: a lane of its own. ``files``: source node -> pattern of the files it reads anew. Or
+    """A backfill begins: a lane of its own. ``files``: source node -> pattern of the files it reads again. Or
     ``occurrences`` ((id, due), ...) of ``schedule``, one iteration each. ``concurrency``: iterations in flight."""
 
     pipeline: str
@@ -367,13 +367,13 @@ class Rewound(Record, frozen=True):
     at: float
 
 
-ANEW = "planned anew: "
+PLANNED_AGAIN = "planned again: "
 """How the reason of a CANCEL begins that no operator asked for: the same input is planned under another number."""
 
 
 class Cancel(Record, frozen=True):
     """A suffix of unprepared iterations is void and its positions are released from the ledger. ``reason``: "" where an
-    operator asked for it, else ANEW and why."""
+    operator asked for it, else PLANNED_AGAIN and why."""
 
     pipeline: str
     iterations: list[int]

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from odibi_actors.checkpoint import opening, queries, seals, snapshot, upgrades, verify, wal
 from odibi_actors.checkpoint.records import AnyLoaded
-from odibi_actors.checkpoint.schema import FORMAT, MEND
+from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.errors import ConflictError, NotFoundError, StoreError
 from odibi_actors.model import Position
@@ -49,7 +49,7 @@ class Resting:
         if not self.path.exists():
             lost = any(self._beside(suffix).exists() for suffix in ("-wal", seals.SUFFIX))
             if lost:
-                raise StoreError(f"{self.path} is missing, but files that belong to it are there; {MEND}")
+                raise StoreError(f"{self.path} is missing, but files that belong to it are there; {FIX}")
             raise NotFoundError(f"there is no checkpoint store in {self.path.parent}")
         version = opening.check_header(self.path)
         log = wal.read(self._beside("-wal"), verify=True)
@@ -65,7 +65,7 @@ class Resting:
                 "SELECT store_id, epoch, last_seq FROM meta"
             ).fetchone()
         except (*opening.UNREADABLE, TypeError) as error:
-            raise StoreError(f"{self.path} cannot be read: {error}; {MEND}") from error
+            raise StoreError(f"{self.path} cannot be read: {error}; {FIX}") from error
         mark = self._seals.mark if self._seals is not None else seals.Mark()
         if self.epoch < mark.epoch or self.last_seq < mark.record:
             raise StoreError(opening.lost(self.path, seals.Mark(self.epoch, self.last_seq), mark))

@@ -185,7 +185,7 @@ class Scheduling(Tables):
             raise Contradiction(f"there is no active run {record.run}")
 
     def _goes_on(self, key: tuple[str, int]) -> None:
-        """What failed of an iteration is tried again, given up or planned anew, so its run has not failed yet."""
+        """What failed of an iteration is tried again, given up or planned again, so its run has not failed yet."""
         self._execute(
             "UPDATE runs SET state = 'active', ended = NULL, error = '' WHERE state = 'failed' AND run ="
             " (SELECT run FROM iterations WHERE pipeline = ? AND iteration = ? AND run <> '')",

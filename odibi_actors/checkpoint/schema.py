@@ -209,7 +209,7 @@ def sealed(blob: bytes, what: str) -> bytes:
     """What is before the xxh3-64 at the end of a payload; raises StoreError naming ``what`` when they do not match."""
     data, mark = blob[:-_SEAL], blob[-_SEAL:]
     if xxhash.xxh3_64_digest(data) != mark:
-        raise StoreError(f"the checkpoint database is damaged: {what} does not match its digest; {MEND}")
+        raise StoreError(f"the checkpoint database is damaged: {what} does not match its digest; {FIX}")
     return data
 
 
@@ -222,7 +222,7 @@ def unseal(blob: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
         raise StoreError(f"the checkpoint database holds {what} that this release cannot read: {error}") from error
 
 
-MEND = (
+FIX = (
     "stop the system, keep a copy of the folder, and restore checkpoints.db with its -wal and -seals from a backup; "
     "do not delete it: its ledger is what keeps data from being read twice"
 )

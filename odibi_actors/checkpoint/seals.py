@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from odibi_actors.checkpoint.schema import MEND
+from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.wal import Log
 from odibi_actors.errors import StoreError
 from odibi_actors.failpoints import failpoint
@@ -63,7 +63,7 @@ class Seals:
             self._digests = bytearray(os.pread(self._fd, self.pages * _DIGEST, _ENTRIES))
             self._former: tuple[int, dict[int, bytes]] = (self.pages, {})  # pages and digests before the last seal
             if len(self._digests) < self.pages * _DIGEST:
-                raise StoreError(f"{self.file} is cut short; {MEND}, or, {RESEAL}")
+                raise StoreError(f"{self.file} is cut short; {FIX}, or, {RESEAL}")
             if path.exists():
                 self._db = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except BaseException:
@@ -74,9 +74,9 @@ class Seals:
         """Raise StoreError for the first page that is neither in the log nor as it was written, or if the log has
         lost what was copied from it."""
         if log.salts == self._copied[:2] and log.frames < self._copied[2]:
-            raise StoreError(f"{self.path}-wal is damaged: it has {log.frames} of {self._copied[2]} frames; {MEND}")
+            raise StoreError(f"{self.path}-wal is damaged: it has {log.frames} of {self._copied[2]} frames; {FIX}")
         for page in self.damaged(1, self.pages, log.pages):
-            raise StoreError(f"{self.path} is damaged: page {page} is not as it was written; {MEND}; {RESEAL}")
+            raise StoreError(f"{self.path} is damaged: page {page} is not as it was written; {FIX}; {RESEAL}")
 
     def damaged(self, first: int, last: int, skip: Container[int] = ()) -> Iterator[int]:
         """Numbers of the pages from ``first`` through ``last`` that do not match their digest."""

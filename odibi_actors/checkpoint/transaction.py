@@ -1,7 +1,7 @@
 """What each record does to the tables. One ``Transaction`` lives as long as one SQLite transaction.
 
 Two rules. A record that contradicts what is stored raises ``Contradiction``; the engine then rolls back and applies
-the records before it anew, so a handler need not clean up after itself. Nothing is read twice: states seen in
+the records before it again, so a handler need not clean up after itself. Nothing is read twice: states seen in
 this transaction are remembered, and runs of acknowledgements, the hot record, are written by one ``executemany``.
 """
 

@@ -12,7 +12,7 @@ import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import consistency
-from odibi_actors.checkpoint.schema import MEND
+from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
 from odibi_actors.errors import ConfigError
@@ -54,8 +54,8 @@ _TABLES = (
 
 
 def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str, Any]:
-    """What the chunk after ``cursor`` shows: ``problems`` ({what, mend}), ``files`` to look at ({what, paths: any of
-    these, size, digest, host, mend}; a path without "/" in front is in the spool), ``pages`` and ``rows`` looked at,
+    """What the chunk after ``cursor`` shows: ``problems`` ({what, fix}), ``files`` to look at ({what, paths: any of
+    these, size, digest, host, fix}; a path without "/" in front is in the spool), ``pages`` and ``rows`` looked at,
     the next ``cursor``, "" after the last. Raises ConfigError for a bad cursor."""
     section, *after = _parse(cursor)
     if section == 0:
@@ -72,7 +72,7 @@ def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str,
         key, blobs = row[: len(table.keys)], row[len(table.keys) :]
         bad = [name for name, blob in zip(table.blobs, blobs, strict=True) if blob is not None and not _holds(blob)]
         problems += [
-            {"what": f"{name} of {table.name} {_told(key)} does not match its digest", "mend": MEND} for name in bad
+            {"what": f"{name} of {table.name} {_told(key)} does not match its digest", "fix": FIX} for name in bad
         ]
         if not bad:
             files += _files(db, table.name, key, blobs)
@@ -89,7 +89,7 @@ def _pages(seals: Seals | None, first: int) -> dict[str, Any]:
         return _result([], [], 0, 0, [1])
     last = min(first + PAGES - 1, seals.pages)
     problems = [
-        {"what": f"page {page} of {seals.path} is not as it was written", "mend": MEND}
+        {"what": f"page {page} of {seals.path} is not as it was written", "fix": FIX}
         for page in seals.damaged(first, last)
     ]
     following = [0, last + 1] if last < seals.pages else [1]
@@ -138,7 +138,7 @@ def _files(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blobs: tupl
         return [one for one in found if one is not None]
     if table == "states":
         state = msgspec.msgpack.decode(blobs[0][:-_SEAL], type=BatchRef)
-        one = _batch(f"the state of {_told(key)}", state, MEND)
+        one = _batch(f"the state of {_told(key)}", state, FIX)
         return [one] if one is not None else []
     if table == "iterations" and blobs[1] is not None:
         columns = "state, abandoned FROM iterations WHERE pipeline = ? AND iteration = ?"
@@ -167,11 +167,11 @@ def _state(db: sqlite3.Connection, key: tuple[Any, ...]) -> str:
     return str(row[0]) if row else ""
 
 
-def _batch(what: str, ref: BatchRef, mend: str) -> dict[str, Any] | None:
+def _batch(what: str, ref: BatchRef, fix: str) -> dict[str, Any] | None:
     if not ref.path:
         return None
-    return {"what": what, "paths": [ref.path], "size": ref.size, "digest": ref.digest, "host": ref.host, "mend": mend}
+    return {"what": what, "paths": [ref.path], "size": ref.size, "digest": ref.digest, "host": ref.host, "fix": fix}
 
 
-def _staged(what: str, part: StagedRef, paths: list[str], mend: str) -> dict[str, Any]:
-    return {"what": what, "paths": paths, "size": part.size, "digest": part.digest, "host": "", "mend": mend}
+def _staged(what: str, part: StagedRef, paths: list[str], fix: str) -> dict[str, Any]:
+    return {"what": what, "paths": paths, "size": part.size, "digest": part.digest, "host": "", "fix": fix}

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from odibi_actors.checkpoint.schema import MEND
+from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.errors import StoreError
 
 _MAGIC = 0x377F0682  # lowest bit: checksums are big-endian
@@ -60,14 +60,14 @@ def read(path: Path, *, verify: bool) -> Log:
     magic, _, page_size, _, *salts, _, _ = _HEADER.unpack_from(data)
     order = ">" if magic & 1 else "<"
     if magic & ~1 != _MAGIC or _checksum(order, data[:24], (0, 0)) != _HEADER.unpack_from(data)[6:]:
-        raise StoreError(f"{path} is damaged in its header, so what it holds cannot be read; {MEND}")
+        raise StoreError(f"{path} is damaged in its header, so what it holds cannot be read; {FIX}")
     stride = page_size + _FRAME.size
     offsets = range(_HEADER.size, len(data) - stride + 1, stride)
     marked = [at for at in offsets if _ends_transaction(data, at, (salts[0], salts[1]))]
     end = _valid_end(data, offsets, order, stride) if verify else len(data)
     committed = [at for at in marked if at < end]
     if len(marked) > len(committed) + 1:
-        raise StoreError(f"{path} is damaged at byte {end}, before its end; {MEND}")
+        raise StoreError(f"{path} is damaged at byte {end}, before its end; {FIX}")
     if not committed:
         return Log(data, (salts[0], salts[1]), 0, page_size)
     last = committed[-1]

@@ -1,4 +1,4 @@
-"""``odibictl alert``: whom the system has told what, and who could not be told."""
+"""``odibictl alert``: what was told to what, and what could not be told."""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ OCCURRENCES = (
     ],
 )
 @pipeline_argument()
-@click.option("--files", multiple=True, metavar="[SOURCE=]PATTERN", help="Read these files anew. Once for each source.")
+@click.option(
+    "--files", multiple=True, metavar="[SOURCE=]PATTERN", help="Read these files again. Once for each source."
+)
 @click.option("--schedule", metavar="NAME", shell_complete=complete_schedule, help="Run for occurrences of this one.")
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="With --schedule: the first time due.")
 @click.option("--to", "end", type=Moment(), metavar="TIME", help="With --schedule: due before this time.")
@@ -224,22 +226,22 @@ def list_(app: App, pipeline: str | None, watch: bool) -> None:
 
 
 def _stuck(rows: Sequence[Row]) -> list[RenderableType]:
-    """What holds a backfill up, and what mends it."""
+    """What holds a backfill up, and what fixes it."""
     from rich.text import Text
 
     return [
-        Text.assemble(("! ", "bold red"), (f"{row['pipeline']} {row['lane']}: ", "bold"), _mend(row))
+        Text.assemble(("! ", "bold red"), (f"{row['pipeline']} {row['lane']}: ", "bold"), _fix(row))
         for row in rows
         if row.get("failed")
     ]
 
 
-def _mend(row: Row) -> str:
+def _fix(row: Row) -> str:
     name, number = row["pipeline"], row.get("failed")
     if not number:
         return f"it has failed: `odibictl iteration list {name} --state failed`"
     return (
-        f"iteration {number} failed and holds it up: `odibictl iteration show {name} {number}`; mended: "
+        f"iteration {number} failed and holds it up: `odibictl iteration show {name} {number}`; once fixed: "
         f"`odibictl iteration retry {name} {number}`"
     )
 
@@ -341,6 +343,6 @@ def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, A
     result = {**begun, **row}
     emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row['state']}, {progress(row)}"])
     if row["state"] in ("failed", "cancelled"):
-        why = _mend(row) if row["state"] == "failed" else "cancelled: what it had not committed is not done"
+        why = _fix(row) if row["state"] == "failed" else "cancelled: what it had not committed is not done"
         errors.message(f"error: {pipeline} {lane}: {why}", style="red")
         raise click.exceptions.Exit(5)

@@ -16,7 +16,7 @@ from odibi_actors.errors import NotFoundError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PROBLEMS = (Column("PROBLEM", "what"), Column("MEND", "mend"))
+PROBLEMS = (Column("PROBLEM", "what"), Column("FIX", "fix"))
 
 checkpoint = group("checkpoint", "The checkpoint store.")
 
@@ -99,7 +99,7 @@ def verify(app: App) -> None:
 @yes
 @pass_app
 def reseal(app: App) -> None:
-    """Trust the store as it is, and make its seals anew.
+    """Trust the store as it is, and make its seals again.
 
     For a database that was opened with another program, or whose seals alone are damaged or lost. SQLite checks what
     it can; nothing can tell whether a value has changed. A restored backup is better. Nothing may run.

@@ -37,12 +37,12 @@ SHOWN = frozenset({"pyzmq", "pyarrow", "pandas", "duckdb"})
 
 
 class Finding(NamedTuple):
-    """One line: ``mend`` is "" where nothing needs mending."""
+    """One line: ``fix`` is "" where nothing needs fixing."""
 
     state: Literal["ok", "warn", "fail"]
     name: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def run(app: App) -> list[Finding]:
@@ -57,8 +57,8 @@ def python(app: App) -> Iterator[Finding]:
     """The interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= MIN_PYTHON and sys.platform == "linux"
-    mend = "" if good else "use Python 3.11 or newer on Linux"
-    yield Finding("ok" if good else "fail", "python", f"{version} on {sys.platform} ({sys.executable})", mend)
+    fix = "" if good else "use Python 3.11 or newer on Linux"
+    yield Finding("ok" if good else "fail", "python", f"{version} on {sys.platform} ({sys.executable})", fix)
 
 
 def packages(app: App) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ def config(app: App) -> Iterator[Finding]:
     except ConfigError as error:
         problems = str(error).splitlines()
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        yield Finding("fail", "config", problems[0] + more, "run `odibictl validate` and mend what it lists")
+        yield Finding("fail", "config", problems[0] + more, "run `odibictl validate` and fix what it lists")
         return
     nodes = sum(len(pipeline.nodes) for pipeline in project.pipelines)
     yield Finding(
@@ -162,9 +162,9 @@ def data_dir(app: App) -> Iterator[Finding]:
         else:
             yield Finding("ok", "data_dir", str(folder))
     free = shutil.disk_usage(base).free
-    mend = "free some space, or move data_dir to another disk" if free < LOW_SPACE else ""
+    fix = "free some space, or move data_dir to another disk" if free < LOW_SPACE else ""
     yield Finding(
-        "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok", "disk space", f"{size(free)} free", mend
+        "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok", "disk space", f"{size(free)} free", fix
     )
     kind = filesystem(base)
     if kind in NETWORK:
@@ -204,7 +204,7 @@ def store(app: App) -> Iterator[Finding]:
             yield Finding("fail", "store", f"{path}: {error}", "see `odibictl logs checkpoint`")
             return
         for problem in report.problems[:5]:
-            yield Finding("fail", "store", problem["what"], problem["mend"])
+            yield Finding("fail", "store", problem["what"], problem["fix"])
         if not report.problems:
             yield Finding("ok", "store", f"{report.pages} pages, {report.rows} rows, {report.files} files are whole")
 
@@ -291,8 +291,8 @@ def limits(app: App) -> Iterator[Finding]:
             return
     yield Finding("ok", "inotify", "limits suffice")
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    mend = "" if files >= 1024 or files < 0 else "ulimit -n 4096"
-    yield Finding("warn" if mend else "ok", "open files", str(files), mend)
+    fix = "" if files >= 1024 or files < 0 else "ulimit -n 4096"
+    yield Finding("warn" if fix else "ok", "open files", str(files), fix)
 
 
 def clock(app: App) -> Iterator[Finding]:

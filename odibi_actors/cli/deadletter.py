@@ -111,7 +111,7 @@ def _each(
 def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
     """Take dead letters up again, each in a new iteration.
 
-    Several are taken up in ascending order. Their files are read as they are now, so mend them first. A letter goes
+    Several are taken up in ascending order. Their files are read as they are now, so fix them first. A letter goes
     when its iteration commits; when that fails again, a new one takes its place.
     """
     client = app.client()

@@ -11,7 +11,7 @@ COLUMNS = (
     Column("", "state"),
     Column("CHECK", "check"),
     Column("FOUND", "found"),
-    Column("MEND", lambda row: row["mend"] or " "),
+    Column("FIX", lambda row: row["fix"] or " "),
 )
 
 
@@ -22,12 +22,12 @@ def doctor(app: App) -> None:
     """Check the installation, the project and the system.
 
     Python, packages, disk, config, Procfile, kernel limits, clock and, if it runs, the broker and its peers.
-    Each line is ok, warn or fail and says how to mend it. Exit 1 when one fails. It works with nothing running.
+    Each line is ok, warn or fail and says how to fix it. Exit 1 when one fails. It works with nothing running.
     """
     from odibi_actors.cli import checks
 
     found = checks.run(app)
-    rows = [{"state": one.state, "check": one.name, "found": one.found, "mend": one.mend} for one in found]
+    rows = [{"state": one.state, "check": one.name, "found": one.found, "fix": one.fix} for one in found]
     emit(app, lambda: {"items": rows}, "check", lambda result: [table(result["items"], COLUMNS)])
     if any(one.state == "fail" for one in found):
         raise click.exceptions.Exit(1)

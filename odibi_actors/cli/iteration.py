@@ -238,7 +238,7 @@ def retry(app: App, pipeline: str, number: int) -> None:
 def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
     """Void iteration N and all later ones that are not prepared.
 
-    Their positions are released and will be planned anew, under new numbers; nothing is lost.
+    Their positions are released and will be planned again, under new numbers; nothing is lost.
     """
     client = app.client()
     voided = _unprepared(client.pipeline(pipeline), number)

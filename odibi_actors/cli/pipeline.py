@@ -62,7 +62,7 @@ UNFINISHED = (
 
 
 def problems(rows: Sequence[Row]) -> list[RenderableType]:
-    """The problems of pipelines, each with what mends it."""
+    """The problems of pipelines, each with what fixes it."""
     from rich.text import Text
 
     lines: list[RenderableType] = []
@@ -71,8 +71,10 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
         for problem in row.get("problems") or []:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem).replace("\n", "\n  ")))
         if number := row.get("stuck"):
-            mend = f"    `odibictl iteration show {name} {number}`; mended: `odibictl iteration retry {name} {number}`"
-            lines.append(Text(mend, style="dim"))
+            fix = (
+                f"    `odibictl iteration show {name} {number}`; once fixed: `odibictl iteration retry {name} {number}`"
+            )
+            lines.append(Text(fix, style="dim"))
         if letters := row.get("dead_letters"):
             said = f"{plural(letters, 'dead letter')}: `odibictl deadletter list {name}`"
             lines.append(Text.assemble(("! ", "bold yellow"), (f"{name}: ", "bold"), said))
@@ -276,7 +278,7 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     """Take a drained pipeline back to iteration N.
 
     What later iterations published to files is deleted, rows of an upsert stay until they are upserted again; rows that
-    were appended to a table cannot be taken back, and refuse it. Their input is planned anew, under new numbers, after
+    were appended to a table cannot be taken back, and refuse it. Their input is planned again, under new numbers, after
     `odibictl pipeline resume`.
     """
     client = app.client()

@@ -77,7 +77,7 @@ def add(
 
     It is kept with the checkpoints and survives restarts; it is no part of odibi.yaml. Adding exactly the same again
     changes nothing; another one of that name is refused (exit 4) without --replace. One whose timing is changed begins
-    anew; otherwise it goes on where it was.
+    again; otherwise it goes on where it was.
     """
     values = as_written(name, options, params)
     client = app.client()

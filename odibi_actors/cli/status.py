@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Text] = ()) -> list[RenderableType]:
-    """System line, pipelines, problems with what mends them, then ``notes`` that are not empty."""
+    """System line, pipelines, problems with what fixes them, then ``notes`` that are not empty."""
     from rich.text import Text
 
     workers = result.get("workers") or []

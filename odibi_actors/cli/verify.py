@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from odibi_actors.checkpoint import seals, wal
 from odibi_actors.checkpoint.resting import Resting
-from odibi_actors.checkpoint.schema import MEND
+from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.errors import StoreError
 
 DATABASE = "checkpoints.db"
@@ -21,7 +21,7 @@ Ask = Callable[[str], dict[str, Any]]
 
 
 class Report(NamedTuple):
-    """``problems``: what is wrong, and the mend of each. The numbers are what was looked at."""
+    """``problems``: what is wrong, and the fix of each. The numbers are what was looked at."""
 
     problems: list[dict[str, str]]
     pages: int = 0
@@ -46,8 +46,8 @@ def stopped(data_dir: Path) -> Report:
         found = _pages(data_dir / DATABASE)
         if found:
             return Report(found)
-        what = str(error).partition(f"; {MEND}")
-        return Report([{"what": what[0] + what[2], "mend": MEND}])
+        what = str(error).partition(f"; {FIX}")
+        return Report([{"what": what[0] + what[2], "fix": FIX}])
     try:
         report = _walk(lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor})), data_dir / "spool")
         return report._replace(pages=store.pages)
@@ -66,9 +66,9 @@ def _pages(path: Path) -> list[dict[str, str]]:
         pages = list(sealed.damaged(1, sealed.pages, log.pages))
     finally:
         sealed.close()
-    found = [{"what": f"page {page} of {DATABASE} is not as it was written", "mend": MEND} for page in pages[:SHOWN]]
+    found = [{"what": f"page {page} of {DATABASE} is not as it was written", "fix": FIX} for page in pages[:SHOWN]]
     if len(pages) > SHOWN:
-        found.append({"what": f"and {len(pages) - SHOWN} more pages", "mend": MEND})
+        found.append({"what": f"and {len(pages) - SHOWN} more pages", "fix": FIX})
     return found
 
 
@@ -108,4 +108,4 @@ def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
         if digest == file["digest"]:
             return None
         reason = f"has {size} bytes, not {file['size']}" if size != file["size"] else "does not match its digest"
-    return {"what": f"{file['what']}, file {spool / file['paths'][0]}, {reason}", "mend": file["mend"]}
+    return {"what": f"{file['what']}, file {spool / file['paths'][0]}, {reason}", "fix": file["fix"]}

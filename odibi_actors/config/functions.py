@@ -88,9 +88,9 @@ def _parse(path: Path, file: str) -> Module | tuple[str, str]:
             return f"{file} is larger than {MAX_MODULE} bytes", "split it"
         tree = ast.parse(path.read_bytes(), file)
     except SyntaxError as error:
-        return f"{file}:{error.lineno or 1}: {error.msg}", "mend the Python file"
+        return f"{file}:{error.lineno or 1}: {error.msg}", "fix the Python file"
     except (OSError, ValueError, RecursionError) as error:
-        return f"{file} cannot be read: {error}", "mend the Python file"
+        return f"{file} cannot be read: {error}", "fix the Python file"
     functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = {}
     others: set[str] = set()
     _collect(tree.body, functions, others)

@@ -178,7 +178,7 @@ class ScheduleSpec(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def timing(self) -> tuple[Any, ...]:
-        """What decides when it is due: when this changes, it begins anew."""
+        """What decides when it is due: when this changes, it begins again."""
         watch = self.file_watch
         where = (watch.folder, watch.pattern, watch.per) if watch is not None else None
         zone = (self.timezone, self.dst) if self.cron else None

@@ -1,4 +1,4 @@
-"""What is wrong with a project, told all at once: where, what, the value, and the mend."""
+"""What is wrong with a project, told all at once: where, what, the value, and the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_VALUE = 80
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing to mend. ``line`` and ``column`` are 1-based; ``path`` is dotted (``pipelines[0].nodes[2].read``);
+    """One thing to fix. ``line`` and ``column`` are 1-based; ``path`` is dotted (``pipelines[0].nodes[2].read``);
     ``value`` is what stands there, as written (a variable is not shown expanded: it may be a secret)."""
 
     file: str

@@ -108,7 +108,7 @@ def receive(socket: zmq.Socket[bytes], frames: int, who: str = "peer") -> Iterat
 
 class PeerLink:
     """A DEALER to the hub. IMMEDIATE: what is said while the link is down is dropped, not delivered later to a
-    broker that does not expect it; every ``Connected`` starts anew with Hello."""
+    broker that does not expect it; every ``Connected`` starts again with Hello."""
 
     def __init__(self, context: zmq.Context[Any], name: str, incarnation: str, endpoint: str) -> None:
         self._name, self._incarnation = name, incarnation

@@ -24,10 +24,10 @@ BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the start of one that died soo
 STEADY = 2.0  # seconds up after which a death is a first one: the next start is at once
 ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
 LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
-FINAL = (0, 2, 4)  # exit codes a restart would not mend, or should not
+FINAL = (0, 2, 4)  # exit codes a restart would not fix, or should not
 RECOVER = "ODIBI_RECOVER"
 """Set for a line that is not started for the first time: its broker goes on with the versions in the store."""
-RESTART = 70  # what an actor returns to be started anew (EX_SOFTWARE)
+RESTART = 70  # what an actor returns to be started again (EX_SOFTWARE)
 
 
 class LogFile:
@@ -202,6 +202,6 @@ def supervise(argv: Sequence[str], name: str, data_dir: Path, restart: Sequence[
     """Run ``argv`` as the actor ``name`` and keep it running; ``restart`` is what later starts run instead.
 
     What it prints goes to our stderr and to ``<data_dir>/log/<name>.log``. Returns the exit code: 0 when the actor
-    or we were asked to stop, 2 or 4 when a restart would not mend it. SIGTERM drains, a second one kills.
+    or we were asked to stop, 2 or 4 when a restart would not fix it. SIGTERM drains, a second one kills.
     """
     return Supervisor(argv, argv if restart is None else restart, name, data_dir).run()

@@ -159,8 +159,8 @@ class SchedulerActor:
                 if back:
                     self.agenda.set_back()
             case ZonesChanged():
-                self.agenda.anew()
-                return [Log("info", "the time zone data has changed: all schedules are computed anew")]
+                self.agenda.recompute()
+                return [Log("info", "the time zone data has changed: all schedules are computed again")]
             case Told():
                 return self.notices.told(message, now)
         return []

@@ -102,7 +102,7 @@ class Agenda:
     # --- what the broker says -----------------------------------------------------------------------------------------
 
     def put(self, item: ScheduleEntry) -> None:
-        """A schedule is new, or changed: it is judged anew from this place on."""
+        """A schedule is new, or changed: it is judged again from this place on."""
         key = item.pipeline, item.spec.name
         former = self.entries.pop(key, None)
         if former is not None:
@@ -140,7 +140,7 @@ class Agenda:
 
     # --- what the clock says ------------------------------------------------------------------------------------------
 
-    def anew(self) -> None:
+    def recompute(self) -> None:
         """The calendar has changed: every schedule is looked at again from its place on, the nearest first."""
         entries = sorted(self.entries.values(), key=lambda entry: entry.at)
         self._heap.clear()
@@ -187,7 +187,7 @@ class Agenda:
         saying, self._say = self._say, []
         for entry in saying:
             if entry.state != "told":
-                continue  # it was noted, or begun anew, in between
+                continue  # it was noted, or begun again, in between
             entry.serial = next(self._serials)
             self._repeats.append((now + REPEAT, entry.serial, entry))
             run = next((one for one in reversed(entry.told) if not one.reason), None)

@@ -60,7 +60,7 @@ PROBE: Final = datetime(2000, 1, 1)
 
 
 class CronError(ValueError):
-    """The expression cannot be a schedule; the message names the field, the value and the mend."""
+    """The expression cannot be a schedule; the message names the field, the value and the fix."""
 
 
 class Cron(msgspec.Struct, frozen=True):
@@ -230,10 +230,10 @@ def _both_days(day: str, weekday: str) -> None:
         return
     for name, field, every in (("day of month", day, "1-31"), ("day of week", weekday, "0-6")):
         if field.startswith("*"):
-            mend = field.replace("*", every, 1)
+            fix = field.replace("*", every, 1)
             raise CronError(
                 f"{name}: {field!r} beside another day field is read differently from tool to tool; if either is to "
-                f"do, write {mend!r}"
+                f"do, write {fix!r}"
             )
     if "W" in day or not set(weekday) <= _PLAIN:
         raise CronError(

@@ -15,7 +15,7 @@ fits counts (ages are from the ripe time):
 Skips that follow each other with the same reason are joined. A pass goes on in steps of any size, so that 10 days of an
 occurrence each second do not block anybody; it holds ``catch_up.max`` + 1 occurrences at most. When it is cut off, by a
 restart or by news, the next begins after the last occurrence that was noted, by the clock of then: an occurrence that
-was told and not noted may be judged anew, and is in the log once all the same, because the broker compares places.
+was told and not noted may be judged again, and is in the log once all the same, because the broker compares places.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Stream(msgspec.Struct, gc=False, eq=False):
         return one
 
     def close(self) -> None:
-        """Let go of the calendar; it is opened anew where it was left."""
+        """Let go of the calendar; it is opened again where it was left."""
         self._calendar = None
 
 

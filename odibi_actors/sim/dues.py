@@ -1,7 +1,7 @@
 """What must hold of schedules: each occurrence noted once, in order, none left out, and what then becomes of it.
 
-Part of ``truth``: built from the records the store applied. The calendar is asked anew here, on the truth's own copy of
-each schedule, from the place at which it began; what the log says must be just what the calendar says.
+Part of ``truth``: built from the records the store applied. The calendar is asked a second time here, on the truth's
+own copy of each schedule, from the place at which it began; what the log says must be just what the calendar says.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Dues:
         self.held_at[record.scope] = self.clock.now
 
     def schedule(self, record: rec.Schedule) -> None:
-        """A schedule is new, changed, paused or gone. Its place stays where it is, or begins anew later on."""
+        """A schedule is new, changed, paused or gone. Its place stays where it is, or begins again later on."""
         key = (record.pipeline, record.name)
         known = self.schedules.get(key)
         if known is None:
@@ -132,8 +132,10 @@ class Dues:
         check(record.place >= known.place, "I2", f"{known.name}: its place goes back to {record.place}")
         former, known.record = known.record, record
         if record.generation != former.generation:
-            anew = former.gone or former.spec.timing != record.spec.timing
-            check(record.generation == former.generation + 1 and anew, "I2", f"{known.name} begins anew: {record}")
+            restarted = former.gone or former.spec.timing != record.spec.timing
+            check(
+                record.generation == former.generation + 1 and restarted, "I2", f"{known.name} begins again: {record}"
+            )
             self._count_again(known, former)
             self._begin(known, record)
         else:
@@ -148,7 +150,7 @@ class Dues:
     def _begin(self, known: Known, record: rec.Schedule) -> None:
         latest = max(known.place.due, self.clock.most_unset(self.patience.word) + 1.0)
         check(record.place.due <= latest, "I1", f"{known.name} begins at {record.place}, in the future")
-        check(record.place.wall == ANY, "I1", f"{known.name} begins anew behind a wall time of before: {record.place}")
+        check(record.place.wall == ANY, "I1", f"{known.name} begins again behind a wall time of before: {record.place}")
         known.place = known.begun = record.place
         known.covered = []
         known.exact = not any(until + self.patience.zones >= self.clock.now for until, _ in self.clock.former)

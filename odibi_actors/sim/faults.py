@@ -219,7 +219,7 @@ def _trigger(life: Scenario, rng: random.Random) -> None:
 
 
 def _backfill(life: Scenario, rng: random.Random) -> None:
-    """Files are read anew; asked twice now and then, as by one who got no answer. Some change their mind."""
+    """Files are read again; asked twice now and then, as by one who got no answer. Some change their mind."""
     name, run = _pipeline(life, rng).name, f"backfill-{rng.getrandbits(16)}"
     params: dict[str, object] = {"concurrency": rng.choice([1, 2, 4]), "run": run}
     if name == "r":
@@ -248,7 +248,7 @@ def _file(life: Scenario, rng: random.Random) -> None:
 
 
 def _poison(life: Scenario, rng: random.Random) -> None:
-    """A file that kills every worker, or makes the code raise, until it is mended."""
+    """A file that kills every worker, or makes the code raise, until it is fixed."""
     files = [file for key, file in life.delivered.items() if key not in life.truth.owner]
     if files:
         life.world.count("poison")
@@ -301,7 +301,7 @@ def _letter(life: Scenario, rng: random.Random) -> None:
     letters = [number for number, letter in life.truth.letters.items() if letter.state == "open"]
     for letter in rng.sample(letters, min(2, len(letters))):
         if rng.random() < 0.5:
-            life.mend(life.truth.letters[letter].places)
+            life.fix(life.truth.letters[letter].places)
         life.ask("deadletter.discard" if rng.random() < 0.2 else "deadletter.replay", letter=letter)
 
 

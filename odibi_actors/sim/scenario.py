@@ -237,14 +237,14 @@ class Scenario:
         """Number of the newest iteration; 0: none."""
         return max((n for p, n in self.truth.iterations if p == pipeline), default=0)
 
-    def mend(self, places: list[tuple[str, str, str]]) -> None:
+    def fix(self, places: list[tuple[str, str, str]]) -> None:
         """Somebody writes a sound file in place of a malformed one."""
         for place in places:
             file = self.delivered[place]
             file.poison = ""
             if file.malformed:
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
-                self.world.count("mended file")
+                self.world.count("fixed file")
 
     def reconfigure(self, rng: random.Random) -> None:
         """The project file changes: transforms get other parameters, what is in flight another limit."""

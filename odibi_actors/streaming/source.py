@@ -91,7 +91,7 @@ class Run:
 class Source:
     """All that is known of one source, in one lane. Methods take what happened; ``flush`` says what to do about it.
 
-    Each lane has its own ledger, so a backfill finds anew what ``live`` has planned long since. In lane ``trigger`` a
+    Each lane has its own ledger, so a backfill finds again what ``live`` has planned long since. In lane ``trigger`` a
     file is "planned" once it has set off the schedule that the source is named after.
     """
 
@@ -187,7 +187,7 @@ class Source:
             self._planned(identity)
         self.changed = {i: text for i, text in self.changed.items() if i in self.ledger.index}
         if self.run is not None and self.run.left is not None:
-            self.run.left.update(dict.fromkeys(released))  # the run that plans now plans them anew
+            self.run.left.update(dict.fromkeys(released))  # the run that plans now plans them again
         if len(released) > MAX_STAT:
             self._next_scan = now
         else:

@@ -116,7 +116,7 @@ def test_given_a_folder_that_an_unsynced_output_made_when_a_durable_one_follows_
     assert [path for call, path in disk.done if call == "fsync"][1:] == [tmp_path / "spool" / "p" / "1"]
 
 
-def test_given_a_folder_that_was_deleted_when_it_is_made_anew_then_its_name_is_synced_again(
+def test_given_a_folder_that_was_deleted_when_it_is_made_again_then_its_name_is_synced_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_dirs(tmp_path / "p" / "1", sync=True)

@@ -1,4 +1,4 @@
-"""How the life of a broker comes to its end (see ``lives``): all that is mended goes on, and nothing was lost."""
+"""How the life of a broker comes to its end (see ``lives``): all that is fixed goes on, and nothing was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUIET = 12
 
 
 def settle(life: Life) -> None:
-    """Operators mend everything, the pool fails no more: whatever is not over after that is stuck."""
+    """Operators fix everything, the pool fails no more: whatever is not over after that is stuck."""
     life.log.append("settle")
     life.variant, life.watched = 0, True
     life.say(CLIENT, Apply("a", life.project()))

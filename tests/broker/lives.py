@@ -343,7 +343,7 @@ class Life:
         self.named += 1
         stuck = [i for i in one.iterations.values() if i.state in ("failed", "blocked")]
         if stuck and rng.random() < 0.4:
-            self.mend(name, rng.choice(stuck))
+            self.fix(name, rng.choice(stuck))
             return
         if (one.paused or one.draining) and rng.random() < 0.5:
             if not one.in_flight and one.rewind is None and rng.random() < 0.5:
@@ -412,7 +412,7 @@ class Life:
                 iterations=rng.randint(1, 3) if name != "r" else 0,
             )
 
-    def mend(self, name: str, iteration: Any) -> None:
+    def fix(self, name: str, iteration: Any) -> None:
         """What is stuck is retried, cancelled, or given up."""
         blocked = [sink for sink, publication in iteration.publications.items() if publication.blocked]
         verb = self.rng.choice(["retry", "cancel"]) if not blocked else self.rng.choice(["retry", "abandon"])

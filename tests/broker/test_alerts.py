@@ -37,7 +37,7 @@ def fails(broker: Timed, number: int) -> None:
     broker.fail(task, "read", MALFORMED)
 
 
-def mended(broker: Timed) -> None:
+def fixed(broker: Timed) -> None:
     stuck = broker.flow.pipelines["p"].stuck()
     assert stuck is not None
     broker.ask("iteration.retry", pipeline="p", iteration=stuck.number)
@@ -124,7 +124,7 @@ def test_given_a_recovery_when_the_next_run_is_done_then_it_is_told_once() -> No
     broker = given()
     fails(broker, 1)
     kinds = [n.kind for n in told(broker)]
-    mended(broker)
+    fixed(broker)
     broker.due(occurrence(2))
     broker.discovered()
     assert kinds + [n.kind for n in told(broker)] == ["failure", "recovery"]
@@ -135,7 +135,7 @@ def test_given_a_pipeline_that_follows_its_data_when_it_fails_and_recovers_then_
     broker.offer("f1")
     (task,) = broker.tasks()
     broker.fail(task, "read", MALFORMED)
-    mended(broker)
+    fixed(broker)
     assert [n.kind for n in broker.take(Notice)] == ["failure", "recovery"]
 
 
@@ -144,7 +144,7 @@ def test_given_many_failures_when_they_come_fast_then_they_are_held_back_and_cou
     for number in (1, 2, 3):
         fails(broker, number)
         assert len(told(broker)) == (number == 1)
-        mended(broker)
+        fixed(broker)
     fails(broker, 9)
     (notice,) = told(broker)
     assert notice.held_back == 2
@@ -164,7 +164,7 @@ def test_given_targets_with_other_throttles_when_one_is_told_then_each_counts_wh
     for number in (1, 2, 3, 4):  # hours
         fails(broker, number)
         held += [(len(one.targets), one.held_back) for one in told(broker) if one.kind == "failure"]
-        mended(broker)
+        fixed(broker)
         told(broker)
     assert held == [(2, 0), (1, 0), (1, 0), (2, 2)]
 
@@ -226,9 +226,9 @@ def test_given_a_crash_before_the_alert_was_delivered_when_the_broker_is_back_th
     again = Timed(recover=True).start(items, epoch=2, last_seq=last)
     (notice,) = told(again)
     assert (notice.kind, notice.targets) == ("failure", [LOG])
-    mended(again)
+    fixed(again)
     assert [n.kind for n in told(again)] == ["recovery"]
-    assert [a.kind for a in again.of(rec.Alert)] == ["recovery"]  # the failure is not told anew
+    assert [a.kind for a in again.of(rec.Alert)] == ["recovery"]  # the failure is not told again
 
 
 def test_given_a_crash_around_the_failure_when_the_broker_is_back_then_it_was_told_or_is_told() -> None:

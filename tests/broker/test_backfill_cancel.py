@@ -1,4 +1,4 @@
-"""An iteration of a backfill is cancelled once all is planned: the backfill plans its files anew before it ends."""
+"""An iteration of a backfill is cancelled once all is planned: the backfill plans its files again before it ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from odibi_actors.messages import Discover
 from tests.broker.test_backfills import given
 
 
-def test_given_a_backfill_that_has_planned_all_when_an_iteration_is_cancelled_then_it_is_planned_anew() -> None:
+def test_given_a_backfill_that_has_planned_all_when_an_iteration_is_cancelled_then_it_is_planned_again() -> None:
     broker = given()
     broker.backfill(files={"": "*"}, concurrency=2)
     lane = broker.lane

@@ -105,7 +105,7 @@ def test_given_a_dry_run_when_asked_then_it_says_what_matches_and_nothing_is_wri
     assert len(broker.records) == written
 
 
-def test_given_files_when_backfilled_then_they_are_read_anew_in_a_lane_of_their_own_and_it_ends_by_itself() -> None:
+def test_given_files_when_backfilled_then_they_are_read_again_in_a_lane_of_their_own_and_it_ends_by_itself() -> None:
     broker = given()
     reply = broker.backfill(files={"read": "f*"}, concurrency=2, params={"again": True})
     assert reply.status == 0
@@ -220,7 +220,7 @@ def test_given_a_backfill_that_has_planned_all_when_shown_then_nothing_is_left()
 @pytest.mark.parametrize(
     ("params", "status", "says"),
     [
-        ({}, 4, "name those to read anew"),
+        ({}, 4, "name those to read again"),
         ({"files": {"nobody": "*"}}, 3, "no source 'nobody'"),
         ({"files": {"": ""}}, 2, "files must be"),
         ({"files": {"": "*"}, "concurrency": 0.5}, 2, "concurrency"),

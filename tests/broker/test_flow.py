@@ -323,7 +323,7 @@ def test_a_silent_pool_loses_its_tasks() -> None:
     assert len(broker.tasks()) == 1
 
 
-def test_a_publish_that_conflicts_blocks_and_a_retry_mends_it() -> None:
+def test_a_publish_that_conflicts_blocks_and_a_retry_fixes_it() -> None:
     broker = Broker().start()
     broker.offer("f1.csv")
     broker.compute()
@@ -406,7 +406,7 @@ def test_status_says_what_failed() -> None:
     assert row["problems"] == ["iteration 1 failed at read: f1.csv line 3: bad"]
 
 
-def test_a_reference_file_that_changed_is_planned_anew() -> None:
+def test_a_reference_file_that_changed_is_planned_again() -> None:
     spec = pipeline()
     assert spec.nodes[0].read is not None
     reference = NodeSpec("ref", read=msgspec.structs.replace(spec.nodes[0].read, mode="batch"))

@@ -1,4 +1,4 @@
-"""A schedule that begins anew: wall times of its former generation say nothing about the new one."""
+"""A schedule that begins again: wall times of its former generation say nothing about the new one."""
 
 from __future__ import annotations
 

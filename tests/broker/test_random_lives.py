@@ -11,7 +11,7 @@ LIVES, PART, STEPS = 200, 25, 40
 
 
 @pytest.mark.parametrize("first", range(0, LIVES, PART))
-def test_given_operators_failures_and_crashes_at_random_when_all_is_mended_then_everything_comes_to_its_end(
+def test_given_operators_failures_and_crashes_at_random_when_all_is_fixed_then_everything_comes_to_its_end(
     first: int,
 ) -> None:
     for seed in range(first, first + PART):

@@ -18,7 +18,7 @@ def batch_only() -> PipelineSpec:
     return replace(spec, nodes=[replace(read, read=replace(read.read, mode="batch")), *spec.nodes[1:]])
 
 
-def test_given_a_whole_file_that_changed_before_it_was_read_when_planned_anew_then_the_run_reads_it() -> None:
+def test_given_a_whole_file_that_changed_before_it_was_read_when_planned_again_then_the_run_reads_it() -> None:
     broker = Timed(batch_only()).start()
     broker.ask("pipeline.trigger", pipeline="p", run="r1")
     broker.discovered("whole")

@@ -55,7 +55,7 @@ def test_given_a_source_that_has_no_schema_when_the_other_has_more_than_its_cred
     assert [state for _, state in broker.runs()] == ["no_data"]
 
 
-def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_anew_in_their_order() -> None:
+def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_again_in_their_order() -> None:
     spec = scheduled(hourly(overlap="allow"), max_in_flight=4)
     broker = Timed(spec).start()
     for number in (1, 2):

@@ -274,7 +274,7 @@ def test_given_a_pipeline_that_runs_by_data_now_when_a_schedule_of_before_is_due
     assert broker.of(rec.Run) == []
 
 
-def test_given_two_runs_that_are_planned_when_the_sources_change_then_they_plan_anew_in_their_order() -> None:
+def test_given_two_runs_that_are_planned_when_the_sources_change_then_they_plan_again_in_their_order() -> None:
     broker = Timed(scheduled(hourly(overlap="allow"), max_in_flight=4)).start()
     for number in (1, 2):
         broker.due(occurrence(number))

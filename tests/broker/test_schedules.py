@@ -286,7 +286,7 @@ def test_given_a_removed_schedule_when_it_is_added_again_then_it_begins_where_it
     assert broker.of(rec.Occurrence)[-1].id == f"{occurrence(7).id}~1"
 
 
-def test_given_a_changed_timing_when_applied_then_it_begins_anew_and_without_one_it_goes_on() -> None:
+def test_given_a_changed_timing_when_applied_then_it_begins_again_and_without_one_it_goes_on() -> None:
     broker = given()
     broker.due(occurrence(1))
     broker.now = 3 * HOUR

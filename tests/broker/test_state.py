@@ -114,8 +114,8 @@ def test_a_state_made_again_with_other_bytes_voids_what_was_made_of_it() -> None
     voided = [record for record in broker.of(rec.Invalidate) if record.iteration == 3]
     assert voided
     assert "t" in voided[0].nodes
-    (anew,) = [task for task in broker.tasks() if task.iteration == 3 and task.steps[0].node.name == "t"]
-    assert anew.steps[0].state == state_ref(2, "-other")
+    (again,) = [task for task in broker.tasks() if task.iteration == 3 and task.steps[0].node.name == "t"]
+    assert again.steps[0].state == state_ref(2, "-other")
 
 
 def test_a_dead_letter_passes_the_state_before_it_on() -> None:
@@ -128,8 +128,8 @@ def test_a_dead_letter_passes_the_state_before_it_on() -> None:
     broker.fail(sink, sink.steps[0].node.name, Failure("invalid", "duplicate keys"))
     assert [record.iteration for record in broker.of(rec.DeadLetter)] == [2]
     assert [record.nodes for record in broker.of(rec.Invalidate) if record.iteration == 3] == [["t"]]
-    (anew,) = [task for task in broker.tasks() if task.iteration == 3 and task.steps[0].node.name == "t"]
-    assert anew.steps[0].state == state_ref(1)
+    (again,) = [task for task in broker.tasks() if task.iteration == 3 and task.steps[0].node.name == "t"]
+    assert again.steps[0].state == state_ref(1)
 
 
 def test_the_lost_state_of_an_unprepared_iteration_is_made_again() -> None:
@@ -143,7 +143,7 @@ def test_the_lost_state_of_an_unprepared_iteration_is_made_again() -> None:
     assert broker.of(rec.Fail) == []
 
 
-def test_the_lost_state_of_a_committed_iteration_halts_whatever_on_error_says_and_a_retry_mends_it() -> None:
+def test_the_lost_state_of_a_committed_iteration_halts_whatever_on_error_says_and_a_retry_fixes_it() -> None:
     broker = planned(names=1, on_error="dead_letter")
     (task,) = broker.tasks()
     read, _ = answer(broker, task)
@@ -196,7 +196,7 @@ def test_a_prepared_iteration_gives_its_state_though_new_configuration_knows_its
     assert task.steps[1].state == state_ref(1)
 
 
-def test_a_ready_node_waits_again_while_the_state_it_was_to_be_given_is_made_anew() -> None:
+def test_a_ready_node_waits_again_while_the_state_it_was_to_be_given_is_made_again() -> None:
     broker = planned()
     second, third = broker.tasks()
     broker.results(*answer(broker, second))
@@ -226,8 +226,8 @@ def test_a_lost_state_that_was_replaced_meanwhile_is_no_reason_to_fail() -> None
     assert [record.iteration for record in broker.of(rec.Prepare)] == [1, 2]
     broker.fail(made, "t", LOST)  # of the state that the second iteration kept at first
     assert broker.of(rec.Fail) == []
-    (anew,) = [task for task in broker.tasks() if task.iteration == 3]
-    assert anew.steps[0].state == state_ref(2, "-other")
+    (again,) = [task for task in broker.tasks() if task.iteration == 3]
+    assert again.steps[0].state == state_ref(2, "-other")
 
 
 def test_a_result_without_its_state_is_never_taken_for_none() -> None:

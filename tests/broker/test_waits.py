@@ -119,12 +119,14 @@ def test_given_one_iteration_that_ended_when_it_is_waited_for_then_its_own_end_i
     assert (reply.result["iteration"], reply.result["state"], reply.result["files"]) == (2, state, files)
 
 
-def test_given_an_iteration_planned_anew_by_itself_when_waited_for_then_that_is_no_cancel() -> None:
+def test_given_an_iteration_planned_again_by_itself_when_waited_for_then_that_is_no_cancel() -> None:
     broker = life("committed")
     broker.ask("iteration.wait", pipeline="p")
     broker.offer("f2.csv", run=looked(broker), exhausted=True)
     flow, p = broker.flow, broker.flow.pipelines["p"]
-    flow.cancel_from(p, list(p.unfinished()), broker.now, f"{rec.ANEW}a file of ref changed before it was read")
+    flow.cancel_from(
+        p, list(p.unfinished()), broker.now, f"{rec.PLANNED_AGAIN}a file of ref changed before it was read"
+    )
     broker.tasks()
     life("committed", broker=broker)
     broker.store_answers()

@@ -252,7 +252,7 @@ def test_given_a_crash_when_what_was_reported_durable_is_not_in_the_log_then_it_
 def test_given_a_crash_while_the_log_is_copied_when_opened_then_every_page_is_in_the_log_or_sealed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log is begun anew after the copy; what a power cut takes then are the seals that were not synced."""
+    """The log is begun again after the copy; what a power cut takes then are the seals that were not synced."""
     path = tmp_path / "checkpoints.db"
     engine = claimed(path)
     put(engine, *(numbered(seq) for seq in range(1, 30)))
@@ -291,7 +291,7 @@ def test_given_a_log_that_was_reused_when_it_crashes_then_older_frames_beyond_it
     engine.close()
 
 
-def test_given_lost_seals_when_opened_then_it_is_refused_until_they_are_made_anew(path: Path) -> None:
+def test_given_lost_seals_when_opened_then_it_is_refused_until_they_are_made_again(path: Path) -> None:
     before = Engine(path)
     dump = loaded(before)
     before.close()
@@ -399,7 +399,7 @@ def test_given_a_full_disk_when_written_then_it_stops_for_good_and_a_new_start_h
     again.close()
 
 
-def test_given_a_crash_while_it_was_made_when_opened_then_it_is_made_anew(tmp_path: Path) -> None:
+def test_given_a_crash_while_it_was_made_when_opened_then_it_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "checkpoints.db.new").write_bytes(b"half")
     engine = Engine(tmp_path / "checkpoints.db")
     engine.close()

@@ -90,7 +90,7 @@ def test_given_keep_last_when_pruned_then_the_newest_stay_whatever_their_age() -
     assert listed(engine) == [7, 8, 9, 10]
 
 
-def test_given_a_long_history_when_pruned_then_it_goes_in_chunks_and_sweeps_begin_anew() -> None:
+def test_given_a_long_history_when_pruned_then_it_goes_in_chunks_and_sweeps_begin_again() -> None:
     engine = claimed()
     with mock.patch.object(retention, "CHUNK", 5):
         for number in range(1, 31):

@@ -151,7 +151,7 @@ def verified(engine: Engine) -> list[str]:
     cursor = ""
     while True:
         found = engine.answer("checkpoint.verify", {"cursor": cursor})
-        assert all(problem["mend"] for problem in found["problems"])
+        assert all(problem["fix"] for problem in found["problems"])
         problems += [problem["what"] for problem in found["problems"]]
         cursor = found["cursor"]
         if not cursor:

@@ -232,7 +232,7 @@ def test_given_wait_then_progress_is_told_on_stderr_and_how_it_ended_on_stdout(b
     ]
 
 
-def test_given_a_failed_iteration_then_the_wait_ends_with_5_and_what_mends_it(broker: Broker, invoke: Invoke) -> None:
+def test_given_a_failed_iteration_then_the_wait_ends_with_5_and_what_fixes_it(broker: Broker, invoke: Invoke) -> None:
     fake = broker({**ANSWERS, "backfill.list": in_turn(BACKFILL, {**BACKFILL, "state": "failed", "failed": 12})})
     result = invoke("--endpoint", fake.endpoint, "backfill", "wait", "delays", "backfill-7", "-o", "json")
     assert result.exit_code == 5

@@ -125,7 +125,7 @@ def test_given_an_empty_list_then_it_is_no_error(broker: Broker, invoke: Invoke,
     assert invoke("--endpoint", endpoint, *command).exit_code == 0
 
 
-def test_given_status_then_problems_stand_below_with_what_mends_them(broker: Broker, invoke: Invoke) -> None:
+def test_given_status_then_problems_stand_below_with_what_fixes_them(broker: Broker, invoke: Invoke) -> None:
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "status").stdout
     assert "flights   epoch 3" in out
     assert "12,345" in out
@@ -151,11 +151,11 @@ def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker:
     assert next(line for line in shown if line.startswith("web")).split()[1:3] == ["failed,", "paused"]
     assert shown[-7:] == [
         "! report: iteration 9: node clean raised ValueError",
-        "    `odibictl iteration show report 9`; mended: `odibictl iteration retry report 9`",
+        "    `odibictl iteration show report 9`; once fixed: `odibictl iteration retry report 9`",
         "! report: 2 dead letters: `odibictl deadletter list report`",
         "! web: iteration 3 failed:",
         "  so",
-        "    `odibictl iteration show web 3`; mended: `odibictl iteration retry web 3`",
+        "    `odibictl iteration show web 3`; once fixed: `odibictl iteration retry web 3`",
         "! web: 1 dead letter: `odibictl deadletter list web`",
     ]
 

@@ -1,4 +1,4 @@
-"""``doctor``: finds what is wrong, says what mends it, needs nothing to run."""
+"""``doctor``: finds what is wrong, says what fixes it, needs nothing to run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_given_a_sound_project_with_nothing_running_then_nothing_fails(invoke: I
     assert rows["broker"]["found"] == "not running"
 
 
-def test_given_every_kind_of_trouble_then_each_is_found_with_its_mend(
+def test_given_every_kind_of_trouble_then_each_is_found_with_its_fix(
     invoke: Invoke, sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (sound / "odibi.yaml").write_text("project: small\nnonsense: 1\n")
@@ -52,7 +52,7 @@ def test_given_every_kind_of_trouble_then_each_is_found_with_its_mend(
     expected = {"config": "fail", "Procfile": "warn", "data_dir": "warn", "disk space": "warn",
                 "filesystem": "fail"}  # fmt: skip
     assert {name: states[name] for name in expected} == expected
-    assert all(row["mend"] for row in rows.values() if row["state"] != "ok")
+    assert all(row["fix"] for row in rows.values() if row["state"] != "ok")
 
 
 def test_given_a_system_without_its_store_then_that_fails(
@@ -65,7 +65,7 @@ def test_given_a_system_without_its_store_then_that_fails(
     fake = broker({"status": {"epoch": 1, "peers": peers, "pipelines": [{"pipeline": "copy", "state": "failed"}]}})
     code, rows = found(invoke, sound, "--endpoint", fake.endpoint)
     assert code == 1
-    assert rows["store"]["mend"] == "see `odibictl logs checkpoint`"
+    assert rows["store"]["fix"] == "see `odibictl logs checkpoint`"
     assert rows["pipeline copy"]["state"] == "warn"
 
 

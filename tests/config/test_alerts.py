@@ -101,7 +101,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), REFUSED)
-def test_given_an_alert_that_cannot_be_then_it_is_told_where_what_and_how_to_mend(
+def test_given_an_alert_that_cannot_be_then_it_is_told_where_what_and_how_to_fix(
     notified: Project, text: str, expected: list[str]
 ) -> None:
     notified.write("odibi.yaml", with_alerts(text))

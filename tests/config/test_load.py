@@ -283,7 +283,7 @@ def test_what_the_source_does_not_decide_is_not_refused(project: Project, source
 
 def test_a_module_that_does_not_parse_names_its_line(project: Project) -> None:
     project.write("nodes/flights.py", "x = 1\ndef clean(:\n")
-    assert "nodes/flights.py:2: invalid syntax; mend the Python file" in project.problems()[0]
+    assert "nodes/flights.py:2: invalid syntax; fix the Python file" in project.problems()[0]
 
 
 def test_user_code_is_never_imported(project: Project) -> None:

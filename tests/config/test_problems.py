@@ -195,7 +195,7 @@ CASES = [*KEYS, *VALUES, *NODES, *FUNCTIONS, *PLACES, *LATER]
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), CASES)
-def test_a_broken_project_is_told_where_what_and_how_to_mend(
+def test_a_broken_project_is_told_where_what_and_how_to_fix(
     project: Project, old: str, new: str, expected: list[str]
 ) -> None:
     project.edit(old, new)

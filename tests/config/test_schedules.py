@@ -1,4 +1,4 @@
-"""Schedules in the project file: what they become, and what is refused, with its place and mend."""
+"""Schedules in the project file: what they become, and what is refused, with its place and fix."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), REFUSED)
-def test_given_a_schedule_that_cannot_be_then_it_is_told_where_what_and_how_to_mend(
+def test_given_a_schedule_that_cannot_be_then_it_is_told_where_what_and_how_to_fix(
     project: Project, text: str, expected: list[str]
 ) -> None:
     project.write("odibi.yaml", with_schedule(text))

@@ -1,4 +1,4 @@
-"""The parts of the documentation that code knows better: ``python -m tests.docs.generate`` writes them anew.
+"""The parts of the documentation that code knows better: ``python -m tests.docs.generate`` writes them again.
 
 A generated part stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; everything else is written by hand.
 """
@@ -172,7 +172,7 @@ def renew(text: str) -> str:
 
 
 def main() -> None:
-    """Write the pages anew."""
+    """Write the pages again."""
     for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         if renew(text) != text:

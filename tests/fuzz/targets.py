@@ -174,7 +174,7 @@ def check_actor(actor: Any, effects: Iterable[Effect]) -> None:
 
 
 class Conversation:
-    """Feeds an actor what decodes; begins anew with a fresh one after ``LIFE`` messages, so that a finding can be told
+    """Feeds an actor what decodes; begins again with a fresh one after ``LIFE`` messages, so that a finding can be told
     by the messages since."""
 
     LIFE = 64

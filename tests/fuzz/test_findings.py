@@ -1,4 +1,4 @@
-"""What strangers' bytes could do, each once found by reading or fuzzing: first the test, then the mend."""
+"""What strangers' bytes could do, each once found by reading or fuzzing: first the test, then the fix."""
 
 from __future__ import annotations
 

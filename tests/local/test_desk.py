@@ -329,7 +329,7 @@ def test_given_the_same_schedule_in_a_new_process_then_anchor_and_place_stay(off
     assert (entry.place, entry.spec.start) == (judged.place, BEGIN)
 
 
-def test_given_another_interval_in_a_new_process_then_it_begins_anew(office: Office) -> None:
+def test_given_another_interval_in_a_new_process_then_it_begins_again(office: Office) -> None:
     office.register(every("a", 60))
     office.now += 1000
     office.begin()

@@ -74,10 +74,10 @@ def test_given_damaged_pages_then_each_is_named_and_doctor_says_what_to_do(ran: 
     assert [row["what"][:7] for row in found] == ["page 4 ", "page 6 "]
     told = doctor(ran)
     assert [row["state"] for row in told] == ["fail", "fail"]
-    assert "restore checkpoints.db with its -wal and -seals from a backup" in told[0]["mend"]
+    assert "restore checkpoints.db with its -wal and -seals from a backup" in told[0]["fix"]
 
 
-def test_given_damaged_seals_then_reseal_mends_it(ran: ProjectSpec) -> None:
+def test_given_damaged_seals_then_reseal_fixes_it(ran: ProjectSpec) -> None:
     flip(Path(ran.data_dir) / "checkpoints.db-seals", 9)
     code, found = problems(ran)
     assert code == 1

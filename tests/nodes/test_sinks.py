@@ -309,7 +309,7 @@ def test_given_rows_that_cannot_be_published_when_staged_then_they_are_invalid(
     assert not world.leftovers()
 
 
-def test_given_a_table_that_lacks_columns_when_staged_then_the_mend_is_told(world: World) -> None:
+def test_given_a_table_that_lacks_columns_when_staged_then_the_fix_is_told(world: World) -> None:
     with contextlib.closing(sqlite3.connect(world.mart)) as connection:
         connection.execute("create table delays (DAY text)")
     failure = world.stage_failure(sqlite_node(world.mart), TABLE)

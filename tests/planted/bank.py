@@ -104,7 +104,7 @@ def apply(bug: Bug, tree: Path, *, check: bool = False) -> None:
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
     done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BadPatch(f"{bug.name}: the patch does not apply any more, write it anew: {done.stderr.strip()}")
+        raise BadPatch(f"{bug.name}: the patch does not apply any more, write it again: {done.stderr.strip()}")
 
 
 def run(finder: str, tree: Path, timeout: float = TIMEOUT) -> Verdict:

@@ -80,7 +80,7 @@ def test_a_restart_may_have_other_arguments(family: Family, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("code", [0, 2, 4])
-def test_ends_that_a_restart_would_not_mend_are_passed_on(family: Family, tmp_path: Path, code: int) -> None:
+def test_ends_that_a_restart_would_not_fix_are_passed_on(family: Family, tmp_path: Path, code: int) -> None:
     assert supervised(family, tmp_path, f"raise SystemExit({code})").wait(WAIT) == code
 
 

@@ -217,7 +217,7 @@ def test_given_a_jump_backwards_when_it_comes_then_nothing_is_told_twice_and_wha
     assert told(work(actor, 170.1)) == [(110, [120])]
 
 
-def test_given_new_zones_when_they_come_then_all_is_computed_anew_from_the_places() -> None:
+def test_given_new_zones_when_they_come_then_all_is_computed_again_from_the_places() -> None:
     calendar = Calendar(at_seconds(10, 20, 30))
     actor = welcomed(calendar=calendar)
     given_schedules(actor, 1.0, ScheduleEntry("p", ScheduleSpec("s", cron="x"), Place(0)))

@@ -110,7 +110,7 @@ def test_six_fields_have_seconds_first() -> None:
         ("٣ * * * *", "is not a number"),
     ],
 )
-def test_what_users_misread_is_refused_with_the_mend(text: str, says: str) -> None:
+def test_what_users_misread_is_refused_with_the_fix(text: str, says: str) -> None:
     with pytest.raises(CronError, match=says.replace("?", r"\?")):
         parse(text)
 

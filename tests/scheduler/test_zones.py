@@ -78,7 +78,7 @@ def rule(land: Path, before: int, *transitions: tuple[int, int]) -> None:
 
 
 def take(spec: ScheduleSpec, after: Place | float, count: int) -> list[Occurrence]:
-    """Each found anew from the place of the last one."""
+    """Each found again from the place of the last one."""
     found: list[Occurrence] = []
     for _ in range(count):
         one = first(spec, after)

@@ -125,7 +125,7 @@ def test_given_a_cancel_when_its_release_arrives_then_the_positions_are_offered_
     world.sync()
     world.advance(1.0)
     world.work()
-    world.advance(2.0)  # it is a file found anew: its close is not remembered
+    world.advance(2.0)  # it is a file found again: its close is not remembered
     world.work()
     assert world.names == ["a.csv", "b.csv"]
     assert world.offers[-1].seq == 12
@@ -168,7 +168,7 @@ def test_given_a_new_epoch_when_a_plan_was_not_durable_then_its_positions_are_of
     assert world.names == ["b.csv"]
     world.crash()
     world.work()
-    world.advance(2.0)  # it is a file found anew: its close is not remembered
+    world.advance(2.0)  # it is a file found again: its close is not remembered
     world.work()
     assert world.names == ["a.csv", "b.csv"]
     assert (world.offers[-1].epoch, world.offers[-1].seq) == (2, 10)
@@ -223,7 +223,7 @@ def test_given_an_unchanged_set_when_nothing_happens_then_the_offer_is_repeated_
     assert world.offers[-1] == world.offers[-2]
 
 
-def test_given_more_credit_when_sources_are_told_again_then_more_is_offered_and_nothing_is_scanned_anew() -> None:
+def test_given_more_credit_when_sources_are_told_again_then_more_is_offered_and_nothing_is_scanned_again() -> None:
     world = ready(World(), "a.csv", "b.csv", "c.csv", "d.csv")
     assert len(world.names) == 3
     world.give(BROKER, Sources(1, [source_spec("/data", credit=4)]))

@@ -1,4 +1,4 @@
-"""One folder, several lanes: a backfill reads anew what was read, a schedule's files start a run each, once."""
+"""One folder, several lanes: a backfill reads again what was read, a schedule's files start a run each, once."""
 
 from __future__ import annotations
 
@@ -178,23 +178,23 @@ def test_given_a_live_source_and_a_backfill_of_it_when_orders_come_then_each_lan
     world.create("a.csv", age=100.0)
     both = [world.spec, source_spec("/data", lane=BACKFILL), source_spec("/data", lane="trigger")]
     world.give(BROKER, Sources(1, both))
-    live, anew, trigger = world.actor.sources.values()
-    assert [one.key for one in (live, anew, trigger)] == ["p/files", "p/files/backfill-7", "p/files/trigger"]
+    live, again, trigger = world.actor.sources.values()
+    assert [one.key for one in (live, again, trigger)] == ["p/files", "p/files/backfill-7", "p/files/trigger"]
     asked = [(m.source, m.lane) for m in world.sent if isinstance(m, LedgerQuery)]
     assert asked == [("files", "live"), ("files", BACKFILL), ("files", "trigger")]
     position = FilePosition("a.csv", 1, 2, 3)
     world.give(STORE, LedgerPage("p", "files", BACKFILL, "", [position], "", 10))
-    assert [one.ledger.loaded for one in (live, anew, trigger)] == [False, True, False]
+    assert [one.ledger.loaded for one in (live, again, trigger)] == [False, True, False]
     world.give(
         STORE, LedgerPage("p", "files", "live", "", [], "", 10), LedgerPage("p", "files", "trigger", "", [], "", 10)
     )
     world.give(BROKER, Planned(1, "p", "files", 12, 3, [FilePosition("b.csv", 1, 2, 3)], 10, BACKFILL))
-    assert [one.ledger.seq for one in (live, anew, trigger)] == [10, 12, 10]
-    assert [sorted(one.ledger.index) for one in (live, anew, trigger)] == [[], ["a.csv", "b.csv"], []]
+    assert [one.ledger.seq for one in (live, again, trigger)] == [10, 12, 10]
+    assert [sorted(one.ledger.index) for one in (live, again, trigger)] == [[], ["a.csv", "b.csv"], []]
     world.give(BROKER, Released(1, "p", "files", 13, "live"))
-    assert [one.ledger.loaded for one in (live, anew, trigger)] == [False, True, True]
+    assert [one.ledger.loaded for one in (live, again, trigger)] == [False, True, True]
     world.discover("r1")
-    assert [one.run is not None for one in (live, anew, trigger)] == [True, False, False]
+    assert [one.run is not None for one in (live, again, trigger)] == [True, False, False]
     world.give(BROKER, Sources(1, [both[0], both[2]]))
     assert Forget("p/files/backfill-7") in world.orders
     assert list(world.actor.sources.values()) == [live, trigger]
@@ -223,7 +223,7 @@ def test_given_more_files_than_credit_when_more_come_then_left_is_told_when_the_
     count = len(world.offers)
     world.create("late.csv")
     world.work()
-    assert len(world.offers) == count  # the same files are offered: they need not be told anew
+    assert len(world.offers) == count  # the same files are offered: they need not be told again
     world.advance(5.1)
     assert (len(world.offers), world.offers[-1].left) == (count + 1, 5)
     world.plan(3)

@@ -36,7 +36,7 @@ LOOK = 0.05
 """Seconds between looks at what no message tells of, such as the processes of this machine."""
 
 BUGS = ("a bug stopped this actor", "the store refused record", "the driver's worker died", "Traceback (most")
-"""Words in a log that mean a mistake of ours; supervisors would mend it, and hide it."""
+"""Words in a log that mean a mistake of ours; supervisors would fix it, and hide it."""
 
 LINES = {
     "broker": "odibi_actors.broker",

@@ -2,7 +2,7 @@
 
 Run by ``scripts/powercut``, as root: data_dir and targets lie on an ext4 image on a loop device, which the ioctl
 EXT4_IOC_SHUTDOWN cuts off without flushing its journal (linux/fs/ext4/ext4.h). All processes are killed, the image is
-mounted again, which replays the journal, and everything starts anew. What had been told to be committed must still be,
+mounted again, which replays the journal, and everything starts again. What had been told to be committed must still be,
 no part may be half, and in the end every row must be there once.
 """
 

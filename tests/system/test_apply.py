@@ -72,7 +72,7 @@ CHAIN = """
 """
 
 
-def test_given_an_iteration_that_failed_when_its_node_is_mended_then_the_others_keep_what_they_did(
+def test_given_an_iteration_that_failed_when_its_node_is_fixed_then_the_others_keep_what_they_did(
     make: Make, tmp_path: Path
 ) -> None:
     system = make(small(tmp_path / "p", pipeline("plain", CHAIN, retry="{max_attempts: 1}"), NODES))

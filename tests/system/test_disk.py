@@ -1,4 +1,4 @@
-"""Disks that are full or fail, under a real system: it says so, loses nothing, and goes on once they are mended."""
+"""Disks that are full or fail, under a real system: it says so, loses nothing, and goes on once they are fixed."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_given_a_full_disk_under_a_sink_when_it_has_space_again_then_a_retry_pub
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes a sync fail; it is not installed")
-def test_given_a_sync_that_fails_when_the_store_writes_then_it_starts_anew_and_nothing_is_lost(
+def test_given_a_sync_that_fails_when_the_store_writes_then_it_starts_again_and_nothing_is_lost(
     make: Make, tmp_path: Path
 ) -> None:
     system = make(small(tmp_path / "p", pipeline("plain", PLAIN)))

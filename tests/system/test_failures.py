@@ -28,7 +28,7 @@ def fails(rows):
 
 
 def hangs(rows):
-    while not Path("mended").exists():
+    while not Path("fixed").exists():
         time.sleep(0.01)
     return rows
 
@@ -109,7 +109,7 @@ def test_given_a_malformed_file_when_bad_data_is_set_aside_then_it_alone_is_a_de
     assert published(system, "lenient") == [1, 3, 4]
 
 
-def test_given_a_malformed_file_when_it_is_to_halt_then_it_is_named_and_a_mended_one_goes_on(system: System) -> None:
+def test_given_a_malformed_file_when_it_is_to_halt_then_it_is_named_and_a_fixed_one_goes_on(system: System) -> None:
     put(system, "strict", "a", "1,1.5")
     system.wait("strict", 1, "committed")
     put(system, "strict", "b", "2,1.5", "3,many")
@@ -122,7 +122,7 @@ def test_given_a_malformed_file_when_it_is_to_halt_then_it_is_named_and_a_mended
     for word in ("strict/b.csv", "line 3", "column value", "'many'"):
         assert word in text
     assert published(system, "strict") == [1], "nothing behind a failed iteration may be published"
-    # Mended first: what is cancelled is planned anew at once.
+    # Fixed first: what is cancelled is planned again at once.
     put(system, "strict", "b", "2,1.5", "3,2.5")
     assert system.ctl("iteration", "cancel", "strict", "2", "--yes").returncode == 0
     assert system.settled("strict") == "committed"
@@ -167,7 +167,7 @@ def test_given_a_node_that_never_returns_when_its_time_is_over_then_its_worker_i
         "the worker is replaced", lambda: len(set(system.pids("worker"))) == 2 != len(before & {*system.pids("worker")})
     )
     assert system.pids("pool") == pool
-    (system.project / "mended").touch()
+    (system.project / "fixed").touch()
     assert system.ctl("iteration", "retry", "hanging", "1").returncode == 0
     assert system.settled("hanging") == "committed"
     assert published(system, "hanging") == [1]

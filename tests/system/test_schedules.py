@@ -30,8 +30,8 @@ def plain(rows):
 
 
 def picky(rows):
-    if not Path("mended").exists():
-        raise ValueError("not mended yet")
+    if not Path("fixed").exists():
+        raise ValueError("not fixed yet")
     return rows
 """
 ALERT = """#!/bin/sh
@@ -73,7 +73,7 @@ def test_given_a_chain_that_fails_in_the_middle_when_retried_then_it_goes_on_the
     told = until("the alert is told", lambda: (folder / "told.json").exists() and (folder / "told.json").read_text())
     assert json.loads(told.splitlines()[0])["kind"] == "failure"
 
-    (folder / "mended").touch()
+    (folder / "fixed").touch()
     read = [row for row in system.json("node", "list", "b", "1")["items"] if row["node"] == "rows"]
     assert system.ctl("iteration", "retry", "b", "1").returncode == 0
     system.wait("c", 1, "committed")
@@ -86,7 +86,7 @@ def test_given_a_chain_that_fails_in_the_middle_when_retried_then_it_goes_on_the
     until("the recovery is told", lambda: "recovery" in (folder / "told.json").read_text())
 
 
-def test_given_files_that_were_read_when_backfilled_beside_live_ones_then_they_are_read_anew_and_live_ones_once(
+def test_given_files_that_were_read_when_backfilled_beside_live_ones_then_they_are_read_again_and_live_ones_once(
     make: Make, tmp_path: Path
 ) -> None:
     system = make(small(tmp_path / "p", pipeline("plain", last("plain")), NODES))

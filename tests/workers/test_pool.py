@@ -337,7 +337,7 @@ def test_after_an_apply_every_idle_worker_is_replaced_that_is_needed() -> None:
     assert len(bench.of(StartWorker)) == 4
 
 
-def test_code_that_nobody_has_is_refused_naming_the_mend_and_without_a_hot_loop() -> None:
+def test_code_that_nobody_has_is_refused_naming_the_fix_and_without_a_hot_loop() -> None:
     bench = Bench()
     bench.give(task(1, code="x" * 32))
     bench.local(m.WorkerExited("pool-0-1", 77, -9))
@@ -384,10 +384,10 @@ def test_a_publication_does_not_wait_behind_tasks() -> None:
 
 def test_a_backfill_runs_after_what_is_live_and_in_its_own_order() -> None:
     bench = Bench()
-    anew = [msgspec.structs.replace(work, lane="backfill-7") for work in (publish(3), task(4), task(5))]
-    bench.give(task(1), task(2), *anew, publish(6), task(7))
+    again = [msgspec.structs.replace(work, lane="backfill-7") for work in (publish(3), task(4), task(5))]
+    bench.give(task(1), task(2), *again, publish(6), task(7))
     order = []
-    for work in (publish(6), anew[0], task(1), task(2), task(7), anew[1], anew[2]):
+    for work in (publish(6), again[0], task(1), task(2), task(7), again[1], again[2]):
         order.append(bench.pool.crew.get("pool-0-1").tasks[0].attempt.counter)  # type: ignore[union-attr]
         result = (
             m.PublishDone(work.attempt, "p", work.iteration, "sink", "w")

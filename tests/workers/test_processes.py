@@ -301,7 +301,7 @@ def test_a_module_that_ends_its_process_stops_nobody_else_and_is_named(rig: Rig,
     problems = rig.broker.expect(m.Heartbeat).problems
     for name in ("nodes/bad.py", "nodes/bad2.py"):
         assert any(name in problem and words in problem for problem in problems), problems
-    # mended and applied: a fresh parent imports it
+    # fixed and applied: a fresh parent imports it
     for name in ("bad.py", "bad2.py"):
         (rig.project / "nodes" / name).write_text("VALUE = 1\n")
     assert [type(r) for r in rig.run("use")] == [m.NodeDone]

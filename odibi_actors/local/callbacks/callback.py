@@ -57,7 +57,7 @@ class Callback:
         """It is wanted like this. Returns the record to be written, if that is news."""
         former, spec = self.record, anchored(wanted, self.record)
         place = self.place
-        if former.gone or spec.timing != former.spec.timing:  # it begins anew
+        if former.gone or spec.timing != former.spec.timing:  # it begins again
             place = max(place, beginning(wanted))
         self.number = wanted.number
         self.errors, self.last_error = max(self.errors, wanted.errors), self.last_error or wanted.last_error

@@ -143,11 +143,11 @@ class Existing:
                 )
         missing = [field for field in schema if without_case(field.name) not in self.types]
         if missing:
-            mend = "; ".join(
+            fix = "; ".join(
                 f"alter table {quote(self.table)} add column {quote(field.name)} {sql_type(field)}" for field in missing
             )
             names = ", ".join(repr(field.name) for field in missing)
-            raise ConflictError(f"table {self.table!r} of {self.place} has no column {names}; add it: {mend}")
+            raise ConflictError(f"table {self.table!r} of {self.place} has no column {names}; add it: {fix}")
 
     def _plain(self, schema: pa.Schema) -> bool:
         """The table is one of ours, and its columns have just the types that these rows are kept in."""

@@ -95,8 +95,8 @@ def sql_type(field: pa.Field) -> str:
 
 
 def _no_type(field: pa.Field) -> NoReturn:
-    mend = "flatten it, or make it text (to_json() in SQL, json.dumps in Python)"
-    message = f"column {field.name!r} is {field.type}, for which SQLite has no type; {mend}"
+    fix = "flatten it, or make it text (to_json() in SQL, json.dumps in Python)"
+    message = f"column {field.name!r} is {field.type}, for which SQLite has no type; {fix}"
     raise Failed("invalid", message, column=field.name)
 
 
