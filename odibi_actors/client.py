@@ -109,6 +109,8 @@ def read_connection(path: Path) -> dict[str, Any]:
         raise UnreachableError(f"no broker answers: {path}: {_reason(error)}; {START}") from None
     if not isinstance(data, dict) or not isinstance(data.get("endpoint"), str):
         raise UnreachableError(f"no broker answers: {path} names no endpoint; {START}")
+    if paths.copied(path, data):
+        raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}")
     return data
 
 
@@ -300,8 +302,9 @@ class Client(ScheduleVerbs):
         places = paths.layout(folder)
         if not places.database.exists() or paths.held(places.run):
             return None
-        if places.connection.exists() and not read_connection(places.connection)["endpoint"].startswith("ipc:"):
-            return None  # it runs on another host
+        with contextlib.suppress(UnreachableError):
+            if not read_connection(places.connection)["endpoint"].startswith("ipc:"):
+                return None  # it runs on another host
         return folder
 
     def _read(self, folder: Path, message: Request | Apply, to: str) -> Any:

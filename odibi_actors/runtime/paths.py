@@ -166,14 +166,28 @@ def _expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
-    """Write the connection file whole or not at all: clients read it at any time."""
+    """Write the connection file whole or not at all: clients read it at any time. It says which folder it is of."""
     partial = places.connection.with_name(f"connection.json.{os.getpid()}")
+    told = {"endpoint": endpoint, "pid": os.getpid(), "folder": _folder(places.run), **fields}
     with naming(partial):
-        partial.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid(), **fields}) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
     partial.chmod(0o600)
     failpoint("connection.rename")
     partial.replace(places.connection)
     failpoint("connection.renamed")
+
+
+def copied(connection: Path, told: Mapping[str, object]) -> bool:
+    """Whether the connection file, which says ``told``, came here with a copy of its project: the system it names runs
+    on another folder. The same folder by another path (a link, a mount) is the same."""
+    own = _folder(connection.parent)
+    return told.get("folder", own) != own
+
+
+def _folder(path: Path) -> list[int]:
+    """What a folder is known by, whatever its path: a copy is another one."""
+    found = path.stat()
+    return [found.st_dev, found.st_ino]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from odibi_actors.errors import (
     UnreachableError,
 )
 from odibi_actors.messages import Bye, Hello, Reply, Request
+from odibi_actors.runtime import paths
 from tests.cli.fake import FakeBroker
 
 Broker = Callable[..., FakeBroker]
@@ -272,6 +274,21 @@ def test_given_a_project_file_being_edited_then_the_running_system_is_reached_al
     (tmp_path / ".odibi" / "run").mkdir(parents=True)
     (tmp_path / ".odibi" / "run" / "connection.json").write_text(json.dumps({"endpoint": fake.endpoint}))
     with Client(project=tmp_path) as one:
+        assert one.status() == {"epoch": 3}
+
+
+def test_given_the_connection_file_of_another_folder_then_its_system_is_not_reached(
+    broker: Broker, tmp_path: Path
+) -> None:
+    fake = broker({"status": {"epoch": 3}})
+    for name in ("p", "copy"):
+        paths.prepare(tmp_path / name / ".odibi")
+    original = paths.layout(tmp_path / "p" / ".odibi")
+    paths.write_connection(original, fake.endpoint)
+    shutil.copy(original.connection, tmp_path / "copy" / ".odibi" / "run")
+    with pytest.raises(UnreachableError, match=r"nothing runs on .*copy"):
+        Client(project=tmp_path / "copy").status()
+    with Client(project=tmp_path / "p") as one:
         assert one.status() == {"epoch": 3}
 
 

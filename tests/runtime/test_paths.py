@@ -68,8 +68,22 @@ def test_a_folder_without_a_project_is_named(tmp_path: Path) -> None:
 def test_the_connection_file_is_whole(tmp_path: Path) -> None:
     places = paths.prepare(tmp_path)
     paths.write_connection(places, places.endpoint, host="h")
-    assert json.loads(places.connection.read_text()) == {"endpoint": places.endpoint, "pid": os.getpid(), "host": "h"}
+    told = json.loads(places.connection.read_text())
+    assert told.pop("folder")
+    assert told == {"endpoint": places.endpoint, "pid": os.getpid(), "host": "h"}
     assert [p.name for p in places.run.iterdir()] == ["connection.json"]
+
+
+def test_a_connection_file_that_came_with_a_copy_is_told_from_one_reached_by_another_path(tmp_path: Path) -> None:
+    places = paths.prepare(tmp_path / "p" / ".odibi")
+    paths.write_connection(places, places.endpoint)
+    told = json.loads(places.connection.read_text())
+    subprocess.run(["cp", "-a", tmp_path / "p", tmp_path / "copy"], check=True)
+    (tmp_path / "link").symlink_to(tmp_path / "p")
+    assert not paths.copied(places.connection, told)
+    assert not paths.copied(paths.layout(tmp_path / "link" / ".odibi").connection, told)
+    assert paths.copied(paths.layout(tmp_path / "copy" / ".odibi").connection, told)
+    assert not paths.copied(places.connection, {"endpoint": "tcp://10.0.0.1:7070"})  # by hand
 
 
 def test_a_held_lock_names_its_holder_and_is_free_when_that_one_dies(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from odibi_actors.errors import TimedOutError
+from odibi_actors.client import Client
+from odibi_actors.errors import TimedOutError, UnreachableError
 from tests.system.harness import (
     ACTORS,
     PLAIN,
@@ -91,6 +93,32 @@ def test_given_a_running_system_when_another_is_started_on_it_then_that_is_a_con
     assert system.settled("plain") == "committed"
     assert system.ctl("down").returncode == 0
     until("it is gone", lambda: json.loads(system.ctl("status", "-o", "json").stdout).get("at_rest"))
+
+
+def test_given_a_copy_of_a_running_project_then_verbs_given_in_it_do_not_reach_the_original(
+    make: Make, tmp_path: Path
+) -> None:
+    """``connection.json`` names an absolute address, and comes along with ``cp -a``."""
+    original = make(small(tmp_path / "p", pipeline("plain", PLAIN)))
+    original.start()
+    put(original, "plain", "a", "1,1.5")
+    assert original.settled("plain") == "committed"
+    subprocess.run(["cp", "-a", original.project, tmp_path / "copy"], check=True)
+    copy = make(tmp_path / "copy")
+    for words in (["pipeline", "pause", "plain"], ["apply"], ["down"]):
+        done = copy.ctl(*words)
+        assert (done.returncode, "nothing " in done.stderr) == (69, True), (words, done)
+    with pytest.raises(UnreachableError, match="nothing runs on"):
+        Client(project=copy.project).request("pipeline.pause", {"pipeline": "plain"})
+    assert copy.ctl("status").returncode == 0  # of the store at rest
+    assert [row["state"] for row in original.client.status()["pipelines"]] == ["active"]
+    done = copy.ctl("up", "--detach")
+    assert done.returncode == 0, done.stderr
+    put(copy, "plain", "b", "2,1.5")
+    assert copy.settled("plain") == "committed"
+    assert (published(original, "plain"), published(copy, "plain")) == ([1], [1, 2])
+    copy.stop()
+    assert [row["state"] for row in original.client.status()["pipelines"]] == ["active"]
 
 
 def test_given_a_node_that_runs_for_six_seconds_when_up_gets_sigterm_then_it_finishes_and_up_exits_0(
