@@ -1,7 +1,7 @@
 """Who is to be told what: failures, dead letters, lateness, recoveries. Part of ``flow``.
 
 An alert is durable (ALERT) before the scheduler is asked to deliver it, and is delivered again until the scheduler has
-said that it was (ALERTED): at least once, whatever is killed. Throttled ones are counted in the next.
+said that it was (ALERTED): at least once, whatever is killed. Throttled ones are told in a summary: see ``held``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from odibi_actors.actor import Effect, Log, Send
+from odibi_actors.broker import held as held_back
+from odibi_actors.broker.held import Held, Key
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -41,8 +45,9 @@ class Alerts:
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
         self._pending: dict[int, tuple[rec.Alert, list[AlertSpec], float]] = {}  # id -> alert, targets, when to send
-        self._told: dict[tuple[str, AlertKind, int], float] = {}  # (pipeline, kind, target) -> when
-        self._held: dict[tuple[str, AlertKind, int], int] = {}  # the same -> how many it was not told of since
+        self._told: dict[Key, float] = {}  # when a target was told of that kind
+        self._held: dict[Key, Held] = {}  # what it was not told of since
+        self._settings: dict[Key, None] = {}  # of these what is held back has changed
         self._late: dict[int, str] = {}  # id of one that is tried again -> why it could not be told yet
         self._given_up: deque[tuple[float, rec.Alert, str]] = deque(maxlen=MAX_SHOWN)
 
@@ -51,23 +56,65 @@ class Alerts:
         """Alerts that nobody was told yet."""
         return len(self._pending)
 
-    def due(self, pipeline: Pipeline, kind: AlertKind, now: float) -> tuple[list[AlertSpec], int]:
+    def due(self, pipeline: Pipeline, kind: AlertKind, text: str, now: float) -> tuple[list[AlertSpec], int]:
         """The targets that are to be told now, and of how many before one of them was not told. Whoever is not told
-        of this one is told so with the next."""
+        of this one is told so with the next, or with a summary once ``throttle`` is over."""
         targets = []
         held = 0
         full = len(self._pending) >= MAX_PENDING
         for number, target in enumerate(pipeline.spec.alerts):
             if not target.wants(kind):
                 continue
-            key = (pipeline.name, kind, number)
+            key: Key = (pipeline.name, kind, number)
             if full or (key in self._told and now < self._told[key] + target.throttle):
-                self._held[key] = self._held.get(key, 0) + 1
+                former = self._held.get(key)
+                due = self._told.get(key, now) + target.throttle
+                self._held[key] = former.more(text) if former is not None else held_back.first(now, due, text)
+                self._settings[key] = None
                 continue
             targets.append(target)
             self._told[key] = now
-            held = max(held, self._held.pop(key, 0))
+            held = max(held, self._release(key))
         return targets, held
+
+    def _release(self, key: Key) -> int:
+        """Of how many this target is told now."""
+        former = self._held.pop(key, None)
+        if former is None:
+            return 0
+        self._settings[key] = None
+        return former.count
+
+    def summaries(
+        self, pipelines: dict[str, Pipeline], now: float, at_once: bool
+    ) -> list[tuple[Pipeline, AlertKind, list[AlertSpec], Held]]:
+        """What was held back and is to be told now: (pipeline, kind, targets, what). Targets that are due together
+        share one. What nobody wants to know any more is forgotten."""
+        found: dict[tuple[str, AlertKind], tuple[list[AlertSpec], Held]] = {}
+        for key, held in list(self._held.items()):
+            name, kind, number = key
+            specs = pipelines[name].spec.alerts if name in pipelines else []
+            if number >= len(specs) or not specs[number].wants(kind):
+                self._release(key)
+            elif at_once or held.due <= now:
+                if len(self._pending) + len(found) >= MAX_PENDING:
+                    self._held[key] = msgspec.structs.replace(held, due=now + AGAIN)
+                    continue
+                self._release(key)
+                self._told[key] = now
+                targets, other = found.get((name, kind), ([], held))
+                found[name, kind] = [*targets, specs[number]], max(held, other, key=lambda one: one.count)
+        return [(pipelines[name], kind, *one) for (name, kind), one in found.items()]
+
+    def changes(self) -> list[rec.Setting]:
+        """What the store is to keep of those that are held back, as far as that has changed."""
+        changed, self._settings = self._settings, {}
+        return [held_back.setting(key, self._held.get(key)) for key in changed]
+
+    def loaded_held(self, setting: rec.Setting) -> None:
+        """Those that a former broker held back. Raises ValueError."""
+        key, held = held_back.loaded(setting)
+        self._held[key] = held
 
     def take_in(self, alert: rec.Alert, targets: list[AlertSpec], now: float) -> None:
         """This one is to be delivered."""
@@ -115,8 +162,9 @@ class Alerts:
             self._pending[id_] = (alert, targets, now)
 
     def deadline(self) -> float | None:
-        """When one is to be sent (again)."""
-        return min((when for _, _, when in self._pending.values()), default=None)
+        """When one is to be sent (again), or a summary is due."""
+        times = [when for _, _, when in self._pending.values()] + [held.due for held in self._held.values()]
+        return min(times, default=None)
 
     def flush(self, now: float, project: str) -> list[Effect]:
         """Notices that are due; they name the project."""
@@ -149,9 +197,25 @@ def tell(
     run: str = "",
 ) -> None:  # fmt: skip
     """Alert those who want to know, unless they were a moment ago."""
-    targets, held_back = flow.alerts.due(pipeline, kind, now)
-    if not targets:
-        return
+    targets, held = flow.alerts.due(pipeline, kind, text, now)
+    if targets:
+        _write(flow, pipeline, kind, text, now, targets, held, schedule, occurrence, run)
+    for setting in flow.alerts.changes():
+        flow.journal.append(setting)
+
+
+def summarise(flow: Flow, now: float, at_once: bool = False) -> None:
+    """Tell what was held back for long enough; ``at_once``: all of it, since this process ends."""
+    for pipeline, kind, targets, held in flow.alerts.summaries(flow.pipelines, now, at_once):
+        _write(flow, pipeline, kind, held_back.summary(pipeline.name, kind, held), now, targets, held.count)
+    for setting in flow.alerts.changes():
+        flow.journal.append(setting)
+
+
+def _write(
+    flow: Flow, pipeline: Pipeline, kind: AlertKind, text: str, now: float, targets: list[AlertSpec], held: int,
+    schedule: str = "", occurrence: str = "", run: str = "",
+) -> None:  # fmt: skip
     alert = rec.Alert(
         id=flow.journal.last + 1,
         kind=kind,
@@ -161,7 +225,7 @@ def tell(
         schedule=schedule,
         run=run,
         occurrence=occurrence,
-        held_back=held_back,
+        held_back=held,
     )
     flow.write(alert, pipeline.name)
     flow.alerts.take_in(alert, targets, now)

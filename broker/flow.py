@@ -301,6 +301,7 @@ class Flow:
             if any(due is not None and due <= now for due in dues):
                 self.touch(pipeline.name)
         self.schedules.late(now)
+        alerts.summarise(self, now)
         while self._dirty:
             name = next(iter(self._dirty))
             del self._dirty[name]

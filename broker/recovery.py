@@ -9,7 +9,7 @@ from odibi_actors.broker.iteration import BEHIND, Iteration
 from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import PROJECT, WORKERS
+from odibi_actors.checkpoint.records import ALERTS, PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
@@ -91,6 +91,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
         flow.project[setting.name] = setting.value
     elif setting.scope == WORKERS:
         flow.workers[setting.name] = int(setting.value)
+    elif setting.scope == ALERTS:
+        flow.alerts.loaded_held(setting)
     elif pipeline is not None:
         on = bool(setting.value)
         if setting.name == "paused":

@@ -381,9 +381,9 @@ class Cancel(Record, frozen=True):
     reason: str = ""
 
 
-PROJECT, WORKERS = "project.", "workers."
+PROJECT, WORKERS, ALERTS = "project.", "workers.", "alerts."
 """Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name``, ``history`` and
-``history_size``, and the number of workers an operator wants per host."""
+``history_size``, the number of workers an operator wants per host, and the alerts that are held back."""
 
 HISTORY, HISTORY_SIZE = "history", "history_size"
 """Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.checkpoint.asking import Name, Number, bounded, known, known_schedule
+from odibi_actors.checkpoint.records import ALERTS
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import AlertDecoder, trigger
 from odibi_actors.errors import NotFoundError
@@ -119,7 +121,19 @@ def _alerts(db: sqlite3.Connection, given: Alerts) -> Any:
     keys = _newest(db, "alerts", "id", {"pipeline": given.pipeline}, (), bounded(given.limit))
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
-    return {"items": [_alert(db, key) for key in keys]}
+    return {"items": [_alert(db, key) for key in keys], "held": _held(db, given.pipeline)}
+
+
+def _held(db: sqlite3.Connection, pipeline: str | None) -> list[dict[str, Any]]:
+    """What is held back as of now: ``{"pipeline", "kind", "target", "count", "since", "due", "text"}``, to be told at
+    ``due``. ``target``: the place among the pipeline's alerts."""
+    found = []
+    rows = db.execute("SELECT name, value FROM settings WHERE scope = ? ORDER BY name", (ALERTS,))
+    for name, value in rows.fetchall():
+        one, kind, number = name.split("/")
+        if pipeline in (None, one):
+            found.append({"pipeline": one, "kind": kind, "target": int(number), **json.loads(value)})
+    return found
 
 
 def _alert(db: sqlite3.Connection, number: int) -> dict[str, Any]:

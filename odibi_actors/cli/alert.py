@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.moments import utc
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, emit, table
+from odibi_actors.cli.output import Column, Row, ago, emit, plural, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 alert = group("alert", "Alerts: failures, lateness, recoveries that were told.")
 
@@ -40,13 +47,26 @@ def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
     """List alerts, newest first: what happened, who was told.
 
     HELD BACK counts those of the same kind before it that were not told, because the last one was shortly before
-    (`throttle`). Whom to tell stands under `alerts` in odibi.yaml.
+    (`throttle`). What is held back now stands below, with the time at which a summary of it is told. Whom to tell
+    stands under `alerts` in odibi.yaml.
     """
     client = app.client()
     emit(
         app,
         lambda: client.alerts(pipeline, limit),
         "id",
-        lambda result: [table(result["items"], COLUMNS, "no alerts")],
+        lambda result: [table(result["items"], COLUMNS, "no alerts"), *_held(result.get("held") or [])],
         watch,
     )
+
+
+def _held(rows: Sequence[Row]) -> list[RenderableType]:
+    """What is held back, a line for each pipeline and kind: of several targets what the first one waits for."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        found.setdefault((row["pipeline"], row["kind"]), row)
+    return [
+        f"{name}: {plural(row['count'], f'more {kind} alert')} held back, told in one at {utc(row['due'])}; "
+        f"newest: {row['text']}"
+        for (name, kind), row in found.items()
+    ]

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -53,20 +53,24 @@ class _Simple:
 @dataclass(frozen=True)
 class Text(_Simple):
     """Text; with ``pattern`` (whole value) and ``what`` to say when it does not match. ``verify`` raises ValueError for
-    what a pattern cannot tell; its message, and its ``suggestion`` if it has one, are shown."""
+    what a pattern cannot tell; its message, and its ``suggestion`` if it has one, are shown. A ``secret`` is not shown
+    in a problem."""
 
     pattern: str = ""
     what: str = ""
     limit: int = MAX_TEXT
     verify: Callable[[str], object] | None = None
     blank: bool = False
+    secret: bool = False
 
     def check(self, tree: Tree, path: str, problems: Problems) -> Any:
+        if self.secret and isinstance(tree, Scalar):
+            tree = replace(tree, source="")
         value = _scalar(tree, path, problems, "text")
         if isinstance(value, _Bad):
             return BAD
         if not isinstance(value, str):
-            return _wrong(tree, path, problems, "must be text", f'quote it: "{_source(tree)}"')
+            return _wrong(tree, path, problems, "must be text", f'quote it: "{_source(tree) or "..."}"')
         if self.pattern and not re.fullmatch(self.pattern, value, re.ASCII):
             return _wrong(tree, path, problems, f"must be {self.what}")
         if (not value.strip() and not self.blank) or "\0" in value:

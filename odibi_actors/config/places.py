@@ -41,6 +41,16 @@ def unsound_webhook(url: str) -> str:
     return "must not hold a user or password" if "@" in parts.netloc else ""
 
 
+def without_secret(url: str) -> str:
+    """Scheme and host of a webhook: its path and query are as good as a password (``https://hooks.slack.com/...``)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "..."
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}/..." if parts.scheme and host else "..."
+
+
 def unsound_command(path: str) -> str:
     """Why ``path`` is no tidy path below the project's folder, or ""."""
     if not path or len(path) > MAX_PATH or not path.isprintable():

@@ -183,7 +183,8 @@ ALERT = Object(
         ),
         "command": Key(Text(limit=MAX_PATH), "An executable file of the project; it gets the alert as JSON on stdin."),
         "webhook": Key(
-            Text("", "an http or https URL", MAX_URL, verify=_webhook), "The alert is sent there by POST, as JSON."
+            Text("", "an http or https URL", MAX_URL, verify=_webhook, secret=True),
+            "The alert is sent there by POST, as JSON.",
         ),
         "log": Key(Yes(), "A line in the scheduler's log."),
         "throttle": Key(duration(), "How long another alert of the same kind about the same pipeline is held back."),

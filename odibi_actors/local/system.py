@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors.broker import alerts
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.broker.views import pipeline_row
 from odibi_actors.checkpoint.actor import StoreActor
@@ -24,7 +25,7 @@ from odibi_actors.local.herald import Herald
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.local.waiting import Waiting
-from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Request
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Request, Tick
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.owner import check_foreign, target_name, target_owner
@@ -117,9 +118,13 @@ class LocalSystem:
         return reply.result
 
     def tell(self) -> int:
-        """Wait a little until everybody was told who is to be told something; returns the alerts that are left. They
-        are durable, and told by the next system."""
+        """Wait a little until everybody was told who is to be told something, what was held back in one summary;
+        returns the alerts that are left. They are durable, and told by the next system."""
         flow, end = self.coordinator.flow, self.clock() + TELL_WITHIN
+        if flow is not None:
+            alerts.summarise(flow, self.clock(), at_once=True)
+            self.runtime.feed(BROKER, Tick())
+            self.runtime.step()
         while flow is not None and flow.alerts.pending and not flow.alerts.untold(self.clock()):
             if self.clock() >= end:
                 break
@@ -206,7 +211,7 @@ def _run(
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
         run = system.request("pipeline.trigger", wanted)["run"]
         ends.append(system.request("run.wait", {"run": run}, each=report))
-        alerts = system.tell()
+        untold = system.tell()
         mine = _iterations(system, pipeline, (run, *runs), retried, shown["last_iteration"])
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         letters = sum(item["dead_letters"] for item in mine)
@@ -228,7 +233,7 @@ def _run(
             untold="; ".join(error for error in errors if error not in told),
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
             stuck=failed[-1]["iteration"] if failed else 0,
-            alerts=alerts,
+            alerts=untold,
         )
 
 

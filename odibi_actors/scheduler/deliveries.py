@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, Final
 
+from odibi_actors.config.places import without_secret
 from odibi_actors.messages import Told
 from odibi_actors.scheduler.effects import Tell
 
@@ -28,6 +30,8 @@ COMMAND_SECONDS: Final = 30.0
 """After which a command is killed."""
 WEBHOOK_SECONDS: Final = 10.0
 """For which a webhook may be silent."""
+SECRET: Final = 8
+"""Characters from which on a piece of an address may be a secret; shorter ones are words, such as "hook"."""
 KEPT: Final = 4_096
 """Bytes of what a command says on stderr, from the end."""
 
@@ -82,7 +86,11 @@ class Deliveries:
             self._answer(Told(tell.id, tell.target, self._tell(tell)))
 
     def _tell(self, tell: Tell) -> str:
-        """Returns what went wrong, or ""."""
+        """Returns what went wrong, or ""; no part of it is the address of a webhook, whatever the other side says."""
+        wrong = self._tried(tell)
+        return _without(tell.spec.webhook, wrong) if tell.spec.webhook and wrong else wrong
+
+    def _tried(self, tell: Tell) -> str:
         try:
             if tell.spec.command:
                 self._command(tell.spec.command, tell.payload)
@@ -154,7 +162,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> None:
-        raise DeliveryError(f"answers {code}: moved to {newurl}; name that address in odibi.yaml")
+        raise DeliveryError(f"answers {code}: moved to {without_secret(newurl)}; name the new address in odibi.yaml")
+
+
+def _without(address: str, text: str) -> str:
+    """The text without the address, its path, its query, and the longer pieces of them."""
+    rest = address.partition("://")[2].partition("/")[2]
+    pieces = {address, f"/{rest}", *rest.split("?"), *re.split("[/?=&#]", rest)}
+    for piece in sorted(pieces, key=len, reverse=True):
+        if len(piece) >= SECRET:
+            text = text.replace(piece, "...")
+    return text
 
 
 def post(address: str, payload: dict[str, Any]) -> None:

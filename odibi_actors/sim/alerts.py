@@ -18,6 +18,7 @@ class Alerts:
         self._dues = dues
         self.tried: dict[tuple[int, int], int] = {}
         self.pending: dict[int, rec.Alert] = {}
+        self.held: dict[str, None] = {}  # what is held back, to be told in a summary
         self._kinds: dict[str, int] = {}
         self._specs: dict[str, PipelineSpec] = {}
         self._failures: dict[tuple[str, int], int] = {}  # alerts of this iteration's failures, since it was retried
@@ -27,6 +28,13 @@ class Alerts:
     def version(self, record: rec.Version) -> None:
         """Who is to be told."""
         self._specs[record.pipeline] = record.spec
+
+    def setting(self, record: rec.Setting) -> None:
+        """More is held back, or it is told."""
+        if record.scope == rec.ALERTS and record.value:
+            self.held[record.name] = None
+        elif record.scope == rec.ALERTS:
+            self.held.pop(record.name, None)
 
     def tally(self) -> dict[str, int]:
         """How many of each kind."""

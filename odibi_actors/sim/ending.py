@@ -60,6 +60,7 @@ class Ending:
         found += [f"{key} unplanned" for key in self._life.unplanned]
         found += dues.unfinished() + truth.backfills.left
         found += [f"alert {number} is not told" for number in truth.alerts.pending]
+        found += [f"alerts that were held back are not told: {name}" for name in truth.alerts.held]
         for known in dues.schedules.values():
             if known.record.paused or known.record.gone:
                 continue

@@ -173,6 +173,7 @@ class Truth:
                 self.alerts.version(record)
             case rec.Setting():
                 self.dues.setting(record)
+                self.alerts.setting(record)
             case rec.Schema():
                 self.schemas[record.pipeline, record.node] = None
             case rec.Ack():

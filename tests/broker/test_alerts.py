@@ -8,6 +8,7 @@ import pytest
 
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec
 from odibi_actors.messages import SCHEDULER, Hello, Notice, Noticed
 from tests.broker.harness import Failure, pipeline
@@ -88,6 +89,74 @@ def test_given_many_bad_files_when_they_are_set_aside_then_they_are_held_back_an
         broker.complete()
     assert len(broker.of(rec.Revise)) == 3
     assert len(told(broker)) == 1
+    broker.wait(301.0)
+    (notice,) = [one for one in told(broker) if one.held_back]
+    assert (notice.kind, notice.held_back) == ("dead_letter", 2)
+    assert notice.text.endswith("; the newest: p/3: dead letter at read: f3.csv: bad line")
+    assert "2 more dead_letter alerts were held back (throttle) since 19" in notice.text
+    broker.wait(301.0)
+    assert len(broker.of(rec.Alert)) == 2  # once
+
+
+def letters(broker: Timed, *numbers: int) -> None:
+    for number in numbers:
+        broker.offer(f"f{number}.csv", f"g{number}.csv")
+        (task,) = broker.tasks()
+        broker.fail(task, "read", Failure("malformed", "bad line", position=f"f{number}.csv"))
+        broker.durable()
+        broker.complete()
+
+
+def test_given_alerts_that_are_held_back_when_the_broker_is_restarted_then_the_next_one_tells_the_summary() -> None:
+    spec = pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))
+    before = Timed(spec).start()
+    letters(before, 1, 2, 3)
+    (notice,) = before.take(Notice)
+    before.say(SCHEDULER, Noticed(before.epoch, notice.id))
+    items, last_seq = snapshot(before)
+    after = Timed(None, recover=True).start(items, epoch=2, last_seq=last_seq)
+    assert told(after) == []
+    after.wait(before.now + 301.0 - after.now)
+    (notice,) = told(after)
+    assert (notice.kind, notice.held_back, notice.targets) == ("dead_letter", 2, [LOG])
+    after.durable()
+    assert "p/3: dead letter" in notice.text
+    again = Timed(None, recover=True).start(*_stored(before, after))
+    again.wait(1000.0)
+    assert told(again) == []
+
+
+def _stored(*brokers: Timed) -> tuple[list[rec.AnyLoaded], int, int]:
+    engine = Engine(":memory:")
+    for number, broker in enumerate(brokers, 1):
+        engine.claim(number - 1, f"b{number}")
+        engine.apply(number, engine.last_seq + 1, broker.records)
+    items, _ = engine.load()
+    return items, len(brokers) + 1, engine.last_seq
+
+
+def test_given_alerts_that_are_held_back_when_listed_then_they_are_there_with_the_time_they_are_told_at() -> None:
+    broker = Timed(pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))).start()
+    letters(broker, 1, 2, 3)
+    engine = Engine(":memory:")
+    engine.claim(0, "b1")
+    engine.apply(1, 1, broker.records)
+    listed = engine.answer("alert.list", {"pipeline": "p"})
+    (held,) = listed["held"]
+    (alert,) = listed["items"]
+    assert (held["kind"], held["count"], held["due"]) == ("dead_letter", 2, alert["at"] + 300.0)
+
+
+def test_given_alerts_that_are_held_back_when_nobody_wants_them_any_more_then_they_are_forgotten() -> None:
+    spec = pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))
+    before = Timed(spec).start()
+    letters(before, 1, 2)
+    items, last_seq = snapshot(before)
+    other = pipeline(on_error="dead_letter", alerts=[], batch=BatchSpec(max_files=2))
+    after = Timed(other).start(items, epoch=2, last_seq=last_seq)
+    after.wait(1000.0)
+    assert list(after.of(rec.Alert)) == []
+    assert [one.value for one in after.of(rec.Setting) if one.scope == rec.ALERTS] == [""]
 
 
 def test_given_a_target_that_cannot_be_told_yet_when_asked_then_status_says_so_until_it_is() -> None:
@@ -166,7 +235,7 @@ def test_given_targets_with_other_throttles_when_one_is_told_then_each_counts_wh
         held += [(len(one.targets), one.held_back) for one in told(broker) if one.kind == "failure"]
         fixed(broker)
         told(broker)
-    assert held == [(2, 0), (1, 0), (1, 0), (2, 2)]
+    assert held == [(2, 0), (1, 0), (1, 0), (1, 2), (1, 0)]  # the summary is told before the next one
 
 
 def test_given_a_notice_when_it_is_told_then_it_names_the_project() -> None:

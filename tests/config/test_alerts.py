@@ -70,16 +70,16 @@ REFUSED = [
     ("{on: [], log: true}", ["27:10: alerts[0].on: must not be empty"]),
     ("{log: true, throttle: soon}", ["27:27: alerts[0].throttle: not a duration (got soon); "
         "write a number and a unit, such as 250ms, 10s, 5m, 1h or 7d"]),
-    ("{webhook: hooks.example.org/x}", ["27:15: alerts[0].webhook: must begin with http:// or https:// "
-        "(got hooks.example.org/x); such as https://hooks.example.org/odibi"]),
-    ("{webhook: 'file:///etc/passwd'}", ["27:15: alerts[0].webhook: must begin with http:// or https:// "
-        "(got file:///etc/passwd); such as https://hooks.example.org/odibi"]),
-    ("{webhook: 'https:///x'}", ["27:15: alerts[0].webhook: names no host (got https:///x); "
+    ("{webhook: hooks.example.org/x}", ["27:15: alerts[0].webhook: must begin with http:// or https://"
+        "; such as https://hooks.example.org/odibi"]),
+    ("{webhook: 'file:///etc/passwd'}", ["27:15: alerts[0].webhook: must begin with http:// or https://"
+        "; such as https://hooks.example.org/odibi"]),
+    ("{webhook: 'https:///x'}", ["27:15: alerts[0].webhook: names no host; "
         "such as https://hooks.example.org/odibi"]),
-    ("{webhook: 'https://a:b@c/'}", ["27:15: alerts[0].webhook: must not hold a user or password "
-        "(got https://a:b@c/); such as https://hooks.example.org/odibi"]),
-    ("{webhook: 'https://a:99999/'}", ["27:15: alerts[0].webhook: not a URL: Port out of range 0-65535 "
-        "(got https://a:99999/); such as https://hooks.example.org/odibi"]),
+    ("{webhook: 'https://a:b@c/'}", ["27:15: alerts[0].webhook: must not hold a user or password"
+        "; such as https://hooks.example.org/odibi"]),
+    ("{webhook: 'https://a:99999/'}", ["27:15: alerts[0].webhook: not a URL: Port out of range 0-65535"
+        "; such as https://hooks.example.org/odibi"]),
     ("{command: bin/other.sh}", [
         "27:15: alerts[0].command: is not executable (got bin/other.sh); chmod +x bin/other.sh"]),
     ("{command: bin/alrt.sh}", [
@@ -132,3 +132,11 @@ def test_given_a_webhook_from_a_variable_then_a_problem_does_not_show_it(project
     (problem,) = project.problems({"HOOK": "ftp://secret"})
     assert "secret" not in problem
     assert project.load({"HOOK": "https://a/secret"}).pipelines[0].alerts == [AlertSpec(webhook="https://a/secret")]
+
+
+@pytest.mark.parametrize("value", ["ftp://hooks.slack.com/T0/s3cr3tcanary", "[x, s3cr3tcanary]", "{a: s3cr3tcanary}"])
+def test_given_a_webhook_that_is_wrong_then_the_problem_does_not_show_it(project: Project, value: str) -> None:
+    project.write("odibi.yaml", with_alerts(f"{{webhook: {value}}}"))
+    problems = project.problems()
+    assert problems
+    assert "s3cr3tcanary" not in "".join(problems)

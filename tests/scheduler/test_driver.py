@@ -272,6 +272,22 @@ def test_given_a_webhook_that_refuses_or_moves_when_told_then_the_error_says_wha
     assert {method for _, method, _ in web.got} == {"application/json"}
 
 
+def test_given_a_webhook_whose_path_is_a_secret_when_it_fails_then_the_error_does_not_show_it(
+    driver: SchedulerDriver, web: Web
+) -> None:
+    hook = f"{web.address}/services/s3cr3tcanary?token=canarys3cr3t"
+    web.plan = lambda handler: handler.send_error(404, "no /services/s3cr3tcanary here, canarys3cr3t")
+    said = [told(driver, AlertSpec(webhook=hook))]
+    for target in (f"{web.address}/services/s3cr3tcanary", "https://elsewhere.example/canarys3cr3t"):
+        web.plan = lambda handler, target=target: web.answer(handler, 302, Location=target)  # type: ignore[misc]
+        said.append(told(driver, AlertSpec(webhook=hook)))
+    said += [told(driver, AlertSpec(webhook=bad + "s3cr3tcanary")) for bad in ("ftp://x/", "http://x:y/", "http://[/")]
+    assert "answers 404 no /... here, ..." in said[0]
+    assert "moved to https://elsewhere.example/..." in said[2]
+    assert all(said)
+    assert "s3cr3t" not in "".join(said)
+
+
 def test_given_no_server_or_no_address_when_told_then_the_error_says_so(driver: SchedulerDriver, web: Web) -> None:
     web.server.shutdown()
     web.server.server_close()

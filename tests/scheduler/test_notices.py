@@ -81,13 +81,13 @@ def test_given_a_target_that_fails_when_tried_for_a_day_then_the_broker_learns_w
     while True:
         now += 0.5
         answer = actor.handle(LOCAL, Told(7, 0, "refused"), now)
-        if answer == [done("http://x/y: refused")]:
+        if answer == [done("http://x/...: refused")]:
             break
         if tries >= 3:  # the broker hears of it meanwhile, so that `status` can say so
             (said,) = answer
             assert isinstance(said, Send)
             assert isinstance(said.message, Noticed)
-            assert (said.message.error, said.message.again > 0) == ("http://x/y: refused", True)
+            assert (said.message.error, said.message.again > 0) == ("http://x/...: refused", True)
         again_at = actor.notices.deadline()
         assert again_at is not None
         assert again_at - now <= 3600.0
@@ -110,7 +110,7 @@ def test_given_a_scheduler_that_restarts_when_it_is_asked_again_then_the_day_cou
             due = again.notices.deadline()
             if due is not None:
                 again.flush(due)
-        assert (last == [done("http://x/y: refused")]) == over
+        assert (last == [done("http://x/...: refused")]) == over
 
 
 def test_given_a_webhook_that_fails_when_many_wait_for_it_then_one_tries_and_all_go_once_it_works(
@@ -178,3 +178,18 @@ def test_given_no_target_or_an_unknown_one_when_it_comes_then_nothing_is_stuck(a
     actor.handle(BROKER, notice(COMMAND, id_=8), 1.0)
     assert actor.handle(LOCAL, Told(8, 5), 1.0) == []
     assert actor.handle("client-1", Told(8, 0), 1.0) == []
+
+
+def test_given_a_webhook_that_cannot_be_told_then_its_address_is_not_told_to_anybody(actor: SchedulerActor) -> None:
+    hook = AlertSpec(webhook="https://hooks.slack.com:8443/services/T0/s3cr3tcanary?key=s3cr3tcanary")
+    actor.handle(BROKER, notice(hook), 1.0)
+    said = []
+    now = 1.0
+    for _ in range(5):
+        said += actor.handle(LOCAL, Told(7, 0, "answers 503"), now)
+        now += 10_000.0
+        actor.handle(LOCAL, Connected(), now)
+        said += [one for one in actor.flush(now) if not isinstance(one, Tell)]
+    errors = [one.message.error for one in said if isinstance(one, Send) and isinstance(one.message, Noticed)]
+    assert errors
+    assert set(errors) == {"https://hooks.slack.com:8443/...: answers 503"}
