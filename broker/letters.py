@@ -38,7 +38,7 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
         if number is not None:  # asked twice, or by two: it is on its way
             flow.asks.forget(key)
             return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
-        _check_plannable(pipeline)
+        _check_plannable(pipeline, row["positions"])
         positions: dict[str, list[Position]] = {}
         for name, source in pipeline.sources.items():
             if source.batch:
@@ -126,14 +126,17 @@ def _taken_up(pipeline: Pipeline, letter: int, row: Row) -> int | None:
     return row["replay"] if row["state"] == "replaying" else pipeline.letters.get(letter)
 
 
-def _check_plannable(pipeline: Pipeline) -> None:
+def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
     if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
     for name, source in pipeline.sources.items():
         if source.batch and not source.pending:
             raise ConflictError(f"source {name} of {pipeline.name} has not reported its files yet; try again")
-        if not source.batch and name not in pipeline.schemas:
-            raise ConflictError(f"source {name} of {pipeline.name} has read nothing yet: its schema is not known")
+        if not source.batch and name not in pipeline.schemas and not positions.get(name):
+            raise ConflictError(
+                f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "
+                "holds no file of it: try again once it has read one"
+            )
 
 
 def _as_it_is_now(

@@ -146,6 +146,9 @@ class Client(ScheduleVerbs):
         self.incarnation = secrets.token_hex(4)
         self.on_rest: Callable[[Path, float], None] | None = None
         """Called with (data_dir, seconds since the epoch) when an answer comes from a store at rest: as of when."""
+        self._told_rest = False
+        self.on_change: Callable[[Path], None] | None = None
+        """Called with data_dir when something was changed in a store at rest."""
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._heard = 0.0
@@ -308,17 +311,37 @@ class Client(ScheduleVerbs):
         return folder
 
     def _read(self, folder: Path, message: Request | Apply, to: str) -> Any:
-        """Answer from the store at rest. Raises UnreachableError for what only a running system can do."""
-        if not isinstance(message, Request):
-            raise UnreachableError(f"nothing runs on {folder}; {START}")
+        """Answer from the store at rest, or change what is only written there. Raises UnreachableError for what only a
+        running system can do."""
+        verb, params = (message.verb, message.params) if isinstance(message, Request) else ("apply", {})
         at_rest = import_module("odibi_actors.local.at_rest")
-        if not at_rest.answers(to, message.verb):
-            raise UnreachableError(f"nothing runs on {folder}; {START}")
+        changes = import_module("odibi_actors.local.changes")
+        if to == BROKER and verb in changes.CHANGES:
+            return self._change(folder, verb, params)
+        if not at_rest.answers(to, verb):
+            with at_rest.AtRest(folder) as store:
+                pipeline = store.letter(params["letter"]) if "letter" in params else ""
+            what = "" if self._told_rest else f"nothing runs on {folder}; "
+            raise UnreachableError(what + changes.instead(verb, params, pipeline))
         with at_rest.AtRest(folder) as store:
-            result = store.answer(to, message.verb, message.params)
+            result = store.answer(to, verb, params)
             if self.on_rest is not None:
                 self.on_rest(folder, store.as_of)
+                self._told_rest = True
             return result
+
+    def _change(self, folder: Path, verb: str, params: dict[str, Any]) -> Any:
+        """Do what only writes to the store, as nothing runs."""
+        try:
+            with import_module("odibi_actors.local.changes").Changes(folder) as broker:
+                result = broker.request(verb, params)
+        except OdibiError as error:
+            if type(error) is not OdibiError:
+                raise
+            raise ERRORS.get(error.exit_code, OdibiError)(str(error)) from None
+        if self.on_change is not None and not params.get("dry_run"):
+            self.on_change(folder)
+        return result
 
     def _check_patience(self, now: float, started: float, timeout: float | None, to: str, verb: str) -> None:
         """Raise when waiting on makes no sense."""

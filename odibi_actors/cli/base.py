@@ -48,6 +48,7 @@ class App:
     output: str = "table"
     yes: bool = False
     rested: bool = False
+    changed: bool = False
 
     @property
     def root(self) -> Path:
@@ -70,7 +71,7 @@ class App:
         if not (self.endpoint or (self.project is None and os.environ.get("ODIBI_ENDPOINT"))):
             self._refuse_remains()
         client = Client(self.endpoint, self.project, REQUEST_TIMEOUT if self.timeout is None else self.timeout)
-        client.on_rest = self._told_at_rest
+        client.on_rest, client.on_change = self._told_at_rest, self._told_of_change
         click.get_current_context().call_on_close(client.close)
         return client
 
@@ -80,6 +81,13 @@ class App:
             self.rested = True
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
             errors.message(f"nothing runs on {folder}; read from the store at rest (as of {when})")
+
+    def _told_of_change(self, folder: Path) -> None:
+        """Say once that what was changed has no effect before something runs."""
+        if not self.changed:
+            what = "changed in the store at rest" if self.rested else f"nothing runs on {folder}; changed in its store"
+            errors.message(f"{what}, for the next `odibictl run` or `odibictl up`")
+        self.rested = self.changed = True
 
     def _refuse_remains(self) -> None:
         """Raise UnreachableError at once when the connection file is what is left of a system that has ended: nobody

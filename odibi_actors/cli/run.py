@@ -38,7 +38,22 @@ def log_nodes() -> Iterator[None]:
 SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lettered")
 
 
-@click.command(cls=Command, examples=["odibictl run delays", "odibictl run delays --iterations 1 --fresh"])
+def _letters(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[int] | None:
+    """``3 4``, ``3,4`` or ``all`` (the empty list); None: none are meant."""
+    words = [word for text in value for word in text.replace(",", " ").split()]
+    if not words:
+        return None
+    if words == ["all"]:
+        return []
+    if not all(word.isdecimal() and word.isascii() and 0 < int(word) < 2**63 for word in words):
+        raise click.BadParameter(f"{' '.join(words)!r}: write ids of dead letters, such as 3,4, or all", ctx, param)
+    return [int(word) for word in words]
+
+
+@click.command(
+    cls=Command,
+    examples=["odibictl run delays", "odibictl run delays --iterations 1 --fresh", "odibictl run delays --replay all"],
+)
 @pipeline_argument()
 @click.option("--iterations", type=click.IntRange(1), help="Stop after so many iterations.")
 @click.option(
@@ -46,23 +61,33 @@ SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lett
     is_flag=True,
     help="Use a temporary data_dir: start from nothing. Refused where targets have an owner: see `odibictl try`.",
 )
+@click.option(
+    "--replay",
+    metavar="ID,...|all",
+    multiple=True,
+    callback=_letters,
+    help="First take these dead letters up again, each in a new iteration.",
+)
 @lists
 @pass_app
-def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
+def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: list[int] | None) -> None:
     """Run a pipeline over the data there is, without daemons.
 
     Everything happens in this process. It continues from, and adds to, the project's checkpoints; an iteration that a
     former run left failed is tried again first. A node's `timeout` is not enforced here: nobody could kill it. Ctrl-C
     (or SIGTERM) stops it: what it was doing does not count as a try, and the next run goes on with it; twice, at once.
+    Files of dead letters are read as they are now, so fix them before --replay.
     Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter,
     130 when interrupted.
     """
+    if fresh and replay is not None:
+        raise click.UsageError("--fresh starts from nothing, so there are no dead letters to --replay; choose one")
     project = load(app)
     chosen(project, pipeline)
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
     try:
         with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
-            summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)))
+            summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)), replay)
     except KeyboardInterrupt:
         errors.message(f"interrupted: nothing of it counts as a try; `odibictl run {pipeline}` goes on")
         raise click.exceptions.Exit(errors.INTERRUPTED) from None
@@ -70,6 +95,10 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool) -> None:
         "pipeline": pipeline,
         **{name: getattr(summary, name) for name in SHOWN},
     }
+    if replay is not None:
+        result["replayed"] = summary.replayed
+        if not summary.replayed:
+            errors.message(f"{pipeline} has no dead letter that could be taken up")
     emit(
         app,
         lambda: result,
@@ -94,7 +123,8 @@ def _wrong(pipeline: str, summary: Any) -> list[str]:
         lines.append(f"error: {summary.failed} of {plural(summary.iterations, 'iteration')} failed: {show}")
     if summary.dead_lettered:
         letters = plural(summary.dead_lettered, "dead letter")
-        lines.append(f"error: {letters}: `odibictl deadletter list {pipeline}`")
+        again = f"`odibictl run {pipeline} --replay all`"
+        lines.append(f"error: {letters}: `odibictl deadletter list {pipeline}`; once they are fixed, {again}")
     if not summary.failed and not summary.dead_lettered and summary.state in ("failed", "cancelled"):
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines

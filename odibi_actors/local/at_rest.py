@@ -67,6 +67,10 @@ class AtRest:
             return self._source(verb, params)
         return {"items": []}  # when schedules are due next, only a scheduler says
 
+    def letter(self, id_: int) -> str:
+        """The pipeline of a dead letter. Raises NotFoundError."""
+        return str(self._store.answer("deadletter.show", {"id": id_})["pipeline"])
+
     def _flow(self) -> Flow:
         """What a broker that starts now would know, before it does anything."""
         flow = Flow(self._store.epoch, self._store.last_seq, self._store.store_id, random.Random(0))

@@ -20,12 +20,14 @@ from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
-from odibi_actors.errors import ConflictError, OdibiError
+from odibi_actors.errors import ConflictError
+from odibi_actors.local import replaying
+from odibi_actors.local.asking import Asking
 from odibi_actors.local.herald import Herald
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.local.waiting import Waiting
-from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Request, Tick
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.owner import check_foreign, target_name, target_owner
@@ -45,7 +47,7 @@ REPORT_EVERY = 1.0
 """Seconds between two lines of progress."""
 
 
-class LocalSystem:
+class LocalSystem(Asking):
     """A whole system in this process: store, broker, source, pool. Use as a context manager; until it ends Ctrl-C and
     SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then."""
 
@@ -72,7 +74,6 @@ class LocalSystem:
             self.runtime.add(SCHEDULER, Herald(incarnation, host, pid), SchedulerDriver(Path(project.root)))
         hello = Hello(role="client", incarnation=incarnation, host=host, pid=pid)
         self.runtime.send(CLIENT, BROKER, hello)
-        self._requests = 0
 
     def __enter__(self) -> LocalSystem:
         self.interrupts.__enter__()
@@ -81,41 +82,6 @@ class LocalSystem:
     def __exit__(self, *_: object) -> None:
         self.runtime.close()
         self.interrupts.__exit__()
-
-    def request(
-        self,
-        verb: str,
-        params: dict[str, Any] | None = None,
-        *,
-        to: str = BROKER,
-        timeout: float | None = None,
-        each: Callable[[], None] | None = None,
-    ) -> Any:
-        """Ask as a client would and work until the answer is there. Raises OdibiError with the answer's exit code."""
-        self._requests += 1
-        id_ = f"r{self._requests}"
-        self.runtime.send(CLIENT, to, Request(id=id_, verb=verb, params=params or {}))
-        end = None if timeout is None else self.clock() + timeout
-        while id_ not in self.runtime.replies:
-            self.runtime.step()
-            if id_ in self.runtime.replies:
-                break
-            self.interrupts.check()
-            for name, stop in self.runtime.stopped.items():
-                error = OdibiError(f"{name} stopped: {stop.reason}")
-                error.exit_code = stop.code or 1
-                raise error
-            if each is not None:
-                each()
-            if end is not None and self.clock() > end:
-                raise OdibiError(f"{verb}: no answer within {timeout} s")
-            self.runtime.wait(0.5)
-        reply = self.runtime.replies.pop(id_)
-        if reply.status:
-            error = OdibiError(reply.error)
-            error.exit_code = reply.status
-            raise error
-        return reply.result
 
     def tell(self) -> int:
         """Wait a little until everybody was told who is to be told something, what was held back in one summary;
@@ -143,7 +109,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     ``error``: why it is not done; ``untold``: as far as it was not printed while it ran; ``traceback`` of the first
     failed iteration's user code, "" if it has none; ``stuck``: the number of that iteration; ``alerts``: those that
-    nobody could be told yet."""
+    nobody could be told yet; ``replayed``: dead letters that were taken up."""
 
     run: str
     state: str
@@ -157,6 +123,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     traceback: str = ""
     stuck: int = 0
     alerts: int = 0
+    replayed: int = 0
 
 
 def run_pipeline(
@@ -165,22 +132,24 @@ def run_pipeline(
     iterations: int | None = None,
     fresh: bool = False,
     progress: Callable[[str], None] | None = None,
+    replay: Sequence[int] | None = None,
 ) -> RunSummary:
     """Run one pipeline over the data that is there, in this process, then stop.
 
-    ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then. Raises
-    OdibiError: ConflictError when something runs on the data directory, or ``fresh`` would publish to targets that have
-    an owner.
+    ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then.
+    ``replay``: dead letters to take up again first, by id; none named: all that are open. Raises OdibiError:
+    ConflictError when something runs on the data directory, ``fresh`` would publish to targets that have an owner, or a
+    letter cannot be taken up, before anything has run.
     """
     spec = project.pipeline(pipeline)
     if fresh:
         _refuse_owned(spec)
         with tempfile.TemporaryDirectory(prefix="odibi-fresh-") as folder:
-            return _run(msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress)
+            return _run(msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress, replay)
     places = paths.prepare(Path(project.data_dir), sockets=False)
     lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
     try:
-        return _run(project, pipeline, iterations, progress)
+        return _run(project, pipeline, iterations, progress, replay)
     finally:
         lock.release()
 
@@ -197,7 +166,11 @@ def _refuse_owned(spec: PipelineSpec) -> None:
 
 
 def _run(
-    project: ProjectSpec, pipeline: str, iterations: int | None, progress: Callable[[str], None] | None
+    project: ProjectSpec,
+    pipeline: str,
+    iterations: int | None,
+    progress: Callable[[str], None] | None,
+    replay: Sequence[int] | None,
 ) -> RunSummary:
     with LocalSystem(project) as system:
         check_foreign([project.pipeline(pipeline)], system.store_id)
@@ -208,11 +181,18 @@ def _run(
         # A system that was killed has left them: they go on, and count.
         former = runs if not retried else []
         ends = [system.request("run.wait", {"run": run}, each=report) for run in former]
+        taken = replaying.take_up(system, pipeline, replay, report) if replay is not None else {}
+        if progress is not None:
+            for letter, number in taken.items():
+                progress(f"dead letter {letter} is taken up by {pipeline} {number}")
+        # those of no run: a former run that was killed may have left some
+        left = [row["iteration"] for row in shown["iterations"] if row["lane"] == LIVE]
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
         run = system.request("pipeline.trigger", wanted)["run"]
         ends.append(system.request("run.wait", {"run": run}, each=report))
+        replaying.finish(system, pipeline, [*left, *taken.values()], report)
         untold = system.tell()
-        mine = _iterations(system, pipeline, (run, *runs), retried, shown["last_iteration"])
+        mine = _iterations(system, pipeline, (run, *runs), [*retried, *left, *taken.values()], shown["last_iteration"])
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         letters = sum(item["dead_letters"] for item in mine)
         wrong = next((end for end in ends if end["state"] in ("failed", "cancelled")), None)
@@ -234,6 +214,7 @@ def _run(
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
             stuck=failed[-1]["iteration"] if failed else 0,
             alerts=untold,
+            replayed=len(taken),
         )
 
 

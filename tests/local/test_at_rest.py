@@ -164,18 +164,24 @@ def test_given_nothing_runs_then_nothing_is_missed_that_only_runs_with_the_syste
 def test_given_nothing_runs_when_something_is_to_be_changed_then_69_says_how_to_start(project: ProjectSpec) -> None:
     run_pipeline(project, "sales")
     before = files(Path(project.data_dir))
-    for args in (
-        ("pipeline", "pause", "sales"),
-        ("pipeline", "trigger", "sales"),
-        ("iteration", "retry", "sales", "1"),
-        ("iteration", "wait", "sales"),
-        ("deadletter", "replay", "1"),
-        ("worker", "scale", "2"),
+    for args, instead in (
+        (("pipeline", "trigger", "sales"), "`odibictl run sales`"),
+        (("iteration", "retry", "sales", "1"), "`odibictl run sales`"),
+        (("iteration", "wait", "sales"), "`odibictl run sales`"),
+        (("pipeline", "rewind", "sales", "--to", "0", "--yes"), "`odibictl up`"),
+        (("pipeline", "drain", "sales"), "`odibictl up`"),
+        (("pipeline", "backfill", "sales", "--files", "*.csv", "--yes"), "`odibictl up`"),
+        (("worker", "scale", "2"), "`odibictl up`"),
+        (("worker", "kill", "pool-0-1", "--yes"), "`odibictl up`"),
+        (("apply",), "`odibictl run`"),
     ):
         result = call(project, *args)
-        assert result.exit_code == 69, args
-        assert "nothing runs on" in result.stderr
-        assert "odibictl up" in result.stderr
+        assert (result.exit_code, result.stdout) == (69, ""), args
+        assert result.stderr.count("nothing runs on") == 1, result.stderr
+        error = result.stderr.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert "`odibictl up`" in error
+        assert instead in error
     with Client(project=project.root) as client, pytest.raises(UnreachableError, match="nothing runs on"):
         client.apply(project)
     assert files(Path(project.data_dir)) == before

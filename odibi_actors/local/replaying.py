@@ -1,0 +1,68 @@
+"""Dead letters that a local run takes up again: each in an iteration of its own, by the engine that ``up`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from odibi_actors.errors import ConfigError
+from odibi_actors.messages import BROKER, SOURCE, STORE, Discover
+
+if TYPE_CHECKING:
+    from odibi_actors.broker.pipeline import Pipeline
+    from odibi_actors.local.system import LocalSystem
+
+ALL: Sequence[int] = ()
+"""Every open letter of the pipeline."""
+LOOK_WITHIN = 10.0
+"""Seconds for which sources that are read whole may take to say what they have."""
+
+
+def take_up(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Callable[[], None]) -> dict[int, int]:
+    """Plan these letters again, in ascending order; returns letter -> iteration. All are asked about before the first
+    one is touched. Raises NotFoundError, ConfigError (it is one of another pipeline) and ConflictError."""
+    wanted = sorted(dict.fromkeys(letters)) or _open(system, pipeline)
+    for letter in wanted:
+        shown = system.request("deadletter.show", {"id": letter}, to=STORE)
+        if shown["pipeline"] != pipeline:
+            other = shown["pipeline"]
+            raise ConfigError(f"dead letter {letter} is one of {other}: `odibictl run {other} --replay {letter}`")
+    if wanted:
+        _look(system, pipeline, each)
+    for letter in wanted:
+        system.request("deadletter.replay", {"letter": letter, "dry_run": True})
+    found = {}
+    for letter in wanted:
+        found[letter] = system.request("deadletter.replay", {"letter": letter}, each=each)["iteration"]
+    return found
+
+
+def finish(system: LocalSystem, pipeline: str, numbers: Sequence[int], each: Callable[[], None]) -> None:
+    """Work until these iterations have ended, or one that holds them up is stuck; both durable."""
+    flow = system.coordinator.flow
+    assert flow is not None
+    row = flow.pipelines[pipeline]
+    system.until(lambda: row.stuck() is not None or not any(number in row.iterations for number in numbers), each)
+    stuck = row.stuck()
+    ended = [number for number in numbers if number not in row.iterations]
+    for number in ended if stuck is None else [*ended, stuck.number]:
+        system.request("iteration.wait", {"pipeline": pipeline, "iteration": number}, each=each)
+
+
+def _open(system: LocalSystem, pipeline: str) -> list[int]:
+    rows = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
+    return sorted(row["id"] for row in rows if row["state"] == "open")
+
+
+def _look(system: LocalSystem, pipeline: str, each: Callable[[], None]) -> None:
+    """Sources that are read whole say what they have only when somebody asks. One that cannot is told of by the
+    replay."""
+    flow = system.coordinator.flow
+    assert flow is not None
+    row: Pipeline = flow.pipelines[pipeline]
+    references = [source for source in row.sources.values() if source.batch]
+    if not references:
+        return
+    system.runtime.send(BROKER, SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline, run=f"replay-{flow.epoch}"))
+    end = system.clock() + LOOK_WITHIN
+    system.until(lambda: all(source.pending for source in references) or system.clock() > end, each)

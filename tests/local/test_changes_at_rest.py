@@ -1,0 +1,215 @@
+"""For those who never run ``up``: dead letters taken up by ``run``, and what an operator changes while nothing runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.client import Client
+from odibi_actors.config import load_project
+from odibi_actors.errors import ConflictError
+from odibi_actors.local import LocalSystem, replaying, run_pipeline
+from odibi_actors.local.changes import CHANGES
+from odibi_actors.messages import STORE
+
+PROJECT = """\
+project: rest
+connections:
+  landing: {type: local, path: landing}
+  lake: {type: local, path: lake}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    retry: {max_attempts: 1}
+    nodes:
+      - name: src
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv", schema: {id: int64}}
+      - name: ref
+        read: {connection: landing, format: csv, mode: batch, pattern: "ref/*.csv", schema: {id: int64, name: string}}
+      - {name: t, inputs: [src, ref], transform: {sql: "select s.id, r.name from src s join ref r using (id)"}}
+      - {name: out, inputs: [t], write: {connection: lake, path: out, format: parquet}}
+  - pipeline: q
+    trigger: schedule
+    schedules: [{name: nightly, cron: "0 2 * * *"}]
+    nodes:
+      - name: src
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "q/*.csv", schema: {id: int64}}
+      - {name: out, inputs: [src], write: {connection: lake, path: q, format: parquet}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "landing/ref").mkdir(parents=True)
+    (tmp_path / "landing/q").mkdir()
+    (tmp_path / "landing/ref/names.csv").write_text("id,name\n1,one\n2,two\n3,three\n")
+    (tmp_path / "odibi.yaml").write_text(PROJECT)
+    return tmp_path
+
+
+def put(folder: Path, **files: str) -> None:
+    for name, rows in files.items():
+        (folder / f"landing/{name}.csv").write_text(f"id\n{rows}\n")
+
+
+def call(folder: Path, *args: str) -> Result:
+    return CliRunner().invoke(odibictl, [*args, "--project", str(folder)])
+
+
+def items(folder: Path, *args: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(call(folder, *args, "-o", "json").stdout)["items"]
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(pq.read_table(folder / "lake/out").column("name").to_pylist())
+
+
+def test_given_a_dead_letter_of_a_run_when_its_file_is_fixed_then_the_way_that_the_run_named_takes_it_up(
+    folder: Path,
+) -> None:
+    put(folder, a="1", b="x")
+    first = call(folder, "run", "p")
+    assert first.exit_code == 5
+    assert "`odibictl run p --replay all`" in first.stderr
+    put(folder, b="2")
+    second = call(folder, "run", "p", "--replay", "all", "-o", "json")
+    assert second.exit_code == 0, second.stderr
+    told = json.loads(second.stdout)
+    assert (told["state"], told["iterations"], told["committed"], told["replayed"]) == ("done", 1, 1, 1)
+    assert "dead letter 1 is taken up by p 2" in second.stderr
+    assert names(folder) == ["one", "two"]
+    assert items(folder, "deadletter", "list") == []
+    assert [one["state"] for one in items(folder, "iteration", "list", "p")] == ["committed", "committed"]
+    third = call(folder, "run", "p", "--replay", "all", "-o", "json")
+    assert (third.exit_code, json.loads(third.stdout)["state"]) == (0, "no_data")
+    assert "p has no dead letter that could be taken up" in third.stderr
+    assert names(folder) == ["one", "two"]
+
+
+def test_given_a_letter_that_fails_again_then_the_run_says_so_and_there_is_a_new_letter(folder: Path) -> None:
+    put(folder, a="x")
+    call(folder, "run", "p")
+    put(folder, b="1")
+    again = call(folder, "run", "p", "--replay", "1", "-o", "json")
+    assert again.exit_code == 5
+    told = json.loads(again.stdout)
+    assert (told["state"], told["committed"], told["dead_lettered"], told["replayed"]) == ("failed", 1, 1, 1)
+    assert [one["id"] for one in items(folder, "deadletter", "list")] == [2]
+    assert names(folder) == ["one"]
+
+
+def test_given_letters_that_cannot_be_taken_up_then_nothing_is_run(folder: Path) -> None:
+    put(folder, a="1", b="x", c="y")
+    call(folder, "run", "p")
+    (folder / "landing/c.csv").unlink()
+    put(folder, d="3", b="2")
+    before = items(folder, "iteration", "list", "p")
+    for letters, code, said in (
+        ("1,9", 3, "there is no dead letter 9"),
+        ("1,2", 4, "c.csv of source src is not there any more"),
+        ("all", 4, "c.csv of source src is not there any more"),
+        ("x", 2, "write ids of dead letters, such as 3,4, or all"),
+    ):
+        refused = call(folder, "run", "p", "--replay", letters)
+        assert (refused.exit_code, refused.stdout) == (code, ""), letters
+        assert said in refused.stderr
+    other = call(folder, "run", "q", "--replay", "1")
+    assert other.exit_code == 2
+    assert "`odibictl run p --replay 1`" in other.stderr
+    assert call(folder, "run", "p", "--fresh", "--replay", "1").exit_code == 2
+    assert items(folder, "iteration", "list", "p") == before
+    assert call(folder, "deadletter", "discard", "2", "--yes").exit_code == 0
+    assert call(folder, "run", "p", "--replay", "all").exit_code == 0
+    assert names(folder) == ["one", "three", "two"]
+
+
+def test_given_a_run_that_is_killed_while_it_takes_letters_up_then_the_next_run_ends_that(folder: Path) -> None:
+    put(folder, a="1", b="x")
+    call(folder, "run", "p")
+    put(folder, b="2")
+    with LocalSystem(load_project(folder)) as system:
+        assert replaying.take_up(system, "p", [1], lambda: None) == {1: 2}  # and the process ends
+    assert next(one["state"] for one in items(folder, "iteration", "list", "p")) in ("planned", "running", "committed")
+    summary = run_pipeline(load_project(folder), "p")
+    assert [one["state"] for one in items(folder, "iteration", "list", "p")] == ["committed", "committed"]
+    assert summary.state in ("done", "no_data")
+    assert names(folder) == ["one", "two"]
+
+
+def test_given_dead_letters_at_rest_when_replay_is_asked_then_the_command_that_it_names_works(folder: Path) -> None:
+    put(folder, a="x")
+    call(folder, "run", "p")
+    refused = call(folder, "deadletter", "replay", "1")
+    assert (refused.exit_code, refused.stdout) == (69, "")
+    (line,) = refused.stderr.splitlines()
+    assert "`odibictl run p --replay 1` takes it up again" in line
+    put(folder, a="1")
+    assert call(folder, "run", "p", "--replay", "1").exit_code == 0
+    assert call(folder, "deadletter", "replay", "7").exit_code == 3
+
+
+def test_given_nothing_runs_when_a_verb_only_writes_then_it_is_done_and_the_next_run_goes_by_it(folder: Path) -> None:
+    put(folder, a="1", b="x")
+    call(folder, "run", "p")
+    for args, code in (
+        (("pipeline", "pause", "p"), 0),
+        (("run", "p"), 4),
+        (("pipeline", "resume", "p"), 0),
+        (("run", "p"), 0),
+        (("deadletter", "discard", "1", "--dry-run"), 0),
+        (("deadletter", "discard", "1", "--yes"), 0),
+        (("deadletter", "discard", "1", "--yes"), 3),
+        (("iteration", "cancel", "p", "1", "--yes"), 4),
+        (("iteration", "abandon", "p", "1", "--sink", "out", "--yes"), 4),
+        (("backfill", "cancel", "p", "1", "--yes"), 3),
+        (("sink", "repin", "p.out"), 0),
+        (("schedule", "pause", "nightly"), 0),
+        (("schedule", "resume", "nightly"), 0),
+        (("schedule", "add", "q", "often", "--every", "1h"), 0),
+        (("schedule", "remove", "often", "--yes"), 0),
+    ):
+        result = call(folder, *args)
+        assert result.exit_code == code, (args, result.stderr)
+        if code == 0 and args[0] != "run" and "--dry-run" not in args:
+            assert result.stderr.count("changed in") == 1, (args, result.stderr)
+        else:
+            assert "changed in" not in result.stderr, (args, result.stderr)
+        assert result.stderr.count("nothing runs on") <= 1
+    assert items(folder, "deadletter", "list") == []
+    assert [one["schedule"] for one in items(folder, "schedule", "list")] == ["nightly"]
+    assert names(folder) == ["one"]
+
+
+def test_given_nothing_runs_when_a_failed_iteration_is_cancelled_then_the_next_run_reads_it_again(folder: Path) -> None:
+    (folder / "odibi.yaml").write_text(PROJECT.replace("on_error: dead_letter", "on_error: halt"))
+    put(folder, a="x")
+    assert call(folder, "run", "p").exit_code == 5
+    cancelled = call(folder, "iteration", "cancel", "p", "1", "--yes")
+    assert cancelled.exit_code == 0
+    assert "p 1: cancelled" in cancelled.stdout
+    put(folder, a="1")
+    assert call(folder, "run", "p").exit_code == 0
+    assert [one["state"] for one in items(folder, "iteration", "list", "p")] == ["committed", "cancelled"]
+
+
+def test_given_something_runs_then_no_store_is_changed_behind_its_back(folder: Path) -> None:
+    put(folder, a="1")
+    call(folder, "run", "p")
+    with (
+        LocalSystem(load_project(folder)) as system,
+        Client(project=folder, timeout=0.1) as client,
+        pytest.raises((ConflictError, Exception)) as refused,
+    ):
+        client.pause("p")
+    assert refused.value
+    with LocalSystem(load_project(folder)) as system:
+        assert system.request("pipeline.show", {"pipeline": "p"})["state"] == "active"
+        assert system.request("iteration.list", {"pipeline": "p"}, to=STORE)["items"]
+    assert CHANGES
