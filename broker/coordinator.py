@@ -292,7 +292,7 @@ class Coordinator:
             if pipeline is not None and flow.releasable(pipeline, number):
                 flow.dispatcher.release(name, number)
         scale_host(flow, hello.host)
-        return [Send(sender, self._welcome())]
+        return [Send(sender, self._welcome()), Send(sender, flow.worker_limits())]
 
     def _bye(self, sender: str) -> list[Effect]:
         if self._flow is not None:

@@ -21,8 +21,8 @@ from odibi_actors.broker.lane import Lane
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.broker.schedules import Schedules
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, PROJECT
-from odibi_actors.config.model import ProjectSpec
+from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, MAX_MEMORY, MAX_TASKS, PROJECT
+from odibi_actors.config.model import ProjectSpec, WorkerSpec
 from odibi_actors.messages import (
     SOURCE,
     STORE,
@@ -31,6 +31,7 @@ from odibi_actors.messages import (
     Offer,
     Planned,
     Released,
+    WorkerLimits,
 )
 from odibi_actors.model import LIVE, TRIGGER, Attempt
 
@@ -512,13 +513,25 @@ class Flow:
             self.later(lane.not_before, pipeline.name, 0, "")
 
     def describe_project(self, project: ProjectSpec) -> None:
-        """Keep the project's name, for a broker that recovers without the project file, and, for the store, how many
-        seconds and bytes of history it is to keep."""
+        """Keep the project's name and the limits of workers, for a broker that recovers without the project file, and,
+        for the store, how many seconds and bytes of history it is to keep."""
+        former = self.worker_limits()
         wanted = {"name": project.name, HISTORY: str(project.history), HISTORY_SIZE: str(project.history_size)}
+        for name, limit in ((MAX_TASKS, project.worker.max_tasks), (MAX_MEMORY, project.worker.max_memory)):
+            wanted[name] = "" if limit is None else str(limit)
         for name, value in wanted.items():
-            if self.project.get(name) != value:
+            if self.project.get(name, "") != value:
                 self.project[name] = value
                 self.journal.append(rec.Setting(scope=PROJECT, name=name, value=value))
+        if (limits := self.worker_limits()) != former:
+            for pool in self.dispatcher.pools:
+                self.say(Send(pool, limits))
+
+    def worker_limits(self) -> WorkerLimits:
+        """When workers make way for fresh ones, as pools are told."""
+        tasks, memory = (self.project.get(name) for name in (MAX_TASKS, MAX_MEMORY))
+        limits = WorkerSpec(max_tasks=int(tasks) if tasks else None, max_memory=int(memory) if memory else None)
+        return WorkerLimits(epoch=self.epoch, limits=limits)
 
     def set(self, pipeline: Pipeline, name: str, on: bool) -> None:
         """Make ``paused``, ``draining`` or ``removed`` of a pipeline so, durably."""

@@ -103,6 +103,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         output=done.output,
         staged=done.staged,
         state=done.state,
+        memory=done.memory,
+        memory_before=done.memory_before,
     )
     if run.spec.write is not None:
         pins.take(flow, pipeline, iteration, run.spec, done)

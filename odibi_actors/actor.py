@@ -92,6 +92,12 @@ class StopWorker(Effect, frozen=True):
     worker: str
 
 
+class Measure(Effect, frozen=True):
+    """Look what these workers have in memory; the answer is Measured."""
+
+    workers: list[str]
+
+
 class ToWorker(Effect, frozen=True):
     """Send to one of the pool's own workers."""
 
@@ -112,6 +118,7 @@ __all__ = [
     "Driver",
     "Effect",
     "Log",
+    "Measure",
     "Send",
     "StartWorker",
     "Stop",

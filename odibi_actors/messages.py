@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
-from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec
+from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, Place, Position, StagedRef, Trigger
 
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
@@ -327,7 +327,7 @@ class SourceProblem(Message, frozen=True):
 
 class WorkerInfo(msgspec.Struct, frozen=True):
     """One worker process. ``doing`` is "" when idle, else "pipeline/iteration/node"; ``since`` when that state
-    began."""
+    began; ``memory``: bytes of it that are in memory, what it shares with others included (0: not known)."""
 
     worker: str
     pid: int
@@ -335,6 +335,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     doing: str = ""
     since: float = 0.0
     done: int = 0
+    memory: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -426,7 +427,8 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``
     (``name: type``): the schema a read node or a sink found when none was pinned; of a read node also ``schema_notes``
     (how each type came) and ``left_out`` (columns that are not read). ``last``: the task has no further node.
-    ``state``: what a stateful node keeps, synced."""
+    ``state``: what a stateful node keeps, synced. ``memory``: the most its process had in memory while it ran, and
+    ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell)."""
 
     attempt: Attempt
     pipeline: str
@@ -446,6 +448,8 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     state: BatchRef | None = None
     schema_notes: list[str] = []
     left_out: list[str] = []
+    memory: int = 0
+    memory_before: int = 0
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
@@ -512,6 +516,13 @@ class Scale(Message, frozen=True):
     workers: int
 
 
+class WorkerLimits(Message, frozen=True):
+    """broker -> pool, after Welcome and at changes: ``worker:`` of the project (see ``WorkerSpec``)."""
+
+    epoch: int
+    limits: WorkerSpec
+
+
 class KillWorker(Message, frozen=True):
     """broker -> pool: SIGKILL this worker (operator's request); it is replaced."""
 
@@ -543,10 +554,12 @@ class Started(Message, frozen=True):
 
 
 class WorkerResult(Message, frozen=True):
-    """worker -> pool: a result, sent as soon as it is there; ``last``: the worker is idle again."""
+    """worker -> pool: a result, sent as soon as it is there; ``last``: the worker is idle again, with ``memory`` bytes
+    in memory (0: not known)."""
 
     result: AnyResult
     last: bool
+    memory: int = 0
 
 
 class WorkerExit(Message, frozen=True):
@@ -562,6 +575,12 @@ class WorkerExited(Message, frozen=True):
     status: int
     blamed: bool = True
     orphaned: bool = False
+
+
+class Measured(Message, frozen=True):
+    """runtime -> pool, after Measure: what each worker has in memory, in bytes; those that are gone are left out."""
+
+    memory: dict[str, int]
 
 
 class Warming(Message, frozen=True):
@@ -758,6 +777,7 @@ AnyMessage = (
     | Forget
     | Release
     | Scale
+    | WorkerLimits
     | KillWorker
     | WorkerReady
     | WorkerTask
@@ -773,6 +793,7 @@ AnyMessage = (
     | Notice
     | Noticed
     | Told
+    | Measured
     | Warming
     | Request
     | Reply
@@ -780,4 +801,4 @@ AnyMessage = (
 )
 """What the decoder accepts. Local ones are refused from the network by the transport."""
 
-LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited, Warming, ClockSet, ZonesChanged, Told)
+LOCAL_ONLY = (Connected, Tick, Terminate, WorkerExited, Measured, Warming, ClockSet, ZonesChanged, Told)

@@ -60,6 +60,7 @@ def workers_wanted(here: Here) -> int:
 def run(here: Here) -> int:
     """The actor."""
     from odibi_actors.config import code_digest
+    from odibi_actors.runtime.memory import available
     from odibi_actors.runtime.process import run_peer
     from odibi_actors.workers.driver import PoolDriver
     from odibi_actors.workers.pool import PoolActor
@@ -68,7 +69,7 @@ def run(here: Here) -> int:
     found = inventory(here.places.spool)
     wanted = workers_wanted(here)
     digest = code_digest(here.project)
-    actor = PoolActor(here.name, here.incarnation, here.host, here.pid, wanted, digest, found)
+    actor = PoolActor(here.name, here.incarnation, here.host, here.pid, wanted, digest, found, available())
     driver = PoolDriver(
         here.name,
         project=here.project,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from odibi_actors import messages as m
@@ -82,6 +82,7 @@ class Worker:
         self.deadline: float | None = deadline
         self.code_digest = ""
         self.tasks: list[Held] = []
+        self.memory = 0  # bytes it had in memory when it was last looked at; 0: not known
         self.quick = True  # all its tasks are short, so that others may wait behind them
         self.done = 0
         self.doom = ""
@@ -113,7 +114,7 @@ class Worker:
         if self.tasks:
             task = self.tasks[0].task
             doing = f"{task.pipeline}/{task.iteration}/{self.tasks[0].node()}"
-        return m.WorkerInfo(self.name, self.pid, self.state, doing, self.since, self.done)
+        return m.WorkerInfo(self.name, self.pid, self.state, doing, self.since, self.done, self.memory)
 
 
 class Crew:
@@ -189,12 +190,12 @@ class Crew:
             w.state == "starting" or w.code_digest == held.code for w in self if w.state != "stopping"
         )
 
-    def free(self, held: Held, short: bool, most: int) -> Worker | None:
+    def free(self, held: Held, short: bool, room: Callable[[Worker], int]) -> Worker | None:
         """The worker with the fewest tasks that can run this one: an idle one, or, when this task and all before it are
-        short, one with less than ``most``."""
+        short, one with less than it has ``room`` for."""
         best: Worker | None = None
         for worker in self._workers.values():
-            if worker.state not in ("idle", "busy") or len(worker.tasks) >= most:
+            if worker.state not in ("idle", "busy") or len(worker.tasks) >= room(worker):
                 continue
             if worker.tasks and not (short and worker.quick):
                 continue

@@ -15,7 +15,7 @@ from typing import Any
 import zmq
 
 from odibi_actors import messages as m
-from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToWorker
+from odibi_actors.actor import DeleteSpool, Effect, Measure, StartWorker, StopWorker, ToWorker
 from odibi_actors.config import code_digest
 from odibi_actors.errors import OdibiError, ProtocolError
 from odibi_actors.failpoints import failpoint
@@ -23,6 +23,7 @@ from odibi_actors.nodes.package import module_of
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.linux import exit_reason
 from odibi_actors.runtime.log import Complaints, log
+from odibi_actors.runtime.memory import resident
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.workers import spool
 from odibi_actors.workers.link import Exited, Failed, Fork, Forked, Importing, Kill, Ready, hear, pair, tell
@@ -106,6 +107,10 @@ class PoolDriver:
                 return self._stop(effect.worker)
             case ToWorker():
                 self._to_worker(effect.worker, effect.message)
+            case Measure():
+                pids = {name: parent.workers[name] for parent in self._parents for name in parent.workers}
+                found = {name: resident(pids[name]) for name in effect.workers if pids.get(name)}
+                return [(m.LOCAL, m.Measured({name: size for name, size in found.items() if size}))]
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
                     log("warning", self._name, "the spool cannot be cleaned", {"problem": problem})

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from odibi_actors import messages as m
-from odibi_actors.actor import DeleteSpool, Effect, Log, Send, StartWorker, Stop, StopWorker, ToWorker
+from odibi_actors.actor import DeleteSpool, Effect, Log, Measure, Send, StartWorker, Stop, StopWorker, ToWorker
 from odibi_actors.model import LIVE, Attempt, Failure
 from odibi_actors.workers.crew import Crew, Held, Worker
+from odibi_actors.workers.limits import Limits, megabytes
 from odibi_actors.workers.outbox import Outbox
 from odibi_actors.workers.suspects import Suspects
 from odibi_actors.workers.warmth import Warmth
@@ -32,12 +33,24 @@ SPOOL_IN_HELLO = 50_000
 SEEN_MAX = 20_000  # finished attempts remembered, so that a repeated Tasks does not run one again
 WORKERS_MAX = 256
 
+_ENDS = {
+    "": "a worker is gone",
+    "timeout": "a worker was killed: its node ran longer than its timeout",
+    "start": "a worker was killed: it did not come up",
+    "operator": "a worker was killed, as an operator asked",
+    "drop": "a worker was killed: nobody wants any more what it ran",
+    "code": "a worker with other code than nodes/ now has was replaced",
+    "scale": "a surplus worker has ended",
+}
+"""Why a worker was told to end, or was killed -> what the log says of its end; only "" is an accident."""
+
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 
 
 class PoolActor:
     """See ``actor.Actor``. ``capacity``: worker processes to keep; ``code_digest``: of ``nodes/`` at start;
-    ``spool``: the (pipeline, iteration) folders found on disk."""
+    ``spool``: the (pipeline, iteration) folders found on disk; ``memory``: bytes that the host has for workers, 0 where
+    they are no processes of their own, which nothing could replace."""
 
     def __init__(
         self,
@@ -48,6 +61,7 @@ class PoolActor:
         capacity: int,
         code_digest: str,
         spool: Sequence[tuple[str, int]] = (),
+        memory: int = 0,
     ) -> None:
         self.name, self.incarnation, self.host, self.pid = name, incarnation, host, pid
         self.capacity, self.code_digest = capacity, code_digest
@@ -58,6 +72,7 @@ class PoolActor:
         self.outbox = Outbox()
         self.warmth = Warmth()
         self.suspects = Suspects()
+        self.limits = Limits(memory)
         self.spool: dict[tuple[str, int], None] = dict.fromkeys(spool)
         self.seen: OrderedDict[Attempt, None] = OrderedDict()
         self.last: OrderedDict[tuple[str, str], float] = OrderedDict()  # (pipeline, node) -> seconds it last took
@@ -113,6 +128,10 @@ class PoolActor:
                 return [*(StopWorker(w.name) for w in self.crew), Stop(0, "told twice to stop: stopped at once")]
             case m.Terminate():
                 return self._drain(now)
+            case m.Measured():
+                for name, size in message.memory.items():
+                    if (measured := self.crew.get(name)) is not None:
+                        measured.memory = size
             case m.Warming():
                 self.warmth.hear(message, now)
                 for starting in self.crew:
@@ -156,7 +175,9 @@ class PoolActor:
                     self.spool.pop(key, None)
                 return [DeleteSpool(message.iterations)]
             case m.Scale():
-                self.capacity = max(0, min(message.workers, WORKERS_MAX))
+                return self._scale(max(0, min(message.workers, WORKERS_MAX)))
+            case m.WorkerLimits():
+                self.limits.hear(message.limits)
         return []
 
     def _from_worker(self, worker: Worker, message: m.Message, now: float) -> list[Effect]:
@@ -213,6 +234,8 @@ class PoolActor:
                 held.update(self.outbox.attempts())
                 beat = m.Heartbeat(self.epoch, list(held), self.crew.infos(), problems=self.warmth.problems(now))
                 effects.append(Send(m.BROKER, beat))
+            if up := [worker.name for worker in self.crew if worker.pid]:
+                effects.append(Measure(up))
         effects += self.warmth.tick(now)
         for worker in self.crew.overdue(now):
             effects += self._overdue(worker)
@@ -288,7 +311,7 @@ class PoolActor:
                 waiting.append(held)
                 continue
             short = self._short(held)
-            worker = self.crew.free(held, short, PREFETCH)
+            worker = self.crew.free(held, short, lambda one: self.limits.room(one, PREFETCH))
             if worker is None:
                 waiting.append(held)
                 continue
@@ -320,6 +343,7 @@ class PoolActor:
             return effects
         worker.tasks.pop(0)
         worker.rest(now)
+        worker.memory = message.memory or worker.memory
         return effects
 
     def _keep(self, result: m.AnyResult, now: float) -> None:
@@ -346,14 +370,18 @@ class PoolActor:
         effects: list[Effect] = []
         wanted = self.capacity if self.drain_since is None else 0
         for worker in self.crew.surplus(wanted):
-            effects += self._dismiss(worker, now)
+            effects += self._dismiss(worker, "scale", now)
+        for worker in self.crew:
+            if worker.state == "idle" and (why := self.limits.spent(worker, wanted)):
+                fields = {"worker": worker.name, "pid": worker.pid, "why": why}
+                effects += [Log("info", "a worker is recycled", fields), *self._dismiss(worker, "recycle", now)]
         stale = self._stale()
         if stale is not None and now >= self.fresh_at + FRESH_PAUSE:
             if self.crew.working() >= wanted:
                 effects += self._kill(stale.name, "code")
             effects.append(self._hire(now, fresh=True))
         for worker in self.crew.outdated(self.code_digest, self.queue) if wanted else []:
-            effects += self._dismiss(worker, now)
+            effects += self._dismiss(worker, "code", now)
         while self.crew.working() < wanted and self.crew.may_start(now):
             effects.append(self._hire(now, fresh=False))
         return effects
@@ -364,11 +392,15 @@ class PoolActor:
             self.fresh_at, self.fresh_for = now, worker.name
         return StartWorker(worker.name, fresh)
 
-    def _dismiss(self, worker: Worker, now: float) -> list[Effect]:
+    def _dismiss(self, worker: Worker, why: str, now: float) -> list[Effect]:
         if worker.state == "starting":
-            return self._kill(worker.name, "scale")
-        worker.state, worker.since, worker.deadline, worker.doom = "stopping", now, now + STOP_GRACE, "scale"
+            return self._kill(worker.name, why)
+        worker.state, worker.since, worker.deadline, worker.doom = "stopping", now, now + STOP_GRACE, why
         return [ToWorker(worker.name, m.WorkerExit())]
+
+    def _scale(self, workers: int) -> list[Effect]:
+        former, self.capacity = self.capacity, workers
+        return [] if workers == former else [Log("info", "scaling", {"workers": workers, "former": former})]
 
     def _stale(self) -> Worker | None:
         """An idle worker to replace by one from a fresh parent, because a task waits for code no worker has."""
@@ -407,13 +439,14 @@ class PoolActor:
             fields = {"worker": worker.name, "seconds": START_TIMEOUT, "importing": self.warmth.importing}
             effects: list[Effect] = [Log("error", text, fields)]
             return effects + self._kill(worker.name, "start")
-        return self._kill(worker.name, "scale")
+        fields = {"worker": worker.name, "pid": worker.pid, "seconds": STOP_GRACE}
+        said = Log("warning", "a worker did not end when it was told to, and is killed", fields)
+        return [said, *self._kill(worker.name, worker.doom)]
 
     def _exited(self, worker: Worker, message: m.WorkerExited, now: float) -> list[Effect]:
         self.crew.gone(worker, now)
         if self.fresh_for == worker.name:
             self.fresh_for = None
-        how = _how(message.status)
         for i, held in enumerate(worker.tasks):
             if i > 0 or held.dropped:
                 self._return(held, f"its worker {worker.name} was gone before it began", now)
@@ -424,16 +457,14 @@ class PoolActor:
                 self._return(held, reason, now)
             else:
                 self._fail(held, failure, worker.name, now)
-        if worker.doom == "scale" and not worker.tasks:
-            return []
-        fields = {
-            "worker": worker.name,
-            "pid": message.pid,
-            "how": how if message.blamed else "ended" if message.pid else "never began",
-            "why": worker.doom or ("by itself" if message.blamed else "with its parent"),
-        }
+        if worker.doom == "recycle" or (worker.doom == "scale" and self.drain_since is not None):
+            return []  # it was told before
+        fields: dict[str, object] = {"worker": worker.name, "pid": message.pid}
+        if not worker.doom:
+            fields["how"] = _how(message.status) if message.blamed else "ended" if message.pid else "never began"
+            fields["why"] = "by itself" if message.blamed else "with its parent"
         level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "start") else "info"
-        return [Log(level, "a worker is gone", fields)]
+        return [Log(level, _ENDS[worker.doom], fields)]
 
     def _verdict(self, worker: Worker, message: m.WorkerExited, held: Held) -> Failure | None:
         """What the running node is to be blamed for; None when it was not its doing."""
@@ -453,6 +484,8 @@ class PoolActor:
         text = f"worker {worker.name} (pid {message.pid}) died while running node {node}: {how}"
         if message.status == -9:
             text += "; if nobody killed it, the kernel did for want of memory (see dmesg): take smaller batches"
+            if worker.memory:
+                text += f"; when it was last looked at it had {megabytes(worker.memory)} in memory"
         return Failure("died", text)
 
     def _fail(self, held: Held, failure: Failure, worker: str, now: float) -> None:

@@ -18,6 +18,7 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Failure
 from odibi_actors.runtime import wire
 from odibi_actors.runtime.linux import ignore_draining
+from odibi_actors.runtime.memory import resident
 from odibi_actors.runtime.process import secure
 
 if TYPE_CHECKING:
@@ -60,10 +61,14 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
 def work(executor: Any, task: m.AnyTask) -> Iterator[m.WorkerResult]:
     """The results of a task, as they come. When a node begins is not told: the pool knows (see ``Held.begin``)."""
     last = False
-    for item in executor.run(task):
+    items = executor.run(task)
+    for item in items:
         if not isinstance(item, m.Started):
             last = not isinstance(item, m.NodeDone) or item.last
-            yield m.WorkerResult(item, last)
+            if last:
+                for _ in items:  # there is nothing more: but what the nodes held is let go before it is told what stays
+                    pass
+            yield m.WorkerResult(item, last, resident() if last else 0)
     if not last:
         raise RuntimeError(f"the executor gave no last result for task {task.attempt}")
 

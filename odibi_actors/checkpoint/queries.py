@@ -304,6 +304,8 @@ def _node(name: str) -> dict[str, Any]:
         "size": 0,
         "where": "",
         "state_size": 0,
+        "memory": None,
+        "memory_before": None,
         "key": "",
         "worker": "",
         "error": "",
@@ -312,7 +314,8 @@ def _node(name: str) -> dict[str, Any]:
 
 def _acked(ack: summary.Output) -> dict[str, Any]:
     names = ("started_at", "duration", "rows_in", "rows_out", "key", "worker", "where", "size", "state_size")
-    return {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}}
+    memory = {"memory": ack.memory or None, "memory_before": ack.memory_before or None}
+    return {"state": "acked", "attempt": str(ack.attempt), **{name: getattr(ack, name) for name in names}, **memory}
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------

@@ -206,7 +206,8 @@ class Plan(Record, frozen=True):
 class Ack(Record, frozen=True):
     """A node's acknowledgement: the node-level checkpoint. Exactly one of ``output`` (read, transform) and ``staged``
     (write) is set. It replaces an earlier ack of the same node. ``key`` digests config, code and inputs. ``state``:
-    what a stateful node keeps for the next iteration, synced before this was said."""
+    what a stateful node keeps for the next iteration, synced before this was said. ``memory``, ``memory_before``: as in
+    ``NodeDone`` (0: not known)."""
 
     pipeline: str
     iteration: int
@@ -221,6 +222,8 @@ class Ack(Record, frozen=True):
     output: BatchRef | None = None
     staged: StagedRef | None = None
     state: BatchRef | None = None
+    memory: int = 0
+    memory_before: int = 0
 
 
 class Error(Record, frozen=True):
@@ -382,11 +385,16 @@ class Cancel(Record, frozen=True):
 
 
 PROJECT, WORKERS, ALERTS = "project.", "workers.", "alerts."
-"""Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name``, ``history`` and
-``history_size``, the number of workers an operator wants per host, and the alerts that are held back."""
+"""Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name``, ``history``,
+``history_size`` and limits of workers, the number of workers an operator wants per host, and the alerts that are held
+back."""
 
 HISTORY, HISTORY_SIZE = "history", "history_size"
 """Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""
+
+
+MAX_TASKS, MAX_MEMORY = "worker.max_tasks", "worker.max_memory"
+"""Settings of the project: when a worker makes way for a fresh one."""
 
 
 class Setting(Record, frozen=True):

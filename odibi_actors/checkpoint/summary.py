@@ -41,6 +41,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     digest: str = ""
     path: str = ""
     state_size: int = 0
+    memory: int = 0
+    memory_before: int = 0
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +81,8 @@ def output(ack: r.Ack) -> Output:
         digest,
         path,
         ack.state.size if ack.state is not None else 0,
+        ack.memory,
+        ack.memory_before,
     )
 
 

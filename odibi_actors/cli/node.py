@@ -52,6 +52,7 @@ COLUMNS = (
     Column("ROWS OUT", lambda row: count(row.get("rows_out")), right=True),
     Column("SIZE", lambda row: size(row.get("size")), right=True),
     Column("TOOK", lambda row: span(row.get("duration")), right=True),
+    Column("MEMORY", lambda row: size(row.get("memory")), right=True),
     Column("WHERE", "where"),
     Column("WORKER", "worker"),
     Column("ERROR", "error"),
@@ -72,7 +73,11 @@ COLUMNS = (
 @lists
 @pass_app
 def list_(app: App, pipeline: str, number: int, watch: bool) -> None:
-    """List nodes of iteration N: state, rows, time, worker."""
+    """List nodes of iteration N: state, rows, time, memory, worker.
+
+    MEMORY is the most its worker's process had in memory while it ran; what the worker had kept before is in it
+    (`node show`).
+    """
     client = app.client()
 
     def fetch() -> dict[str, Any]:
@@ -102,6 +107,7 @@ def _details(result: Row) -> list[RenderableType]:
     rows[2:2] = [("iteration is", result.get("iteration_state"))]
     rows += [
         ("took", span(result.get("duration"))),
+        ("memory", _memory(result)),
         ("size", size(result.get("size"))),
         ("state kept", size(result["state_size"]) if result.get("state_size") else None),
         ("at", output.get("path") or None),
@@ -118,6 +124,13 @@ def _details(result: Row) -> list[RenderableType]:
     for error in result.get("errors") or []:
         parts += ["", f"try {error['attempt'] or '-'}: {error['message']}", str(error.get("traceback") or "").rstrip()]
     return parts
+
+
+def _memory(result: Row) -> str | None:
+    """The most its worker had in memory, which may be of tasks before it."""
+    if not result.get("memory"):
+        return None
+    return f"at most {size(result['memory'])}, {size(result.get('memory_before'))} when it began"
 
 
 def _cell(name: str, row: Row) -> str:

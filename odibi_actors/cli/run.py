@@ -74,7 +74,8 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
     """Run a pipeline over the data there is, without daemons.
 
     Everything happens in this process. It continues from, and adds to, the project's checkpoints; an iteration that a
-    former run left failed is tried again first. A node's `timeout` is not enforced here: nobody could kill it. Ctrl-C
+    former run left failed is tried again first. A node's `timeout` is not enforced here, nor is `worker:`: nobody could
+    kill or replace this process. Ctrl-C
     (or SIGTERM) stops it: what it was doing does not count as a try, and the next run goes on with it; twice, at once.
     Files of dead letters are read as they are now, so fix them before --replay.
     Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter,

@@ -6,7 +6,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.output import Column, ago, count, emit, table
+from odibi_actors.cli.output import Column, ago, count, emit, size, table
 
 worker = group("worker", "Workers: list, scale, kill.")
 
@@ -16,6 +16,7 @@ COLUMNS = (
     Column("DOING", "doing"),
     Column("SINCE", lambda row: ago(row.get("since")), right=True),
     Column("DONE", lambda row: count(row.get("done")), right=True),
+    Column("MEMORY", lambda row: size(row.get("memory") or None), right=True),
     Column("PID", "pid", right=True),
     Column("POOL", "pool"),
     Column("HOST", "host"),
@@ -26,7 +27,11 @@ COLUMNS = (
 @lists
 @pass_app
 def list_(app: App) -> None:
-    """List workers of all hosts and what each is doing."""
+    """List workers of all hosts and what each is doing.
+
+    MEMORY is what its process has in memory at this moment, what it shares with others included. With `worker:` in
+    odibi.yaml a worker makes way for a fresh one between two tasks.
+    """
     emit(app, app.client().workers, "worker", lambda result: [table(result["items"], COLUMNS, "no workers")])
 
 

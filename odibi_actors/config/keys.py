@@ -28,7 +28,16 @@ from odibi_actors.config.kinds import (
     duration,
     size,
 )
-from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PipelineSpec, ReadSpec, RetrySpec, WriteSpec
+from odibi_actors.config.model import (
+    BatchSpec,
+    ConnectionSpec,
+    NodeSpec,
+    PipelineSpec,
+    ReadSpec,
+    RetrySpec,
+    WorkerSpec,
+    WriteSpec,
+)
 from odibi_actors.config.received import MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
 
@@ -183,12 +192,26 @@ PIPELINE = Object(
     PipelineSpec,
 )
 
+WORKER = Object(
+    {
+        "max_tasks": Key(_TAKE, "Tasks after which a worker process makes way for a fresh one; default: any number."),
+        "max_memory": Key(
+            size(50_000_000),
+            "A worker that has more in memory after a task makes way for a fresh one; default: its share of half the "
+            "host's memory, at least 1GB.",
+        ),
+    },
+    WorkerSpec,
+    instead="how many there are is `workers`",
+)
+
 PROJECT = Object(
     {
         "project": Key(_PROJECT, "Name of the project.", required=True),
         "description": Key(_TEXT, "What it is for."),
         "data_dir": Key(_TEXT, "Where checkpoints and intermediate data are kept; default .odibi."),
         "workers": Key(Number(1, MAX_CONCURRENT), "Worker processes per host; default: the number of cores."),
+        "worker": Key(WORKER, "When a worker process makes way for a fresh one."),
         "history": Key(duration(1), "How long finished iterations are listed; default 30d."),
         "history_size": Key(
             size(1_000_000), "What they may take in the checkpoint store, oldest go first; default 2GB."

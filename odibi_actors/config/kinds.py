@@ -292,10 +292,13 @@ class Object(_Simple):
     model: type[msgspec.Struct] | None = None
     one_of: tuple[str, ...] = ()
     doc: str = field(default="", kw_only=True)
+    instead: str = field(default="", kw_only=True)
+    """What may have been meant where it is no mapping."""
 
     def check(self, tree: Tree, path: str, problems: Problems) -> Any:
         if not isinstance(tree, Mapping):
-            return _wrong(tree, path, problems, "must be a mapping", "keys: " + ", ".join(self.keys))
+            hint = "keys: " + ", ".join(self.keys) + (f"; {self.instead}" if self.instead else "")
+            return _wrong(tree, path, problems, "must be a mapping", hint)
         found = {}
         meant: set[str] = set()  # keys that are there but misspelt: not missing as well
         for name, (where, value) in tree.items.items():

@@ -21,6 +21,7 @@ from odibi_actors.config.model import (
     ReadSpec,
     RetrySpec,
     TransformSpec,
+    WorkerSpec,
     WriteSpec,
 )
 from odibi_actors.config.problems import Problems
@@ -71,6 +72,7 @@ def _load(
         pipelines=[_pipeline(section, checker.connections, alerts) for section in data["pipelines"]],
         workers=data.get("workers") or os.cpu_count() or 1,
         code_digest=code_digest(root),
+        worker=WorkerSpec(**data.get("worker", {})),
         **_pick(data, "data_dir", "history", "history_size"),
     )
     return project, checker.connections

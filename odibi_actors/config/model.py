@@ -226,6 +226,14 @@ class PipelineSpec(msgspec.Struct, frozen=True):
         raise KeyError(name)
 
 
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """When a worker process makes way for a fresh one, between two tasks: once it has done ``max_tasks``, or has more
+    than ``max_memory`` bytes in memory. None: any number; a share of the host's memory."""
+
+    max_tasks: int | None = None
+    max_memory: int | None = None
+
+
 class ProjectSpec(msgspec.Struct, frozen=True):
     """The whole project. ``root`` and ``data_dir`` are absolute. ``history`` in seconds, ``history_size`` in
     bytes. ``code_digest`` covers ``nodes/**/*.py`` at the time of reading (32 hex digits)."""
@@ -238,6 +246,7 @@ class ProjectSpec(msgspec.Struct, frozen=True):
     history: float = 30 * 86400.0
     code_digest: str = ""
     history_size: int = 2_000_000_000
+    worker: WorkerSpec = WorkerSpec()
 
     def pipeline(self, name: str) -> PipelineSpec:
         """The pipeline of that name; raises KeyError."""

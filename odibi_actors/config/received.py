@@ -52,6 +52,10 @@ def _problems(project: ProjectSpec) -> Iterator[str]:
         yield "workers or history are out of range"
     if not _within(project.history_size, 1_000_000, MAX_COUNT):
         yield "history_size is out of range"
+    if not all(
+        one is None or _within(one, 1, MAX_COUNT) for one in (project.worker.max_tasks, project.worker.max_memory)
+    ):
+        yield "the limits of a worker are out of range"
     names: dict[str, None] = {}
     for pipeline in project.pipelines:
         yield from _name("pipeline", pipeline.name)

@@ -31,6 +31,7 @@ from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
+from odibi_actors.runtime.memory import Peak
 
 _SQLITE_IO = frozenset(
     {
@@ -95,10 +96,11 @@ class Executor:
         for place, step in enumerate(task.steps):
             node = step.node
             yield Started(task.attempt, node.name)
-            began = self._clock()
+            began, peak = self._clock(), Peak()
             try:
                 with labelled(f"{task.pipeline} {task.iteration} {node.name}"):
                     done, table = self._run_step(task, step, refs, held, began, last=place == len(task.steps) - 1)
+                done = msgspec.structs.replace(done, memory=peak.so_far(), memory_before=peak.before)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
                 yield self._failed(task, node.name, to_failure(error), began)
                 return

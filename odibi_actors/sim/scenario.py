@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Stop
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
-from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.config.model import NodeSpec, PipelineSpec, WorkerSpec
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
@@ -41,6 +41,9 @@ CALM = 16.0
 """Virtual seconds after the last fault when operators tidy up: the longest partition is over by then."""
 
 CLIENT = "client-sim"
+
+HOST_MEMORY = 8_000_000_000
+"""Bytes that a host has for its workers, in lives in which they make way for fresh ones."""
 
 BEGINNINGS = (
     *(1_710_036_000, 1_710_054_000, 1_711_846_800, 1_712_415_600, 1_728_142_200, 1_729_990_800, 1_730_613_600),
@@ -83,7 +86,9 @@ class Scenario:
         self.truth.state_of = self._state_of
         self.truth.visible = lambda pipeline: [number for name, number, _ in self.host.visible if name == pipeline]
         self.truth.tell = self.world.tell
-        self.project = make_project(self.rng, self.world.now)
+        self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
+        self.recycles = self.limits.random() < 0.5
+        self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
@@ -127,7 +132,8 @@ class Scenario:
             return SourceActor(f"f{generation}", "host", 1), SimSourceDriver(host, SOURCE, generation)
 
         def pool(name: str, generation: int) -> tuple[PoolActor, SimPoolDriver]:
-            actor = PoolActor(name, f"w{generation}", "host", 1, 2, "code", host.spool_folders())
+            memory = HOST_MEMORY if self.recycles else 0
+            actor = PoolActor(name, f"w{generation}", "host", 1, 2, "code", host.spool_folders(), memory)
             return actor, SimPoolDriver(host, name, generation)
 
         def scheduler(generation: int) -> tuple[SchedulerActor, SimSchedulerDriver]:
@@ -246,6 +252,11 @@ class Scenario:
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
                 self.world.count("fixed file")
 
+    def _worker_limits(self) -> WorkerSpec:
+        if not self.recycles:
+            return WorkerSpec()
+        return WorkerSpec(self.limits.choice([None, 1, 3, 20]), self.limits.choice([None, 150_000_000, 600_000_000]))
+
     def reconfigure(self, rng: random.Random) -> None:
         """The project file changes: transforms get other parameters, what is in flight another limit."""
         pipelines = []
@@ -257,7 +268,7 @@ class Scenario:
                 for n in pipeline.nodes
             ]
             pipelines.append(replace(pipeline, nodes=nodes, max_in_flight=rng.choice([1, 2, 4])))
-        self.project = replace(self.project, pipelines=pipelines)
+        self.project = replace(self.project, pipelines=pipelines, worker=self._worker_limits())
         self.world.count("reconfigure")
 
     def retry_failed(self) -> None:

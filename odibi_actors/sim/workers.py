@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.actor import DeleteSpool, Effect, StartWorker, StopWorker, ToWorker
+from odibi_actors.actor import DeleteSpool, Effect, Measure, StartWorker, StopWorker, ToWorker
 from odibi_actors.messages import (
+    LOCAL,
+    Measured,
     Message,
     NodeDone,
     NodeFailed,
@@ -28,6 +30,9 @@ from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, Stage
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 
+SHARED, LEFT = 200_000_000, 50_000_000
+"""Bytes that a worker has in memory at first, and that a task of it leaves behind, one to three times."""
+
 
 class SimPoolDriver:
     """Worker processes that run nodes over virtual time, die, and hang."""
@@ -37,6 +42,8 @@ class SimPoolDriver:
         self._pids: dict[str, int] = {}
         self._frozen: dict[int, float] = {}  # pid -> until when it is stopped
         self._closed = False
+        self._tasks: dict[int, int] = {}  # pid -> tasks it was given and has not ended
+        self._memory: dict[int, int] = {}  # pid -> bytes: each task leaves some behind
 
     def perform(self, effect: Effect, now: float) -> Feed:
         """Start, kill, or give work."""
@@ -49,8 +56,16 @@ class SimPoolDriver:
             case StopWorker():
                 world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), -9)
             case ToWorker(message=WorkerTask(task=task)):
-                self._next(effect.worker, self._pids.get(effect.worker, 0), self._run(task))
+                pid = self._pids.get(effect.worker, 0)
+                self._tasks[pid] = self._tasks.get(pid, 0) + 1
+                self._next(effect.worker, pid, self._run(task))
+            case Measure():
+                found = {name: self._memory.get(self._pids.get(name, 0), 0) for name in effect.workers}
+                return [(LOCAL, Measured({name: size for name, size in found.items() if size}))]
             case ToWorker(message=WorkerExit()):
+                pid = self._pids.get(effect.worker, 0)
+                check(not self._tasks.get(pid), "I5", f"{effect.worker} is told to end while it has tasks")
+                world.count("worker told to end")
                 world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), 0)
             case DeleteSpool():
                 for pipeline, number in effect.iterations:
@@ -117,6 +132,10 @@ class SimPoolDriver:
         world.after(delay, self._deliver, worker, pid, message, steps)
 
     def _deliver(self, worker: str, pid: int, message: Message, steps: Any) -> None:
+        if isinstance(message, WorkerResult) and message.last:
+            self._tasks[pid] -= 1
+            self._memory[pid] = self._memory.get(pid, SHARED) + LEFT * (1 + pid % 3)
+            message = msgspec.structs.replace(message, memory=self._memory[pid])
         self._from(worker, pid, message)
         self._next(worker, pid, steps)
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.messages import SOURCE, Drop, Forget, Heartbeat, HeldTask, Offer, Release, Tasks
-from tests.broker.harness import POOL, Broker, position
+from odibi_actors.config.model import WorkerSpec
+from odibi_actors.messages import SOURCE, Apply, Drop, Forget, Heartbeat, HeldTask, Offer, Release, Tasks, WorkerLimits
+from tests.broker.harness import CLIENT, POOL, Broker, position, project
 from tests.broker.restart import restarted, snapshot
 
 
@@ -33,6 +34,20 @@ def test_given_a_pools_inventory_when_it_joins_then_only_what_nobody_references_
     broker.take(Release)
     broker.pool_joins("w3", spool=[("p", 1)])
     assert [r.iterations for r in broker.take(Release)] == [[("p", 1)]]
+
+
+def test_given_limits_of_workers_when_they_are_applied_or_pools_or_brokers_are_new_then_pools_are_told() -> None:
+    broker = Broker().start()
+    assert [told.limits for told in broker.take(WorkerLimits)] == [WorkerSpec()]
+    limits = WorkerSpec(max_tasks=100, max_memory=2_000_000_000)
+    changes = [(limits, [limits]), (limits, []), (WorkerSpec(), [WorkerSpec()]), (limits, [limits])]
+    for number, (spec, told) in enumerate(changes):
+        broker.say(CLIENT, Apply(f"a{number}", msgspec.structs.replace(project(), worker=spec)))
+        broker.durable()
+        assert [one.limits for one in broker.take(WorkerLimits, POOL)] == told
+    broker.pool_joins("w2")
+    assert [told.limits for told in broker.take(WorkerLimits, POOL)] == [limits]
+    assert [told.limits for told in restarted(broker).take(WorkerLimits, POOL)] == [limits]  # it reads no odibi.yaml
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -31,7 +31,7 @@ ITERATION = {
 }  # fmt: skip
 NODE = {
     "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "state_size",
-    "key", "worker", "error",
+    "memory", "memory_before", "key", "worker", "error",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.store_size import an_iteration
 from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint import upgrades, wal
+from odibi_actors.checkpoint import summary, upgrades, wal
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.upgrades import KEPT_WHOLE
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
@@ -72,6 +72,30 @@ def test_given_more_than_keep_last_when_committed_then_older_ones_have_a_summary
     assert views(engine, *range(1, 8)) == views(before, *range(1, 8))
     assert loaded(engine) == loaded(before)
     assert counted(engine) == recounted(engine)
+
+
+def test_given_what_nodes_had_in_memory_then_it_is_shown_of_whole_and_of_summarised_iterations_alike() -> None:
+    engine = claimed()
+    records: list[r.AnyRecord] = []
+    for number in range(1, 6):
+        told = msgspec.structs.replace(ack(number, "clean", counter=2), memory=number * 1000, memory_before=number)
+        records += [*life(number, keep=2)[:2], told, prepare(number), r.Commit(P, number, 3.0 + number, 2)]
+    put(engine, version(), *records)
+    assert whole(engine) == [4, 5]
+    for number in range(1, 6):
+        rows = engine.answer("node.list", {"pipeline": P, "iteration": number})["items"]
+        shown = {row["node"]: (row["memory"], row["memory_before"]) for row in rows}
+        assert shown["clean"] == (number * 1000, number)
+        assert shown["flights"] == (None, None)  # it was not told
+
+
+def test_given_acks_and_summaries_of_the_format_before_then_memory_is_not_known() -> None:
+    told = ack(1, "clean")
+    fields = msgspec.to_builtins(told)
+    older = {name: value for name, value in fields.items() if not name.startswith("memory")}
+    assert msgspec.convert(older, r.Ack) == told
+    array = msgspec.to_builtins(summary.output(told))
+    assert msgspec.convert(array[:-2], summary.Output) == summary.output(told)
 
 
 def test_given_summaries_when_a_sink_is_shown_then_its_parts_are_all_counted() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from odibi_actors.config import load_project
 from odibi_actors.config.arrow_types import ARROW_TYPES, arrow_type
-from odibi_actors.config.model import BatchSpec, RetrySpec
+from odibi_actors.config.model import BatchSpec, RetrySpec, WorkerSpec
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.tree import MAX_DEPTH, MAX_FILE, resolve_plain
 from odibi_actors.config.variables import expand
@@ -33,6 +33,12 @@ def test_paths_are_absolute_and_defaults_are_those_of_the_specs(project: Project
     assert read is not None
     assert read.connection.path == str(project.root / "data/landing")
     assert (read.path, read.settle) == (".", 2.0)
+
+
+def test_limits_of_a_worker_are_those_of_the_file_and_none_by_default(project: Project) -> None:
+    assert project.load().worker == WorkerSpec(max_tasks=None, max_memory=None)
+    project.edit("workers: 2\n", 'worker: {max_tasks: 500, max_memory: "${LIMIT}"}\n')
+    assert project.load({"LIMIT": "2GB"}).worker == WorkerSpec(500, 2_000_000_000)
 
 
 def test_nodes_are_in_topological_order_and_else_in_that_of_the_file(project: Project) -> None:

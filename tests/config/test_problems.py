@@ -17,7 +17,7 @@ N = "pipelines[0].nodes"
 KEYS = [
     ("transform: {sql", "transfrom: {sql", [f'17:9: {N}[2].transfrom: unknown key; did you mean "transform"?']),
     ("workers: 2", "colour: red", ["2:1: colour: unknown key; known keys: project, description, data_dir, workers, "
-        "history, history_size, connections, pipelines, alerts"]),
+        "worker, history, history_size, connections, pipelines, alerts"]),
     ("project: flights\n", "", ['1:1: the key "project" is missing; Name of the project.']),
     ("project: flights\n", "projct: flights\n", ['1:1: projct: unknown key; did you mean "project"?']),
     ("workers: 2", "workers: 2\nworkers: 3", ["3:1: workers: duplicate key; first on line 2"]),
@@ -25,8 +25,13 @@ KEYS = [
         f'23:29: {N}[4].write.connection: unknown connection (got mart); connections: landing, lake']),
     ("    timeout: 10m", "    1: 10m", ['25:5: pipelines[0].1: a key must be text (got 1); write "1"']),
     ("    timeout: 10m", "    timeout:", ["25:5: pipelines[0].timeout: is empty; give it a value or delete the key"]),
+    ("workers: 2", "worker: 2", ["2:9: worker: must be a mapping (got 2); keys: max_tasks, max_memory; how many there "
+        "are is `workers`"]),
+    ("workers: 2", "worker: {max_tasks: 0, max_memory: 10MB}", [
+        "2:21: worker.max_tasks: must be from 1 to 1000000000000 (got 0)",
+        "2:36: worker.max_memory: must be at least 50MB (got 10MB)"]),
     ("workers: 2", "<<: {workers: 2}", ["2:1: <<: unknown key; known keys: project, description, data_dir, workers, "
-        "history, history_size, connections, pipelines, alerts"]),
+        "worker, history, history_size, connections, pipelines, alerts"]),
 ]  # fmt: skip
 VALUES = [
     ("workers: 2", "workers: two", ["2:10: workers: must be a whole number (got two)"]),

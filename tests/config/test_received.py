@@ -22,6 +22,7 @@ from odibi_actors.config.model import (
     ReadSpec,
     ScheduleSpec,
     WatchSpec,
+    WorkerSpec,
 )
 from odibi_actors.config.received import after_cycle, unsound, unsound_schedule
 
@@ -97,6 +98,11 @@ NAMES = {"me": None, "other": None, "third": None}
 def test_given_a_sound_schedule_then_nothing_is_said(spec: ScheduleSpec) -> None:
     assert unsound_schedule(spec, NAMES, "me") == ""
     assert unsound(project(scheduled("me", spec), plain("other"), plain("third"))) == ""
+
+
+@pytest.mark.parametrize("limits", [WorkerSpec(max_tasks=0), WorkerSpec(max_memory=-1), WorkerSpec(max_memory=2**60)])
+def test_given_limits_of_workers_no_file_could_say_then_they_are_refused(limits: WorkerSpec) -> None:
+    assert unsound(replace(project(plain("other")), worker=limits)) == "the limits of a worker are out of range"
 
 
 @pytest.mark.parametrize(("spec", "why"), UNSOUND)

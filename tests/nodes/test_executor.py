@@ -274,3 +274,20 @@ def test_given_a_task_from_the_wire_when_run_then_it_is_the_same(tmp_path: Path,
     assert result.output is not None
     assert executor.spool.read(result.output).to_pydict() == {"n": [6000]}
     assert result.attempt == Attempt(1, 1)
+
+
+def test_a_node_tells_the_most_its_process_had_in_memory_and_what_it_had_before(
+    executor: Executor, project: Path
+) -> None:
+    project.write_text(
+        "import pyarrow as pa\n\n\ndef large(rows):\n    x = bytearray(150_000_000)\n    return rows.head(1)\n\n\n"
+        "def small(rows):\n    return rows.head(1)\n"
+    )
+    steps = [
+        Step(function_node("large", ["flights"], "nodes.flights:large"), "l"),
+        Step(function_node("small", ["large"], "nodes.flights:small"), "s"),
+    ]
+    results = outcomes(executor, task(_read_step(project.parent), *steps))
+    told = {one.node: (one.memory, one.memory_before) for one in results if isinstance(one, NodeDone)}
+    assert told["large"][0] - told["large"][1] > 140_000_000
+    assert 0 < told["small"][1] <= told["small"][0] < told["large"][0]

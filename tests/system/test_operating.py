@@ -45,6 +45,15 @@ def waits(rows, context):
     return rows
 """
 
+LEAKS = """
+KEPT = []
+
+
+def leaks(rows):
+    KEPT.append(b"x" * 40_000_000)
+    return rows
+"""
+
 
 ORDERS = "order_id,day,country,quantity,price\n10,2025-01-03,fr,2,10.00\n"
 
@@ -187,6 +196,9 @@ def test_given_busy_workers_when_scaled_up_and_down_then_nothing_restarts_and_no
     assert system.settled("held") == "committed"
     until("one worker is left", lambda: len(system.pids("worker")) == 1)
     until("only that one is shown", lambda: states(system) == ["idle"])
+    said = [line for line in (system.project / ".odibi/log/pool-0.log").read_text().splitlines() if "worker" in line]
+    assert sum("info pool-0 a surplus worker has ended" in line for line in said) == 3
+    assert not [line for line in said if "SIGKILL" in line or "is gone" in line]
     assert published(system, "held") == list(range(9))
     for row in system.iterations("held"):
         assert system.client.iteration("held", row["iteration"])["errors"] == []
@@ -202,6 +214,54 @@ def test_given_busy_workers_when_scaled_up_and_down_then_nothing_restarts_and_no
 
     until("one worker is back", replaced)
     assert len(system.pids("worker")) == 1
+
+
+def test_given_limits_of_workers_when_nodes_leak_then_workers_are_recycled_until_the_limits_are_taken_back(
+    make: Make, tmp_path: Path
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("leaky", last("leaks"), batch="{max_files: 1}"), LEAKS))
+    yaml = system.project / "odibi.yaml"
+    plain = yaml.read_text()
+    yaml.write_text("worker: {max_tasks: 3}\n" + plain)
+    system.start()
+    log = system.project / ".odibi/log/pool-0.log"
+
+    def recycled() -> list[str]:
+        return [line for line in log.read_text().splitlines() if " a worker is recycled " in line]
+
+    def committed() -> int:
+        return int(system.client.pipeline("leaky")["committed"])
+
+    for number in range(9):
+        put(system, "leaky", str(number), f"{number},1.5")
+    until("nine are committed", lambda: committed() == 9)
+    assert len(recycled()) >= 5  # 18 tasks: of each iteration a chain, and a publication
+    assert all(line.endswith('why="it has done 3 tasks (worker.max_tasks)"') for line in recycled())
+    workers = {
+        row["worker"] for number in range(1, 10) for row in system.json("node", "list", "leaky", str(number))["items"]
+    }
+    assert len(workers) >= 3
+    (node,) = [row for row in system.json("node", "list", "leaky", "9")["items"] if row["node"] == "last"]
+    assert node["memory"] - node["memory_before"] > 30_000_000
+    assert "when it began" in system.ctl("node", "show", "leaky", "9", "last").stdout
+    until(
+        "the memory of workers is shown", lambda: all(row["memory"] for row in system.json("worker", "list")["items"])
+    )
+    assert not [line for line in log.read_text().splitlines() if " warning " in line or "is gone" in line]
+    assert all(system.client.iteration("leaky", number)["errors"] == [] for number in range(1, 10))
+    system.kill("broker")  # its successor does not read odibi.yaml
+    for number in range(9, 14):
+        put(system, "leaky", str(number), f"{number},1.5")
+    until("all are committed", lambda: committed() == 14)
+    yaml.write_text(plain)
+    assert system.ctl("apply").returncode == 0
+    before = len(recycled())
+    assert before >= 8
+    for number in range(14, 20):
+        put(system, "leaky", str(number), f"{number},1.5")
+    until("these too are committed", lambda: committed() == 20)
+    assert len(recycled()) == before
+    assert published(system, "leaky") == list(range(20))
 
 
 # --- pipelines ----------------------------------------------------------------------------------------------------

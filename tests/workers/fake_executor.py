@@ -16,16 +16,19 @@ from typing import Any
 
 from odibi_actors import messages as m
 from odibi_actors.config import code_digest
-from odibi_actors.runtime import paths
+from odibi_actors.runtime import memory, paths
 from odibi_actors.runtime.process import run_peer
 from odibi_actors.workers.driver import PoolDriver
 from odibi_actors.workers.pool import PoolActor
+
+LEAK = 60_000_000
+KEPT: list[bytes] = []
 
 
 class FakeExecutor:
     """Nodes: ``hang``, ``die`` (SIGKILL), ``leave`` (exit 3), ``spawn`` (a child process, then hang), ``wait`` (for
     the file ``go`` in the data_dir), ``use`` (imports nodes.bad), ``parricide`` (kills its parent), ``popen``,
-    ``pool``, ``forked`` (a child that is ended by SIGTERM); all others are done at once."""
+    ``pool``, ``forked`` (a child that is ended by SIGTERM), ``leak`` (keeps LEAK bytes); others are done at once."""
 
     def __init__(self, data_dir: Path, host: str, worker: str, code: str) -> None:
         self.data_dir, self.worker = data_dir, worker
@@ -44,6 +47,8 @@ class FakeExecutor:
 
     def do(self, node: str) -> None:
         match node:
+            case "leak":
+                KEPT.append(b"x" * LEAK)
             case "hang":
                 time.sleep(600)
             case "die":
@@ -86,7 +91,9 @@ def main() -> int:
     options = parser.parse_args()
     places = paths.prepare(options.data_dir)
     digest = code_digest(options.project)
-    actor = PoolActor("pool-0", f"i{os.getpid()}", "host", os.getpid(), options.workers, digest)
+    actor = PoolActor(
+        "pool-0", f"i{os.getpid()}", "host", os.getpid(), options.workers, digest, memory=memory.available()
+    )
     driver = PoolDriver(
         "pool-0",
         project=options.project,

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from odibi_actors import messages as m
 from odibi_actors.actor import Effect, Send, StartWorker, StopWorker, ToWorker
+from odibi_actors.config.model import WorkerSpec
 from odibi_actors.model import Attempt, Failure
 from odibi_actors.workers.pool import PREFETCH, PoolActor
 from tests.workers.builders import CODE, done, task
@@ -31,7 +32,7 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.pool = PoolActor("pool-0", "inc", "host", 1, 2, CODE)
+        self.pool = PoolActor("pool-0", "inc", "host", 1, 2, CODE, memory=4_000)
         self.epoch = 1
         self.counter = 0
         self.alive: dict[str, Process] = {}
@@ -121,6 +122,15 @@ class PoolMachine(RuleBasedStateMachine):
     def scale(self, workers: int) -> None:
         self.hear(m.BROKER, m.Scale(self.epoch, workers))
 
+    @rule(tasks=st.sampled_from([None, 1, 3]), memory=st.sampled_from([None, 100]))
+    def limit(self, tasks: int | None, memory: int | None) -> None:
+        self.hear(m.BROKER, m.WorkerLimits(self.epoch, WorkerSpec(tasks, memory)))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), memory=st.sampled_from([1, 99, 101]))
+    def measured(self, data: st.DataObject, memory: int) -> None:
+        self.local(m.Measured({data.draw(st.sampled_from(list(self.alive))): memory}))
+
     @rule()
     def new_broker(self) -> None:
         self.local(m.Connected())
@@ -138,8 +148,13 @@ class PoolMachine(RuleBasedStateMachine):
         self.hear(name, m.WorkerReady(7, code))
 
     @precondition(lambda self: any(p.tasks for p in self.alive.values()))
-    @rule(data=st.data(), short=st.booleans(), fails=st.sampled_from([False, False, False, True]))
-    def work(self, data: st.DataObject, short: bool, fails: bool) -> None:
+    @rule(
+        data=st.data(),
+        short=st.booleans(),
+        fails=st.sampled_from([False, False, False, True]),
+        memory=st.sampled_from([0, 50, 101]),
+    )
+    def work(self, data: st.DataObject, short: bool, fails: bool, memory: int) -> None:
         name = data.draw(st.sampled_from([n for n, p in self.alive.items() if p.tasks]))
         process = self.alive[name]
         current = process.tasks[0]
@@ -151,7 +166,7 @@ class PoolMachine(RuleBasedStateMachine):
         result: m.AnyResult = done(current, node, last=last, duration=0.0001 if short else 1.0)
         if fails:
             result = m.NodeFailed(current.attempt, "p", current.iteration, node, Failure("raised", "x"), 0, 0, name)
-        self.hear(name, m.WorkerResult(result, last))
+        self.hear(name, m.WorkerResult(result, last, memory if last else 0))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), blamed=st.booleans())

@@ -18,11 +18,13 @@ import zmq
 
 from odibi_actors import messages as m
 from odibi_actors.config import code_digest
+from odibi_actors.config.model import WorkerSpec
 from odibi_actors.errors import ProtocolError
 from odibi_actors.model import Attempt
 from odibi_actors.runtime import paths, wire
 from tests.runtime.processes import WAIT, Family, gone
 from tests.workers.builders import task
+from tests.workers.fake_executor import LEAK
 
 pytestmark = pytest.mark.process
 
@@ -255,6 +257,45 @@ def test_the_pool_scales_while_it_runs(rig: Rig) -> None:
     rig.broker.until(lambda w: len(w) == 1)
     (rig.places.data_dir / "go").touch()
     assert [type(r) for r in rig.broker.result(attempt)] == [m.NodeDone]
+
+
+def test_surplus_workers_end_and_the_log_calls_them_so(rig: Rig) -> None:
+    process = rig.start()
+    rig.broker.send(m.Scale(1, 5))
+    rig.broker.until(lambda w: len(w) == 5 and all(x.state == "idle" for x in w.values()))
+    rig.broker.send(m.Scale(1, 1))
+    rig.broker.until(lambda w: len(w) == 1)
+    process.terminate()
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    assert sum("info pool-0 a surplus worker has ended" in line for line in lines) == 4
+    assert not [line for line in lines if "SIGKILL" in line or "a worker is gone" in line]
+
+
+def test_workers_that_leak_are_recycled_between_tasks_and_what_they_have_in_memory_is_told(rig: Rig) -> None:
+    process = rig.start()
+    rig.broker.until(lambda w: all(x.memory for x in w.values()))
+    shared = max(w.memory for w in rig.broker.workers.values())
+    assert shared < 1_000_000_000
+    rig.broker.send(m.WorkerLimits(1, WorkerSpec(max_memory=shared + 100_000_000)))
+    for _ in range(10):
+        assert [type(r) for r in rig.run("leak")] == [m.NodeDone]
+        assert max(w.memory for w in rig.broker.workers.values()) < shared + 100_000_000 + 2 * LEAK
+    rig.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
+    process.terminate()
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    recycled = [line for line in lines if "info pool-0 a worker is recycled" in line]
+    assert len(recycled) >= 3
+    assert all("MB in memory after a task (worker.max_memory: " in line for line in recycled)
+    assert not [line for line in lines if "SIGKILL" in line or "a worker is gone" in line or " warning " in line]
+
+
+def test_a_worker_that_has_done_its_tasks_is_another_process_for_the_next(rig: Rig) -> None:
+    rig.start()
+    rig.broker.send(m.WorkerLimits(1, WorkerSpec(max_tasks=1)))
+    names = [result.worker for _ in range(6) for result in rig.run("a") if isinstance(result, m.NodeDone)]
+    assert len(set(names)) == 6
 
 
 @pytest.mark.parametrize("node", ["popen", "pool", "forked"])
