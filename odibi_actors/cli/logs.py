@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from odibi_actors.cli import locks
 from odibi_actors.cli.base import App, Command, pass_app
 from odibi_actors.errors import NotFoundError
 from odibi_actors.runtime.visible import visible
@@ -20,7 +21,7 @@ TAIL_BLOCK = 64 * 1024
 MAX_LINE = 1024 * 1024
 """Bytes without a newline after which the rest counts as a line: a log may be damaged."""
 LAUNCHER = "up"
-"""What `up --detach` wrote: all the other logs once more, so it is shown only when asked for."""
+"""What `up --detach` wrote, or a terminal did not take: other logs once more, so it is shown only when asked for."""
 WORKER = "worker"
 """The Procfile's name of the line whose pools write ``pool-0.log``, ``pool-1.log``, ..."""
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
@@ -112,22 +113,31 @@ def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
     """Print the logs of one actor, or of all interleaved.
 
     The actors' supervisors write them to the data_dir's log folder; only logs on this host are seen. `logs up` is what
-    `up --detach` wrote: all of them once more.
+    `up --detach` wrote, all of them once more, or what a terminal did not take of `up`.
     """
     folder = app.data_dir / "log"
     tails = _tails(folder, actor, {})
     if not tails and not (follow and actor is None):
         names = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) if folder.is_dir() else ""
         raise NotFoundError(
-            f"no log of {actor!r} in {folder}; there are: {names}" if actor and names
-            else f"no logs in {folder}; nothing has run here yet: start with `odibictl up`"
-        )  # fmt: skip
+            f"no log of {actor!r} in {folder}; there are: {names}" if actor and names else _none(app.data_dir)
+        )
     prefix = _Prefix(plain=actor is not None and actor != WORKER)
     prefix.print(merged({name: tail.last(lines) for name, tail in tails.items()}))
     while follow:
         time.sleep(POLL)
         tails = _tails(folder, actor, tails)
         prefix.print([(name, line) for name, tail in tails.items() for line in tail.new()])
+
+
+def _none(data_dir: Path) -> str:
+    """Why there are no logs."""
+    said = f"no logs in {data_dir / 'log'}"
+    if locks.holders(data_dir / "run"):
+        return f"{said}, though a system runs: somebody removed them; its actors make them again within seconds"
+    if (data_dir / "checkpoints.db").exists():
+        return f"{said}: they were removed, or only `odibictl run` was at work here, which keeps none"
+    return f"{said}; nothing has run here yet: start with `odibictl up`"
 
 
 def _tails(folder: Path, actor: str | None, known: dict[str, Tail]) -> dict[str, Tail]:

@@ -22,7 +22,6 @@ from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, Unreac
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.entry import findable
 from odibi_actors.runtime.launcher import Launcher, environment
-from odibi_actors.runtime.supervisor import LogFile
 
 UP_TIMEOUT = 60.0
 """Seconds a detached start may take: cold imports on a busy machine, recovery of a large store."""
@@ -74,7 +73,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
         emit(app, app.client().status, "project", render)
         return
     locks.hold(places.run / "up.pid")  # until this process is gone: `down` waits for that
-    console = Console([line.name for line in lines], LogFile(log).write if log is not None else None)
+    console = Console([line.name for line in lines], log or places.log / "up.log", detached=log is not None)
     console.say("info", f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
     for note in notes:
         console.say("warning", note)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.linux import exit_reason
+from odibi_actors.runtime.logfile import LOOK
 from odibi_actors.runtime.procfile import Line
 from odibi_actors.runtime.supervisor import BACKOFF, BACKOFF_MAX, FINAL, RECOVER, STEADY
 
@@ -93,6 +94,7 @@ class Launcher:
                 signal.signal(number, handler)
             os.close(self._wake)
             os.close(self._wake_end)
+            self._console.close()
 
     def _turn(self) -> bool:
         """Start what is due, wait for something to happen, react to it; False when all have ended."""
@@ -106,9 +108,15 @@ class Launcher:
                 if one.due is not None and one.due <= now:
                     self._start(one, now)
         times = [self._deadline] if self._stage else [one.due for one in self._lines if one.due is not None]
-        patience = max(0.0, min(times) - now) * 1000 + 1 if times else None
+        patience = max(0.0, min([now + LOOK, *times]) - now) * 1000 + 1
+        if self._console.waiting:
+            self._poll.register(self._console.fd, select.POLLOUT)
         outputs = {one.output: one for one in self._lines if one.process is not None and one.output >= 0}
-        for fd, _ in self._poll.poll(patience):
+        ready = self._poll.poll(patience)
+        if self._console.waiting:
+            self._poll.unregister(self._console.fd)
+        self._console.pump()
+        for fd, _ in ready:
             if fd == self._wake:
                 self._signalled()
             elif fd in outputs:

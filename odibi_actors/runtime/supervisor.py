@@ -12,45 +12,23 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from odibi_actors.runtime.linux import abandoned, die_with_parent, exit_reason, launchers
-from odibi_actors.runtime.log import log
+from odibi_actors.runtime.log import stamped
+from odibi_actors.runtime.logfile import LOOK, LogFile
+from odibi_actors.runtime.outlet import Outlet
 
 BACKOFF, BACKOFF_MAX = 0.1, 5.0  # seconds before the start of one that died soon after the last, doubling
 STEADY = 2.0  # seconds up after which a death is a first one: the next start is at once
 ORPHAN_GRACE = 2.0  # seconds to drain when whoever launched us was killed; below paths.PREDECESSOR, for who comes next
-LOG_MAX = 10_000_000  # bytes of one log file; the former one is kept beside it
+LINE_MAX = 65536  # bytes of one line shown at once
 FINAL = (0, 2, 4)  # exit codes a restart would not fix, or should not
 RECOVER = "ODIBI_RECOVER"
 """Set for a line that is not started for the first time: its broker goes on with the versions in the store."""
 RESTART = 70  # what an actor returns to be started again (EX_SOFTWARE)
-
-
-class LogFile:
-    """``<name>.log``, cut over to ``<name>.log.1`` at ``LOG_MAX`` bytes. A full disk must not stop an actor."""
-
-    def __init__(self, path: Path, limit: int = LOG_MAX) -> None:
-        self._path, self._limit = path, limit
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
-        self._size = self._file.tell()
-
-    def write(self, data: bytes) -> None:
-        """Append; what cannot be written is lost."""
-        try:
-            if self._size + len(data) > self._limit:
-                self._file.close()
-                self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("ab", buffering=0)
-                self._size = 0
-            self._file.write(data)
-            self._size += len(data)
-        except (OSError, ValueError):
-            return
 
 
 class Supervisor:
@@ -67,7 +45,10 @@ class Supervisor:
     ) -> None:
         self._final, self._longest = final, longest
         self._argv, self._restart, self._name = list(argv), list(restart), name
-        self._file = LogFile(data_dir / "log" / f"{name}.log")
+        self._log_path = data_dir / "log" / f"{name}.log"
+        self._file = LogFile(self._log_path)
+        self._outlet = Outlet(self._left_out)
+        self._rest = b""  # of a line that has not ended
         self._child: subprocess.Popen[bytes] | None = None
         self._told = 0  # how often we were asked to stop
         self._kill_at: float | None = None
@@ -85,6 +66,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the actor ends for good; returns the exit code of this line."""
+        try:
+            return self._run()
+        finally:
+            self._outlet.close()
+
+    def _run(self) -> int:
         if abandoned():
             self._say("warning", "the process that launched us was gone before we began; not starting")
             return 0
@@ -125,7 +112,7 @@ class Supervisor:
             self._stop()
         open_output = True
         while child.poll() is None:
-            for fd, _ in self._poll.poll(self._patience()):
+            for fd in self._wait(self._patience()):
                 if fd == output and open_output:
                     open_output = self._copy(output)
                 self._react(fd)
@@ -134,6 +121,9 @@ class Supervisor:
                 self._stop()
         if open_output and self._copy(output):  # what it said last; a grandchild may keep the pipe open for long
             self._poll.unregister(output)
+        if self._rest:
+            self._outlet.write(self._rest + b"\n")
+            self._rest = b""
         child.stdout.close()
         self._child = None
         return child.returncode
@@ -152,11 +142,25 @@ class Supervisor:
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
-        try:
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
-        except OSError:
-            return  # who launched us is gone; the log file has it
+        whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            self._outlet.write(whole + newline)
+        if len(self._rest) >= LINE_MAX:
+            self._outlet.write(self._rest + b"\n")
+            self._rest = b""
+
+    def _wait(self, patience: float | None) -> list[int]:
+        """The descriptors at which something has happened within ``patience`` milliseconds, or until the next look at
+        the log file. Whoever reads our stderr is given what it takes meanwhile."""
+        look = LOOK * 1000
+        if self._outlet.waiting:
+            self._poll.register(self._outlet.fd, select.POLLOUT)
+        ready = [fd for fd, _ in self._poll.poll(look if patience is None else min(look, patience))]
+        if self._outlet.waiting:
+            self._poll.unregister(self._outlet.fd)
+            self._outlet.pump()
+        self._file.look()
+        return ready
 
     def _react(self, fd: int) -> None:
         if fd == self._wake:
@@ -187,7 +191,7 @@ class Supervisor:
         """Wait before a restart; True when asked to stop meanwhile."""
         end = time.monotonic() + seconds
         while not self._told and (left := end - time.monotonic()) > 0:
-            for fd, _ in self._poll.poll(left * 1000):
+            for fd in self._wait(left * 1000):
                 self._react(fd)
         return self._told > 0
 
@@ -195,7 +199,14 @@ class Supervisor:
         return None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()) * 1000 + 1
 
     def _say(self, level: str, text: str, **fields: object) -> None:
-        log(level, self._name, text, fields, also=self._file.write)
+        line = stamped(level, self._name, text, fields).encode()
+        if line:
+            self._file.write(line)
+            self._outlet.write(line)
+
+    def _left_out(self, count: int) -> bytes:
+        text = f"{count} lines were not shown here, because nothing took them: they are in {self._log_path}"
+        return stamped("warning", self._name, text).encode()
 
 
 def supervise(argv: Sequence[str], name: str, data_dir: Path, restart: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odibi_actors.cli import logs
+from odibi_actors.cli import locks, logs
 from odibi_actors.cli.system import last_error
 
 Invoke = Callable[..., Result]
@@ -125,3 +127,22 @@ def test_what_keeps_a_system_from_coming_up_is_told_with_the_wait_that_ended(tmp
         "09:11:32 broker.1     | 2026-11-24T09:11:32.000Z info broker waiting for the checkpoint store\n"
     )
     assert last_error(log) == "\nthe last error in it: checkpoint the seals are missing: `reseal`"
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [("", "nothing has run here yet"), ("checkpoints.db", "they were removed"), ("run", "system runs")],
+)
+def test_given_no_logs_then_it_says_why(invoke: Invoke, folder: Path, tmp_path: Path, left: str, said: str) -> None:
+    shutil.rmtree(folder)
+    held = -1
+    if left == "checkpoints.db":
+        (tmp_path / ".odibi" / left).touch()
+    elif left:
+        (tmp_path / ".odibi" / left).mkdir()
+        held = locks.hold(tmp_path / ".odibi" / left / "broker.lock")
+    result = invoke("logs", "--project", tmp_path)
+    if held >= 0:
+        os.close(held)
+    assert result.exit_code == 3
+    assert said in result.stderr

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from odibi_actors.runtime.console import Console
-from odibi_actors.runtime.supervisor import LogFile
 from tests.runtime.processes import WAIT, Family, gone, said
 
 pytestmark = pytest.mark.process
@@ -21,20 +20,23 @@ pytestmark = pytest.mark.process
 RUN = """
 import os, sys
 from pathlib import Path
-from odibi_actors.runtime import launcher, procfile
+from odibi_actors.runtime import launcher, outlet, procfile
 from odibi_actors.runtime.console import Console
 root = Path(sys.argv[1])
 for name in sys.argv[2:]:
     setattr(launcher, name.split("=")[0], float(name.split("=")[1]))
+outlet.LIMIT = 100_000
 lines, _ = procfile.read(root / "Procfile")
 env = launcher.environment(root, None, os.environ)
-sys.exit(launcher.Launcher(lines, root, env, Console([line.name for line in lines])).run())
+sys.exit(launcher.Launcher(lines, root, env, Console([line.name for line in lines], root / 'up.log')).run())
 """
 ACTOR = """
 import os, signal, sys, time
 name, how = sys.argv[1], sys.argv[2:]
 told = []
 signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+with open(f"{name}.pids", "a") as file:
+    print(os.getpid(), file=file)
 print("up", name, os.getpid(), os.environ.get("ODIBI_RECOVER", "first"), flush=True)
 while not told:
     time.sleep(0.01)
@@ -76,6 +78,18 @@ def all_up(process: subprocess.Popen[str], *names: str) -> dict[str, int]:
         words = said(process, " up ").split()
         found[words[-3]] = int(words[-2])
     return found
+
+
+def pids(root: Path, name: str, count: int) -> list[int]:
+    """Wait until that line has been started ``count`` times, without reading what is said."""
+    end = time.monotonic() + WAIT
+    path = root / f"{name}.pids"
+    while time.monotonic() < end:
+        found = path.read_text().split() if path.exists() else []
+        if len(found) >= count:
+            return [int(pid) for pid in found]
+        time.sleep(0.02)
+    raise AssertionError(f"{name} was not started {count} times")
 
 
 def rest(process: subprocess.Popen[str]) -> str:
@@ -226,8 +240,48 @@ def test_given_ignored_signals_as_under_nohup_then_they_stay_ignored(family: Fam
 def test_given_much_output_when_written_to_a_log_then_it_is_bounded_and_its_newest_lines_are_there(
     tmp_path: Path,
 ) -> None:
-    console = Console(["broker"], LogFile(tmp_path / "up.log", limit=1000).write)
+    console = Console(["broker"], tmp_path / "up.log", detached=True, limit=1000)
     for number in range(200):
         console.write("broker", b"line %d" % number)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2000
     assert (tmp_path / "up.log").read_text().endswith("broker     | line 199\n")
+
+
+FLOOD = f"{sys.executable} -c 'for i in range(20000): print(i, \"x\" * 90)'"
+
+
+def test_given_a_reader_that_does_not_read_then_lines_go_on_and_are_started_again_and_it_is_told_what_it_missed(
+    family: Family, tmp_path: Path
+) -> None:
+    process = start(family, tmp_path, broker=f"{FLOOD}; actor")
+    (first,) = pids(tmp_path, "broker", 1)  # so all of the flood was taken from it
+    os.kill(first, signal.SIGKILL)
+    pids(tmp_path, "broker", 2)
+    process.terminate()
+    text = rest(process)
+    assert process.wait(WAIT) == 0
+    (note,) = [line for line in text.splitlines() if "were not shown here" in line]
+    assert f"they are in {tmp_path / 'up.log'}" in note
+    missed = (tmp_path / "up.log").read_text().splitlines()
+    assert int(note.split(" lines were")[0].split()[-1]) == len(missed)
+    shown = [line for line in text.splitlines() if line != note]
+    flood = [line for line in [*shown, *missed] if line.endswith("x" * 90)]
+    assert len(flood) == 40_000
+    assert family.extinct()
+
+
+def test_given_a_reader_that_has_gone_then_lines_are_started_again_and_the_log_says_so(
+    family: Family, tmp_path: Path
+) -> None:
+    process = start(family, tmp_path, broker="actor")
+    first, _ = up(process, "broker")
+    assert process.stdout is not None
+    process.stdout.close()
+    os.kill(first, signal.SIGKILL)
+    pids(tmp_path, "broker", 2)
+    process.terminate()
+    assert process.wait(WAIT) == 0
+    text = (tmp_path / "up.log").read_text()
+    assert "nothing reads this output any more; the system goes on" in text
+    assert "broker is gone with its supervisor" in text
+    assert family.extinct()

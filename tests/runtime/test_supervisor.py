@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from odibi_actors.runtime.supervisor import LogFile
+from odibi_actors.runtime.logfile import LogFile
 from tests.runtime.processes import WAIT, Family, gone, said
 
 pytestmark = pytest.mark.process
@@ -146,6 +146,16 @@ def test_what_honcho_starts_while_it_is_killed_ends(family: Family, tmp_path: Pa
     process.wait(WAIT)
     (tmp_path / "dead").touch()
     assert family.extinct()
+
+
+def test_given_a_launcher_that_does_not_read_then_the_actor_goes_on_and_its_log_has_all(
+    family: Family, tmp_path: Path
+) -> None:
+    script = f"import os\nfor _ in range(30000): os.write(1, b'x' * 99 + b'\\n')\nopen({str(tmp_path / 'done')!r}, 'x')"
+    process = supervised(family, tmp_path, script)
+    assert process.wait(WAIT) == 0  # nobody has read a word
+    assert (tmp_path / "done").exists()
+    assert (tmp_path / "log" / "actor.log").read_text().count("x" * 99) == 30_000
 
 
 def test_logs_are_bounded(tmp_path: Path) -> None:
