@@ -1,4 +1,4 @@
-"""What must hold between the rows of the scheduler's tables: ``checkpoint.verify`` looks at each of them.
+"""What must hold between the rows of some tables: ``checkpoint.verify`` looks at each of them.
 
 Only what records cannot leave behind is a problem, so one that is found is a defect of ours, or of the disk.
 """
@@ -13,11 +13,12 @@ from typing import Any
 from odibi_actors.checkpoint.tables import (
     AlertDecoder,
     BackfillDecoder,
+    LetterDecoder,
     OccurrenceDecoder,
     ScheduleDecoder,
     TriggerDecoder,
 )
-from odibi_actors.model import Place, Trigger
+from odibi_actors.model import LIVE, Place, Trigger
 
 _SEAL = 8
 _FIX = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
@@ -102,10 +103,33 @@ def _alert(_db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) ->
         yield f"alert {key[0]} is not what its record says"
 
 
+def _letter(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    pipeline, iteration, state = db.execute(
+        "SELECT pipeline, iteration, state FROM dead_letters WHERE id = ?", key
+    ).fetchone()
+    letter = LetterDecoder.decode(data or b"")
+    held = letter.held()
+    what = f"dead letter {key[0]} of {pipeline}"
+    if state == "open" and any(letter.positions.values()) and not any(held.values()):
+        yield f"{what} is open, and holds no file"
+    for source, positions in held.items():
+        for position in positions if state == "open" else ():
+            row = (pipeline, LIVE, source, position.identity)
+            rows = db.execute(
+                "SELECT iteration, generation FROM ledger WHERE pipeline = ? AND lane = ? AND source = ?"
+                " AND identity = ? ORDER BY generation DESC",
+                row,
+            ).fetchall()
+            # What is read whole is in no ledger.
+            if rows and rows[0] != (iteration, position.generation):
+                yield f"{what} holds {position.identity} of {source}, which iteration {rows[0][0]} has as well"
+
+
 _CHECKS: dict[str, Callable[[sqlite3.Connection, tuple[Any, ...], bytes | None], Iterator[str]]] = {
     "schedules": _schedule,
     "occurrences": _occurrence,
     "runs": _run,
     "backfills": _backfill,
     "alerts": _alert,
+    "dead_letters": _letter,
 }

@@ -347,9 +347,10 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
         )
         raise NotFoundError(f"there is no dead letter {given.id}: {how}")
     letter = dict(zip(names, row, strict=True))
-    failure, positions = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
-    listed = {name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some] for name, some in positions.items()}
-    return {**letter, **_failure(failure), "whole": not letter.pop("revised"), "positions": listed}
+    kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
+    held = kept.held()
+    listed = {name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some] for name, some in held.items()}
+    return {**letter, **_failure(kept.failure), "whole": not letter.pop("revised"), "positions": listed}
 
 
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:

@@ -16,7 +16,6 @@ SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
 SchemaDecoder = msgspec.msgpack.Decoder(r.Schema)
 PlanDecoder = msgspec.msgpack.Decoder(r.Plan)
 ErrorDecoder = msgspec.msgpack.Decoder(r.Error)
-LetterDecoder = msgspec.msgpack.Decoder(tuple[Failure, dict[str, list[Position]]])
 StatesDecoder = msgspec.msgpack.Decoder(dict[str, BatchRef])
 FailuresDecoder = msgspec.msgpack.Decoder(dict[str, tuple[Failure, float]])
 """Node -> what it failed with, and when: of a blocked or dead-lettered iteration."""
@@ -25,6 +24,27 @@ OccurrenceDecoder = msgspec.msgpack.Decoder(r.Occurrence)
 BackfillDecoder = msgspec.msgpack.Decoder(r.Backfill)
 AlertDecoder = msgspec.msgpack.Decoder(r.Alert)
 TriggerDecoder = msgspec.msgpack.Decoder(Trigger)
+
+
+class Letter(msgspec.Struct, frozen=True, array_like=True):
+    """The payload of a dead letter. ``positions``: what was set aside, by source; ``elsewhere``: (iteration, source,
+    identity) of what went to a letter of its own in a replay that is void otherwise. It is back when that iteration is
+    taken back."""
+
+    failure: Failure
+    positions: dict[str, list[Position]]
+    elsewhere: list[tuple[int, str, str]] = []
+
+    def held(self) -> dict[str, list[Position]]:
+        """The positions that lie in it."""
+        gone = {(source, identity) for _, source, identity in self.elsewhere}
+        return {
+            source: [p for p in positions if (source, p.identity) not in gone]
+            for source, positions in self.positions.items()
+        }
+
+
+LetterDecoder = msgspec.msgpack.Decoder(Letter)
 
 
 OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"

@@ -23,6 +23,7 @@ from odibi_actors.checkpoint.tables import (
     Contradiction,
     ErrorDecoder,
     FailuresDecoder,
+    Letter,
     LetterDecoder,
     PlanDecoder,
     SchemaDecoder,
@@ -236,32 +237,47 @@ class Transaction(Scheduling):
             self.weight += summarise(self._execute, key)
 
     def _give_back(self, plan: r.Plan) -> None:
-        """The iteration is void, and the letter it took up is open again, but for positions that went to letters of
-        their own meanwhile; with none left it is no more."""
+        """The iteration is void, and the letter it took up is open again. What went to letters of its own meanwhile is
+        there; with nothing left in it, it counts as taken up, as long as that iteration is not taken back."""
         row = self._execute(
             "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
             (plan.pipeline, plan.iteration),
         ).fetchone()
         if row is None:
             return
-        failure, positions = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
-        left = dict(positions)
-        for source in plan.ledgered:
-            planned = frozenset(p.identity for p in plan.positions.get(source, ()))
-            left[source] = [p for p in positions.get(source, ()) if p.identity in planned]
-        gone = plan.ledgered and not any(left[source] for source in plan.ledgered)
+        letter = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
+        back = {(source, p.identity) for source in plan.ledgered for p in plan.positions.get(source, ())}
+        held = letter.held()
+        gone = [
+            (plan.iteration, source, p.identity)
+            for source in plan.ledgered
+            for p in held.get(source, ())
+            if (source, p.identity) not in back
+        ]
+        letter = msgspec.structs.replace(letter, elsewhere=[*letter.elsewhere, *gone])
+        self._letter_state(row[0], letter, empty=bool(plan.ledgered) and not back)
+
+    def _letter_state(self, id_: int, letter: Letter, empty: bool) -> None:
+        """A letter that no iteration has taken up any more: it is open, or all that it holds is elsewhere."""
         self._execute(
             "UPDATE dead_letters SET state = ?, payload = ? WHERE id = ?",
-            ("replayed" if gone else "open", seal((failure, left)), row[0]),
+            ("replayed" if empty else "open", seal(letter), id_),
         )
 
     def _discard(self, _seq: int, record: r.Discard) -> None:
         key = (record.letter, record.pipeline)
         open_ = "FROM dead_letters WHERE id = ? AND pipeline = ? AND state = 'open'"
-        row = self._execute(f"SELECT iteration {open_}", key).fetchone()
+        row = self._execute(f"SELECT iteration, payload {open_}", key).fetchone()
         if row is None:
             raise Contradiction(f"pipeline {record.pipeline}: dead letter {record.letter} is not there")
-        self._execute(f"DELETE {open_}", key)
+        letter = unseal(row[1], LetterDecoder, f"dead letter {record.letter}")
+        if letter.elsewhere:
+            # Given up is what lies in it; the rest is in other letters, and may be back.
+            held = {(source, p.identity) for source, some in letter.held().items() for p in some}
+            rest = {s: [p for p in some if (s, p.identity) not in held] for s, some in letter.positions.items()}
+            self._letter_state(record.letter, msgspec.structs.replace(letter, positions=rest), empty=True)
+        else:
+            self._execute(f"DELETE {open_}", key)
         self._unreferenced((record.pipeline, row[0]))
 
     def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:
@@ -342,7 +358,7 @@ class Transaction(Scheduling):
             "INSERT INTO dead_letters (pipeline, iteration, node, position, revised, kind, message, at, payload)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.message, record.at,
-             seal((failure, positions))),
+             seal(Letter(failure, positions))),
         )  # fmt: skip
 
     def _fail(self, _seq: int, record: r.Fail) -> None:
@@ -537,10 +553,13 @@ class Transaction(Scheduling):
         released = self._execute("DELETE FROM ledger WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         # Letters that the iterations taken back had taken up are open again; their own are no more.
         self._execute("DELETE FROM dead_letters WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
-        self._execute(
-            "UPDATE dead_letters SET state = 'open' WHERE pipeline = ? AND replay > ? AND replay <= ?",
+        for letter, payload in self._execute(
+            "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND replay > ? AND replay <= ?",
             (pipeline, to, last),
-        )
+        ).fetchall():
+            found = unseal(payload, LetterDecoder, f"dead letter {letter}")
+            elsewhere = [one for one in found.elsewhere if one[0] <= to]
+            self._letter_state(letter, msgspec.structs.replace(found, elsewhere=elsewhere), empty=False)
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         for node in [pin.node for pin in self._pins(pipeline)]:  # what is left in the targets tells them again
             self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node))

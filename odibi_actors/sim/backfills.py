@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from odibi_actors.checkpoint import records as rec
@@ -10,7 +10,8 @@ from odibi_actors.sim.verdict import check
 from odibi_actors.streaming.patterns import Pattern
 
 if TYPE_CHECKING:
-    from odibi_actors.sim.truth import Place, Planned
+    from odibi_actors.sim.places import Place
+    from odibi_actors.sim.truth import Planned
 
 Lane = tuple[str, str]
 """(pipeline, lane)."""
@@ -19,7 +20,7 @@ Lane = tuple[str, str]
 class Backfills:
     """All of them. ``planned``: of a lane, the owners of its places, and its iterations."""
 
-    def __init__(self, planned: Callable[[str, str], tuple[dict[Place, int], list[Planned]]]) -> None:
+    def __init__(self, planned: Callable[[str, str], tuple[Mapping[Place, object], list[Planned]]]) -> None:
         self._planned = planned
         self._open: dict[Lane, rec.Backfill] = {}
         self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
@@ -47,7 +48,7 @@ class Backfills:
             found[kind] = found.get(kind, 0) + 1
         return found
 
-    def begin(self, record: rec.Backfill, owner: dict[Place, int]) -> None:
+    def begin(self, record: rec.Backfill, owner: Mapping[Place, object]) -> None:
         """It wants at least the files that the live lane knows by now."""
         key = (record.pipeline, record.lane)
         check(key not in self._all, "I1", f"{record.lane} of {record.pipeline} begins twice")

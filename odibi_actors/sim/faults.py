@@ -249,7 +249,7 @@ def _file(life: Scenario, rng: random.Random) -> None:
 
 def _poison(life: Scenario, rng: random.Random) -> None:
     """A file that kills every worker, or makes the code raise, until it is fixed."""
-    files = [file for key, file in life.delivered.items() if key not in life.truth.owner]
+    files = [file for key, file in life.delivered.items() if not life.truth.taken(key)]
     if files:
         life.world.count("poison")
         rng.choice(files).poison = rng.choice(["kills", "raises"])
@@ -298,10 +298,11 @@ def _retry(life: Scenario, rng: random.Random) -> None:
 
 
 def _letter(life: Scenario, rng: random.Random) -> None:
-    letters = [number for number, letter in life.truth.letters.items() if letter.state == "open"]
+    held = life.truth.places.held()
+    letters = [row["id"] for row in life.host.engine.answer("deadletter.list", {})["items"] if row["state"] == "open"]
     for letter in rng.sample(letters, min(2, len(letters))):
         if rng.random() < 0.5:
-            life.fix(life.truth.letters[letter].places)
+            life.fix(held.get(letter, []))
         life.ask("deadletter.discard" if rng.random() < 0.2 else "deadletter.replay", letter=letter)
 
 

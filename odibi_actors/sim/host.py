@@ -12,7 +12,8 @@ import xxhash
 from odibi_actors.actor import Effect
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.messages import Message
-from odibi_actors.model import BatchRef
+from odibi_actors.model import TRIGGER, BatchRef
+from odibi_actors.sim.places import Held, Taken
 from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
 from odibi_actors.streaming.effects import Found
@@ -109,6 +110,23 @@ class Host:
         if data is None or digest_of(data) != ref.digest:
             return None
         return msgspec.msgpack.decode(data, type=Output)
+
+    def positions(self) -> tuple[list[Taken], Held]:
+        """What the store's ledger has, and what its open dead letters hold of files that are watched for."""
+        query = "SELECT pipeline, lane, source, identity, iteration FROM ledger WHERE lane <> ?"
+        ledger = self.engine._db.execute(query, (TRIGGER,)).fetchall()
+        watched = {(row[0], row[2]) for row in ledger}
+        held: Held = {}
+        for row in self.engine.answer("deadletter.list", {})["items"]:
+            if row["state"] == "open":
+                letter = self.engine.answer("deadletter.show", {"id": row["id"]})
+                held[row["id"]] = sorted(
+                    (row["pipeline"], source, position["identity"])
+                    for source, some in letter["positions"].items()
+                    if (row["pipeline"], source) in watched
+                    for position in some
+                )
+        return ledger, held
 
     def spool_folders(self) -> list[tuple[str, int]]:
         """What a pool finds when it starts."""

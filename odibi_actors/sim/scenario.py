@@ -89,6 +89,7 @@ class Scenario:
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
+        self.truth.places.ask = self.host.positions
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
@@ -225,7 +226,7 @@ class Scenario:
     def unplanned(self) -> list[tuple[str, str, str]]:
         """Files that are to be consumed, and are not in any plan."""
         whole = [p.name for p in self.project.pipelines if any(n.read and n.read.mode == "batch" for n in p.nodes)]
-        return [key for key in self.delivered if key not in self.truth.owner and key[0] not in whole]
+        return [key for key in self.delivered if not self.truth.taken(key) and key[0] not in whole]
 
     def ask_dict(self, verb: str, params: dict[str, object]) -> None:
         """``ask``, later."""
@@ -357,6 +358,7 @@ class Scenario:
     def _check_end(self) -> None:
         """Nothing lost, nothing doubled: every row of every file is in each sink once, or in the dead letters (I1)."""
         self.truth.check_states()
+        self.truth.places.compare()
         self.dues.count()
         for pipeline in self.project.pipelines:
             sinks = [n.name for n in pipeline.nodes if n.write is not None]

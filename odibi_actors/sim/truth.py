@@ -5,21 +5,22 @@ The shadow is built from the records the store applied, not from what any actor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.model import LIVE, BatchRef, Position, StagedRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.places import Place, Places
 from odibi_actors.sim.verdict import Violation, check
 
-__all__ = ["TERMINAL", "Letter", "Planned", "Truth", "Violation", "check", "story"]
+__all__ = ["TERMINAL", "Planned", "Truth", "Violation", "check", "story"]
 
 TERMINAL = ("committed", "dead_lettered", "cancelled", "rewound")
 
-Place = tuple[str, str, str]
-"""(pipeline, source, identity)."""
+MOVING = (rec.Revise, rec.DeadLetter, rec.Cancel, rec.Rewound, rec.Discard)
+"""Records after which files are elsewhere; where every plan puts them the ledger's key says."""
 
 
 class Planned:
@@ -46,18 +47,6 @@ class Planned:
         return self.state not in ("cancelled", "dead_lettered", "rewound")
 
 
-class Letter:
-    """A dead letter as the log tells it; ``replay``: the iteration that took it up, 0 for none; ``former``: who had its
-    files in the live lane until then, where somebody had."""
-
-    def __init__(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
-        self.pipeline, self.iteration = pipeline, iteration
-        self.former: dict[Place, int] = {}
-        self.places = [(pipeline, source, p.identity) for source, some in positions.items() for p in some]
-        self.state = "open"
-        self.replay = 0
-
-
 def story(record: rec.AnyRecord) -> str:
     """A record in one line; what it is about as ``pipeline/iteration``."""
     fields = {name: getattr(record, name) for name in record.__struct_fields__}
@@ -82,8 +71,6 @@ class Truth:
         self.last_seq = 0
         self.promised = 0
         self.iterations: dict[tuple[str, int], Planned] = {}
-        self.owner: dict[Place, int] = {}  # of the live lanes
-        self.owners: dict[tuple[str, str], dict[Place, int]] = {}  # (pipeline, backfill's lane) -> its owners
         self.runs: dict[str, list[Planned]] = {}  # run -> its iterations
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
@@ -92,8 +79,7 @@ class Truth:
         self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
         self.backfills = Backfills(self._planned_by)
         self.alerts = Alerts(dues)
-        self.letters: dict[int, Letter] = {}
-        self.last_letter = 0
+        self.places = Places()
         self.rewinds: dict[str, rec.Rewind] = {}
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
         self.tell: Callable[[str], None] = lambda _line: None
@@ -103,6 +89,10 @@ class Truth:
     def last_committed(self, pipeline: str) -> int:
         """The newest committed iteration; 0: none."""
         return max((n for (p, n), i in self.iterations.items() if p == pipeline and i.state == "committed"), default=0)
+
+    def taken(self, place: Place) -> bool:
+        """Whether the live lane has planned the file, or it became a dead letter there."""
+        return place in self.places.owners(place[0], LIVE)
 
     def has_committed(self, pipeline: str, number: int) -> bool:
         """Whether it was committed, taken back since or not."""
@@ -125,7 +115,10 @@ class Truth:
         check(first == self.last_seq + 1, "I2", f"record {first} was applied after {self.last_seq}")
         for seq, record in enumerate(records, first):
             self.tell(story(record))
+            self.places.apply(record)
             self._one(record, seq)
+        if any(isinstance(record, MOVING) for record in records):
+            self.places.compare()
         self.last_seq += len(records)
 
     def _note(self, state: str, event: str) -> None:
@@ -137,12 +130,9 @@ class Truth:
         self._note(iteration.state, event)
         iteration.state = to
 
-    def _owners(self, pipeline: str, lane: str) -> dict[Place, int]:
-        return self.owner if lane == LIVE else self.owners.setdefault((pipeline, lane), {})
-
-    def _planned_by(self, pipeline: str, lane: str) -> tuple[dict[Place, int], list[Planned]]:
+    def _planned_by(self, pipeline: str, lane: str) -> tuple[Mapping[Place, object], list[Planned]]:
         mine = [i for i in self.iterations.values() if (i.plan.pipeline, i.plan.lane) == (pipeline, lane)]
-        return self._owners(pipeline, lane), mine
+        return self.places.owners(pipeline, lane), mine
 
     def _one(self, record: rec.AnyRecord, seq: int) -> None:
         match record:
@@ -162,7 +152,7 @@ class Truth:
                 self.alerts.ended(record)
             case rec.Backfill():
                 check(record.pipeline not in self.rewinds, "I1", f"{record.lane} begins during a rewind")
-                self.backfills.begin(record, self.owner)
+                self.backfills.begin(record, self.places.owners(record.pipeline, LIVE))
             case rec.BackfillEnd():
                 self.backfills.end(record)
             case rec.Alert():
@@ -195,7 +185,6 @@ class Truth:
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "commit", ("prepared", "blocked"), "committed")
                 self._states(record, iteration)
-                self._settle(record.pipeline, record.iteration, "replayed")
                 check(
                     sorted(record.abandoned) == sorted(iteration.abandoned),
                     "I2",
@@ -222,17 +211,10 @@ class Truth:
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self.alerts.failed(record.pipeline, record.iteration, "dead_letter")
                 self._move(iteration, "dead_letter", ("planned", "running", "failed"), "dead_lettered")
-                self._letter(record.pipeline, record.iteration, iteration.positions)
-                self._settle(record.pipeline, record.iteration, "replayed")
             case rec.Cancel():
                 for number in record.iterations:
                     iteration = self.iterations[record.pipeline, number]
                     self._move(iteration, "cancel", ("planned", "running", "failed"), "cancelled")
-                    owners = self._owners(record.pipeline, iteration.plan.lane)
-                    for source, positions in iteration.positions.items():
-                        for position in positions:
-                            owners.pop((record.pipeline, source, position.identity), None)
-                    self._give_back(record.pipeline, number, iteration)
                     if iteration.plan.lane != LIVE:
                         self.dues.retried(record.pipeline, iteration.plan.run)
             case rec.Abandon():
@@ -243,9 +225,6 @@ class Truth:
                 if not iteration.blocked:
                     self._move(iteration, "abandon", ("blocked",), "prepared")
                     self.dues.retried(record.pipeline, iteration.plan.run)
-            case rec.Discard():
-                check(self.letters[record.letter].state == "open", "I1", f"letter {record.letter} discarded too late")
-                del self.letters[record.letter]
             case rec.Rewind():
                 unfinished = [n for (p, n), i in self.iterations.items() if p == record.pipeline and not i.terminal]
                 check(not unfinished, "I1", f"{record.pipeline} is rewound while {unfinished} are unfinished")
@@ -264,27 +243,6 @@ class Truth:
             check(not left, "I5", f"{name} and {left} are unfinished")
             check(bool(kept) == (record.state == "done"), "I5", f"{name} with {len(kept)} iterations")
 
-    def _letter(self, pipeline: str, iteration: int, positions: dict[str, list[Position]]) -> None:
-        self.last_letter += 1
-        ledgered = {s: p for s, p in positions.items() if s in self.iterations[pipeline, iteration].plan.ledgered}
-        self.letters[self.last_letter] = Letter(pipeline, iteration, ledgered)
-
-    def _settle(self, pipeline: str, number: int, state: str) -> None:
-        """What becomes of the letter that an iteration took up, once that is committed or void."""
-        for letter in self.letters.values():
-            if letter.pipeline == pipeline and letter.replay == number and letter.state == "replaying":
-                letter.state = state
-
-    def _give_back(self, pipeline: str, number: int, iteration: Planned) -> None:
-        """The letter that a cancelled iteration had taken up is open again, but for positions that became letters of
-        their own."""
-        for letter in self.letters.values():
-            if letter.pipeline == pipeline and letter.replay == number and letter.state == "replaying":
-                left = {(pipeline, s, p.identity) for s, some in iteration.positions.items() for p in some}
-                letter.places = [place for place in letter.places if place in left]
-                letter.state = "open" if letter.places else "replayed"
-                self.owner.update({place: letter.former[place] for place in letter.places if place in letter.former})
-
     def _rewound(self, record: rec.Rewound) -> None:
         begun = self.rewinds.pop(record.pipeline, None)
         check(begun is not None, "I1", f"{record.pipeline} was rewound without REWIND")
@@ -293,21 +251,9 @@ class Truth:
         left = [n for n in self.visible(record.pipeline) if record.to < n <= record.last]
         check(not left, "I3", f"{record.pipeline}: parts of {left} are visible after the rewind to {record.to}")
         for (pipeline, number), iteration in self.iterations.items():
-            if pipeline == record.pipeline and record.to < number <= record.last:
-                if iteration.state not in ("cancelled", "rewound"):
-                    self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
-                for owners in (self.owner, self._owners(pipeline, iteration.plan.lane)):
-                    for place in [p for p, n in owners.items() if p[0] == pipeline and n == number]:
-                        del owners[place]
-        for id_, letter in list(self.letters.items()):
-            if letter.pipeline != record.pipeline:
-                continue
-            if letter.iteration > record.to:
-                del self.letters[id_]
-            elif letter.replay > record.to and letter.state == "replayed":
-                letter.state = "open"
-                kept = {p: letter.former[p] for p in letter.places if letter.former.get(p, record.last) <= record.to}
-                self.owner.update(kept)
+            within = pipeline == record.pipeline and record.to < number <= record.last
+            if within and iteration.state not in ("cancelled", "rewound"):
+                self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
         for (pipeline, _), states in self.states.items():
             for number in [n for n in states if pipeline == record.pipeline and n > record.to]:
                 del states[number]
@@ -335,20 +281,6 @@ class Truth:
         check(plan.iteration == newest + 1, "I1", f"{key} planned after {newest}")
         self.iterations[key] = Planned(plan)
         check(plan.pipeline not in self.rewinds, "I1", f"{key} planned during a rewind")
-        taken_up: list[Place] = []
-        if plan.replay is not None:
-            letter = self.letters.get(plan.replay.letter)
-            check(letter is not None and letter.state == "open", "I1", f"{key} takes up {plan.replay}, not open")
-            assert letter is not None
-            letter.state, letter.replay, taken_up = "replaying", plan.iteration, letter.places
-            letter.former = {place: self.owner[place] for place in taken_up if place in self.owner}
-        owners = self._owners(plan.pipeline, plan.lane)
-        for source in plan.ledgered:
-            for position in plan.positions.get(source, []):
-                place = (plan.pipeline, source, position.identity)
-                free = place not in owners or place in taken_up
-                check(free, "I1", f"{place} planned in {owners.get(place)} and {plan.iteration} of lane {plan.lane}")
-                owners[place] = plan.iteration
         if plan.lane != LIVE:
             check(self.backfills.is_open(plan.pipeline, plan.lane), "I1", f"{key} planned in {plan.lane}, not open")
         if plan.run:
@@ -364,8 +296,6 @@ class Truth:
         iteration.positions[record.node] = left
         iteration.acks.pop(record.node, None)
         for identity in record.identities:
-            gone = [p for p in iteration.plan.positions[record.node] if p.identity == identity]
-            self._letter(record.pipeline, record.iteration, {record.node: gone})
             self.dead[record.pipeline, record.node, identity] = None
 
     def _prepare(self, record: rec.Prepare) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from odibi_actors.checkpoint import consistency
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine, Refused
+from odibi_actors.checkpoint.schema import seal, unseal
+from odibi_actors.checkpoint.tables import LetterDecoder
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import BatchRef
@@ -96,6 +99,41 @@ def test_what_went_to_a_letter_of_its_own_does_not_come_back_with_the_former_one
     put(engine, replace(again, iteration=3, positions={"flights": positions["flights"][:1]}))
     put(engine, r.Revise(P, 3, "flights", ["a.csv"], failure("line 3", "a.csv"), 4.0), r.Cancel(P, [3], 5.0))
     assert letters(engine) == [(2, 2, "open", 0), (3, 3, "open", 0)]
+
+
+def test_a_rewind_brings_back_to_a_letter_what_its_replay_had_set_aside(engine: Engine) -> None:
+    put(engine, plan(1, "a.csv", "b.csv"), r.DeadLetter(P, 1, "clean", failure("bad"), 3.0))
+    again = plan(2, "a.csv", "b.csv")
+    positions = {"flights": [replace(position, generation=2) for position in again.positions["flights"]]}
+    revise = r.Revise(P, 2, "flights", ["b.csv"], failure("line 3", "b.csv"), 4.0)
+    put(engine, replace(again, positions=positions, replay=r.Replay(1, 1, True)), revise, r.Cancel(P, [2], 5.0))
+    put(engine, r.Discard(P, 1, 6.0))  # what lies in it: a.csv
+    assert letters(engine) == [(2, 2, "open", 0)]
+    put(engine, r.Rewind(P, 1, 2, [], 5.0, LEFT), r.Rewound(P, 1, 2, 6.0))
+    assert letters(engine) == [(1, 1, "open", 2)]
+    shown = engine.answer("deadletter.show", {"id": 1})["positions"]["flights"]
+    assert [(row["identity"], row["generation"]) for row in shown] == [("b.csv", 1)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE ledger SET size = 0", ""),
+        ("INSERT INTO ledger SELECT pipeline, lane, source, identity, 2, 7, 0, 0, 0, '', 0 FROM ledger",
+         "dead letter 1 of delays holds f1.csv of flights, which iteration 7 has as well"),
+        ("UPDATE dead_letters SET payload = emptied(payload)", "dead letter 1 of delays is open, and holds no file"),
+    ],
+)  # fmt: skip
+def test_verify_names_a_letter_that_does_not_hold_what_it_should(engine: Engine, damage: str, said: str) -> None:
+    def emptied(payload: bytes) -> bytes:
+        return seal(replace(unseal(payload, LetterDecoder, "it"), elsewhere=[(2, "flights", "f1.csv")]))
+
+    dead(engine, 1)
+    engine._db.create_function("emptied", 1, emptied)
+    engine._db.execute(damage)
+    (payload,) = engine._db.execute("SELECT payload FROM dead_letters").fetchone()
+    found = [problem["what"] for problem in consistency.problems(engine._db, "dead_letters", (1,), payload)]
+    assert found == ([said] if said else [])
 
 
 def test_a_replay_that_is_given_up_again_leaves_its_own_letter(engine: Engine) -> None:

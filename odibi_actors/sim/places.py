@@ -1,0 +1,151 @@
+"""Where every file is: in an iteration, in a dead letter, or nowhere yet; never in two places, never in none.
+
+Part of ``truth``, and of its own mind: each time a file is planned is an entry, and what becomes of the entry says
+where the file is. Nothing is derived from what the store did; the store's tables are compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.sim.verdict import check
+
+Place = tuple[str, str, str]
+"""(pipeline, source, identity)."""
+
+Taken = tuple[str, str, str, str, int]
+"""A row of the ledger: (pipeline, lane, source, identity, iteration)."""
+
+Held = dict[int, list[Place]]
+"""Open dead letter -> the files that it holds, sorted."""
+
+
+class Entry:
+    """A file was planned. ``letter``: the dead letter it became, 0 for none; ``discarded``: that was given up;
+    ``by``: the entry that took it out of its letter, as long as that is not void."""
+
+    def __init__(self, place: Place, lane: str, iteration: int) -> None:
+        self.place, self.lane, self.iteration = place, lane, iteration
+        self.letter = 0
+        self.discarded = False
+        self.former: Entry | None = None
+        self.by: Entry | None = None
+
+    def __repr__(self) -> str:
+        return str(self.iteration)
+
+    @property
+    def held(self) -> bool:
+        """Whether the file lies in the letter."""
+        return self.letter > 0 and not self.discarded and self.by is None
+
+
+class Places:
+    """All entries that are not void. ``ask``: the store's ledger, and the letters that it says are open with what they
+    hold; None as long as nobody can be asked."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[], tuple[list[Taken], Held]] | None = None
+        self._planned: dict[tuple[str, int], list[Entry]] = {}  # (pipeline, iteration) -> its entries
+        self._owners: dict[tuple[str, str], dict[Place, list[Entry]]] = {}  # (pipeline, lane), oldest entry first
+        self._letters = 0
+        self._bare: dict[int, None] = {}  # letters of iterations that have only what is read whole: no file is in them
+
+    def owners(self, pipeline: str, lane: str) -> Mapping[Place, list[Entry]]:
+        """Every place that a lane has taken; the last entry is the one that counts."""
+        return self._owners.get((pipeline, lane), {})
+
+    def held(self) -> Held:
+        """Open dead letters."""
+        found: Held = {}
+        for entry in self._all():
+            if entry.held:
+                found.setdefault(entry.letter, []).append(entry.place)
+        return {letter: sorted(places) for letter, places in sorted(found.items())}
+
+    def compare(self) -> None:
+        """The store says the same of every file."""
+        if self.ask is None:
+            return
+        ledger, letters = self.ask()
+        mine = sorted((entry.place[0], entry.lane, *entry.place[1:], entry.iteration) for entry in self._all())
+        check(sorted(ledger) == mine, "I1", f"the ledger has {_differ(ledger, mine)}")
+        held = self.held()
+        for letter in sorted({*held, *letters}):
+            found, wanted = letters.get(letter), held.get(letter)
+            check(found == wanted, "I1", f"letter {letter} holds {found}, should hold {wanted}")
+
+    def apply(self, record: rec.AnyRecord) -> None:
+        """A record that is on disk now."""
+        match record:
+            case rec.Plan():
+                self._plan(record)
+            case rec.Revise():
+                for entry in self._planned.get((record.pipeline, record.iteration), []):
+                    if entry.place[1] == record.node and entry.place[2] in record.identities and not entry.letter:
+                        self._letters += 1
+                        entry.letter = self._letters
+            case rec.DeadLetter():
+                self._letters += 1
+                entries = self._planned.get((record.pipeline, record.iteration), [])
+                for entry in entries:
+                    entry.letter = entry.letter or self._letters
+                if not entries:
+                    self._bare[self._letters] = None
+            case rec.Cancel():
+                for number in record.iterations:
+                    self._void(record.pipeline, number, revised=False)
+            case rec.Rewound():
+                for number in range(record.last, record.to, -1):
+                    self._void(record.pipeline, number, revised=True)
+            case rec.Discard():
+                held = [entry for entry in self._all() if entry.held and entry.letter == record.letter]
+                known = bool(held) or record.letter in self._bare
+                check(known, "I1", f"letter {record.letter} is discarded, which is not open")
+                for entry in held:
+                    entry.discarded = True
+
+    def _all(self) -> Iterator[Entry]:
+        return (entry for entries in self._planned.values() for entry in entries)
+
+    def _plan(self, plan: rec.Plan) -> None:
+        name = f"{plan.pipeline}/{plan.iteration}"
+        mine = self._planned.setdefault((plan.pipeline, plan.iteration), [])
+        owners = self._owners.setdefault((plan.pipeline, plan.lane), {})
+        taken: dict[Place, Entry] = {}
+        if plan.replay is not None:
+            taken = {entry.place: entry for entry in self._all() if entry.held and entry.letter == plan.replay.letter}
+            known = bool(taken) or plan.replay.letter in self._bare
+            check(known, "I1", f"{name} takes up {plan.replay}, which is not open")
+        for source in plan.ledgered:
+            for position in plan.positions.get(source, ()):
+                entry = Entry((plan.pipeline, source, position.identity), plan.lane, plan.iteration)
+                entry.former = taken.pop(entry.place, None)
+                before = owners.setdefault(entry.place, [])
+                free = not before or before[-1] is entry.former
+                check(free, "I1", f"{entry.place} is planned in {name} and {before[-1:]} of lane {plan.lane}")
+                if entry.former is not None:
+                    entry.former.by = entry
+                before.append(entry)
+                mine.append(entry)
+        check(not taken, "I1", f"{name} takes up {plan.replay}, and leaves {[*taken][:5]} of it")
+
+    def _void(self, pipeline: str, number: int, revised: bool) -> None:
+        """The iteration is void; ``revised``: so are the letters of files that were taken out of it."""
+        entries = self._planned.pop((pipeline, number), [])
+        gone = [entry for entry in entries if revised or not entry.letter]
+        if len(gone) < len(entries):
+            self._planned[pipeline, number] = [entry for entry in entries if entry not in gone]
+        for entry in gone:
+            if entry.former is not None:
+                entry.former.by = None
+            owners = self._owners[pipeline, entry.lane]
+            owners[entry.place].remove(entry)
+            if not owners[entry.place]:
+                del owners[entry.place]
+
+
+def _differ(found: list[Taken], wanted: list[Taken]) -> str:
+    more, less = sorted({*found} - {*wanted}), sorted({*wanted} - {*found})
+    return f"{more[:5]} and should not, and not {less[:5]}"
