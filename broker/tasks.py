@@ -93,6 +93,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
         run=iteration.run,
         trigger=iteration.trigger,
         lane=iteration.lane,
+        typeless=[one.name for one in pipeline.spec.nodes if one.read and one.name not in pipeline.schemas],
     )
 
 

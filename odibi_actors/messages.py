@@ -367,8 +367,8 @@ class HeldTask(msgspec.Struct, frozen=True):
 
 class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     """A ready linear chain of nodes. ``inputs``: outputs of earlier nodes by name. ``verify``: names of inputs
-    whose digest must be
-    checked before use (they come from an earlier epoch). ``attempt_no`` (1-based) is shown to user code."""
+    whose digest must be checked before use (they come from an earlier epoch). ``attempt_no`` (1-based) is shown to user
+    code. ``typeless``: sources of which no row was read yet, so that the types of their columns are a guess."""
 
     attempt: Attempt
     pipeline: str
@@ -382,6 +382,7 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     run: str = ""
     trigger: Trigger = Trigger()
     lane: str = LIVE
+    typeless: list[str] = []
 
 
 class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):

@@ -150,9 +150,12 @@ def _files(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blobs: tupl
 
 
 def _parts(state: str, key: tuple[Any, ...], parts: dict[str, StagedRef]) -> list[dict[str, Any]]:
-    """A committed part is at its target, a prepared one there or staged; what is in a table is not looked at."""
+    """A committed part is at its target, a prepared one there or staged; what is in a table is not looked at, nor
+    one without rows, of which there may be nothing to be seen."""
     found = []
     for node, part in parts.items():
+        if not part.rows:
+            continue
         table = "#" in part.target
         what = f"the part of {node} of {_told(key)}"
         if state == "committed" and not table:

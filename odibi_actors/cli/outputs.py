@@ -83,6 +83,8 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
     if "#" in os.path.basename(target):
         database, _, table = target.rpartition("#")
         raise OdibiError(f"{name} has published its rows to table {table} of {database}; look at them there")
+    if not output["rows"] and output["where"] == "published" and not os.path.exists(target):
+        raise NotFoundError(f"{name} had no rows, and the sink none before: no file was made of them")
     if not os.path.exists(target):
         raise NotFoundError(f"what {name} has {output['where']} is not at {target} any more")
     _compare(name, Path(target), output["digest"])

@@ -93,13 +93,15 @@ class Executor:
     def _run_chain(self, task: Task) -> Iterator[Outcome]:
         refs = dict(task.inputs)
         held: dict[str, pa.Table] = {}
+        typeless = set(task.typeless)
         for place, step in enumerate(task.steps):
             node = step.node
             yield Started(task.attempt, node.name)
             began, peak = self._clock(), Peak()
             try:
                 with labelled(f"{task.pipeline} {task.iteration} {node.name}"):
-                    done, table = self._run_step(task, step, refs, held, began, last=place == len(task.steps) - 1)
+                    last = place == len(task.steps) - 1
+                    done, table = self._run_step(task, step, refs, held, began, last=last, guessed=bool(typeless))
                 done = msgspec.structs.replace(done, memory=peak.so_far(), memory_before=peak.before)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
                 yield self._failed(task, node.name, to_failure(error), began)
@@ -109,10 +111,20 @@ class Executor:
             held = {name: kept for name, kept in (held | {node.name: table}).items() if name in later}
             if done.output is not None:
                 refs[node.name] = done.output
+            if node.read is not None:
+                (typeless.discard if step.schema or done.schema else typeless.add)(node.name)
             yield done
 
     def _run_step(
-        self, task: Task, step: Step, refs: dict[str, BatchRef], held: dict[str, pa.Table], began: float, *, last: bool
+        self,
+        task: Task,
+        step: Step,
+        refs: dict[str, BatchRef],
+        held: dict[str, pa.Table],
+        began: float,
+        *,
+        last: bool,
+        guessed: bool,
     ) -> tuple[NodeDone, pa.Table]:
         node = step.node
         inputs = {name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs}
@@ -120,7 +132,7 @@ class Executor:
         schema, schema_text = b"", list[str]()
         found: ReadResult | None = None
         if node.write is not None:
-            table, staged, schema, schema_text = self._stage(task, step, node.write, inputs)
+            table, staged, schema, schema_text = self._stage(task, step, node.write, inputs, guessed)
         else:
             if node.read is not None:
                 found = read(node.read, step.positions, step.schema)
@@ -213,15 +225,16 @@ class Executor:
     # --- sinks ----------------------------------------------------------------------------------------------------
 
     def _stage(
-        self, task: Task, step: Step, spec: WriteSpec, inputs: dict[str, pa.Table]
+        self, task: Task, step: Step, spec: WriteSpec, inputs: dict[str, pa.Table], guessed: bool
     ) -> tuple[pa.Table, StagedRef, bytes, list[str]]:
+        """``guessed``: the types of columns without values are, so that a part without rows tells none."""
         if len(inputs) != 1:
             raise Failed("invalid", f"a write node has one input, not {len(inputs)}; join them in a transform")
         (table,) = inputs.values()
         owner = Owner(task.store_id, task.pipeline, step.node.name)
         known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
         name, again = f"{task.pipeline}.{step.node.name}", spec.table is None or spec.mode != "append"
-        pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again)
+        pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again, guessed=guessed)
         place = Path(spec.connection.path)
         with naming(spec.target):
             if spec.connection.type == "sqlite":
@@ -236,7 +249,7 @@ class Executor:
                     raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
                 sink = ParquetSink(place / relative, owner)
                 staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
-        if known is not None and not step.open:
+        if (known is not None and not step.open) or pin.void(rows):
             return table, staged, b"", []
         told = pin_of(rows)
         return table, staged, told.serialize().to_pybytes(), describe_schema(told)

@@ -85,7 +85,7 @@ def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) 
     if tables is None or not spec.options.get("strings_can_be_null", True):
         tables = [_fitted(spec, position, schema, declared) for position in positions]
     table = _concat(tables, schema)
-    if not table.num_rows:
+    if not table.num_rows and not declared.keys() >= set(schema.names):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
     texts = [f"{field.name}: {field.type}" for field in schema]
     return ReadResult(table, encode_schema(schema), texts, inference.notes(schema), inference.left_out)

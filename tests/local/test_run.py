@@ -271,3 +271,24 @@ def test_given_code_that_cannot_be_loaded_then_no_row_is_set_aside_for_it(projec
     module.write_text(sound)
     summary = run_pipeline(load_project(Path(project.root)), "sales")
     assert (summary.state, summary.committed) == ("done", 1)
+
+
+def test_given_a_first_file_of_nothing_but_a_header_then_its_guessed_types_are_nobodys(project: ProjectSpec) -> None:
+    config = Path(project.root) / "odibi.yaml"
+    config.write_text(
+        config.read_text()
+        .replace("schema: {order_id: int64, day: date32, country: string, quantity: int64, price: double}", "")
+        .replace(
+            'transform: {function: "nodes.orders:clean", params: {max_quantity: 1000}}', "transform: {sql: from orders}"
+        )
+        .replace("sum(amount) as amount", "sum(price::double) as amount")
+    )
+    for file in (Path(project.root) / "data/landing").glob("*.csv"):
+        file.unlink()
+    add(project, "orders-2025-01-01.csv")
+    assert run_pipeline(load_project(project.root), "sales").committed == 1
+    assert parts(project) == []
+    add(project, "orders-2025-01-02.csv", "4,2025-01-02,fr,1,2.50")
+    assert run_pipeline(load_project(project.root), "sales").committed == 1
+    assert parts(project) == ["part-0000000002-lake_orders.parquet"]
+    assert sums(project) == [("2025-01-02", "fr", 2.5)]

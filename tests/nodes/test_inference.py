@@ -486,3 +486,27 @@ def test_given_int96_timestamps_of_nanoseconds_when_read_then_they_are_kept(tmp_
     table = pa.table({"v": pa.array([1_700_000_000_123_456_789, -1], pa.timestamp("ns"))})
     pq.write_table(table, tmp_path / "f", use_deprecated_int96_timestamps=True)
     assert read(read_spec(tmp_path, "parquet"), [position(tmp_path, "f")], b"").table.equals(table)
+
+
+US = pa.timestamp("us")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.list_(US), [[dt.datetime(3000, 1, 1), None], None, [dt.datetime(1, 1, 1)], []]),
+        (
+            pa.struct([("a", US), ("b", pa.int64())]),
+            [{"a": dt.datetime(3000, 1, 1), "b": 1}, {"a": None, "b": 2}, None],
+        ),
+        (pa.map_(pa.string(), US), [[("k", dt.datetime(3000, 1, 1))], None, []]),
+        (pa.list_(pa.struct([("a", pa.list_(US))])), [[{"a": [dt.datetime(9999, 12, 31)]}, {"a": None}]]),
+    ],
+)
+def test_given_int96_timestamps_within_others_when_read_then_none_wraps_around(
+    tmp_path: Path, kind: pa.DataType, values: list[Any]
+) -> None:
+    table = pa.table({"v": pa.array(values, kind), "w": pa.array([1] * len(values))})
+    pq.write_table(table, tmp_path / "f", use_deprecated_int96_timestamps=True)
+    found = read(read_spec(tmp_path, "parquet"), [position(tmp_path, "f")], b"").table
+    assert found["v"].to_pylist() == values

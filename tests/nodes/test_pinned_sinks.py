@@ -255,3 +255,37 @@ def test_given_a_published_table_when_it_was_dropped_then_it_is_missed(world: Wo
     assert f"table 'delays' of {world.mart} is not there, but node 'mart'" in failure.message
     put(world, spec, FIRST, 2, pin)  # after `odibictl sink repin` nothing is expected there
     assert world.rows() == [(1, 1)]
+
+
+HEADER = pa.table({"k": pa.array([], pa.string()), "v": pa.array([], pa.string())})
+"""What a file of nothing but a header becomes: texts, for want of a better guess."""
+
+
+@SINKS
+def test_given_no_rows_and_guessed_types_when_published_then_nothing_is_seen_nor_pinned(
+    world: World, sink: str
+) -> None:
+    spec = node(world, sink)
+    inputs = {"clean": world.ref(HEADER)}
+    staged = done(world.executor, task(spec, inputs=inputs, typeless=["src"]))
+    assert (staged.schema, staged.schema_text) == (b"", [])
+    for _ in range(2):  # again, after a crash, there is nothing left of it
+        world.publish(spec, staged)
+    assert not list(world.folder.glob("*.parquet"))
+    if sink == "mart":
+        assert world.rows("select name from sqlite_master where name = 'delays'") == []
+    pin = put(world, spec, FIRST, 2)
+    assert pa.ipc.read_schema(pa.py_buffer(pin)).field("v").type == pa.int64()
+    # Once types are pinned, an iteration without rows is one like any other.
+    again = done(world.executor, task(Step(spec, "static", schema=pin), inputs=inputs, iteration=3, typeless=["src"]))
+    world.publish(spec, again)
+    assert len(list(world.folder.glob("*.parquet"))) == (2 if sink == "lake" else 0)
+
+
+@SINKS
+def test_given_no_rows_of_types_that_are_known_when_published_then_they_are_pinned(world: World, sink: str) -> None:
+    spec = node(world, sink)
+    staged = stage(world, spec, FIRST.slice(0, 0), 1)
+    assert staged.schema_text == ["k: int64", "v: int64"]
+    world.publish(spec, staged)
+    assert world.rows() == [] if sink == "mart" else pq.read_table(world.folder).schema == FIRST.schema

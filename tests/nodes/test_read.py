@@ -51,6 +51,34 @@ def test_given_only_headers_when_read_then_nothing_is_pinned_yet(tmp_path: Path)
     assert (result.table.num_rows, result.schema, result.table.column_names) == (0, b"", ["a", "b"])
 
 
+def test_given_only_headers_of_declared_columns_when_read_then_they_are_pinned(tmp_path: Path) -> None:
+    spec = read_spec(tmp_path, schema={"a": "int64", "b": "date32"})
+    assert read(spec, [position(tmp_path, "f", b"a,b")], b"").schema_text == ["a: int64", "b: date32[day]"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("lines", [[b"x", b"1", b"", b"3"], [b"x", b"1", b""], [b"", b"x", b"", b"1"]])
+def test_given_an_empty_line_in_a_file_of_one_column_then_nobody_guesses_whether_it_is_a_row(
+    tmp_path: Path, lines: list[bytes], end: bytes
+) -> None:
+    file = position(tmp_path, "f", end.join([*lines, b""]))
+    with pytest.raises(Failed) as caught:
+        read(read_spec(tmp_path), [file], b"")
+    assert (caught.value.failure.line, caught.value.failure.column) == (3, "x")
+    values = [int(line) for line in lines if line.isdigit()]
+    told = {"ignore_empty_lines": True}
+    assert read(read_spec(tmp_path, options=told), [file], b"").table["x"].to_pylist() == values
+    if lines[0]:
+        rows = [int(line) if line else None for line in lines[1:]]
+        found = read(read_spec(tmp_path, options={"ignore_empty_lines": False}), [file], b"").table
+        assert found["x"].to_pylist() == rows
+
+
+@pytest.mark.parametrize("data", [b'x\n"a\n\nb"\n1\n', b"x,y\n1,2\n\n", b"\n\nx\n1\n", b'x\n""\n1\n'])
+def test_given_an_empty_line_that_can_be_no_row_then_the_file_is_read(tmp_path: Path, data: bytes) -> None:
+    assert read(read_spec(tmp_path), [position(tmp_path, "f", data)], b"").table.num_rows in (1, 2)
+
+
 def test_given_a_declared_schema_when_read_then_it_goes_over_the_pinned_and_the_inferred_one(tmp_path: Path) -> None:
     file = position(tmp_path, "f", b"a,b\n1,2\n")
     spec = read_spec(tmp_path, schema={"b": "string"})

@@ -182,6 +182,45 @@ def test_given_a_table_that_drops_rows_when_published_then_it_is_blocked_and_not
     assert world.rows() == [("sun", 2)]
 
 
+@pytest.mark.parametrize("clause", ["replace", "ignore"])
+@pytest.mark.parametrize("keys", [(), ("day",)])
+def test_given_a_table_that_says_what_to_do_in_a_conflict_then_no_row_goes_for_it_and_the_row_is_told(
+    world: World, clause: str, keys: tuple[str, ...]
+) -> None:
+    do(world, f"create table delays (day text primary key, n integer unique on conflict {clause})")
+    do(world, "insert into delays values ('sun', 2)")
+    node = sqlite_node(world.mart, keys)
+    failure = world.stage_failure(node, pa.table({"day": ["mon", "tue"], "n": [1, 1]}))
+    assert failure.message.endswith(" refuses row 2 (n = 1): UNIQUE constraint failed: delays.n")
+    staged = world.stage(node, pa.table({"day": ["mon", "tue"], "n": [1, 2]}), counter=2)
+    failure = world.publish_failure(publish_task(node, staged))
+    assert failure.kind == "conflict"
+    assert failure.message.endswith(" refuses row 2 (n = 2): UNIQUE constraint failed: delays.n")
+    assert world.rows() == [("sun", 2)]
+
+
+def test_given_a_trigger_that_replaces_what_it_keeps_then_it_still_does(world: World) -> None:
+    do(world, "create table delays (day text, n integer)", "create table newest (id integer primary key, n integer)")
+    do(world, "create trigger t after insert on delays begin insert or replace into newest values (1, new.n); end")
+    world.publish(
+        sqlite_node(world.mart), world.stage(sqlite_node(world.mart), pa.table({"day": ["a", "b"], "n": [1, 2]}))
+    )
+    assert world.rows("select * from newest") == [(1, 2)]
+
+
+def test_given_an_index_of_the_tables_name_then_it_is_refused_before_anything_is_staged(world: World) -> None:
+    do(world, "create table other (n integer)", "create index delays on other (n)")
+    failure = world.stage_failure(sqlite_node(world.mart), pa.table({"n": [1]}))
+    assert (failure.kind, "'delays' is the name of an index in " in failure.message) == ("conflict", True)
+
+
+def test_given_stored_rows_without_a_key_then_they_are_not_the_same(world: World) -> None:
+    do(world, "create table delays (day text, n integer)", "insert into delays values (null, 1), (null, 2)")
+    node = sqlite_node(world.mart, ("day",))
+    world.publish(node, world.stage(node, pa.table({"day": ["mon"], "n": [3]})))
+    assert len(world.rows()) == 3
+
+
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 

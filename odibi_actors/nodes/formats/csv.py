@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -17,12 +18,14 @@ from odibi_actors.nodes.formats.columns import Wanted, quoted
 from odibi_actors.nodes.formats.culprit import Columns, find_culprit
 from odibi_actors.nodes.formats.exact import convert
 from odibi_actors.nodes.formats.packed import what_it_is
-from odibi_actors.nodes.formats.rows import Header, header, quoted_cells, shape
+from odibi_actors.nodes.formats.rows import Header, blank_line, header, quoted_cells, shape
 
 _READ = ("skip_rows", "skip_rows_after_names", "column_names")
 _PARSE = ("delimiter", "quote_char", "double_quote", "escape_char", "newlines_in_values", "ignore_empty_lines")
 _MAX_BLOCK = (1 << 31) - 1
 """pyarrow counts a block in 32 bits. One block per file: all of it decides about types, not its first megabyte."""
+_BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
+"""What there is where a line is empty, unless it is within quotes."""
 _NOTHING: Mapping[str, pa.DataType] = {}
 
 
@@ -44,6 +47,8 @@ def parse(
         names = wanted.chosen(head.names)
     except Malformed as error:
         raise Malformed(error.message, line=max(head.line, 1), column=error.column) from None
+    if len(head.names) == 1 and "ignore_empty_lines" not in options:
+        _check_blank(data, head, options)
     cells = Cells(options)
     columns = Columns(
         names, {n: declared[n] for n in names if n in declared}, {n: inferred[n] for n in names if n in inferred}
@@ -149,6 +154,18 @@ def _some_texts(names: list[str], options: Mapping[str, Any], data: bytes) -> pa
         return _texts(data, names, options)
     except (pa.ArrowInvalid, pa.ArrowKeyError):
         return None
+
+
+def _check_blank(data: bytes, head: Header, options: Mapping[str, Any]) -> None:
+    """Raise Malformed for an empty line in a file of one column: it may be a row, whose value is null."""
+    if not _BLANK.search(data):
+        return
+    if line := blank_line(data, head, options):
+        message = (
+            "an empty line in a file of one column: a row without a value, or nothing? options: "
+            "{ignore_empty_lines: true} passes over such lines, {ignore_empty_lines: false} reads nulls"
+        )
+        raise Malformed(message, line=line, column=head.names[0])
 
 
 def _check_nameless(table: pa.Table, head: Header, data: bytes, options: Mapping[str, Any]) -> None:

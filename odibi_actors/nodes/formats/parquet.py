@@ -56,9 +56,9 @@ def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:
         # By name a column of a nested one may be meant as well: `a.b` is a path to pyarrow.
         left = len(chosen) < len(names) and not any("." in name for name in names)
         table = file.read(columns=chosen if left else None, use_threads=False).select(chosen)
-        moments = {file.schema.column(i).path for i in range(len(file.schema)) if _is_int96(file.schema.column(i))}
+        paths = [file.schema.column(i).path for i in range(len(file.schema)) if _is_int96(file.schema.column(i))]
         for name in chosen:
-            if name in moments:
+            if any(path == name or path.startswith(f"{name}.") for path in paths):  # in it, if it is a nested one
                 table = table.set_column(table.schema.get_field_index(name), name, _int96(data, table[name], name))
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
@@ -78,16 +78,40 @@ def _is_int96(column: pq.ColumnSchema) -> bool:
 
 
 def _int96(data: bytes, nanoseconds: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Timestamps of the former kind, whole: pyarrow wraps those beyond 1677 to 2262, as nanoseconds of 64 bits do."""
+    """Timestamps of the former kind, whole: pyarrow wraps those beyond 1677 to 2262, as nanoseconds of 64 bits do. Also
+    those in lists, structs and maps."""
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
-    microseconds = file.read(columns=[name], use_threads=False).column(0)
-    whole = pc.multiply(microseconds.cast(pa.int64()), _NS_PER_US)  # wraps likewise
-    rest = pc.subtract(nanoseconds.cast(pa.int64()), whole)
-    if not pc.any(pc.not_equal(rest, 0)).as_py():
+    names = file.schema_arrow.names
+    chosen = None if any("." in one for one in names) else [name]  # see _read
+    microseconds = file.read(columns=chosen, use_threads=False).column(name)
+    fine, coarse = _moments(nanoseconds), _moments(microseconds)
+    if not any(_finer(ns, us) for ns, us in zip(fine, coarse, strict=True)):
         return microseconds
-    if pc.all(pc.less(pc.abs(microseconds.cast(pa.int64())), _MAX_US)).as_py():
+    if all(pc.all(pc.less(pc.abs(us.cast(pa.int64())), _MAX_US)).as_py() is not False for us in coarse):
         return nanoseconds  # none has wrapped
     raise Malformed("timestamps (int96) that neither microseconds nor nanoseconds of 64 bits hold", column=name)
+
+
+def _finer(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:
+    """Whether any is more than its microseconds; both wrap in the same way."""
+    if nanoseconds.type == microseconds.type:
+        return False  # of the newer kind
+    whole = pc.multiply(microseconds.cast(pa.int64()), _NS_PER_US)
+    return pc.any(pc.not_equal(nanoseconds.cast(pa.int64()), whole)).as_py() is True
+
+
+def _moments(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
+    """The timestamps in a column, however deep; of the same rows and types in the same order."""
+    if isinstance(column, pa.ChunkedArray):
+        return _moments(column.combine_chunks()) if column.num_chunks else []
+    types = pa.types
+    if types.is_timestamp(column.type):
+        return [column]
+    if types.is_map(column.type):
+        return [*_moments(column.keys), *_moments(column.items)]
+    if types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type):
+        return _moments(column.flatten())
+    return [one for part in column.flatten() for one in _moments(part)] if types.is_struct(column.type) else []
 
 
 def _family(kind: pa.DataType) -> str:

@@ -83,6 +83,14 @@ def _filled(data: bytes, options: Options) -> Iterator[tuple[int, list[str]]]:
             yield line, row
 
 
+def blank_line(data: bytes, head: Header, options: Options) -> int:
+    """The first empty line below the header; 0 when there is none, or none can be told."""
+    try:
+        return next((line for line, row in rows(data, options) if not row and line > head.line), 0)
+    except csv.Error:
+        return 0
+
+
 def shape(data: bytes, names: list[str], looked_at: list[int], options: Options) -> Shape:
     """The lines of all rows, and the first row of another width or with cells (``looked_at``) that are no text."""
     to_skip = options.get("skip_rows_after_names", 0) + (0 if "column_names" in options else 1)

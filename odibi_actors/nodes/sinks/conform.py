@@ -13,6 +13,8 @@ from odibi_actors.batches.normalise import normal_type
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.schemas import parse_type
 
+VOID = b"odibi.void"
+"""Metadata of a staged part of which nothing is to be seen (``Pin.void``)."""
 _NULLS = b"odibi.nulls"
 """Metadata of a pinned field: the part that told its type held nothing but nulls in it."""
 
@@ -20,7 +22,7 @@ _NULLS = b"odibi.nulls"
 class Pin:
     """What a sink holds its parts to. ``known`` None: the next part tells it. ``open``: columns may come and go with
     the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``again``: what is
-    published can be taken back by a rewind."""
+    published can be taken back by a rewind. ``guessed``: nobody knows the types of columns without values yet."""
 
     def __init__(
         self,
@@ -30,8 +32,10 @@ class Pin:
         declared: dict[str, str] | None = None,
         name: str = "",
         again: bool = True,
+        guessed: bool = False,
     ) -> None:
         self.known = known
+        self.guessed = guessed
         self.open = open
         self.name = name
         self.again = again
@@ -58,6 +62,11 @@ class Pin:
             wanted = types[name].type if name in types else self.declared.get(name, normal_type(column.type))
             columns.append(self._cast(name, column, wanted, types.get(name)))
         return pa.table(columns, names=names)
+
+    def void(self, table: pa.Table) -> bool:
+        """Nothing is to be seen of this part: it has no rows, and columns of types that nobody told. Readers of a
+        folder would take those of its first file for all."""
+        return self.guessed and not table.num_rows and (self.known is None or self.open)
 
     def _check_names(self, table: pa.Table) -> None:
         names = table.column_names

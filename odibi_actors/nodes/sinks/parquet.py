@@ -17,7 +17,7 @@ from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_fi
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
-from odibi_actors.nodes.sinks.conform import Pin
+from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_owner, missed
 from odibi_actors.nodes.sinks.parquet_types import check_types
 
@@ -43,6 +43,8 @@ class ParquetSink:
         if pin.known is None:
             pin.known = self._newest_schema()
         table = pin.conform(table)
+        if pin.void(table):
+            table = table.replace_schema_metadata({VOID: b"1"})
         make_dirs(self.folder, sync=True)
         claim_folder(self.folder, self.owner)
         target = self.folder / f"part-{iteration:010d}-{self.owner.node}.parquet"
@@ -94,7 +96,7 @@ class ParquetSink:
         claim_folder(self.folder, self.owner)
         if os.path.lexists(target):
             _check_published(part, target)
-        else:
+        elif part.rows or _to_be_seen(staged):
             self._link(part, staged, target)
         failpoint("parquet.linked")
         fsync_dir(self.folder)
@@ -154,6 +156,16 @@ class ParquetSink:
         for path, match in found:
             if match and (int(match[1]) == iteration or int(match[1]) <= settled):
                 Path(path).unlink(missing_ok=True)
+
+
+def _to_be_seen(staged: Path) -> bool:
+    """Whether a part without rows becomes a file. One that is gone has been published, or swept: nothing is missed."""
+    try:
+        return VOID not in (pq.read_schema(staged).metadata or {})
+    except FileNotFoundError:
+        return False
+    except pa.ArrowInvalid:
+        return True  # damaged, which its digest tells
 
 
 def _check_published(part: StagedRef, target: Path) -> None:

@@ -25,10 +25,17 @@ from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sinks.conform import Pin
+from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table, missed, table_owner
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
-from odibi_actors.nodes.sinks.sqlite_table import Existing, batches, create_statement, insert_statement, make_index
+from odibi_actors.nodes.sinks.sqlite_table import (
+    Existing,
+    Going,
+    batches,
+    create_statement,
+    insert_statement,
+    make_index,
+)
 from odibi_actors.nodes.sinks.sqlite_types import check_types
 
 BUSY_TIMEOUT = 30.0
@@ -98,7 +105,8 @@ class SqliteSink:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)  # of a dead process with our number
         with new_file(temporary, sync=True) as writer:
-            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys), VERSION: version or ""}), writer)
+            void = {VOID: b"1"} if pin is not None and pin.void(table) else {}
+            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys), VERSION: version or "", **void}), writer)
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
             failpoint("sqlite.stage")
@@ -210,19 +218,25 @@ class SqliteSink:
 
     def _apply(self, connection: sqlite3.Connection, table: pa.Table) -> None:
         metadata = table.schema.metadata or {}
+        if VOID in metadata:
+            return
         keys: list[str] = json.loads(metadata.get(KEYS, b"[]"))
         version = metadata.get(VERSION, b"").decode() or None
-        if Existing(connection, self.table, str(self.database)).kind is None:
+        existing = Existing(connection, self.table, str(self.database))
+        if existing.kind is None:
             connection.execute(create_statement(self.table, table.schema))
+        names = table.column_names
+        statement = insert_statement(self.table, names, keys, version, strict=not existing.triggers)
+        taken, going = 0, Going(names)
         try:
             if keys:
                 make_index(connection, self.table, keys, str(self.database))
-            statement = insert_statement(self.table, table.column_names, keys, version)
-            taken = 0
             for columns in batches(table):
-                taken += connection.executemany(statement, zip(*columns, strict=True)).rowcount
+                taken += connection.executemany(statement, going.through(columns)).rowcount
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
-            raise ConflictError(f"table {self.table!r} of {self.database} refuses the rows: {error}") from error
+            raise ConflictError(
+                f"table {self.table!r} of {self.database} refuses {going.told(str(error))}: {error}"
+            ) from error
         if taken != table.num_rows and version is None and len(keys) < table.num_columns:
             raise ConflictError(
                 f"table {self.table!r} of {self.database} takes {taken} of {table.num_rows} rows: a trigger, or an ON "

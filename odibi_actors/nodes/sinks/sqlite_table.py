@@ -38,11 +38,15 @@ def create_statement(table: str, schema: pa.Schema) -> str:
     return f"CREATE TABLE {quote(table)} ({columns})"
 
 
-def insert_statement(table: str, names: list[str], keys: list[str], version: str | None = None) -> str:
+def insert_statement(
+    table: str, names: list[str], keys: list[str], version: str | None = None, *, strict: bool = False
+) -> str:
     """INSERT of one row with these columns, replacing the row of the same ``keys`` where there are keys, unless that
-    has a greater ``version``."""
+    has a greater ``version``. ``strict``: whatever the table's constraints say of conflicts (ON CONFLICT REPLACE would
+    drop a row that is there, IGNORE the new one), they refuse the row."""
     columns = ", ".join(map(quote, names))
-    statement = f"insert into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
+    verb = "insert or abort" if strict else "insert"
+    statement = f"{verb} into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
     if not keys:
         return statement
     rest = [quote(name) for name in names if name not in keys]
@@ -90,6 +94,11 @@ def keys_unique(connection: sqlite3.Connection, table: str, keys: list[str]) -> 
     return True
 
 
+def _blamed(why: str) -> set[str]:
+    """The columns that SQLite complains of: ``UNIQUE constraint failed: t.a, t.b``."""
+    return {without_case(part.rpartition(".")[2]) for part in why.rpartition(": ")[2].split(", ")}
+
+
 def _not_unique(table: str, keys: list[str], place: str) -> str:
     return (
         f"table {table!r} of {place} has several rows of the same {', '.join(keys)}, by which rows are to be upserted: "
@@ -98,7 +107,8 @@ def _not_unique(table: str, keys: list[str], place: str) -> str:
 
 
 class Existing:
-    """The table of that name as it is now. ``sql`` is None when there is none."""
+    """The table of that name as it is now. ``sql`` is None when there is none. ``triggers``: it has some; what they
+    insert themselves would follow what our statement says of conflicts."""
 
     def __init__(self, connection: sqlite3.Connection, table: str, place: str) -> None:
         self.table = table
@@ -109,6 +119,8 @@ class Existing:
         ).fetchone()
         self.kind: str | None = row[0] if row else None
         self.sql: str | None = row[1] if row else None
+        trigger = "select 1 from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase"
+        self.triggers = connection.execute(trigger, (table,)).fetchone() is not None
         self.types: dict[str, str] = {
             without_case(name): kind
             for name, kind in connection.execute("select name, type from pragma_table_info(?)", (table,))
@@ -122,13 +134,19 @@ class Existing:
     def check(self, rows: pa.Table, keys: list[str], version: str | None) -> None:
         """Raise Failed (``invalid``: the rows) or ConflictError (the table) unless the table takes the rows and keeps
         them as they are. Raises sqlite3.Error."""
+        index = "select 1 from sqlite_master where name = ? collate nocase and type = 'index'"
+        if self.kind is None and self._connection.execute(index, (self.table,)).fetchone():
+            raise ConflictError(f"{self.table!r} is the name of an index in {self.place}; choose another for the table")
         if self.kind == "view":
             raise ConflictError(f"{self.table!r} of {self.place} is a view; write to a table")
         if self.kind is not None:
             self._check_columns(rows.schema)
             if keys and not keys_unique(self._connection, self.table, keys):
                 columns = ", ".join(map(quote, keys))
-                twice = f"select 1 from {quote(self.table)} group by {columns} having count(*) > 1 limit 1"
+                named = " and ".join(f"{quote(key)} is not null" for key in keys)  # to SQLite no two nulls are the same
+                twice = (
+                    f"select 1 from {quote(self.table)} where {named} group by {columns} having count(*) > 1 limit 1"
+                )
                 if self._connection.execute(twice).fetchone():
                     raise ConflictError(_not_unique(self.table, keys, self.place))
         if self.sql is None or not self.sql.lower().startswith("create virtual"):
@@ -188,7 +206,7 @@ class Existing:
 
     def _compare(self, copy: sqlite3.Connection, rows: pa.Table, keys: list[str]) -> None:
         names = rows.column_names
-        insert = insert_statement(self.table, [*names, _ROW], [])
+        insert = insert_statement(self.table, [*names, _ROW], [], strict=True)
         back = f"select {', '.join(map(quote, names))} from {quote(self.table)} where {_ROW} >= ? order by {_ROW}"
         first = 0
         for batch in batches(rows):
@@ -206,7 +224,7 @@ class Existing:
             first += len(batch[0])
 
     def _refuse(self, error: sqlite3.Error, row: dict[str, Any], number: int, keys: list[str]) -> None:
-        if keys and "UNIQUE" in str(error):
+        if keys and "UNIQUE" in str(error) and _blamed(str(error)) == set(map(without_case, keys)):
             values = shorten(", ".join(f"{key}={row[key]!r}" for key in keys), MAX_VALUE)
             message = (
                 f"several rows of one batch have the key {values} (row {number + 1}), as table {self.table!r} of "
@@ -231,6 +249,29 @@ class Existing:
             column=field.name,
             value=value,
         )
+
+
+class Going:
+    """Rows on their way into a table, so that the one that is refused can be told."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._row: tuple[Any, ...] = ()
+        self._number = 0
+
+    def through(self, columns: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
+        """The rows, one by one."""
+        for self._row in zip(*columns, strict=True):
+            self._number += 1
+            yield self._row
+
+    def told(self, why: str) -> str:
+        """The row that went last, with the values of the columns that ``why`` names, or of all."""
+        if not self._number:
+            return "the rows"
+        values = {name: f"{name} = {value!r}" for name, value in zip(self._names, self._row, strict=True)}
+        shown = [values[name] for name in self._names if without_case(name) in _blamed(why)] or list(values.values())
+        return f"row {self._number} ({shorten(', '.join(shown), MAX_VALUE)})"
 
 
 def batches(rows: pa.Table) -> Iterator[list[list[Any]]]:
