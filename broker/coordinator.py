@@ -54,6 +54,7 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import TRIGGER
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
@@ -228,10 +229,10 @@ class Coordinator:
                 return [Log("error", str(error)), Stop(2, str(error))]
         for pipeline in flow.pipelines.values():
             pipeline.manual = self._manual
-        unfinished = sum(p.in_flight for p in flow.pipelines.values())
+        left = plural(sum(p.in_flight for p in flow.pipelines.values()), "unfinished iteration")
         effects: list[Effect] = [
             Send(STORE, self._welcome()),
-            Log("info", f"epoch {flow.epoch}: {len(flow.pipelines)} pipelines, {unfinished} unfinished iterations"),
+            Log("info", f"epoch {flow.epoch}: {plural(len(flow.pipelines), 'pipeline')}, {left}"),
         ]
         self._commands = Commands(flow, self._directory, self._started_at)
         early, self._early = self._early, []

@@ -14,6 +14,7 @@ from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.model import LIVE
+from odibi_actors.units import plural
 
 
 def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
@@ -189,10 +190,12 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
         if pipeline.name not in named and not pipeline.removed:
             flow.set(pipeline, "removed", True)
             flow.schedules.switched(pipeline, now)
+            left = plural(pipeline.in_flight, "unfinished iteration waits", "unfinished iterations wait")
+            waits = f"; {left}" if pipeline.in_flight else ""
             flow.say(
                 Log(
                     "warning",
-                    f"{pipeline.name}: no longer in odibi.yaml; its {pipeline.in_flight} unfinished iterations wait",
+                    f"{pipeline.name}: no longer in odibi.yaml{waits}",
                 )
             )
     scheduling.apply(flow, project, now)

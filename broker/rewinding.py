@@ -15,6 +15,7 @@ from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import STORE, NodeFailed, PublishTask
 from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -67,8 +68,8 @@ def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
         )
     if not dry_run and (not (pipeline.paused or pipeline.draining) or pipeline.in_flight):
         raise ConflictError(
-            f"pipeline {name} is {pipeline.state} with {pipeline.in_flight} iterations in flight; only a drained one "
-            f"can be rewound: `odibictl pipeline drain {name}` first"
+            f"pipeline {name} is {pipeline.state} with {plural(pipeline.in_flight, 'iteration')} in flight; only a "
+            f"drained one can be rewound: `odibictl pipeline drain {name}` first"
         )
     for node in pipeline.spec.nodes:
         if node.state and to and not any(number <= to for number in pipeline.states.get(node.name, {})):
@@ -82,8 +83,8 @@ def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
 def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
     if preview["missing"]:
         raise ConflictError(
-            f"the history of {preview['missing']} iterations after {preview['to']} is pruned, so what they published "
-            "is not known any more; a rewind reaches back as far as `history`"
+            f"the history of {plural(preview['missing'], 'iteration')} after {preview['to']} is pruned, so what was "
+            "published is not known any more; a rewind reaches back as far as `history`"
         )
     found = []
     for row in preview["retractions"]:

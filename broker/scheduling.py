@@ -15,6 +15,7 @@ from odibi_actors.config.received import after_cycle, unsound_schedule
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.messages import SOURCE, Released
 from odibi_actors.model import TRIGGER, Place
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -231,5 +232,6 @@ def problem(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> 
     if gone:
         return f"pipeline {gone[0]}, which it runs after, is no longer there"
     if schedule.waiting and (stuck := pipeline.stuck()) is not None:
-        return f"{len(schedule.waiting)} occurrences wait: iteration {stuck.number} is {stuck.state}"
+        waits = plural(len(schedule.waiting), "occurrence waits", "occurrences wait")
+        return f"{waits}: iteration {stuck.number} is {stuck.state}"
     return ""

@@ -13,7 +13,7 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
-from odibi_actors.units import format_instant
+from odibi_actors.units import format_instant, plural
 
 Row = dict[str, Any]
 
@@ -76,7 +76,7 @@ def silent(flow: Flow, directory: Directory, now: float) -> list[Row]:
     for it."""
     rows = []
     for peer in directory:
-        waits = f"{flow.journal.backlog} records" if peer.role == "store" and flow.journal.backlog else ""
+        waits = plural(flow.journal.backlog, "record") if peer.role == "store" and flow.journal.backlog else ""
         since = peer.seen
         if peer.role == "store" and waits:
             since = min(since, flow.stalled[1])

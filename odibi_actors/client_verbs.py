@@ -17,6 +17,7 @@ import msgspec
 from odibi_actors.config.model import ConnectionSpec, ScheduleSpec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import BROKER, SCHEDULER, STORE
+from odibi_actors.units import plural
 
 POLL = 1.0
 """Seconds between two looks at a backfill that is waited for."""
@@ -203,8 +204,8 @@ class ScheduleVerbs:
                 return {**row, "state": "failed"}
             if left is not None and left <= POLL:
                 raise TimedOutError(
-                    f"{lane} of {pipeline} is not done within {timeout:g} s: {row.get('committed')} of "
-                    f"{row.get('planned')} iterations committed"
+                    f"{lane} of {pipeline} is not done within {timeout:g} s: {row.get('committed') or 0} of "
+                    f"{plural(row.get('planned') or 0, 'iteration')} committed"
                 )
             time.sleep(POLL)
 

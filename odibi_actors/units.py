@@ -83,6 +83,11 @@ def _split(text: str) -> tuple[Decimal, str]:
     return Decimal(number[0]), text[number.end() :]
 
 
+def plural(number: int, noun: str, many: str = "") -> str:
+    """A count as people write it: ``1 row``, ``2,000 rows``, ``0 rows``. ``many``: where it is not ``noun`` and s."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
 def format_instant(at: float) -> str:
     """Seconds since 1970 as a text: ``2026-11-29 03:20:42 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from odibi_actors.batches.files import HashingWriter
 from odibi_actors.errors import BatchError
+from odibi_actors.units import plural
 
 INLINE_MAX = 8 * 1024
 """Up to this many bytes a batch travels in the message and is kept in the acknowledgement's row."""
@@ -60,7 +61,7 @@ def decode(source: bytes | pa.Buffer | pa.NativeFile, rows: int | None = None) -
     except (pa.ArrowException, OSError) as error:
         raise BatchError(f"not a readable Arrow file: {error}") from error
     if rows is not None and table.num_rows != rows:
-        raise BatchError(f"the Arrow file has {table.num_rows} rows, not {rows}")
+        raise BatchError(f"the Arrow file has {plural(table.num_rows, 'row')}, not {rows}")
     return table
 
 

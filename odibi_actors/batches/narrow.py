@@ -19,6 +19,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from odibi_actors.batches.normalise import without_case
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 
 Change = Callable[[pa.DataType], pa.DataType]
@@ -77,7 +78,7 @@ def _changed(table: pa.Table, change: Change, reader: str) -> pa.Table:
         except MemoryError:
             raise
         except (BatchError, pa.ArrowException) as error:
-            message = f"column {name!r} of type {column.type} cannot be given to {reader} as it is: {error}"
+            message = f"column {name!r} of type {type_name(column.type)} cannot be given to {reader} as it is: {error}"
             raise BatchError(message, column=name) from error
     return table
 

@@ -33,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 
 _LISTS = (pa.ListArray, pa.LargeListArray, pa.ListViewArray, pa.LargeListViewArray)
@@ -94,11 +95,14 @@ def normal_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
     except BatchError as error:
-        raise BatchError(f"column {name!r} of type {column.type} cannot be kept: {error}", column=name) from error
+        raise BatchError(
+            f"column {name!r} of type {type_name(column.type)} cannot be kept: {error}", column=name
+        ) from error
     except (pa.ArrowException, ValueError) as error:
         why = re.sub(r"^In chunk \d+: Invalid: ", "", str(error))
         message = (
-            f"column {name!r} of type {column.type} cannot be kept: {why}; correct it or cast it before it is returned"
+            f"column {name!r} of type {type_name(column.type)} cannot be kept: {why}; correct it or cast it before it "
+            "is returned"
         )
         raise BatchError(message, column=name) from error
 

@@ -255,7 +255,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 def _nodes(db: sqlite3.Connection, given: One) -> Any:
     """Each node of the iteration's version in topological order, then others that have an ack or an error."""
-    version, failures, kept = _find(db, given, "version, failures, summary")
+    version, failures, kept, state, abandoned = _find(db, given, "version, failures, summary, state, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
     rows: dict[str, dict[str, Any]] = {}
@@ -288,6 +288,10 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
     if failures is not None:
         for node, (failure, _) in unseal(failures, FailuresDecoder, f"the failures {what}").items():
             rows.setdefault(node, _node(node)).update(state="error", error=failure.message)
+    given_up = json.loads(abandoned)
+    for row in rows.values():
+        if row["where"] == "staged" and state == "committed":
+            row["where"] = "abandoned" if row["node"] in given_up else "published"
     return {"items": list(rows.values())}
 
 

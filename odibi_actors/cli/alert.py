@@ -10,7 +10,8 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.moments import utc
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, emit, plural, table
+from odibi_actors.cli.output import Column, Row, ago, emit, table
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

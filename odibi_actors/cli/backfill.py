@@ -12,8 +12,9 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, lines, plural, size, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, lines, size, table
 from odibi_actors.cli.sink import twice
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

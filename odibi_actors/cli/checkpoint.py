@@ -10,8 +10,9 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, group, lists, output_option, pass_app, yes
-from odibi_actors.cli.output import Column, ago, count, emit, fields, plural, size, span, table
+from odibi_actors.cli.output import Column, ago, count, emit, fields, size, span, table
 from odibi_actors.errors import NotFoundError
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,7 +89,7 @@ def verify(app: App) -> None:
         raise NotFoundError(f"there is no checkpoint store in {data_dir}")
     emit(app, lambda: {"items": report.problems}, "what", lambda result: [table(result["items"], PROBLEMS)])
     errors.message(
-        f"{count(report.pages)} pages, {count(report.rows)} rows, {count(report.files)} files: "
+        f"{plural(report.pages, 'page')}, {plural(report.rows, 'row')}, {plural(report.files, 'file')}: "
         + (plural(len(report.problems), "problem") if report.problems else "no problem")
     )
     if report.problems:

@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from odibi_actors.cli import locks
 from odibi_actors.cli.base import App
-from odibi_actors.cli.output import plural, size
+from odibi_actors.cli.output import size
 from odibi_actors.errors import ConfigError, OdibiError
+from odibi_actors.units import plural
 
 MIN_PYTHON = (3, 11)
 LOW_SPACE = 1_000_000_000
@@ -206,7 +207,8 @@ def store(app: App) -> Iterator[Finding]:
         for problem in report.problems[:5]:
             yield Finding("fail", "store", problem["what"], problem["fix"])
         if not report.problems:
-            yield Finding("ok", "store", f"{report.pages} pages, {report.rows} rows, {report.files} files are whole")
+            whole = (plural(report.pages, "page"), plural(report.rows, "row"), plural(report.files, "file"))
+            yield Finding("ok", "store", f"whole: {', '.join(whole)}")
 
 
 def filesystem(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:

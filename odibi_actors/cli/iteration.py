@@ -13,7 +13,8 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, size, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

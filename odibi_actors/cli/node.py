@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from odibi_actors.cli import errors
+from odibi_actors.cli import cells, errors
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, count, emit, fields, plural, size, span, table
+from odibi_actors.cli.output import Column, Row, count, emit, fields, size, span, table
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import OdibiError
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,17 +95,14 @@ def list_(app: App, pipeline: str, number: int, watch: bool) -> None:
     )
 
 
-MAX_CELL = 60
-"""Characters of a value in a table of rows; -o json has all of it."""
-
 FACTS = ("pipeline", "iteration", "node", "state", "attempt", "rows_in", "rows_out", "where", "worker", "error")
 
 
 def _details(result: Row) -> list[RenderableType]:
     """One node: its acknowledgement, its output, its tracebacks."""
     output = result.get("output") or {}
-    rows: list[tuple[str, object]] = [(name, result.get(name)) for name in FACTS]
-    rows[2:2] = [("iteration is", result.get("iteration_state"))]
+    rows: list[tuple[str, object]] = [(name.replace("_", " "), result.get(name)) for name in FACTS]
+    rows[2:2] = [("iteration state", result.get("iteration_state"))]
     rows += [
         ("took", span(result.get("duration"))),
         ("memory", _memory(result)),
@@ -116,11 +114,10 @@ def _details(result: Row) -> list[RenderableType]:
     parts: list[RenderableType] = [fields(rows)]
     names = result.get("columns") or []
     if names and result.get("head"):
-        columns = [Column(f"{one['name']}\n{one['type']}", partial(_cell, one["name"])) for one in names]
-        what = f"first {len(result['head'])} of {count(output.get('rows'))} rows"
-        parts += ["", what, table(result["head"], columns)]
+        what = f"first {len(result['head'])} of {plural(output['rows'], 'row')}"
+        parts += ["", what, cells.rows(result["head"], [(one["name"], one["type"]) for one in names])]
     elif names:
-        parts += ["", f"{count(output.get('rows'))} rows of " + ", ".join(f"{x['name']} {x['type']}" for x in names)]
+        parts += ["", f"{plural(output['rows'], 'row')} of " + ", ".join(f"{x['name']} {x['type']}" for x in names)]
     for error in result.get("errors") or []:
         parts += ["", f"try {error['attempt'] or '-'}: {error['message']}", str(error.get("traceback") or "").rstrip()]
     return parts
@@ -131,12 +128,6 @@ def _memory(result: Row) -> str | None:
     if not result.get("memory"):
         return None
     return f"at most {size(result['memory'])}, {size(result.get('memory_before'))} when it began"
-
-
-def _cell(name: str, row: Row) -> str:
-    value = row[name]
-    text = "null" if value is None else str(value) or "''"
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
 
 
 @node.command(
@@ -164,6 +155,7 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
     The output is read where it is kept: in the store or the spool, of a sink its part. It is compared with its digest
     first. Exit 3 when its rows are asked for and are not kept any more.
     """
+    from odibi_actors.batches.shown import head as rows_shown
     from odibi_actors.cli import outputs
 
     if to is not None:
@@ -175,7 +167,7 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
     try:
         if head is not None or to is not None or (result.get("output") or {}).get("where") == "inline":
             found = outputs.read(app.data_dir, result)
-        result["kept"] = None
+        result["kept"] = outputs.there(app.data_dir, result)
     except OdibiError as error:
         if head is not None or to is not None:
             raise
@@ -184,9 +176,9 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
         result["output"].pop("data", None)
     if found is not None:
         result["kept"] = "yes"
-        result["columns"] = [{"name": field.name, "type": str(field.type)} for field in found.schema]
+        result["columns"] = [{"name": field.name, "type": type_name(field.type)} for field in found.schema]
         if head is not None:
-            result["head"] = outputs.head(found, head)
+            result["head"] = rows_shown(found, head)
         if to is not None:
             outputs.save(found, to)
             errors.message(f"{plural(found.num_rows, 'row')} written to {to}")

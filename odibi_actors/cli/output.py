@@ -84,7 +84,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing 
     lines = [[column.cell(row) for column in columns] for row in rows]
     for number, column in enumerate(columns):
         view.add_column(
-            column.heading,
+            Text(column.heading),
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=column.whole,
@@ -273,11 +273,6 @@ def size(count: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 pipeline``, ``2 pipelines``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def count(value: int | None) -> str:

@@ -36,6 +36,33 @@ def read(data_dir: Path, shown: Mapping[str, Any]) -> pa.Table:
     return _part(name, output)
 
 
+def there(data_dir: Path, shown: Mapping[str, Any]) -> str | None:
+    """Whether an output that was not read is kept: "yes", "no" with the reason, or None where that is not known."""
+    output = shown.get("output")
+    name = f"{shown['node']} of {shown['pipeline']} iteration {shown['iteration']}"
+    if not output or "#" in os.path.basename(output["path"]) or output["host"] not in ("", socket.gethostname()):
+        return None
+    path = data_dir / "spool" / output["path"]
+    if path.exists():
+        return "yes"
+    return f"no: {_gone(name, shown['iteration_state']) if output['where'] == 'spool' else f'{path} is not there'}"
+
+
+def _gone(name: str, state: str) -> str:
+    return (
+        f"the output of {name} is no longer kept: its iteration is {state}, and outputs of more than 8 KiB go when "
+        f"it is committed or cancelled; {_instead(name)}"
+    )
+
+
+def _instead(name: str) -> str:
+    node, _, pipeline, *_ = name.split()
+    return (
+        f"`odibictl try {pipeline} --node {node}` shows what it makes of the files that are there; its sinks keep "
+        "their parts (`odibictl sink list`)"
+    )
+
+
 def _state(shown: Mapping[str, Any]) -> str:
     return "not run yet" if shown["state"] == "none" else str(shown["state"])
 
@@ -49,7 +76,7 @@ def _inline(name: str, output: Mapping[str, Any], state: str) -> pa.Table:
     if data is None:
         raise NotFoundError(
             f"the output of {name} is no longer kept since the iteration was {state}: kept are those of the newest "
-            "iterations of a pipeline, as many as its checkpoint.keep_last says"
+            f"iterations of a pipeline, as many as its checkpoint.keep_last says; {_instead(name)}"
         )
     if xxhash.xxh3_128_hexdigest(data) != output["digest"]:
         raise OdibiError(f"the output of {name} does not match its digest: it is damaged, and is not shown")
@@ -65,10 +92,7 @@ def _spooled(name: str, data_dir: Path, output: Mapping[str, Any], state: str) -
         raise OdibiError(f"the output of {name} is in the spool of host {output['host']}; look there")
     path = data_dir / "spool" / output["path"]
     if not path.exists():
-        raise NotFoundError(
-            f"the output of {name} is no longer kept: its iteration is {state}, and outputs of more than 8 KiB go when "
-            "it is committed or cancelled"
-        )
+        raise NotFoundError(_gone(name, state))
     _compare(name, path, output["digest"])
     return ipc.decode(pa.memory_map(str(path)), output["rows"])
 
@@ -110,25 +134,6 @@ def _compare(name: str, path: Path, digest: str) -> None:
         raise OdibiError(f"{path} cannot be read: {error.strerror}") from None
     if found != digest:
         raise OdibiError(f"the output of {name}, {path}, does not match its digest: it is damaged, and is not shown")
-
-
-def head(table: pa.Table, rows: int) -> list[dict[str, Any]]:
-    """The first rows, with values as JSON has them; what it has no word for is text."""
-    return [{name: _shown(value) for name, value in row.items()} for row in table.slice(0, rows).to_pylist()]
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _shown(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(one) for one in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
 
 
 def check(file: Path) -> None:

@@ -11,7 +11,8 @@ from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -287,7 +288,7 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
         emit(app, lambda: shown, "pipeline", preview)
         return
     number = sum(shown["states"].get(state, 0) for state in ("committed", "dead_lettered"))
-    app.confirm(f"Take back {number} iterations of {pipeline}, to {to or 'the beginning'}?")
+    app.confirm(f"Take back {plural(number, 'iteration')} of {pipeline}, to {to or 'the beginning'}?")
     result = client.rewind(pipeline, to, timeout=app.timeout)
     emit(
         app,

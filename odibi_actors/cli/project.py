@@ -15,9 +15,10 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.applied import lines, preview
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, emit, plural, table
+from odibi_actors.cli.output import Column, Row, emit, table
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.runtime.visible import visible
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.config.model import PipelineSpec, ProjectSpec

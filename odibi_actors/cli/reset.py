@@ -9,18 +9,28 @@ import click
 
 from odibi_actors.cli.base import App, Command, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, count, emit, fields, table
+from odibi_actors.cli.output import Column, Row, count, emit, fields, table
 from odibi_actors.cli.output import lines as as_text
 from odibi_actors.cli.project import chosen, load
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+def _deleted(row: Row) -> str:
+    """Parts of a folder are files, those of a table rows."""
+    return f"{plural(row['parts'], 'row')}, and the table" if "#" in row["target"] else plural(row["parts"], "file")
+
 
 TARGETS = (
     Column("SINK", "node", whole=True),
     Column("TARGET", "target"),
     Column(
-        "DELETED", lambda row: f"{count(row['parts'])} {'rows, and the table' if '#' in row['target'] else 'files'}"
+        "DELETED",
+        lambda row: (
+            plural(row["parts"], "row") + ", and the table" if "#" in row["target"] else plural(row["parts"], "file")
+        ),
     ),
 )
 

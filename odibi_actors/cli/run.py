@@ -15,8 +15,9 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import count, emit, fields, plural
+from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
+from odibi_actors.units import plural
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.moments import clock, spaced, until, utc, wall, zone_of
 from odibi_actors.cli.names import NAME, pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, plural, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
 from odibi_actors.cli.schedule_add import add
 from odibi_actors.cli.schedule_next import next_
 from odibi_actors.cli.schedule_skips import reasons, summary
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -260,7 +261,11 @@ def remove(app: App, name: str, dry_run: bool) -> None:
 
         raise ConflictError(f"{title} is in odibi.yaml; delete it there, then `odibictl apply`")
     if not dry_run:
-        waits = f" ({plural(row['waiting'], 'occurrence')} of it wait and will be skipped)" if row["waiting"] else ""
+        waits = (
+            f" ({plural(row['waiting'], 'occurrence waits', 'occurrences wait')} and will be skipped)"
+            if row["waiting"]
+            else ""
+        )
         app.confirm(f"Remove schedule {title}{waits}?")
         row = client.remove_schedule(title)
     said = "would be removed" if dry_run else "removed"

@@ -13,8 +13,9 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, count, emit, plural, table
+from odibi_actors.cli.output import Column, Row, emit, table
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
@@ -25,7 +26,7 @@ sink = group("sink", "Where sinks publish, and which schema they are held to.")
 def _schema(row: Row) -> str:
     pinned = row.get("schema") or []
     state = "open" if row.get("open") else "pinned" if pinned else "told by the next part"
-    return f"{state}, {len(pinned)} columns" if pinned else state
+    return f"{state}, {plural(len(pinned), 'column')}" if pinned else state
 
 
 def overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
@@ -104,7 +105,9 @@ def _details(row: Row) -> list[str]:
         lines.append(f"keys: {', '.join(row['keys'])}{newest}")
     if row.get("parts"):
         span = f"iterations {row['first']} to {row['last']}" if row["parts"] > 1 else f"iteration {row['last']}"
-        lines.append(f"published: {plural(row['parts'], 'part')}, {count(row['rows'])} rows, in {span} of the history")
+        lines.append(
+            f"published: {plural(row['parts'], 'part')}, {plural(row['rows'], 'row')}, in {span} of the history"
+        )
     else:
         lines.append("published: nothing in the history")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())

@@ -12,11 +12,12 @@ import click
 from odibi_actors.cli.applied import NOT_APPLIED, code_differs
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.moments import clock, until, zone_of
-from odibi_actors.cli.output import Column, Row, count, emit, plural, span, table
+from odibi_actors.cli.output import Column, Row, count, emit, span, table
 from odibi_actors.cli.pipeline import last_commit, problems, state
 from odibi_actors.cli.schedule import full_name
 from odibi_actors.cli.schedule import problems as schedule_problems
 from odibi_actors.errors import OdibiError
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -15,13 +15,14 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.output import emit, plural
+from odibi_actors.cli.output import emit
 from odibi_actors.cli.project import load
 from odibi_actors.cli.status import render
 from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, UnreachableError
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.entry import findable
 from odibi_actors.runtime.launcher import Launcher, environment
+from odibi_actors.units import plural
 
 UP_TIMEOUT = 60.0
 """Seconds a detached start may take: cold imports on a busy machine, recovery of a large store."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from odibi_actors.cli import errors
+from odibi_actors.cli import cells, errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, count, emit, span, table
+from odibi_actors.cli.output import Column, count, emit, span, table
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.cli.run import log_nodes
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,8 +30,6 @@ NODES = (
     Column("TOOK", lambda row: span(row["duration"]), right=True),
     Column("NOTE", "note"),
 )
-MAX_CELL = 60
-"""Characters of a value in a table for people."""
 
 
 @click.command(
@@ -89,29 +86,18 @@ def _row(tried: TriedNode) -> dict[str, Any]:
         "duration": tried.duration,
         "note": tried.note,
         "columns": [{"name": name, "type": kind} for name, kind in tried.columns],
-        "head": [{name: _plain(value) for name, value in row.items()} for row in tried.head],
+        "head": tried.head,
         "error": tried.failure.message if tried.failure is not None else None,
     }
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN and no infinities: their names stand for them."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _heads(tried: list[TriedNode]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for one in tried:
         if one.columns and one.head:
-            columns = [Column(f"{name}\n{kind}", partial(_cell, name)) for name, kind in one.columns]
-            parts += ["", f"{one.node}: first {len(one.head)} of {count(one.rows)} rows", table(one.head, columns)]
+            what = f"{one.node}: first {len(one.head)} of {plural(one.rows or 0, 'row')}"
+            parts += ["", what, cells.rows(one.head, one.columns)]
         elif one.columns:
             shown = ", ".join(f"{name} {kind}" for name, kind in one.columns)
-            parts += ["", f"{one.node}: {count(one.rows)} rows of {shown}"]
+            parts += ["", f"{one.node}: {plural(one.rows or 0, 'row')} of {shown}"]
     return parts
-
-
-def _cell(name: str, row: Row) -> str:
-    value = row[name]
-    text = "null" if value is None else str(value) or "''"
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."

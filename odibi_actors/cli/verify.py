@@ -11,6 +11,7 @@ from odibi_actors.checkpoint import seals, wal
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.errors import StoreError
+from odibi_actors.units import plural
 
 DATABASE = "checkpoints.db"
 SEALS = DATABASE + seals.SUFFIX
@@ -68,7 +69,7 @@ def _pages(path: Path) -> list[dict[str, str]]:
         sealed.close()
     found = [{"what": f"page {page} of {DATABASE} is not as it was written", "fix": FIX} for page in pages[:SHOWN]]
     if len(pages) > SHOWN:
-        found.append({"what": f"and {len(pages) - SHOWN} more pages", "fix": FIX})
+        found.append({"what": f"and {plural(len(pages) - SHOWN, 'more page')}", "fix": FIX})
     return found
 
 

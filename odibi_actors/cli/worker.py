@@ -7,6 +7,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.output import Column, ago, count, emit, size, table
+from odibi_actors.units import plural
 
 worker = group("worker", "Workers: list, scale, kill.")
 
@@ -46,10 +47,11 @@ def scale(app: App, workers: int, dry_run: bool) -> None:
     """
     client = app.client()
     if dry_run:
-        errors.message(f"would scale from {len(client.workers()['items'])} workers to {workers} per host")
+        now = len(client.workers()["items"])
+        errors.message(f"would scale from {plural(now, 'worker')} to {workers} per host")
         return
     client.scale(workers)
-    errors.message(f"scaling to {workers} workers per host")
+    errors.message(f"scaling to {plural(workers, 'worker')} per host")
 
 
 @worker.command(examples=["odibictl worker kill pool-0-1", "odibictl worker kill pool-0-1 --yes"])

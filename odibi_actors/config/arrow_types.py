@@ -45,6 +45,9 @@ _SYNONYMS = {word: kind for kind, words in _MEANT.items() for word in words.spli
 _SCALED = re.compile(r"(?:decimal|numeric|number|dec)(?:128)?\((\d+)(?:,(\d+))?\)", re.ASCII)
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns), ?(?:tz=)?([A-Za-z0-9_+\-/:]{1,64})\]", re.ASCII)
 _DECIMAL = re.compile(r"decimal128\((\d{1,2}), ?(\d{1,2})\)", re.ASCII)
+_WRITTEN = {"date32[day]": "date32", "date64[ms]": "date64", "halffloat": "float16"}
+_OWN = re.compile("|".join(map(re.escape, _WRITTEN)))
+"""What pyarrow writes otherwise."""
 _OFFSET = re.compile(r"[+-]\d\d:\d\d", re.ASCII)
 
 
@@ -71,6 +74,11 @@ def arrow_type(name: str) -> str:
             _check_zone(zone)
         return f"timestamp[{unit}, tz={zone}]"
     raise UnknownTypeError("not an Arrow type", suggestion(name))
+
+
+def type_name(kind: object) -> str:
+    """The name of an Arrow type, or of its ``str``, as ``read.schema`` takes it: what is shown can be written there."""
+    return _OWN.sub(lambda found: _WRITTEN[found[0]], str(kind))
 
 
 def suggestion(name: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
 from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
@@ -25,6 +26,7 @@ from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import visible
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
+from odibi_actors.units import plural
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
@@ -315,7 +317,7 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     table = found.table
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
     for field in table.schema:
-        text = str(field.type).replace("date32[day]", "date32").replace("date64[ms]", "date64")
+        text = type_name(field.type)
         try:
             parse_type(text)
             group.columns.append((field.name, text))
@@ -370,7 +372,8 @@ def _pipeline(group: Group) -> Iterator[str]:
     if group.options:
         yield f"          options: {json.dumps(group.options)}"
     if group.columns:
-        yield f"          schema:  # as found in {group.looked} of {len(group.files)} files; correct what is wrong"
+        files = plural(len(group.files), "file")
+        yield f"          schema:  # as found in {group.looked} of {files}; correct what is wrong"
         for name, kind in group.columns:
             why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
             yield f"            {_quoted(name)}: {kind if '[' not in kind else _quoted(kind)}{why}"

@@ -35,6 +35,7 @@ from odibi_actors.runtime import paths
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
+from odibi_actors.units import plural
 from odibi_actors.workers import spool
 from odibi_actors.workers.pool import PoolActor
 
@@ -256,7 +257,7 @@ def _reporter(system: LocalSystem, pipeline: str, progress: Callable[[str], None
             return
         said_at = system.clock()
         row = pipeline_row(flow.pipelines[pipeline])
-        waits = row["offered"] + waiting.files
-        progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waits} files wait")
+        waiting_files = plural(row["offered"] + waiting.files, "file waits", "files wait")
+        progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waiting_files}")
 
     return report

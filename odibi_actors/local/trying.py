@@ -16,6 +16,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from odibi_actors.batches.shown import head
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import NotFoundError, OdibiError
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
@@ -100,8 +102,8 @@ class Trial:
             name = self._spec.name
             self._outputs[tried.node] = self._executor.spool.write(table, name, 1, tried.node, self._attempt())
             tried.rows = table.num_rows
-            tried.columns = [(field.name, str(field.type)) for field in table.schema]
-            tried.head = table.slice(0, self._head).to_pylist()
+            tried.columns = [(field.name, type_name(field.type)) for field in table.schema]
+            tried.head = head(table, self._head)
         return tried
 
     def _attempt(self) -> Attempt:

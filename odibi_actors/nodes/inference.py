@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.formats import Parsed
 from odibi_actors.nodes.formats.columns import alike
 from odibi_actors.nodes.formats.exact import Inferred, Spelling, infer
@@ -41,7 +42,7 @@ class Inference:
             kind = kinds[0]
             for other in kinds[1:]:
                 kind = widen(kind, other)
-            self._widened[name] = list(dict.fromkeys(str(one) for one in kinds if not pa.types.is_null(one)))
+            self._widened[name] = list(dict.fromkeys(type_name(one) for one in kinds if not pa.types.is_null(one)))
             return kind
         if name in self._quoted:
             return pa.string()

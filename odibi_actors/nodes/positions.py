@@ -11,6 +11,7 @@ from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import FilePosition
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.units import plural
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Never block on a FIFO, never follow a link: what was planned is a regular file, whatever has taken its name since."""
@@ -44,7 +45,7 @@ def load(folder: Path, position: FilePosition) -> bytes:
     finally:
         os.close(descriptor)
     if len(data) != position.size:
-        raise _changed(position, f"{len(data)} bytes were read of {position.size}")
+        raise _changed(position, f"{len(data)} of {plural(position.size, 'byte')} were read")
     if position.digest and digest_bytes(data) != position.digest:
         raise _changed(position, "its bytes are others (digest)")
     return data

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from odibi_actors.batches.ipc import check_limits, decode_schema, encode_schema
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import BatchError
 from odibi_actors.model import FilePosition
@@ -87,7 +88,7 @@ def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) 
     table = _concat(tables, schema)
     if not table.num_rows and not declared.keys() >= set(schema.names):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
-    texts = [f"{field.name}: {field.type}" for field in schema]
+    texts = [f"{field.name}: {type_name(field.type)}" for field in schema]
     return ReadResult(table, encode_schema(schema), texts, inference.notes(schema), inference.left_out)
 
 

@@ -420,7 +420,7 @@ def test_given_a_change_then_stdout_stays_empty(
 
 def test_given_scale_dry_run_then_nothing_is_sent(broker: Broker, invoke: Invoke) -> None:
     fake = broker(ANSWERS)
-    assert "from 1 workers to 4" in invoke("--endpoint", fake.endpoint, "worker", "scale", 4, "--dry-run").stderr
+    assert "from 1 worker to 4" in invoke("--endpoint", fake.endpoint, "worker", "scale", 4, "--dry-run").stderr
     assert fake.requests("worker.scale") == []
 
 

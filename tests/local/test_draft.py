@@ -73,7 +73,7 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
     (folder / "bad.parquet").write_bytes(b"PAR1")
     told = left_out(look(folder))
     for name, reason in {
-        "broken.csv": "line 2: the row has 1 columns, the header 2",
+        "broken.csv": "line 2: the row has 1 column, the header 2",
         "empty.csv": "empty",
         "odd-*.csv": "odd-1.csv and odd-2.csv differ: it has no column 'y', and column 'z' is new; give each kind its",
         "notes.txt": "neither csv nor parquet",
@@ -98,7 +98,7 @@ def test_given_a_few_odd_files_among_many_then_each_is_told_once_and_the_rest_is
     assert left_out(draft) == {
         "orders-6.csv": "the file is empty, not even a header",
         "orders-7.csv": "unlike orders-1.csv: it has no column 'qty', and column 'amount' is new",
-        "orders-8.csv": "line 2: the row has 1 columns, the header 2",
+        "orders-8.csv": "line 2: the row has 1 column, the header 2",
         "orders-9.csv": "unlike orders-1.csv: its encoding is 'utf-16', not 'utf-8'",
         "orders-10.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
     }

@@ -174,3 +174,34 @@ def test_given_a_value_that_json_lacks_then_it_is_refused_by_name(tmp_path: Path
     with pytest.raises(OdibiError, match=said):
         outputs.save(pa.table({"v": [value]}), tmp_path / "x.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_given_a_committed_sink_then_each_view_says_that_it_is_published(ran: ProjectSpec) -> None:
+    for args in (["node", "list"], ["iteration", "show"]):
+        shown = CliRunner().invoke(odibictl, [*args, "sales", "1", "-o", "json", "--project", ran.root])
+        found = json.loads(shown.stdout)
+        rows = found["items"] if "items" in found else found["nodes"]
+        assert {row["node"]: row["where"] for row in rows}["lake_orders"] == "published"
+    told = call(ran, "1", "lake_orders").stdout
+    assert "staged" not in told
+    assert "iteration state  committed" in told
+
+
+def test_given_an_output_that_is_not_kept_any_more_then_the_command_that_shows_it_is_named_and_works(
+    ran: ProjectSpec,
+) -> None:
+    node = next(node for node in ran.pipelines[0].nodes if node.transform is not None and node.transform.sql)
+    with AtRest(Path(ran.data_dir)) as store:
+        row = store.answer(STORE, "node.show", {"pipeline": "sales", "iteration": 1, "node": node.name})
+    row["output"] |= {"where": "spool", "path": "sales/1/none.arrow"}
+    said = outputs.there(Path(ran.data_dir), row)
+    assert said is not None
+    assert said.startswith("no: ")
+    with pytest.raises(OdibiError, match="no longer kept") as refused:
+        outputs.read(Path(ran.data_dir), row)
+    assert str(refused.value) in said
+    command = said.split("`")[1].split()
+    assert command[:2] == ["odibictl", "try"]
+    tried = CliRunner().invoke(odibictl, [*command[1:], "--project", ran.root])
+    assert tried.exit_code == 0
+    assert f"{node.name}: first" in tried.stdout

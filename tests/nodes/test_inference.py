@@ -57,7 +57,7 @@ INFERRED: dict[str, tuple[list[str | None], str]] = {
     "0 and 1": (["0", "1"], "int64"),
     "yes and no": (["yes", "no"], TEXT),
     "a blank before true": ([" true"], TEXT),
-    "dates": (["2024-01-31", None], "date32[day]"),
+    "dates": (["2024-01-31", None], "date32"),
     "no date": (["2024-02-30"], TEXT),
     "other orders": (["31/01/2024"], TEXT),
     "short dates": (["2024-1-31"], TEXT),

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import random
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -188,3 +189,17 @@ def test_given_a_file_that_is_no_parquet_when_read_as_parquet_then_it_is_named(
 ) -> None:
     with pytest.raises(Failed, match=says):
         _read(tmp_path, "f.parquet", data, "parquet")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_given_one_file_of_another_encoding_then_the_command_that_is_named_makes_it_like_the_others(
+    tmp_path: Path, encoding: str
+) -> None:
+    with pytest.raises((Failed, Malformed)) as refused:
+        _read(tmp_path, "f.csv", "a,b\n1,töö\n".encode(encoding))
+    message = str(getattr(refused.value, "failure", refused.value))
+    command = message.split("`")[1]
+    assert "convert this one" in message
+    assert message.index("iconv") < message.index("options: {encoding: ")
+    subprocess.run(["sh", "-ec", command.replace("FILE", "f.csv")], cwd=tmp_path, check=True)
+    assert (tmp_path / "f.csv").read_bytes() == "a,b\n1,töö\n".encode()

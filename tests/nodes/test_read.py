@@ -35,7 +35,7 @@ def test_given_first_files_when_read_then_the_schema_is_inferred_over_all_of_the
         position(tmp_path, "3.csv", b"day,n,x,empty,at\n"),
     ]
     result = read(read_spec(tmp_path), files, b"")
-    assert result.schema_text == ["day: date32[day]", "n: double", "x: string", "empty: string", "at: timestamp[us]"]
+    assert result.schema_text == ["day: date32", "n: double", "x: string", "empty: string", "at: timestamp[us]"]
     assert decode_schema(result.schema) == result.table.schema
     assert result.table.column("n").to_pylist() == [1.0, 2.5]
     assert result.table.column("x").to_pylist() == ["1", "NA"]

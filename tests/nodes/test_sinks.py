@@ -292,8 +292,8 @@ def test_given_random_iterations_repeats_and_republishing_then_the_table_is_the_
     ("table", "keys", "says"),
     [
         (pa.table({"day": ["mon", "tue", "mon"], "n": [1, 2, 3]}), ("day",), "day='mon' (2 rows)"),
-        (pa.table({"day": ["mon", None], "n": [1, 2]}), ("day",), "key 'day' is null in 1 rows"),
-        (pa.table({"day": [1.0, float("nan")], "n": [1, 2]}), ("day",), "'day' holds NaN in 1 rows"),
+        (pa.table({"day": ["mon", None], "n": [1, 2]}), ("day",), "key 'day' is null in 1 row"),
+        (pa.table({"day": [1.0, float("nan")], "n": [1, 2]}), ("day",), "'day' holds NaN in 1 row"),
         (TABLE, ("zz",), "upsert key 'zz' is not a column; columns: day, n"),
         (pa.table({"a": [1], "A": [2]}), (), "'a' and 'A' are one to SQLite"),
         (pa.table({"a": [[1]]}), (), "column 'a' is list<item: int64>"),

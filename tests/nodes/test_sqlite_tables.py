@@ -336,7 +336,7 @@ def test_given_several_versions_of_a_key_in_one_batch_then_the_greatest_stays_an
 @pytest.mark.parametrize(
     ("at", "says"),
     [
-        (pa.array([1, None]), "write.version 'at' is null in 1 rows"),
+        (pa.array([1, None]), "write.version 'at' is null in 1 row"),
         (pa.array([D("1"), D("2")]), "which SQLite keeps as text that does not sort"),
         (None, "write.version 'at' is not a column"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
@@ -43,8 +44,8 @@ def _row(case: Case, runner: SqlRunner) -> str:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     back = pq.read_table(pa.BufferReader(sink.getvalue())).schema.field("x").type
-    parquet = "the same" if back == kind else f"`{back}`"
-    return f"| {label} | `{kind}` | {parquet} | {_sqlite(case, table)} |"
+    parquet = "the same" if back == kind else f"`{type_name(back)}`"
+    return f"| {label} | `{type_name(kind)}` | {parquet} | {_sqlite(case, table)} |"
 
 
 def _label(text: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.cells import Cells, convert_options
 from odibi_actors.nodes.formats.columns import Wanted, quoted
@@ -193,7 +194,7 @@ def _check_quoted(data: bytes, head: Header, columns: Columns, options: Mapping[
         row = min(found)
         name, kind = found[row], columns.inferred[found[row]]
         line = shape(data, head.names, [], options).lines[row]
-        message = f"a quoted cell, which is text by options.quoted_is_text, is not {kind}"
+        message = f"a quoted cell, which is text by options.quoted_is_text, is not {type_name(kind)}"
         raise Malformed(f"{message}; read.schema: {{{quoted(name)}: string}} takes it", line=line, column=name)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import first_bad
 
@@ -77,7 +78,7 @@ class Inexact(Exception):
     """A text that ``kind`` does not hold exactly: ``value``, in ``row`` (from 0) of its column."""
 
     def __init__(self, row: int, value: str, kind: pa.DataType) -> None:
-        super().__init__(f"{value!r} is not {kind}")
+        super().__init__(f"{value!r} is not {type_name(kind)}")
         self.row = row
         self.value = value
         self.kind = kind

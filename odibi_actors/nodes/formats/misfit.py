@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import pyarrow as pa
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats.cells import Cells
 from odibi_actors.nodes.formats.columns import quoted
@@ -19,7 +20,7 @@ def message(name: str, value: str, kind: pa.DataType, cells: Cells, *, inferred:
     """Why ``value`` is refused in a column of type ``kind``, and what would take it."""
     shown = shorten(repr(value), MAX_VALUE)
     origin = "inferred from the first batch" if inferred else "declared"
-    return f"{shown} is not {kind} ({origin}); {'; '.join(_remedies(name, value, kind, cells, inferred))}"
+    return f"{shown} is not {type_name(kind)} ({origin}); {'; '.join(_remedies(name, value, kind, cells, inferred))}"
 
 
 def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: bool) -> list[str]:
@@ -41,7 +42,7 @@ def _takes(kind: pa.DataType, value: str, cells: Cells) -> bool:
 
 
 def _yaml(kind: str) -> str:
-    kind = kind.replace("date32[day]", "date32").replace("date64[ms]", "date64")
+    kind = type_name(kind)
     return f'"{kind}"' if "," in kind else kind
 
 

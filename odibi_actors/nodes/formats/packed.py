@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
@@ -130,7 +131,11 @@ def marked_encoding(data: bytes) -> str:
 
 
 def _reads(encoding: str) -> str:
-    return f"options: {{encoding: {encoding}}} reads it where all files of the source are; else convert it to UTF-8"
+    known = re.sub("-([bl]e)$", r"\1", encoding)  # as iconv spells it
+    return (
+        f"where the source's other files are not, convert this one: `iconv -f {known} -t utf-8 FILE > FILE.tmp && "
+        f"mv FILE.tmp FILE`; where all of them are, options: {{encoding: {encoding}}}"
+    )
 
 
 def what_it_is(data: bytes) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from odibi_actors.batches.ipc import check_limits
 from odibi_actors.batches.normalise import normalise
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
 from odibi_actors.nodes.formats.columns import Wanted, quoted
@@ -127,7 +128,7 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
     """The column as ``kind``, unchanged in value. Raises Malformed: another sort of type, or the first value lost."""
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), kind)])
-    other = f"the column is {column.type} in this file, not {kind}"
+    other = f"the column is {type_name(column.type)} in this file, not {type_name(kind)}"
     if _family(column.type) != _family(kind):
         remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes files like this one, and no others"
         raise Malformed(f"{other}; {remedy}", column=name)
@@ -139,7 +140,7 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
     row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
     value = _shown(column, row)
     remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes it"
-    raise Malformed(f"row {row + 1}: {value} is not {kind}; {remedy}", column=name, value=value)
+    raise Malformed(f"row {row + 1}: {value} is not {type_name(kind)}; {remedy}", column=name, value=value)
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
@@ -162,5 +163,5 @@ def _shown(column: pa.ChunkedArray, row: int) -> str:
 
 
 def _yaml(kind: pa.DataType) -> str:
-    text = str(kind).replace("date32[day]", "date32").replace("date64[ms]", "date64")
+    text = type_name(kind)
     return f'"{text}"' if "," in text else text

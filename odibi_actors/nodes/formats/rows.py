@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats import Malformed
+from odibi_actors.units import plural
 
 Options = Mapping[str, Any]
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -161,7 +162,7 @@ def quoted_cells(data: bytes, names: list[str], options: Options) -> dict[str, i
 def _row_problem(line: int, row: list[str], names: list[str], looked_at: list[int]) -> Malformed | None:
     if len(row) != len(names):
         shown = shorten(",".join(row), MAX_VALUE)
-        return Malformed(f"the row has {len(row)} columns, the header {len(names)}", line=line, value=shown)
+        return Malformed(f"the row has {plural(len(row), 'column')}, the header {len(names)}", line=line, value=shown)
     problems = (text_problem(row[place], line, names[place]) for place in looked_at)
     return next((problem for problem in problems if problem), None)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.batches.normalise import normal_type
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.schemas import parse_type
 
@@ -83,11 +84,12 @@ class Pin:
             return
         for name in self.known.names:
             if name not in names:
-                message = f"column {name!r} ({self.known.field(name).type}) is missing: {self._way_out('leave it out')}"
+                kind = type_name(self.known.field(name).type)
+                message = f"column {name!r} ({kind}) is missing: {self._way_out('leave it out')}"
                 raise Failed("invalid", message, column=name)
         new = [name for name in names if name not in self.known.names]
         if new:
-            kind = table.schema.field(new[0]).type
+            kind = type_name(table.schema.field(new[0]).type)
             more = f", and {len(new) - 1} more" if len(new) > 1 else ""
             message = f"column {new[0]!r} ({kind}){more} is new to the sink: {self._way_out('let it in')}"
             raise Failed("invalid", message, column=new[0])
@@ -102,8 +104,8 @@ class Pin:
 
     def _declared_late(self, column: str, kind: pa.DataType, pinned: pa.DataType) -> str:
         return (
-            f"write.schema says {column}: {kind}, but the sink's first part pinned {pinned}. Publish "
-            f"{self._elsewhere()}, to have it so"
+            f"write.schema says {column}: {type_name(kind)}, but the sink's first part pinned {type_name(pinned)}. "
+            f"Publish {self._elsewhere()}, to have it so"
         )
 
     def _elsewhere(self) -> str:
@@ -122,16 +124,15 @@ class Pin:
         if bad is None:
             return pa.chunked_array([_to(column.combine_chunks(), wanted)], wanted)
         row, value = bad
+        given, named = type_name(column.type), type_name(wanted)
         if pinned is None:
-            message = (
-                f"column {name!r} is {column.type}, write.schema says {wanted}: {value} (row {row + 1}) is not {wanted}"
-            )
+            message = f"column {name!r} is {given}, write.schema says {named}: {value} (row {row + 1}) is not {named}"
             raise Failed("invalid", message, column=name, value=value)
         nulls = ", in which it held nothing but nulls" if pinned.metadata and _NULLS in pinned.metadata else ""
         message = (
-            f"column {name!r} is {column.type}: {value} (row {row + 1}) is not {wanted}, which the sink's first part "
+            f"column {name!r} is {given}: {value} (row {row + 1}) is not {named}, which the sink's first part "
             f"pinned{nulls}. Cast it before the sink; or publish {self._elsewhere()}, with `write.schema: "
-            f"{{{name}: {column.type}}}`"
+            f"{{{name}: {given}}}`"
         )
         raise Failed("invalid", message, column=name, value=value)
 
@@ -147,7 +148,7 @@ def pin_of(table: pa.Table) -> pa.Schema:
 
 def describe(schema: pa.Schema) -> list[str]:
     """``name: type`` of each column."""
-    return [f"{field.name}: {field.type}" for field in schema]
+    return [f"{field.name}: {type_name(field.type)}" for field in schema]
 
 
 def unfit(column: pa.ChunkedArray, wanted: pa.DataType) -> tuple[int, str] | None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import Failed
 
 
@@ -25,7 +26,7 @@ def check_types(table: pa.Table) -> None:
 
 
 def _refuse(name: str, kind: pa.DataType, why: str) -> None:
-    message = f"column {name!r} is {kind}, which parquet cannot hold ({why}); cast it in the node before"
+    message = f"column {name!r} is {type_name(kind)}, which parquet cannot hold ({why}); cast it in the node before"
     raise Failed("invalid", message, column=name)
 
 

@@ -37,6 +37,7 @@ from odibi_actors.nodes.sinks.sqlite_table import (
     make_index,
 )
 from odibi_actors.nodes.sinks.sqlite_types import check_types
+from odibi_actors.units import plural
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another writer of the database."""
@@ -239,8 +240,8 @@ class SqliteSink:
             ) from error
         if taken != table.num_rows and version is None and len(keys) < table.num_columns:
             raise ConflictError(
-                f"table {self.table!r} of {self.database} takes {taken} of {table.num_rows} rows: a trigger, or an ON "
-                "CONFLICT clause of its own, drops the others"
+                f"table {self.table!r} of {self.database} takes {taken} of {plural(table.num_rows, 'row')}: a trigger, "
+                "or an ON CONFLICT clause of its own, drops the others"
             )
 
     def _mark(self, connection: sqlite3.Connection, part: StagedRef, iteration: int, settled: int) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
+from odibi_actors.units import plural
 
 _COUNT, _PLACE = "=count", "=place"
 
@@ -23,8 +25,8 @@ def check_keys(table: pa.Table, keys: list[str], version: str | None = None) -> 
         if pa.types.is_decimal(table.column(version).type):
             kind = table.column(version).type
             message = (
-                f"write.version {version!r} is {kind}, which SQLite keeps as text that does not sort; cast it to int64 "
-                "or double"
+                f"write.version {version!r} is {type_name(kind)}, which SQLite keeps as text that does not sort; "
+                "cast it to int64 or double"
             )
             raise Failed("invalid", message, column=version)
     stored = pa.table({key: as_sqlite(table.column(key)) for key in keys})
@@ -37,8 +39,9 @@ def check_keys(table: pa.Table, keys: list[str], version: str | None = None) -> 
         row = twice.slice(0, 1).to_pylist()[0]
         values = _shown(row, keys)
         message = (
-            f"{twice.num_rows} keys stand in several rows of one batch, first {values} ({row[_COUNT]} rows): which of "
-            "them is to be kept? Aggregate, add a column to write.keys, or name a write.version, whose greatest is kept"
+            f"{plural(twice.num_rows, 'key stands', 'keys stand')} in several rows of one batch, first {values} "
+            f"({row[_COUNT]} rows): which of them is to be kept? Aggregate, add a column to write.keys, or name a "
+            "write.version, whose greatest is kept"
         )
         raise Failed("invalid", message, column=", ".join(keys), value=values)
     return _newest(table, stored, keys, version)
@@ -51,7 +54,7 @@ def _check_column(table: pa.Table, name: str, what: str) -> None:
     column = table.column(name)
     nulls = pc.sum(pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))).as_py() or 0
     if nulls:
-        raise Failed("invalid", f"{what} {name!r} is null in {nulls} rows; filter them out", column=name)
+        raise Failed("invalid", f"{what} {name!r} is null in {plural(nulls, 'row')}; filter such rows out", column=name)
 
 
 def _newest(table: pa.Table, stored: pa.Table, keys: list[str], version: str) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from odibi_actors.batches.normalise import without_case
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
@@ -244,8 +245,8 @@ class Existing:
         raise Failed(
             "invalid",
             f"column {field.name!r} of table {self.table!r} in {self.place} is declared {declared}: it would keep "
-            f"{value} (row {first + place + 1}, {field.type}) as {kept}. Declare it {sql_type(field)}, or cast it "
-            "before the sink",
+            f"{value} (row {first + place + 1}, {type_name(field.type)}) as {kept}. Declare it {sql_type(field)}, "
+            "or cast it before the sink",
             column=field.name,
             value=value,
         )

@@ -26,7 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.batches.normalise import without_case
+from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.units import plural
 
 _DAYS = (-719_162, 2_932_896)
 """0001-01-01 and 9999-12-31, in days since 1970-01-01."""
@@ -56,8 +58,8 @@ def check_values(column: pa.ChunkedArray, name: str) -> None:
         nans = pc.sum(pc.is_nan(column)).as_py() or 0
         if nans:
             message = (
-                f"column {name!r} holds NaN in {nans} rows, where SQLite would store NULL; if NULL is meant, say so: "
-                f"nullif({name}, 'NaN') in SQL, .fill_nan(None) in polars, .where(x == x) in pandas"
+                f"column {name!r} holds NaN in {plural(nans, 'row')}, where SQLite would store NULL; if NULL is meant, "
+                f"say so: nullif({name}, 'NaN') in SQL, .fill_nan(None) in polars, .where(x == x) in pandas"
             )
             raise Failed("invalid", message, column=name, value="nan")
     elif types.is_date(kind) or types.is_timestamp(kind):
@@ -96,7 +98,7 @@ def sql_type(field: pa.Field) -> str:
 
 def _no_type(field: pa.Field) -> NoReturn:
     fix = "flatten it, or make it text (to_json() in SQL, json.dumps in Python)"
-    message = f"column {field.name!r} is {field.type}, for which SQLite has no type; {fix}"
+    message = f"column {field.name!r} is {type_name(field.type)}, for which SQLite has no type; {fix}"
     raise Failed("invalid", message, column=field.name)
 
 

@@ -1,0 +1,54 @@
+"""Verbs that ask before they change something: whoever cannot answer is told once what to do, and nothing is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from odibi_actors.cli.__main__ import odibictl
+from tests.cli.fake import FakeBroker
+
+SCHEDULE = {
+    **{"pipeline": "p", "schedule": "s", "origin": "cli", "waiting": 0, "kind": "cron", "when": "", "state": "active"},
+    **{"skipped": 0, "overlap": "skip"},
+}
+REWIND = {"pipeline": "p", "to": 0, "states": {"committed": 1}, "positions": 1, "retractions": []}
+ASKING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("deadletter", "discard", "1"): {"deadletter.discard": {"letter": 1, "pipeline": "p", "iteration": 1}},
+    ("iteration", "cancel", "p", "1"): {"pipeline.show": {"iterations": []}},
+    ("iteration", "abandon", "p", "1", "--sink", "s"): {"iteration.abandon": {"iteration": 1}},
+    ("worker", "kill", "w"): {},
+    ("schedule", "remove", "p.s"): {"schedule.show": SCHEDULE},
+    ("pipeline", "rewind", "p", "--to", "0"): {"pipeline.rewind": REWIND},
+    ("backfill", "cancel", "p", "backfill-1"): {
+        "backfill.list": {"items": [{"pipeline": "p", "lane": "backfill-1", "state": "active", "planned": 1}]}
+    },
+}
+
+
+@pytest.mark.parametrize("args", ASKING)
+def test_given_nobody_who_could_answer_when_a_verb_asks_then_one_line_says_what_to_do(
+    broker: Callable[..., FakeBroker], invoke: Callable[..., Result], args: tuple[str, ...]
+) -> None:
+    fake = broker(ASKING[args])
+    result = invoke("--endpoint", fake.endpoint, *args)
+    assert result.exit_code == 130
+    question, *said = result.stderr.splitlines()
+    assert question.endswith("? [y/N]: ")
+    assert said == ["nothing was changed; pass --yes to go on without being asked"]
+    dry = [one.params.get("dry_run") for _, one in fake.seen if getattr(one, "verb", "") == f"{args[0]}.{args[1]}"]
+    assert all(dry)
+
+
+def test_given_the_verbs_that_ask_then_all_are_tried_here_or_need_no_broker() -> None:
+    with_yes = {
+        (noun, verb)
+        for noun, group in odibictl.commands.items()
+        for verb, command in getattr(group, "commands", {}).items()
+        if any("--yes" in param.opts for param in command.params)
+    }
+    others = {("checkpoint", "reseal"), ("pipeline", "backfill"), ("sink", "repin"), ("sink", "adopt")}
+    assert with_yes - others == {args[:2] for args in ASKING}
