@@ -17,6 +17,7 @@ import pytest
 
 from odibi_actors.config import load_project
 from odibi_actors.local import run_pipeline
+from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
 
 PROJECT = """\
@@ -188,3 +189,14 @@ def test_given_a_child_that_a_node_forked_when_it_is_terminated_then_the_run_is_
     run = start(folder)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
+
+
+def test_given_a_task_that_makes_light_of_a_signal_then_what_it_returns_is_dropped() -> None:
+    def heedless() -> str:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(20)
+        return "half of it"
+
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        interrupts.call(heedless)
