@@ -14,7 +14,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
-from odibi_actors.model import FilePosition, Position
+from odibi_actors.model import FilePosition, Position, Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -59,7 +59,8 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     if dry_run:
         return {**answer, "iteration": pipeline.last_iteration + 1}
     taken = rec.Replay(letter, row["iteration"], row["whole"])
-    iteration = flow.start(pipeline, pipeline.plan(pipeline.live, positions, now, taken), now)
+    trigger = Trigger(**row["trigger"])  # its code sees the params and the due time that it saw then
+    iteration = flow.start(pipeline, pipeline.plan(pipeline.live, positions, now, taken, trigger), now)
     pipeline.letters[letter] = iteration.number
     return {**answer, "iteration": iteration.number}
 

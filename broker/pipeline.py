@@ -265,12 +265,20 @@ class Pipeline:
         due = lane.due(now, self.spec.batch, self.schemas, self.on_demand or backfill is not None)
         return None if due is None else max(due, lane.not_before)
 
-    def plan(self, lane: Lane, positions: dict[str, list[Position]], now: float, replay: Replay | None = None) -> Plan:
-        """The PLAN record of the next iteration, which is of this lane."""
+    def plan(
+        self,
+        lane: Lane,
+        positions: dict[str, list[Position]],
+        now: float,
+        replay: Replay | None = None,
+        trigger: Trigger | None = None,
+    ) -> Plan:
+        """The PLAN record of the next iteration, which is of this lane. ``trigger``: of what a ``replay`` takes up."""
         self.last_iteration += 1
         run = lane.run if replay is None else None
         backfill = self.backfills.get(lane.name)
-        trigger = backfill.trigger() if backfill is not None else run.trigger if run is not None else Trigger()
+        if trigger is None:
+            trigger = backfill.trigger() if backfill is not None else run.trigger if run is not None else Trigger()
         return Plan(
             pipeline=self.name,
             lane=lane.name,

@@ -340,7 +340,7 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
-    """A row of the list, with ``whole``, the failure's fields, and ``positions`` by source."""
+    """A row of the list, with ``whole``, the failure's fields, ``positions`` by source, and the ``trigger``."""
     names = ("id", "pipeline", "iteration", "node", "position", "revised", "state", "replay", "at", "payload")
     row = db.execute(f"SELECT {', '.join(names)} FROM dead_letters WHERE id = ?", (given.id,)).fetchone()
     if row is None or row[6] == "replayed":
@@ -354,7 +354,13 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
     kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
     held = kept.held()
     listed = {name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some] for name, some in held.items()}
-    return {**letter, **_failure(kept.failure), "whole": not letter.pop("revised"), "positions": listed}
+    return {
+        **letter,
+        **_failure(kept.failure),
+        "whole": not letter.pop("revised"),
+        "positions": listed,
+        "trigger": msgspec.to_builtins(kept.trigger),
+    }
 
 
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:

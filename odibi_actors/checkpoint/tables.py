@@ -29,11 +29,12 @@ TriggerDecoder = msgspec.msgpack.Decoder(Trigger)
 class Letter(msgspec.Struct, frozen=True, array_like=True):
     """The payload of a dead letter. ``positions``: what was set aside, by source; ``elsewhere``: (iteration, source,
     identity) of what went to a letter of its own in a replay that is void otherwise. It is back when that iteration is
-    taken back."""
+    taken back. ``trigger``: what had set the iteration off, as a replay is told."""
 
     failure: Failure
     positions: dict[str, list[Position]]
     elsewhere: list[tuple[int, str, str]] = []
+    trigger: Trigger = Trigger()
 
     def held(self) -> dict[str, list[Position]]:
         """The positions that lie in it."""

@@ -30,7 +30,17 @@ from odibi_actors.checkpoint.tables import (
     StatesDecoder,
     signed,
 )
-from odibi_actors.model import LIVE, TERMINAL, TRIGGER, UNPREPARED, Failure, IterationState, Position, next_state
+from odibi_actors.model import (
+    LIVE,
+    TERMINAL,
+    TRIGGER,
+    UNPREPARED,
+    Failure,
+    IterationState,
+    Position,
+    Trigger,
+    next_state,
+)
 
 ERRORS_KEPT = 50
 """Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
@@ -347,18 +357,23 @@ class Transaction(Scheduling):
             [(pipeline, plan.lane, node, p.identity, p.generation, iteration) for p in gone],
         )
         for p in gone:
-            self._dead_letter_row(record, p.identity, {node: [p]}, revised=1)
+            self._dead_letter_row(record, p.identity, {node: [p]}, plan.trigger, revised=1)
         self.weight += 1024 * len(gone)
 
     def _dead_letter_row(
-        self, record: r.Revise | r.DeadLetter, at: str, positions: dict[str, list[Position]], revised: int
+        self,
+        record: r.Revise | r.DeadLetter,
+        at: str,
+        positions: dict[str, list[Position]],
+        trigger: Trigger,
+        revised: int,
     ) -> None:
         failure = record.failure
         self._execute(
             "INSERT INTO dead_letters (pipeline, iteration, node, position, revised, kind, message, at, payload)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.message, record.at,
-             seal(Letter(failure, positions))),
+             seal(Letter(failure, positions, trigger=trigger))),
         )  # fmt: skip
 
     def _fail(self, _seq: int, record: r.Fail) -> None:
@@ -458,7 +473,8 @@ class Transaction(Scheduling):
                 *key,
             ),
         )
-        self._dead_letter_row(record, record.failure.position, self._plan(*key).positions, revised=0)
+        plan = self._plan(*key)
+        self._dead_letter_row(record, record.failure.position, plan.positions, plan.trigger, revised=0)
         self._release_pins(record.pipeline, [record.iteration])
         self._replayed(key)  # its own letter takes the place of the former one
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, Request
-from odibi_actors.model import Failure, FilePosition
+from odibi_actors.model import Failure, FilePosition, Trigger
 from tests.broker.harness import Broker, pipeline
 from tests.broker.test_state import state_ref, stateful
 
@@ -30,7 +31,7 @@ def replies(broker: Broker) -> list[Reply]:
 def letter(state: str = "open", replay: int = 0, **more: Any) -> dict[str, Any]:
     row = {"identity": "f2.csv", "size": 10, "mtime_ns": 1, "inode": 1, "generation": 1, "digest": ""}
     return {"id": 7, "pipeline": "p", "iteration": 2, "state": state, "replay": replay, "whole": True,
-            "positions": {"read": [row]}, **more}  # fmt: skip
+            "positions": {"read": [row]}, "trigger": {}, **more}  # fmt: skip
 
 
 def dead(**more: Any) -> Broker:
@@ -76,6 +77,34 @@ def test_a_replay_plans_the_file_as_it_is_now_as_the_next_generation() -> None:
     plan = broker.of(rec.Plan)[-1]
     assert plan.positions == {"read": [FilePosition("f2.csv", 11, 5, 6, generation=2)]}
     assert plan.replay == rec.Replay(7, 2, True)
+
+
+def test_a_replay_bears_what_had_set_its_letter_off() -> None:
+    broker = dead()
+    assert broker.ask("deadletter.replay", letter=7) is None
+    trigger = {"kind": "schedule", "schedule": "nightly", "due": 5.0, "params": {"rate": 3}}
+    answer(broker, STORE, letter(trigger=trigger))
+    answer(broker, SOURCE, {"files": [{"identity": "f2.csv", "size": 11, "mtime_ns": 5, "inode": 6}], "gone": []})
+    wanted = msgspec.convert(trigger, Trigger)
+    assert broker.of(rec.Plan)[-1].trigger == wanted
+    assert broker.of(rec.Plan)[-1].run == ""
+    assert [step.trigger for step in broker.tasks()[:1]] == [wanted]
+
+
+def test_the_first_file_of_a_source_is_replayed_and_teaches_its_schema() -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.offer("f2.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", Failure("invalid", "line 3: 2 cells instead of 3", position="f2.csv"))
+    broker.durable()
+    assert [record.iteration for record in broker.of(rec.DeadLetter)] == [1]
+    assert broker.of(rec.Schema) == []
+    reply = replay(broker)
+    assert reply is not None
+    assert (reply.status, reply.error) == (0, "")
+    publish(broker)
+    assert [record.iteration for record in broker.of(rec.Commit)] == [2]
+    assert len(broker.of(rec.Schema)) == 1
 
 
 def test_the_letter_goes_when_the_replay_commits_and_its_batch_with_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -14,7 +15,7 @@ from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.checkpoint.tables import LetterDecoder
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.errors import NotFoundError
-from odibi_actors.model import BatchRef
+from odibi_actors.model import BatchRef, Trigger
 from tests.checkpoint.make import P, ack, claimed, failure, loaded, plan, put, staged, version
 
 LEFT = r.Left(1, 1, 0)
@@ -99,6 +100,15 @@ def test_what_went_to_a_letter_of_its_own_does_not_come_back_with_the_former_one
     put(engine, replace(again, iteration=3, positions={"flights": positions["flights"][:1]}))
     put(engine, r.Revise(P, 3, "flights", ["a.csv"], failure("line 3", "a.csv"), 4.0), r.Cancel(P, [3], 5.0))
     assert letters(engine) == [(2, 2, "open", 0), (3, 3, "open", 0)]
+
+
+def test_a_letter_remembers_what_had_set_its_iteration_off(engine: Engine) -> None:
+    trigger = Trigger("manual", params={"rate": 3})
+    put(engine, replace(plan(1, "a.csv", "b.csv"), trigger=trigger))
+    put(engine, r.Revise(P, 1, "flights", ["b.csv"], failure("line 3", "b.csv"), 4.0))
+    put(engine, r.DeadLetter(P, 1, "clean", failure("bad"), 3.0))
+    for letter in (1, 2):
+        assert msgspec.convert(engine.answer("deadletter.show", {"id": letter})["trigger"], Trigger) == trigger
 
 
 def test_a_rewind_brings_back_to_a_letter_what_its_replay_had_set_aside(engine: Engine) -> None:
