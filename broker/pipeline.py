@@ -119,6 +119,19 @@ class Pipeline:
         held = (i for i in self.iterations.values() if i.lane == lane and i.state in ("failed", "blocked"))
         return next(held, None)
 
+    def halted(self, lane: Lane) -> Iteration | None:
+        """The stuck iteration behind which all of the lane waits: nothing is planned, runs, or will by itself."""
+        stuck = self.stuck(lane.name)
+        if stuck is None or lane.run is not None:
+            return None
+        for iteration in self.unfinished(lane.name):
+            nodes = iteration.nodes.values()
+            coming = any(n.state == "ready" or (n.state == "retrying" and n.retry_at != float("inf")) for n in nodes)
+            publishing = any(not p.done and not p.blocked for p in iteration.publications.values())
+            if iteration.running() or coming or (publishing and iteration.number <= stuck.number):
+                return None
+        return stuck
+
     @property
     def in_flight(self) -> int:
         """Iterations that are not terminal."""

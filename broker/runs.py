@@ -191,13 +191,14 @@ def _never_read(pipeline: Pipeline, lane: Lane, source: SourceState) -> bool:
 
 
 def stop(flow: Flow, pipeline: Pipeline, stuck: Iteration, now: float) -> None:
-    """An iteration is stuck: its run has failed, and so has one that has planned nothing, as nothing behind can be
-    published. Those behind with iterations of their own wait with them."""
+    """An iteration is stuck: its run has failed, and so has one behind it that has planned nothing, as nothing behind
+    can be published. Those behind with iterations of their own wait with them."""
     lane = pipeline.lane(stuck.lane)
     error = f"{STUCK}{stuck.number} {stuck.trouble or stuck.state}"
     if lane is not None:
         for run in [*lane.finishing.values(), *lane.runs.values()]:
-            if run.run == stuck.run or (run.run in lane.runs and not run.planned):
+            behind = run.run in lane.runs or stuck.number <= run.upto
+            if run.run == stuck.run or (behind and not run.planned):
                 end(flow, pipeline, lane, run, "failed", now, error)
 
 

@@ -179,18 +179,21 @@ def _run(
         retried = [row["iteration"] for row in shown["iterations"] if row["state"] in ("failed", "blocked")]
         report = _reporter(system, pipeline, progress)
         runs = [row["run"] for row in shown["runs"] if row["lane"] == LIVE]
-        # A system that was killed has left them: they go on, and count.
-        former = runs if not retried else []
-        ends = [system.request("run.wait", {"run": run}, each=report) for run in former]
+        # A system that was killed, or a run behind a stuck iteration, has left them: they go on, and count.
+        for number in retried if runs else ():
+            system.request("iteration.retry", {"pipeline": pipeline, "iteration": number})
+        ends = [_end(system, pipeline, run, report) for run in runs]
         taken = replaying.take_up(system, pipeline, replay, report) if replay is not None else {}
         if progress is not None:
             for letter, number in taken.items():
                 progress(f"dead letter {letter} is taken up by {pipeline} {number}")
         # those of no run: a former run that was killed may have left some
         left = [row["iteration"] for row in shown["iterations"] if row["lane"] == LIVE]
-        wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
-        run = system.request("pipeline.trigger", wanted)["run"]
-        ends.append(system.request("run.wait", {"run": run}, each=report))
+        run = runs[-1] if runs else ""
+        if not ends or not ends[-1].get("waits"):
+            wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
+            run = system.request("pipeline.trigger", wanted)["run"]
+            ends.append(_end(system, pipeline, run, report))
         replaying.finish(system, pipeline, [*left, *taken.values()], report)
         untold = system.tell()
         mine = _iterations(system, pipeline, (run, *runs), [*retried, *left, *taken.values()], shown["last_iteration"])
@@ -217,6 +220,23 @@ def _run(
             alerts=untold,
             replayed=len(taken),
         )
+
+
+def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None]) -> dict[str, Any]:
+    """Work until the run has ended, or what is left of it waits behind an iteration that is stuck; returns the end."""
+    flow = system.coordinator.flow
+    assert flow is not None
+    row = flow.pipelines[pipeline]
+    system.until(lambda: run not in row.live.active or row.halted(row.live) is not None, report)
+    stuck = row.halted(row.live)
+    if stuck is not None and run in row.live.active:
+        return {
+            "state": "failed",
+            "waits": True,
+            "error": f"waits for iteration {stuck.number}: {stuck.trouble or stuck.state}",
+        }
+    ended: dict[str, Any] = system.request("run.wait", {"run": run}, each=report)
+    return ended
 
 
 def _iterations(

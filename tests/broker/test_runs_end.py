@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from odibi_actors.config.model import BatchSpec, NodeSpec, PipelineSpec, ReadSpec
 from odibi_actors.messages import SOURCE, Apply, Offer
-from tests.broker.harness import CLIENT, pipeline, position, project
+from tests.broker.harness import CLIENT, Failure, pipeline, position, project
 from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
 
 
@@ -53,6 +53,22 @@ def test_given_a_source_that_has_no_schema_when_the_other_has_more_than_its_cred
     look(broker, f"p.hourly@{occurrence(1).id}", {"read": ["f1", "f2"]}, more="read")
 
     assert [state for _, state in broker.runs()] == ["no_data"]
+
+
+def test_given_a_retried_iteration_that_fails_again_then_a_run_that_found_nothing_more_has_failed_too() -> None:
+    broker = Timed(pipeline(trigger="manual")).start()
+    broker.ask("pipeline.trigger", pipeline="p", run="r1")
+    broker.discovered("f1")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", Failure("invalid", "no"))
+    broker.ask("pipeline.trigger", pipeline="p", run="r2", retry=True)
+    (task,) = broker.tasks()
+    broker.discovered()
+    assert broker.runs()[1] == ("r2", "active")
+
+    broker.fail(task, "read", Failure("invalid", "no"))
+
+    assert broker.runs() == [("r1", "failed"), ("r2", "failed")]
 
 
 def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_again_in_their_order() -> None:

@@ -164,6 +164,31 @@ def test_the_next_run_retries_what_the_former_left_failed(project: ProjectSpec) 
     assert parts(project) == ["part-0000000001-lake_orders.parquet"]
 
 
+@pytest.mark.parametrize("new", [False, True])
+def test_the_next_run_ends_too_when_what_it_retries_fails_again(project: ProjectSpec, new: bool) -> None:
+    code = Path(project.root) / "nodes/orders.py"
+    code.write_text(
+        "def clean(orders, max_quantity):\n"
+        "    if orders['day'].astype(str).min() < '2025-01-05':\n"
+        "        raise ValueError('no such luck')\n"
+        "    return orders.assign(amount=1.0)\n"
+    )
+    config = Path(project.root) / "odibi.yaml"
+    config.write_text(config.read_text().replace("max_attempts: 3, initial: 1s", "max_attempts: 2, initial: 200ms"))
+    broken = load_project(Path(project.root))
+    assert run_pipeline(broken, "sales").failed == 1
+    if new:  # its iteration is computed, and waits behind the one that fails
+        add(project, "orders-2025-02-01.csv", "90,2025-02-01,fr,1,1.0")
+    for _ in range(2):
+        summary = run_pipeline(broken, "sales")
+        assert (summary.state, summary.failed, summary.committed) == ("failed", 1, 0)
+    code.write_text("def clean(orders, max_quantity):\n    return orders.dropna().assign(amount=1.0)\n")
+    for name in ("nodes.orders", "nodes"):
+        sys.modules.pop(name, None)
+    summary = run_pipeline(load_project(Path(project.root)), "sales")
+    assert (summary.state, summary.failed, summary.committed) == ("done", 0, 1 + new)
+
+
 def test_a_second_system_on_the_same_data_is_refused(project: ProjectSpec) -> None:
     places = paths.prepare(Path(project.data_dir))
     lock = paths.hold_lock(places.run / "broker.lock")
