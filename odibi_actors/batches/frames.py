@@ -29,6 +29,9 @@ _POLARS_REMEDY = {
 }
 """Types of polars that have no Arrow form (an Object would be exported as a memory address) -> what to do."""
 
+_NO_FORM = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
+"""What pandas and Arrow raise for values that they cannot convert."""
+
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """The table as a frame of ``pandas.ArrowDtype`` columns that the receiver may change as it likes."""
@@ -53,7 +56,7 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+    except _NO_FORM as error:
         name, why = _culprit(frame, error)
         what = f"column {name!r} has no Arrow form" if name else "the frame has no Arrow form"
         is_text = isinstance(error, UnicodeError)
@@ -113,6 +116,9 @@ def _check_column(name: str, column: pd.Series) -> None:
             check_values(column.to_numpy())
     except Mixed as error:
         raise BatchError(f"column {name!r} of type {column.dtype} cannot be kept: {error}", column=name) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        message = f"column {name!r} of type {column.dtype} cannot be kept: {error}; make it text, or another type"
+        raise BatchError(message, column=name) from error
 
 
 def _culprit(frame: pd.DataFrame, error: Exception) -> tuple[str, str]:
@@ -120,7 +126,7 @@ def _culprit(frame: pd.DataFrame, error: Exception) -> tuple[str, str]:
     for name in frame.columns:
         try:
             pa.Table.from_pandas(frame[[name]], preserve_index=False)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as found:
+        except _NO_FORM as found:
             return name, str(found) if isinstance(found, UnicodeError) else str(found.args[0] if found.args else found)
     return "", "; ".join(str(part) for part in error.args)
 

@@ -39,6 +39,7 @@ from odibi_actors.errors import BatchError
 _LISTS = (pa.ListArray, pa.LargeListArray, pa.ListViewArray, pa.LargeListViewArray)
 _MAX_DIGITS = 38
 """Of decimal128."""
+_OFFSET = re.compile(r"[+-]([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
@@ -156,7 +157,7 @@ def _extension_type(kind: pa.BaseExtensionType) -> pa.DataType:
 
 @lru_cache(maxsize=1024)
 def _check_zone(zone: str) -> None:
-    if len(zone) == 6 and zone[0] in "+-" and zone[3] == ":":
+    if _OFFSET.fullmatch(zone):
         return
     try:
         ZoneInfo(zone)

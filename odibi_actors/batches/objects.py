@@ -66,7 +66,7 @@ def check_values(values: Iterable[Any]) -> None:
 
 def _kind(type_: type) -> str:
     for types, name in KINDS:
-        if issubclass(type_, types):
+        if issubclass(type_, types) and type_ is not np.longdouble:  # it has more digits than a double
             return name
     name = f"{type_.__module__}.{type_.__qualname__}".removeprefix("builtins.")
     raise Mixed(f"it holds {name} objects; convert them, .astype(str) for example")

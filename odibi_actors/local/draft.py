@@ -315,6 +315,8 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             return False
     group.looked = len(positions)
     table = found.table
+    if not found.notes:
+        return True  # headers alone: the first rows will tell
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
     for field in table.schema:
         text = type_name(field.type)
@@ -335,7 +337,8 @@ def _short(error: Exception) -> str:
 
 def _named(text: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:48]
-    return name if re.match(r"[a-z]", name) else f"files_{name}".rstrip("_")
+    plain = re.match(r"[a-z]", name) and _quoted(name) == name  # `null` would be nothing
+    return name if plain else f"files_{name}".rstrip("_")
 
 
 def _project(name: str, place: str, groups: list[Group]) -> str:

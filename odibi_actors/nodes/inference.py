@@ -8,7 +8,21 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.formats import Parsed
 from odibi_actors.nodes.formats.columns import alike
 from odibi_actors.nodes.formats.exact import Inferred, Spelling, infer
+from odibi_actors.nodes.formats.parquet import related
 from odibi_actors.nodes.schemas import settle, widen
+
+
+class Clash(Exception):
+    """Two files, by their places in the batch, whose column ``name`` no type holds: that of the ``first`` is
+    ``former``, that at ``place`` ``kind``."""
+
+    def __init__(self, name: str, first: int, former: pa.DataType, place: int, kind: pa.DataType) -> None:
+        super().__init__(name)
+        self.name = name
+        self.first = first
+        self.former = former
+        self.place = place
+        self.kind = kind
 
 
 class Inference:
@@ -42,6 +56,7 @@ class Inference:
             kind = kinds[0]
             for other in kinds[1:]:
                 kind = widen(kind, other)
+            self._check(name, kind)
             self._widened[name] = list(dict.fromkeys(type_name(one) for one in kinds if not pa.types.is_null(one)))
             return kind
         if name in self._quoted:
@@ -49,6 +64,16 @@ class Inference:
         chunks = [chunk for table in self._tables for chunk in self._column(table, name).chunks]
         self._inferred[name] = infer(pa.chunked_array(chunks, pa.string()), self._spelling)
         return self._inferred[name].values.type
+
+    def _check(self, name: str, kind: pa.DataType) -> None:
+        """Raise Clash unless ``kind`` can hold what each file has."""
+        found = [(place, table.schema.field(name).type) for place, table in enumerate(self._tables)
+                 if name in table.column_names and not pa.types.is_null(table.schema.field(name).type)]  # fmt: skip
+        if all(related(one, kind) for _, one in found):
+            return
+        (first, former), *others = found
+        place, other = next(one for one in others if one[1] != former)
+        raise Clash(name, first, former, place, other)
 
     @staticmethod
     def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

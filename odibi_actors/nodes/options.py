@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import difflib
 from collections.abc import Mapping
 from typing import Any
@@ -69,7 +68,7 @@ def _check_value(name: str, value: Any, types: tuple[type, ...]) -> str:
         return f"must be one of {', '.join(COMPRESSIONS)}, not {value!r}"
     if name == "encoding":
         try:
-            codecs.lookup(str(value))
-        except LookupError:
+            "a".encode(str(value))  # hex and base64 are codecs, but of no text
+        except (LookupError, ValueError):
             return f"names an unknown encoding {value!r}"
     return ""

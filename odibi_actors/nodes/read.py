@@ -17,7 +17,8 @@ from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.packed import unpack
-from odibi_actors.nodes.inference import Inference
+from odibi_actors.nodes.formats.parquet import instead
+from odibi_actors.nodes.inference import Clash, Inference
 from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import load
 from odibi_actors.nodes.schemas import declared_types, override
@@ -81,7 +82,13 @@ def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) 
         _check_declared(spec, position, parsed.table, declared)
         inference.add(parsed, quoted)
         names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
-    schema = inference.schema()
+    try:
+        schema = inference.schema()
+    except Clash as clash:
+        other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
+        message = f"the column is {type_name(clash.kind)} in this file, and {other}: no type holds both"
+        message += f"; {instead(clash.name, clash.kind)}"
+        raise _failed(positions[clash.place], Malformed(message, column=clash.name)) from None
     tables = inference.tables(schema)
     if tables is None or not spec.options.get("strings_can_be_null", True):
         tables = [_fitted(spec, position, schema, declared) for position in positions]

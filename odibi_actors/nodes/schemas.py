@@ -47,6 +47,12 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     """The type that holds what two files of one batch were inferred as; text where nothing else holds both."""
     if left == right:
         return left
+    types, units = pa.types, ("s", "ms", "us", "ns")
+    if types.is_timestamp(left) and types.is_timestamp(right) and left.tz and right.tz:  # instants, whatever the zone
+        return pa.timestamp(max(left.unit, right.unit, key=units.index), left.tz)
+    for one, other in ((left, right), (right, left)):
+        if types.is_date32(one) and types.is_timestamp(other) and other.tz is None:
+            return other
     try:
         pair = [pa.schema([("x", left)]), pa.schema([("x", right)])]
         kind = pa.unify_schemas(pair, promote_options="permissive").field(0).type

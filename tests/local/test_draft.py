@@ -63,6 +63,26 @@ def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_ar
     assert "# types as the files have them: l" in (project / "odibi.yaml").read_text()
 
 
+def test_given_names_that_yaml_takes_for_something_else_then_the_draft_is_valid(folder: Path) -> None:
+    names = ("null", "true", "y", "no", "1e5", "on")
+    write(folder, **dict.fromkeys(names, "id\n1\n"))
+    write(folder, **{"null": "x\n1\n", "true": "y\n1\n", "y": "z\n1\n"})
+    project = folder.parent / "project"
+    for group in init_from(project, folder).groups:
+        assert run_pipeline(load_project(project), group.name).committed == 1
+
+
+def test_given_files_of_nothing_but_a_header_then_their_types_are_left_to_the_first_rows(folder: Path) -> None:
+    write(folder, events="id,at\n")
+    assert look(folder).groups[0].columns == []
+    project = folder.parent / "project"
+    init_from(project, folder)
+    write(folder, events="id,at\n1,2024-01-31\n")
+    assert run_pipeline(load_project(project), "events").committed == 1
+    (part,) = (project / "data/lake/events").glob("*.parquet")
+    assert [str(kind) for kind in pq.read_schema(part).types] == ["int64", "date32[day]"]
+
+
 def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folder: Path) -> None:
     write(folder, broken="a,b\n1\n", empty="", good="a\n1\n", **{"odd-1": "x,y\n1,2\n", "odd-2": "x,z\n1,2\n"})
     (folder / "notes.txt").write_text("x")

@@ -167,3 +167,27 @@ def test_given_a_small_file_was_read_then_functions_read_csv_with_long_cells_as_
     _read(tmp_path, "csv", "a,b\n1,x\n")
     long = "x" * 100_000
     assert next(csv.reader([f"1,{long}"])) == ["1", long]
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("na\u0308me,n", "(it differs from 'n\u00e4me' by characters that cannot be seen, or look the same)"),
+        ("n\u00e4me\u200b,n", "(it differs from 'n\u00e4me' by characters that cannot be seen, or look the same)"),
+        ("N\u00c4ME ,n", "(it differs from 'n\u00e4me' by blanks or case)"),
+        ("n\u00e4me;n", 'options: {delimiter: ";"} reads it where all files of the source are'),
+        ('"n\u00e4me"\t"n"', 'options: {delimiter: "\\t"} reads it where all files of the source are'),
+    ],
+)
+def test_given_a_header_that_is_nearly_the_expected_one_then_it_says_how_it_differs(
+    tmp_path: Path, header: str, says: str
+) -> None:
+    with pytest.raises(Failed) as caught:
+        read(
+            read_spec(tmp_path),
+            [position(tmp_path, "f", f"{header}\na,1\n".encode())],
+            encode_schema(pa.schema([("n\u00e4me", pa.string()), ("n", pa.int64())])),
+        )
+    message = caught.value.failure.message
+    assert says in message
+    assert ("read.optional" in message) != ("delimiter" in message)

@@ -510,3 +510,47 @@ def test_given_int96_timestamps_within_others_when_read_then_none_wraps_around(
     pq.write_table(table, tmp_path / "f", use_deprecated_int96_timestamps=True)
     found = read(read_spec(tmp_path, "parquet"), [position(tmp_path, "f")], b"").table
     assert found["v"].to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (pa.array([dt.date(2024, 1, 31)]), pa.array([dt.datetime(2024, 1, 31, 5)], US), "timestamp[us]"),
+        (pa.array([0], pa.timestamp("us", "Europe/Berlin")), pa.array([1], pa.timestamp("ns", "UTC")),
+         "timestamp[ns, tz=Europe/Berlin]"),
+        (pa.array([Decimal("1.5")], pa.decimal128(5, 2)), pa.array([5]), "decimal128(20, 2)"),
+    ],
+)  # fmt: skip
+def test_given_types_of_one_sort_in_a_first_batch_then_one_holds_both(
+    tmp_path: Path, first: pa.Array, second: pa.Array, kind: str
+) -> None:
+    found = _parquet(tmp_path, pa.table({"v": first}), pa.table({"v": second}))
+    assert found.schema_text == [f"v: {kind}"]
+    assert found.table.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "remedy"),
+    [
+        (pa.array(["a"]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
+        (pa.array([True]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
+        (pa.array([[1]]), pa.array([[1.5]]), "deliver files of one type, or leave it out: read.ignore: [v]"),
+    ],
+)
+def test_given_types_that_nothing_holds_in_a_first_batch_then_both_files_are_named_and_the_remedy_works(
+    tmp_path: Path, first: pa.Array, second: pa.Array, remedy: str
+) -> None:
+    with pytest.raises(Failed) as caught:
+        _parquet(tmp_path, pa.table({"v": pa.nulls(1)}), pa.table({"v": first}), pa.table({"v": second}))
+    failure = caught.value.failure
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert (failure.position, failure.column) == (names[2], "v")
+    assert f" in {names[1]}: no type holds both; {remedy}" in failure.message
+
+
+def test_given_whole_numbers_after_decimals_then_they_are_decimals(tmp_path: Path) -> None:
+    pinned = encode_schema(pa.schema([("v", pa.decimal128(5, 2))]))
+    found = _parquet(tmp_path, pa.table({"v": [5, 123]}), pinned=pinned)
+    assert found.table["v"].to_pylist() == [Decimal("5.00"), Decimal("123.00")]
+    with pytest.raises(Failed, match="row 2: 1000 is not decimal128"):
+        _parquet(tmp_path, pa.table({"v": [5, 1000]}), pinned=pinned)

@@ -307,6 +307,7 @@ def test_given_a_position_outside_the_connection_when_read_then_it_is_refused(tm
         ({"null_values": "NA"}, "must be list"),
         ({"null_values": [1]}, "list of texts"),
         ({"encoding": "utf-99"}, "unknown encoding"),
+        ({"encoding": "base64"}, "unknown encoding"),
         ({"quote_char": True}, "false for none"),
     ],
 )
@@ -333,3 +334,24 @@ def test_given_a_type_when_written_as_text_then_it_is_parsed_back(kind: pa.DataT
 def test_given_a_misspelt_type_when_parsed_then_the_error_suggests_one(text: str, near: str) -> None:
     with pytest.raises(ValueError, match=f'did you mean "{near}"'):
         parse_type(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parser", "good", "bad"),
+    [
+        ("timestamp[us]", "%d/%m/%Y", "29/02/2024", "30/02/2024"),
+        ("timestamp[us]", "%d/%m/%Y", "1/3/2024", "31/04/2024"),
+        ("timestamp[s]", "%F %T", "2016-12-31 23:59:59", "2016-12-31 23:59:60"),
+        ("timestamp[us, tz=UTC]", "%Y-%m-%d %H:%M %z", "2024-01-31 10:00 +0200", "2023-02-29 10:00 +0200"),
+        ("timestamp[us]", "%y%m%d", "240131", "230229"),
+    ],
+)
+def test_given_a_moment_that_is_none_when_a_parser_would_move_it_then_it_is_refused(
+    tmp_path: Path, kind: str, parser: str, good: str, bad: str
+) -> None:
+    spec = read_spec(tmp_path, schema={"at": kind}, options={"timestamp_parsers": [parser]})
+    assert read(spec, [position(tmp_path, "good", f"at,n\n{good},1\n,2\n".encode())], b"").table.num_rows == 2
+    with pytest.raises(Failed) as caught:
+        read(spec, [position(tmp_path, "bad", f"at,n\n{good},1\n,2\n{bad},3\n".encode())], b"")
+    failure = caught.value.failure
+    assert (failure.kind, failure.line, failure.column, failure.value) == ("malformed", 4, "at", bad)

@@ -190,6 +190,8 @@ PANDAS = [
     objects("booleans", True, None, kept=[True, None], sqlite=[1, None]),
     objects("Decimals", D("1.5"), D("0.25"), None, kept=[D("1.50"), D("0.25"), None], sqlite=["1.50", "0.25", None]),
     objects("Decimals, infinite", D("inf")),
+    objects("long doubles and fractions", np.longdouble("0.1"), 1.0),
+    objects("arrays of no dimension", np.array(1)),
     objects("dates", DAY, None, kept=[DAY, None], sqlite=["2020-01-01", None]),
     objects("datetimes", NOON, pd.NaT, kept=[NOON, None], sqlite=["2020-01-01 12:00:00", None]),
     objects("datetimes of two zones", UTC_NOON, UTC_NOON.astimezone(dt.timezone(dt.timedelta(hours=2))),

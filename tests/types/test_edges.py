@@ -290,7 +290,7 @@ SHAPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "timestamp": (pa.timestamp("us"), st.datetimes()),
     "zoned": (pa.timestamp("ns", "America/New_York"), st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))),
     "time": (pa.time64("us"), st.times()),
-    "duration": (pa.duration("us"), st.timedeltas()),
+    "duration": (pa.duration("us"), st.timedeltas(-dt.timedelta(10**8), dt.timedelta(10**8))),
     "decimal": (pa.decimal128(38, 20), st.decimals(-(10**17), 10**17, places=20)),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from typing import NamedTuple
 
@@ -48,9 +49,13 @@ class Wanted(NamedTuple):
     def _misfit(self, missing: list[str], extra: list[str], needed: tuple[str, ...]) -> str:
         texts = [f"column {name!r} is missing" for name in missing]
         for name in extra:
-            twin = next((other for other in missing if alike(other) == alike(name)), None)
-            texts.append(f"column {name!r} is new" + (f" (it differs from {twin!r} by blanks or case)" if twin else ""))
+            texts.append(f"column {name!r} is new{_twin(name, missing)}")
         remedies = []
+        if len(extra) == 1 and (delimiter := _delimiter(extra[0], needed)):
+            remedies.append(
+                f"options: {{delimiter: {json.dumps(delimiter)}}} reads it where all files of the source are"
+            )
+            missing, extra = [], []
         if missing:
             remedies.append(f"read.optional: [{quoted(missing[0])}] reads nulls where it is missing")
         if extra:
@@ -60,6 +65,27 @@ class Wanted(NamedTuple):
                 f"read.schema: {{{name}: TYPE}} with read.optional: [{name}] takes it"
             )
         return f"{'; '.join(texts)}; expected: {', '.join(needed)}; {'; '.join(remedies)}"
+
+
+def _twin(name: str, others: list[str]) -> str:
+    """Which of the others it was probably meant to be."""
+    for other in others:
+        if alike(other) == alike(name):
+            return f" (it differs from {other!r} by blanks or case)"
+        if _plain(other) == _plain(name):
+            return f" (it differs from {other!r} by characters that cannot be seen, or look the same)"
+    return ""
+
+
+def _plain(name: str) -> str:
+    seen = (one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+    return alike("".join(seen))
+
+
+def _delimiter(name: str, needed: tuple[str, ...]) -> str:
+    """What separates the names of a header that was read as one, if these are the ones that are needed."""
+    found = (one for one in ";\t|," if sorted(part.strip('"') for part in name.split(one)) == sorted(needed))
+    return next(found, "") if len(needed) > 1 else ""
 
 
 def alike(name: str) -> str:

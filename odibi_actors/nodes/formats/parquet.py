@@ -15,6 +15,7 @@ from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
 from odibi_actors.nodes.formats.columns import Wanted, quoted
 from odibi_actors.nodes.formats.packed import what_it_is
+from odibi_actors.nodes.schemas import parse_type
 
 _NS_PER_US = 1000
 _MAX_US = (1 << 63) // _NS_PER_US - 1
@@ -129,9 +130,8 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), kind)])
     other = f"the column is {type_name(column.type)} in this file, not {type_name(kind)}"
-    if _family(column.type) != _family(kind):
-        remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes files like this one, and no others"
-        raise Malformed(f"{other}; {remedy}", column=name)
+    if not related(column.type, kind):
+        raise Malformed(f"{other}; {instead(name, column.type)}", column=name)
     try:
         if (values := _cast(column, kind)) is not None:
             return values
@@ -139,15 +139,32 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
         raise Malformed(other, column=name) from error
     row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
     value = _shown(column, row)
-    remedy = f"read.schema: {{{quoted(name)}: {_yaml(column.type)}}} takes it"
-    raise Malformed(f"row {row + 1}: {value} is not {type_name(kind)}; {remedy}", column=name, value=value)
+    raise Malformed(
+        f"row {row + 1}: {value} is not {type_name(kind)}; {instead(name, column.type)}", column=name, value=value
+    )
+
+
+def related(kind: pa.DataType, other: pa.DataType) -> bool:
+    """Whether values of the one type may be values of the other."""
+    return _family(kind) == _family(other)
+
+
+def instead(name: str, kind: pa.DataType) -> str:
+    """What reads a column of this type."""
+    try:
+        parse_type(type_name(kind))
+    except ValueError:
+        return f"deliver files of one type, or leave it out: read.ignore: [{quoted(name)}]"
+    return f"read.schema: {{{quoted(name)}: {_yaml(kind)}}} takes files like this one instead"
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     """The column as ``kind``; None unless it comes back as it was: a safe cast of Arrow still rounds floats and floors
     timestamps to dates."""
     try:
-        values = column.cast(kind)
+        digits = pa.types.is_integer(column.type) and pa.types.is_decimal(kind)
+        # Else Arrow looks at the type alone, which may have more digits than any value.
+        values = (column.cast(pa.decimal128(20, 0)) if digits else column).cast(kind)
         back = values.cast(column.type)
     except pa.ArrowInvalid:
         return None
