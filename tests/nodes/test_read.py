@@ -53,7 +53,7 @@ def test_given_only_headers_when_read_then_nothing_is_pinned_yet(tmp_path: Path)
 
 def test_given_only_headers_of_declared_columns_when_read_then_they_are_pinned(tmp_path: Path) -> None:
     spec = read_spec(tmp_path, schema={"a": "int64", "b": "date32"})
-    assert read(spec, [position(tmp_path, "f", b"a,b")], b"").schema_text == ["a: int64", "b: date32[day]"]
+    assert read(spec, [position(tmp_path, "f", b"a,b")], b"").schema_text == ["a: int64", "b: date32"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
