@@ -173,6 +173,12 @@ def _check(pipeline: Pipeline) -> None:
             f"pipeline {name} keeps state from one iteration to the next, so it has no second order to run in: "
             f"`odibictl pipeline rewind {name}` instead"
         )
+    if sinks := pipeline.overwriting:
+        rewind, trigger = f"rewind {name} --to N` reads again in order", f"trigger {name}` reads what is there now"
+        raise ConflictError(
+            f"sink {sinks[0]} of {name} is overwritten by each iteration, and what a backfill brings again would "
+            f"replace what is newer: `odibictl pipeline {rewind if pipeline.live.consuming else trigger}"
+        )
     if len(pipeline.backfills) >= MAX_OPEN:
         raise ConflictError(f"pipeline {name} has {MAX_OPEN} open backfills; wait for one, or cancel it")
 

@@ -14,7 +14,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
-from odibi_actors.model import FilePosition, Position, Trigger
+from odibi_actors.model import LIVE, FilePosition, Position, Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -39,6 +39,7 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
             flow.asks.forget(key)
             return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
         _check_plannable(pipeline, row["positions"])
+        _check_order(pipeline, row)
         positions: dict[str, list[Position]] = {}
         for name, source in pipeline.sources.items():
             if source.batch:
@@ -138,6 +139,20 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
                 f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "
                 "holds no file of it: try again once it has read one"
             )
+
+
+def _check_order(pipeline: Pipeline, letter: Row) -> None:
+    """Raise ConflictError when the replay would replace newer rows by its own, in a sink that is overwritten. A letter
+    of the newest iteration as a whole is the newest batch."""
+    number, sinks = letter["iteration"], pipeline.replaced_by_batches()
+    later = pipeline.last_committed > number or any(one.number > number for one in pipeline.unfinished(LIVE))
+    if sinks and (later or not letter["whole"]):
+        raise ConflictError(
+            f"sink {sinks[0]} of {pipeline.name} is overwritten by each iteration: what letter {letter['id']} has of "
+            f"iteration {number} would replace {'what later ones bring' if later else 'the rest of it'}. `odibictl "
+            f"pipeline rewind {pipeline.name} --to {number - 1}` reads again in order; or `odibictl deadletter discard "
+            f"{letter['id']}`"
+        )
 
 
 def _as_it_is_now(

@@ -16,7 +16,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import NodeDone
-from odibi_actors.model import StagedRef, pin_digest
+from odibi_actors.model import pin_digest
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -115,7 +115,7 @@ def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, d
 def prepared(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
     """The iteration only rolls forward: pins that an unprepared one told, of another lane, are its own from here on."""
     for node, part in iteration.parts().items():
-        pin = pipeline.pins.get(node, target_of(part))
+        pin = pipeline.pins.get(node, part.place)
         holder = pipeline.iterations.get(pin.iteration) if pin is not None and not pin.open else None
         if pin is not None and holder is not None and not holder.prepared and not holder.terminal:
             _write(flow, pipeline, replace(pin, iteration=iteration.number))
@@ -162,11 +162,6 @@ def published(pipeline: Pipeline, node: str, target: str) -> bool:
     """Something of the sink stands in this target: the iteration that told its schema is committed."""
     pin = pipeline.pins.get(node, target)
     return pin is not None and not pin.open and pin.iteration not in pipeline.iterations and pin.iteration > 0
-
-
-def target_of(part: StagedRef) -> str:
-    """The target of a staged part, as ``WriteSpec.target`` has it."""
-    return part.target if "#" in part.target else part.target.rpartition("/")[0]
 
 
 def _write(flow: Flow, pipeline: Pipeline, pin: rec.Schema) -> None:

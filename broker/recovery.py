@@ -217,13 +217,21 @@ def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
 
 def _check_backfills(flow: Flow, spec: PipelineSpec) -> None:
     pipeline = flow.pipelines.get(spec.name)
-    stateful = [node.name for node in spec.nodes if node.state]
-    if pipeline is not None and pipeline.backfills and stateful:
-        raise ConflictError(
-            f"pipeline {spec.name}: node {stateful[0]} would keep a state (`state: true`) while backfill "
-            f"{next(iter(pipeline.backfills))} is open, and what a backfill reads again must not be counted in it "
-            f"twice: wait until it is done, or `odibictl backfill cancel {spec.name} {next(iter(pipeline.backfills))}`"
-        )
+    if pipeline is None or not pipeline.backfills:
+        return
+    lane = next(iter(pipeline.backfills))
+    wait = f"wait until it is done, or `odibictl backfill cancel {spec.name} {lane}`"
+    for node in spec.nodes:
+        if node.state:
+            raise ConflictError(
+                f"pipeline {spec.name}: node {node.name} would keep a state (`state: true`) while backfill {lane} is "
+                f"open, and what a backfill reads again must not be counted in it twice: {wait}"
+            )
+        if node.write is not None and node.write.mode == "overwrite":
+            raise ConflictError(
+                f"pipeline {spec.name}: sink {node.name} would be overwritten (`mode: overwrite`) while backfill "
+                f"{lane} is open, and what a backfill reads again must not replace what is newer: {wait}"
+            )
 
 
 def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -> Pipeline:

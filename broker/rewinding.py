@@ -89,12 +89,17 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
     found = []
     for row in preview["retractions"]:
         node, folder = row["node"], row["folder"]
+        spec = next((one.write for one in pipeline.spec.nodes if one.name == node), None)
+        still = spec is not None and spec.mode == "overwrite" and spec.target == folder
+        if row.get("replaced") and (still or "#" not in folder):
+            until = " until the next commit replaces it" if still else ""
+            row["action"] = f"what iteration {row['last']} published stays{until}"
+            continue
         if "#" not in folder:
             found.append(rec.Retraction(node, folder))
             row["action"] = "parts are deleted"
             continue
-        spec = next((one for one in pipeline.spec.nodes if one.name == node), None)
-        if spec is None or spec.write is None or spec.write.mode == "append":
+        if spec is None or spec.mode == "append":
             raise ConflictError(f"sink {node} has appended rows to {folder}: they cannot be taken back")
         row["action"] = "rows stay until they are upserted again"
     return found

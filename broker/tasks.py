@@ -124,5 +124,5 @@ def _publish_task(
         action="discard" if publication.abandoned else "publish",
         lane=iteration.lane,
         settled=pipeline.settled(flow.journal.durable),
-        published=pins.published(pipeline, node, pins.target_of(publication.part)),
+        published=pins.published(pipeline, node, publication.part.place),
     )

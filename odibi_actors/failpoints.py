@@ -59,6 +59,7 @@ DECLARED: dict[str, str] = {
     "parquet.staged": "it is linked, the other name not removed",
     "parquet.link": "before a part is linked to its published name",
     "parquet.linked": "it is visible, the name not synced",
+    "parquet.rename": "before a part is renamed over the one it replaces",
     "parquet.retract": "before a part is taken back",
     "parquet.unlinked": "its staged name is removed",
     "sqlite.stage": "a staged part is written, not linked under its name",

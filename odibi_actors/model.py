@@ -78,11 +78,12 @@ class BatchRef(msgspec.Struct, frozen=True):
     host: str = ""
 
 
-class StagedRef(msgspec.Struct, frozen=True):
+class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sink's staged part: synced, attempt-unique, not visible under the published name.
 
     ``staged`` and ``target`` are absolute paths for file sinks; for SQL sinks ``staged`` is a synced Arrow IPC
-    file and ``target`` is ``<database path>#<table>``. ``digest`` covers the staged bytes.
+    file and ``target`` is ``<database path>#<table>``. ``digest`` covers the staged bytes. ``replaces``: it takes the
+    place of all that the sink has published before (``write.mode: overwrite``).
     """
 
     staged: str
@@ -90,6 +91,16 @@ class StagedRef(msgspec.Struct, frozen=True):
     rows: int
     size: int
     digest: str
+    replaces: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where the sink publishes, as ``WriteSpec.target`` has it: a folder, or ``<database path>#<table>``. A part
+        that replaces others has a folder of its own in there."""
+        if "#" in self.target:
+            return self.target
+        folder = self.target.rpartition("/")[0]
+        return folder.rpartition("/")[0] if self.replaces else folder
 
 
 FailureKind = Literal[

@@ -42,7 +42,7 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     targets: dict[tuple[str, str], None] = {}
     for (sinks,) in db.execute("SELECT sinks FROM iterations WHERE pipeline = ? AND sinks IS NOT NULL", (pipeline,)):
         for node, part in unseal(sinks, SinksDecoder, f"the sinks of {pipeline}").items():
-            targets[node, part.target if "#" in part.target else part.target.rpartition("/")[0]] = None
+            targets[node, part.place] = None
     (files,) = db.execute(
         "SELECT count(*) FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER)
     ).fetchone()

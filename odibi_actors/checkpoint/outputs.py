@@ -29,7 +29,8 @@ def show(db: sqlite3.Connection, given: Node, shown: dict[str, Any]) -> dict[str
 
     A row of ``node.list`` with ``pipeline``, ``iteration``, ``iteration_state``, its failed tries (``errors``), and
     ``output``: None, or ``where`` (inline, spool, staged, published), ``rows``, ``size``, ``digest``, ``path``,
-    ``host``, and ``data`` (the bytes) of an inline one that is kept. Of a sink ``path`` is its part."""
+    ``host``, and ``data`` (the bytes) of an inline one that is kept. Of a sink ``path`` is its part; it may be gone
+    from there when ``replaced_by`` names an iteration that overwrites it."""
     rows = {row["node"]: row for row in shown["nodes"]}
     if given.node not in rows:
         hint = suggestion(given.node, list(rows))
@@ -52,7 +53,9 @@ def _output(db: sqlite3.Connection, key: tuple[str, int], node: str) -> dict[str
     parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
     if node in parts:
         published = state == "committed" and node not in json.loads(abandoned)
-        return _part(parts[node], published)
+        found = _part(parts[node], published)
+        later = replaced_by(db, key, parts[node]) if published and parts[node].replaces else 0
+        return {**found, "replaced_by": later} if later else found
     if kept is not None:
         outputs = {one.node: one for one in summary.unpack(kept, what).nodes}
         one = outputs.get(node)
@@ -91,3 +94,19 @@ def _part(part: StagedRef, published: bool) -> dict[str, Any]:
         "host": "",
         "data": None,
     }
+
+
+def replaced_by(db: sqlite3.Connection, key: tuple[Any, ...], part: StagedRef) -> int:
+    """The next iteration that was to put its part in the place of this one, which ``key`` has published, whatever has
+    become of it since; 0 when there is none."""
+    later = db.execute(
+        "SELECT iteration, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ? AND sinks IS NOT NULL"
+        " ORDER BY iteration",
+        key,
+    )
+    for number, sinks, abandoned in later:
+        given_up = json.loads(abandoned)
+        others = unseal(sinks, SinksDecoder, f"the sinks of {key[0]} iteration {number}")
+        if any(one.place == part.place and node not in given_up for node, one in others.items()):
+            return int(number)
+    return 0

@@ -365,7 +365,8 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
 
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     """What a rewind would take back: ``{"to", "last", "states": {state: count}, "positions", "missing", "retractions":
-    [{"node", "folder", "parts"}]}``. ``missing``: iterations whose history is pruned."""
+    [{"node", "folder", "parts", "last", "replaced"}]}``. ``missing``: iterations whose history is pruned. ``last``: the
+    newest iteration that has published there; ``replaced``: each of them in the place of the one before."""
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
     if row is None:
@@ -374,10 +375,12 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     if last - given.to > REWIND_LIMIT:
         raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
     states: dict[str, int] = {}
-    places: dict[tuple[str, str], int] = {}
+    places: dict[tuple[str, str], dict[str, Any]] = {}
     positions = 0
-    for state, count, sinks in db.execute(
-        "SELECT state, positions, sinks FROM iterations WHERE pipeline = ? AND iteration > ?", key
+    for number, state, count, sinks, abandoned in db.execute(
+        "SELECT iteration, state, positions, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
+        " ORDER BY iteration",
+        key,
     ):
         states[state] = states.get(state, 0) + 1
         if state not in ("committed", "dead_lettered"):
@@ -385,8 +388,10 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         positions += count
         if state == "committed" and sinks is not None:
             for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
-                folder = part.target if "#" in part.target else part.target.rpartition("/")[0]
-                places[node, folder] = places.get((node, folder), 0) + 1
+                if node in json.loads(abandoned):
+                    continue
+                place = places.setdefault((node, part.place), {"node": node, "folder": part.place, "parts": 0})
+                place |= {"parts": place["parts"] + 1, "last": number, "replaced": part.replaces}
     return {
         "to": given.to,
         "last": last,
@@ -394,7 +399,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         "positions": positions,
         "left": _left(db, given),
         "missing": max(0, last - given.to) - sum(states.values()),
-        "retractions": [{"node": node, "folder": folder, "parts": n} for (node, folder), n in places.items()],
+        "retractions": list(places.values()),
     }
 
 

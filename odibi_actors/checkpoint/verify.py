@@ -12,6 +12,7 @@ import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import consistency
+from odibi_actors.checkpoint.outputs import replaced_by
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
@@ -145,7 +146,12 @@ def _files(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blobs: tupl
         state, abandoned = db.execute(f"SELECT {columns}", key).fetchone()
         parts = SinksDecoder.decode(blobs[1][:-_SEAL])
         given_up = frozenset(msgspec.json.decode(abandoned))
-        return _parts(state, key, {node: part for node, part in parts.items() if node not in given_up})
+        kept = {
+            node: part
+            for node, part in parts.items()
+            if node not in given_up and not (part.replaces and replaced_by(db, key, part))
+        }
+        return _parts(state, key, kept)
     return []
 
 

@@ -104,13 +104,16 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
     from odibi_actors.batches import ipc
 
     target = output["path"]
+    later = output.get("replaced_by")
     if "#" in os.path.basename(target):
         database, _, table = target.rpartition("#")
-        raise OdibiError(f"{name} has published its rows to table {table} of {database}; look at them there")
-    if not output["rows"] and output["where"] == "published" and not os.path.exists(target):
+        since = f", which iteration {later} overwrites" if later else ""
+        raise OdibiError(f"{name} has published its rows to table {table} of {database}{since}; look at them there")
+    if not output["rows"] and output["where"] == "published" and not later and not os.path.exists(target):
         raise NotFoundError(f"{name} had no rows, and the sink none before: no file was made of them")
     if not os.path.exists(target):
-        raise NotFoundError(f"what {name} has {output['where']} is not at {target} any more")
+        gone = f"is no longer kept: iteration {later} has replaced it" if later else f"is not at {target} any more"
+        raise NotFoundError(f"what {name} has {output['where']} {gone}")
     _compare(name, Path(target), output["digest"])
     try:
         if target.endswith(".parquet") or _start(target) == b"PAR1":

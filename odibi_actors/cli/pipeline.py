@@ -278,9 +278,9 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
 def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     """Take a drained pipeline back to iteration N.
 
-    What later iterations published to files is deleted, rows of an upsert stay until they are upserted again; rows that
-    were appended to a table cannot be taken back, and refuse it. Their input is planned again, under new numbers, after
-    `odibictl pipeline resume`.
+    What later iterations appended to files is deleted; rows of an upsert, and what is overwritten, stay until they are
+    replaced; rows that were appended to a table cannot be taken back, and refuse it. Their input is planned again,
+    under new numbers, after `odibictl pipeline resume`.
     """
     client = app.client()
     shown = client.rewind(pipeline, to, dry_run=True, timeout=app.timeout)

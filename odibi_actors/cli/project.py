@@ -178,12 +178,12 @@ def apply(app: App, dry_run: bool) -> None:
     They become the newest version of each pipeline. Unprepared iterations are bound to it and keep every result
     that it does not change; an invalid file changes nothing (exit 2).
     """
-    from odibi_actors.nodes.sinks.owner import check_foreign
+    from odibi_actors.nodes.sinks.targets import check_targets
 
     project = load(app)
     client = app.client()
     if store := client.status().get("store_id"):
-        check_foreign(project.pipelines, str(store))
+        check_targets(project.pipelines, str(store))
     if not dry_run:
         emit(app, lambda: client.apply(project), "pipeline", lambda result: [table(result["items"], APPLIED)])
         return

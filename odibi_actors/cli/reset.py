@@ -50,8 +50,9 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
 
     Iterations, the list of files read, dead letters, pinned schemas and states go. Schedules, versions and settings
     stay, and iterations are numbered on. With --targets its parquet parts are deleted and its tables dropped; without,
-    rows of an upsert stay until they are replaced, and parts or rows that were appended refuse it, as they would be
-    there twice. Needs a system at rest (`odibictl down`); an interrupted reset is ended by the next one.
+    rows of an upsert and what is overwritten stay until they are replaced, and parts or rows that were appended refuse
+    it, as they would be there twice. Needs a system at rest (`odibictl down`); an interrupted reset is ended by the
+    next one.
     """
     project = load(app, sql=False)
     chosen(project, pipeline)

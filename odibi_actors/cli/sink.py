@@ -97,12 +97,42 @@ def _owner(target: str) -> str:
     return str(found) if found is not None else "nobody"
 
 
+_NOTHING = {"iteration": 0, "rows": 0}
+
+
+def _holds(target: str) -> dict[str, Any] | str:
+    """What stands in a target that is overwritten, as seen from here: ``iteration`` (0: nothing) and ``rows``."""
+    from odibi_actors.nodes.sinks import current, sqlite_overwrite
+
+    place, _, name = target.partition("#")
+    try:
+        if not name:
+            found = current.held(Path(place))
+            return {"iteration": found.iteration, "rows": found.rows} if found is not None else _NOTHING
+        if not Path(place).is_file():
+            return _NOTHING
+        with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            return sqlite_overwrite.holds(connection, name)
+    except (ConflictError, OSError, sqlite3.Error) as error:
+        return f"unknown: {error}"
+
+
+def _standing(row: Row) -> str:
+    holds = row["holds"]
+    if isinstance(holds, str):
+        return f"holds: {holds}"
+    said = f"what iteration {holds['iteration']} published, {plural(holds['rows'], 'row')}"
+    return f"holds: {said if holds['iteration'] else 'nothing'}"
+
+
 def _details(row: Row) -> list[str]:
     by = f"by iteration {row['pinned_by']}" if row.get("pinned_by") else ""
     lines = [f"{row['pipeline']}.{row['sink']}: {row['mode']} to {row['target']}", f"owner: {row['owner']}"]
     if row.get("keys"):
         newest = f"; of two rows the greater {row['version']} stays" if row.get("version") else ""
         lines.append(f"keys: {', '.join(row['keys'])}{newest}")
+    if "holds" in row:
+        lines.append(_standing(row))
     if row.get("parts"):
         span = f"iterations {row['first']} to {row['last']}" if row["parts"] > 1 else f"iteration {row['last']}"
         lines.append(
@@ -124,7 +154,8 @@ def show(app: App, name: str) -> None:
 
     def fetch() -> dict[str, Any]:
         row = app.client().sink(pipeline, node)
-        return row | {"owner": _owner(row["target"])}
+        holds = {"holds": _holds(row["target"])} if row["mode"] == "overwrite" else {}
+        return row | {"owner": _owner(row["target"])} | holds
 
     emit(app, fetch, "sink", _details)
 

@@ -56,7 +56,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import store_id
     from odibi_actors.config import write_schema
-    from odibi_actors.nodes.sinks.owner import check_foreign
+    from odibi_actors.nodes.sinks.targets import check_targets
     from odibi_actors.runtime import paths, procfile
 
     project = load(app)
@@ -64,7 +64,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
-    check_foreign(project.pipelines, store_id(places.database))
+    check_targets(project.pipelines, store_id(places.database))
     refuse(places.data_dir)
     with paths.naming(places.data_dir / "odibi.schema.json"):
         write_schema(places.data_dir)

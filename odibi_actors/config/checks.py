@@ -209,7 +209,7 @@ class Checker:
             self._problems.add(f"{at}.mode", "upsert needs keys", suggestion="keys: [column, ...]")
         if "keys" in write and not upsert and not self._problems.written(f"{at}.mode"):
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
-        elif "keys" in write and write.get("mode") == "append":
+        elif "keys" in write and write.get("mode") in ("append", "overwrite"):
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
         self._types(at, write.get("schema", {}))
         if "version" in write:

@@ -133,7 +133,10 @@ TRANSFORM = Object(
 WRITE = Object(
     {
         "connection": Key(NAME_TEXT, "The connection to write to.", required=True),
-        "mode": Key(Choice(("append", "upsert"), later=("overwrite",)), "append, or upsert by keys (SQL)."),
+        "mode": Key(
+            Choice(("append", "overwrite", "upsert")),
+            "append; overwrite all that the iteration before has published; or upsert by keys (SQL).",
+        ),
         "path": Key(_TEXT, "Folder below the connection's (local)."),
         "format": Key(Choice(("parquet",), later=("csv", "json", "arrow")), "Format of the files (local)."),
         "table": Key(_TABLE, "Table (SQL)."),

@@ -53,7 +53,7 @@ class WriteSpec(msgspec.Struct, frozen=True):
     tells which of two rows is the newer one."""
 
     connection: ConnectionSpec
-    mode: Literal["append", "upsert"] = "append"
+    mode: Literal["append", "overwrite", "upsert"] = "append"
     path: str | None = None
     format: Literal["parquet"] | None = None
     table: str | None = None

@@ -17,7 +17,9 @@ from odibi_actors.batches.files import fsync_dir, new_file
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.nodes.sinks.current import CURRENT, is_of, versions
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Owner, folder_owner, table_owner, target_name
+from odibi_actors.nodes.sinks.sqlite_overwrite import forget
 from odibi_actors.nodes.sinks.sqlite_table import quote
 from odibi_actors.runtime import paths
 
@@ -111,8 +113,10 @@ class Reset:
             owner = Owner(self._engine.store_id, self._pipeline, node_name)
             if "#" not in target:
                 if folder_owner(Path(target)) == owner:
-                    parts = [one for one in _parts(Path(target), node_name) if one.suffix == ".parquet"]
-                    yield Target(node_name, target, len(parts), append=True)
+                    found = _parts(Path(target), owner)
+                    parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
+                    replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
+                    yield Target(node_name, target, len(parts), append=not replaced)
                 continue
             place, _, table = target.rpartition("#")
             if Path(place).exists():
@@ -129,8 +133,11 @@ class Reset:
         if "#" not in target.target:
             folder = Path(target.target)
             if folder_owner(folder) == owner:
-                for part in _parts(folder, target.node):
-                    part.unlink(missing_ok=True)
+                for part in _parts(folder, owner):
+                    if part.is_dir() and not part.is_symlink():
+                        shutil.rmtree(part)
+                    else:
+                        part.unlink(missing_ok=True)
                 fsync_dir(folder)
                 (folder / OWNER_FILE).unlink()
                 fsync_dir(folder)
@@ -144,13 +151,16 @@ class Reset:
             db.execute(f"drop table if exists {quote(table)}")
             db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(owner))
             db.execute(f"delete from {OWNER_TABLE} where table_name = ? collate nocase", (table,))
+            forget(db, table)
             db.execute("commit")
 
 
-def _parts(folder: Path, node: str) -> list[Path]:
+def _parts(folder: Path, owner: Owner) -> list[Path]:
     """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix."""
-    pattern = re.compile(rf"_?part-\d{{10,}}-{re.escape(node)}\.(parquet|.*\.staged)")
-    return sorted((one for one in folder.iterdir() if pattern.fullmatch(one.name)), reverse=True)
+    pattern = re.compile(rf"_?part-\d{{10,}}-{re.escape(owner.node)}\.(parquet|.*\.staged)")
+    parts = sorted((one for one in folder.iterdir() if pattern.fullmatch(one.name)), reverse=True)
+    published = [folder / CURRENT] if is_of(folder, owner) else []  # the link before what it points to
+    return [*parts, *published, *(path for _, path in versions(folder, owner.node))]
 
 
 @contextmanager

@@ -30,7 +30,8 @@ from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
 from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import check_foreign, target_name, target_owner
+from odibi_actors.nodes.sinks.owner import target_name, target_owner
+from odibi_actors.nodes.sinks.targets import check_targets
 from odibi_actors.runtime import paths
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
@@ -174,7 +175,7 @@ def _run(
     replay: Sequence[int] | None,
 ) -> RunSummary:
     with LocalSystem(project) as system:
-        check_foreign([project.pipeline(pipeline)], system.store_id)
+        check_targets([project.pipeline(pipeline)], system.store_id)
         shown = system.request("pipeline.show", {"pipeline": pipeline})
         retried = [row["iteration"] for row in shown["iterations"] if row["state"] in ("failed", "blocked")]
         report = _reporter(system, pipeline, progress)

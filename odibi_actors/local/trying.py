@@ -19,12 +19,16 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
-from odibi_actors.errors import NotFoundError, OdibiError
+from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import Owner, claim_folder, target_name, target_owner
+from odibi_actors.nodes.sinks.current import CURRENT
+from odibi_actors.nodes.sinks.owner import Owner, target_name, target_owner
+from odibi_actors.nodes.sinks.parquet import ParquetSink
+from odibi_actors.nodes.sinks.parquet_current import CurrentSink
+from odibi_actors.nodes.sinks.targets import check_mode
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.streaming.scan import scan
@@ -178,7 +182,8 @@ class Trial:
                 _like(real, stand_in)
             else:
                 below = write.path or "."
-                _like_folder(real / below, stand_in / below, Owner(STORE, self._spec.name, node.name))
+                owner = Owner(STORE, self._spec.name, node.name)
+                _like_folder(real / below, stand_in / below, owner, write.mode == "overwrite")
             problem = _owned(write, self._spec.name, node.name)
         except (sqlite3.Error, OSError, OdibiError, pa.ArrowException) as error:
             problem, note = "", f"would go to {target}; what is there was not checked: {error}"
@@ -271,19 +276,24 @@ def _like(database: Path, copy: Path) -> None:
             target.execute(statement)
 
 
-def _like_folder(folder: Path, copy: Path, owner: Owner) -> None:
+def _like_folder(folder: Path, copy: Path, owner: Owner, overwrite: bool) -> None:
     """Give ``copy`` an empty part with the schema of the newest one in ``folder``, which later ones are held to."""
-    parts = sorted(folder.glob(f"part-*-{owner.node}.parquet")) if folder.is_dir() else []
+    parts = sorted(folder.glob(f"{CURRENT + '/' if overwrite else ''}part-*-{owner.node}.parquet"))
     if parts:
-        copy.mkdir(parents=True, exist_ok=True)
-        claim_folder(copy, owner)
         empty = pq.read_schema(parts[-1]).remove_metadata().empty_table()
-        pq.write_table(empty, copy / f"part-{0:010}-{owner.node}.parquet")
+        sink = (CurrentSink if overwrite else ParquetSink)(copy, owner)
+        part, _ = sink.stage(empty, 0, Attempt(0, 0))
+        sink.publish(part, 0, 0)
 
 
 def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
-    """Why the target is not this node's, or "". Which store owns it is not asked: only a store could tell its id."""
+    """Why the target is not this node's, or not for its mode, or "". Which store owns it is not asked: only a store
+    could tell its id."""
     owner = target_owner(write)
-    if owner is None or (owner.pipeline, owner.node) == (pipeline, node):
-        return ""
-    return f"the target belongs to {owner}"
+    if owner is not None and (owner.pipeline, owner.node) != (pipeline, node):
+        return f"the target belongs to {owner}"
+    try:
+        check_mode(write, owner or Owner(STORE, pipeline, node))
+    except ConflictError as error:
+        return str(error)
+    return ""

@@ -19,7 +19,7 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
-from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
+from odibi_actors.model import LIVE, PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import ReadResult, read
@@ -27,6 +27,7 @@ from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
+from odibi_actors.nodes.sinks.parquet_current import CurrentSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
@@ -233,21 +234,26 @@ class Executor:
         (table,) = inputs.values()
         owner = Owner(task.store_id, task.pipeline, step.node.name)
         known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
-        name, again = f"{task.pipeline}.{step.node.name}", spec.table is None or spec.mode != "append"
+        name, again = f"{task.pipeline}.{step.node.name}", spec.mode == ("append" if spec.table is None else "upsert")
         pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again, guessed=guessed)
-        place = Path(spec.connection.path)
+        place, overwrite = Path(spec.connection.path), spec.mode == "overwrite"
+        if overwrite and task.lane != LIVE:
+            raise ConflictError(
+                f"{name} overwrites: what {task.lane} reads again is older than what stands there, and does not "
+                f"replace it; `odibictl backfill cancel {task.pipeline} {task.lane}`"
+            )
         with naming(spec.target):
             if spec.connection.type == "sqlite":
                 if not spec.table or (spec.mode == "upsert" and not spec.keys):
                     raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
                 keys, version = (spec.keys, spec.version) if spec.mode == "upsert" else ([], None)
-                sql = SqliteSink(place, spec.table, owner, self._staged)
+                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite)
                 staged, rows = sql.stage(table, task.iteration, task.attempt, keys, version, pin, step.published)
             else:
                 relative = Path(spec.path or ".")
                 if relative.is_absolute() or ".." in relative.parts:
                     raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
-                sink = ParquetSink(place / relative, owner)
+                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner)
                 staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
         if (known is not None and not step.open) or pin.void(rows):
             return table, staged, b"", []
@@ -280,10 +286,10 @@ class Executor:
     def _publish_to(self, task: PublishTask, owner: Owner) -> None:
         sink: ParquetSink | SqliteSink
         if task.part.staged.endswith(".staged"):
-            sink = ParquetSink(Path(task.part.target).parent, owner)
+            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner)
         else:
             database, _, table = task.part.target.rpartition("#")
-            sink = SqliteSink(Path(database), table, owner, self._staged)
+            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces)
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:

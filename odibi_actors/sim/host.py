@@ -74,9 +74,11 @@ class Host:
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, bytes] = {}
         self.visible: dict[tuple[str, int, str], bytes] = {}
+        self.current: dict[tuple[str, str], int] = {}  # (pipeline, sink that is overwritten) -> whose rows it holds
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
         self.full_until = self.spool_full_until = 0.0  # until when the store's disk, and the spool's, are full
         self.nondeterministic = False
+        self.cumulative: Callable[[str, str], bool] = lambda _pipeline, _sink: False
         self.hang = self.die = 0.0
         self._pids = 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 from odibi_actors.config.model import (
     AlertSpec,
@@ -62,6 +63,7 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     """A project with one or two pipelines of a random shape: joins of two sources, branches, chains, several sinks.
     Some of them run by schedules; ``wall`` is what the clock shows."""
     pipelines: list[PipelineSpec] = []
+    overwrites = random.Random(str(rng.getstate()))  # of its own, so that all else of a seed stays as it was
     for name in ["p", "q"][: rng.choice([1, 1, 2])]:
         retry = RetrySpec(max_attempts=rng.choice([1, 3, 5]), initial=0.2, max=1.0)
         sources = [f"read{i}" for i in range(rng.choice([1, 1, 2]))]
@@ -83,7 +85,8 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
             nodes.append(NodeSpec(f"t{i}", inputs, transform=function, retry=retry, timeout=10.0, state=state))
             transforms.append(f"t{i}")
         for i in range(rng.randint(1, 3)):
-            write = WriteSpec(ConnectionSpec("out", "local", "/out"), path=f"{name}{i}", format="parquet")
+            mode: Literal["append", "overwrite"] = "overwrite" if overwrites.random() < 0.15 else "append"
+            write = WriteSpec(ConnectionSpec("out", "local", "/out"), mode, path=f"{name}{i}", format="parquet")
             nodes.append(NodeSpec(f"s{i}", [rng.choice(transforms)], write=write, retry=retry, timeout=10.0))
         scheduled = rng.random() < 0.5
         earlier = [one.name for one in pipelines]

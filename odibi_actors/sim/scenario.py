@@ -84,12 +84,17 @@ class Scenario:
         self.host = Host(self.world, self.truth)
         self.truth.rows_of = self._rows_of
         self.truth.state_of = self._state_of
-        self.truth.visible = lambda pipeline: [number for name, number, _ in self.host.visible if name == pipeline]
+        self.truth.visible = lambda pipeline: [
+            number
+            for name, number, sink in self.host.visible
+            if name == pipeline and (name, sink) not in self.host.current  # what was overwritten last stays
+        ]
         self.truth.tell = self.world.tell
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
         self.truth.places.ask = self.host.positions
+        self.host.cumulative = self._cumulative
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
@@ -369,6 +374,8 @@ class Scenario:
                     name = f"{pipeline.name}/{number}/{sink}"
                     if sink in iteration.abandoned and data is None:
                         continue
+                    if iteration.state == "rewound" and (pipeline.name, sink) in self.host.current:
+                        continue
                     if iteration.state != "committed":
                         check(data is None, "I3", f"{name} is visible although {iteration.state}")
                         continue
@@ -378,6 +385,19 @@ class Scenario:
                     check(part.rows == rows, "I1", f"{name} has {len(part.rows)} rows, planned were {len(rows)}")
                 if iteration.state == "committed":
                     self._check_same_execution(pipeline, iteration.sinks, number)
+        for (name, sink), held in self.host.current.items():
+            newest = max(number for p, number, s in self.host.visible if (p, s) == (name, sink))
+            check(held == newest, "I1", f"{name}/{sink} holds what {held} published, not {newest}")
+
+    def _cumulative(self, pipeline: str, sink: str) -> bool:
+        """The sink holds more than its newest batch: it is behind a node with state, or behind references alone."""
+        nodes = {node.name: node for node in self.project.pipeline(pipeline).nodes}
+        wanted, batches = [sink], False
+        while wanted:
+            node = nodes[wanted.pop()]
+            batches = batches or (node.read is not None and node.read.mode != "batch")
+            wanted += [] if node.state else node.inputs
+        return not batches
 
     def _check_same_execution(self, pipeline: PipelineSpec, sinks: object, number: int) -> None:
         """Sinks of one node publish one execution of it (code may be non-deterministic)."""

@@ -26,7 +26,7 @@ from odibi_actors.messages import (
     WorkerResult,
     WorkerTask,
 )
-from odibi_actors.model import PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
+from odibi_actors.model import LIVE, PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 
@@ -240,7 +240,8 @@ class SimPoolDriver:
         if node.write is not None:
             staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
             self._host.staged[f"{task.pipeline}/{staged}"] = data
-            part = StagedRef(f"{task.pipeline}/{staged}", f"part-{task.iteration:010d}", len(rows), len(data), digest)
+            target, replaces = f"part-{task.iteration:010d}", node.write.mode == "overwrite"
+            part = StagedRef(f"{task.pipeline}/{staged}", target, len(rows), len(data), digest, replaces)
             return msgspec.structs.replace(done, staged=part)
         outputs[node.name] = (digest, output)
         return msgspec.structs.replace(done, output=self._keep(task, f"{node.name}-{task.attempt}", output))
@@ -255,6 +256,7 @@ class SimPoolDriver:
         host = self._host
         place = (task.pipeline, task.iteration, task.node.name)
         if task.action == "retract":
+            check((place[0], place[2]) not in host.current, "I3", f"{place}: what was overwritten is taken back")
             host.truth.retracted(task.pipeline, task.after, task.iteration)
             for key in [k for k in host.visible if k[0] == place[0] and k[2] == place[2]]:
                 if task.after < key[1] <= task.iteration:
@@ -275,7 +277,22 @@ class SimPoolDriver:
             return self._failed(task, task.node.name, "conflict")
         self._check_order(task)
         host.visible[place] = data
+        if task.part.replaces:
+            self._overwrite(task)
         return PublishDone(task.attempt, *place, "w")
+
+    def _overwrite(self, task: PublishTask) -> None:
+        """What the sink holds is replaced, never by what is older."""
+        host, sink = self._host, (task.pipeline, task.node.name)
+        name = f"{task.pipeline}/{task.iteration}/{task.node.name}"
+        check(host.current.get(sink, 0) < task.iteration, "I1", f"{name} replaces {host.current.get(sink)}")
+        check(task.lane == LIVE, "I1", f"{name} of {task.lane} replaces what is live")
+        replay = host.truth.iterations[task.pipeline, task.iteration].plan.replay
+        if replay is not None and not host.cumulative(*sink):
+            later = [n for p, n, s in host.visible if (p, s) == sink and replay.iteration < n < task.iteration]
+            check(not later and replay.whole, "I1", f"{name}, a replay of {replay.iteration}, replaces {later}")
+        host.current[sink] = task.iteration
+        host.world.count("overwritten")
 
     def _check_order(self, task: PublishTask) -> None:
         """A part is published after those before it in its lane. What it calls settled is so, durably: a sink deletes

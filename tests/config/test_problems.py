@@ -168,6 +168,10 @@ PLACES = [
         "connection; lake is a local connection; mode: append"]),
     (", keys: [carrier]", "", [f"23:56: {N}[4].write.mode: upsert needs keys; keys: [column, ...]"]),
     ("mode: upsert, ", "", [f"23:50: {N}[4].write.keys: keys are for upsert; add mode: upsert, or delete them"]),
+    ("mode: upsert", "mode: overwrite", [f"23:67: {N}[4].write.keys: keys are for upsert; mode: upsert, or delete "
+        "them"]),
+    (LAKE, LAKE.replace("format", "mode: overwrit, format"), [f"20:56: {N}[3].write.mode: unknown value "
+        '(got overwrit); did you mean "overwrite"?']),
     ("mode: upsert", "mode: append", [f"23:64: {N}[4].write.keys: keys are for upsert; mode: upsert, or delete them"]),
     ("table: delays", "path: delays", [
         f'23:9: {N}[4].write: the key "table" is missing: mart is a sqlite connection; table: delays',
@@ -182,8 +186,6 @@ LATER = [
         "(got incremental); one of: file_watch, batch"]),
     ("format: csv", "format: json", [f"11:45: {N}[0].read.format: not available in this version (got json); "
         "one of: csv, parquet"]),
-    ("format: parquet", "format: parquet, mode: overwrite", [f"20:73: {N}[3].write.mode: not available in this version "
-        "(got overwrite); one of: append, upsert"]),
     ("format: parquet", "format: parquet, partition_by: [a]", [
         f"20:81: {N}[3].write.partition_by: not available in this "
         "version; delete it"]),

@@ -56,6 +56,7 @@ def follow(recipe: str, folder: Path, **variables: str) -> str:
         ("Orders that are corrected later", r"\[\(1, 'sent'\), \(2, 'new'\)\]"),
         ("Reference data", r"state +done(.|\n)*rows +2\n"),
         ("A report over the lake", r"│ fr +│ +2 │ +158\.0 │"),
+        ("A report that is replaced", r"\[\('de', 1, 1\.0\), \('fr', 2, 10\.0\)\]"),
         ("A sample first", r"mart_sales +write +ok(.|\n)*prices-\*\.csv +2 +id int64, price double"),
         ("A test of a node function", r"1 passed"),
         ("Starting over", r"files read again +2(.|\n)*state +done\niterations +1\ncommitted +1"),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import xxhash
 
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, TransformSpec, WriteSpec
@@ -38,6 +39,12 @@ def sqlite_node(database: Path, keys: tuple[str, ...] = (), name: str = "mart", 
     connection = ConnectionSpec("mart", "sqlite", str(database))
     mode = "upsert" if keys else "append"
     return NodeSpec(name, ["clean"], write=WriteSpec(connection, mode=mode, table=table, keys=list(keys)))  # type: ignore[arg-type]
+
+
+def overwriting(node: NodeSpec) -> NodeSpec:
+    """The same sink with ``mode: overwrite``."""
+    assert node.write is not None
+    return msgspec.structs.replace(node, write=msgspec.structs.replace(node.write, mode="overwrite", keys=[]))
 
 
 def sql_node(name: str, inputs: list[str], sql: str) -> NodeSpec:

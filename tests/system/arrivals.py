@@ -1,8 +1,8 @@
 """What arrives during a soak, and the answer: four pipelines over flights; every row follows from a file's number.
 
 ``flights`` joins two sources with a third into parquet files and a SQLite table; ``days`` upserts totals; ``running``
-keeps running totals in its state; ``checked`` gets files that its node refuses, or that cannot be read, and must set
-exactly those aside.
+keeps running totals in its state, upserts them into one table, and overwrites another and a file with them; ``checked``
+gets files that its node refuses, or that cannot be read, and must set exactly those aside.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ pipelines:
       - name: mart_running
         inputs: [totals]
         write: {{connection: mart, table: running, mode: upsert, keys: [carrier]}}
+      - name: mart_whole
+        inputs: [totals]
+        write: {{connection: mart, table: whole, mode: overwrite}}
+      - name: lake_whole
+        inputs: [totals]
+        write: {{connection: lake, path: whole, format: parquet, mode: overwrite}}
   - pipeline: checked
     on_error: dead_letter
     batch: {{max_files: 1}}
@@ -197,7 +203,7 @@ class Arrivals:
                         yield (*row, CARRIERS[row[2]])
             case "mart days":
                 yield from totals(((day, carrier), delay) for _, day, carrier, delay in self._rows("days"))
-            case "mart running":
+            case "mart running" | "mart whole" | "lake whole":
                 yield from totals(((carrier,), delay) for _, _, carrier, delay in self._rows("running"))
             case _:
                 aside = {int(name.split("-")[1].removesuffix(".csv")) for name in self.aside()}
@@ -212,7 +218,10 @@ class Arrivals:
         place, name = output.split()
         if place == "lake":
             columns = ["id", "day", "carrier", "delay", *(["name"] if name == "flights" else [])]
-            for part in sorted((self.folder / "data/lake" / name).glob("*.parquet")):
+            columns = ["carrier", "n", "delay"] if name == "whole" else columns
+            for part in sorted(
+                (self.folder / "data/lake" / name).glob("current/*.parquet" if name == "whole" else "*.parquet")
+            ):
                 table = pyarrow.parquet.read_table(part, columns=columns)
                 yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
             return
@@ -220,12 +229,13 @@ class Arrivals:
             "flights": "id, day, carrier, delay, name",
             "days": "day, carrier, n, delay",
             "running": "carrier, n, delay",
+            "whole": "carrier, n, delay",
         }
         with closing(sqlite3.connect(self.folder / "data/mart.db")) as mart:
             yield from mart.execute(f"select {columns_of[name]} from {name}")
 
 
-OUTPUTS = ("lake flights", "mart flights", "mart days", "mart running", "lake checked")
+OUTPUTS = ("lake flights", "mart flights", "mart days", "mart running", "mart whole", "lake whole", "lake checked")
 
 
 def totals(delays: Iterable[tuple[Row, int]]) -> Iterator[Row]:

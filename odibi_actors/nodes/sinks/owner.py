@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from odibi_actors.config.model import PipelineSpec, WriteSpec
+from odibi_actors.config.model import WriteSpec
 from odibi_actors.errors import ConflictError
 
 OWNER_FILE = "_odibi_owner.json"
@@ -105,7 +104,7 @@ def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
 def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> bool:
     """Whether the table is the owner's already; False when nobody owns it. Raises ConflictError, sqlite3.Error."""
     found = table_owner(connection, table)
-    owner.check(found or owner, f"table {table!r} of {place}", _delete(table))
+    owner.check(found or owner, f"table {table!r} of {place}", delete_owner(table))
     return found is not None
 
 
@@ -126,34 +125,6 @@ def target_owner(write: WriteSpec) -> Owner | None:
         return table_owner(connection, write.table or "")
 
 
-def foreign(pipelines: Iterable[PipelineSpec], store_id: str) -> list[str]:
-    """One line for each target that belongs to somebody else than the sink that would publish there. A target that
-    cannot be looked at is not told here: whoever publishes will say why."""
-    lines = []
-    for pipeline in pipelines:
-        for node in pipeline.nodes:
-            if node.write is None:
-                continue
-            local = node.write.connection.type != "sqlite"
-            place, table = Path(node.write.connection.path), node.write.table
-            take = f"delete {place / (node.write.path or '.') / OWNER_FILE}" if local else _delete(table or "")
-            name = target_name(node.write) if local else f"table {table!r} of {place}"
-            with suppress(sqlite3.Error, OSError):
-                try:
-                    found = target_owner(node.write)
-                    owner = Owner(store_id, pipeline.name, node.name)
-                    owner.check(found or owner, name, take)
-                except ConflictError as error:
-                    lines.append(f"{pipeline.name}.{node.name}: {error}")
-    return lines
-
-
-def _delete(table: str) -> str:
+def delete_owner(table: str) -> str:
+    """What an operator does to let somebody else have a table."""
     return f"`delete from {OWNER_TABLE} where table_name = '{table}'`"
-
-
-def check_foreign(pipelines: Iterable[PipelineSpec], store_id: str) -> None:
-    """Raise ConflictError, with one line for each, when targets of these pipelines belong to somebody else: known
-    before anything is planned."""
-    if lines := foreign(pipelines, store_id):
-        raise ConflictError("\n".join(lines))

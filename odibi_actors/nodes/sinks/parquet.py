@@ -17,6 +17,7 @@ from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_fi
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_owner, missed
 from odibi_actors.nodes.sinks.parquet_types import check_types
@@ -24,6 +25,8 @@ from odibi_actors.nodes.sinks.parquet_types import check_types
 
 class ParquetSink:
     """The sink of one node in one folder."""
+
+    overwrite = False
 
     def __init__(self, folder: Path, owner: Owner) -> None:
         self.folder = folder
@@ -35,7 +38,7 @@ class ParquetSink:
         """Write the part of an iteration, synced and invisible. Returns it, and the rows that are in it.
 
         Raises Failed (``invalid``: types that parquet has not, rows that do not fit the ``pin``), ConflictError
-        (another owner; ``published`` parts are missed) and OSError.
+        (another owner or mode; ``published`` parts are missed) and OSError.
         """
         check_types(table)
         self._check_published(published)
@@ -46,13 +49,14 @@ class ParquetSink:
         if pin.void(table):
             table = table.replace_schema_metadata({VOID: b"1"})
         make_dirs(self.folder, sync=True)
-        claim_folder(self.folder, self.owner)
-        target = self.folder / f"part-{iteration:010d}-{self.owner.node}.parquet"
-        staged = self.folder / f"_part-{iteration:010d}-{self.owner.node}.{attempt}.staged"
-        temporary = self.folder / f"_part-{iteration:010d}-{self.owner.node}.{attempt}.{os.getpid()}.tmp.staged"
+        self._claim()
+        staged, target = self._places(iteration, attempt)
+        make_dirs(staged.parent, sync=True)
+        temporary = staged.with_name(f"{staged.name.removesuffix('.staged')}.{os.getpid()}.tmp.staged")
         temporary.unlink(missing_ok=True)  # of a dead process with our number
+        marks = self._marks(iteration)
         with new_file(temporary, sync=True) as writer:
-            pq.write_table(table, writer)
+            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **marks}), writer)
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
             failpoint("parquet.stage")
@@ -64,8 +68,27 @@ class ParquetSink:
             rows = pq.read_metadata(staged).num_rows
         finally:
             temporary.unlink()
-        fsync_dir(self.folder)
-        return StagedRef(staged=str(staged), target=str(target), rows=rows, size=size, digest=digest), table
+        fsync_dir(staged.parent)
+        self._staged(staged)
+        return StagedRef(str(staged), str(target), rows, size, digest, replaces=self.overwrite), table
+
+    def _places(self, iteration: int, attempt: Attempt) -> tuple[Path, Path]:
+        """Where a part is staged, and published."""
+        stem = f"part-{iteration:010d}-{self.owner.node}"
+        return self.folder / f"_{stem}.{attempt}.staged", self.folder / f"{stem}.parquet"
+
+    def _marks(self, iteration: int) -> dict[bytes, bytes]:
+        """Metadata of a part."""
+        return {}
+
+    def _staged(self, staged: Path) -> None:
+        """A part is staged."""
+
+    def _claim(self) -> None:
+        """Own the folder, for this mode. One that is refused is left as it was."""
+        if folder_owner(self.folder) in (None, self.owner):
+            current.check_folder(self.folder, self.owner, self.overwrite)
+        claim_folder(self.folder, self.owner)
 
     def _check_published(self, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
@@ -74,18 +97,18 @@ class ParquetSink:
 
     def _newest_schema(self) -> pa.Schema | None:
         """That of the newest part of this sink. Raises ConflictError, and OSError."""
-        pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(self.owner.node)}\.parquet")
-        try:
-            names = [match for match in map(pattern.fullmatch, os.listdir(self.folder)) if match]
-        except FileNotFoundError:
+        newest = self._newest() if folder_owner(self.folder) == self.owner else None
+        if newest is None:
             return None
-        if not names or folder_owner(self.folder) != self.owner:
-            return None
-        newest = self.folder / max(names, key=lambda match: int(match[1]))[0]
         try:
             return pq.read_schema(newest).remove_metadata()
         except pa.ArrowInvalid as error:
             raise ConflictError(f"{newest}, whose schema later parts are to have, cannot be read: {error}") from error
+
+    def _newest(self) -> Path | None:
+        pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(self.owner.node)}\.parquet")
+        names = [match for match in map(pattern.fullmatch, os.listdir(self.folder)) if match]
+        return self.folder / max(names, key=lambda match: int(match[1]))[0] if names else None
 
     def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
@@ -93,11 +116,8 @@ class ParquetSink:
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
         self._check_published(published)
-        claim_folder(self.folder, self.owner)
-        if os.path.lexists(target):
-            _check_published(part, target)
-        elif part.rows or _to_be_seen(staged):
-            self._link(part, staged, target)
+        self._claim()
+        self._appear(part, iteration, staged, target)
         failpoint("parquet.linked")
         fsync_dir(self.folder)
         staged.unlink(missing_ok=True)
@@ -124,21 +144,18 @@ class ParquetSink:
                 Path(path).unlink(missing_ok=True)
         fsync_dir(self.folder)
 
-    def _link(self, part: StagedRef, staged: Path, target: Path) -> None:
-        try:
-            digest, _ = digest_file(staged)
-        except FileNotFoundError:
-            raise ConflictError(
-                f"the prepared part {staged} is gone and {target} does not exist; "
-                "put the file back, then `odibictl iteration retry`"
-            ) from None
-        if digest != part.digest:
-            raise ConflictError(f"the prepared part {staged} has digest {digest}, not {part.digest}: it was damaged")
+    def _appear(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
+        if os.path.lexists(target):
+            check_published(part, target)
+            return
+        if not part.rows and not to_be_seen(staged):
+            return
+        check_staged(part, staged, f"{target} does not exist")
         failpoint("parquet.link")
         try:
             os.link(staged, target)
         except FileExistsError:
-            _check_published(part, target)
+            check_published(part, target)
 
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         """A part is published only under the names that staging gives: a message cannot choose others."""
@@ -158,7 +175,7 @@ class ParquetSink:
                 Path(path).unlink(missing_ok=True)
 
 
-def _to_be_seen(staged: Path) -> bool:
+def to_be_seen(staged: Path) -> bool:
     """Whether a part without rows becomes a file. One that is gone has been published, or swept: nothing is missed."""
     try:
         return VOID not in (pq.read_schema(staged).metadata or {})
@@ -168,7 +185,20 @@ def _to_be_seen(staged: Path) -> bool:
         return True  # damaged, which its digest tells
 
 
-def _check_published(part: StagedRef, target: Path) -> None:
+def check_staged(part: StagedRef, staged: Path, target: str) -> None:
+    """Raise ConflictError unless the staged part is as it was prepared. ``target``: what is known of that."""
+    try:
+        digest, _ = digest_file(staged)
+    except FileNotFoundError:
+        raise ConflictError(
+            f"the prepared part {staged} is gone and {target}; put the file back, then `odibictl iteration retry`"
+        ) from None
+    if digest != part.digest:
+        raise ConflictError(f"the prepared part {staged} has digest {digest}, not {part.digest}: it was damaged")
+
+
+def check_published(part: StagedRef, target: Path) -> None:
+    """Raise ConflictError unless the published part is the prepared one. Raises OSError."""
     digest, _ = digest_file(target)
     if digest != part.digest:
         raise ConflictError(

@@ -1,4 +1,4 @@
-"""Append or upsert into a SQLite table, one transaction per iteration.
+"""Append to, upsert into or overwrite a SQLite table, one transaction per iteration.
 
 The staged part is a synced Arrow file below ``<data_dir>/staged``, with keys and version of its upsert in its
 metadata: what is prepared is published so, whatever the configuration has become. Publishing writes the rows and a
@@ -28,6 +28,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table, missed, table_owner
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
+from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, overwritten
 from odibi_actors.nodes.sinks.sqlite_table import (
     Existing,
     Going,
@@ -61,14 +62,16 @@ _CREATE = (
 
 
 class SqliteSink:
-    """The sink of one node in one table. ``staged_root`` is ``<data_dir>/staged``."""
+    """The sink of one node in one table. ``staged_root`` is ``<data_dir>/staged``. ``overwrite``: what it publishes
+    replaces all rows of the table."""
 
-    def __init__(self, database: Path, table: str, owner: Owner, staged_root: Path) -> None:
+    def __init__(self, database: Path, table: str, owner: Owner, staged_root: Path, overwrite: bool = False) -> None:
         self.database = database
         self.table = table
         self.owner = owner
         self.folder = staged_root / owner.pipeline
         self.target = f"{database}#{table}"
+        self.overwrite = overwrite
 
     # --- stage ----------------------------------------------------------------------------------------------------
 
@@ -85,9 +88,9 @@ class SqliteSink:
         """Write the part of an iteration as a synced Arrow file, once it is sure that the SQL table can take it.
         Returns it, and the rows that are in it.
 
-        ``keys`` of an upsert; none appends. Raises Failed (``invalid``: types, duplicate or null keys, rows that the
-        SQL table refuses or would change), ConflictError (another owner, columns the SQL table lacks; ``published``
-        rows are missed), sqlite3.Error and OSError.
+        ``keys`` of an upsert; none appends or overwrites. Raises Failed (``invalid``: types, duplicate or null keys,
+        rows that the SQL table refuses or would change), ConflictError (another owner, columns the SQL table lacks,
+        rows that an overwrite would delete; ``published`` rows are missed), sqlite3.Error and OSError.
         """
         table = (pin or Pin()).conform(table)
         check_types(table)
@@ -99,7 +102,11 @@ class SqliteSink:
         make_dirs(self.database.parent, sync=True)
         with self._connect() as connection:
             self._check_published(connection, published)
-            self._claim(connection)
+            owned = check_table(connection, self.table, self.owner, str(self.database))
+            if self.overwrite:
+                check_rows(connection, self.table, self.owner, str(self.database))
+            if not owned:
+                self._claim(connection)
             Existing(connection, self.table, str(self.database)).check(table, keys, version)
         path = self.folder / str(iteration) / f"{self.owner.node}-{attempt}.arrow"
         make_dirs(path.parent, sync=True)
@@ -120,7 +127,7 @@ class SqliteSink:
         finally:
             temporary.unlink()
         fsync_dir(path.parent)
-        return StagedRef(staged=str(path), target=self.target, rows=rows, size=size, digest=digest), table
+        return StagedRef(str(path), self.target, rows, size, digest, replaces=self.overwrite), table
 
     # --- the database ---------------------------------------------------------------------------------------------
 
@@ -146,10 +153,9 @@ class SqliteSink:
             raise
 
     def _claim(self, connection: sqlite3.Connection) -> None:
-        """Own the table from here on. Asks first: most times it is owned already, and nobody need wait for us."""
-        if not check_table(connection, self.table, self.owner, str(self.database)):
-            with self._transaction(connection):
-                self._own(connection)
+        """Own the table from here on. Not when it is owned already, as most times: nobody need wait for us."""
+        with self._transaction(connection):
+            self._own(connection)
 
     def _own(self, connection: sqlite3.Connection) -> None:
         for statement in _CREATE:
@@ -182,6 +188,7 @@ class SqliteSink:
             self._check_published(connection, published)
             self._own(connection)
             if not self._is_published(connection, part, iteration):
+                self._order(connection, iteration)
                 self._apply(connection, _open(part))
                 self._mark(connection, part, iteration, settled)
         failpoint("sqlite.committed")
@@ -216,6 +223,22 @@ class SqliteSink:
         if iteration <= low_water:
             raise ConflictError(f"{place} is not above {low_water}, up to which everything is settled")
         return False
+
+    def _order(self, connection: sqlite3.Connection, iteration: int) -> None:
+        """What was overwritten stays so: a part of before, of another lane or mode, does not come behind it. Make room
+        for the rows of this one, if they are to replace all others."""
+        stands = overwritten(connection, self.table, self.owner)
+        if stands >= iteration:
+            raise ConflictError(
+                f"table {self.table!r} of {self.database} was overwritten by iteration {stands}; the older iteration "
+                f"{iteration} is not published behind it: `odibictl iteration abandon {self.owner.pipeline} "
+                f"{iteration} --sink {self.owner.node}`"
+            )
+        if self.overwrite:
+            check_rows(connection, self.table, self.owner, str(self.database))
+            empty(connection, self.table, self.owner, iteration)
+        else:
+            forget(connection, self.table)
 
     def _apply(self, connection: sqlite3.Connection, table: pa.Table) -> None:
         metadata = table.schema.metadata or {}

@@ -1,0 +1,111 @@
+"""``mode: overwrite`` in a folder: ``current``, a link to the folder that holds the file of the newest iteration.
+
+Each iteration has a folder and a file name of its own, which never change; publishing is one ``rename`` of a link that
+points there over ``current``. So whoever lists ``current/*.parquet`` finds one file, the old or the new one, and
+whoever opens it twice never has bytes of both: engines do that, and a file replaced under one name gave them mixtures.
+The folder before is kept until the next publication, for readers that have followed the link.
+
+The file says in its metadata whose it is and which iteration wrote it, so nothing of somebody else is ever replaced,
+and no newer one by an older.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from odibi_actors.errors import ConflictError
+from odibi_actors.nodes.sinks.owner import Owner
+
+CURRENT = "current"
+_KEY = b"odibi.current"
+"""Metadata of the file: JSON of whose it is, and the iteration."""
+_APPENDED = re.compile(r"part-\d{10,}-.*\.parquet")
+_VERSION = re.compile(r"_current-(?P<iteration>\d{10,})-(?P<node>.+)\.\d+-\d+(?P<link>\.link)?")
+
+
+class Held(NamedTuple):
+    """What ``current`` points to: whose it is, which iteration wrote it, how many rows it has, and the file."""
+
+    owner: Owner
+    iteration: int
+    rows: int
+    part: Path
+
+
+def marked(owner: Owner, iteration: int) -> dict[bytes, bytes]:
+    """The metadata of a file that is to become the current one."""
+    return {_KEY: json.dumps({**owner._asdict(), "iteration": iteration}).encode()}
+
+
+def held(folder: Path) -> Held | None:
+    """What is published in a folder that is overwritten; None when nothing is. Raises ConflictError when it is no
+    sink's, and OSError."""
+    import pyarrow as pa  # not above: whoever asks for the owners of targets needs none of it, most times
+    import pyarrow.parquet as pq
+
+    path = folder / CURRENT
+    if not os.path.lexists(path):
+        return None
+    try:
+        match = _VERSION.fullmatch(os.readlink(path) if path.is_symlink() else "")
+        if match is None or match["link"]:
+            raise ValueError("it is not a link to a version")
+        part = path.resolve() / f"part-{match['iteration']}-{match['node']}.parquet"
+        found = pq.read_metadata(part)
+        said = json.loads((found.metadata or {})[_KEY])
+        owner = Owner(str(said["store_id"]), str(said["pipeline"]), str(said["node"]))
+        return Held(owner, int(said["iteration"]), found.num_rows, part)
+    except (FileNotFoundError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise ConflictError(
+            f"{path} is not what a sink has published ({error}), and is not overwritten: move it away, or publish to "
+            "another path"
+        ) from error
+
+
+def is_of(folder: Path, owner: Owner) -> bool:
+    """What is published in the folder by overwriting is this sink's. Raises OSError."""
+    try:
+        found = held(folder)
+    except ConflictError:
+        return False  # something of somebody else
+    return found is not None and found.owner == owner
+
+
+def check_folder(folder: Path, owner: Owner, overwrite: bool) -> None:
+    """Raise ConflictError unless a sink of this mode may publish to the folder: parts that were appended and one that
+    is overwritten are not mixed. Raises OSError."""
+    if not folder.is_dir():
+        return
+    fresh = f"move them away, publish to another path, or `odibictl reset {owner.pipeline} --targets`"
+    if overwrite:
+        parts = sorted(name for name in os.listdir(folder) if _APPENDED.fullmatch(name))
+        if parts:
+            more = f", and {len(parts) - 1} more" if len(parts) > 1 else ""
+            raise ConflictError(
+                f"{folder} holds parts that were appended ({parts[0]}{more}), which `mode: overwrite` does not delete: "
+                f"{fresh}"
+            )
+        if (found := held(folder)) is not None and found.owner != owner:
+            raise ConflictError(
+                f"{folder / CURRENT} is of {found.owner}, and is not overwritten: move it away, or publish to another "
+                "path"
+            )
+    elif os.path.lexists(folder / CURRENT) and is_of(folder, owner):
+        raise ConflictError(
+            f"{folder / CURRENT} is what this sink has published with `mode: overwrite`, and stays as it is when parts "
+            f"are appended: {fresh.replace('them', 'it')}"
+        )
+
+
+def versions(folder: Path, node: str) -> Iterator[tuple[int, Path]]:
+    """(iteration, path) of the folders and links that a node has made, staged or published, in no order. Raises
+    OSError."""
+    for name in os.listdir(folder):
+        match = _VERSION.fullmatch(name)
+        if match and match["node"] == node:
+            yield int(match["iteration"]), folder / name

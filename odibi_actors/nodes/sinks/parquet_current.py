@@ -1,0 +1,128 @@
+"""The sink of ``mode: overwrite`` in a folder; ``current`` says how readers see it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from odibi_actors.batches.files import digest_file, fsync_dir
+from odibi_actors.errors import ConflictError
+from odibi_actors.failpoints import failpoint
+from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.parquet import ParquetSink, check_published, check_staged, to_be_seen
+
+
+class CurrentSink(ParquetSink):
+    """The sink of one node in one folder, of which each part takes the place of the one before."""
+
+    overwrite = True
+
+    def _places(self, iteration: int, attempt: Attempt) -> tuple[Path, Path]:
+        name = f"{iteration:010d}-{self.owner.node}"
+        target = self.folder / f"_current-{name}.{attempt}" / f"part-{name}.parquet"
+        return target.with_name(f"{target.name}.staged"), target
+
+    def _marks(self, iteration: int) -> dict[bytes, bytes]:
+        return current.marked(self.owner, iteration)
+
+    def _newest(self) -> Path | None:
+        found = current.held(self.folder)
+        return found.part if found is not None else None
+
+    def _staged(self, staged: Path) -> None:
+        """Make the link that publishing renames: it can be renamed once, so whoever wakes up late with it is too
+        late."""
+        with suppress(FileExistsError):  # the attempt was staged before
+            os.symlink(staged.parent.name, _link(staged))
+        fsync_dir(self.folder)
+
+    def _appear(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
+        try:
+            self._replace(part, iteration, staged, target)
+        except (ConflictError, OSError):
+            if not self._stands(part, target):  # else another process of ours was faster
+                raise
+
+    def _stands(self, part: StagedRef, target: Path) -> bool:
+        found = current.held(self.folder)
+        return found is not None and found.part == target.resolve() and digest_file(target)[0] == part.digest
+
+    def _replace(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
+        published = self.folder / current.CURRENT
+        found = current.held(self.folder)
+        if found is not None and found.iteration >= iteration:
+            if self._stands(part, target):
+                return
+            raise ConflictError(
+                f"{published} is of iteration {found.iteration}, and is not replaced by the older iteration {iteration}"
+            )
+        if target.exists():
+            check_published(part, target)
+        elif found is None and not part.rows and not to_be_seen(staged):
+            return
+        else:
+            check_staged(part, staged, f"{target} does not exist")
+            os.rename(staged, target)
+        fsync_dir(target.parent)  # before anybody can be led there
+        self._fence(iteration)
+        try:
+            if found is None:
+                failpoint("parquet.link")
+                os.symlink(target.parent.name, published)  # unlike a rename it replaces nothing that appears just now
+            else:
+                failpoint("parquet.rename")
+                os.rename(_link(staged), published)
+        except FileExistsError:
+            raise ConflictError(f"{published} has appeared meanwhile: move it away and retry") from None
+        except FileNotFoundError:
+            raise ConflictError(
+                f"the prepared link {_link(staged)} is gone: make it again (`ln -s {staged.parent.name} "
+                f"{_link(staged)}`), then `odibictl iteration retry`"
+            ) from None
+
+    def _fence(self, iteration: int) -> None:
+        """Delete the links of earlier iterations: these are published or void, and a stopped process that still means
+        to publish one comes too late."""
+        for number, path in current.versions(self.folder, self.owner.node):
+            if number < iteration and path.is_symlink():
+                path.unlink(missing_ok=True)
+
+    def discard(self, part: StagedRef, iteration: int) -> None:
+        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
+        staged, target = Path(part.staged), Path(part.target)
+        self._check_paths(staged, target, iteration)
+        _link(staged).unlink(missing_ok=True)
+        _remove(staged.parent)
+
+    def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
+        name = f"{iteration:010d}-{self.owner.node}"
+        named = re.fullmatch(rf"_current-{re.escape(name)}\.\d+-\d+", target.parent.name)
+        sound = target.name == f"part-{name}.parquet" and target.parent.parent == self.folder
+        if not named or not sound or staged != target.with_name(f"{target.name}.staged"):
+            raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
+
+    def _sweep(self, iteration: int, settled: int) -> None:
+        """Delete what earlier iterations and dead attempts have left, but for what is published and the one before it,
+        which somebody may be reading."""
+        published = (self.folder / current.CURRENT).resolve()
+        found = sorted(current.versions(self.folder, self.owner.node), reverse=True)
+        former = next((p for n, p in found if n < iteration and not p.is_symlink() and any(p.glob("*.parquet"))), None)
+        for number, path in found:
+            if number <= iteration and path.is_symlink():
+                path.unlink(missing_ok=True)
+            elif number <= iteration and path != former and path.resolve() != published:
+                _remove(path)
+
+
+def _link(staged: Path) -> Path:
+    """The link of a staged part."""
+    return staged.parent.with_name(f"{staged.parent.name}.link")
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
