@@ -13,6 +13,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import SOURCE, STORE, Heartbeat, NodeDone
 from odibi_actors.model import Attempt
+from odibi_actors.units import plural
 from tests.broker.harness import Broker, Failure, pipeline
 
 RAISED = Failure("raised", "KeyError: 'x'")
@@ -40,7 +41,7 @@ def test_given_a_store_that_is_not_heard_then_it_is_told_since_when_and_what_wai
     beats(broker, 5, SOURCE)
     (row,) = [row for row in status(broker)["silent"] if row["role"] == "store"]
     assert row["seconds"] >= 3.0
-    assert row["waits"] == f"{broker.flow.journal.backlog} records"
+    assert row["waits"] == plural(broker.flow.journal.backlog, "record")
     broker.durable()
     beats(broker, 1, SOURCE, STORE)
     assert [row for row in status(broker)["silent"] if row["role"] == "store"] == []
