@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.checkpoint import forgetting, opening, queries, retention, snapshot, verify
+from odibi_actors.checkpoint import forgetting, opening, queries, refusals, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
@@ -244,7 +244,7 @@ class Engine:
             yield
         except (sqlite3.Error, OSError) as error:
             self._broken = f"{doing} failed: {error}"
+            reason = refusals.passing(error) or "is the disk full or failing? see the system's log"
             raise StoreError(
-                f"{self.path}: {self._broken}; the store stops and recovers by a new start "
-                "(is the disk full or failing? see the system's log)"
+                f"{self.path}: {self._broken}; the store stops and recovers by a new start ({reason})"
             ) from error

@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
-from odibi_actors.checkpoint import seals, wal
+from odibi_actors.checkpoint import refusals, seals, wal
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.schema import APPLICATION_ID, FIX, FORMAT, SCHEMA
 from odibi_actors.checkpoint.seals import Mark, Seals
@@ -128,7 +128,7 @@ def _open(path: Path) -> Files:
             db.close()
         sealed.close()
         if isinstance(error, UNREADABLE):
-            raise StoreError(f"{path} cannot be read: {error}; {FIX}") from error
+            raise StoreError(refusals.unreadable(path, error)) from error
         raise
     return files
 
@@ -151,14 +151,18 @@ def lost(path: Path, found: Mark, mark: Mark) -> str:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
-    # EXCLUSIVE: exactly one connection (two on one WAL can damage it before SQLite 3.51.3), and no shared memory.
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA wal_autocheckpoint = 0")
-    db.execute("PRAGMA cache_size = -32000")
-    # Some builds write zeros over every page that becomes free: that is 8 KiB of log for each output that goes.
-    db.execute("PRAGMA secure_delete = FAST")
+    try:
+        # EXCLUSIVE: exactly one connection (two on one WAL can damage it before SQLite 3.51.3), and no shared memory.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("PRAGMA cache_size = -32000")
+        # Some builds write zeros over every page that becomes free: that is 8 KiB of log for each output that goes.
+        db.execute("PRAGMA secure_delete = FAST")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -212,7 +216,7 @@ def _adopt(path: Path) -> None:
         finally:
             db.close()
     except UNREADABLE as error:
-        raise StoreError(f"{path} cannot be read: {error}; {FIX}") from error
+        raise StoreError(refusals.unreadable(path, error)) from error
     seals.create(path, path, mark)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from odibi_actors.checkpoint import opening, queries, seals, snapshot, upgrades, verify, wal
+from odibi_actors.checkpoint import opening, queries, refusals, seals, snapshot, upgrades, verify, wal
 from odibi_actors.checkpoint.records import AnyLoaded
 from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
@@ -65,7 +65,7 @@ class Resting:
                 "SELECT store_id, epoch, last_seq FROM meta"
             ).fetchone()
         except (*opening.UNREADABLE, TypeError) as error:
-            raise StoreError(f"{self.path} cannot be read: {error}; {FIX}") from error
+            raise StoreError(refusals.unreadable(self.path, error)) from error
         mark = self._seals.mark if self._seals is not None else seals.Mark()
         if self.epoch < mark.epoch or self.last_seq < mark.record:
             raise StoreError(opening.lost(self.path, seals.Mark(self.epoch, self.last_seq), mark))

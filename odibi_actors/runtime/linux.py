@@ -142,3 +142,29 @@ def exit_reason(status: int) -> str:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
+
+
+def lock_holders(*paths: Path) -> str:
+    """Who else holds a lock on one of these files, as ``pid 12 (sqlite3)``, as far as /proc tells; "" when nobody."""
+    try:
+        wanted = {(found.st_dev, found.st_ino) for found in (path.stat() for path in paths if path.exists())}
+        lines = Path("/proc/locks").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    pids: dict[int, None] = {}
+    for line in lines:
+        words = line.replace("->", "").split()  # number, kind, mode, access, pid, major:minor:inode, from, to
+        if len(words) < 8 or words[5].count(":") != 2:
+            continue
+        major, minor, inode = words[5].split(":")
+        if (os.makedev(int(major, 16), int(minor, 16)), int(inode)) in wanted and int(words[4]) > 0:
+            pids[int(words[4])] = None
+    pids.pop(os.getpid(), None)
+    return ", ".join(f"pid {pid} ({_command(pid)})" for pid in pids)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "?"

@@ -8,6 +8,8 @@ import re
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -453,3 +455,34 @@ def test_given_a_database_of_more_than_a_gigabyte_then_the_page_that_sqlite_neve
         file.write(b"y")
     assert list(sealed.damaged(page, page + 1)) == [page + 1]
     sealed.close()
+
+
+def test_given_a_database_that_another_program_has_locked_then_it_says_who_and_nothing_of_backups(path: Path) -> None:
+    script = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('begin exclusive'); print(1, flush=True)"
+    )
+    argv = [sys.executable, "-c", f"{script}; sys.stdin.read()", str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(StoreError) as told:
+            Engine(path)
+        other.communicate()
+    assert f"{path} is locked by pid {other.pid} (python" in str(told.value)
+    assert "goes on by itself once the lock is released" in str(told.value)
+    assert "backup" not in str(told.value)
+    Engine(path).close()
+
+
+def test_given_a_full_disk_at_the_start_then_it_says_so_and_nothing_of_backups(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(db: sqlite3.Connection) -> None:
+        db.execute(f"pragma max_page_count = {db.execute('pragma page_count').fetchone()[0]}")
+        db.execute("create table more as select hex(randomblob(500000))")  # as SQLite says it of a disk
+
+    monkeypatch.setattr(opening, "upgrade", full)
+    with pytest.raises(StoreError) as told:
+        Engine(path)
+    assert str(told.value).startswith(f"{path}: database or disk is full: the disk is full; it is tried again")
+    assert "backup" not in str(told.value)
