@@ -17,6 +17,7 @@ import msgspec
 from odibi_actors.config.model import ConnectionSpec, ScheduleSpec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import BROKER, SCHEDULER, STORE
+from odibi_actors.model import LIVE
 from odibi_actors.units import plural
 
 POLL = 1.0
@@ -157,19 +158,31 @@ class ScheduleVerbs:
         """``{"items": [backfill rows]}``: those that have not ended; ``failed`` is the iteration that holds one up."""
         return self._dict("backfill.list", timeout=timeout, pipeline=pipeline)
 
+    def ended_backfills(self, pipeline: str | None = None, limit: int = 10) -> list[Row]:
+        """The newest ``limit`` of those that have ended, newest first: what their runs tell."""
+        found = self._dict("run.list", STORE, pipeline=pipeline, limit=1000, backfills=True)["items"]
+        ended = [run for run in found if run.get("lane") != LIVE and run.get("state") != "active"]
+        return [_ended(run) for run in ended[:limit]]
+
+    def find_backfill(self, lane: str) -> str:
+        """The pipeline of a backfill: no two have the same lane. Raises NotFoundError."""
+        rows = [*self.backfills()["items"], *self.ended_backfills(limit=1000)]
+        found = next((row["pipeline"] for row in rows if row["lane"] == lane), None)
+        if found is None:
+            raise NotFoundError(f"no backfill {lane!r}; there are: {_lanes(rows)}")
+        return str(found)
+
     def show_backfill(self, pipeline: str, lane: str, timeout: float | None = -1.0) -> Row:
         """One backfill; of one that the broker has forgotten, what its run tells. Raises NotFoundError."""
         rows = self.backfills(pipeline, timeout)["items"]
         row = next((row for row in rows if row["lane"] == lane), None)
         if row is not None:
             return dict(row)
-        past = self._dict("run.list", STORE, pipeline=pipeline, limit=1000)["items"]
+        past = self._dict("run.list", STORE, pipeline=pipeline, limit=1000, backfills=True)["items"]
         run = next((run for run in past if run.get("lane") == lane), None)
         if run is None:
-            lanes = ", ".join(row["lane"] for row in rows) or "none"
-            raise NotFoundError(f"no backfill {lane!r} of {pipeline}; there are: {lanes}")
-        names = ("pipeline", "lane", "run", "state", "planned", "at")
-        return {name: run.get(name) for name in names}
+            raise NotFoundError(f"no backfill {lane!r} of {pipeline}; there are: {_lanes([*rows, *past])}")
+        return _ended(run)
 
     def cancel_backfill(self, pipeline: str, lane: str) -> Row:
         """Void what is not prepared of a backfill, and end it; what is committed stays. Raises ConflictError when it
@@ -225,6 +238,18 @@ class ScheduleVerbs:
 
     def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> Row:
         raise NotImplementedError
+
+
+def _ended(run: Row) -> Row:
+    """A run as a backfill that has ended. All that a done one has planned is committed."""
+    kept = run.get("kept", run.get("planned"))  # without what was given back and planned again
+    found = {name: run.get(name) for name in ("pipeline", "lane", "run", "state", "at", "ended", "error")}
+    return {**found, "planned": kept, "committed": kept if run.get("state") in ("done", "no_data") else None}
+
+
+def _lanes(rows: list[Row]) -> str:
+    lanes = list(dict.fromkeys(str(row["lane"]) for row in rows))
+    return (", ".join(lanes[:10]) + (", ..." if len(lanes) > 10 else "")) or "none"
 
 
 def one_of(name: str, known: list[tuple[str, str]]) -> tuple[str, str]:

@@ -27,11 +27,13 @@ class Occurrences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``run.list``: the newest ``limit`` runs, newest first, of one pipeline and one state if given."""
+    """``run.list``: the newest ``limit`` runs, newest first, of one pipeline and one state if given; ``backfills``: of
+    those only."""
 
     pipeline: Name | None = None
     state: RunState | None = None
     limit: Number = 20
+    backfills: bool = False
 
 
 class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,11 +94,13 @@ _RUN_STATES = ("active", "done", "failed", "no_data", "cancelled")
 def _runs(db: sqlite3.Connection, given: Runs) -> Any:
     """Of one pipeline each state is asked for on its own; of all of them the newest rows are simply the last ones."""
     states = (given.state,) if given.state else _RUN_STATES if given.pipeline is not None else ()
-    keys = _newest(db, "runs", "seq", {"pipeline": given.pipeline}, states, bounded(given.limit))
+    where = {"pipeline": given.pipeline, **({"cause": "backfill"} if given.backfills else {})}
+    keys = _newest(db, "runs", "seq", where, states, bounded(given.limit))
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
-    query = f"SELECT {', '.join(_RUN)} FROM runs WHERE seq = ?"
-    return {"items": [dict(zip(_RUN, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]}
+    names = (*_RUN, "kept")
+    query = f"SELECT {', '.join(_RUN)}, planned - cancelled FROM runs WHERE seq = ?"
+    return {"items": [dict(zip(names, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]}
 
 
 def _run(db: sqlite3.Connection, given: One) -> Any:

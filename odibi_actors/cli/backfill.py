@@ -42,6 +42,7 @@ COLUMNS = (
     Column("LEFT", _left, right=True),
     Column("AT ONCE", "concurrency", right=True),
     Column("BEGAN", lambda row: ago(row.get("at")), right=True),
+    Column("ENDED", lambda row: ago(row["ended"]) if row.get("ended") else None, right=True),
 )
 FILES = (
     Column("SOURCE", "source", whole=True),
@@ -118,7 +119,7 @@ def start(
     result = client.backfill(pipeline, **wanted)
     if not wait:
         emit(app, lambda: result, "lane", lambda row: [row["lane"]])
-        errors.message(f"`odibictl backfill wait {pipeline} {result['lane']}` waits for its end")
+        errors.message(f"`odibictl backfill wait {result['lane']}` waits for its end")
         return
     errors.message(f"{pipeline}: {result['lane']} has begun; waiting until it ends")
     _wait(app, client, pipeline, result["lane"], result)
@@ -194,12 +195,23 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def _lane(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """``backfill-3``, or just ``3``."""
-    return f"backfill-{value}" if value.isdigit() else value
+def _which(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[str | None, str]:
+    """(pipeline if it was named, lane). LANE is ``backfill-3``, or just ``3``; it alone says which one is meant."""
+    if len(words) > 2:
+        raise click.UsageError(f"one LANE, or PIPELINE LANE, not {' '.join(words)!r}", ctx)
+    lane = words[-1]
+    return (words[0] if len(words) == 2 else None), f"backfill-{lane}" if lane.isdigit() else lane
 
 
-LANE = click.argument("lane", metavar="LANE", callback=_lane, shell_complete=complete_lane)
+WHICH = click.argument(
+    "which", metavar="[PIPELINE] LANE", nargs=-1, required=True, callback=_which, shell_complete=complete_lane
+)
+
+
+def _found(client: Client, which: tuple[str | None, str]) -> tuple[str, str]:
+    """(pipeline, lane). Raises NotFoundError."""
+    pipeline, lane = which
+    return pipeline or client.find_backfill(lane), lane
 
 
 @backfill.command(
@@ -207,19 +219,34 @@ LANE = click.argument("lane", metavar="LANE", callback=_lane, shell_complete=com
     examples=["odibictl backfill list", "odibictl backfill list delays --watch", "odibictl backfill list -o json"],
 )
 @pipeline_argument(required=False)
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(0, 1000),
+    default=10,
+    show_default=True,
+    help="So many that have ended.",
+)
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def list_(app: App, pipeline: str | None, watch: bool) -> None:
+def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
     """List backfills: lane, state, progress.
 
-    Those that have not ended; `odibictl pipeline runs PIPELINE` has all. LEFT counts the files or occurrences that are
-    not planned yet.
+    Those that go on first, then the newest that have ended. LEFT counts the files or occurrences that are not planned
+    yet.
     """
     client = app.client()
+
+    def fetch() -> dict[str, Any]:
+        ended = client.ended_backfills(pipeline, limit) if limit else []
+        going = client.backfills(pipeline)["items"]
+        lanes = {row["lane"] for row in going}
+        return {"items": [*going, *(row for row in ended if row["lane"] not in lanes)]}
+
     emit(
         app,
-        lambda: client.backfills(pipeline),
+        fetch,
         "lane",
         lambda result: [table(result["items"], COLUMNS, "no backfills"), *_stuck(result["items"])],
         watch,
@@ -253,29 +280,30 @@ def details(row: dict[str, Any]) -> list[RenderableType]:
     return [fields([*head, ("run", row.get("run")), ("positions", count(row.get("positions")))]), *_stuck([row])]
 
 
-@backfill.command(examples=["odibictl backfill show delays backfill-3", "odibictl backfill show delays 3 -o json"])
-@pipeline_argument()
-@LANE
+@backfill.command(examples=["odibictl backfill show backfill-3", "odibictl backfill show delays 3 -o json"])
+@WHICH
 @lists
 @pass_app
-def show(app: App, pipeline: str, lane: str) -> None:
+def show(app: App, which: tuple[str | None, str]) -> None:
     """Show one backfill: progress, and what holds it up."""
-    emit(app, lambda: app.client().show_backfill(pipeline, lane), "lane", details)
+    client = app.client()
+    pipeline, lane = _found(client, which)
+    emit(app, lambda: client.show_backfill(pipeline, lane), "lane", details)
 
 
-@backfill.command(examples=["odibictl backfill cancel delays backfill-3", "odibictl backfill cancel delays 3 --yes"])
-@pipeline_argument()
-@LANE
+@backfill.command(examples=["odibictl backfill cancel backfill-3", "odibictl backfill cancel delays 3 --yes"])
+@WHICH
 @yes
 @click.option("--dry-run", is_flag=True, help="Only show what would be cancelled.")
 @lists
 @pass_app
-def cancel(app: App, pipeline: str, lane: str, dry_run: bool) -> None:
+def cancel(app: App, which: tuple[str | None, str], dry_run: bool) -> None:
     """Void what is not prepared of a backfill, and end it.
 
     What it has committed stays. Live runs are not touched.
     """
     client = app.client()
+    pipeline, lane = _found(client, which)
     row = client.show_backfill(pipeline, lane)
     if dry_run:
         emit(app, lambda: row, "lane", details)
@@ -285,17 +313,17 @@ def cancel(app: App, pipeline: str, lane: str, dry_run: bool) -> None:
     emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row.get('state') or 'cancelled'}"])
 
 
-@backfill.command(examples=["odibictl backfill wait delays backfill-3 --timeout 1h"])
-@pipeline_argument()
-@LANE
+@backfill.command(examples=["odibictl backfill wait backfill-3 --timeout 1h", "odibictl backfill wait delays 3"])
+@WHICH
 @lists
 @pass_app
-def wait(app: App, pipeline: str, lane: str) -> None:
+def wait(app: App, which: tuple[str | None, str]) -> None:
     """Wait until a backfill has ended, with its progress.
 
     Exit 5 as soon as an iteration of it has failed, or when it was cancelled, 124 after --timeout.
     """
-    _wait(app, app.client(), pipeline, lane, {})
+    client = app.client()
+    _wait(app, client, *_found(client, which), {})
 
 
 class _Progress:
@@ -325,7 +353,8 @@ def progress(row: Row) -> str:
     planned = plural(row.get("planned") or 0, "iteration")
     if row.get("committed") is None:
         return planned
-    parts = [f"{count(row['committed'])} of {planned} committed" if row.get("planned") else "nothing planned yet"]
+    nothing = "nothing planned" if row.get("ended") else "nothing planned yet"
+    parts = [f"{count(row['committed'])} of {planned} committed" if row.get("planned") else nothing]
     if row.get("in_flight"):
         parts.append(f"{count(row['in_flight'])} in flight")
     left = row.get("left")

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 PROBLEMS = (Column("PROBLEM", "what"), Column("FIX", "fix"))
 
 checkpoint = group("checkpoint", "The checkpoint store.")
+checkpoint.aliases = {
+    "list": "iteration list PIPELINE",
+    "show": "node list PIPELINE N",
+    "prune": "checkpoint stats (`history` in odibi.yaml says what is kept)",
+}
 
 
 TABLES = (

@@ -41,10 +41,11 @@ def complete_schedule(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def complete_lane(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Lanes of the backfills of the pipeline named before."""
-    pipeline = ctx.params.get("pipeline")
-    found = _running(ctx, lambda client: [row["lane"] for row in client.backfills(pipeline)["items"]])
-    return [CompletionItem(lane) for lane in found if lane.startswith(incomplete)]
+    """Lanes of the backfills, and pipelines, of which one may stand before."""
+    found = _running(
+        ctx, lambda client: [word for row in client.backfills()["items"] for word in (row["lane"], row["pipeline"])]
+    )
+    return [CompletionItem(word) for word in dict.fromkeys(found) if word.startswith(incomplete)]
 
 
 def written(project: ProjectSpec) -> Iterator[tuple[str, ScheduleSpec]]:

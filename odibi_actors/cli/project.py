@@ -119,9 +119,14 @@ def validate(app: App, deep: bool) -> None:
         found = checks.problems(project)
         if found:
             raise ConfigError("\n".join(found))
+    from odibi_actors.config.load import load_warnings
+
+    warnings = load_warnings(app.root)
+    for line in warnings:
+        errors.message(f"warning: {line}", style="yellow")
     pipelines = [{"pipeline": one.name, "nodes": len(one.nodes)} for one in project.pipelines]
     nodes = sum(len(one.nodes) for one in project.pipelines)
-    result = {"ok": True, "project": project.name, "pipelines": pipelines}
+    result = {"ok": True, "project": project.name, "pipelines": pipelines, "warnings": warnings}
     emit(
         app, lambda: result, "project", lambda _: [f"ok: {plural(len(pipelines), 'pipeline')}, {plural(nodes, 'node')}"]
     )

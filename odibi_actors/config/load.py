@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,14 @@ def load_connections(path: Path, env: Mapping[str, str] | None = None) -> dict[s
     return _load(path, env)[1]
 
 
+def load_warnings(path: Path, env: Mapping[str, str] | None = None) -> list[str]:
+    """What is allowed and may surprise, each with its line and what to write. As ``load_project``."""
+    return _load(path, env)[2]
+
+
 def _load(
     path: Path, env: Mapping[str, str] | None, sql: bool = False
-) -> tuple[ProjectSpec, dict[str, ConnectionSpec]]:
+) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[str]]:
     path = Path(os.path.abspath(path))
     if path.is_dir():
         path = path / PROJECT_FILE
@@ -75,7 +80,21 @@ def _load(
         worker=WorkerSpec(**data.get("worker", {})),
         **_pick(data, "data_dir", "history", "history_size"),
     )
-    return project, checker.connections
+    return project, checker.connections, list(_warnings(data, problems))
+
+
+def _warnings(data: Section, problems: Problems) -> Iterator[str]:
+    """Sinks in which what is taken up again replaces what is newer."""
+    for place, pipeline in enumerate(data["pipelines"]):
+        for number, node in enumerate(pipeline["nodes"]):
+            write = node.get("write") or {}
+            if pipeline.get("on_error") == "dead_letter" and write.get("mode") == "upsert" and not write.get("version"):
+                at = f"pipelines[{place}].nodes[{number}].write"
+                yield (
+                    f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later (or a backfill) "
+                    f"replaces newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
+                    "the row with the greater one stays"
+                )
 
 
 def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree | None:

@@ -22,6 +22,7 @@ from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.errors import OdibiError, StoreError
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, LedgerPage, Reply, Request, Sources, Welcome
 from odibi_actors.model import Position
+from odibi_actors.scheduler.timetable import occurrences
 from odibi_actors.streaming.actor import SourceActor
 
 WAITING = frozenset({"run.wait", "iteration.wait"})
@@ -65,7 +66,18 @@ class AtRest:
             return commands.run(verb, checked(verb, params), time.time())
         if to == SOURCE:
             return self._source(verb, params)
-        return {"items": []}  # when schedules are due next, only a scheduler says
+        return {"items": self._next(params.get("pipeline"))}
+
+    def _next(self, pipeline: str | None) -> list[dict[str, Any]]:
+        """When schedules that follow the clock are due next: the calendar needs no scheduler."""
+        flow, now, found = self._flow(), time.time(), []
+        for name in flow.pipelines if pipeline is None else [pipeline]:
+            for one in flow.schedules.of(name):
+                due = next(occurrences(one.spec, now), None) if one.spec.timed else None
+                found.append(
+                    {"pipeline": name, "schedule": one.name, "next": due.due if due is not None else None, "late": None}
+                )
+        return found
 
     def letter(self, id_: int) -> str:
         """The pipeline of a dead letter. Raises NotFoundError."""

@@ -81,7 +81,7 @@ def test_occurrences_are_selected_by_schedule_and_state_and_limited(engine: Engi
 def test_runs_are_listed_newest_first(engine: Engine) -> None:
     rows = items(engine, "run.list")
     assert [row["run"] for row in rows] == ["b", f"{P}.hourly@o2", f"{P}.hourly@o1"]
-    assert all(set(row) == RUN for row in rows)
+    assert all(set(row) == RUN | {"kept"} for row in rows)
     assert rows[2] == {
         "run": f"{P}.hourly@o1", "pipeline": P, "state": "failed", "cause": "schedule", "at": 2.0, "ended": 6.0,
         "planned": 1, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",

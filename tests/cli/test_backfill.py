@@ -102,7 +102,7 @@ def test_given_files_with_yes_then_the_lane_is_printed_and_how_to_wait(broker: B
         "--concurrency", 4, "--param", "full=true",
     )  # fmt: skip
     assert (result.exit_code, result.stdout) == (0, "backfill-7\n")
-    assert "odibictl backfill wait delays backfill-7" in result.stderr
+    assert "odibictl backfill wait backfill-7" in result.stderr
     sent = fake.requests("pipeline.backfill")[-1].params
     assert sent.pop("run").startswith("backfill-")
     assert sent == {
@@ -223,12 +223,12 @@ def test_given_wait_then_progress_is_told_on_stderr_and_how_it_ended_on_stdout(b
         "--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--files", "*.csv", "--yes", "--wait"
     )
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == "delays backfill-7: done, 9 iterations\n"
+    assert result.stdout == "delays backfill-7: done, 9 of 9 iterations committed\n"
     assert result.stderr.splitlines() == [
         "delays: backfill-7 has begun; waiting until it ends",
         "delays backfill-7: 3 of 5 iterations committed, 2 in flight, 40 left",
         "delays backfill-7: 5 of 5 iterations committed, 0 left",
-        "delays backfill-7: 9 iterations",
+        "delays backfill-7: 9 of 9 iterations committed",
     ]
 
 

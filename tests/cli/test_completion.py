@@ -51,7 +51,7 @@ def test_given_a_running_system_then_what_was_added_to_it_is_offered(broker: Bro
     words = ["--project", str(tmp_path), "--endpoint", endpoint]
     assert offered([*words, "schedule", "show"]) == ["hourly", "nightly", "follow"]
     assert offered([*words, "pipeline", "runs"], "re") == ["report"]
-    assert offered([*words, "backfill", "wait", "delays"]) == ["backfill-7"]
+    assert offered([*words, "backfill", "wait", "delays"]) == ["backfill-7", "delays"]
 
 
 def test_given_the_same_schedule_in_both_then_it_is_offered_once(broker: Broker, scheduled: Path) -> None:

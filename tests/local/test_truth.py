@@ -11,6 +11,7 @@ import pytest
 from odibi_actors.config import load_project
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
+from tests.local import telling
 
 PROJECT = """\
 project: truth
@@ -101,3 +102,43 @@ def test_given_each_end_of_a_run_when_it_is_told_then_it_is_what_the_tables_say(
         assert summary.state == state, (files, summary)
         assert now["wait"]["state"] == last, (files, now["wait"])
         hold(summary, now)
+
+
+def test_given_a_pipeline_at_rest_in_each_of_its_states_then_every_view_is_what_the_tables_say(folder: Path) -> None:
+    """As those do who only use ``run``; what is waited for is in tests/system/test_truth.py."""
+    (folder / "odibi.yaml").write_text(PROJECT.replace("ON_ERROR", "dead_letter"))
+
+    def step(*args: str, code: int = 0, state: str = "active", **states: int) -> str:
+        result = telling.call(folder, *args)
+        assert result.exit_code == code, (args, result.output)
+        assert telling.check(folder, "p") == states
+        assert telling.shown(folder, "pipeline", "show", "p")["state"] == state
+        return result.output
+
+    assert "no_data" in step("run", "p")
+    put(folder, a="1\n")
+    step("run", "p", committed=1)
+    put(folder, b="x\n")
+    assert "1 dead letter" in step("run", "p", code=5, committed=1, dead_lettered=1)
+    put(folder, b="2\n", c="y\n")
+    assert "replayed       1" in step("run", "p", "--replay", "1", code=5, committed=2, dead_lettered=2)
+    assert "2: discarded" in step("deadletter", "discard", "2", "--yes", committed=2, dead_lettered=2)
+    assert "has no dead letter" in step("run", "p", "--replay", "all", committed=2, dead_lettered=2)
+    step("pipeline", "pause", "p", state="paused", committed=2, dead_lettered=2)
+    put(folder, d="4\n")
+    assert "p is paused" in step("run", "p", code=4, state="paused", committed=2, dead_lettered=2)
+    step("pipeline", "resume", "p", committed=2, dead_lettered=2)
+    step("run", "p", committed=3, dead_lettered=2)
+    (folder / "odibi.yaml").write_text(PROJECT.replace("ON_ERROR", "halt"))
+    put(folder, e="z\n")
+    step("run", "p", code=5, state="failed", committed=3, dead_lettered=2, failed=1)
+    assert "failed" in " ".join(telling.told(folder, "status"))
+    step("iteration", "cancel", "p", "6", "--yes", committed=3, dead_lettered=2, cancelled=1)
+    put(folder, e="5\n")
+    step("run", "p", committed=4, dead_lettered=2, cancelled=1)
+    (folder / "lake/out/part-0000000008-out.parquet").write_bytes(b"somebody else's")
+    put(folder, f="6\n")
+    step("run", "p", code=5, state="blocked", committed=4, dead_lettered=2, cancelled=1, blocked=1)
+    abandon = ("iteration", "abandon", "p", "8", "--sink", "out", "--yes")
+    assert "for the next" in step(*abandon, committed=4, dead_lettered=2, cancelled=1, prepared=1)
+    step("run", "p", committed=5, dead_lettered=2, cancelled=1)

@@ -1,0 +1,113 @@
+"""What ``odibictl`` says of a project, held against the store's own tables, whether the project runs or is at rest."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.client import Client
+from odibi_actors.messages import STORE
+from odibi_actors.units import plural
+
+STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
+OPEN = ("planned", "running", "prepared", "failed", "blocked")
+
+
+def call(folder: Path, *args: str) -> Result:
+    """``odibictl ARGS`` in this process."""
+    return CliRunner().invoke(odibictl, [*args, "--project", str(folder)])
+
+
+def shown(folder: Path, *args: str) -> Any:
+    """The result of a command that must succeed."""
+    result = call(folder, *args, "-o", "json")
+    assert result.exit_code == 0, (args, result.stderr)
+    return json.loads(result.stdout)
+
+
+def told(folder: Path, *args: str) -> list[str]:
+    """The lines for people of a command that must succeed."""
+    result = call(folder, *args)
+    assert result.exit_code == 0, (args, result.stderr)
+    return result.stdout.splitlines()
+
+
+def check(folder: Path, pipeline: str) -> Counter[str]:
+    """Every list and view of a pipeline against the store's tables; returns its iterations by state. Where something
+    has moved on meanwhile it is looked at again."""
+    while True:
+        before = _stored(folder, pipeline)
+        iterations, letters, runs, pending = before
+        states = Counter(str(one["state"]) for one in iterations)
+        try:
+            _views(folder, pipeline, states, iterations, letters)
+            _lists(folder, pipeline, states, letters, runs)
+            return states
+        except AssertionError:
+            if _stored(folder, pipeline) == before and not pending:
+                raise
+
+
+def _stored(folder: Path, pipeline: str) -> tuple[list[Any], list[Any], list[Any], int]:
+    """Iterations, dead letters and runs, as the store has them, and how many records are not durable yet."""
+    with Client(project=folder) as client:
+        ask = {"pipeline": pipeline, "limit": 1000}
+        iterations = client.request("iteration.list", dict(ask), STORE)["items"]
+        letters = client.request("deadletter.list", {"pipeline": pipeline}, STORE)["items"]
+        runs = client.request("run.list", dict(ask), STORE)["items"]
+        pending = client.status()["pending"]
+    return iterations, letters, runs, pending
+
+
+def _views(folder: Path, pipeline: str, states: Counter[str], iterations: list[Any], letters: list[Any]) -> None:
+    """Status, and the pipeline's own page."""
+    status = shown(folder, "status")
+    (row,) = [one for one in status["pipelines"] if one["pipeline"] == pipeline]
+    last = max((one["iteration"] for one in iterations if one["state"] == "committed"), default=0)
+    for found in (row, shown(folder, "pipeline", "show", pipeline)):
+        assert found["committed"] == states["committed"], (found, states)
+        assert found["in_flight"] == sum(states[state] for state in OPEN), (found, states)
+        assert (found["last_committed"] or 0) == last
+        assert found["dead_letters"] == len(letters)
+        stuck = next((state for state in ("blocked", "failed") if _live(iterations, state)), "")
+        assert not stuck or found["state"] == stuck, (found, states)
+    text = told(folder, "status")
+    line = next(words for words in map(str.split, text) if words[:1] == [pipeline])
+    assert line[1].rstrip(",") == row["state"].split(",")[0]
+    assert line[2] == str(states["committed"]) or line[3] == str(states["committed"])  # "failed, paused" is two words
+    said = [one for one in text if one.startswith(f"! {pipeline}: ") and "dead letter" in one.split("`")[0]]
+    assert [one.split(": ")[1] for one in said] == ([plural(len(letters), "dead letter")] if letters else [])
+
+
+def _live(iterations: list[Any], state: str) -> bool:
+    return any(one["state"] == state and one["lane"] == "live" for one in iterations)
+
+
+def _lists(folder: Path, pipeline: str, states: Counter[str], letters: list[Any], runs: list[Any]) -> None:
+    """Lists have a row for each, and say that there is none where there is none."""
+    for state in STATES:
+        listed = shown(folder, "iteration", "list", pipeline, "--state", state, "-n", "1000")["items"]
+        assert len(listed) == states[state]
+        lines = told(folder, "iteration", "list", pipeline, "--state", state, "-n", "1000")
+        assert (lines == [f"{pipeline} has no such iterations"]) == (not states[state])
+    lines = told(folder, "deadletter", "list", pipeline)
+    assert (lines == ["no dead letters"]) == (not letters)
+    assert not letters or [line.split()[0] for line in lines[1:]] == [str(one["id"]) for one in letters]
+    backfills = [one for one in runs if one["cause"] == "backfill"]
+    listed = shown(folder, "backfill", "list", pipeline, "-n", "1000")["items"]
+    assert sorted(one["lane"] for one in listed) == sorted(one["lane"] for one in backfills)
+    by_lane = {one["lane"]: one for one in backfills}
+    for one in listed:
+        stored = by_lane[one["lane"]]
+        assert (one["state"] == stored["state"]) or stored["state"] == "active", (one, stored)
+        alone = shown(folder, "backfill", "show", one["lane"])
+        assert (alone["pipeline"], alone["state"]) == (pipeline, one["state"])
+    assert (told(folder, "backfill", "list", pipeline) == ["no backfills"]) == (not backfills)
+    listed = shown(folder, "pipeline", "runs", pipeline, "-n", "1000")["items"]
+    assert [(one["run"], one["state"]) for one in listed] == [(one["run"], one["state"]) for one in runs]
+    assert (told(folder, "pipeline", "runs", pipeline) == [f"{pipeline} has no such runs"]) == (not runs)
