@@ -85,6 +85,7 @@ def test_runs_are_listed_newest_first(engine: Engine) -> None:
     assert rows[2] == {
         "run": f"{P}.hourly@o1", "pipeline": P, "state": "failed", "cause": "schedule", "at": 2.0, "ended": 6.0,
         "planned": 1, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",
+        "kept": 1,
     }  # fmt: skip
     assert (rows[1]["state"], rows[1]["ended"]) == ("active", None)
     assert [row["run"] for row in items(engine, "run.list", pipeline=P)] == [f"{P}.hourly@o2", f"{P}.hourly@o1"]
