@@ -169,6 +169,7 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
     for spec in project.pipelines:
         _check_sources(flow, spec)
         _check_backfills(flow, spec)
+        _check_replays(flow, spec)
     scheduling.check(flow, project)
     rows: list[dict[str, object]] = []
     for spec in project.pipelines:
@@ -231,6 +232,25 @@ def _check_backfills(flow: Flow, spec: PipelineSpec) -> None:
             raise ConflictError(
                 f"pipeline {spec.name}: sink {node.name} would be overwritten (`mode: overwrite`) while backfill "
                 f"{lane} is open, and what a backfill reads again must not replace what is newer: {wait}"
+            )
+
+
+def _check_replays(flow: Flow, spec: PipelineSpec) -> None:
+    """A replay that is under way was begun for sinks that keep what is newer."""
+    pipeline = flow.pipelines.get(spec.name)
+    if pipeline is None:
+        return
+    fresh = [
+        node.name
+        for node in spec.nodes
+        if node.write is not None and node.write.mode == "overwrite" and node.name not in pipeline.overwriting
+    ]
+    for iteration in pipeline.unfinished():
+        if fresh and iteration.replay is not None and not iteration.prepared:
+            raise ConflictError(
+                f"pipeline {spec.name}: sink {fresh[0]} would be overwritten (`mode: overwrite`) while iteration "
+                f"{iteration.number} replays dead letter {iteration.replay.letter}, and would replace what is newer: "
+                f"wait until it is done, or `odibictl iteration cancel {spec.name} {iteration.number}`"
             )
 
 

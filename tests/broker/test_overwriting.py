@@ -127,6 +127,15 @@ def test_given_a_sink_that_holds_more_than_the_newest_batch_when_a_letter_is_rep
     assert replayed(broker).status == 0
 
 
+def test_given_a_replay_under_way_when_a_sink_becomes_one_that_is_overwritten_then_that_is_not_applied() -> None:
+    broker = dead(pipeline(), last=3)
+    assert replayed(broker).result["iteration"] == 4
+    reply = broker.apply(replace(overwritten(), on_error="dead_letter"))
+    assert (reply.status, "`odibictl iteration cancel p 4`" in reply.error) == (4, True)
+    publish(broker)
+    assert broker.apply(replace(overwritten(), on_error="dead_letter")).status == 0
+
+
 # --- going back ---------------------------------------------------------------------------------------------------
 
 
