@@ -64,3 +64,22 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:
 def settle(kind: pa.DataType) -> pa.DataType:
     """What an inferred type is pinned as: nothing but nulls becomes text."""
     return normal_type(kind)
+
+
+def hollow(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """The column with those lists and fields that hold no value at all in the wanted type: theirs was a guess."""
+    types = pa.types
+    if column.type == wanted:
+        return column
+    if column.null_count == len(column):
+        return pa.nulls(len(column), wanted)
+    if types.is_list(column.type) and types.is_list(wanted):
+        whole = column.take(pa.array(range(len(column)), pa.int64()))  # not a slice of another
+        inner = hollow(whole.values, wanted.value_type)
+        return pa.ListArray.from_arrays(whole.offsets, inner, mask=whole.is_null())
+    if types.is_struct(column.type) and types.is_struct(wanted):
+        names = [field.name for field in wanted]
+        if names == [field.name for field in column.type]:
+            parts = [hollow(part, field.type) for part, field in zip(column.flatten(), wanted, strict=True)]
+            return pa.StructArray.from_arrays(parts, names, mask=column.is_null())
+    return column

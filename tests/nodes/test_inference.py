@@ -554,3 +554,10 @@ def test_given_whole_numbers_after_decimals_then_they_are_decimals(tmp_path: Pat
     assert found.table["v"].to_pylist() == [Decimal("5.00"), Decimal("123.00")]
     with pytest.raises(Failed, match="row 2: 1000 is not decimal128"):
         _parquet(tmp_path, pa.table({"v": [5, 1000]}), pinned=pinned)
+
+
+def test_given_lists_without_a_value_after_others_then_they_are_lists_of_the_same(tmp_path: Path) -> None:
+    pinned = encode_schema(pa.schema([("v", pa.list_(pa.int64()))]))
+    empty = pa.array([[], None, [None]], pa.list_(pa.null()))
+    found = _parquet(tmp_path, pa.table({"v": empty}), pinned=pinned).table["v"]
+    assert (found.type, found.to_pylist()) == (pa.list_(pa.int64()), [[], None, [None]])

@@ -289,3 +289,32 @@ def test_given_no_rows_of_types_that_are_known_when_published_then_they_are_pinn
     assert staged.schema_text == ["k: int64", "v: int64"]
     world.publish(spec, staged)
     assert world.rows() == [] if sink == "mart" else pq.read_table(world.folder).schema == FIRST.schema
+
+
+LISTS = pa.list_(pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("pinned", "given", "kept"),
+    [
+        (LISTS, pa.array([[], None, []], pa.list_(pa.string())), [[], None, []]),
+        (LISTS, pa.array([[None], [], None], pa.list_(pa.string())), [[None], [], None]),
+        (pa.list_(LISTS), pa.array([[[]], [[], None]], pa.list_(pa.list_(pa.string()))), [[[]], [[], None]]),
+        (pa.struct([("a", pa.date32()), ("b", LISTS)]),
+         pa.array([{"a": None, "b": [1]}, None], pa.struct([("a", pa.string()), ("b", LISTS)])),
+         [{"a": None, "b": [1]}, None]),
+    ],
+)  # fmt: skip
+def test_given_lists_and_fields_without_a_value_when_staged_then_their_type_is_the_pinned_one(
+    world: World, pinned: pa.DataType, given: pa.Array, kept: list[Any]
+) -> None:
+    pin = pa.schema([("v", pinned)]).serialize().to_pybytes()
+    put(world, world.lake, pa.table({"v": given}), 1, pin)
+    found = pq.read_table(world.folder)["v"]
+    assert (found.type.equals(pinned), found.to_pylist()) == (True, kept)
+
+
+def test_given_another_type_within_a_list_when_staged_then_no_remedy_is_told_that_does_not_work(world: World) -> None:
+    pin = pa.schema([("v", LISTS)]).serialize().to_pybytes()
+    failure = refused(world, world.lake, pa.table({"v": [["a"]]}), pin)
+    assert failure.message.endswith("(`odibictl pipeline rewind delays --to 0`)")

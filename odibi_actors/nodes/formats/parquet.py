@@ -15,7 +15,7 @@ from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
 from odibi_actors.nodes.formats.columns import Wanted, quoted
 from odibi_actors.nodes.formats.packed import what_it_is
-from odibi_actors.nodes.schemas import parse_type
+from odibi_actors.nodes.schemas import hollow, parse_type
 
 _NS_PER_US = 1000
 _MAX_US = (1 << 63) // _NS_PER_US - 1
@@ -129,6 +129,10 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
     """The column as ``kind``, unchanged in value. Raises Malformed: another sort of type, or the first value lost."""
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), kind)])
+    if pa.types.is_nested(kind):
+        column = pa.chunked_array([hollow(column.combine_chunks(), kind)])
+        if column.type == kind:
+            return column
     other = f"the column is {type_name(column.type)} in this file, not {type_name(kind)}"
     if not related(column.type, kind):
         raise Malformed(f"{other}; {instead(name, column.type)}", column=name)

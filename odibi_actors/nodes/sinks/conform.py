@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from odibi_actors.batches.normalise import normal_type
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-from odibi_actors.nodes.schemas import parse_type
+from odibi_actors.nodes.schemas import hollow, parse_type
 
 VOID = b"odibi.void"
 """Metadata of a staged part of which nothing is to be seen (``Pin.void``)."""
@@ -51,12 +51,13 @@ class Pin:
         if not table.column_names and table.num_rows == 0 and self.known is not None and not self.open:
             return self.known.remove_metadata().empty_table()  # nothing, from a function that found nothing
         self._check_names(table)
+        there = dict.fromkeys(table.column_names)
         types = {} if self.known is None else {field.name: field for field in self.known}
         for column, kind in self.declared.items():
-            if column in types and types[column].type != kind and column in table.column_names:
+            if column in types and types[column].type != kind and column in there:
                 raise Failed("invalid", self._declared_late(column, kind, types[column].type), column=column)
-        names = [name for name in types if name in table.column_names]
-        names += [name for name in table.column_names if name not in types]
+        names = [name for name in types if name in there]
+        names += [name for name in there if name not in types]
         columns = []
         for name in names:
             column = table.column(name)
@@ -70,24 +71,25 @@ class Pin:
         return self.guessed and not table.num_rows and (self.known is None or self.open)
 
     def _check_names(self, table: pa.Table) -> None:
-        names = table.column_names
-        twice = [name for name in names if names.count(name) > 1] if len(frozenset(names)) < len(names) else []
+        names, there = table.column_names, frozenset(table.column_names)  # of thousands of columns each look-up counts
+        twice = [name for name in names if names.count(name) > 1] if len(there) < len(names) else []
         if twice:
             raise Failed("invalid", f"column {twice[0]!r} is there twice; name each column once", column=twice[0])
         if not names:
             raise Failed("invalid", "the table has no columns; a sink needs some")
-        absent = [name for name in self.declared if name not in names]
+        absent = [name for name in self.declared if name not in there]
         if absent:
             message = f"write.schema names column {absent[0]!r}, which is not there; columns: {', '.join(names)}"
             raise Failed("invalid", message, column=absent[0])
         if self.known is None or self.open:
             return
-        for name in self.known.names:
-            if name not in names:
+        known = dict.fromkeys(self.known.names)
+        for name in known:
+            if name not in there:
                 kind = type_name(self.known.field(name).type)
                 message = f"column {name!r} ({kind}) is missing: {self._way_out('leave it out')}"
                 raise Failed("invalid", message, column=name)
-        new = [name for name in names if name not in self.known.names]
+        new = [name for name in names if name not in known]
         if new:
             kind = type_name(table.schema.field(new[0]).type)
             more = f", and {len(new) - 1} more" if len(new) > 1 else ""
@@ -120,6 +122,10 @@ class Pin:
             return column
         if column.null_count == len(column):
             return pa.chunked_array([pa.nulls(len(column), wanted)])
+        if pa.types.is_nested(wanted):
+            column = pa.chunked_array([hollow(column.combine_chunks(), wanted)])
+        if column.type == wanted:
+            return column
         bad = unfit(column, wanted)
         if bad is None:
             return pa.chunked_array([_to(column.combine_chunks(), wanted)], wanted)
@@ -131,10 +137,18 @@ class Pin:
         nulls = ", in which it held nothing but nulls" if pinned.metadata and _NULLS in pinned.metadata else ""
         message = (
             f"column {name!r} is {given}: {value} (row {row + 1}) is not {named}, which the sink's first part "
-            f"pinned{nulls}. Cast it before the sink; or publish {self._elsewhere()}, with `write.schema: "
-            f"{{{name}: {given}}}`"
+            f"pinned{nulls}. Cast it before the sink; or publish {self._elsewhere()}{_saying(name, given)}"
         )
         raise Failed("invalid", message, column=name, value=value)
+
+
+def _saying(name: str, kind: str) -> str:
+    """What to say beforehand, where it can be said."""
+    try:
+        parse_type(kind)
+    except ValueError:
+        return ""  # of lists and the like
+    return f", with `write.schema: {{{name}: {kind}}}`"
 
 
 def pin_of(table: pa.Table) -> pa.Schema:
