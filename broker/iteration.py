@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -40,11 +40,19 @@ Pinned = Callable[[NodeSpec], str]
 """Sink -> digest of the schema that its parts are made with; "" while none is pinned."""
 
 
+class Busy(NamedTuple):
+    """A target is locked by another program: since when, why, and after how many seconds it is told again."""
+
+    since: float
+    message: str
+    tell: float
+
+
 class NodeRun:
     """A node within an iteration. ``attempt`` is set while running; ``ack`` while acked."""
 
     __slots__ = (
-        "ack", "attempt", "barrier", "given", "lost", "retry_at", "spec", "state", "static", "trouble", "used",
+        "ack", "attempt", "barrier", "busy", "given", "lost", "retry_at", "spec", "state", "static", "trouble", "used",
         "verify",
     )  # fmt: skip
 
@@ -57,6 +65,7 @@ class NodeRun:
         self.used = 0  # counted attempts that failed
         self.lost = 0  # times its output was invalidated
         self.retry_at = 0.0
+        self.busy: Busy | None = None  # while its target is locked
         self.trouble = ""  # what the last counted attempt failed of, while it waits for the next
         self.barrier = 0  # record that must be durable before the node runs (REVISE)
         self.given: BatchRef | None = None  # of a stateful node: the state its attempt was sent with
@@ -78,7 +87,7 @@ class NodeRun:
 class Publication:
     """The publishing of one prepared sink."""
 
-    __slots__ = ("abandoned", "attempt", "barrier", "blocked", "done", "part", "queued", "retry_at", "used")
+    __slots__ = ("abandoned", "attempt", "barrier", "blocked", "busy", "done", "part", "queued", "retry_at", "used")
 
     def __init__(self, part: StagedRef) -> None:
         self.part = part
@@ -88,6 +97,7 @@ class Publication:
         self.retry_at = 0.0
         self.done = False
         self.blocked = False
+        self.busy: Busy | None = None  # while its target is locked
         self.barrier = 0  # record that must be durable before anything is done about it (ABANDON)
         self.abandoned = False  # an operator gave it up: its part is thrown away, not published
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from odibi_actors.actor import Log
 from odibi_actors.broker import alerts, letters, pins, rewinding, runs
-from odibi_actors.broker.iteration import MAX_LOST, Iteration, NodeRun, Publication
+from odibi_actors.broker.iteration import MAX_LOST, Busy, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
@@ -17,6 +17,9 @@ from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
+
+BUSY_PAUSE = 2.0
+"""Seconds until a target that another program has locked is tried again; each try waits for a few seconds itself."""
 
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
@@ -127,7 +130,7 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         flow.wake_all(pipeline)
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
-    run.state, run.ack, run.attempt, run.verify = "acked", ack, None, False
+    run.state, run.ack, run.attempt, run.verify, run.busy = "acked", ack, None, False, None
     pipeline.learn(iteration, done.node, done.rows_out)
     pipeline.problem = ""
     if any(iteration.nodes[name].state == "acked" for name in iteration.consumers(done.node)):
@@ -175,7 +178,7 @@ def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
     if publication is not None and not publication.done:
         if publication.attempt is not None and publication.attempt != done.attempt:
             flow.drop([publication.attempt])
-        publication.done, publication.attempt = True, None
+        publication.done, publication.attempt, publication.busy = True, None, None
         flow.touch(done.pipeline)
 
 
@@ -215,6 +218,10 @@ def _run_failed(
         pipeline.problem = failure.message
         _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
         return
+    if failure.kind == "busy":
+        run.busy = _busy(flow, iteration, failed, run.busy, now)
+        _later(flow, iteration, run, now + BUSY_PAUSE)
+        return
     reference = _reference(pipeline, failed.node)
     if failure.kind == "changed" and reference:
         _error(flow, iteration, run, failed.attempt, failure, now)
@@ -239,6 +246,17 @@ def _run_failed(
         _revise(flow, pipeline, iteration, run, failure, now)
         return
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
+
+
+def _busy(flow: Flow, iteration: Iteration, failed: NodeFailed, before: Busy | None, now: float) -> Busy:
+    """A target is locked: that is told at once, and again whenever it has taken twice as long."""
+    busy = before or Busy(failed.started_at, failed.failure.message, 0.0)
+    waited = now - busy.since
+    if waited < busy.tell:
+        return busy._replace(message=failed.failure.message)
+    text = f"{iteration.name} {failed.node}: waits for {waited:.0f} s: {failed.failure.message}"
+    flow.say(Log("warning", text))
+    return Busy(busy.since, failed.failure.message, 2 * max(waited, BUSY_PAUSE))
 
 
 def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, failure: Failure, now: float) -> None:
@@ -410,10 +428,13 @@ def _publish_failed(
     if failure.kind == "code_mismatch":
         publication.retry_at = now + CODE_MISMATCH_PAUSE
         pipeline.problem = failure.message
+    elif failure.kind == "busy":
+        publication.busy = _busy(flow, iteration, failed, publication.busy, now)
+        publication.retry_at = now + BUSY_PAUSE
     elif failure.kind in COUNTED:
         publication.used += 1
         publication.retry_at = now + _backoff(flow, spec.retry, publication.used, failure)
-    if failure.kind not in ("code_mismatch", *COUNTED) or publication.used >= spec.retry.max_attempts:
+    if failure.kind not in ("code_mismatch", "busy", *COUNTED) or publication.used >= spec.retry.max_attempts:
         publication.blocked = True
         iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)

@@ -60,7 +60,7 @@ def pipeline_row(pipeline: Pipeline) -> Row:
 
 
 def _pauses(iteration: Iteration) -> list[str]:
-    """The nodes of an iteration that wait long for their next attempt: why, and until when."""
+    """The nodes of an iteration that wait long for their next attempt, or for a target: why, and how long."""
     said = []
     for name, run in iteration.nodes.items():
         if run.state == "retrying" and run.trouble and run.retry_at != float("inf"):
@@ -68,6 +68,12 @@ def _pauses(iteration: Iteration) -> list[str]:
             tries = f"attempt {run.used}/{run.spec.retry.max_attempts} failed, the next at {when}"
             retry = f"`odibictl iteration retry {iteration.pipeline} {iteration.number}` tries now"
             said.append(f"iteration {iteration.number}, {name}: {tries} ({retry}): {run.trouble}")
+    waits = [(name, run.busy) for name, run in iteration.nodes.items()]
+    waits += [(name, publication.busy) for name, publication in iteration.publications.items()]
+    for name, busy in waits:
+        if busy is not None:
+            since = format_instant(busy.since)
+            said.append(f"iteration {iteration.number}, {name}: waits since {since}: {busy.message}")
     return said
 
 

@@ -115,6 +115,7 @@ FailureKind = Literal[
     "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count
     "code_mismatch",  # the worker has other code than the plan's version: does not count
     "state_lost",  # the state as of a prepared or committed iteration is missing or damaged: nothing can make it again
+    "busy",  # another program holds the target's lock: tried until it lets go; does not count
     "conflict",  # publish: another owner or another digest stands there: not retried, iteration blocked
 ]
 COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io"})

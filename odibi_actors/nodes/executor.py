@@ -32,6 +32,7 @@ from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
+from odibi_actors.runtime.linux import lock_holders
 from odibi_actors.runtime.memory import Peak
 
 _SQLITE_IO = frozenset(
@@ -48,6 +49,7 @@ _SQLITE_IO = frozenset(
     }
 )
 """Errors of the environment, which may pass."""
+_SQLITE_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """The database is at fault; all others say that rows and table do not fit."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -267,7 +269,7 @@ class Executor:
             self._publish_part(task)
         except Exception as error:  # noqa: BLE001 - whatever it was, publishing has failed and says why
             failure = to_failure(error)
-            if failure.kind not in ("io", "conflict"):  # nothing of a prepared iteration can be run again
+            if failure.kind not in ("io", "busy", "conflict"):  # nothing of a prepared iteration can be run again
                 failure = msgspec.structs.replace(failure, kind="conflict")
             yield self._failed(task, task.node.name, failure, began)
             return
@@ -308,6 +310,11 @@ def naming(target: str) -> Iterator[None]:
         with named(target):
             yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED:
+            path = target.partition("#")[0]
+            who = lock_holders(*(Path(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")))
+            message = f"{path} is locked by {who or 'another program'}; it is tried again until the lock is released"
+            raise Failed("busy", message) from error
         error.args = (f"{target.partition('#')[0]}: {error}",)
         raise
 

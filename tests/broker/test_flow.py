@@ -10,6 +10,7 @@ import pytest
 from odibi_actors.actor import Stop
 from odibi_actors.broker.dispatch import LOST_AFTER
 from odibi_actors.broker.stopping import FAREWELL, STOP_GRACE
+from odibi_actors.broker.views import pipeline_row
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, NodeSpec, RetrySpec
 from odibi_actors.messages import (
@@ -321,6 +322,37 @@ def test_a_silent_pool_loses_its_tasks() -> None:
     assert broker.flow.dispatcher.pools == {}
     broker.pool_joins("w1")
     assert len(broker.tasks()) == 1
+
+
+def test_given_a_locked_target_then_it_is_told_and_tried_until_it_is_released_and_nothing_counts() -> None:
+    locked = Failure("busy", "/mart.db is locked by pid 7 (sqlite3)")
+    broker = Broker().start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    waits, other = sorted(broker.tasks(), key=lambda t: t.steps[-1].node.name)
+    broker.finish(other)
+    for _ in range(10):  # while it is staged
+        broker.fail(waits, "a", locked)
+        (problem,) = pipeline_row(broker.flow.pipelines["p"])["problems"]
+        assert "iteration 1, a: waits since " in problem
+        assert "/mart.db is locked by pid 7 (sqlite3)" in problem
+        broker.wait(3.0)
+        (waits,) = broker.tasks()
+    broker.finish(waits)
+    broker.compute()
+    broker.durable()
+    one, two = broker.publications()
+    broker.published(two)
+    for _ in range(10):
+        broker.fail(one, one.node.name, locked)
+        assert "waits since" in pipeline_row(broker.flow.pipelines["p"])["problems"][0]
+        broker.wait(3.0)
+        (one,) = broker.publications()
+    broker.published(one)
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1]
+    assert pipeline_row(broker.flow.pipelines["p"])["problems"] == []
+    assert [*broker.of(rec.Error), *broker.of(rec.Block), *broker.of(rec.Fail)] == []
 
 
 def test_a_publish_that_conflicts_blocks_and_a_retry_fixes_it() -> None:

@@ -19,6 +19,7 @@ from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
+from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.runtime import paths
 
 
@@ -187,6 +188,29 @@ def test_the_next_run_ends_too_when_what_it_retries_fails_again(project: Project
         sys.modules.pop(name, None)
     summary = run_pipeline(load_project(Path(project.root)), "sales")
     assert (summary.state, summary.failed, summary.committed) == ("done", 0, 1 + new)
+
+
+def test_a_run_waits_for_a_locked_target_says_so_and_goes_on(
+    project: ProjectSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sqlite_sink, "BUSY_TIMEOUT", 0.0)
+    run_pipeline(project, "sales")
+    add(project, "orders-2025-02-01.csv", "90,2025-02-01,fr,1,1.0")
+    other = sqlite3.connect(Path(project.root) / "data/mart.db", isolation_level=None)
+    other.execute("begin exclusive")
+
+    def release(_line: str) -> None:  # progress is told each second, and longer than the tries of the node last
+        if [1 for said in capsys.readouterr().err.splitlines() if "is locked by" in said]:
+            seen.append(_line)
+        if seen and other.in_transaction:
+            other.execute("rollback")
+
+    seen: list[str] = []
+    summary = run_pipeline(project, "sales", progress=release)
+    other.close()
+    assert seen
+    assert (summary.state, summary.committed, summary.failed) == ("done", 1, 0)
+    assert ("2025-02-01", "fr", 1.0) in sums(project)
 
 
 def test_a_second_system_on_the_same_data_is_refused(project: ProjectSpec) -> None:

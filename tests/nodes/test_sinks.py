@@ -373,16 +373,21 @@ def test_given_rows_the_table_refuses_when_published_then_it_is_a_conflict_and_n
     assert world.rows() == []
 
 
-def test_given_a_busy_database_when_published_then_it_is_io_and_can_be_tried_again(
+def test_given_a_locked_database_when_staged_or_published_then_it_says_who_has_it_and_can_be_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_sink, "BUSY_TIMEOUT", 0.0)
     node = sqlite_node(world.mart)
     staged = world.stage(node, TABLE)
-    with contextlib.closing(sqlite3.connect(world.mart, isolation_level=None)) as other:
-        other.execute("begin immediate")
-        failure = world.publish_failure(publish_task(node, staged))
-        assert (failure.kind, "locked" in failure.message) == ("io", True)
+    script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('begin exclusive')"
+    argv = [sys.executable, "-c", f"{script}; print(1, flush=True); sys.stdin.read()", str(world.mart)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        for failure in (world.publish_failure(publish_task(node, staged)), world.stage_failure(node, TABLE)):
+            assert failure.kind == "busy"
+            assert f"{world.mart} is locked by pid {other.pid} (python" in failure.message
+        other.communicate()
     world.publish(node, staged)
     assert len(world.rows()) == 2
 

@@ -40,8 +40,9 @@ from odibi_actors.nodes.sinks.sqlite_table import (
 from odibi_actors.nodes.sinks.sqlite_types import check_types
 from odibi_actors.units import plural
 
-BUSY_TIMEOUT = 30.0
-"""Seconds to wait for another writer of the database."""
+BUSY_TIMEOUT = 3.0
+"""Seconds to wait for another writer of the database. Then the worker does something else, it is told, and the broker
+has it tried again: as long as it takes."""
 LONGEST_ROW = 1_000_000_000
 """Bytes of one row, SQLite's default limit."""
 MARKERS_KEPT = 10_000

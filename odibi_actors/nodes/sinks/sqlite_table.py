@@ -194,6 +194,8 @@ class Existing:
                 make_index(copy, self.table, keys, self.place)
             copy.execute(f"explain {insert}", [None] * len(rows.column_names))
         except _REFUSED as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise  # another program has locked it: no fault of the columns
             limit = copy.getlimit(sqlite3.SQLITE_LIMIT_COLUMN) if hasattr(copy, "getlimit") else 2000
             many = (
                 f" ({len(rows.column_names)} columns, SQLite takes {limit})" if len(rows.column_names) > limit else ""
