@@ -221,6 +221,19 @@ def test_given_stored_rows_without_a_key_then_they_are_not_the_same(world: World
     assert len(world.rows()) == 3
 
 
+def test_given_a_virtual_table_that_rounds_then_it_is_refused_and_one_that_keeps_takes_the_rows(world: World) -> None:
+    try:
+        do(world, "create virtual table delays using rtree(id, low, high)")
+    except sqlite3.OperationalError:
+        pytest.skip("this SQLite has no rtree")
+    node = sqlite_node(world.mart)
+    failure = world.stage_failure(node, pa.table({"id": [1, 2], "low": [0.5, 0.1], "high": [1.0, 2.0]}))
+    assert (failure.kind, "would keep the row id = 2, low = 0.1, high = 2.0 as 2, 0.0999" in failure.message) == (
+        "invalid", True)  # fmt: skip
+    world.publish(node, world.stage(node, pa.table({"id": [1], "low": [0.5], "high": [1.0]}), counter=2))
+    assert world.rows() == [(1, 0.5, 1.0)]
+
+
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ rows are inserted into an empty copy of the table, in a temporary database, and 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -150,8 +151,10 @@ class Existing:
                 )
                 if self._connection.execute(twice).fetchone():
                     raise ConflictError(_not_unique(self.table, keys, self.place))
-        if self.sql is None or not self.sql.lower().startswith("create virtual"):
-            with closing(sqlite3.connect("", isolation_level=None)) as copy:
+        with closing(sqlite3.connect("", isolation_level=None)) as copy:
+            if self.sql is not None and self.sql.lower().startswith("create virtual"):
+                self._compare_virtual(copy, rows)
+            else:
                 self._rehearse(copy, rows, keys, version)
 
     def _check_columns(self, schema: pa.Schema) -> None:
@@ -225,6 +228,31 @@ class Existing:
                 if tuple(given) != found:
                     self._changed(rows.schema.field(name), given, found, first)
             first += len(batch[0])
+
+    def _compare_virtual(self, copy: sqlite3.Connection, rows: pa.Table) -> None:
+        """The same of a table that a module of SQLite keeps, and which takes no further column: an rtree rounds its
+        numbers. One that cannot be copied, since it is of other tables, is not looked at."""
+        names = rows.column_names
+        for batch in batches(rows):
+            given = list(zip(*batch, strict=True))
+            try:
+                copy.execute(self.sql or "")
+                copy.executemany(insert_statement(self.table, names, []), given)
+                found = Counter(copy.execute(f"select {', '.join(map(quote, names))} from {quote(self.table)}"))
+                copy.execute(f"drop table {quote(self.table)}")
+            except _REFUSED:
+                return
+            if lost := Counter(given) - found:
+                row = next(one for one in given if one in lost)
+                shown = shorten(
+                    ", ".join(f"{name} = {value!r}" for name, value in zip(names, row, strict=True)), MAX_VALUE
+                )
+                kept = shorten(", ".join(map(repr, next(iter(found - Counter(given)), ()))), MAX_VALUE)
+                raise Failed(
+                    "invalid",
+                    f"table {self.table!r} of {self.place} is virtual, and would keep the row {shown} as {kept}: "
+                    "write to a table of its own",
+                )
 
     def _refuse(self, error: sqlite3.Error, row: dict[str, Any], number: int, keys: list[str]) -> None:
         if keys and "UNIQUE" in str(error) and _blamed(str(error)) == set(map(without_case, keys)):
