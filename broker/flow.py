@@ -22,6 +22,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.broker.schedules import Schedules
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, MAX_MEMORY, MAX_TASKS, PROJECT
+from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ProjectSpec, WorkerSpec
 from odibi_actors.messages import (
     SOURCE,
@@ -177,7 +178,7 @@ class Flow:
             source = self.schedules.source(offer.pipeline, offer.source)
         else:
             source = lane.sources.get(offer.source) if lane is not None else None
-        if source is None:
+        if source is None or source.node.read is None or offer.read not in ("", read_digest(source.node.read)):
             return
         if not source.batch and offer.seq < source.seq:
             if now - source.changed_at > STALE_AFTER:

@@ -38,6 +38,14 @@ class SourceState:
         """Read whole for every iteration, pinned by digest, not consumed."""
         return self.node.read is not None and self.node.read.mode == "batch"
 
+    def rebind(self, node: NodeSpec) -> None:
+        """The node is this one now. If it reads something else what it had said counts no more, and it is asked again
+        for the run that plans; what is on its way of it is known by ``read_digest``."""
+        changed, self.node = self.node.read != node.read, node
+        if changed:
+            self.forget_offer()
+            self.left, self.density, self.looked, self.problems = 0, 0.0, "", []
+
     def forget_offer(self) -> None:
         """The source restarted: what its former incarnation offered no longer counts."""
         self.pending, self.heard, self.exhausted, self.run, self.since = [], False, False, "", 0.0
@@ -96,9 +104,8 @@ class Lane:
         self.sources = {}
         for node in nodes:
             if node.read is not None:
-                state = former.get(node.name) or SourceState(node, self.start_seq)
-                state.node = node
-                self.sources[node.name] = state
+                state = self.sources[node.name] = former.get(node.name) or SourceState(node, self.start_seq)
+                state.rebind(node)
 
     @property
     def wanted(self) -> int:

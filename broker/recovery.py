@@ -10,7 +10,7 @@ from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import ALERTS, PROJECT, WORKERS
-from odibi_actors.config.model import PipelineSpec, ProjectSpec
+from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.model import LIVE
@@ -254,19 +254,30 @@ def _check_replays(flow: Flow, spec: PipelineSpec) -> None:
             )
 
 
+def _other_sources(former: PipelineSpec, spec: PipelineSpec) -> list[str]:
+    """Sources that are new, gone, or read from another place; references that are other files."""
+    before, after = ({node.name: node.read for node in one.nodes if node.read is not None} for one in (former, spec))
+    return [name for name in {**before, **after} if _place(before.get(name)) != _place(after.get(name))]
+
+
+def _place(read: ReadSpec | None) -> tuple[str, ...]:
+    """Where the files of a source lie; which they are where all of them are read each time."""
+    if read is None:
+        return ()
+    return (read.mode, read.connection.path, read.path, read.pattern if read.mode == "batch" else "")
+
+
 def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -> Pipeline:
     pipeline = flow.pipelines.get(spec.name)
     version = pipeline.version + 1 if pipeline is not None else 1
     if pipeline is not None:
-        reads = [node.name for node in spec.nodes if node.read is not None]
-        if reads != list(pipeline.sources):
-            # Planned inputs have no place for a new source: plan them again. Nothing of them is visible yet.
+        if other := _other_sources(pipeline.spec, spec):
+            # What was planned of them is not what the new version reads: plan it again. Nothing of it is visible yet.
+            reason = f"{rec.PLANNED_AGAIN}version {version} has other sources ({', '.join(other)})"
             for lane in pipeline.lanes:
                 unprepared = [i for i in pipeline.unfinished(lane.name) if not i.prepared]
                 if unprepared:
-                    flow.cancel_from(
-                        pipeline, unprepared, now, f"{rec.PLANNED_AGAIN}version {version} has other sources"
-                    )
+                    flow.cancel_from(pipeline, unprepared, now, reason)
                     runs.plan_again(lane, unprepared)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:

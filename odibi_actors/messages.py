@@ -249,7 +249,8 @@ class Offer(Message, frozen=True):
     the former offer of this source. ``seq``: the source reflects every record on its ledger up to it; an offer that
     missed one is dropped. ``exhausted``: nothing of the run is left beyond these. For ``batch`` sources the
     positions are the complete present set, each with digest. ``left``: positions beyond what is planned, the offered
-    ones and those that exceed the credit (of a run: of that run)."""
+    ones and those that exceed the credit (of a run: of that run). ``read``: digest of the ``ReadSpec`` that it is by,
+    "" if that cannot change."""
 
     epoch: int
     incarnation: str
@@ -261,6 +262,7 @@ class Offer(Message, frozen=True):
     exhausted: bool = True
     lane: str = LIVE
     left: int = 0
+    read: str = ""
 
 
 class Planned(Message, frozen=True):

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import xxhash
 
+from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import ConfigError
 
 MAX_CODE_FILES = 10_000
@@ -48,3 +50,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
         yield from (Path(parent, name) for name in names if name.endswith(".py"))
+
+
+def read_digest(read: ReadSpec) -> str:
+    """xxh3-64 (16 hex digits) of what a source reads, and how: tells what it says now from what it said before."""
+    return xxhash.xxh3_64_hexdigest(msgspec.msgpack.encode(read, order="deterministic"))

@@ -264,7 +264,8 @@ class Scenario:
         return WorkerSpec(self.limits.choice([None, 1, 3, 20]), self.limits.choice([None, 150_000_000, 600_000_000]))
 
     def reconfigure(self, rng: random.Random) -> None:
-        """The project file changes: transforms get other parameters, what is in flight another limit."""
+        """The project file changes: transforms get other parameters, what is in flight another limit, and sources read
+        the same files in another way, or, of references, by another pattern."""
         pipelines = []
         for pipeline in self.project.pipelines:
             nodes = [
@@ -274,6 +275,7 @@ class Scenario:
                 for n in pipeline.nodes
             ]
             pipelines.append(replace(pipeline, nodes=nodes, max_in_flight=rng.choice([1, 2, 4])))
+        pipelines = [replace(one, nodes=[_read_otherwise(n, rng) for n in one.nodes]) for one in pipelines]
         self.project = replace(self.project, pipelines=pipelines, worker=self._worker_limits())
         self.world.count("reconfigure")
 
@@ -410,6 +412,13 @@ class Scenario:
             check(
                 salt == part.salt, "I1", f"{pipeline.name}/{number}: two executions of {node.inputs[0]} are published"
             )
+
+
+def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
+    if node.read is None or rng.random() < 0.5:
+        return node
+    pattern = rng.choice(["*", "f*"]) if node.read.mode == "batch" else node.read.pattern
+    return replace(node, read=replace(node.read, settle=rng.choice([0.5, 0.6, 0.7]), pattern=pattern))
 
 
 def run_seed(

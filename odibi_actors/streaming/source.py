@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from odibi_actors.actor import Effect, Log, Send
+from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import BROKER, STORE, LedgerPage, Offer, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import LIVE, TRIGGER, FilePosition
@@ -102,6 +103,7 @@ class Source:
         self.backfill = spec.lane not in (LIVE, TRIGGER)
         self.pattern = Pattern(self.read.pattern)
         self.only: Pattern | None = None  # of a backfill: what the live source takes; the rest is no file of it
+        self._read_digest = read_digest(read)
         self.path = join("", self.read.path)
         self.batch = self.read.mode == "batch"
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
@@ -494,6 +496,7 @@ class Source:
             exhausted=exhausted,
             lane=self.spec.lane,
             left=left,
+            read=self._read_digest,
         )
         former = self._offer
         # what more there is beyond the credit is told with the next offer, or when this one is repeated
