@@ -144,7 +144,7 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
 def _check_order(pipeline: Pipeline, letter: Row) -> None:
     """Raise ConflictError when the replay would replace newer rows by its own, in a sink that is overwritten. A letter
     of the newest iteration as a whole is the newest batch."""
-    number, sinks = letter["iteration"], pipeline.replaced_by_batches()
+    number, sinks = letter["iteration"], pipeline.spec.newest_only
     later = pipeline.last_committed > number or any(one.number > number for one in pipeline.unfinished(LIVE))
     if sinks and (later or not letter["whole"]):
         raise ConflictError(

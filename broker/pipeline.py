@@ -214,16 +214,7 @@ class Pipeline:
     @property
     def overwriting(self) -> list[str]:
         """Sinks whose every part replaces the one before."""
-        return [node.name for node in self.spec.nodes if node.write is not None and node.write.mode == "overwrite"]
-
-    def replaced_by_batches(self) -> list[str]:
-        """Those of ``overwriting`` that hold no more than what the newest batch of files has brought: a sink behind a
-        node with state, or behind nothing but references, is whole whatever comes last."""
-        consumes: dict[str, bool] = {}
-        for node in self.spec.nodes:  # in topological order
-            given = any(consumes[name] for name in node.inputs)
-            consumes[node.name] = not node.state and (given or (node.read is not None and node.read.mode != "batch"))
-        return [name for name in self.overwriting if consumes[name]]
+        return self.spec.overwriting
 
     def state_giver(self, iteration: Iteration, node: str) -> Iteration | None:
         """The nearest unfinished iteration before this one whose state the node is given; None: a committed one's."""

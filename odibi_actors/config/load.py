@@ -80,16 +80,22 @@ def _load(
         worker=WorkerSpec(**data.get("worker", {})),
         **_pick(data, "data_dir", "history", "history_size"),
     )
-    return project, checker.connections, list(_warnings(data, problems))
+    return project, checker.connections, list(_warnings(project, data, problems))
 
 
-def _warnings(data: Section, problems: Problems) -> Iterator[str]:
-    """Sinks in which what is taken up again replaces what is newer."""
+def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterator[str]:
+    """Sinks in which what is taken up again replaces what is newer, and those that hold the newest files only."""
     for place, pipeline in enumerate(data["pipelines"]):
         for number, node in enumerate(pipeline["nodes"]):
             write = node.get("write") or {}
+            at = f"pipelines[{place}].nodes[{number}].write"
+            if node["name"] in project.pipelines[place].newest_only:
+                yield (
+                    f"{problems.file}:{problems.line(at)}: {at}: {node['name']} is overwritten by each batch of new "
+                    "files, and holds the newest batch only; to hold more, read by `mode: batch`, or keep it in a node "
+                    "with `state: true`"
+                )
             if pipeline.get("on_error") == "dead_letter" and write.get("mode") == "upsert" and not write.get("version"):
-                at = f"pipelines[{place}].nodes[{number}].write"
                 yield (
                     f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later (or a backfill) "
                     f"replaces newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "

@@ -225,6 +225,21 @@ class PipelineSpec(msgspec.Struct, frozen=True):
                 return node
         raise KeyError(name)
 
+    @property
+    def overwriting(self) -> list[str]:
+        """Sinks whose every part replaces the one before."""
+        return [node.name for node in self.nodes if node.write is not None and node.write.mode == "overwrite"]
+
+    @property
+    def newest_only(self) -> list[str]:
+        """Those of ``overwriting`` that hold no more than what the newest batch of files has brought: a sink behind a
+        node with state, or behind nothing but references, is whole whatever comes last."""
+        consumes: dict[str, bool] = {}
+        for node in self.nodes:
+            given = any(consumes[name] for name in node.inputs)
+            consumes[node.name] = not node.state and (given or (node.read is not None and node.read.mode != "batch"))
+        return [name for name in self.overwriting if consumes[name]]
+
 
 class WorkerSpec(msgspec.Struct, frozen=True):
     """When a worker process makes way for a fresh one, between two tasks: once it has done ``max_tasks``, or has more

@@ -82,6 +82,21 @@ def test_given_files_that_arrive_when_run_then_the_sinks_hold_the_newest_batch(r
     assert held(root) == ([3], [3])
 
 
+def test_given_sinks_that_hold_the_newest_batch_only_when_validated_then_it_is_said_with_their_lines(
+    root: Path,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    (root / "landing/1.csv").write_text("n\n1\n")
+    found = json.loads(invoke("validate", "--project", root, "-o", "json").stdout)["warnings"]
+    assert [line.partition(" is overwritten by each batch of new files")[0] for line in found] == [
+        "odibi.yaml:14: pipelines[0].nodes[1].write: out",
+        "odibi.yaml:17: pipelines[0].nodes[2].write: tab",
+    ]
+    edit(root, "mode: file_watch", "mode: batch")
+    edit(root, "- pipeline: p", "- pipeline: p\n    trigger: manual")
+    assert json.loads(invoke("validate", "--project", root, "-o", "json").stdout)["warnings"] == []
+
+
 def test_given_sinks_when_shown_then_it_is_said_what_they_hold_and_what_older_parts_have_become(
     root: Path,
     invoke: Invoke,  # noqa: F811
