@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
+from odibi_actors import __version__
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.broker import alerts, results
 from odibi_actors.broker.commands import Commands, checked, scale_host
@@ -14,12 +15,15 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.joining import RESTART, Joining
 from odibi_actors.broker.recovery import apply_project
 from odibi_actors.broker.stopping import Stopping
+from odibi_actors.broker.versions import AnyHello, understood
 from odibi_actors.broker.views import source_specs
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.messages import (
+    ONE_VERSION,
+    PROTOCOL,
     SCHEDULER,
     SOURCE,
     STORE,
@@ -44,6 +48,7 @@ from odibi_actors.messages import (
     Request,
     ResendFrom,
     Results,
+    Shutdown,
     SourceProblem,
     Sources,
     SourceSpec,
@@ -137,6 +142,11 @@ class Coordinator:
             sender, message.incarnation
         ):
             return []
+        if isinstance(message, Hello | StoreHello | PoolHello):
+            if not understood(message):
+                return self._refuse(sender, message, now)
+        elif sender in self._directory.refused and not isinstance(message, Bye):
+            return []
         known = self._directory.heard(sender, now)
         match message:
             case Tick():
@@ -164,6 +174,8 @@ class Coordinator:
 
     def _wait(self, sender: str, message: Message) -> list[Effect]:
         """Not ready yet: Hellos and requests are kept for when it is; whatever else is said will be said again."""
+        if isinstance(message, Request | Apply) and STORE in self._directory.refused:
+            return self._storeless(sender, message)
         kept = MAX_EARLY_APPLY if isinstance(message, Apply) else MAX_EARLY
         if isinstance(message, Hello | PoolHello | Request | Apply) and len(self._early) < kept:
             self._early.append((sender, message))
@@ -171,6 +183,27 @@ class Coordinator:
             # A person waits there: say that somebody is here.
             return [Send(sender, Welcome(epoch=0, start_seq=0, store_id=""))]
         return []
+
+    def _refuse(self, sender: str, hello: AnyHello, now: float) -> list[Effect]:
+        """What it says next is not understood, or misunderstood: it is as good as gone."""
+        if self._flow is not None:
+            self._flow.pool_lost(sender)
+        self._directory.leave(sender)
+        reason = self._directory.refused.refuse(sender, hello, now)
+        effects: list[Effect] = [Send(sender, Refused(reason=reason, final=True)), Log("error", reason)]
+        if sender == STORE and self._phase == "joining":
+            early, self._early = self._early, []
+            for name, message in early:
+                effects += self._wait(name, message)
+        return effects
+
+    def _storeless(self, sender: str, request: Request | Apply) -> list[Effect]:
+        """The store was refused, so nothing is ever known: say so, and end when that is wanted."""
+        if isinstance(request, Request) and request.verb == "shutdown":
+            told: list[Effect] = [Send(name, Shutdown()) for name in self._directory.refused]
+            return [*told, Send(sender, Reply(id=request.id, status=0, result={})), Stop(0, "stopped")]
+        problem = self._directory.refused.problem(STORE)
+        return [Send(sender, Reply(id=request.id, status=ConflictError.exit_code, error=problem))]
 
     def _fenced(self, message: Fenced) -> list[Effect]:
         flow = self._joining.flow
@@ -201,7 +234,7 @@ class Coordinator:
     def _store_hello(self, sender: str, hello: StoreHello, now: float) -> list[Effect]:
         if sender != STORE:
             return [Send(sender, Refused(reason="only the checkpoint store may say that"))]
-        self._directory.join(Peer(STORE, "store", hello.incarnation, hello.host, hello.pid, now))
+        self._directory.join(Peer(STORE, "store", hello.incarnation, hello.host, hello.pid, now, hello.version))
         effects = self._joining.hello(hello, now)
         if self._phase != "joining":
             effects.append(Send(STORE, self._welcome()))
@@ -247,7 +280,8 @@ class Coordinator:
     # --- peers ----------------------------------------------------------------------------------------------------
 
     def _hello(self, sender: str, hello: Hello, now: float) -> list[Effect]:
-        new = self._directory.join(Peer(sender, hello.role, hello.incarnation, hello.host, hello.pid, now))
+        peer = Peer(sender, hello.role, hello.incarnation, hello.host, hello.pid, now, hello.version)
+        new = self._directory.join(peer)
         effects: list[Effect] = [Send(sender, self._welcome())]
         if hello.role == "source" and sender == SOURCE and self._flow is not None:
             if new:
@@ -276,7 +310,7 @@ class Coordinator:
                 "are not available in this version"
             )
             return [Send(sender, Refused(reason=reason)), Log("error", reason)]
-        self._directory.join(Peer(sender, "pool", hello.incarnation, hello.host, hello.pid, now))
+        self._directory.join(Peer(sender, "pool", hello.incarnation, hello.host, hello.pid, now, hello.version))
         pool = flow.dispatcher.pools.get(sender)
         if pool is None or pool.incarnation != hello.incarnation:
             flow.pool_lost(sender)
@@ -383,6 +417,9 @@ class Coordinator:
             return []
         try:
             if isinstance(request, Apply):
+                if request.protocol != PROTOCOL:
+                    theirs, ours = f"protocol {request.protocol}", f"version {__version__}, protocol {PROTOCOL}"
+                    raise ConflictError(f"this odibictl has {theirs}, the system {ours}: {ONE_VERSION}")
                 rows = apply_project(flow, request.project, now)
                 self._project = request.project
                 flow.describe_project(request.project)

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 
 import msgspec
 
+from odibi_actors import __version__
+from odibi_actors.broker.versions import Refusals
+
 FORMER_KEPT = 16
 """Former incarnations remembered per peer: late messages are seconds late, and nobody restarts that often."""
 
 
 class Peer(msgspec.Struct):
-    """One connected peer; ``seen`` is when it was last heard (seconds since the Unix epoch)."""
+    """One connected peer; ``seen`` is when it was last heard (seconds since the Unix epoch), ``version`` that of the
+    package that it runs."""
 
     name: str
     role: str
@@ -20,6 +24,7 @@ class Peer(msgspec.Struct):
     host: str
     pid: int
     seen: float
+    version: str = __version__
 
 
 class Directory:
@@ -29,6 +34,7 @@ class Directory:
         self._peers: dict[str, Peer] = {}
         self._newest: dict[str, str] = {}
         self._former: dict[str, deque[str]] = {}
+        self.refused = Refusals()
 
     def is_stale(self, name: str, incarnation: str) -> bool:
         """Whether a newer incarnation of this peer was heard before: the message was long on its way and says what no
@@ -46,6 +52,7 @@ class Directory:
 
     def join(self, peer: Peer) -> bool:
         """Enter a peer. Returns whether it is another incarnation than the one known (or none was)."""
+        self.refused.forget(peer.name)
         former = self._peers.get(peer.name)
         self._peers[peer.name] = peer
         return former is None or former.incarnation != peer.incarnation
@@ -53,6 +60,7 @@ class Directory:
     def leave(self, name: str) -> None:
         """The peer said Bye."""
         self._peers.pop(name, None)
+        self.refused.forget(name)
         if name.startswith("client-"):  # never comes back under this name
             self._newest.pop(name, None)
             self._former.pop(name, None)

@@ -36,7 +36,10 @@ class Stopping:
 
     def begin(self) -> list[Effect]:
         """First words."""
-        return [Log("info", "shutting down"), *self._tell()] if self._told else [Log("info", "terminating")]
+        if not self._told:
+            return [Log("info", "terminating")]
+        refused: list[Effect] = [Send(name, Shutdown()) for name in self._directory.refused]
+        return [Log("info", "shutting down"), *refused, *self._tell()]
 
     def signalled(self, now: float) -> None:
         """`up`, honcho or a person lost patience while others were leaving: no more than the signal's grace is left."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors import __version__
 from odibi_actors.broker import backfill, runs
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.dispatch import Pool
@@ -163,12 +164,13 @@ def pool_row(pool: Pool) -> Row:
 def status(flow: Flow, directory: Directory, started_at: float, now: float) -> Row:
     """``status``."""
     peers = [
-        {"name": p.name, "role": p.role, "host": p.host, "pid": p.pid, "seen": p.seen}
+        {"name": p.name, "role": p.role, "host": p.host, "pid": p.pid, "seen": p.seen, "version": p.version}
         for p in directory
         if p.role != "client"
     ]
     return {
         "epoch": flow.epoch,
+        "version": __version__,
         "project": flow.project.get("name", ""),
         "store_id": flow.store_id,
         "started_at": started_at,
@@ -176,6 +178,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "pending": flow.journal.backlog,
         "peers": peers,
         "silent": silent(flow, directory, now),
+        "refused": directory.refused.rows(),
         "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
         "workers": worker_rows(flow),
         "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],

@@ -27,6 +27,7 @@ from typing import Any, cast
 
 import zmq
 
+from odibi_actors import __version__
 from odibi_actors.client_verbs import ScheduleVerbs
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import (
@@ -38,7 +39,22 @@ from odibi_actors.errors import (
     TimedOutError,
     UnreachableError,
 )
-from odibi_actors.messages import BROKER, SOURCE, STORE, Apply, Bye, Hello, Message, Refused, Reply, Request, WhoAreYou
+from odibi_actors.messages import (
+    BROKER,
+    ONE_VERSION,
+    PROTOCOL,
+    SOURCE,
+    STORE,
+    Apply,
+    Bye,
+    Hello,
+    Message,
+    Refused,
+    Reply,
+    Request,
+    Welcome,
+    WhoAreYou,
+)
 from odibi_actors.model import LIVE, TRIGGER
 from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.process import receive, secure
@@ -154,6 +170,7 @@ class Client(ScheduleVerbs):
         self._heard = 0.0
         self._pid = os.getpid()
         self._busy = threading.RLock()
+        self._broker: Welcome | None = None  # what it last said of itself
 
     # --- the link -------------------------------------------------------------------------------------------------
 
@@ -189,7 +206,7 @@ class Client(ScheduleVerbs):
             self._socket.close()
         if self._context is not None:
             self._context.term()
-        self._socket = self._context = None
+        self._socket = self._context = self._broker = None
         self._heard = 0.0
 
     def _open(self) -> zmq.Socket[bytes]:
@@ -274,6 +291,7 @@ class Client(ScheduleVerbs):
             if folder is not None:
                 return self._read(folder, message, to)
             self._open()
+        self._check_version(message)
         started = repeated = time.monotonic()
         self._send(to, message)
         while True:
@@ -293,9 +311,18 @@ class Client(ScheduleVerbs):
                 return _result(got)
             if isinstance(got, Refused):
                 raise ConflictError(f"the broker at {self.endpoint} refuses this client: {got.reason}")
+            if isinstance(got, Welcome):
+                self._broker = got
+                self._check_version(message)
             if isinstance(got, WhoAreYou):  # it restarted and took no notice of what was asked
                 self._hello()
                 self._send(to, message)
+
+    def _check_version(self, message: Request | Apply) -> None:
+        """What is asked and answered is the same in every version; a project is not. Raises ConflictError."""
+        if isinstance(message, Apply) and self._broker is not None and self._broker.protocol != PROTOCOL:
+            theirs = f"the broker {self._broker.version}, which understands no project of ours"
+            raise ConflictError(f"this is version {__version__}, {theirs}: {ONE_VERSION}")
 
     def _resting(self) -> Path | None:
         """The data_dir, when there is a store in it and nobody on this machine runs on it."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from odibi_actors import __version__
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, Place, Position, StagedRef, Trigger
@@ -22,6 +23,12 @@ LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
 HEARTBEAT = 1.0
 """Seconds between two Heartbeats of a peer."""
+PROTOCOL = 1
+"""Version of these messages and of the records in them. It grows with each change that an actor of the release before
+would read wrongly, or not at all. What every release can read: who a Hello comes from, Refused, Bye, Shutdown, and what
+is said to and by clients, but for Apply."""
+ONE_VERSION = "`odibictl down`, then `odibictl up`, so that all run one version"
+"""What to do about actors of several versions."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
@@ -46,16 +53,21 @@ class Terminate(Message, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """source, scheduler, client -> broker: who I am. Sent when connected and whenever asked."""
+    """source, scheduler, client -> broker: who I am. Sent when connected and whenever asked. ``version``: of the
+    package that the process runs; ``protocol``: its PROTOCOL. The broker refuses all but clients where that is not its
+    own."""
 
     role: Literal["source", "scheduler", "client"]
     incarnation: str
     host: str
     pid: int
+    version: str = __version__
+    protocol: int = PROTOCOL
 
 
 class StoreHello(Message, frozen=True):
-    """store -> broker: what is durable. The broker claims its epoch, or resends what the store misses."""
+    """store -> broker: what is durable. The broker claims its epoch, or resends what the store misses. ``version``,
+    ``protocol``: as in Hello."""
 
     incarnation: str
     host: str
@@ -63,13 +75,15 @@ class StoreHello(Message, frozen=True):
     store_id: str
     epoch: int
     last_seq: int
+    version: str = __version__
+    protocol: int = PROTOCOL
 
 
 class PoolHello(Message, frozen=True):
     """pool -> broker: its workers, and all attempts it holds, so that a new broker can keep or drop each of them.
     ``finished`` are results the broker has not confirmed with Forget. ``spool`` lists (pipeline, iteration)
     folders. ``draining``: it is about to leave and takes no more tasks (``capacity`` is 0). ``problems``: why workers
-    are missing, or some modules of ``nodes/``, in words."""
+    are missing, or some modules of ``nodes/``, in words. ``version``, ``protocol``: as in Hello."""
 
     incarnation: str
     host: str
@@ -83,6 +97,8 @@ class PoolHello(Message, frozen=True):
     spool: list[tuple[str, int]]
     draining: bool = False
     problems: list[str] = []
+    version: str = __version__
+    protocol: int = PROTOCOL
 
 
 class WhoAreYou(Message, frozen=True):
@@ -91,17 +107,22 @@ class WhoAreYou(Message, frozen=True):
 
 class Welcome(Message, frozen=True):
     """broker -> peer: you are known. ``start_seq``: what the store held when this epoch was claimed; anything an
-    older epoch told beyond it did not happen. Peers refuse an epoch lower than the highest they saw."""
+    older epoch told beyond it did not happen. Peers refuse an epoch lower than the highest they saw. ``version``,
+    ``protocol``: the broker's."""
 
     epoch: int
     start_seq: int
     store_id: str
+    version: str = __version__
+    protocol: int = PROTOCOL
 
 
 class Refused(Message, frozen=True):
-    """broker -> peer: you cannot join, for this reason (a second instance, another host)."""
+    """broker -> peer: you cannot join, for this reason (another host, another version). ``final``: and it is no use to
+    ask again over this connection; the peer tells it once, and waits for another broker."""
 
     reason: str
+    final: bool = False
 
 
 class Heartbeat(Message, frozen=True):
@@ -736,10 +757,12 @@ class Reply(Message, frozen=True):
 
 
 class Apply(Message, frozen=True):
-    """client -> broker: make this project's configuration the newest version of each of its pipelines."""
+    """client -> broker: make this project's configuration the newest version of each of its pipelines. Refused where
+    ``protocol`` is not the broker's."""
 
     id: str
     project: ProjectSpec
+    protocol: int = PROTOCOL
 
 
 AnyMessage = (

@@ -14,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from odibi_actors import __version__
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Measure, StartWorker, StopWorker, ToWorker
 from odibi_actors.config import code_digest
@@ -236,9 +237,15 @@ class PoolDriver:
                     yield m.LOCAL, m.Warming(said.what)
                 case Failed():
                     parent.failed = said.text
+                case Ready() if said.protocol != m.PROTOCOL:
+                    yield from self._parent_foreign(parent, said)
+                    return
                 case Ready():
                     self._parent_ready(parent, said)
-                    yield m.LOCAL, m.Warming("", [brief(problem) for problem in said.problems])
+                    problems = [brief(problem) for problem in said.problems]
+                    if said.version != __version__:
+                        problems.append(f"workers run version {said.version}, this pool {__version__}: {m.ONE_VERSION}")
+                    yield m.LOCAL, m.Warming("", problems)
                 case Forked() if said.worker in parent.workers:
                     parent.workers[said.worker] = said.pid
                 case Exited() if said.worker in parent.workers:
@@ -261,6 +268,18 @@ class PoolDriver:
             log("warning", self._name, "a module of nodes/ cannot be imported", {"problem": problem})
         for worker in parent.workers:
             tell(parent.link, Fork(worker))
+
+    def _parent_foreign(self, parent: Parent, ready: Ready) -> Iterator[Pair]:
+        """The package was changed while this pool runs: its workers would not understand what they are told."""
+        self._retire(parent)
+        theirs, ours = f"{ready.version} (protocol {ready.protocol})", f"{__version__} (protocol {m.PROTOCOL})"
+        text = (
+            f"workers cannot start: the package here is version {theirs} by now, this pool runs {ours}: {m.ONE_VERSION}"
+        )
+        log("error", self._name, text)
+        yield m.LOCAL, m.Warming("", [text])
+        for worker in parent.workers:  # none was forked yet
+            yield m.LOCAL, m.WorkerExited(worker, 0, DEAD, blamed=False)
 
     def _parent_died(self, parent: Parent) -> Iterator[Pair]:
         """Its workers die with it. Where a module of ``nodes/`` was the cause, another parent does without that one;

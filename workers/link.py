@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from odibi_actors import __version__
+from odibi_actors.messages import PROTOCOL
+
 MESSAGE_MAX = 65536  # bytes; a message holds names, numbers, and the text of a few import errors
 TEXT_MAX = 8_000  # characters of import errors told
 
@@ -26,12 +29,15 @@ class Kill(msgspec.Struct, tag=True, frozen=True):
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
     """parent -> pool: everything is imported. ``problems``: modules of ``nodes/`` that could not be; ``threads``:
-    number of threads, which should be 1, since forked children lack the others."""
+    number of threads, which should be 1, since forked children lack the others; ``version``, ``protocol``: of the
+    package as it is now, which was another one, it may be, when the pool began."""
 
     code_digest: str
     seconds: float
     threads: int
     problems: list[str]
+    version: str = __version__
+    protocol: int = PROTOCOL
 
 
 class Importing(msgspec.Struct, tag=True, frozen=True):

@@ -148,6 +148,9 @@ class PoolActor:
                 return self._welcome(message, now)
             case m.WhoAreYou():
                 return self._hello(now)
+            case m.Refused(final=True):
+                self.joined, self.hello_at = False, None
+                return [Log("error", "the broker refuses this pool", {"reason": message.reason})]
             case m.Refused():
                 self.joined, self.hello_at = False, now + HELLO_AGAIN
                 return [Log("error", "the broker refuses this pool; asking again", {"reason": message.reason})]

@@ -160,6 +160,9 @@ class StoreActor:
                 self._leaving = True
             case ByeAck() if self._bye_until is not None:
                 self._bye_heard = True
+            case Refused(final=True):
+                self._connected = False  # until there is another broker
+                return [Log("error", "the broker refuses this store", {"reason": message.reason})]
             case Refused():
                 return [Stop(70, f"the broker refuses this store: {message.reason}")]
         return []

@@ -322,6 +322,7 @@ def _absent(peers: list[dict[str, Any]]) -> Iterator[Finding]:
 
 def system(app: App) -> Iterator[Finding]:
     """The running system, if one runs: its broker and who has joined."""
+    from odibi_actors.cli import versions
     from odibi_actors.cli.status import ACTORS, silence
     from odibi_actors.errors import UnreachableError
 
@@ -346,7 +347,12 @@ def system(app: App) -> Iterator[Finding]:
         yield Finding("ok", "broker", "not running")
     else:
         yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {plural(len(peers), 'peer')}")
-        yield from _absent(peers)
+        yield from _absent([*peers, *(status.get("refused") or [])])
+        for one in versions.told(status, ACTORS):
+            yield Finding("fail" if one.refused else "warn", "version", one.found, one.fix)
+        for pool in status.get("pools") or []:
+            for problem in pool["problems"]:
+                yield Finding("warn", pool["pool"], problem, "see `odibictl logs worker`")
     for row in status.get("silent") or []:
         yield Finding("fail", ACTORS.get(row["role"], row["role"]), silence(row), "")
     for row in (status.get("alerts") or {}).get("untold") or []:

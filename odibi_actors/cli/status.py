@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors.cli import versions
 from odibi_actors.cli.applied import NOT_APPLIED, code_differs
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.moments import clock, until, zone_of
@@ -191,8 +192,9 @@ def _missing(result: dict[str, Any]) -> list[RenderableType]:
     missing = [
         f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`"
         for role, line in ACTORS.items()
-        if role not in roles
+        if role not in roles | {row["role"] for row in result.get("refused") or []}
     ]
+    missing += [f"{one.found}: {one.fix}" for one in versions.told(result, ACTORS)]
     missing += [silence(row) for row in result.get("silent") or []]
     pools = result.get("pools") or []
     missing += [f"{pool['pool']}: {problem}" for pool in pools for problem in pool["problems"]]

@@ -60,8 +60,21 @@ class _Tagged(msgspec.Struct):
     t: str
 
 
+class _Greeting(msgspec.Struct):
+    """What any release says of itself in any Hello."""
+
+    t: str
+    incarnation: str
+    host: str
+    pid: int
+    version: str
+    protocol: int
+    role: str = ""
+
+
 _encoder = msgspec.msgpack.Encoder()
 _tag_decoder = msgspec.msgpack.Decoder(_Tagged)
+_greeting_decoder = msgspec.msgpack.Decoder(_Greeting)
 _header_decoder = msgspec.msgpack.Decoder(Header)
 _body_decoder: msgspec.msgpack.Decoder[m.AnyMessage] = msgspec.msgpack.Decoder(m.AnyMessage)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError, OverflowError)
@@ -111,12 +124,32 @@ def decode_body(
             return ProtocolError(problem)
         message = _body_decoder.decode(frame)
     except _UNREADABLE as error:
-        return ProtocolError(f"unreadable body: {str(error)[:REASON_MAX]}")
+        return _foreign(frame) or ProtocolError(f"unreadable body: {str(error)[:REASON_MAX]}")
     if isinstance(message, refused):
         return ProtocolError(f"{type(message).__name__} may not come over this link")
     if not _shallow(_free_form(message)):
         return ProtocolError(f"{type(message).__name__} nests deeper than {DEPTH_MAX}")
     return message
+
+
+def _foreign(frame: bytes) -> m.StoreHello | m.PoolHello | m.Hello | None:
+    """The Hello of an actor that speaks another protocol, with what every one of them says: enough to refuse it."""
+    try:
+        said = _greeting_decoder.decode(frame)
+    except _UNREADABLE:
+        return None
+    if said.protocol == m.PROTOCOL:
+        return None
+    more = {"version": said.version, "protocol": said.protocol}
+    who = (said.incarnation, said.host, said.pid)
+    match said.t:
+        case "StoreHello":
+            return m.StoreHello(*who, "", 0, 0, **more)  # type: ignore[arg-type]
+        case "PoolHello":
+            return m.PoolHello(*who, 0, "", 0, [], [], [], [], **more)  # type: ignore[arg-type]
+        case "Hello" if said.role in ("source", "scheduler"):
+            return m.Hello(said.role, *who, **more)  # type: ignore[arg-type]
+    return None
 
 
 def fits(frame: bytes, sender: str) -> bool:

@@ -97,6 +97,9 @@ class SchedulerActor:
                 return [Send(BROKER, Bye())]
             case ByeAck() if self._stop_at is not None:
                 return [Stop(0, "left")]
+            case Refused(reason=reason, final=True):
+                self._next_beat = None  # until there is another broker
+                return [Log("error", "the broker refuses this scheduler", {"reason": reason})]
             case Refused(reason=reason):
                 return [Stop(70, f"refused by the broker: {reason}")]
             case Schedules() | Noted() | Notice() if message.epoch == self.epoch > 0:

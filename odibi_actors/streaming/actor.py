@@ -86,6 +86,9 @@ class SourceActor:
                 return self._leave(now)
             case ByeAck():
                 return [Stop(0, "left")] if self._stop_at is not None else []
+            case Refused(reason=reason, final=True):
+                self._connected = False  # until there is another broker
+                return [Log("error", "the broker refuses this source", {"reason": reason})]
             case Refused(reason=reason):
                 return [Stop(70, f"refused by the broker: {reason}")]
             case Broken(reason=reason):

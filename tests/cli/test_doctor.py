@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from odibi_actors import __version__
 from odibi_actors.cli import checks
+from odibi_actors.messages import ONE_VERSION
 from odibi_actors.runtime.procfile import PROCFILE
 from tests.cli.fake import FakeBroker
 
@@ -67,6 +69,31 @@ def test_given_a_system_without_its_store_then_that_fails(
     assert code == 1
     assert rows["store"]["fix"] == "see `odibictl logs checkpoint`"
     assert rows["pipeline copy"]["state"] == "warn"
+
+
+def test_given_actors_of_other_versions_or_troubled_pools_then_each_is_told_with_its_fix(
+    invoke: Invoke, sound: Path, broker: Callable[..., FakeBroker]
+) -> None:
+    here = {"host": os.uname().nodename, "seen": 1.0}
+    peers = [{"name": role, "role": role, "version": "9.9.9", **here} for role in ("source", "scheduler", "store")]
+    refused = [{"name": "pool-0", "role": "pool", "problem": "pool-0 runs version 8", "fix": ONE_VERSION}]
+    pools = [{"pool": "pool-1", "host": "h", "wanted": 1, "problems": ["workers cannot start: x"]}]
+    answer = {"epoch": 1, "version": __version__, "peers": peers, "refused": refused, "pools": pools, "pipelines": []}
+    fake = broker({"status": answer})
+    result = invoke("--project", str(sound), "--endpoint", fake.endpoint, "doctor", "-o", "json")
+    rows = [(row["state"], row["found"], row["fix"]) for row in json.loads(result.stdout)["items"]]
+    assert ("fail", "pool-0 runs version 8", ONE_VERSION) in rows
+    others = f"source, scheduler, checkpoint run version 9.9.9, the broker {__version__}"
+    assert ("warn", others, ONE_VERSION) in rows
+    assert ("warn", "workers cannot start: x", "see `odibictl logs worker`") in rows
+    assert not [row for row in rows if row[1] == "not connected"]
+    shown = " ".join(invoke("--project", str(sound), "--endpoint", fake.endpoint, "status").stdout.split())
+    assert f"! pool-0 runs version 8: {ONE_VERSION}" in shown
+    assert f"! {others}: {ONE_VERSION}" in shown
+    assert "is not connected" not in shown
+    fake = broker({"status": {**answer, "version": "9.9.9"}})
+    shown = " ".join(invoke("--project", str(sound), "--endpoint", fake.endpoint, "status").stdout.split())
+    assert f"! this odibictl is version {__version__}, the broker 9.9.9: {ONE_VERSION}" in shown
 
 
 def test_given_no_project_at_all_then_doctor_still_answers(invoke: Invoke, tmp_path: Path) -> None:

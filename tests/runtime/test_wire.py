@@ -131,3 +131,21 @@ def test_what_cannot_be_cut_is_refused_before_it_is_sent() -> None:
         list(wire.bodies(m.Reply("1", 0, "x" * 2000), 1000))
     with pytest.raises(ProtocolError, match="Results"):
         list(wire.bodies(m.Results(1, [m.Returned(Attempt(1, 1), "x" * 2000)]), 1000))
+
+
+def test_a_hello_that_cannot_be_read_says_who_it_is_from_if_it_is_of_another_protocol() -> None:
+    who = {"incarnation": "i", "host": "h", "pid": 7, "version": "9.9.9"}
+    for said, expected in (
+        ({"t": "StoreHello", "last_seq": "what it is by then"}, m.StoreHello),
+        ({"t": "PoolHello", "workers": {"other": "shape"}}, m.PoolHello),
+        ({"t": "Hello", "role": "source", "host": "h", "more": {}}, m.Hello),
+    ):
+        body = msgspec.msgpack.encode({**who, **said, "protocol": m.PROTOCOL + 1})
+        message = wire.decode_body(body)
+        assert isinstance(message, expected)
+        assert (message.incarnation, message.version, message.protocol) == ("i", "9.9.9", m.PROTOCOL + 1)
+        ours = msgspec.msgpack.encode({**who, **said, "protocol": m.PROTOCOL})
+        if expected is not m.Hello:  # of our protocol it must be whole
+            assert isinstance(wire.decode_body(ours), ProtocolError)
+    stranger = msgspec.msgpack.encode({**who, "t": "Tasks", "protocol": m.PROTOCOL + 1})
+    assert isinstance(wire.decode_body(stranger), ProtocolError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 import zmq
 
+from odibi_actors import __version__
 from odibi_actors import messages as m
 from odibi_actors.config import code_digest
 from odibi_actors.config.model import WorkerSpec
@@ -27,6 +29,7 @@ from tests.workers.builders import task
 from tests.workers.fake_executor import LEAK
 
 pytestmark = pytest.mark.process
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Broker:
@@ -98,9 +101,9 @@ class Rig:
         self.broker = Broker(self.places.endpoint)
         self.count = 0
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, **env: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "tests.workers.fake_executor", str(self.project), str(self.places.data_dir), "2"]
-        process = self.family.start(argv)
+        process = self.family.start(argv, None, **env)
         self.broker.expect(m.PoolHello)
         self.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
         return process
@@ -391,6 +394,34 @@ def test_a_node_that_kills_its_parent_is_run_alone_and_then_blamed_and_nobody_el
     (rig.places.data_dir / "go").touch()
     assert innocent != guilty
     assert [type(r) for r in rig.run("wait", iteration=1)] == [m.NodeDone]
+
+
+@pytest.mark.parametrize("protocol", [m.PROTOCOL, m.PROTOCOL + 1])
+def test_a_package_that_was_changed_under_a_running_pool_is_told_and_used_only_if_it_understands_the_pool(
+    rig: Rig, tmp_path_factory: pytest.TempPathFactory, protocol: int
+) -> None:
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copytree(ROOT / "odibi_actors", folder / "odibi_actors", ignore=shutil.ignore_patterns("__pycache__"))
+    rig.start(PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
+    for name, old, new in (
+        ("__init__.py", f'__version__ = "{__version__}"', '__version__ = "9.9.9"'),
+        ("messages.py", f"\nPROTOCOL = {m.PROTOCOL}\n", f"\nPROTOCOL = {protocol}\n"),
+    ):
+        path = folder / "odibi_actors" / name
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+    (rig.project / "nodes" / "x.py").write_text("VALUE = 2\n")
+    attempt = rig.give("a")  # of code that only a fresh parent has
+    if protocol == m.PROTOCOL:
+        assert [type(r) for r in rig.broker.result(attempt)] == [m.NodeDone]
+    while not (problems := rig.broker.expect(m.Heartbeat).problems):
+        pass
+    (problem,) = problems
+    assert "version 9.9.9" in problem
+    assert f"this pool {__version__}" in problem or f"this pool runs {__version__} (protocol" in problem
+    assert problem.startswith("workers cannot start") == (protocol != m.PROTOCOL)
+    assert m.ONE_VERSION in problem
 
 
 def test_changed_code_is_run_by_fresh_workers_and_unknown_code_by_nobody(rig: Rig) -> None:
