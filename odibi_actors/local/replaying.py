@@ -37,18 +37,6 @@ def take_up(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Ca
     return found
 
 
-def finish(system: LocalSystem, pipeline: str, numbers: Sequence[int], each: Callable[[], None]) -> None:
-    """Work until these iterations have ended, or one that holds them up is stuck; both durable."""
-    flow = system.coordinator.flow
-    assert flow is not None
-    row = flow.pipelines[pipeline]
-    system.until(lambda: row.stuck() is not None or not any(number in row.iterations for number in numbers), each)
-    stuck = row.stuck()
-    ended = [number for number in numbers if number not in row.iterations]
-    for number in ended if stuck is None else [*ended, stuck.number]:
-        system.request("iteration.wait", {"pipeline": pipeline, "iteration": number}, each=each)
-
-
 def _open(system: LocalSystem, pipeline: str) -> list[int]:
     rows = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
     return sorted(row["id"] for row in rows if row["state"] == "open")

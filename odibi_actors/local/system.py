@@ -188,14 +188,13 @@ def _run(
         if progress is not None:
             for letter, number in taken.items():
                 progress(f"dead letter {letter} is taken up by {pipeline} {number}")
-        # those of no run: a former run that was killed may have left some
+        # those of no run, which a former run may have left: a run ends after all that was planned before it
         left = [row["iteration"] for row in shown["iterations"] if row["lane"] == LIVE]
         run = runs[-1] if runs else ""
         if not ends or not ends[-1].get("waits"):
             wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
             run = system.request("pipeline.trigger", wanted)["run"]
             ends.append(_end(system, pipeline, run, report))
-        replaying.finish(system, pipeline, [*left, *taken.values()], report)
         untold = system.tell()
         mine = _iterations(system, pipeline, (run, *runs), [*retried, *left, *taken.values()], shown["last_iteration"])
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]

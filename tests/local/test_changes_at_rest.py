@@ -213,3 +213,15 @@ def test_given_something_runs_then_no_store_is_changed_behind_its_back(folder: P
         assert system.request("pipeline.show", {"pipeline": "p"})["state"] == "active"
         assert system.request("iteration.list", {"pipeline": "p"}, to=STORE)["items"]
     assert CHANGES
+
+
+def test_given_a_letter_that_waits_for_its_second_try_then_the_run_does_not_end_before_that(folder: Path) -> None:
+    again = PROJECT.replace("retry: {max_attempts: 1}", "retry: {max_attempts: 2, initial: 1s, jitter: 0}")
+    sql = "select if(s.id = 13, error('thirteen'), r.name) as name from src s left join ref r using (id)"
+    (folder / "odibi.yaml").write_text(again.replace("select s.id, r.name from src s join ref r using (id)", sql))
+    put(folder, a="13")
+    assert call(folder, "run", "p").exit_code == 5
+    told = call(folder, "run", "p", "--replay", "all", "-o", "json")
+    summary = json.loads(told.stdout)
+    assert (told.exit_code, summary["state"], summary["dead_lettered"], summary["replayed"]) == (5, "failed", 1, 1)
+    assert [one["state"] for one in items(folder, "iteration", "list", "p")] == ["dead_lettered", "dead_lettered"]
