@@ -57,6 +57,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import LIVE, TRIGGER
 from odibi_actors.runtime import paths, wire
+from odibi_actors.runtime.presence import absence
 from odibi_actors.runtime.process import receive, secure
 
 CONNECT_TIMEOUT = 2.0
@@ -118,7 +119,8 @@ def read_connection(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_CONNECTION_FILE))
     except FileNotFoundError:
-        raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}") from None
+        said = absence(path.parent, 0.0)
+        raise UnreachableError(said or f"nothing runs on {path.parent.parent}; {START}") from None
     except PermissionError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -370,11 +372,23 @@ class Client(ScheduleVerbs):
             self.on_change(folder)
         return result
 
+    def _absence(self) -> str:
+        """What can be said of the project's own broker, if that is the one that is meant."""
+        try:
+            places = paths.layout(data_dir(project_root(self._project)))
+        except ConfigError:
+            return ""
+        mine = self._endpoint in (None, places.endpoint)
+        return absence(places.run, CONNECT_TIMEOUT) if mine else ""
+
     def _check_patience(self, now: float, started: float, timeout: float | None, to: str, verb: str) -> None:
         """Raise when waiting on makes no sense."""
         if not self._heard and now - started >= CONNECT_TIMEOUT:
             endpoint = self.endpoint
             self.close()
+            said = self._absence() if endpoint.startswith("ipc:") else ""
+            if said:
+                raise UnreachableError(said)
             raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
             if self._heard and now - self._heard < LOST_AFTER and verb in WAITS:
