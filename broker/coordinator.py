@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from odibi_actors import __version__
 from odibi_actors.actor import Effect, Log, Send, Stop
-from odibi_actors.broker import alerts, results
+from odibi_actors.broker import alerts, reads, results
 from odibi_actors.broker.commands import Commands, checked, scale_host
 from odibi_actors.broker.directory import Directory, Peer
 from odibi_actors.broker.dispatch import Pool
@@ -48,6 +48,7 @@ from odibi_actors.messages import (
     Request,
     ResendFrom,
     Results,
+    SameBytes,
     Shutdown,
     SourceProblem,
     Sources,
@@ -366,6 +367,8 @@ class Coordinator:
                 peer = self._directory.get(SOURCE)
                 if peer is not None and peer.incarnation == message.incarnation:
                     flow.on_offer(message, now)
+            case SameBytes() if sender == SOURCE and message.epoch == flow.epoch:
+                reads.same(flow, message)
             case SourceProblem() if sender == SOURCE:
                 self._source_problem(flow, message)
             case Results():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import alerts, letters, pins, rewinding, runs
+from odibi_actors.broker import alerts, letters, pins, reads, rewinding, runs
 from odibi_actors.broker.iteration import MAX_LOST, Busy, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -30,9 +30,6 @@ state. They halt whatever ``on_error`` says, and so does whatever fails at a ref
 every iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
 
 NEVER = float("inf")
-SHOWN = 30
-"""Columns that one line names: a file may have thousands."""
-
 TOLD_PAUSE = 5.0
 """Seconds of a pause before the next attempt from which on it is a problem that people are told of."""
 
@@ -108,6 +105,7 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         state=done.state,
         memory=done.memory,
         memory_before=done.memory_before,
+        files=reads.files(iteration, run.spec, done),
     )
     if run.spec.write is not None:
         pins.take(flow, pipeline, iteration, run.spec, done)
@@ -125,9 +123,11 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
             ),
             pipeline.name,
         )
-        if told := _pinned(done):
+        if told := reads.pinned(done):
             flow.say(Log("info", told, {"notice": True}))
         flow.wake_all(pipeline)
+    if told := reads.touched(iteration.name, done):
+        flow.say(Log("info", told, {"notice": True}))
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
     run.state, run.ack, run.attempt, run.verify, run.busy = "acked", ack, None, False, None
@@ -141,30 +141,6 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         flow.wake_nodes(iteration, iteration.consumers(done.node))
     if run.spec.state:
         flow.states_changed(pipeline, iteration.number)
-
-
-def _pinned(done: NodeDone) -> str:
-    """The line that tells, once, which types were inferred from the first batch of a source, and which columns it
-    does not read; "" when all is as ``read.schema`` says."""
-    notes = [*done.schema_notes, *[""] * len(done.schema_text)]  # a worker of the version before sends none
-    said, columns = [], []
-    for text, note in zip(done.schema_text, notes, strict=False):
-        why = note.removeprefix("declared").removeprefix("inferred").lstrip(":; ")
-        if not note.startswith("declared"):
-            columns.append(f"{text} ({why})" if why else text)
-        elif why:
-            said.append(f"{text} ({why})")
-    if columns:
-        more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
-        said.append(
-            f"types inferred from the first batch (iteration {done.iteration}), which later files have to fit: "
-            f"{', '.join(columns[:SHOWN])}{more}; to choose others, declare them in read.schema"
-        )
-    left_out = [name or "(a column without a name)" for name in done.left_out[:SHOWN]]
-    if left_out:
-        said.append(f"not read: {', '.join(left_out)}")
-    name = f"{done.pipeline}.{done.node}"
-    return f"{name}: {'; '.join(said)} (`odibictl source show {name}`)" if said else ""
 
 
 def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:

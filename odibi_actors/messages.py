@@ -16,7 +16,7 @@ import msgspec
 from odibi_actors import __version__
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
-from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, Place, Position, StagedRef, Trigger
+from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, FileRead, Place, Position, StagedRef, Trigger
 
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
 LOCAL = ""
@@ -334,6 +334,53 @@ class LedgerPage(Message, frozen=True):
     seq: int
 
 
+class LedgerLook(Message, frozen=True):
+    """source -> store: what the ledger holds of these files, at most ``LOOKED_UP``; answered by LedgerRows with the
+    same ``number``."""
+
+    pipeline: str
+    source: str
+    lane: str
+    number: int
+    identities: list[str]
+
+
+LOOKED_UP = 500
+"""Files that one LedgerLook may ask for."""
+
+
+class LedgerRow(msgspec.Struct, frozen=True, array_like=True):
+    """The newest generation of a planned file, and the iteration that took it. ``digest`` and ``ctime_ns`` are those of
+    what was read, once it was. ``state``: ``read``; ``unread``: its iteration has not come to that; ``letter``: it was
+    set aside as a dead letter."""
+
+    position: Position
+    iteration: int
+    state: Literal["read", "unread", "letter"]
+
+
+class LedgerRows(Message, frozen=True):
+    """store -> source: what it asked for; of files that are not planned there is no row. ``seq``: durable through."""
+
+    pipeline: str
+    source: str
+    lane: str
+    number: int
+    rows: list[LedgerRow]
+    seq: int
+
+
+class SameBytes(Message, frozen=True):
+    """source -> broker: these files were read, and have other times, another inode since (they were copied, or
+    touched); their bytes are those that were read. ``digest`` is set in each."""
+
+    epoch: int
+    pipeline: str
+    source: str
+    positions: list[Position]
+    lane: str = LIVE
+
+
 class SourceProblem(Message, frozen=True):
     """source -> broker: what a person should know about a source (a file changed after it was read, a missing
     folder);
@@ -452,7 +499,9 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     (``name: type``): the schema a read node or a sink found when none was pinned; of a read node also ``schema_notes``
     (how each type came) and ``left_out`` (columns that are not read). ``last``: the task has no further node.
     ``state``: what a stateful node keeps, synced. ``memory``: the most its process had in memory while it ran, and
-    ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell)."""
+    ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell). Of a read node also ``files``:
+    what was read of each of its positions, in their order; ``touched``: those that had another ctime than the planned
+    one, and nothing else."""
 
     attempt: Attempt
     pipeline: str
@@ -474,6 +523,8 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     left_out: list[str] = []
     memory: int = 0
     memory_before: int = 0
+    files: list[FileRead] = []
+    touched: list[str] = []
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
@@ -796,6 +847,9 @@ AnyMessage = (
     | Released
     | LedgerQuery
     | LedgerPage
+    | LedgerLook
+    | LedgerRows
+    | SameBytes
     | SourceProblem
     | Tasks
     | Drop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import xxhash
@@ -30,6 +30,8 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
 
     ``size`` in bytes; ``digest`` (xxh3-128, 32 hex digits) where known, else "". For ``batch`` sources
     ``digest`` is always known. A planned position never changes: a file that no longer matches is an error.
+    ``ctime_ns`` (0: not known) is no such error: other permissions or another link change it too. A file that has
+    another one is read as it is, and that is told.
     """
 
     identity: str
@@ -38,9 +40,17 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
     inode: int
     generation: int = 1
     digest: str = ""
+    ctime_ns: int = 0
 
 
 Position = FilePosition
+
+
+class FileRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a worker has read of a planned file: the xxh3-128 of its bytes (16 bytes), and its ctime at that time."""
+
+    digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    ctime_ns: int
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):

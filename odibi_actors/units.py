@@ -1,4 +1,4 @@
-"""Durations (``250ms 10s 5m 1h 7d``) and sizes (``64KB 256MB 1MiB``) as people write them, and back; instants.
+"""Durations (``250ms 10s 5m 1h 7d``) and sizes (``64KB 256MB 1MiB``) as people write them, and back; instants; names.
 
 Parsing is exact and total: what is not in the grammar is a ValueError that says what to write instead. A parsed value,
 formatted and parsed again, is the same value.
@@ -7,6 +7,7 @@ formatted and parsed again, is the same value.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -91,3 +92,14 @@ def plural(number: int, noun: str, many: str = "") -> str:
 def format_instant(at: float) -> str:
     """Seconds since 1970 as a text: ``2026-11-29 03:20:42 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+NAMED = 3
+"""Names in one line; the rest is counted."""
+
+
+def naming(names: Iterable[str]) -> str:
+    """The first of these names, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - NAMED
+    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -20,7 +20,7 @@ from odibi_actors.checkpoint.effects import (
     Write,
     Written,
 )
-from odibi_actors.checkpoint.records import Ack, AnyRecord, Error, Plan, Prepare, Schema, Version
+from odibi_actors.checkpoint.records import Ack, AnyRecord, Error, Plan, Prepare, Same, Schema, Version
 from odibi_actors.messages import (
     BROKER,
     HEARTBEAT,
@@ -34,6 +34,7 @@ from odibi_actors.messages import (
     Durable,
     Fenced,
     Heartbeat,
+    LedgerLook,
     LedgerQuery,
     Load,
     Message,
@@ -139,7 +140,7 @@ class StoreActor:
         """React to one message. Anybody may ask; only the broker tells."""
         if sender == LOCAL:
             return self._local(message, now)
-        if isinstance(message, Request | LedgerQuery):
+        if isinstance(message, Request | LedgerQuery | LedgerLook):
             return [Read(sender, message)]
         return self._told(sender, message) if sender == BROKER else []
 
@@ -336,8 +337,10 @@ class StoreActor:
 def weight(record: AnyRecord) -> int:
     """Bytes of a record, roughly, without encoding it."""
     match record:
-        case Ack(output=output) if output is not None:
-            return 300 + len(output.data)
+        case Ack(output=output, files=files) if output is not None:
+            return 300 + len(output.data) + 30 * len(files)
+        case Same(positions=positions):
+            return 300 + 150 * len(positions)
         case Plan(positions=positions):
             return 300 + 150 * sum(map(len, positions.values()))
         case Schema(arrow=arrow):

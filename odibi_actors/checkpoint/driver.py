@@ -20,7 +20,18 @@ from odibi_actors.checkpoint.effects import (
 )
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.errors import OdibiError, ProtocolError, StoreError
-from odibi_actors.messages import LOCAL, LedgerPage, LedgerQuery, Load, LoadedPage, Message, Reply, Request
+from odibi_actors.messages import (
+    LOCAL,
+    LedgerLook,
+    LedgerPage,
+    LedgerQuery,
+    LedgerRows,
+    Load,
+    LoadedPage,
+    Message,
+    Reply,
+    Request,
+)
 
 
 class StoreDriver:
@@ -52,7 +63,7 @@ class StoreDriver:
                 return Maintained(more, engine.prune_every(effect.history), engine.unsaved, engine.wal_full)
             case Read(query=Request() as request):
                 return Answered(effect.to, self._reply(request))
-            case Read(query=(Load() | LedgerQuery()) as query):
+            case Read(query=(Load() | LedgerQuery() | LedgerLook()) as query):
                 try:
                     return Answered(effect.to, self._page(query))
                 except ProtocolError:
@@ -67,8 +78,11 @@ class StoreDriver:
             return Written(engine.epoch, engine.last_seq, engine.wal_full, error.reason)
         return Written(engine.epoch, engine.last_seq, engine.wal_full)
 
-    def _page(self, query: Load | LedgerQuery) -> LoadedPage | LedgerPage:
+    def _page(self, query: Load | LedgerQuery | LedgerLook) -> LoadedPage | LedgerPage | LedgerRows:
         engine = self._engine
+        if isinstance(query, LedgerLook):
+            rows = engine.ledger_rows(query.pipeline, query.lane, query.source, query.identities)
+            return LedgerRows(query.pipeline, query.source, query.lane, query.number, rows, engine.last_seq)
         if isinstance(query, Load):
             items, cursor = engine.load(query.cursor)
             return LoadedPage(query.epoch, items, cursor, query.cursor)

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.checkpoint import forgetting, opening, queries, refusals, retention, snapshot, verify
+from odibi_actors.checkpoint import forgetting, ledger, opening, queries, refusals, retention, snapshot, verify
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
 from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.messages import Claimed, ClaimRefused
+from odibi_actors.messages import LOOKED_UP, Claimed, ClaimRefused, LedgerRow
 from odibi_actors.model import Position
 
 WAL_CAP = 16_000_000
@@ -132,7 +132,12 @@ class Engine:
     ) -> tuple[list[Position], str]:
         """Planned positions of a source with identity > ``cursor`` in that order, and the next cursor."""
         with self._guard("reading the ledger"):
-            return queries.ledger(self._db, pipeline, lane, source, cursor, limit)
+            return ledger.page(self._db, pipeline, lane, source, cursor, limit)
+
+    def ledger_rows(self, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:
+        """What the ledger holds of these files, of each the newest generation; nothing of those not planned."""
+        with self._guard("reading the ledger"):
+            return ledger.rows(self._db, pipeline, lane, source, identities[:LOOKED_UP])
 
     def answer(self, verb: str, params: dict[str, Any]) -> Any:
         """What a client's request asks for, see ``queries``. Raises NotFoundError; ConfigError for a bad parameter."""

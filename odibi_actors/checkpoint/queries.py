@@ -25,12 +25,11 @@ from odibi_actors.checkpoint.tables import (
     LetterDecoder,
     PlanDecoder,
     SinksDecoder,
-    position,
 )
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import Failure, IterationState, Position
+from odibi_actors.model import Failure, IterationState
 
 FINAL = 1 << 63
 """Later than any record: no failed try comes after the acks of an iteration that is summarised."""
@@ -39,29 +38,6 @@ REWIND_LIMIT = 100_000
 """Iterations that one rewind takes back: they are looked at one by one."""
 
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
-
-LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
-"""A page of the ledger ends at the first of both, or at the asker's limit."""
-
-
-def ledger(
-    db: sqlite3.Connection, pipeline: str, lane: str, source: str, cursor: str, limit: int
-) -> tuple[list[Position], str]:
-    """See ``Engine.ledger``. Generations of one identity are never split over two pages: the cursor is an identity."""
-    rows = db.execute(
-        "SELECT identity, size, mtime_ns, inode, generation, digest FROM ledger WHERE pipeline = ? AND lane = ?"
-        " AND source = ? AND identity > ? ORDER BY identity, generation",
-        (pipeline, lane, source, cursor),
-    )
-    limit = max(1, min(limit, LEDGER_LIMIT))
-    found: list[Position] = []
-    size = 0
-    for row in rows:
-        if found and (len(found) >= limit or size >= LEDGER_BYTES) and found[-1].identity != row[0]:
-            return found, found[-1].identity
-        found.append(position(row))
-        size += len(row[0]) + 80
-    return found, ""
 
 
 def answer(db: sqlite3.Connection, verb: str, params: dict[str, Any]) -> Any:

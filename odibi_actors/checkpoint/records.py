@@ -15,6 +15,7 @@ from odibi_actors.model import (
     Attempt,
     BatchRef,
     Failure,
+    FileRead,
     IterationState,
     Place,
     Position,
@@ -207,7 +208,8 @@ class Ack(Record, frozen=True):
     """A node's acknowledgement: the node-level checkpoint. Exactly one of ``output`` (read, transform) and ``staged``
     (write) is set. It replaces an earlier ack of the same node. ``key`` digests config, code and inputs. ``state``:
     what a stateful node keeps for the next iteration, synced before this was said. ``memory``, ``memory_before``: as in
-    ``NodeDone`` (0: not known)."""
+    ``NodeDone`` (0: not known). ``files``: what a read node has read of each of its positions, in their order; the
+    ledger keeps it."""
 
     pipeline: str
     iteration: int
@@ -224,6 +226,17 @@ class Ack(Record, frozen=True):
     state: BatchRef | None = None
     memory: int = 0
     memory_before: int = 0
+    files: list[FileRead] = []
+
+
+class Same(Record, frozen=True):
+    """These files of the ledger have other times, or another inode, than when they were read, and the same bytes: from
+    now on they are known as they are. What the ledger holds with another digest stays as it is."""
+
+    pipeline: str
+    lane: str
+    source: str
+    positions: list[Position]
 
 
 class Error(Record, frozen=True):
@@ -415,6 +428,7 @@ AnyRecord = (
     | RunEnd
     | Plan
     | Ack
+    | Same
     | Error
     | Invalidate
     | Revise

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from odibi_actors.checkpoint import opening, queries, refusals, seals, snapshot, upgrades, verify, wal
+from odibi_actors.checkpoint import ledger, opening, queries, refusals, seals, snapshot, upgrades, verify, wal
 from odibi_actors.checkpoint.records import AnyLoaded
 from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
@@ -111,7 +111,7 @@ class Resting:
 
     def ledger(self, pipeline: str, lane: str, source: str, cursor: str = "") -> tuple[list[Position], str]:
         """See ``Engine.ledger``."""
-        return queries.ledger(self.db, pipeline, lane, source, cursor, queries.LEDGER_LIMIT)
+        return ledger.page(self.db, pipeline, lane, source, cursor, ledger.LEDGER_LIMIT)
 
     def answer(self, verb: str, params: dict[str, Any]) -> Any:
         """See ``Engine.answer``."""

@@ -89,11 +89,11 @@ class Scheduling(Tables):
         """The files are the schedule's in the ledger, as those of an iteration 0: no rewind gives them back."""
         rows = [
             (record.pipeline, TRIGGER, record.schedule, p.identity, p.generation, p.size, p.mtime_ns, signed(p.inode),
-             p.digest)
+             p.digest, p.ctime_ns)
             for p in record.positions
         ]  # fmt: skip
         try:
-            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0)", rows)
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, ?)", rows)
         except sqlite3.IntegrityError:
             what = f"schedule {record.pipeline}.{record.schedule}, occurrence {record.id}"
             raise Contradiction(f"{what}: a file of it has started a run already") from None

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 4, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 5, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 4
+FORMAT = 5
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -125,7 +125,7 @@ COUNTED = {
     "alerts": ("80 + length({0}.payload)", ""),
     "dead_letters": ("150 + length({0}.message) + length({0}.payload)", "payload"),
     "states": ("length({0}.payload) + 60", ""),
-    "ledger": ("110 + length({0}.source) + length({0}.identity)", ""),
+    "ledger": ("140 + length({0}.source) + length({0}.identity)", ""),
 }
 """Table -> bytes that a row takes, its entries in indexes included (about), and the columns that change them."""
 
@@ -133,7 +133,8 @@ PRUNED = ("acks", "plans", "errors", "iterations", "runs", "occurrences", "backf
 """Tables of history: what ``history`` and ``history_size`` bound."""
 
 
-def _counting(table: str, size: str, changed: str) -> str:
+def counting(table: str, size: str, changed: str) -> str:
+    """The triggers that keep the table's row of ``sizes`` true."""
     new, old = size.format("new"), size.format("old")
 
     def trigger(name: str, event: str, rows: str, change: str) -> str:
@@ -156,7 +157,7 @@ CREATE TABLE prunings (           -- why: history or history_size; at: the last 
   through REAL NOT NULL) WITHOUT ROWID;
 """ + "".join(
     f"INSERT INTO sizes SELECT '{table}', count(*), coalesce(sum({size.format(table)}), 0) FROM {table};\n"
-    + _counting(table, size, changed)
+    + counting(table, size, changed)
     for table, (size, changed) in COUNTED.items()
 )
 
@@ -185,10 +186,11 @@ CREATE TABLE settings (
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
   pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-{ITERATIONS}{PLANS}CREATE TABLE ledger (             -- never pruned; inode as a signed 64-bit number
+{ITERATIONS}{PLANS}CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
   pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
   generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
+  ctime_ns INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
 {ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;

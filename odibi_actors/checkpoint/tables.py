@@ -63,9 +63,15 @@ def signed(inode: int) -> int:
     return inode - (1 << 64) if inode >= 1 << 63 else inode
 
 
+POSITION = "identity, size, mtime_ns, inode, generation, digest, ctime_ns"
+"""The columns of the ledger that make a position."""
+
+
 def position(row: tuple[Any, ...]) -> Position:
-    """A position from its ledger columns (identity, size, mtime_ns, inode, generation, digest)."""
-    return FilePosition(row[0], row[1], row[2], row[3] & 0xFFFF_FFFF_FFFF_FFFF, row[4], row[5])
+    """A position from its ledger columns (see ``POSITION``)."""
+    identity, size, mtime_ns, inode, generation, digest, ctime_ns = row
+    digest = digest if isinstance(digest, str) else digest.hex()
+    return FilePosition(identity, size, mtime_ns, inode & 0xFFFF_FFFF_FFFF_FFFF, generation, digest, ctime_ns)
 
 
 def trigger(blob: bytes | None, run: str) -> Trigger:

@@ -53,6 +53,7 @@ class Transaction(Scheduling):
         super().__init__(db)
         self._states: dict[tuple[str, int], IterationState] = {}
         self._acks: list[tuple[str, int, str, int, int, bytes]] = []
+        self._reads: list[tuple[bytes, int, str, str, str, str, int]] = []
 
     def run(self, first: int, records: Iterable[r.AnyRecord]) -> None:
         """Apply records numbered from ``first``; raises Contradiction with the index of the one at fault."""
@@ -124,6 +125,24 @@ class Transaction(Scheduling):
         elif state not in UNPREPARED:
             self._unprepared(pipeline, iteration, f"node {record.node} is acknowledged")
         self._acks.append((pipeline, iteration, record.node, seq, record.rows_out, seal(record)))
+        if record.files:
+            self._read(record)
+
+    def _read(self, record: r.Ack) -> None:
+        """The ledger keeps what was read of each file: by that it is known again when it has other times."""
+        pipeline, iteration, node = record.pipeline, record.iteration, record.node
+        plan = self._plan(pipeline, iteration)
+        positions = plan.positions.get(node, [])
+        if len(record.files) != len(positions):
+            raise Contradiction(
+                f"pipeline {pipeline}, iteration {iteration}: {len(record.files)} files of {node} were read, but"
+                f" {len(positions)} are planned"
+            )
+        if node in plan.ledgered:
+            self._reads += [
+                (file.digest, file.ctime_ns, pipeline, plan.lane, node, p.identity, p.generation)
+                for p, file in zip(positions, record.files, strict=True)
+            ]
 
     def _flush(self) -> None:
         if self._acks:
@@ -135,6 +154,14 @@ class Transaction(Scheduling):
                 self._acks,
             )
             self._acks.clear()
+        if self._reads:
+            self.weight += 1024 * len(self._reads)
+            self._executemany(
+                "UPDATE ledger SET digest = ?, ctime_ns = ? WHERE pipeline = ? AND lane = ? AND source = ?"
+                " AND identity = ? AND generation = ?",
+                self._reads,
+            )
+            self._reads.clear()
 
     # --- configuration, settings ---------------------------------------------------------------------------
 
@@ -187,12 +214,12 @@ class Transaction(Scheduling):
             raise Contradiction(f"pipeline {pipeline}: iteration {iteration} is not above {last}, the newest planned")
         ledger = [
             (pipeline, plan.lane, source, p.identity, p.generation, iteration, p.size, p.mtime_ns, signed(p.inode),
-             p.digest)
+             p.digest, p.ctime_ns)
             for source in plan.ledgered
             for p in plan.positions.get(source, ())
         ]  # fmt: skip
         try:
-            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", ledger)
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", ledger)
         except sqlite3.IntegrityError:
             raise Contradiction(self._planned_twice(ledger)) from None
         count = sum(map(len, plan.positions.values()))
@@ -303,6 +330,19 @@ class Transaction(Scheduling):
                     f" iteration {row[5]}, but iteration {found[0]} has it"
                 )
         return f"pipeline {ledger[0][0]}: iteration {ledger[0][5]} plans a position twice"
+
+    def _same(self, _seq: int, record: r.Same) -> None:
+        """A file is known by other times from now on, as long as what was read of it is what it holds."""
+        self._executemany(
+            "UPDATE ledger SET mtime_ns = ?, inode = ?, ctime_ns = ? WHERE pipeline = ? AND lane = ? AND source = ?"
+            " AND identity = ? AND generation = ? AND size = ? AND digest <> '' AND hex(digest) = ?",
+            [
+                (p.mtime_ns, signed(p.inode), p.ctime_ns, record.pipeline, record.lane, record.source, p.identity,
+                 p.generation, p.size, p.digest.upper())
+                for p in record.positions
+            ],
+        )  # fmt: skip
+        self.weight += 1024 * len(record.positions)
 
     def _error(self, seq: int, record: r.Error) -> None:
         pipeline, iteration, node = key = record.pipeline, record.iteration, record.node
@@ -594,6 +634,7 @@ _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Schema: Transaction._schema,
     r.Setting: Transaction._setting,
     r.Plan: Transaction._new_plan,
+    r.Same: Transaction._same,
     r.Error: Transaction._error,
     r.Invalidate: Transaction._invalidate,
     r.Revise: Transaction._revise,

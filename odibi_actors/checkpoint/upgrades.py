@@ -29,6 +29,8 @@ CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
 """
 
+_LEDGER = schema.COUNTED["ledger"]
+
 _SCRIPTS = {
     1: f"""
 ALTER TABLE iterations RENAME TO former_iterations;
@@ -54,6 +56,12 @@ INSERT INTO runs (run, pipeline, cause, at, state, ended, planned, cancelled)
   ORDER BY f.at, f.run;
 DROP TABLE former_runs;
 {schema.SCHEDULES}""",
+    4: f"""
+ALTER TABLE ledger ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0;
+DROP TRIGGER ledger_in;
+DROP TRIGGER ledger_out;
+UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER[0].format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
+{schema.counting("ledger", *_LEDGER)}""",
 }
 """Format -> what makes its tables those of the next."""
 

@@ -167,6 +167,8 @@ class Executor:
             state=state,
             schema_notes=found.notes if found is not None else [],
             left_out=found.left_out if found is not None else [],
+            files=found.files if found is not None else [],
+            touched=found.touched if found is not None else [],
         )
         return done, table
 

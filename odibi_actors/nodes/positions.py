@@ -9,12 +9,38 @@ from pathlib import Path, PurePosixPath
 
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
-from odibi_actors.model import FilePosition
+from odibi_actors.model import FilePosition, FileRead
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.units import plural
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Never block on a FIFO, never follow a link: what was planned is a regular file, whatever has taken its name since."""
+
+
+TRIES = 3
+"""Times a file is read whose ctime moves while it is read."""
+
+
+class Files:
+    """The planned files of one iteration as they are read: ``read``, by identity, says what was read of each, and
+    ``touched`` which of them had another ctime than planned and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.read: dict[str, FileRead] = {}
+        self.touched: list[str] = []
+
+    def load(self, position: FilePosition) -> bytes:
+        """See ``load``. What is read twice has to be the same twice."""
+        data, ctime_ns = _load(self.folder, position)
+        digest = bytes.fromhex(position.digest or digest_bytes(data))
+        former = self.read.get(position.identity)
+        if former is not None and former.digest != digest:
+            raise _changed(position, "its bytes are others than a moment ago")
+        if former is None and position.ctime_ns not in (0, ctime_ns):
+            self.touched.append(position.identity)
+        self.read[position.identity] = FileRead(digest, ctime_ns)
+        return data
 
 
 def load(folder: Path, position: FilePosition) -> bytes:
@@ -23,6 +49,11 @@ def load(folder: Path, position: FilePosition) -> bytes:
     They are copied, not mapped: a file cut short under a map would kill the worker. Raises Failed (``changed``, or
     ``malformed`` when larger than a batch may be) and OSError.
     """
+    return _load(folder, position)[0]
+
+
+def _load(folder: Path, position: FilePosition) -> tuple[bytes, int]:
+    """The bytes, and the ctime they were read at."""
     parts = PurePosixPath(position.identity).parts
     if not parts or ".." in parts or parts[0].startswith("/") or "\0" in position.identity:
         raise Failed("invalid", f"{position.identity!r} is not a path below {folder}", position=position.identity)
@@ -38,17 +69,30 @@ def load(folder: Path, position: FilePosition) -> bytes:
             raise _changed(position, "a link or a socket stands in its place") from None
         raise
     try:
-        _compare(position, os.fstat(descriptor))
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = file.readall()
-        _compare(position, os.fstat(descriptor))
+        data, ctime_ns = _read(descriptor, position)
     finally:
         os.close(descriptor)
     if len(data) != position.size:
         raise _changed(position, f"{len(data)} of {plural(position.size, 'byte')} were read")
     if position.digest and digest_bytes(data) != position.digest:
         raise _changed(position, "its bytes are others (digest)")
-    return data
+    return data, ctime_ns
+
+
+def _read(descriptor: int, position: FilePosition) -> tuple[bytes, int]:
+    """The bytes and the ctime. That moves with every write, whatever times the writer sets, and also when somebody
+    links the file or changes its permissions: so bytes count that were read while it stood still."""
+    for _ in range(TRIES):
+        before = os.fstat(descriptor)
+        _compare(position, before)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            data = file.readall()
+        after = os.fstat(descriptor)
+        _compare(position, after)
+        if before.st_ctime_ns == after.st_ctime_ns:
+            return data, after.st_ctime_ns
+    raise _changed(position, f"its ctime moved each of {TRIES} times that it was read")
 
 
 def _compare(position: FilePosition, now: os.stat_result) -> None:

@@ -11,7 +11,7 @@ from odibi_actors.batches.ipc import check_limits, decode_schema, encode_schema
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import BatchError
-from odibi_actors.model import FilePosition
+from odibi_actors.model import FilePosition, FileRead
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
 from odibi_actors.nodes.formats.columns import Wanted
@@ -20,7 +20,7 @@ from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.formats.parquet import instead
 from odibi_actors.nodes.inference import Clash, Inference
 from odibi_actors.nodes.options import check_options
-from odibi_actors.nodes.positions import load
+from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
 
 Types = dict[str, pa.DataType]
@@ -28,13 +28,16 @@ Types = dict[str, pa.DataType]
 
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
-    (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read."""
+    (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
+    ``touched`` are those of ``NodeDone``."""
 
     table: pa.Table
     schema: bytes = b""
     schema_text: list[str] = []
     notes: list[str] = []
     left_out: list[str] = []
+    files: list[FileRead] = []
+    touched: list[str] = []
 
 
 def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadResult:
@@ -46,14 +49,17 @@ def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadRe
     if problems := check_options(spec.format, spec.options):
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
+    files = Files(Path(spec.connection.path))
     if pinned:
         schema = _known(spec, decode_schema(pinned), declared)
-        tables = [_fitted(spec, position, schema, declared) for position in positions]
-        return ReadResult(_concat(tables, schema))
-    if not positions:
+        tables = [_fitted(spec, files, position, schema, declared) for position in positions]
+        result = ReadResult(_concat(tables, schema))
+    elif positions:
+        result = _read_first(spec, files, positions, declared)
+    else:
         message = "there is nothing to read and no schema is known yet; declare read.schema, or wait for a first file"
         raise Failed("invalid", message)
-    return _read_first(spec, positions, declared)
+    return result._replace(files=[files.read[position.identity] for position in positions], touched=files.touched)
 
 
 def _wanted(spec: ReadSpec, expected: list[str] | None) -> Wanted:
@@ -74,11 +80,11 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
     return pa.schema([field for field in schema if not wanted.ignored(field.name)])
 
 
-def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) -> ReadResult:
+def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], declared: Types) -> ReadResult:
     inference = Inference(declared, Spelling.of(spec.options), texts=spec.format == "csv")
     names: list[str] | None = None
     for position in positions:
-        parsed, quoted = _parse(spec, position, declared, {}, names)
+        parsed, quoted = _parse(spec, files, position, declared, {}, names)
         _check_declared(spec, position, parsed.table, declared)
         inference.add(parsed, quoted)
         names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
@@ -91,7 +97,7 @@ def _read_first(spec: ReadSpec, positions: list[FilePosition], declared: Types) 
         raise _failed(positions[clash.place], Malformed(message, column=clash.name)) from None
     tables = inference.tables(schema)
     if tables is None or not spec.options.get("strings_can_be_null", True):
-        tables = [_fitted(spec, position, schema, declared) for position in positions]
+        tables = [_fitted(spec, files, position, schema, declared) for position in positions]
     table = _concat(tables, schema)
     if not table.num_rows and not declared.keys() >= set(schema.names):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
@@ -109,18 +115,23 @@ def _check_declared(spec: ReadSpec, position: FilePosition, table: pa.Table, dec
         raise _failed(position, Malformed(message, line=line, column=name))
 
 
-def _fitted(spec: ReadSpec, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
+def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
-    parsed, _ = _parse(spec, position, known, inferred, schema.names)
+    parsed, _ = _parse(spec, files, position, known, inferred, schema.names)
     return parsed.table
 
 
 def _parse(
-    spec: ReadSpec, position: FilePosition, declared: Types, inferred: Types, expected: list[str] | None
+    spec: ReadSpec,
+    files: Files,
+    position: FilePosition,
+    declared: Types,
+    inferred: Types,
+    expected: list[str] | None,
 ) -> tuple[Parsed, dict[str, int]]:
     """A file as a table, and the first row with a quoted cell of each column where that has a meaning."""
-    data = load(Path(spec.connection.path), position)
+    data = files.load(position)
     wanted = _wanted(spec, expected)
     quoted: dict[str, int] = {}
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from odibi_actors.actor import Effect
 from odibi_actors.messages import Message
-from odibi_actors.sim.host import Feed, Host, digest_of
+from odibi_actors.sim.host import Feed, Host
 from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Forget, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.patterns import Pattern
 
@@ -30,8 +30,11 @@ class SimSourceDriver:
             case Stat():
                 world.after(world.rng.uniform(0.0001, 0.005), self._stat, effect)
             case Digest():
+                there = self._host.folders.get(effect.base, {})
                 for found in effect.files:
-                    self._feed(Digested(effect.source, found, digest_of(found.identity.encode())))
+                    file = there.get(found.identity)
+                    same = file is not None and file.found == found
+                    self._feed(Digested(effect.source, found, file.digest if file is not None and same else ""))
             case Forget():
                 self._watched.pop(effect.source, None)
         return []

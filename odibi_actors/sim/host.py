@@ -54,13 +54,19 @@ class SimFile:
     def __init__(self, identity: str, rows: list[int], size: int, mtime_ns: int, inode: int, malformed: bool) -> None:
         self.identity, self.rows, self.size, self.mtime_ns, self.inode = identity, rows, size, mtime_ns, inode
         self.malformed = malformed
+        self.ctime_ns = mtime_ns
         self.poison = ""  # what becomes of whoever reads it: "kills", "raises"
         self.whole = False
 
     @property
     def found(self) -> Found:
         """As stat sees it."""
-        return Found(self.identity, self.size, self.mtime_ns, self.inode)
+        return Found(self.identity, self.size, self.mtime_ns, self.inode, self.ctime_ns)
+
+    @property
+    def digest(self) -> str:
+        """Of its bytes."""
+        return digest_of(repr((self.rows, self.size)).encode())
 
 
 class Host:

@@ -16,6 +16,7 @@ from odibi_actors.config.model import NodeSpec, PipelineSpec, WorkerSpec
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sim import copies
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.disk import SimStoreDriver
@@ -312,6 +313,7 @@ class Scenario:
                     self.resume(pipeline.name)
                     self._teach(pipeline)
         self._check_end()
+        copies.restore(self)
         return Outcome(
             seed=self.seed,
             hash=world.hash,

@@ -26,7 +26,18 @@ from odibi_actors.messages import (
     WorkerResult,
     WorkerTask,
 )
-from odibi_actors.model import LIVE, PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
+from odibi_actors.model import (
+    LIVE,
+    PIN,
+    STATE,
+    BatchRef,
+    Failure,
+    FailureKind,
+    FileRead,
+    StagedRef,
+    node_key,
+    pin_digest,
+)
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 
@@ -192,6 +203,7 @@ class SimPoolDriver:
             return self._failed(task, node.name, "io")
         if self._poisoned(step) == "raises":
             return self._failed(task, node.name, "raised")
+        files: list[FileRead] = []
         if node.read is not None:
             folder = self._host.folders[node.read.connection.path]
             for position in step.positions:
@@ -202,6 +214,7 @@ class SimPoolDriver:
                     return self._failed(task, node.name, "malformed", position=position.identity, line=2)
                 check(file.whole, "I1", f"{position.identity} was read before it was whole")
                 rows += file.rows
+                files.append(FileRead(bytes.fromhex(file.digest), file.ctime_ns))
         if node.transform is not None and self._host.nondeterministic:
             salt += self._host.world.rng.getrandbits(32)
         state = None
@@ -236,6 +249,7 @@ class SimPoolDriver:
             last=last,
             schema=schema,
             state=state,
+            files=files,
         )
         if node.write is not None:
             staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"

@@ -15,6 +15,7 @@ from odibi_actors.messages import (
     Heartbeat,
     Hello,
     LedgerPage,
+    LedgerRows,
     Message,
     Planned,
     Refused,
@@ -64,7 +65,7 @@ class SourceActor:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
         if isinstance(message, Request):
             return self._asked(sender, message)
-        if sender not in ((STORE,) if isinstance(message, LedgerPage) else (BROKER, LOCAL)):
+        if sender not in ((STORE,) if isinstance(message, LedgerPage | LedgerRows) else (BROKER, LOCAL)):
             return []
         match message:
             case FileEvent() | Scanned() | Stated() | Digested() | Overflow():
@@ -75,6 +76,10 @@ class SourceActor:
                 source = self.sources.get(source_key(pipeline, name, lane))
                 if source is not None:
                     source.page(message, now)
+            case LedgerRows(pipeline=pipeline, source=name, lane=lane):
+                source = self.sources.get(source_key(pipeline, name, lane))
+                if source is not None:
+                    source.on_rows(message, now)
             case Connected() | WhoAreYou():
                 self._connected = True
                 return self._hello(now)
@@ -202,7 +207,7 @@ class SourceActor:
             case Stated():
                 source.on_stated(message, now)
             case Digested():
-                source.on_digested(message)
+                source.on_digested(message, now)
             case Overflow():
                 source.on_overflow(message, now)
         return []
@@ -267,7 +272,8 @@ class SourceActor:
     def _stated(self, answer: Stated) -> list[Effect]:
         sender, request = self._stats.pop(answer.number)
         files = [
-            {"identity": f.identity, "size": f.size, "mtime_ns": f.mtime_ns, "inode": f.inode} for f in answer.files
+            {"identity": f.identity, "size": f.size, "mtime_ns": f.mtime_ns, "inode": f.inode, "ctime_ns": f.ctime_ns}
+            for f in answer.files
         ]
         gone = [*answer.gone, *(identity for identity, _ in answer.skipped)]
         return [Send(sender, Reply(request, 0, {"files": files, "gone": gone}))]

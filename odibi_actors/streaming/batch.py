@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming.effects import Digested, Found
-from odibi_actors.streaming.files import File, Files
+from odibi_actors.streaming.files import Files
 
 MAX_BATCH = 10_000
 """Files of a ``batch`` source: all of them travel in one message and are pinned by every plan."""
@@ -23,7 +23,7 @@ class Digests:
             return None
         found = []
         for identity in sorted(files.known):
-            now_is = _found(identity, files.known[identity])
+            now_is = files.known[identity].found(identity)
             known = self._known.get(identity)
             if known is None or known[0] != now_is:
                 return None
@@ -36,7 +36,7 @@ class Digests:
             return []
         wanted = []
         for identity in sorted(files.known):
-            now_is = _found(identity, files.known[identity])
+            now_is = files.known[identity].found(identity)
             known = self._known.get(identity)
             fresh = known is not None and known[0] == now_is
             sound = files.known[identity].ready and files.known[identity].asked
@@ -62,7 +62,3 @@ class Digests:
         """Forget what is gone."""
         for identity in [identity for identity in self._known if identity not in files.known]:
             del self._known[identity]
-
-
-def _found(identity: str, file: File) -> Found:
-    return Found(identity, file.size, file.mtime_ns, file.inode, file.ctime_ns)

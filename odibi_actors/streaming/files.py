@@ -13,7 +13,6 @@ from collections.abc import Container, Iterable
 from typing import Literal
 
 from odibi_actors.streaming.effects import Found
-from odibi_actors.streaming.ledger import Stamp
 
 LOST_CLOSE = 30.0
 """Seconds (at least) after which a file seen being written, whose close was never seen, is taken for finished."""
@@ -38,10 +37,9 @@ class File:
         self.seen = 0
         self.ready = False
 
-    @property
-    def stamp(self) -> Stamp:
-        """size, mtime_ns, inode."""
-        return (self.size, self.mtime_ns, self.inode)
+    def found(self, identity: str) -> Found:
+        """The file as it was seen last."""
+        return Found(identity, self.size, self.mtime_ns, self.inode, self.ctime_ns)
 
 
 class Held:
@@ -97,7 +95,7 @@ class Files:
         if file is None:
             file = self.known[identity] = File()
         file.seen = seen
-        if (*file.stamp, file.ctime_ns) != (found.size, found.mtime_ns, found.inode, found.ctime_ns):
+        if file.found(identity) != found:
             self._unready(file)
             file.size, file.mtime_ns, file.inode, file.ctime_ns = (
                 found.size,

@@ -6,11 +6,19 @@ before it: when that one is unknown here the whole ledger is read again, from pa
 
 from __future__ import annotations
 
+import struct
+
 from odibi_actors.messages import LedgerPage, LedgerQuery, Planned
 from odibi_actors.model import FilePosition
+from odibi_actors.streaming.effects import Found
 
-Stamp = tuple[int, int, int]
-"""size in bytes, mtime in nanoseconds, inode: what must not change once a file is planned."""
+Stamp = bytes
+"""size, mtime, inode, ctime, 8 bytes each: by these a planned file is known. There may be millions: a tuple of four
+numbers takes three times as much."""
+
+_STAMP = struct.Struct("<4Q")
+_CTIME = 24
+_64 = (1 << 64) - 1
 
 RETRY = 2.0
 """Seconds until an unanswered query is asked again."""
@@ -116,6 +124,21 @@ class Ledger:
         self._told = max(self._told, seq)
 
 
-def stamp(position: FilePosition) -> Stamp:
-    """What of a position must still match when the file is read."""
-    return (position.size, position.mtime_ns, position.inode)
+def stamp(file: FilePosition | Found) -> Stamp:
+    """The stamp of a file, planned or found."""
+    return _STAMP.pack(*(n & _64 for n in (file.size, file.mtime_ns, file.inode, file.ctime_ns)))
+
+
+def size_of(stamp: Stamp) -> int:
+    """Bytes of the file."""
+    return int.from_bytes(stamp[:8], "little")
+
+
+def same_but_ctime(one: Stamp, other: Stamp) -> bool:
+    """Whether nothing else tells them apart."""
+    return one[:_CTIME] == other[:_CTIME]
+
+
+def same_stamp(one: Stamp, other: Stamp) -> bool:
+    """Whether the file is as it was, as far as the ctime of both is known."""
+    return one == other or (same_but_ctime(one, other) and (not any(one[_CTIME:]) or not any(other[_CTIME:])))

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
-from odibi_actors.messages import BROKER, STORE, LedgerPage, Offer, Planned, SourceProblem, SourceSpec
+from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Offer, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import LIVE, TRIGGER, FilePosition
 from odibi_actors.streaming.batch import MAX_BATCH, Digests
+from odibi_actors.streaming.changes import Changes
 from odibi_actors.streaming.effects import (
     Digest,
     Digested,
@@ -54,6 +55,9 @@ MAX_NAMED = 20
 HELD_SHOWN = 5.0
 """Seconds after which a file that is being written is shown as waiting for that: most are whole before."""
 
+COMPARE_PATIENCE = 10.0
+"""Seconds that a run waits at most to know whether files changed that were read before, so that it can tell."""
+
 RUN_PATIENCE = 60.0
 """Seconds after which a run leaves a file to the next one that somebody keeps open without writing."""
 
@@ -81,12 +85,14 @@ def source_key(pipeline: str, source: str, lane: str) -> str:
 
 
 class Run:
-    """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned."""
+    """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned;
+    ``patience``: until when it waits to know whether files that were read before have changed."""
 
     def __init__(self, run: str) -> None:
         self.run = run
         self.scan = 0
         self.left: dict[str, None] | None = None
+        self.patience = 0.0
 
 
 class Source:
@@ -120,7 +126,7 @@ class Source:
         self._next_scan: float | None = 0.0  # None: when the running scan is done
         self._scan_problems: list[str] = []
         self._unwatched = ""
-        self.changed: dict[str, str] = {}
+        self.changes = Changes(self.key, self.read.connection.path, self.ledger)
         self.skipped: dict[str, str] = {}
         self._skipping: dict[str, str] = {}
         self.iterations: dict[str, int] = {}
@@ -186,8 +192,8 @@ class Source:
             return
         self._dirty = True
         for identity in [i for i in self.files.known if i in self.ledger.index]:
-            self._planned(identity)
-        self.changed = {i: text for i, text in self.changed.items() if i in self.ledger.index}
+            self._planned(identity, now)
+        self.changes.keep(self.ledger.index)
         if self.run is not None and self.run.left is not None:
             self.run.left.update(dict.fromkeys(released))  # the run that plans now plans them again
         if len(released) > MAX_STAT:
@@ -204,17 +210,17 @@ class Source:
             return
         for position in message.positions:
             self.iterations[position.identity] = message.iteration
-            self._planned(position.identity)
-            if self.changed.pop(position.identity, None) is not None:
+            self._planned(position.identity, now)
+            if self.changes.forget(position.identity):
                 self._touched[position.identity] = None  # planned again as it is now: look whether it still is
         while len(self.iterations) > MAX_REMEMBERED:
             del self.iterations[next(iter(self.iterations))]
         self._dirty = True
 
-    def _planned(self, identity: str) -> None:
+    def _planned(self, identity: str, now: float) -> None:
         file = self.files.known.get(identity)
         if file is not None:
-            self._compare(identity, file.stamp)
+            self._compare(file.found(identity), now)
         self._lose(identity)
 
     def released(self, seq: int, now: float) -> None:
@@ -260,7 +266,7 @@ class Source:
             self._lose(identity)
         self._digests.prune(self.files)
         self.skipped, self._skipping = self._skipping, {}
-        self._touched.update(dict.fromkeys(self.changed))  # those that are gone by now are no problem any more
+        self._touched.update(dict.fromkeys(self.changes.texts))  # those that are gone by now are no problem any more
         self._scan_problems = list(chunk.problems)
         if chunk.missing:
             folder = join(self.read.connection.path, self.path)
@@ -275,6 +281,7 @@ class Source:
             # Files that are being asked for may be there too: the run is not exhausted before the answer.
             asked = [i for i in (*self._asked, *self._touched) if i not in self.ledger.index]
             self.run.left = dict.fromkeys([*self.files.known, *asked])
+            self.run.patience = now + COMPARE_PATIENCE
         self.scanned = self._dirty = True
 
     def on_stated(self, answer: Stated, now: float) -> None:
@@ -288,7 +295,7 @@ class Source:
                 self._hold(found.identity, answer.writers.get(found.identity, ""), now)
         for identity in answer.gone:
             if self._answered(identity, answer.number):
-                self.changed.pop(identity, None)
+                self.changes.forget(identity)
                 self._gone(identity)
         for identity, reason in answer.skipped:
             if self._answered(identity, answer.number):
@@ -332,28 +339,20 @@ class Source:
         if self.only is not None and not self.only.matches(self.relative(found.identity)):
             self._lose(found.identity)
         elif found.identity in self.ledger.index:
-            self._compare(found.identity, (found.size, found.mtime_ns, found.inode))
+            self._compare(found, now)
             self._lose(found.identity)
         else:
             self.files.observe(found, self._number, now, asked, written)
 
-    def _compare(self, identity: str, now_is: tuple[int, int, int]) -> None:
-        """A planned file must be as it was: only then can it be read again. One that has started a run is not read
-        here."""
-        if self.trigger:
-            return
-        if self.ledger.index.get(identity, now_is) == now_is:
-            self.changed.pop(identity, None)
-        elif identity not in self.changed and len(self.changed) < MAX_STAT:
-            iteration = self.iterations.get(identity)
-            which = f" (iteration {iteration})" if iteration is not None else ""
-            if self.ledger.index[identity][0] != now_is[0]:
-                self.changed[identity] = f"file {identity} changed after it was read{which}; give new data a new name"
-            else:
-                self.changed[identity] = (
-                    f"file {identity} was written again after it was read{which}, with the same size; it is not read "
-                    "any more: if the data is new, give it a new name"
-                )
+    def _compare(self, found: Found, now: float) -> None:
+        """A planned file should be as it was. One that has started a run is not read here."""
+        if not self.trigger:
+            self.changes.seen(found, now)
+
+    def on_rows(self, answer: LedgerRows, now: float) -> None:
+        """What the ledger holds of files that are not as they were planned."""
+        self.changes.rows(answer, now)
+        self._dirty = self._dirty or not self.changes.busy
 
     def on_event(self, event: FileEvent, now: float) -> None:
         """The watcher's hint: look at this path."""
@@ -376,8 +375,12 @@ class Source:
         self._log.append(f"{self.key}: {event.reason}; looking at everything again")
         self._next_scan = now
 
-    def on_digested(self, answer: Digested) -> None:
-        """The digest of a file of a batch source."""
+    def on_digested(self, answer: Digested, now: float) -> None:
+        """The digest of a file of a batch source, or of one that was read."""
+        if not self.batch:
+            self.changes.digested(answer, now)
+            self._dirty = self._dirty or not self.changes.busy
+            return
         if not self._digests.answer(answer):
             self._touched[answer.file.identity] = None
         self._dirty = True
@@ -393,7 +396,7 @@ class Source:
         if query is not None:
             effects.append(Send(STORE, query))
         if self._offers_wanted(now):
-            offer = self._make_offer()
+            offer = self._make_offer(now)
             if offer is not None:
                 self._offer, self._offered_at = offer, now
                 effects.append(Send(BROKER, offer))
@@ -401,12 +404,14 @@ class Source:
                 effects.append(Digest(self.key, self.read.connection.path, wanted))
         if self._may_look():
             effects += self._look(now)
+        effects += self.changes.flush(now, self.epoch, scanning=bool(self._scanning))
         effects += self._problems(now)
         return effects
 
     def deadline(self) -> float | None:
         """When ``flush`` should be called at the latest."""
         times = [self.ledger.next_query, self.files.deadline()]
+        times.append(None if self._scanning else self.changes.deadline())
         if self._may_look():
             times.append(None if self._scanning else self._next_scan)
             times.append(0.0 if self._touched or self._folders else None)
@@ -466,7 +471,7 @@ class Source:
         self._dirty = self.files.changed = False
         return changed
 
-    def _make_offer(self) -> Offer | None:
+    def _make_offer(self, now: float) -> Offer | None:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
         of_run = self.run.left if self.run is not None else {}
         if self.batch:
@@ -485,6 +490,8 @@ class Source:
                 return None
             positions = [self._position(identity) for identity in identities]
             exhausted = of_run is not None and sum(1 for i in identities if i in of_run) == len(of_run)
+            if self.run is not None and self.changes.busy and now < self.run.patience:
+                exhausted = False
         offer = Offer(
             epoch=self.epoch,
             incarnation=self.incarnation,
@@ -510,7 +517,7 @@ class Source:
 
     def _position(self, identity: str) -> FilePosition:
         file = self.files.known[identity]
-        return FilePosition(identity, file.size, file.mtime_ns, file.inode)
+        return FilePosition(identity, file.size, file.mtime_ns, file.inode, ctime_ns=file.ctime_ns)
 
     # --- what people see ------------------------------------------------------------------------------------------
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.streaming.ledger import size_of
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
-from odibi_actors.units import format_instant
+from odibi_actors.units import format_instant, naming
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.source import Source
 
-
-NAMED = 3
-"""Files named in one line; the rest is counted, and ``source files`` lists them."""
 
 LINKED = "a symbolic link"
 """How the reasons begin that tell of one."""
 
 LISTED = 50
 """Files listed of each kind by ``source files``."""
-
-
-def naming(names: Iterable[str]) -> str:
-    """The first of these names, and how many more there are."""
-    listed = list(names)
-    more = len(listed) - NAMED
-    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def writing(source: Source, identity: str) -> str:
@@ -52,14 +42,16 @@ def held_back(source: Source, now: float) -> list[str]:
 
 def changes(source: Source) -> list[str]:
     """What is told of files that changed after they were read, if there are any."""
-    if len(source.changed) < 2:
-        return list(source.changed.values())
-    names = naming(source.changed)
+    texts, unsure = source.changes.texts, source.changes.unsure
+    if len(texts) < 2:
+        return list(texts.values())
     name = f"{source.spec.pipeline}.{source.spec.node.name}"
-    return [
-        f"{len(source.changed)} files were written again after they were read: {names}; give new data new names "
-        f"(`odibictl source files {name}` lists them)"
-    ]
+    count = f"{len(texts)} or more" if source.changes.full else f"{len(texts)}"
+    what = "were written again" if unsure else "changed"
+    told = f"{count} files {what} after they were read: {naming(sorted(texts))}; give new data new names"
+    if unsure:
+        told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"
+    return [f"{told} (`odibictl source files {name}` lists them)"]
 
 
 def links(source: Source) -> list[str]:
@@ -74,8 +66,8 @@ def links(source: Source) -> list[str]:
 def show(source: Source) -> dict[str, Any]:
     """``source files``: the row, and the files that wait, changed, or are skipped, each with the reason; at most
     ``LISTED`` of a kind, and ``more``: how many there are beyond."""
-    kinds = {"waiting": waiting(source), "changed": source.changed, "skipped": source.skipped}
-    counts = {"waiting": source.files.waiting, "changed": len(source.changed), "skipped": len(source.skipped)}
+    kinds = {"waiting": waiting(source), "changed": source.changes.texts, "skipped": source.skipped}
+    counts = {"waiting": source.files.waiting, "changed": len(source.changes.texts), "skipped": len(source.skipped)}
     listed = {kind: dict(list(found.items())[:LISTED]) for kind, found in kinds.items()}
     return {
         **row(source),
@@ -154,14 +146,17 @@ def _identity(source: Source, file: str) -> str | None:
 
 def _taken(source: Source, identity: str) -> tuple[str, str] | None:
     """The answer for a file that is planned."""
-    if identity in source.changed:
-        return "changed", source.changed[identity]
+    if changed := source.changes.text(identity):
+        return "changed", changed
     if identity not in source.ledger.index or source.batch:
         return None
     if source.trigger:
         return "planned", "it has set this schedule off, which each file does once"
     iteration = source.iterations.get(identity)
-    return "planned", f"planned in iteration {iteration}" if iteration is not None else "planned already"
+    told = f"planned in iteration {iteration}" if iteration is not None else "planned already"
+    if source.changes.pending(identity):
+        told += "; it has other times than when it was read: its bytes are being compared"
+    return "planned", told
 
 
 def _not_taken(source: Source, identity: str) -> tuple[str, str]:
@@ -220,7 +215,7 @@ def match(source: Source, pattern: str) -> dict[str, Any]:
     bytes, and the first and last identity in order of identity ("" when there is none)."""
     wanted = Pattern(pattern)
     found: dict[str, int] = {
-        i: stamp[0] for i, stamp in source.ledger.index.items() if wanted.matches(source.relative(i))
+        i: size_of(stamp) for i, stamp in source.ledger.index.items() if wanted.matches(source.relative(i))
     }
     found |= {i: file.size for i, file in source.files.known.items() if wanted.matches(source.relative(i))}
     first, last = min(found, default=""), max(found, default="")

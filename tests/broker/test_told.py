@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from odibi_actors.broker import results
+from odibi_actors.broker import reads
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import SOURCE, STORE, Heartbeat, NodeDone
@@ -145,4 +145,4 @@ def test_given_a_first_batch_then_what_was_inferred_or_left_out_is_told_and_noth
         schema_notes=notes,
         left_out=left_out,
     )
-    assert results._pinned(done) == told
+    assert reads.pinned(done) == told

@@ -10,6 +10,7 @@ from unittest import mock
 
 from odibi_actors.checkpoint import seals, transaction
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.schema import counting
 from odibi_actors.checkpoint.seals import Mark
 
 FORMAT_2 = """
@@ -192,6 +193,15 @@ TO_1 = (
     "ALTER TABLE dead_letters DROP COLUMN state; ALTER TABLE dead_letters DROP COLUMN replay;"
 )
 """What makes tables of format 2 those of format 1."""
+
+
+TO_4 = (
+    "DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; ALTER TABLE ledger DROP COLUMN ctime_ns;"
+    "UPDATE ledger SET digest = ''; PRAGMA user_version = 4;"
+    "UPDATE sizes SET bytes = (SELECT sum(110 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
+    + counting("ledger", "110 + length({0}.source) + length({0}.identity)", "")
+)
+"""What makes tables of format 5 those of format 4."""
 
 
 @contextmanager

@@ -89,7 +89,15 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
     assert set(found) == ITERATION | {"pipeline", "positions", "revised", "nodes", "errors", "sinks"}
     assert found["positions"] == {
         "flights": [
-            {"identity": "c.csv", "size": 10, "mtime_ns": 20, "inode": 30, "generation": 1, "digest": ""},
+            {
+                "identity": "c.csv",
+                "size": 10,
+                "mtime_ns": 20,
+                "inode": 30,
+                "generation": 1,
+                "digest": "",
+                "ctime_ns": 0,
+            },
         ]
     }
     errors = found["errors"]

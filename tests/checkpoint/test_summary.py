@@ -13,6 +13,7 @@ from benchmarks.store_size import an_iteration
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import summary, upgrades, wal
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.schema import FORMAT
 from odibi_actors.checkpoint.upgrades import KEPT_WHOLE
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.errors import StoreError
@@ -218,7 +219,7 @@ def test_given_a_database_of_format_3_when_opened_then_all_it_showed_is_there_an
     size = path.stat().st_size
     for _ in range(2):
         engine = Engine(path)
-        assert engine.answer("checkpoint.stats", {})["format"] == 4
+        assert engine.answer("checkpoint.stats", {})["format"] == FORMAT
         assert views(engine, *range(1, 14)) == views(before, *range(1, 14))
         assert loaded(engine) == loaded(before)
         assert whole(engine) == [7, 8, 9, 10, 11, 12]

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from odibi_actors.actor import Effect, Send
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec
 from odibi_actors.messages import (
@@ -14,11 +16,15 @@ from odibi_actors.messages import (
     LOCAL,
     STORE,
     Connected,
+    LedgerLook,
     LedgerPage,
     LedgerQuery,
+    LedgerRow,
+    LedgerRows,
     Message,
     Offer,
     Planned,
+    SameBytes,
     SourceProblem,
     Sources,
     SourceSpec,
@@ -52,6 +58,8 @@ class System:
         self.seq = 10
         self.offers: list[Offer] = []
         self.problems: list[SourceProblem] = []
+        self.read: dict[str, str] = {}  # file -> digest of what was read of it
+        self.same: list[SameBytes] = []
         self.effects: list[Effect] = []
         self.carry(self.actor.start(time.time()))
         self.give((BROKER, Connected()), (BROKER, Welcome(1, self.seq, "s")), (BROKER, Sources(1, list(specs))))
@@ -72,6 +80,14 @@ class System:
                     ledger = self.ledger if query.lane == "live" else []
                     page = LedgerPage(query.pipeline, query.source, query.lane, query.cursor, ledger, "", self.seq)
                     back.append((STORE, page))
+                case Send(to="store", message=LedgerLook() as look):
+                    there = [p for p in self.ledger if p.identity in look.identities and look.lane == "live"]
+                    rows = [LedgerRow(replace(p, digest=self.read.get(p.identity, "")), 11, "read") for p in there]
+                    back.append((STORE, LedgerRows(look.pipeline, look.source, look.lane, look.number, rows, self.seq)))
+                case Send(message=SameBytes() as same):
+                    known = {p.identity: p for p in same.positions}
+                    self.ledger = [known.get(p.identity, p) for p in self.ledger]
+                    self.same.append(same)
                 case Send(message=Offer() as offer):
                     self.offers.append(offer)
                 case Send(message=SourceProblem() as problem):

@@ -560,6 +560,7 @@ def test_given_an_unsafe_folder_or_pattern_when_told_then_it_is_a_problem_and_no
 def test_given_a_planned_file_that_changed_when_seen_again_then_the_problem_is_told_once_and_to_a_new_broker() -> None:
     world = ready(World(), "a.csv")
     world.plan(1)
+    world.sync()
     world.files["a.csv"].size = 99
     world.advance(11.0)
     world.work()

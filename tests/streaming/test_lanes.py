@@ -13,6 +13,8 @@ from odibi_actors.messages import (
     Discover,
     LedgerPage,
     LedgerQuery,
+    LedgerRow,
+    LedgerRows,
     Message,
     Offer,
     Planned,
@@ -105,10 +107,11 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
         (LOCAL, Scanned("p/files", first_scan(1), found, done=True)),
         (LOCAL, Scanned("p/files/backfill-7", first_scan(2), found, done=True)),
         (LOCAL, Stated("p/files/backfill-7", first_scan(2) + 1, found, [])),
+        (STORE, LedgerRows("p", "files", "live", 1, [LedgerRow(FilePosition("a.csv", 1, 5, 1), 7, "read")], 10)),
     ]:
         effects = actor.handle(sender, message, 1000.0) + actor.flush(1000.0)
         told += [effect.message for effect in effects if isinstance(effect, Send)]
-    problem = "file a.csv changed after it was read; give new data a new name"
+    problem = "file a.csv changed after it was read (iteration 7); give new data a new name"
     assert [m for m in told if isinstance(m, SourceProblem)] == [SourceProblem("p", "files", [problem], "live")]
     offers = [m for m in told if isinstance(m, Offer)]
     assert [(o.lane, [p.size for p in o.positions]) for o in offers] == [("live", []), (BACKFILL, [99])]
@@ -117,6 +120,7 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
 def test_given_a_file_planned_in_a_backfill_when_it_changed_then_that_is_a_problem_of_the_backfill() -> None:
     world = backfill("a.csv")
     world.plan(1)
+    world.sync()
     world.files["a.csv"].size = 99
     world.advance(11.0)
     world.work()

@@ -6,6 +6,8 @@ again when that lasts. Messages to the source, offers, and file events can be lo
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from odibi_actors.actor import Effect, Send
 from odibi_actors.messages import (
     BROKER,
@@ -13,12 +15,16 @@ from odibi_actors.messages import (
     STORE,
     Connected,
     Discover,
+    LedgerLook,
     LedgerPage,
     LedgerQuery,
+    LedgerRow,
+    LedgerRows,
     Message,
     Offer,
     Planned,
     Released,
+    SameBytes,
     SourceProblem,
     Sources,
     SourceSpec,
@@ -49,16 +55,23 @@ STALE_AFTER = 2.0
 
 
 class Entry:
-    """A file. ``open``: a writer is at it; ``honest``: no event of it was lost, its writer never paused for long."""
+    """A file. ``open``: a writer is at it; ``honest``: no event of it was lost, its writer never paused for long;
+    ``content``: what stands for its bytes."""
 
     def __init__(self, size: int, mtime: float, inode: int, is_open: bool) -> None:
         self.size, self.mtime_ns, self.inode = size, int(mtime * 1e9), inode
         self.open, self.honest = is_open, True
+        self.ctime_ns, self.content = self.mtime_ns, 0
+
+    @property
+    def digest(self) -> str:
+        return f"{self.size + 1000 * self.content:032x}"
 
 
 class World:
     """See the module. ``planned`` is the broker's view, ``durable`` the store's; both are lists of (seq, files).
-    ``leases``: the kernel knows of writers; then no file is ever offered while it is open."""
+    ``leases``: the kernel knows of writers; then no file is ever offered while it is open. ``read``: file -> digest of
+    what was read of it, as the ledger keeps it; ``unread``, ``letters``: files that were not read yet, or set aside."""
 
     def __init__(self, spec: SourceSpec | None = None, page: int = 3, leases: bool = False) -> None:
         self.now = 1_000_000.0
@@ -77,6 +90,10 @@ class World:
         self.durable: list[tuple[int, list[str]]] = []
         self.durable_seq = 10
         self.stamps: dict[str, FilePosition] = {}
+        self.read: dict[str, str] = {}
+        self.unread: list[str] = []
+        self.letters: list[str] = []
+        self.same: list[SameBytes] = []
         self.pending: list[FilePosition] = []
         self.watched = True
         self.lose = False
@@ -110,9 +127,11 @@ class World:
                 case SourceProblem(problems=problems, lane=lane):
                     assert lane == self.lane
                     self.problems.append(problems)
-                case LedgerQuery() as query:
+                case SameBytes() as same:
+                    self.same.append(same)
+                    self.stamps.update({p.identity: p for p in same.positions})
+                case LedgerQuery() | LedgerLook():
                     self.orders.append(effect)
-                    del query
 
     def on_offer(self, offer: Offer) -> None:
         """As the broker does."""
@@ -157,9 +176,12 @@ class World:
                 case Digest() as digest:
                     for file in digest.files:
                         same = file.identity in self.files and self.found(file.identity) == file
-                        self.give(LOCAL, Digested(self.key, file, f"{file.size:032x}" if same else ""))
+                        digest = self.files[file.identity].digest if same else ""
+                        self.give(LOCAL, Digested(self.key, file, digest))
                 case Send(message=LedgerQuery() as query):
                     self._page(query)
+                case Send(message=LedgerLook() as look):
+                    self._rows(look)
                 case Send(message=message):
                     self.give(BROKER, message)
 
@@ -177,9 +199,18 @@ class World:
         assert (query.source, query.lane) == (self.name, self.lane)
         self.give(STORE, LedgerPage("p", self.name, self.lane, query.cursor, positions, cursor, self.durable_seq))
 
+    def _rows(self, look: LedgerLook) -> None:
+        rows = []
+        for seq, names in self.durable:
+            for name in [n for n in names if n in look.identities]:
+                position = replace(self.stamps[name], digest=self.read.get(name, ""))
+                state = "unread" if name in self.unread else "letter" if name in self.letters else "read"
+                rows.append(LedgerRow(position, seq, state))  # type: ignore[arg-type]
+        self.give(STORE, LedgerRows("p", look.source, look.lane, look.number, rows, self.durable_seq))
+
     def found(self, name: str) -> Found:
         entry = self.files[name]
-        return Found(name, entry.size, entry.mtime_ns, entry.inode)
+        return Found(name, entry.size, entry.mtime_ns, entry.inode, entry.ctime_ns)
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -203,6 +234,7 @@ class World:
         """The writer writes."""
         entry = self.files[name]
         entry.size, entry.mtime_ns = entry.size + 1, int(self.now * 1e9)
+        entry.ctime_ns = entry.mtime_ns
         self.event(name, "modified", lost)
 
     def finish(self, name: str, lost: bool = False) -> None:
@@ -250,6 +282,20 @@ class World:
 
     def release(self, seq: int) -> Released:
         return Released(self.epoch, "p", self.name, seq, self.lane)
+
+    def replace(self, name: str, content: int = 0, *, size: int = 0, ctime: bool = False, lost: bool = False) -> None:
+        """A file comes in the place of this one, with other times and inode. ``ctime``: with the former ones, as who
+        writes in place and sets the times back leaves it."""
+        entry = self.files[name]
+        entry.content, entry.size = content, size or entry.size
+        entry.ctime_ns = int(self.now * 1e9) + 7
+        if not ctime:
+            entry.mtime_ns, entry.inode = entry.ctime_ns, entry.inode + 1000
+        self.event(name, "closed", lost)
+
+    def has_read(self, *names: str) -> None:
+        """The files were read, and their digests are kept."""
+        self.read.update({name: self.files[name].digest for name in names})
 
     def sync(self) -> None:
         """The store has caught up."""

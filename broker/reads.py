@@ -1,0 +1,76 @@
+"""What the result of a read node tells beside its output: types that were inferred, and the files as they were read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import NodeSpec
+from odibi_actors.messages import NodeDone, SameBytes
+from odibi_actors.model import FileRead
+from odibi_actors.units import naming
+
+if TYPE_CHECKING:
+    from odibi_actors.broker.flow import Flow
+
+DIGEST = 32
+"""Hex digits of the digest of a file."""
+
+SHOWN = 30
+"""Columns that one line names: a file may have thousands."""
+
+
+def files(iteration: Iteration, node: NodeSpec, done: NodeDone) -> list[FileRead]:
+    """What the ledger is to keep of the files that were read. A worker of the version before tells nothing, and the
+    ledger does not hold those of a reference, which are pinned by digest."""
+    if node.read is None or node.read.mode == "batch":
+        return []
+    return done.files if len(done.files) == len(iteration.positions.get(done.node, [])) else []
+
+
+def same(flow: Flow, message: SameBytes) -> None:
+    """The source knows files again that were read: the ledger is to know them as they are now."""
+    pipeline = flow.pipelines.get(message.pipeline)
+    lane = pipeline.lane(message.lane) if pipeline is not None else None
+    source = lane.sources.get(message.source) if lane is not None else None
+    positions = [position for position in message.positions if len(position.digest) == DIGEST]
+    if source is not None and not source.batch and positions:
+        record = rec.Same(pipeline=message.pipeline, lane=message.lane, source=message.source, positions=positions)
+        flow.write(record, message.pipeline)
+
+
+def touched(name: str, done: NodeDone) -> str:
+    """The line that tells of files with another ctime than when they were planned. Nobody can say whether such a one
+    holds what it held, for it was not read before: it is read as it is, once. "" when there is none."""
+    if not done.touched:
+        return ""
+    what = "a file had" if len(done.touched) == 1 else f"{len(done.touched)} files had"
+    return (
+        f"{name} {done.node}: {what} another ctime than when planned, read as now: {naming(done.touched)} (linked, "
+        "given other permissions, or written again with the former times)"
+    )
+
+
+def pinned(done: NodeDone) -> str:
+    """The line that tells, once, which types were inferred from the first batch of a source, and which columns it
+    does not read; "" when all is as ``read.schema`` says."""
+    notes = [*done.schema_notes, *[""] * len(done.schema_text)]  # a worker of the version before sends none
+    said, columns = [], []
+    for text, note in zip(done.schema_text, notes, strict=False):
+        why = note.removeprefix("declared").removeprefix("inferred").lstrip(":; ")
+        if not note.startswith("declared"):
+            columns.append(f"{text} ({why})" if why else text)
+        elif why:
+            said.append(f"{text} ({why})")
+    if columns:
+        more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+        said.append(
+            f"types inferred from the first batch (iteration {done.iteration}), which later files have to fit: "
+            f"{', '.join(columns[:SHOWN])}{more}; to choose others, declare them in read.schema"
+        )
+    left_out = [name or "(a column without a name)" for name in done.left_out[:SHOWN]]
+    if left_out:
+        said.append(f"not read: {', '.join(left_out)}")
+    name = f"{done.pipeline}.{done.node}"
+    return f"{name}: {'; '.join(said)} (`odibictl source show {name}`)" if said else ""

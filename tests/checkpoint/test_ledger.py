@@ -1,0 +1,137 @@
+"""What the ledger keeps of files that were read, and how a file is known again."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint import seals
+from odibi_actors.checkpoint.engine import Engine, Refused
+from odibi_actors.checkpoint.seals import Mark
+from odibi_actors.messages import LOOKED_UP, LedgerLook, LedgerRow, LedgerRows
+from odibi_actors.model import FilePosition, FileRead
+from tests.checkpoint import former
+from tests.checkpoint.counting import counted, recounted
+from tests.checkpoint.make import P, ack, claimed, commit, failure, file, loaded, plan, prepare, put, version
+from tests.checkpoint.test_actor import Store
+from tests.checkpoint.test_opening import dump_schema
+
+
+def digest(name: str) -> bytes:
+    return name.encode().ljust(16, b".")
+
+
+def read(iteration: int, *names: str, ctime_ns: int = 40) -> r.Ack:
+    return replace(ack(iteration), files=[FileRead(digest(name), ctime_ns) for name in names])
+
+
+def known(name: str, ctime_ns: int = 40, generation: int = 1) -> FilePosition:
+    return FilePosition(name, 10, 20, 30, generation, digest(name).hex(), ctime_ns)
+
+
+def rows(engine: Engine, *names: str, lane: str = "live") -> list[LedgerRow]:
+    return engine.ledger_rows(P, lane, "flights", list(names))
+
+
+def test_given_an_ack_with_what_was_read_when_stored_then_the_ledger_keeps_digest_and_ctime() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", "b.csv"), plan(2, "c.csv"), read(1, "a.csv", "b.csv"), ack(1, "clean"))
+    assert engine.ledger(P, "live", "flights") == ([known("a.csv"), known("b.csv"), file("c.csv")], "")
+    assert counted(engine) == recounted(engine)
+    put(engine, read(1, "A", "B", ctime_ns=50))  # the output was lost, and the files read again
+    assert [p.digest for p in engine.ledger(P, "live", "flights")[0]] == [digest("A").hex(), digest("B").hex(), ""]
+    engine.close()
+
+
+def test_given_files_looked_up_when_they_are_planned_then_each_row_says_what_became_of_it() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", "bad.csv"))
+    put(engine, r.Revise(P, 1, "flights", ["bad.csv"], failure(position="bad.csv"), 2.0), read(1, "a.csv"))
+    put(engine, prepare(1), commit(1), plan(2, "late.csv"), plan(3, "c.csv"), read(3, "c.csv"))
+    put(engine, r.DeadLetter(P, 3, "clean", failure(), 1.0), plan(4, "old.csv"), ack(4), prepare(4), commit(4))
+    found = rows(engine, "a.csv", "bad.csv", "late.csv", "c.csv", "old.csv", "never.csv")
+    assert [(row.position.identity, row.iteration, row.state) for row in found] == [
+        ("a.csv", 1, "read"),
+        ("bad.csv", 1, "letter"),
+        ("late.csv", 2, "unread"),
+        ("c.csv", 3, "letter"),
+        ("old.csv", 4, "read"),  # by a worker of a version that told nothing
+    ]
+    assert [bool(row.position.digest) for row in found] == [True, False, False, True, False]
+    assert rows(engine, "a.csv", lane="backfill-9") == []
+    assert rows(engine, *["none"] * LOOKED_UP, "a.csv") == []
+    engine.close()
+
+
+def test_given_generations_of_a_file_when_it_is_looked_up_then_it_is_the_newest() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv"), read(1, "a.csv"), prepare(1), commit(1))
+    put(engine, replace(plan(2), positions={"flights": [file("a.csv", 2)]}), read(2, "a.csv", ctime_ns=60))
+    assert rows(engine, "a.csv") == [LedgerRow(known("a.csv", 60, 2), 2, "read")]
+    engine.close()
+
+
+def test_given_files_that_are_known_again_when_told_then_only_rows_of_the_same_bytes_take_their_times() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", "b.csv"), read(1, "a.csv", "b.csv"), plan(2, "c.csv"))
+    copies = [replace(known(name), mtime_ns=70, inode=2**64 - 1, ctime_ns=80) for name in ("a.csv", "b.csv", "c.csv")]
+    copies[1] = replace(copies[1], digest=digest("other").hex())
+    copies += [replace(known("c.csv"), digest=""), replace(known("a.csv"), digest="no hex", mtime_ns=1)]
+    put(engine, r.Same(P, "live", "flights", copies))
+    assert engine.ledger(P, "live", "flights")[0] == [copies[0], known("b.csv"), file("c.csv")]
+    assert counted(engine) == recounted(engine)
+    engine.close()
+
+
+def test_given_an_ack_that_tells_of_more_files_than_are_planned_when_stored_then_it_is_refused() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv"))
+    with pytest.raises(Refused, match=r"2 files of flights were read, but 1 are planned"):
+        put(engine, read(1, "a.csv", "b.csv"))
+    engine.close()
+
+
+def test_given_a_reference_when_it_is_read_then_the_ledger_has_nothing_of_it() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", ledgered=()), read(1, "a.csv"))
+    assert engine.ledger(P, "live", "flights") == ([], "")
+    engine.close()
+
+
+def test_given_a_source_that_looks_files_up_when_the_store_answers_then_by_number_and_record() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv"))
+    store = Store(engine)
+    (found,) = store.tell(LedgerLook(P, "flights", "live", 7, ["a.csv", "b.csv"]), sender="source") + store.settle()
+    assert found == LedgerRows(P, "flights", "live", 7, [LedgerRow(file("a.csv"), 1, "unread")], 2)
+
+
+def test_given_a_database_of_format_4_when_opened_then_all_is_there_and_digests_are_kept_from_then_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    before = claimed(path)
+    put(before, version(), plan(1, "a.csv"), read(1, "a.csv"), prepare(1), commit(1), plan(2, "b.csv"))
+    dump, made, mark = loaded(before), sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
+    before.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(former.TO_4)
+    db.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    seals.create(path, path, mark)
+    for _ in range(2):
+        engine = Engine(path)
+        assert loaded(engine) == dump
+        assert sorted(dump_schema(engine)) == made
+        assert engine.ledger(P, "live", "flights") == ([file("a.csv"), file("b.csv")], "")
+        assert counted(engine) == recounted(engine)
+        assert rows(engine, "a.csv") == [LedgerRow(file("a.csv"), 1, "read")]
+        engine.close()
+    engine = Engine(path)
+    put(engine, read(2, "b.csv"))
+    assert engine.ledger(P, "live", "flights")[0] == [file("a.csv"), known("b.csv")]
+    engine.close()

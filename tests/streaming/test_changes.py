@@ -1,0 +1,283 @@
+"""Files that were read before and are not as they were: copied, touched, or changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.batches.files import digest_bytes
+from odibi_actors.messages import BROKER, LOCAL, LOOKED_UP, STORE, Discover, LedgerLook, LedgerRows, Reply, Request
+from odibi_actors.model import FilePosition
+from odibi_actors.streaming.effects import Digest, FileEvent
+from tests.streaming.harness import System, source_spec
+from tests.streaming.world import KEY, World
+
+
+def after_reading(*names: str, credit: int = 3, page: int = 3) -> World:
+    """A world in which these files are planned and read, durably."""
+    world = World(source_spec("/data", credit=credit), page=page)
+    world.work()
+    for name in names:
+        world.create(name, age=100.0)
+    world.work()
+    while world.pending:
+        world.plan(len(world.pending))
+        world.work()
+    world.sync()
+    world.has_read(*names)
+    assert {name for _, planned in world.planned for name in planned} == set(names)
+    return world
+
+
+def rescans(world: World, count: int = 3) -> int:
+    """Let so many scans pass; returns how many files were digested meanwhile."""
+    digested = 0
+    for _ in range(count):
+        world.advance(11.0)
+        while world.orders:
+            order = world.orders[0]
+            digested += len(order.files) if isinstance(order, Digest) else 0
+            world.work(1)
+    return digested
+
+
+def why(world: World, name: str) -> tuple[str, str]:
+    world.give("client", Request("1", "source.why", {"file": name}))
+    reply = next(m for m in reversed(world.sent) if isinstance(m, Reply))
+    (item,) = reply.result["items"]
+    return item["state"], item["reason"]
+
+
+def test_given_files_that_were_copied_over_themselves_when_seen_then_each_is_digested_once_in_silence() -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.replace("a.csv", lost=True)
+    world.replace("b.csv", lost=True)
+    assert rescans(world) == 2
+    assert world.problems == []
+    same = [position for message in world.same for position in message.positions]
+    assert [(p.identity, p.digest, p.generation) for p in same] == [
+        (name, world.read[name], 1) for name in ("a.csv", "b.csv")
+    ]
+    assert [(p.mtime_ns, p.inode, p.ctime_ns) for p in same] == [
+        (e.mtime_ns, e.inode, e.ctime_ns) for e in world.files.values()
+    ]
+    world.meet()  # the ledger is read again: it knows them as they are
+    assert rescans(world) == 0
+    assert why(world, "a.csv") == ("planned", "planned in iteration 11")
+
+
+def test_given_a_file_with_other_bytes_of_the_same_size_when_seen_then_it_is_digested_once_and_told_once() -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.replace("a.csv", 1)
+    assert rescans(world) == 1
+    told = "file a.csv changed after it was read (iteration 11), with the same size; give new data a new name"
+    assert world.problems == [[told]]
+    assert world.same == []
+    assert why(world, "a.csv") == ("changed", told)
+    world.replace("a.csv", 0)  # what was read is put back
+    assert rescans(world) == 1
+    assert world.problems[-1] == []
+
+
+def test_given_several_changed_files_when_told_then_it_is_one_line_with_their_number() -> None:
+    world = after_reading("a.csv", "b.csv", "c.csv", "d.csv", "e.csv")
+    for name in "abcd":
+        world.replace(f"{name}.csv", 1, lost=True)
+    world.replace("e.csv", lost=True)
+    rescans(world)
+    assert world.problems == [
+        [
+            "4 files changed after they were read: a.csv, b.csv, c.csv and 1 more; give new data new names "
+            "(`odibictl source files p.files` lists them)"
+        ]
+    ]
+
+
+@pytest.mark.parametrize("content", [0, 1])
+def test_given_only_another_ctime_when_seen_then_the_bytes_decide(content: int) -> None:
+    world = after_reading("a.csv")
+    world.replace("a.csv", content, ctime=True)
+    assert rescans(world) == 1
+    assert len(world.problems) == content
+    assert len(world.same) == 1 - content
+
+
+def test_given_a_file_read_before_digests_were_kept_when_it_is_written_again_then_that_is_all_that_is_said() -> None:
+    world = after_reading("a.csv", "b.csv", "c.csv")
+    del world.read["a.csv"]
+    world.replace("a.csv")
+    assert rescans(world) == 0
+    (told,) = world.problems[-1]
+    assert told == (
+        "file a.csv was written again after it was read (iteration 11), with the same size; whether its bytes are "
+        "others is not known, no digest of it is kept: if the data is new, give it a new name"
+    )
+    world.replace("b.csv", 1)
+    rescans(world)
+    assert world.problems[-1] == [
+        "2 files were written again after they were read: a.csv, b.csv; give new data new names (of 1 it is not known "
+        "whether the bytes are others: no digest was kept) (`odibictl source files p.files` lists them)"
+    ]
+    del world.read["c.csv"]
+    world.replace("c.csv", ctime=True)  # other permissions, say: of that former releases said nothing
+    rescans(world)
+    assert len(world.problems) == 2
+
+
+@pytest.mark.parametrize("held", ["unread", "letters"])
+def test_given_a_file_that_was_not_read_or_set_aside_when_it_is_another_then_the_source_says_nothing(held: str) -> None:
+    world = after_reading("a.csv")
+    del world.read["a.csv"]
+    getattr(world, held).append("a.csv")
+    world.replace("a.csv", 1, size=7)  # mended, say: the replay reads it
+    assert rescans(world) == 0
+    assert world.problems == []
+    getattr(world, held).clear()
+    rescans(world)
+    assert "changed after it was read" in world.problems[-1][0]
+
+
+def test_given_a_file_that_changes_while_it_is_compared_when_it_rests_then_it_is_compared_as_it_is_then() -> None:
+    world = after_reading("a.csv")
+    world.replace("a.csv")
+    while not any(isinstance(order, Digest) for order in world.orders):
+        world.work(1)
+    assert why(world, "a.csv") == (
+        "planned",
+        "planned in iteration 11; it has other times than when it was read: its bytes are being compared",
+    )
+    world.replace("a.csv", 1)
+    world.work()
+    rescans(world)
+    assert len(world.problems[-1]) == 1
+    assert world.same == []
+
+
+def test_given_a_file_that_is_released_while_it_is_compared_when_it_is_then_it_is_offered_again() -> None:
+    world = after_reading("a.csv")
+    world.replace("a.csv")
+    while not any(isinstance(order, Digest) for order in world.orders):
+        world.work(1)
+    world.cancel()
+    world.sync()
+    digest = next(order for order in world.orders if isinstance(order, Digest))
+    world.orders.remove(digest)
+    world.work()
+    world.orders.append(digest)
+    rescans(world)
+    assert world.same == []
+    assert world.names == ["a.csv"]
+    assert world.problems == []
+
+
+def test_given_more_files_than_a_lookup_takes_when_all_were_touched_then_they_come_in_turn() -> None:
+    names = [f"{number:04}.csv" for number in range(2 * LOOKED_UP + 7)]
+    world = after_reading(*names, credit=10_000, page=10_000)
+    for name in names:
+        world.replace(name, lost=True)
+    assert rescans(world) == len(names)
+    assert world.problems == []
+    looks = [m for m in world.sent if isinstance(m, LedgerLook)]
+    assert [len(look.identities) for look in looks] == [LOOKED_UP, LOOKED_UP, 7]
+    assert sum(len(same.positions) for same in world.same) == len(names)
+
+
+def test_given_many_changed_files_when_they_are_compared_in_rounds_then_the_first_and_the_last_tell() -> None:
+    names = [f"{number:04}.csv" for number in range(3 * LOOKED_UP)]
+    world = after_reading(*names, credit=10_000, page=10_000)
+    for name in names:
+        world.replace(name, 1, lost=True)
+    rescans(world)
+    assert [text.split(" files ")[0] for (text,) in world.problems] == ["500", "1500"]
+
+
+def test_given_a_round_that_took_long_when_it_is_done_then_the_next_waits_nine_times_as_long() -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.replace("a.csv")
+    while not any(isinstance(order, Digest) for order in world.orders):
+        world.work(1)
+    world.now += 4.0  # so long the bytes took
+    world.work()
+    world.replace("b.csv")
+    world.work()
+    assert rescans(world, 3) == 0
+    assert rescans(world, 1) == 1
+    assert world.problems == []
+
+
+def test_given_a_store_that_is_silent_or_behind_when_a_file_was_copied_then_it_is_asked_again() -> None:
+    world = after_reading("a.csv")
+    world.replace("a.csv")
+    world.work(1)  # the stat: the lookup follows
+    asked = [m for m in world.sent if isinstance(m, LedgerLook)]
+    assert len(asked) == 1
+    world.orders = [o for o in world.orders if getattr(getattr(o, "message", None), "number", 0) != asked[0].number]
+    world.give(STORE, LedgerRows("p", "files", "live", asked[0].number, [], world.durable_seq - 1))
+    world.advance(2.5)
+    assert len([m for m in world.sent if isinstance(m, LedgerLook)]) == 2
+    rescans(world)
+    assert world.problems == []
+    assert len(world.same) == 1
+
+
+def test_given_a_run_when_files_are_being_compared_then_it_ends_when_that_is_known_or_has_taken_long() -> None:
+    for answered in (True, False):
+        world = after_reading("a.csv")
+        world.spec = source_spec("/data", credit=3, idle=True)
+        world.meet()
+        world.work()
+        world.files["a.csv"].mtime_ns += 1
+        world.files["a.csv"].content = 1
+        world.give(BROKER, Discover(world.epoch, "p", "r1", "live"))
+        while not any(isinstance(order, Digest) for order in world.orders):
+            world.work(1)
+        digest = world.orders.pop()
+        assert isinstance(digest, Digest)
+        assert not [o for o in world.offers if o.run == "r1" and o.exhausted]
+        if answered:
+            world.orders.append(digest)
+            world.work()
+            assert "changed after it was read" in world.problems[-1][0]
+        else:
+            world.advance(16.0)
+            world.work()
+        assert world.offers[-1].exhausted
+
+
+# --- with real files ----------------------------------------------------------------------------------------------
+
+
+def of(path: Path) -> FilePosition:
+    seen = path.stat()
+    return FilePosition(path.name, seen.st_size, seen.st_mtime_ns, seen.st_ino, ctime_ns=seen.st_ctime_ns)
+
+
+def test_given_a_folder_that_is_copied_when_a_source_begins_there_then_it_knows_all_files_and_says_nothing(
+    tmp_path: Path,
+) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    for number in range(48):
+        (first / f"f{number:02}.csv").write_text(f"a\n{number}\n")
+    ledger = [of(path) for path in sorted(first.iterdir())]
+    second = tmp_path / "second"
+    shutil.copytree(first, second, copy_function=shutil.copy)  # as cp -r: other times, other inodes
+    (second / "f07.csv").write_text("a\nX\n")
+    system = System(source_spec(second), ledger=ledger)
+    try:
+        system.read = {p.identity: digest_bytes((first / p.identity).read_bytes()) for p in ledger}
+        system.until(lambda: bool(system.same and system.problems), "the comparison")
+        told = "file f07.csv changed after it was read (iteration 11), with the same size; give new data a new name"
+        assert [one.problems for one in system.problems] == [[told]]
+        assert len(system.same[0].positions) == 47
+        os.utime(second / "f01.csv")  # touch
+        os.chmod(second / "f02.csv", 0o600)
+        os.link(second / "f03.csv", tmp_path / "another-name.csv")
+        system.give((LOCAL, FileEvent(KEY, "f02.csv", "modified")), (LOCAL, FileEvent(KEY, "f03.csv", "modified")))
+        system.until(lambda: sum(len(same.positions) for same in system.same) == 50, "three more that are the same")
+        assert len(system.problems) == 1
+    finally:
+        system.close()
