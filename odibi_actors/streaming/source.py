@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
-from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Offer, Planned, SourceProblem, SourceSpec
-from odibi_actors.model import LIVE, TRIGGER, FilePosition
-from odibi_actors.streaming.batch import MAX_BATCH, Digests
+from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Planned, SourceProblem, SourceSpec
+from odibi_actors.model import LIVE, TRIGGER
 from odibi_actors.streaming.changes import Changes
 from odibi_actors.streaming.effects import (
-    Digest,
     Digested,
     FileEvent,
     Forget,
@@ -25,8 +21,9 @@ from odibi_actors.streaming.effects import (
 )
 from odibi_actors.streaming.files import Files
 from odibi_actors.streaming.ledger import Ledger
+from odibi_actors.streaming.offers import Offers, Run
 from odibi_actors.streaming.patterns import Pattern, join, unsafe
-from odibi_actors.streaming.views import changes, held_back, links, writing
+from odibi_actors.streaming.views import held_back, standing, writing
 
 RESCAN = 10.0
 """Seconds between reconciling scans where a watcher tells of changes."""
@@ -40,23 +37,14 @@ SCAN_SHARE = 9.0
 MAX_PAUSE = 300.0
 """Seconds between scans at most, however long one took."""
 
-RESEND = 5.0
-"""Seconds after which an offer is repeated; messages can be lost."""
-
 MAX_STAT = 5000
 """Files looked at by one effect."""
-
-MAX_SHOWN = 20
-"""Problems shown for one source; the rest is counted."""
 
 MAX_NAMED = 20
 """Writers looked for at a time."""
 
 HELD_SHOWN = 5.0
 """Seconds after which a file that is being written is shown as waiting for that: most are whole before."""
-
-COMPARE_PATIENCE = 10.0
-"""Seconds that a run waits at most to know whether files changed that were read before, so that it can tell."""
 
 RUN_PATIENCE = 60.0
 """Seconds after which a run leaves a file to the next one that somebody keeps open without writing."""
@@ -65,34 +53,9 @@ MAX_REMEMBERED = 10_000
 """Skipped names, and iterations of recently planned files, remembered for ``source why``."""
 
 
-OFFER_BYTES = 4_000_000
-"""Bytes of the names in one offer: it has to fit into a frame, and as a plan into a record. At least one file goes."""
-
-
-def _fitting(identities: list[str]) -> list[str]:
-    """As many of the first ones as may travel together; 80 bytes for the numbers of each."""
-    total = 0
-    for count, identity in enumerate(identities):
-        total += len(identity.encode()) + 80
-        if total > OFFER_BYTES and count:
-            return identities[:count]
-    return identities
-
-
 def source_key(pipeline: str, source: str, lane: str) -> str:
     """The name by which the driver, and the log, know a source."""
     return f"{pipeline}/{source}" if lane == LIVE else f"{pipeline}/{source}/{lane}"
-
-
-class Run:
-    """A run looks at what is there when it begins. ``scan``: the scan that finds it; ``left``: what is not planned;
-    ``patience``: until when it waits to know whether files that were read before have changed."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self.scan = 0
-        self.left: dict[str, None] | None = None
-        self.patience = 0.0
 
 
 class Source:
@@ -109,7 +72,7 @@ class Source:
         self.backfill = spec.lane not in (LIVE, TRIGGER)
         self.pattern = Pattern(self.read.pattern)
         self.only: Pattern | None = None  # of a backfill: what the live source takes; the rest is no file of it
-        self._read_digest = read_digest(read)
+        self.read_digest = read_digest(read)
         self.path = join("", self.read.path)
         self.batch = self.read.mode == "batch"
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
@@ -124,7 +87,7 @@ class Source:
         self._scanning = 0
         self._scan_started = 0.0
         self._next_scan: float | None = 0.0  # None: when the running scan is done
-        self._scan_problems: list[str] = []
+        self.scan_problems: list[str] = []
         self._unwatched = ""
         self.changes = Changes(self.key, self.read.connection.path, self.ledger)
         self.skipped: dict[str, str] = {}
@@ -133,11 +96,7 @@ class Source:
         self._touched: dict[str, None] = {}
         self._asked: dict[str, int] = {}
         self._folders: dict[str, None] = {}
-        self._digests = Digests()
-        self._offer: Offer | None = None
-        self._offered_at = 0.0
-        self._pinned = False
-        self._dirty = True
+        self.offers = Offers(self)
         self._report = True
         self._log: list[str] = []
         self._say: list[str] = []
@@ -167,30 +126,31 @@ class Source:
         self.epoch = epoch
         if self.batch:
             self.ledger.none(start_seq)
-        self._offer, self._report, self._dirty = None, True, True
+        self.offers.again()
+        self._report = True
 
     def rebind(self, spec: SourceSpec) -> None:
         """Same files, other credit or wishes."""
         self.spec = spec
-        self._dirty = True
+        self.offers.dirty = True
 
     def discover(self, run: str, now: float) -> None:
         """Look now, in full. Asked again for the same run, what was there when it began still counts. ``run`` ""
         only looks, and believes no digest: what was offered with one was not what was there."""
         if not run:
             self._next_scan = now
-            self._digests.forget()
+            self.offers.digests.forget()
         elif self.run is None or self.run.run != run:
             self.run = Run(run)
             self._next_scan = now
-        self._offer, self._dirty = None, True
+        self.offers.again()
 
     def page(self, page: LedgerPage, now: float) -> None:
         """A page of the ledger."""
         released = self.ledger.page(page, now)
         if released is None:
             return
-        self._dirty = True
+        self.offers.dirty = True
         for identity in [i for i in self.files.known if i in self.ledger.index]:
             self._planned(identity, now)
         self.changes.keep(self.ledger.index)
@@ -215,7 +175,7 @@ class Source:
                 self._touched[position.identity] = None  # planned again as it is now: look whether it still is
         while len(self.iterations) > MAX_REMEMBERED:
             del self.iterations[next(iter(self.iterations))]
-        self._dirty = True
+        self.offers.dirty = True
 
     def _planned(self, identity: str, now: float) -> None:
         file = self.files.known.get(identity)
@@ -233,7 +193,7 @@ class Source:
         self.files.drop(identity)
         if self.run is not None and self.run.left is not None and identity in self.run.left:
             del self.run.left[identity]
-            self._dirty = True
+            self.offers.dirty = True
 
     # --- what the driver found ------------------------------------------------------------------------------------
 
@@ -264,13 +224,13 @@ class Source:
         started, self._scanning = self._scanning, 0
         for identity in self.files.sweep(started):
             self._lose(identity)
-        self._digests.prune(self.files)
+        self.offers.digests.prune(self.files)
         self.skipped, self._skipping = self._skipping, {}
         self._touched.update(dict.fromkeys(self.changes.texts))  # those that are gone by now are no problem any more
-        self._scan_problems = list(chunk.problems)
+        self.scan_problems = list(chunk.problems)
         if chunk.missing:
             folder = join(self.read.connection.path, self.path)
-            self._scan_problems.append(f"folder /{folder} does not exist; it is read as soon as it appears")
+            self.scan_problems.append(f"folder /{folder} does not exist; it is read as soon as it appears")
         if chunk.unwatched and chunk.unwatched != self._unwatched:
             self._log.append(f"{self.key}: no file events ({chunk.unwatched}); looking every {POLL:g} s instead")
         self._unwatched = chunk.unwatched
@@ -280,9 +240,8 @@ class Source:
         if self.run is not None and self.run.scan == started:
             # Files that are being asked for may be there too: the run is not exhausted before the answer.
             asked = [i for i in (*self._asked, *self._touched) if i not in self.ledger.index]
-            self.run.left = dict.fromkeys([*self.files.known, *asked])
-            self.run.patience = now + COMPARE_PATIENCE
-        self.scanned = self._dirty = True
+            self.run.found([*self.files.known, *asked], now)
+        self.scanned = self.offers.dirty = True
 
     def on_stated(self, answer: Stated, now: float) -> None:
         """Files that were asked for; older answers than the newest question are void."""
@@ -305,7 +264,7 @@ class Source:
 
     def _gone(self, identity: str) -> None:
         self._lose(identity)
-        self._dirty = True
+        self.offers.dirty = True
 
     def _answered(self, identity: str, number: int) -> bool:
         if self._asked.get(identity) != number:
@@ -328,7 +287,7 @@ class Source:
         still = now - max(self.files.known[identity].since, held.since)
         if still >= RUN_PATIENCE:
             del left[identity]
-            self._dirty = True
+            self.offers.dirty = True
             self._log.append(
                 f"{self.key}: {writing(self, identity)}, but nothing was written for {still:.0f} s: the run goes on "
                 "without it, and it is left to a later one"
@@ -352,7 +311,7 @@ class Source:
     def on_rows(self, answer: LedgerRows, now: float) -> None:
         """What the ledger holds of files that are not as they were planned."""
         self.changes.rows(answer, now)
-        self._dirty = self._dirty or not self.changes.busy
+        self.offers.dirty = self.offers.dirty or not self.changes.busy
 
     def on_event(self, event: FileEvent, now: float) -> None:
         """The watcher's hint: look at this path."""
@@ -379,11 +338,11 @@ class Source:
         """The digest of a file of a batch source, or of one that was read."""
         if not self.batch:
             self.changes.digested(answer, now)
-            self._dirty = self._dirty or not self.changes.busy
+            self.offers.dirty = self.offers.dirty or not self.changes.busy
             return
-        if not self._digests.answer(answer):
+        if not self.offers.digests.answer(answer):
             self._touched[answer.file.identity] = None
-        self._dirty = True
+        self.offers.dirty = True
 
     # --- what to do about it --------------------------------------------------------------------------------------
 
@@ -395,13 +354,7 @@ class Source:
         query = self.ledger.query(now)
         if query is not None:
             effects.append(Send(STORE, query))
-        if self._offers_wanted(now):
-            offer = self._make_offer(now)
-            if offer is not None:
-                self._offer, self._offered_at = offer, now
-                effects.append(Send(BROKER, offer))
-            if self.batch and (wanted := self._digests.wanted(self.files)):
-                effects.append(Digest(self.key, self.read.connection.path, wanted))
+        effects += self.offers.flush(now)
         if self._may_look():
             effects += self._look(now)
         effects += self.changes.flush(now, self.epoch, scanning=bool(self._scanning))
@@ -415,8 +368,7 @@ class Source:
         if self._may_look():
             times.append(None if self._scanning else self._next_scan)
             times.append(0.0 if self._touched or self._folders else None)
-        if self._may_offer() and self._offer is not None:
-            times.append(self._offered_at + RESEND)
+        times.append(self.offers.deadline())
         return min((time for time in times if time is not None), default=None)
 
     def forget(self) -> Effect:
@@ -455,83 +407,18 @@ class Source:
             effects.append(Stat(self.key, self._number, base, identities, heard, tell))
         return effects
 
-    def _may_offer(self) -> bool:
-        """Whether it is known what is there and what is planned, and offers are wanted."""
-        if not self.scanned or not self.ledger.loaded or not self.epoch:
-            return False
-        return not self.idle or self.within is not None
-
-    def _offers_wanted(self, now: float) -> bool:
-        """Whether an offer is to be made, if it differs from the former or that one is old."""
-        if not self._may_offer():
-            return False
-        if self._offer is not None and now >= self._offered_at + RESEND:
-            self._offer, self._dirty = None, True
-        changed = self._dirty or self.files.changed
-        self._dirty = self.files.changed = False
-        return changed
-
-    def _make_offer(self, now: float) -> Offer | None:
-        """The offer as it should be now; None when it is the former one or cannot be made yet."""
-        of_run = self.run.left if self.run is not None else {}
-        if self.batch:
-            self._ask(self.files.ready_ones())
-            found = self._digests.positions(self.files)
-            if found is None and not self._pinned:
-                return None
-            positions = found or []  # none while one is being written: what was offered is no longer what is there
-            self._pinned, left = bool(positions), len(positions)
-            exhausted = of_run is not None and found is not None
-        else:
-            within = self.within
-            left = self.files.ready if within is None else len(within)
-            identities = _fitting(self.files.first(min(self.spec.credit, left), within))
-            if self._ask(identities):
-                return None
-            positions = [self._position(identity) for identity in identities]
-            exhausted = of_run is not None and sum(1 for i in identities if i in of_run) == len(of_run)
-            if self.run is not None and self.changes.busy and now < self.run.patience:
-                exhausted = False
-        offer = Offer(
-            epoch=self.epoch,
-            incarnation=self.incarnation,
-            pipeline=self.spec.pipeline,
-            source=self.spec.node.name,
-            seq=self.ledger.seq,
-            positions=positions,
-            run=self.run.run if self.run is not None else "",
-            exhausted=exhausted,
-            lane=self.spec.lane,
-            left=left,
-            read=self._read_digest,
-        )
-        former = self._offer
-        # what more there is beyond the credit is told with the next offer, or when this one is repeated
-        return None if former is not None and offer == replace(former, left=left) else offer
-
-    def _ask(self, identities: list[str]) -> bool:
+    def ask(self, identities: list[str]) -> bool:
         """Ask the kernel who writes these files, those of which that is not known. Returns whether there are any."""
         unasked = [i for i in self.files.unasked(identities) if i not in self._asked]
         self._touched.update(dict.fromkeys(unasked))
         return bool(self.files.unasked(identities))
 
-    def _position(self, identity: str) -> FilePosition:
-        file = self.files.known[identity]
-        return FilePosition(identity, file.size, file.mtime_ns, file.inode, ctime_ns=file.ctime_ns)
-
     # --- what people see ------------------------------------------------------------------------------------------
 
     def _problems(self, now: float) -> list[Effect]:
         """Tell the broker when the list of problems has changed."""
-        problems = [self.refused] if self.refused else []
-        problems += self._scan_problems
-        if self.batch and len(self.files.known) > MAX_BATCH:
-            problems.append(f"{len(self.files.known)} files match; a batch source takes at most {MAX_BATCH}")
-        problems += changes(self) + links(self)
-        if len(problems) > MAX_SHOWN:
-            problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
         waits = held_back(self, now)
-        problems += waits
+        problems = standing(self) + waits
         if problems == self.problems and not (self._report and problems):
             return []
         self._report = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.streaming.batch import MAX_BATCH
 from odibi_actors.streaming.ledger import size_of
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
 from odibi_actors.units import format_instant, naming
@@ -52,6 +53,22 @@ def changes(source: Source) -> list[str]:
     if unsure:
         told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"
     return [f"{told} (`odibictl source files {name}` lists them)"]
+
+
+MAX_SHOWN = 20
+"""Problems shown for one source; the rest is counted."""
+
+
+def standing(source: Source) -> list[str]:
+    """What is wrong with a source, but for files that wait for their writers."""
+    problems = [source.refused] if source.refused else []
+    problems += source.scan_problems
+    if source.batch and len(source.files.known) > MAX_BATCH:
+        problems.append(f"{len(source.files.known)} files match; a batch source takes at most {MAX_BATCH}")
+    problems += changes(source) + links(source)
+    if len(problems) > MAX_SHOWN:
+        problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
+    return problems
 
 
 def links(source: Source) -> list[str]:

@@ -37,7 +37,7 @@ from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.runtime import log, paths, process, wire
 from odibi_actors.runtime.visible import visible
 from odibi_actors.scheduler.actor import SchedulerActor
-from odibi_actors.streaming import source as source_module
+from odibi_actors.streaming import offers as offers_module
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.patterns import Pattern
 from odibi_actors.workers import link
@@ -334,7 +334,7 @@ def test_a_hostile_owner_file_is_a_conflict(tmp_path: Path, content: bytes | Non
 
 
 def test_an_offer_of_very_many_files_is_cut_so_that_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "OFFER_BYTES", 300)
+    monkeypatch.setattr(offers_module, "OFFER_BYTES", 300)
     for number in range(10):
         (tmp_path / f"{number}-{'x' * 50}.csv").write_text("a")
     system = System(source_spec(tmp_path, settle=0.0))
@@ -346,7 +346,7 @@ def test_an_offer_of_very_many_files_is_cut_so_that_it_fits(tmp_path: Path, monk
 
 
 def test_one_name_goes_however_long_it_is() -> None:
-    assert source_module._fitting(["x" * 10**7, "y"]) == ["x" * 10**7]
+    assert offers_module._fitting(["x" * 10**7, "y"]) == ["x" * 10**7]
 
 
 @pytest.mark.parametrize("spoilt", [b"column_x", b"a text in it"])
