@@ -25,6 +25,9 @@ MAX_SUSPECTS = 100_000
 MAX_CHANGED = 5000
 """Changed files that are remembered; it is told when there may be more."""
 
+GATHER = 0.25
+"""Seconds until a file that was touched is looked up: most times others follow, and go with it."""
+
 SHARE = 9.0
 """After a round of comparing there is a pause of this many times its duration: reading what was read takes at most 10 %
 of the time, whatever goes on in the folder, and on file systems whose ctime never stands still."""
@@ -83,7 +86,7 @@ class Changes:
         elif self._told_as.get(identity) != now_is and not self._known(found) and len(self._suspects) < MAX_SUSPECTS:
             self._suspects[identity] = found
             if self._next is None:
-                self._next = now
+                self._next = now + GATHER
 
     def _known(self, found: Found) -> bool:
         """Whether it is being looked up, or compared, as it is."""

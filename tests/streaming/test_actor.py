@@ -154,6 +154,8 @@ def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_
     world.append("a.csv")
     world.advance(15.0)
     world.work()
+    world.advance(1.0)
+    world.work()
     assert world.problems[-1] == ["file a.csv changed after it was read (iteration 11); give new data a new name"]
     found = world.found("a.csv")
     position = FilePosition("a.csv", found.size, found.mtime_ns, found.inode, generation=2)

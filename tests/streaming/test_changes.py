@@ -35,13 +35,22 @@ def after_reading(*names: str, credit: int = 3, page: int = 3) -> World:
 def rescans(world: World, count: int = 3) -> int:
     """Let so many scans pass; returns how many files were digested meanwhile."""
     digested = 0
-    for _ in range(count):
-        world.advance(11.0)
+    for _ in range(count * 44):
+        world.advance(0.25)
         while world.orders:
             order = world.orders[0]
             digested += len(order.files) if isinstance(order, Digest) else 0
             world.work(1)
     return digested
+
+
+def until_digested(world: World) -> None:
+    """Until the file is to be digested."""
+    while not any(isinstance(order, Digest) for order in world.orders):
+        if world.orders:
+            world.work(1)
+        else:
+            world.advance(0.3)
 
 
 def why(world: World, name: str) -> tuple[str, str]:
@@ -143,8 +152,7 @@ def test_given_a_file_that_was_not_read_or_set_aside_when_it_is_another_then_the
 def test_given_a_file_that_changes_while_it_is_compared_when_it_rests_then_it_is_compared_as_it_is_then() -> None:
     world = after_reading("a.csv")
     world.replace("a.csv")
-    while not any(isinstance(order, Digest) for order in world.orders):
-        world.work(1)
+    until_digested(world)
     assert why(world, "a.csv") == (
         "planned",
         "planned in iteration 11; it has other times than when it was read: its bytes are being compared",
@@ -159,8 +167,7 @@ def test_given_a_file_that_changes_while_it_is_compared_when_it_rests_then_it_is
 def test_given_a_file_that_is_released_while_it_is_compared_when_it_is_then_it_is_offered_again() -> None:
     world = after_reading("a.csv")
     world.replace("a.csv")
-    while not any(isinstance(order, Digest) for order in world.orders):
-        world.work(1)
+    until_digested(world)
     world.cancel()
     world.sync()
     digest = next(order for order in world.orders if isinstance(order, Digest))
@@ -197,8 +204,7 @@ def test_given_many_changed_files_when_they_are_compared_in_rounds_then_the_firs
 def test_given_a_round_that_took_long_when_it_is_done_then_the_next_waits_nine_times_as_long() -> None:
     world = after_reading("a.csv", "b.csv")
     world.replace("a.csv")
-    while not any(isinstance(order, Digest) for order in world.orders):
-        world.work(1)
+    until_digested(world)
     world.now += 4.0  # so long the bytes took
     world.work()
     world.replace("b.csv")
@@ -212,6 +218,7 @@ def test_given_a_store_that_is_silent_or_behind_when_a_file_was_copied_then_it_i
     world = after_reading("a.csv")
     world.replace("a.csv")
     world.work(1)  # the stat: the lookup follows
+    world.advance(0.3)
     asked = [m for m in world.sent if isinstance(m, LedgerLook)]
     assert len(asked) == 1
     world.orders = [o for o in world.orders if getattr(getattr(o, "message", None), "number", 0) != asked[0].number]
@@ -232,8 +239,7 @@ def test_given_a_run_when_files_are_being_compared_then_it_ends_when_that_is_kno
         world.files["a.csv"].mtime_ns += 1
         world.files["a.csv"].content = 1
         world.give(BROKER, Discover(world.epoch, "p", "r1", "live"))
-        while not any(isinstance(order, Digest) for order in world.orders):
-            world.work(1)
+        until_digested(world)
         digest = world.orders.pop()
         assert isinstance(digest, Digest)
         assert not [o for o in world.offers if o.run == "r1" and o.exhausted]

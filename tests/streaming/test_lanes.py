@@ -23,6 +23,7 @@ from odibi_actors.messages import (
     Request,
     SourceProblem,
     Sources,
+    Tick,
     Welcome,
 )
 from odibi_actors.model import FilePosition
@@ -97,7 +98,7 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
     both = [source_spec("/data"), source_spec("/data", lane=BACKFILL)]
     found = [Found("a.csv", 99, 5, 1)]
     told: list[Message] = []
-    for sender, message in [
+    messages: list[tuple[str, Message]] = [
         (BROKER, Connected()),
         (BROKER, Welcome(1, 10, "s")),
         (BROKER, Sources(1, both)),
@@ -107,9 +108,12 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
         (LOCAL, Scanned("p/files", first_scan(1), found, done=True)),
         (LOCAL, Scanned("p/files/backfill-7", first_scan(2), found, done=True)),
         (LOCAL, Stated("p/files/backfill-7", first_scan(2) + 1, found, [])),
+        (LOCAL, Tick()),
         (STORE, LedgerRows("p", "files", "live", 1, [LedgerRow(FilePosition("a.csv", 1, 5, 1), 7, "read")], 10)),
-    ]:
-        effects = actor.handle(sender, message, 1000.0) + actor.flush(1000.0)
+    ]
+    for number, (sender, message) in enumerate(messages):
+        now = 1000.0 + 0.1 * number
+        effects = actor.handle(sender, message, now) + actor.flush(now)
         told += [effect.message for effect in effects if isinstance(effect, Send)]
     problem = "file a.csv changed after it was read (iteration 7); give new data a new name"
     assert [m for m in told if isinstance(m, SourceProblem)] == [SourceProblem("p", "files", [problem], "live")]
@@ -123,6 +127,8 @@ def test_given_a_file_planned_in_a_backfill_when_it_changed_then_that_is_a_probl
     world.sync()
     world.files["a.csv"].size = 99
     world.advance(11.0)
+    world.work()
+    world.advance(1.0)
     world.work()
     assert world.problems == [["file a.csv changed after it was read (iteration 11); give new data a new name"]]
 
