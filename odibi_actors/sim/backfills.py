@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.sim.places import Place
+from odibi_actors.sim.planned import Planned
 from odibi_actors.sim.verdict import check
 from odibi_actors.streaming.patterns import Pattern
-
-if TYPE_CHECKING:
-    from odibi_actors.sim.places import Place
-    from odibi_actors.sim.truth import Planned
 
 Lane = tuple[str, str]
 """(pipeline, lane)."""

@@ -8,43 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.model import LIVE, BatchRef, Position, StagedRef
+from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
 from odibi_actors.sim.places import Place, Places
+from odibi_actors.sim.planned import TERMINAL, Planned
 from odibi_actors.sim.verdict import Violation, check
 
 __all__ = ["TERMINAL", "Planned", "Truth", "Violation", "check", "story"]
 
-TERMINAL = ("committed", "dead_lettered", "cancelled", "rewound")
-
 MOVING = (rec.Revise, rec.DeadLetter, rec.Cancel, rec.Rewound, rec.Discard)
 """Records after which files are elsewhere; where every plan puts them the ledger's key says."""
-
-
-class Planned:
-    """An iteration as the log tells it."""
-
-    def __init__(self, plan: rec.Plan) -> None:
-        self.plan = plan
-        self.positions: dict[str, list[Position]] = dict(plan.positions)
-        self.state = "planned"
-        self.acks: dict[str, rec.Ack] = {}
-        self.sinks: dict[str, StagedRef] = {}
-        self.blocked: dict[str, None] = {}
-        self.states: dict[str, BatchRef] = {}
-        self.abandoned: dict[str, None] = {}
-
-    @property
-    def terminal(self) -> bool:
-        """Nothing more will happen to it by itself."""
-        return self.state in TERMINAL
-
-    @property
-    def live(self) -> bool:
-        """What it publishes counts."""
-        return self.state not in ("cancelled", "dead_lettered", "rewound")
 
 
 def story(record: rec.AnyRecord) -> str:

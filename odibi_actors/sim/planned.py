@@ -1,0 +1,32 @@
+"""An iteration as the log tells it, for ``truth`` and what is part of it."""
+
+from __future__ import annotations
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.model import BatchRef, Position, StagedRef
+
+TERMINAL = ("committed", "dead_lettered", "cancelled", "rewound")
+
+
+class Planned:
+    """An iteration as the log tells it."""
+
+    def __init__(self, plan: rec.Plan) -> None:
+        self.plan = plan
+        self.positions: dict[str, list[Position]] = dict(plan.positions)
+        self.state = "planned"
+        self.acks: dict[str, rec.Ack] = {}
+        self.sinks: dict[str, StagedRef] = {}
+        self.blocked: dict[str, None] = {}
+        self.states: dict[str, BatchRef] = {}
+        self.abandoned: dict[str, None] = {}
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing more will happen to it by itself."""
+        return self.state in TERMINAL
+
+    @property
+    def live(self) -> bool:
+        """What it publishes counts."""
+        return self.state not in ("cancelled", "dead_lettered", "rewound")
