@@ -254,7 +254,7 @@ class Root(Group):
         call: Callable[..., object] = super().main
         if not standalone_mode:
             return call(*args, standalone_mode=False, **kwargs)
-        raise SystemExit(errors.guard(lambda: call(*args, standalone_mode=False, **kwargs)))
+        raise SystemExit(errors.shown(errors.guard(lambda: call(*args, standalone_mode=False, **kwargs))))
 
 
 def group(name: str, help: str) -> Group:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from odibi_actors.errors import ConfigError, OdibiError
+from odibi_actors.runtime import enduring
 from odibi_actors.runtime.visible import visible
 
 INTERRUPTED = 130
@@ -43,10 +43,6 @@ def guard(call: Callable[[], object]) -> int:
     except (click.Abort, KeyboardInterrupt):
         message("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has left. Point stdout elsewhere, or the interpreter's own flush complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except UnicodeEncodeError as error:
         message(f"error: {error.object!r} is not UTF-8 and cannot be sent", style="red")
         return ConfigError.exit_code
@@ -60,6 +56,15 @@ def guard(call: Callable[[], object]) -> int:
         message(f"error: {error}", style="red")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def shown(code: int) -> int:
+    """The exit code for ``code``: the same, unless all went well but its result could not be written."""
+    reason = enduring.lost()
+    if reason is None:
+        return code
+    message(f"error: stdout: {reason.strerror}: not all of the result could be written", style="red")
+    return code or 1
 
 
 def refused(error: PermissionError) -> str:

@@ -13,6 +13,7 @@ import click
 from odibi_actors.cli import locks
 from odibi_actors.cli.base import App, Command, pass_app
 from odibi_actors.errors import NotFoundError
+from odibi_actors.runtime.enduring import unread
 from odibi_actors.runtime.visible import visible
 
 POLL = 0.2
@@ -124,7 +125,7 @@ def logs(app: App, actor: str | None, follow: bool, lines: int) -> None:
         )
     prefix = _Prefix(plain=actor is not None and actor != WORKER)
     prefix.print(merged({name: tail.last(lines) for name, tail in tails.items()}))
-    while follow:
+    while follow and not unread():
         time.sleep(POLL)
         tails = _tails(folder, actor, tails)
         prefix.print([(name, line) for name, tail in tails.items() for line in tail.new()])

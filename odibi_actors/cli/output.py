@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors.runtime.enduring import unread
 from odibi_actors.runtime.visible import visible
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def emit(
     """
     if watch:
         _watch(app, fetch, name, render)
+        raise click.exceptions.Exit
     result = fetch()
     if app.output == "table":
         show(*render(result))
@@ -212,8 +214,8 @@ def _watch(
     name: str | Callable[[Row], str],
     render: Callable[[Any], Sequence[RenderableType]],
 ) -> None:
-    """Show until interrupted. On a terminal the view is redrawn; else it is printed again when it has changed. A
-    broker that is gone for a while (restarted) does not end it; one that never answered does."""
+    """Show until interrupted, or until nobody reads it. On a terminal the view is redrawn; else it is printed again
+    when it has changed. A broker that is gone for a while (restarted) does not end it; one that never answered does."""
     from odibi_actors.errors import TimedOutError, UnreachableError
 
     result = fetch()
@@ -223,15 +225,16 @@ def _watch(
         from rich.text import Text
 
         with Live(console=console(), auto_refresh=False) as live:
-            while True:
+            while not unread():
                 live.update(Group(*render(result)), refresh=True)
                 time.sleep(WATCH_EVERY)
                 try:
                     result = fetch()
                 except (UnreachableError, TimedOutError) as error:
                     live.update(Group(*render(result), Text(str(error), style="red")), refresh=True)
+        return
     last = None
-    while True:
+    while not unread():
         if result != last:
             if app.output == "table":
                 show(*render(result))

@@ -40,6 +40,10 @@ The control CLI is a ZeroMQ client of the running system. stdout carries results
 | 69 | unreachable: no broker answers |
 | 124 | timed out |
 | 130 | interrupted |
+
+A reader that leaves (`odibictl run p | head -1`) changes nothing of what is done: a verb goes on to its end, and its
+exit code tells what happened. Only what would show for ever ends with its reader: `--watch` and `logs -f`. Where stdout
+cannot be written (a full disk), that is told on stderr, and the exit code is 1 where it would have been 0.
 """
 
 

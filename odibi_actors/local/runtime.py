@@ -6,6 +6,7 @@ cannot be killed here: use ``odibictl up`` for that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import sys
@@ -33,6 +34,12 @@ from odibi_actors.runtime.visible import visible
 from odibi_actors.workers import spool
 
 CLIENT = "client-local"
+
+
+def _tell(text: str) -> None:
+    """On stderr, if somebody reads it: that nobody does is no reason to break off."""
+    with contextlib.suppress(OSError):
+        print(visible(text), file=sys.stderr)  # noqa: T201
 
 
 class LocalClock:
@@ -77,7 +84,7 @@ class LocalPoolDriver:
                 yield effect.worker, WorkerResult(result=results[0], last=True)
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
-                    print(visible(f"warning: {problem}"), file=sys.stderr)  # noqa: T201
+                    _tell(f"warning: {problem}")
 
     def inputs(self) -> Mapping[Any, Callable[[], Iterable[tuple[str, Message]]]]:
         """Nothing to wait for: tasks are done when they are given."""
@@ -124,9 +131,9 @@ class LocalRuntime:
                     self.stopped[name] = effect
                 case Log(level="warning" | "error"):
                     self.told.append(effect.text)
-                    print(visible(f"{effect.level}: {effect.text}"), file=sys.stderr)  # noqa: T201
+                    _tell(f"{effect.level}: {effect.text}")
                 case Log(fields={"notice": True}):
-                    print(visible(effect.text), file=sys.stderr)  # noqa: T201
+                    _tell(effect.text)
                 case Log():
                     pass
                 case _:
