@@ -13,7 +13,7 @@ from odibi_actors.broker.lane import Backfilling, RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
-from odibi_actors.messages import SCHEDULER, SOURCE
+from odibi_actors.messages import SCHEDULER, SOURCE, STORE
 from odibi_actors.model import Position, Trigger
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
         occurrences=occurrences,
         concurrency=concurrency,
         params=given,
+        through=pipeline.last_iteration,
     )
     flow.write(record, pipeline.name)
     backfill = begin(flow, pipeline, record)
@@ -91,7 +92,7 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
 
 def begin(flow: Flow, pipeline: Pipeline, record: rec.Backfill) -> Backfilling:
     """Take a backfill into memory."""
-    backfill = pipeline.backfills[record.lane] = Backfilling(record, flow.start_seq)
+    backfill = pipeline.backfills[record.lane] = Backfilling(record, flow.start_seq, flow.journal.last)
     backfill.bind(pipeline.spec.nodes)
     flow.shape += 1
     return backfill
@@ -211,19 +212,33 @@ def _patterns(pipeline: Pipeline, params: Row) -> dict[str, str]:
 
 
 def _match(flow: Flow, pipeline: Pipeline, files: dict[str, str], now: float) -> list[Row] | None:
-    """What the source knows of these patterns; None until it has answered."""
-    keys = {source: f"match {pipeline.name} {source} {pattern}" for source, pattern in files.items()}
+    """What the live lane has taken of these patterns; None until the store and the source have answered."""
+    asked: list[str] = []
     rows: list[Row] = []
     for source, pattern in files.items():
-        wanted = {"pipeline": pipeline.name, "source": source, "pattern": pattern}
-        answer = flow.asks.ask(keys[source], SOURCE, "source.match", wanted, now)
+        wanted = {"pipeline": pipeline.name, "source": source}
+        asked += [f"aside {pipeline.name} {source}", f"match {pipeline.name} {source} {pattern}"]
+        aside = flow.asks.ask(asked[-2], STORE, "ledger.aside", wanted, now)
+        if aside is None:
+            return None
+        answer = flow.asks.ask(
+            asked[-1], SOURCE, "source.match", {**wanted, "pattern": pattern, "aside": aside["files"]}, now
+        )
         if answer is None:
             return None
         rows.append({"source": source, "pattern": pattern, **answer})
-    flow.asks.forget(*keys.values())
+    flow.asks.forget(*asked)
     if not any(one["files"] for one in rows):
-        raise NotFoundError("no file matches: " + ", ".join(f"{source}: {p}" for source, p in files.items()))
+        raise NotFoundError("no file that was read matches: " + "; ".join(map(_left_out, rows)))
     return rows
+
+
+def _left_out(row: Row) -> str:
+    """A pattern, and why files that match it are not read again."""
+    why = [f"{row['unread']} not read yet, which the pipeline does by itself"] if row["unread"] else []
+    if row["aside"]:
+        why.append(f"{row['aside']} set aside: `odibictl deadletter replay`, or, once discarded, under another name")
+    return f"{row['source']}: {row['pattern']}" + (f" ({', '.join(why)})" if why else "")
 
 
 def _occurrences(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> list[tuple[str, float]] | None:

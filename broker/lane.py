@@ -205,10 +205,11 @@ class Lane:
 
 
 class Backfilling:
-    """A backfill in progress."""
+    """A backfill in progress. ``since``: the number of its record, or of the last one before this epoch."""
 
-    def __init__(self, record: Backfill, start_seq: int) -> None:
+    def __init__(self, record: Backfill, start_seq: int, since: int) -> None:
         self.record = record
+        self.since = since
         self.lane = Lane(record.lane, start_seq)
         self.planned = 0
         self.committed = 0

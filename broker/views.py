@@ -12,6 +12,7 @@ from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
 from odibi_actors.units import format_instant, plural
@@ -186,6 +187,12 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
     }
 
 
+def _through(pipeline: Pipeline, lane: Lane, source: SourceState) -> int:
+    """Up to which iteration of the live lane a backfill reads again what was taken; -1 for all other sources."""
+    backfill = pipeline.backfills.get(lane.name)
+    return -1 if backfill is None or source.batch else backfill.record.through
+
+
 def source_specs(flow: Flow) -> list[SourceSpec]:
     """What the source actor is to look after: each source of each lane, and what starts runs."""
     return [
@@ -195,6 +202,8 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             credit=(pipeline.spec.max_in_flight + 1) * pipeline.spec.batch.max_files,
             lane=lane.name,
             idle=pipeline.on_demand or lane is not pipeline.live,
+            through=_through(pipeline, lane, source),
+            since=pipeline.backfills[lane.name].since if lane.name in pipeline.backfills else 0,
         )
         for pipeline in flow.pipelines.values()
         if not pipeline.removed

@@ -237,13 +237,16 @@ class RecordRefused(Message, frozen=True):
 class SourceSpec(msgspec.Struct, frozen=True):
     """A read node to discover for, in one lane: ``live``, a backfill's, or ``trigger`` (then the node stands for a
     schedule that waits for files, and bears its name). ``credit`` bounds the positions of one offer. ``idle``: nothing
-    is wanted until a Discover (pipelines that run on demand)."""
+    is wanted until a Discover (pipelines that run on demand). ``through``: of a backfill, only files that the live lane
+    had taken by that iteration, known to a store that has record ``since``; -1: any."""
 
     pipeline: str
     node: NodeSpec
     credit: int
     lane: str = LIVE
     idle: bool = False
+    through: int = -1
+    since: int = 0
 
 
 class Sources(Message, frozen=True):
@@ -312,18 +315,20 @@ class Released(Message, frozen=True):
 
 
 class LedgerQuery(Message, frozen=True):
-    """source -> store: a page of the ledger of one source, in order of identity, after ``cursor``."""
+    """source -> store: a page of the ledger of one source, in order of identity, after ``cursor``. ``through``: only
+    what the lane had taken by that iteration and not set aside; -1: all that is planned."""
 
     pipeline: str
     source: str
     lane: str
     cursor: str = ""
     limit: int = 5000
+    through: int = -1
 
 
 class LedgerPage(Message, frozen=True):
     """store -> source: ``positions`` with identity > ``asked``; ``cursor`` "" after the last page. ``seq``:
-    durable through."""
+    durable through. ``through``: as it was asked for."""
 
     pipeline: str
     source: str
@@ -332,6 +337,7 @@ class LedgerPage(Message, frozen=True):
     positions: list[Position]
     cursor: str
     seq: int
+    through: int = -1
 
 
 class LedgerLook(Message, frozen=True):

@@ -87,8 +87,10 @@ class StoreDriver:
             items, cursor = engine.load(query.cursor)
             return LoadedPage(query.epoch, items, cursor, query.cursor)
         asked = (query.pipeline, query.source, query.lane, query.cursor)
-        positions, cursor = engine.ledger(query.pipeline, query.lane, query.source, query.cursor, query.limit)
-        return LedgerPage(*asked, positions, cursor, engine.last_seq)
+        positions, cursor = engine.ledger(
+            query.pipeline, query.lane, query.source, query.cursor, query.limit, query.through
+        )
+        return LedgerPage(*asked, positions, cursor, engine.last_seq, query.through)
 
     def _reply(self, request: Request) -> Reply:
         try:

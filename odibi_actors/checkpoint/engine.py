@@ -128,10 +128,13 @@ class Engine:
             return snapshot.load(self._db, cursor)
 
     def ledger(
-        self, pipeline: str, lane: str, source: str, cursor: str = "", limit: int = 5000
+        self, pipeline: str, lane: str, source: str, cursor: str = "", limit: int = 5000, through: int = -1
     ) -> tuple[list[Position], str]:
-        """Planned positions of a source with identity > ``cursor`` in that order, and the next cursor."""
+        """Planned positions of a source with identity > ``cursor`` in that order, and the next cursor. ``through``:
+        see ``LedgerQuery``."""
         with self._guard("reading the ledger"):
+            if through >= 0:
+                return ledger.taken(self._db, pipeline, lane, source, through, cursor, limit)
             return ledger.page(self._db, pipeline, lane, source, cursor, limit)
 
     def ledger_rows(self, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
+import msgspec
+
+from odibi_actors.checkpoint.asking import Name
 from odibi_actors.checkpoint.tables import POSITION, position
 from odibi_actors.messages import LedgerRow
-from odibi_actors.model import UNPREPARED, Position
+from odibi_actors.model import LIVE, UNPREPARED, Position
 
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
 """A page of the ledger ends at the first of both, or at the asker's limit."""
@@ -31,6 +35,52 @@ def page(
         found.append(position(row))
         size += len(row[0]) + 80
     return found, ""
+
+
+def taken(
+    db: sqlite3.Connection, pipeline: str, lane: str, source: str, through: int, cursor: str, limit: int
+) -> tuple[list[Position], str]:
+    """A page of what the lane had taken by iteration ``through`` and not set aside, of each file the newest position.
+    An iteration whose history is pruned has ended well, or its letter was discarded."""
+    there = db.execute(
+        f"SELECT {', '.join(f'l.{name}' for name in POSITION.split(', '))}, l.revised, i.state FROM ledger AS l"
+        " LEFT JOIN iterations AS i ON i.pipeline = l.pipeline AND i.iteration = l.iteration WHERE l.pipeline = ?"
+        " AND l.lane = ? AND l.source = ? AND l.identity > ? AND l.iteration <= ? ORDER BY l.identity, l.generation",
+        (pipeline, lane, source, cursor, through),
+    )
+    limit = max(1, min(limit, LEDGER_LIMIT))
+    newest: dict[str, Position | None] = {}
+    size = 0
+    for *columns, revised, state in there:
+        identity = columns[0]
+        if identity not in newest:
+            if newest and (len(newest) >= limit or size >= LEDGER_BYTES):
+                return [p for p in newest.values() if p is not None], next(reversed(newest))
+            size += len(identity) + 80
+        newest[identity] = None if revised or state == "dead_lettered" else position(tuple(columns))
+    return [p for p in newest.values() if p is not None], ""
+
+
+class Aside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ledger.aside``: files of a source's live lane that were set aside, given up or not; the first ones."""
+
+    pipeline: Name
+    source: Name
+
+
+def _aside(db: sqlite3.Connection, given: Aside) -> Any:
+    """``{"files": [identity], "more"}``: of files whose newest position is a dead letter, or was one."""
+    rows = db.execute(
+        "SELECT identity FROM ledger AS l WHERE pipeline = ? AND lane = ? AND source = ? AND (revised = 1 OR iteration"
+        " IN (SELECT iteration FROM iterations WHERE pipeline = ? AND state = 'dead_lettered')) AND NOT EXISTS (SELECT"
+        " 1 FROM ledger AS n WHERE n.pipeline = l.pipeline AND n.lane = l.lane AND n.source = l.source AND n.identity"
+        " = l.identity AND n.generation > l.generation) ORDER BY identity LIMIT ?",
+        (given.pipeline, LIVE, given.source, given.pipeline, LEDGER_LIMIT + 1),
+    ).fetchall()
+    return {"files": [row[0] for row in rows[:LEDGER_LIMIT]], "more": len(rows) > LEDGER_LIMIT}
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {"ledger.aside": (_aside, Aside)}
 
 
 def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import ends, outputs, retention, runs, sources, summary, verify, whereabouts
+from odibi_actors.checkpoint import ends, ledger, outputs, retention, runs, sources, summary, verify, whereabouts
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
@@ -465,6 +465,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     **SINKS,
     **sources.VERBS,
     **whereabouts.VERBS,
+    **ledger.VERBS,
     "checkpoint.stats": (_stats, Stats),
     "checkpoint.verify": (_verify, Verify),
 }

@@ -134,7 +134,9 @@ class Skip(Record, frozen=True):
 
 class Backfill(Record, frozen=True):
     """A backfill begins: a lane of its own. ``files``: source node -> pattern of the files it reads again. Or
-    ``occurrences`` ((id, due), ...) of ``schedule``, one iteration each. ``concurrency``: iterations in flight."""
+    ``occurrences`` ((id, due), ...) of ``schedule``, one iteration each. ``concurrency``: iterations in flight.
+    ``through``: the newest iteration when it began; what the live lane took later, or not at all, is not read (-1: not
+    told, by former releases)."""
 
     pipeline: str
     lane: str
@@ -145,6 +147,7 @@ class Backfill(Record, frozen=True):
     occurrences: list[tuple[str, float]] = []
     concurrency: int = 1
     params: dict[str, object] = {}
+    through: int = -1
 
 
 class BackfillEnd(Record, frozen=True):

@@ -51,6 +51,8 @@ FILES = (
     Column("SIZE", lambda row: size(row.get("bytes")), right=True),
     Column("FIRST", "first"),
     Column("LAST", "last"),
+    Column("NOT READ YET", lambda row: row.get("unread") or None, right=True),
+    Column("SET ASIDE", lambda row: row.get("aside") or None, right=True),
 )
 OCCURRENCES = (
     Column("OCCURRENCE", lambda row: spaced(row["id"]), whole=True),

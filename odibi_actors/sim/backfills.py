@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.sim.places import Place
+from odibi_actors.sim.places import Entry, Place
 from odibi_actors.sim.planned import Planned
 from odibi_actors.sim.verdict import check
 from odibi_actors.streaming.patterns import Pattern
@@ -17,7 +17,7 @@ Lane = tuple[str, str]
 class Backfills:
     """All of them. ``planned``: of a lane, the owners of its places, and its iterations."""
 
-    def __init__(self, planned: Callable[[str, str], tuple[Mapping[Place, object], list[Planned]]]) -> None:
+    def __init__(self, planned: Callable[[str, str], tuple[Mapping[Place, list[Entry]], list[Planned]]]) -> None:
         self._planned = planned
         self._open: dict[Lane, rec.Backfill] = {}
         self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
@@ -45,7 +45,7 @@ class Backfills:
             found[kind] = found.get(kind, 0) + 1
         return found
 
-    def begin(self, record: rec.Backfill, owner: Mapping[Place, object]) -> None:
+    def begin(self, record: rec.Backfill, owner: Mapping[Place, list[Entry]]) -> None:
         """It wants at least the files that the live lane knows by now."""
         key = (record.pipeline, record.lane)
         check(key not in self._all, "I1", f"{record.lane} of {record.pipeline} begins twice")
@@ -55,12 +55,22 @@ class Backfills:
         patterns = {source: Pattern(pattern) for source, pattern in record.files.items()}
         self._wanted[key] = [
             place
-            for place in owner
+            for place, entries in owner.items()
             if place[0] == record.pipeline and place[1] in patterns and patterns[place[1]].matches(place[2])
+            if not entries[-1].letter
         ]
 
-    def end(self, record: rec.BackfillEnd) -> None:
-        """It is over: everything of it is terminal; unless it was cancelled, nothing is missing."""
+    def planned(self, plan: rec.Plan) -> None:
+        """An iteration of it: only of files that the live lane had taken when it began, and not set aside."""
+        wanted = self._wanted.get((plan.pipeline, plan.lane), [])
+        for source in plan.ledgered:
+            more = [p.identity for p in plan.positions[source] if (plan.pipeline, source, p.identity) not in wanted]
+            name = f"{plan.pipeline}/{plan.iteration} of {plan.lane}"
+            check(not more, "I1", f"{name} reads {more[:5]} of {source}, which the live lane had not taken")
+
+    def end(self, record: rec.BackfillEnd, owner: Mapping[Place, list[Entry]]) -> None:
+        """It is over: everything of it is terminal; unless it was cancelled, nothing is missing but what the live lane
+        gave back or set aside meanwhile."""
         key = (record.pipeline, record.lane)
         begun = self._open.pop(key, None)
         check(begun is not None, "I1", f"{record.lane} of {record.pipeline} ends and is not open")
@@ -71,9 +81,16 @@ class Backfills:
         check(not left, "I5", f"{record.lane} of {record.pipeline} ends while {left} are unfinished")
         if record.state == "cancelled":
             return
-        missing = [place for place in self._wanted[key] if place not in owners]
+        kept = [place for place in self._wanted[key] if _taken(owner.get(place, []), begun.through)]
+        missing = [place for place in kept if place not in owners]
         check(not missing, "I1", f"{record.lane} ends {record.state}, and has not read {missing[:5]}")
         done = [i.plan.trigger.occurrence for i in mine if i.state != "cancelled" and begun.occurrences]
         # No data: at that moment no file was there to be read.
         wanted = [occurrence for occurrence, _ in begun.occurrences if record.state == "done"]
         check(done == wanted, "I1", f"{record.lane} ends {record.state}: {done} instead of {wanted}")
+
+
+def _taken(entries: list[Entry], through: int) -> bool:
+    """Whether a file was planned by then, and that still stands."""
+    then = [entry for entry in entries if entry.iteration <= through]
+    return bool(then) and not then[-1].letter

@@ -12,7 +12,7 @@ from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
-from odibi_actors.sim.places import Place, Places
+from odibi_actors.sim.places import Entry, Place, Places
 from odibi_actors.sim.planned import TERMINAL, Planned
 from odibi_actors.sim.verdict import Violation, check
 
@@ -105,7 +105,7 @@ class Truth:
         self._note(iteration.state, event)
         iteration.state = to
 
-    def _planned_by(self, pipeline: str, lane: str) -> tuple[Mapping[Place, object], list[Planned]]:
+    def _planned_by(self, pipeline: str, lane: str) -> tuple[Mapping[Place, list[Entry]], list[Planned]]:
         mine = [i for i in self.iterations.values() if (i.plan.pipeline, i.plan.lane) == (pipeline, lane)]
         return self.places.owners(pipeline, lane), mine
 
@@ -129,7 +129,7 @@ class Truth:
                 check(record.pipeline not in self.rewinds, "I1", f"{record.lane} begins during a rewind")
                 self.backfills.begin(record, self.places.owners(record.pipeline, LIVE))
             case rec.BackfillEnd():
-                self.backfills.end(record)
+                self.backfills.end(record, self.places.owners(record.pipeline, LIVE))
             case rec.Alert():
                 self.alerts.alert(record, seq)
             case rec.Alerted():
@@ -258,6 +258,7 @@ class Truth:
         check(plan.pipeline not in self.rewinds, "I1", f"{key} planned during a rewind")
         if plan.lane != LIVE:
             check(self.backfills.is_open(plan.pipeline, plan.lane), "I1", f"{key} planned in {plan.lane}, not open")
+            self.backfills.planned(plan)
         if plan.run:
             seen = self.dues.runs.get(plan.run)
             active = seen is not None and seen.state == "active"

@@ -72,6 +72,9 @@ class SourceActor:
                 return self._heard(message, now)
             case Planned() | Released() | Discover() | Sources():
                 return self._ordered(message, now)
+            case LedgerPage(through=through) if through >= 0:
+                for any_of_them in self.sources.values():
+                    any_of_them.taken_page(message, now)
             case LedgerPage(pipeline=pipeline, source=name, lane=lane):
                 source = self.sources.get(source_key(pipeline, name, lane))
                 if source is not None:
@@ -252,7 +255,9 @@ class SourceActor:
                 return []  # it asks again
             answer = Reply(request.id, 4, error=f"source {source.key} has not looked at its files yet; ask again")
         else:
-            answer = Reply(request.id, 0, match(source, str(pattern)))
+            aside = request.params.get("aside", [])
+            names = [one for one in aside if isinstance(one, str)] if isinstance(aside, list) else []
+            answer = Reply(request.id, 0, match(source, str(pattern), names))
         return [Send(sender, answer)]
 
     def _stat(self, sender: str, request: Request) -> list[Effect]:

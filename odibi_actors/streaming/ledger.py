@@ -28,10 +28,11 @@ BEHIND = 0.1
 
 
 class Ledger:
-    """The planned files of one source. ``loaded``: complete and up to ``seq``; nothing may be offered before."""
+    """The planned files of one source. ``loaded``: complete and up to ``seq``; nothing may be offered before.
+    ``through``: see ``LedgerQuery``."""
 
-    def __init__(self, pipeline: str, source: str, lane: str) -> None:
-        self.pipeline, self.source, self.lane = pipeline, source, lane
+    def __init__(self, pipeline: str, source: str, lane: str, through: int = -1) -> None:
+        self.pipeline, self.source, self.lane, self.through = pipeline, source, lane, through
         self.index: dict[str, Stamp] = {}
         self.seq = 0
         self.loaded = False
@@ -68,11 +69,14 @@ class Ledger:
         if self.next_query is None or now < self.next_query:
             return None
         self.next_query = now + RETRY
-        return LedgerQuery(pipeline=self.pipeline, source=self.source, lane=self.lane, cursor=self._cursor)
+        return LedgerQuery(
+            pipeline=self.pipeline, source=self.source, lane=self.lane, cursor=self._cursor, through=self.through
+        )
 
     def page(self, page: LedgerPage, now: float) -> list[str] | None:
         """Take a page. After the last one: the identities that are planned no longer, else None."""
-        if self.loaded or page.asked != self._cursor or page.lane != self.lane:
+        wanted = (page.asked, page.lane, page.through) == (self._cursor, self.lane, self.through)
+        if self.loaded or not wanted:
             return None
         if page.seq < self._needed:
             self.next_query = now + BEHIND

@@ -76,6 +76,8 @@ class Source:
         self.path = join("", self.read.path)
         self.batch = self.read.mode == "batch"
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
+        # Of a backfill: what the live lane had taken when it began. What it has not is its own to read.
+        self.taken = Ledger(spec.pipeline, spec.node.name, LIVE, spec.through) if spec.through >= 0 else None
         self.files = Files(self.read.settle)
         self.refused = unsafe(self.read.path) or unsafe(self.read.pattern)
         self.problems: list[str] = []
@@ -124,10 +126,18 @@ class Source:
         else:
             self.ledger.reread(start_seq, now)
         self.epoch = epoch
+        if self.taken is not None and not self.taken.loaded:
+            self.taken.reread(max(start_seq, self.spec.since), now)
         if self.batch:
             self.ledger.none(start_seq)
         self.offers.again()
         self._report = True
+
+    def taken_page(self, page: LedgerPage, now: float) -> None:
+        """A page of what the live lane had taken when the backfill began."""
+        mine = (self.spec.pipeline, self.spec.node.name) == (page.pipeline, page.source)
+        if self.taken is not None and mine and self.taken.page(page, now) is not None:
+            self.offers.dirty = True
 
     def rebind(self, spec: SourceSpec) -> None:
         """Same files, other credit or wishes."""
@@ -295,13 +305,19 @@ class Source:
 
     def _observe(self, found: Found, now: float, asked: bool = False, written: bool = False) -> None:
         """A regular file of that name exists; see ``Files.observe``."""
-        if self.only is not None and not self.only.matches(self.relative(found.identity)):
+        if self._foreign(found.identity):
             self._lose(found.identity)
         elif found.identity in self.ledger.index:
             self._compare(found, now)
             self._lose(found.identity)
         else:
             self.files.observe(found, self._number, now, asked, written)
+
+    def _foreign(self, identity: str) -> bool:
+        """Whether it is no file of this backfill: the live source does not take it, or had not when that began."""
+        if self.only is not None and not self.only.matches(self.relative(identity)):
+            return True
+        return self.taken is not None and identity not in self.taken.index
 
     def _compare(self, found: Found, now: float) -> None:
         """A planned file should be as it was. One that has started a run is not read here."""
@@ -351,9 +367,10 @@ class Source:
         effects: list[Effect] = [Log("warning", text) for text in self._log]
         effects += [Log("info", text) for text in self._say]
         self._log, self._say = [], []
-        query = self.ledger.query(now)
-        if query is not None:
-            effects.append(Send(STORE, query))
+        for ledger in (self.ledger, self.taken):
+            query = None if ledger is None else ledger.query(now)
+            if query is not None:
+                effects.append(Send(STORE, query))
         effects += self.offers.flush(now)
         if self._may_look():
             effects += self._look(now)
@@ -364,6 +381,7 @@ class Source:
     def deadline(self) -> float | None:
         """When ``flush`` should be called at the latest."""
         times = [self.ledger.next_query, self.files.deadline()]
+        times.append(None if self.taken is None else self.taken.next_query)
         times.append(None if self._scanning else self.changes.deadline())
         if self._may_look():
             times.append(None if self._scanning else self._next_scan)
@@ -378,7 +396,8 @@ class Source:
     def _may_look(self) -> bool:
         """Whether files are looked for: once the ledger was read, so that a million files that are planned long since
         never become candidates."""
-        return not self.refused and (self._looked or self.ledger.loaded)
+        known = self.ledger.loaded and (self.taken is None or self.taken.loaded)
+        return not self.refused and (self._looked or known)
 
     def _look(self, now: float) -> list[Effect]:
         """Scans and stats that are due."""

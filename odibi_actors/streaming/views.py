@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.streaming.batch import MAX_BATCH
@@ -186,11 +187,13 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
         if pattern is not None and not pattern.matches(relative):
             return "ignored", f"{relative} does not match pattern {pattern.text}"
     file = source.files.known.get(identity)
+    if file is None and source.taken is not None and identity not in source.taken.index:
+        return "ignored", "the live lane had not read it when the backfill began, or had set it aside"
     if file is None:
         return "not_found", f"no such file below {source.read.connection.path}"
     within = source.within
     if source.backfill and within is not None and identity not in within:
-        return "ignored", "it was not there when the backfill began"
+        return "ignored", "it was not there, or not read by the live lane, when the backfill began"
     if file.ready:
         return "pending", "ready, about to set this schedule off" if source.trigger else "ready, not planned yet"
     return _waiting(source, identity)
@@ -227,13 +230,22 @@ def mistake(pattern: object) -> str:
     return f"pattern {problem}" if (problem := unsafe(pattern)) else ""
 
 
-def match(source: Source, pattern: str) -> dict[str, Any]:
-    """Which of the files that the source knows, planned or not, match a pattern relative to its folder: their number,
-    bytes, and the first and last identity in order of identity ("" when there is none)."""
+def match(source: Source, pattern: str, aside: list[str]) -> dict[str, Any]:
+    """Which of the files that the source has taken match a pattern relative to its folder: their number, bytes, and the
+    first and last identity in order of identity ("" when there is none). ``aside`` were taken and set aside: of those
+    that match, and of those that were not taken yet, the number alone."""
     wanted = Pattern(pattern)
-    found: dict[str, int] = {
-        i: size_of(stamp) for i, stamp in source.ledger.index.items() if wanted.matches(source.relative(i))
+
+    def matching(identities: Iterable[str]) -> list[str]:
+        return [identity for identity in identities if wanted.matches(source.relative(identity))]
+
+    apart = frozenset(matching(aside))
+    found = {i: size_of(source.ledger.index[i]) for i in matching(source.ledger.index) if i not in apart}
+    return {
+        "files": len(found),
+        "bytes": sum(found.values()),
+        "first": min(found, default=""),
+        "last": max(found, default=""),
+        "unread": len(matching(source.files.known)),
+        "aside": len(apart),
     }
-    found |= {i: file.size for i, file in source.files.known.items() if wanted.matches(source.relative(i))}
-    first, last = min(found, default=""), max(found, default="")
-    return {"files": len(found), "bytes": sum(found.values()), "first": first, "last": last}

@@ -34,7 +34,8 @@ LANE = "backfill-"
 class Backfilled(Timed):
     """A broker whose source and scheduler answer the questions of a backfill."""
 
-    found: dict[str, Any] = {"files": 3, "bytes": 30, "first": "a", "last": "c"}
+    found: dict[str, Any] = {"files": 3, "bytes": 30, "first": "a", "last": "c", "unread": 0, "aside": 0}
+    aside: list[str] = []
 
     def start(self, *arguments: Any, **more: Any) -> Backfilled:
         super().start(*arguments, **more)
@@ -47,8 +48,8 @@ class Backfilled(Timed):
         self.say(CLIENT, Request(str(self.asked), "pipeline.backfill", {"pipeline": "p", **params}))
         if "run" in params:
             self.store_answers()
-        for to, message in list(self.sent):
-            if isinstance(message, Request):
+        while requests := [(to, message) for to, message in self.sent if isinstance(message, Request)]:
+            for to, message in requests:
                 self.sent.remove((to, message))
                 self.say(to, self._answer(message))
         (reply,) = [m for m in self.replies() if m.id == str(self.asked)]
@@ -59,6 +60,9 @@ class Backfilled(Timed):
             begin, end = request.params["from"], request.params["to"]
             hours = range(int(begin) // HOUR, int(end) // HOUR)
             return Reply(request.id, 0, {"items": [{"id": f"h{n}", "due": n * HOUR} for n in hours], "more": False})
+        if request.verb == "ledger.aside":
+            return Reply(request.id, 0, {"files": self.aside, "more": False})
+        self.matched = request.params
         return Reply(request.id, 0, self.found)
 
     @property
@@ -242,8 +246,36 @@ def test_given_a_stateful_pipeline_when_asked_then_it_is_refused() -> None:
 
 def test_given_nothing_that_matches_when_asked_then_it_is_not_found() -> None:
     broker = given()
-    broker.found = {"files": 0, "bytes": 0, "first": "", "last": ""}
-    assert broker.backfill(files={"": "x*"}).status == 3
+    broker.found = {"files": 0, "bytes": 0, "first": "", "last": "", "unread": 0, "aside": 0}
+    reply = broker.backfill(files={"": "x*"})
+    assert (reply.status, reply.error) == (3, "no file that was read matches: read: x*")
+
+
+def test_given_only_files_that_were_not_read_or_set_aside_when_asked_then_it_says_what_becomes_of_them() -> None:
+    broker = given()
+    broker.aside = ["f7"]
+    broker.found = {"files": 0, "bytes": 0, "first": "", "last": "", "unread": 2, "aside": 1}
+    reply = broker.backfill(files={"": "f*"})
+    assert broker.matched["aside"] == ["f7"]
+    assert reply.status == 3
+    assert "2 not read yet, which the pipeline does by itself" in reply.error
+    assert "1 set aside: `odibictl deadletter replay`" in reply.error
+    assert broker.of(rec.Backfill) == []
+
+
+def test_given_a_backfill_then_its_source_is_told_what_the_live_lane_had_taken_when_it_began() -> None:
+    broker = given()
+    assert broker.backfill(files={"": "f*"}).status == 0
+    (record,) = broker.of(rec.Backfill)
+    assert record.through == 1
+    broker.durable()
+    broker.offer("f1")  # live, and later
+    assert len(broker.of(rec.Plan)) == 2
+    broker.say(SOURCE, Hello("source", "f2", "host", 2))  # it restarts
+    specs = {spec.lane: spec for spec in broker.take(Sources)[-1].sources}
+    lane, live = specs[broker.lane], specs["live"]
+    assert (lane.through, live.through) == (1, -1)
+    assert broker.records[lane.since - 1] == record
 
 
 def test_given_the_same_request_again_when_its_answer_was_lost_then_it_is_the_same_backfill() -> None:

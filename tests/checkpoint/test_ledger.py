@@ -135,3 +135,37 @@ def test_given_a_database_of_format_4_when_opened_then_all_is_there_and_digests_
     put(engine, read(2, "b.csv"))
     assert engine.ledger(P, "live", "flights")[0] == [file("a.csv"), known("b.csv")]
     engine.close()
+
+
+def taken(engine: Engine, through: int, limit: int = 100) -> list[str]:
+    names: list[str] = []
+    cursor = ""
+    while True:
+        page, cursor = engine.ledger(P, "live", "flights", cursor, limit, through)
+        names += [position.identity for position in page]
+        if not cursor:
+            return names
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_what_a_lane_had_taken_by_an_iteration_leaves_out_what_came_later_and_what_was_set_aside(limit: int) -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", "bad.csv"))
+    put(engine, r.Revise(P, 1, "flights", ["bad.csv"], failure(position="bad.csv"), 2.0), ack(1), prepare(1), commit(1))
+    put(engine, plan(2, "c.csv", "d.csv"), r.DeadLetter(P, 2, "clean", failure(), 1.0), plan(3, "e.csv"))
+    again = plan(4, "c.csv")
+    positions = {"flights": [replace(file("c.csv"), generation=2)]}
+    put(engine, replace(again, positions=positions, replay=r.Replay(2, 2, True)), plan(5, "f.csv"))
+    assert [taken(engine, through, limit) for through in range(6)] == [
+        [],
+        ["a.csv"],
+        ["a.csv"],
+        ["a.csv", "e.csv"],
+        ["a.csv", "c.csv", "e.csv"],
+        ["a.csv", "c.csv", "e.csv", "f.csv"],
+    ]
+    aside = engine.answer("ledger.aside", {"pipeline": P, "source": "flights"})
+    assert aside == {"files": ["bad.csv", "d.csv"], "more": False}
+    put(engine, r.Discard(P, 1, 4.0))  # given up, and aside all the same
+    assert engine.answer("ledger.aside", {"pipeline": P, "source": "flights"}) == aside
+    engine.close()

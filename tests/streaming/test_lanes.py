@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from odibi_actors.actor import Send
 from odibi_actors.messages import (
@@ -90,7 +91,49 @@ def test_given_a_backfill_when_its_run_asks_then_what_was_there_is_offered_once_
     assert (world.names, world.offers[-1].left, world.offers[-1].exhausted) == ([], 0, True)
     assert {(offer.lane, offer.run) for offer in world.offers} == {(BACKFILL, "b1")}
     assert why(world, "a.csv") == (BACKFILL, "planned", "backfill-7: planned in iteration 11")
-    assert why(world, "later.csv") == (BACKFILL, "ignored", "backfill-7: it was not there when the backfill began")
+    told = "backfill-7: it was not there, or not read by the live lane, when the backfill began"
+    assert why(world, "later.csv") == (BACKFILL, "ignored", told)
+
+
+def test_given_files_that_live_had_not_taken_when_a_backfill_looks_then_they_are_no_files_of_it() -> None:
+    """Also after a restart of the source, when what the run found first is forgotten."""
+    actor = SourceActor("i1", "host", 1)
+    spec = replace(source_spec("/data", lane=BACKFILL), through=5, since=12)
+    found = [Found(name, 1, 5, 1) for name in ("a.csv", "b.csv", "new.csv")]
+    told: list[Message] = []
+    taken = [FilePosition(name, 1, 5, 1) for name in ("a.csv", "b.csv")]
+    messages: list[tuple[str, Message]] = [
+        (BROKER, Connected()),
+        (BROKER, Welcome(1, 10, "s")),
+        (BROKER, Sources(1, [spec])),
+        (BROKER, Discover(1, "p", "b1", BACKFILL)),
+        (STORE, LedgerPage("p", "files", BACKFILL, "", [], "", 12)),
+        (STORE, LedgerPage("p", "files", "live", "", taken[:1], "", 11, 5)),  # before the backfill was durable
+        (STORE, LedgerPage("p", "files", "live", "", taken[:1], "", 12, 4)),  # of another one
+        (LOCAL, Tick()),
+        (STORE, LedgerPage("p", "files", "live", "", taken[:1], "a.csv", 12, 5)),
+        (STORE, LedgerPage("p", "files", "live", "a.csv", taken[1:], "", 12, 5)),
+        (LOCAL, Scanned("p/files/backfill-7", first_scan(1), found, done=True)),
+        (LOCAL, Stated("p/files/backfill-7", first_scan(1) + 1, found[:2], [])),
+        (LOCAL, Tick()),
+    ]
+    scans = []
+    for number, (sender, message) in enumerate(messages):
+        now = 1000.0 + 0.2 * number
+        effects = actor.handle(sender, message, now) + actor.flush(now)
+        scans += [number for effect in effects if isinstance(effect, Scan)]
+        told += [effect.message for effect in effects if isinstance(effect, Send)]
+    assert scans == [9]  # not before it knows what live had taken
+    assert [m.through for m in told if isinstance(m, LedgerQuery) and m.lane == "live"][-2:] == [5, 5]
+    offers = [m for m in told if isinstance(m, Offer)]
+    assert [p.identity for p in offers[-1].positions] == ["a.csv", "b.csv"]
+    assert offers[-1].exhausted
+    (effect,) = actor.handle("c", Request("1", "source.why", {"file": "new.csv"}), 1010.0)
+    assert isinstance(effect, Send)
+    assert isinstance(effect.message, Reply)
+    (item,) = effect.message.result["items"]
+    assert item["state"] == "ignored"
+    assert "the live lane had not read it when the backfill began" in item["reason"]
 
 
 def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_a_problem() -> None:
@@ -252,14 +295,23 @@ def test_given_planned_and_waiting_files_when_a_pattern_is_asked_for_then_all_th
     world.begin("in/m/b4.csv")
     world.work()
 
-    def match(pattern: object) -> object:
-        return ask(world, "source.match", pipeline="p", source="files", pattern=pattern).result
+    def match(pattern: object, *aside: str) -> object:
+        wanted = {"pipeline": "p", "source": "files", "pattern": pattern, "aside": list(aside)}
+        return ask(world, "source.match", **wanted).result
 
-    found = {"files": 4, "bytes": 111, "first": "in/m/b1.csv", "last": "in/m/b4.csv"}
-    assert match("m/b*.csv") == found
-    assert match("*/b*.csv") == found
-    assert match("**") == {"files": 5, "bytes": 1111, "first": "in/c.csv", "last": "in/m/b4.csv"}
-    assert match("*.parquet") == {"files": 0, "bytes": 0, "first": "", "last": ""}
+    taken = sorted(world.actor.sources["p/files"].ledger.index)
+    sizes = {name: world.files[name].size for name in taken}
+    b = [name for name in taken if "/b" in name]
+    found = {"files": len(b), "bytes": sum(sizes[name] for name in b), "first": b[0], "last": b[-1]}
+    assert match("m/b*.csv") == {**found, "unread": 4 - len(b), "aside": 0}
+    assert match("*/b*.csv") == {**found, "unread": 4 - len(b), "aside": 0}
+    found = {"files": 2, "bytes": sum(sizes.values()), "first": taken[0], "last": taken[-1]}
+    assert match("**") == {**found, "unread": 3, "aside": 0}
+    assert match("**", taken[0]) == {
+        **{"files": 1, "bytes": sizes[taken[1]], "first": taken[1], "last": taken[1]},
+        **{"unread": 3, "aside": 1},
+    }
+    assert match("*.parquet") == {"files": 0, "bytes": 0, "first": "", "last": "", "unread": 0, "aside": 0}
 
 
 @pytest.mark.parametrize(
