@@ -125,10 +125,18 @@ class Alerts:
         self._pending[alert.id] = (alert, [], 0.0)
 
     def resume(self, targets: dict[str, list[AlertSpec]], now: float) -> None:
-        """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded."""
+        """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded; of
+        those that were held back once ``throttle`` is over at the latest, though the clock was set back meanwhile."""
         for id_, (alert, _, _) in self._pending.items():
             wanted = [one for one in targets.get(alert.pipeline, []) if one.wants(alert.kind)]
             self._pending[id_] = (alert, wanted, now)
+        for key, held in self._held.items():
+            name, _, number = key
+            specs = targets.get(name, [])
+            latest = now + specs[number].throttle if number < len(specs) else now
+            if held.due > latest:
+                self._held[key] = msgspec.structs.replace(held, due=latest)
+                self._settings[key] = None
 
     def answered(self, message: Noticed) -> rec.Alert | None:
         """The alert that the scheduler has delivered, or given up; None when that is known already, or when it goes on

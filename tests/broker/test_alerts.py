@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from odibi_actors.actor import Log
+from odibi_actors.broker import held
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec
@@ -124,6 +125,26 @@ def test_given_alerts_that_are_held_back_when_the_broker_is_restarted_then_the_n
     again = Timed(None, recover=True).start(*_stored(before, after))
     again.wait(1000.0)
     assert told(again) == []
+
+
+def test_given_a_clock_set_back_when_the_broker_is_restarted_then_the_summary_waits_for_throttle_at_most() -> None:
+    before = Timed(pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2)))
+    before.now += 100_000.0
+    before.start()
+    letters(before, 1, 2, 3)
+    (notice,) = before.take(Notice)
+    before.say(SCHEDULER, Noticed(before.epoch, notice.id))
+    items, last_seq = snapshot(before)
+    after = Timed(None, recover=True)
+    assert after.now < before.now - 50_000.0
+    after.start(items, epoch=2, last_seq=last_seq)
+    (kept,) = [one for one in after.of(rec.Setting) if one.scope == rec.ALERTS]
+    assert held.loaded(kept)[1].due == pytest.approx(after.now + LOG.throttle, abs=1.0)
+    after.wait(LOG.throttle - 10.0)
+    assert told(after) == []
+    after.wait(11.0)
+    (notice,) = told(after)
+    assert notice.held_back == 2
 
 
 def _stored(*brokers: Timed) -> tuple[list[rec.AnyLoaded], int, int]:
