@@ -58,7 +58,7 @@ class Changes:
         self._comparing: dict[str, tuple[Found, LedgerRow]] = {}
         self._to_digest: list[Found] = []
         self._same: list[FilePosition] = []
-        self._number = 0
+        self._number = 0  # of the round: a store that answers late has answered
         self._round_began = 0.0
         self._next: float | None = None  # when a lookup is due: the next, or this one again
 
@@ -209,14 +209,14 @@ class Changes:
             self._next = None
             return []
         if not self._looking:
-            self._round_began = now
+            self._number += 1
             for identity in list(self._suspects)[:LOOKED_UP]:
                 self._looking[identity] = self._suspects.pop(identity)
         if not self._looking:
             self._next = None
             return []
         self._next = now + RETRY
-        self._number += 1
+        self._round_began = now  # a store that is away takes nobody's time: what counts is the lookup it answers
         ledger = self.ledger
         look = LedgerLook(ledger.pipeline, ledger.source, ledger.lane, self._number, list(self._looking))
         return [Send(STORE, look)]

@@ -14,6 +14,9 @@ from odibi_actors.sim.shrink import about, shrink
 
 FIRST, LIVES = 0, 70
 
+FOUND = (7048, 7094)
+"""Lives that broke once."""
+
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
@@ -63,6 +66,12 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("over catch_up.max", "pipeline paused", "pipeline draining"),
     ):
         assert occurrences.get(became, 0) >= 3, f"{became}: {occurrences}"
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_life_that_broke_once_does_not_break_again(seed: int) -> None:
+    outcome, violation, _ = run_seed(seed)
+    assert outcome is not None, violation
 
 
 def test_every_kind_of_event_is_in_the_plans() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from odibi_actors.actor import Send
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.messages import BROKER, LOCAL, LOOKED_UP, STORE, Discover, LedgerLook, LedgerRows, Reply, Request
 from odibi_actors.model import FilePosition
@@ -227,6 +228,43 @@ def test_given_a_store_that_is_silent_or_behind_when_a_file_was_copied_then_it_i
     assert len([m for m in world.sent if isinstance(m, LedgerLook)]) == 2
     rescans(world)
     assert world.problems == []
+    assert len(world.same) == 1
+
+
+def unanswered(world: World) -> list[LedgerLook]:
+    """The lookups that are on their way to the store, taken from there."""
+    looks = [o for o in world.orders if isinstance(o, Send) and isinstance(o.message, LedgerLook)]
+    world.orders = [o for o in world.orders if o not in looks]
+    return [o.message for o in looks if isinstance(o.message, LedgerLook)]
+
+
+def test_given_a_store_that_was_away_for_long_when_it_has_answered_then_the_next_round_does_not_wait_for_that() -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.replace("a.csv")
+    world.work(1)  # the stat: the lookup follows
+    asked = []
+    while len(asked) < 5:
+        world.advance(0.5)
+        asked += unanswered(world)
+    world.advance(2.5)  # the store is back, and answers
+    until_digested(world)
+    world.work()
+    assert len(world.same) == 1
+    world.replace("b.csv")
+    assert rescans(world, 1) == 1
+    assert len(world.same) == 2
+
+
+def test_given_a_store_that_takes_longer_than_the_source_waits_when_it_answers_then_that_is_the_answer() -> None:
+    world = after_reading("a.csv")
+    world.replace("a.csv")
+    world.work(1)
+    world.advance(0.3)
+    (first,) = unanswered(world)
+    world.advance(2.5)
+    assert len(unanswered(world)) == 1
+    world.orders.append(Send(STORE, first))
+    world.work()  # at this very moment
     assert len(world.same) == 1
 
 
