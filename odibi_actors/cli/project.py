@@ -67,7 +67,8 @@ def init(app: App, folder: Path, source: Path | None) -> None:
     """Make a small working project in DIR.
 
     With --from it reads the files of FOLDER, which stay as they are: one pipeline for each kind of file (names that
-    differ in digits only), with the types its rows have. What could not be understood is told, file by file.
+    differ in digits only), with the types its rows have. Files whose first line looks like data are read as files
+    without a header, and that is told. What could not be understood is told, file by file.
     """
     from odibi_actors.config import init_project
 
@@ -83,11 +84,15 @@ def init(app: App, folder: Path, source: Path | None) -> None:
             "format": group.format,
             "files": len(group.files),
             "columns": [{"name": name, "type": kind} for name, kind in group.columns],
+            "notes": group.notes,
         }
         for group in draft.groups
     ]
     skipped = [one._asdict() for one in draft.skipped]
     emit(app, lambda: {"items": items, "skipped": skipped}, "pipeline", lambda result: [table(result["items"], FOUND)])
+    for found in draft.groups:
+        for note in found.notes:
+            errors.message(f"note: {found.pattern}: {note}", style="yellow")
     for one in draft.skipped:
         errors.message(f"left out: {one.name}: {one.reason}", style="yellow")
     here = shlex.quote(str(folder))

@@ -16,6 +16,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.exact import Spelling
+from odibi_actors.nodes.formats.headless import data_first
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.formats.parquet import instead
 from odibi_actors.nodes.inference import Clash, Inference
@@ -23,6 +24,7 @@ from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
 
+DOUBT = "has a first line that looks like data"
 Types = dict[str, pa.DataType]
 
 
@@ -83,8 +85,10 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
 def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], declared: Types) -> ReadResult:
     inference = Inference(declared, Spelling.of(spec.options), texts=spec.format == "csv")
     names: list[str] | None = None
+    doubt = ""
     for position in positions:
-        parsed, quoted = _parse(spec, files, position, declared, {}, names)
+        parsed, quoted, why = _parse(spec, files, position, declared, {}, names)
+        doubt = doubt or (f"{position.identity} {DOUBT} ({why}), taken for names" if why else "")
         _check_declared(spec, position, parsed.table, declared)
         inference.add(parsed, quoted)
         names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
@@ -102,7 +106,10 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], dec
     if not table.num_rows and not declared.keys() >= set(schema.names):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
     texts = [f"{field.name}: {type_name(field.type)}" for field in schema]
-    return ReadResult(table, encode_schema(schema), texts, inference.notes(schema), inference.left_out)
+    notes = inference.notes(schema)
+    if doubt and not declared.keys() >= set(schema.names):
+        notes[0] += f"; {doubt}: if there is no header, say options: {{column_names: [...]}}, then `odibictl reset`"
+    return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
 
 
 def _check_declared(spec: ReadSpec, position: FilePosition, table: pa.Table, declared: Types) -> None:
@@ -118,7 +125,7 @@ def _check_declared(spec: ReadSpec, position: FilePosition, table: pa.Table, dec
 def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
-    parsed, _ = _parse(spec, files, position, known, inferred, schema.names)
+    parsed, *_ = _parse(spec, files, position, known, inferred, schema.names)
     return parsed.table
 
 
@@ -129,16 +136,19 @@ def _parse(
     declared: Types,
     inferred: Types,
     expected: list[str] | None,
-) -> tuple[Parsed, dict[str, int]]:
-    """A file as a table, and the first row with a quoted cell of each column where that has a meaning."""
+) -> tuple[Parsed, dict[str, int], str]:
+    """A file as a table; the first row with a quoted cell of each column where that has a meaning; and, of a first file
+    (``expected`` None), why its header looks like data."""
     data = files.load(position)
     wanted = _wanted(spec, expected)
     quoted: dict[str, int] = {}
+    doubt = ""
     try:
         if spec.format == "csv":
             data = unpack(data, position.identity, spec.options.get("compression", "auto"))
             parsed = csv.parse(data, declared, wanted, spec.options, inferred)
             quoted = csv.quoted_columns(data, spec.options)
+            doubt = data_first(csv.plain_text(data, spec.options), spec.options) if expected is None else ""
         else:
             parsed = parquet.parse(data, declared | inferred, wanted)
         check_limits(parsed.table.num_rows, parsed.table.nbytes)
@@ -148,7 +158,7 @@ def _parse(
         raise _failed(position, Malformed(str(error))) from error
     except Malformed as error:
         raise _failed(position, error) from error
-    return parsed, quoted
+    return parsed, quoted, doubt
 
 
 def _failed(position: FilePosition, error: Malformed) -> Failed:

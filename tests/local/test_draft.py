@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
         ".hidden.csv": "leading dot",
         "link.csv": "symbolic link",
         "book.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
-        "latin.csv": "the file is no UTF-8 text; options: {encoding: windows-1252}",
+        "latin.csv": "the file is no UTF-8 text, perhaps windows-1252 or latin-1: where the source's other files "
+        "are not, convert this one: `iconv -f windows-1252 -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`",
         "bad.parquet": "its columns cannot be read",
     }.items():
         assert reason in told.pop(name)
@@ -119,7 +121,8 @@ def test_given_a_few_odd_files_among_many_then_each_is_told_once_and_the_rest_is
         "orders-6.csv": "the file is empty, not even a header",
         "orders-7.csv": "unlike orders-1.csv: it has no column 'qty', and column 'amount' is new",
         "orders-8.csv": "line 2: the row has 1 column, the header 2",
-        "orders-9.csv": "unlike orders-1.csv: its encoding is 'utf-16', not 'utf-8'",
+        "orders-9.csv": "unlike orders-1.csv: its encoding is 'utf-16', not 'utf-8'; convert it: "
+        "`iconv -f utf-16 -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`",
         "orders-10.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
     }
     assert len(draft.skipped) == 5
@@ -138,11 +141,71 @@ def test_given_files_of_another_encoding_then_the_draft_reads_them(folder: Path)
     assert run_pipeline(load_project(folder.parent / "project"), "orders").rows == 2
 
 
-def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_left_out(folder: Path) -> None:
-    write(folder, **{"a-1": "x\n1\n", "a-1-more-2": "y\n1\n"})
+@pytest.mark.parametrize(
+    ("names", "patterns"),
+    [
+        (["s-2025-03-06-corr", "s-2025-03-05", "s-2025-03-06"], ["s-*-corr.csv", "s-????-??-??.csv"]),
+        (["s-1-corr", "s-9", "s-10"], ["s-*-corr.csv", "s-*[0-9].csv"]),
+        (["s-1-of-2", "s-8", "s-9"], ["s-*-of-*.csv", "s-?.csv"]),
+        (["s-20250306-x", "s-20250306-20250307"], ["s-*-x.csv", "s-????????-????????.csv"]),
+        (["20250306", "x0250306"], ["[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9].csv", "x*.csv"]),
+        (["[s]1", "[s]2", "[s]2b"], ["[[]s]*[0-9].csv", "[[]s]*b.csv"]),
+    ],
+)
+def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_made_narrower(
+    folder: Path, names: list[str], patterns: list[str]
+) -> None:
+    write(folder, **dict.fromkeys(names, "x\nv\n"))
+    draft = init_from(folder.parent / "project", folder)
+    assert sorted(group.pattern for group in draft.groups) == patterns
+    assert sorted(name for group in draft.groups for name in group.files) == sorted(f"{name}.csv" for name in names)
+    (note,) = [note for group in draft.groups for note in group.notes]
+    assert "which is of another kind" in note
+    assert f"# {note}" in (folder.parent / "project/odibi.yaml").read_text()
+    project = load_project(folder.parent / "project")
+    assert sum(run_pipeline(project, group.name).rows for group in draft.groups) == len(names)
+
+
+def test_given_no_pattern_for_files_of_one_kind_only_then_it_is_left_out(folder: Path) -> None:
+    write(folder, **{"a-1": "x\n1\n", "a-10": "x\n1\n", "a-1-more-2": "y\n1\n"})
     draft = look(folder)
     assert [group.pattern for group in draft.groups] == ["a-*-more-*.csv"]
     assert "would take a-1-more-2.csv too" in left_out(draft)["a-*.csv"]
+
+
+def test_given_files_that_no_source_takes_then_no_pattern_takes_them_either(folder: Path) -> None:
+    write(folder, **{"a-1": "x\nv\n", "a-2": "x\nv\n", "a-1-b": "y\nv\n", "a-2-b": "z\nv\n"})
+    draft = look(folder)
+    assert [group.pattern for group in draft.groups] == ["a-*[0-9].csv"]
+    assert "a-1-b.csv and a-2-b.csv differ" in left_out(draft)["a-*-b.csv"]
+
+
+def test_given_files_without_a_header_then_no_row_is_lost_and_it_is_told(invoke: Invoke, folder: Path) -> None:  # noqa: F811
+    write(folder, **{"moves-1": "4711,2025-01-01,a\n4712,2025-01-02,b\n", "moves-2": "4713,2025-01-03,c\n"})
+    write(folder, **{"sites": "AB-17;north\nCD-18;south\n", "years": "country,2019,2020\nfr,1,2\n"})
+    project = folder.parent / "project"
+    result = invoke("init", project, "--from", folder)
+    assert result.exit_code == 0, result.stderr
+    assert "note: moves-*.csv: moves-1.csv seems to have no header ('4711' is a number, as below it)" in result.stderr
+    assert "note: sites.csv: sites.csv seems to have no header ('AB-17' is a value, as below it)" in result.stderr
+    assert "note: years" not in result.stderr
+    loaded = load_project(project)
+    for name, rows, columns in (
+        ("moves", 3, ["column_1", "column_2", "column_3"]),
+        ("sites", 2, ["column_1", "column_2"]),
+        ("years", 1, ["country", "2019", "2020"]),
+    ):
+        assert run_pipeline(loaded, name).rows == rows
+        assert pq.read_table(project / "data/lake" / name).column_names == columns
+
+
+def test_given_packed_files_then_their_headers_are_known_as_well(folder: Path) -> None:
+    for n in (1, 2):
+        (folder / f"moves-{n}.csv.gz").write_bytes(
+            gzip.compress(f"471{n};2025-01-0{n}\n472{n};2025-01-0{n}\n".encode())
+        )
+    (group,) = look(folder).groups
+    assert group.options == {"delimiter": ";", "column_names": ["column_1", "column_2"]}
 
 
 def test_given_many_names_with_one_header_then_the_folder_is_the_source(folder: Path) -> None:
@@ -172,7 +235,7 @@ def test_given_the_command_then_a_table_and_what_was_left_out(invoke: Invoke, fo
     data = json.loads(result.stdout)
     assert data["items"] == [
         {"pipeline": "orders", "pattern": "orders-*.csv", "format": "csv", "files": 1,
-         "columns": [{"name": "id", "type": "int64"}]}
+         "columns": [{"name": "id", "type": "int64"}], "notes": []}
     ]  # fmt: skip
     assert "left out: notes.txt: neither csv nor parquet" in result.stderr
     assert invoke("validate", "--project", folder.parent / "p").exit_code == 0

@@ -27,6 +27,7 @@ _MAX_BLOCK = (1 << 31) - 1
 """pyarrow counts a block in 32 bits. One block per file: all of it decides about types, not its first megabyte."""
 _BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
 """What there is where a line is empty, unless it is within quotes."""
+_BARE = "or, if the files have no header, name all columns: options: {column_names: [...]}"
 _NOTHING: Mapping[str, pa.DataType] = {}
 
 
@@ -47,7 +48,9 @@ def parse(
     try:
         names = wanted.chosen(head.names)
     except Malformed as error:
-        raise Malformed(error.message, line=max(head.line, 1), column=error.column) from None
+        twice = head.line and head.names.count(error.column) > 1
+        message = f"{error.message}, {_BARE}" if twice else error.message
+        raise Malformed(message, line=max(head.line, 1), column=error.column) from None
     if len(head.names) == 1 and "ignore_empty_lines" not in options:
         _check_blank(data, head, options)
     cells = Cells(options)
@@ -180,7 +183,7 @@ def _check_nameless(table: pa.Table, head: Header, data: bytes, options: Mapping
         value = str(column.drop_null()[0])
         message = (
             f"column {place + 1} has no name, but values such as {value!r}; "
-            'give it a name, or leave it out: read.ignore: [""]'
+            f'give it a name, or leave it out: read.ignore: [""], {_BARE}'
         )
         raise Malformed(message, line=max(head.line, 1), value=value)
 

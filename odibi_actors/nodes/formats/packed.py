@@ -81,6 +81,17 @@ def unpack(data: bytes, name: str, option: str, limit: int = MAX_BYTES) -> bytes
     return b"".join(parts)
 
 
+def beginning(data: bytes, name: str) -> bytes:
+    """The first bytes of what a file of that name holds, unpacked by its suffix. Raises Malformed."""
+    packing = compression_of(name, "auto")
+    if not packing:
+        return data
+    try:
+        return next(_parts(data, packing), b"")
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException, ValueError):
+        return unpack(data, name, "auto")  # says what is wrong
+
+
 def _parts(data: bytes, packing: str) -> Iterator[bytes]:
     if packing == "bz2":
         yield from _members(data, bz2.BZ2Decompressor)
@@ -130,18 +141,24 @@ def marked_encoding(data: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "")
 
 
-def _reads(encoding: str) -> str:
-    known = re.sub("-([bl]e)$", r"\1", encoding)  # as iconv spells it
+def other_encoding(encoding: str) -> str:
+    """What to do about files of another encoding than UTF-8."""
     return (
-        f"where the source's other files are not, convert this one: `iconv -f {known} -t utf-8 FILE > FILE.tmp && "
-        f"mv FILE.tmp FILE`; where all of them are, options: {{encoding: {encoding}}}"
+        f"where the source's other files are not, convert this one: {converted(encoding)}; where all of them are, "
+        f"options: {{encoding: {encoding}}}"
     )
+
+
+def converted(encoding: str) -> str:
+    """How one file of another encoding is made UTF-8."""
+    known = re.sub("-([bl]e)$", r"\1", encoding)  # as iconv spells it
+    return f"`iconv -f {known} -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`"
 
 
 def what_it_is(data: bytes) -> tuple[str, str] | None:
     """(what bytes are that are not plain text, what to do about it), by how they begin; None when they may be text."""
     if encoding := marked_encoding(data):
-        return f"{encoding.upper()} text", _reads(encoding)
+        return f"{encoding.upper()} text", other_encoding(encoding)
     for start, found, remedy in _MAGIC:
         if data.startswith(start) and not (start.isascii() and start.decode().isprintable() and _is_text(data[:256])):
             if remedy == "parquet":
@@ -151,7 +168,7 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
     begin = data[:64]
     for even, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin text without a mark: each second byte is 0
         if len(begin) >= 8 and not any(begin[even::2]) and all(begin[1 - even :: 2]):
-            return f"probably {encoding.upper()} text", _reads(encoding)
+            return f"probably {encoding.upper()} text", other_encoding(encoding)
     if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, perhaps an error page that was saved", "deliver the file itself"
     return None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats.packed import other_encoding
 from odibi_actors.units import plural
 
 Options = Mapping[str, Any]
@@ -176,6 +177,6 @@ def text_problem(cell: str, line: int, column: str) -> Malformed | None:
         )
     if _NOT_UTF8.search(cell):
         shown = cell[:MAX_VALUE].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        message = "bytes that are not UTF-8; options: {encoding: windows-1252} or {encoding: latin-1} may read them"
+        message = f"bytes that are not UTF-8, perhaps windows-1252 or latin-1 text: {other_encoding('windows-1252')}"
         return Malformed(message, line=line, column=column, value=shown)
     return None

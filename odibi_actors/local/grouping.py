@@ -1,0 +1,291 @@
+"""Which files of a folder are one source: names that differ in digits only, with one header. Used by ``draft``."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats.headless import LOOKED, looks_like_data, without_header
+from odibi_actors.nodes.formats.packed import (
+    beginning,
+    compression_of,
+    converted,
+    marked_encoding,
+    other_encoding,
+    what_it_is,
+)
+from odibi_actors.streaming.patterns import Pattern, temporary, utf8
+
+FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
+_MANY = 8
+"""From so many differently named files of one folder with one header on, the folder is meant, not each name."""
+_HEAD = 1 << 16
+"""Bytes at the beginning of a file that tell its header, and whether it has one."""
+_DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
+_DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
+
+
+class Skipped(NamedTuple):
+    """A file, or a pattern, that no pipeline takes."""
+
+    name: str
+    reason: str
+
+
+class Group(msgspec.Struct):
+    """Files that are one source. ``pattern`` and ``files`` are relative to the folder; ``looked``: how many of them
+    were read to learn the types; ``columns``: (name, type) as inferred, ``untyped``: those whose types ``schema:`` has
+    no name for; ``odd``: files that the pattern takes too, and that do not fit; ``why`` a column has its type;
+    ``notes``: what is to be looked at."""
+
+    name: str
+    pattern: str
+    format: str
+    files: list[str]
+    odd: list[str] = []
+    options: dict[str, str | list[str]] = {}
+    looked: int = 0
+    columns: list[tuple[str, str]] = []
+    untyped: list[str] = []
+    why: dict[str, str] = {}
+    notes: list[str] = []
+
+
+class _Header(NamedTuple):
+    """Of a file. ``columns`` is empty when only the reader can tell; ``bare``: the file has no header, and these names
+    are made up."""
+
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    encoding: str = ""
+    bare: bool = False
+
+    def options(self) -> dict[str, str | list[str]]:
+        """Those of the reader."""
+        found: dict[str, str | list[str]] = {"delimiter": self.delimiter} if self.delimiter != "," else {}
+        found |= {"encoding": self.encoding} if self.encoding else {}
+        return found | ({"column_names": list(self.columns)} if self.bare else {})
+
+
+class _Kind(NamedTuple):
+    """Files of one pattern and one header. ``odd``: those that the pattern takes as well, and that do not fit.
+    ``note``: what is to be looked at."""
+
+    pattern: str
+    files: list[str]
+    header: _Header
+    odd: list[str]
+    note: str = ""
+
+
+def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
+    """The sources of a folder, each with a pattern that takes no file of another one. What belongs to none is added to
+    ``skipped``."""
+    files = list(_files(folder, skipped))
+    groups = []
+    for one in _merged(list(_kinds(folder, files, skipped))):
+        notes = [one.note] if one.note else []
+        mine = {*one.files, *one.odd}
+        others = [name for name in files if name not in mine]
+        pattern = next((some for some in _patterns(one.pattern, one.files) if _takes(some, mine, others)), None)
+        if pattern is None:
+            other = next(filter(Pattern(one.pattern).matches, others))
+            skipped.append(Skipped(one.pattern, f"would take {other} too, which is of another kind; rename them"))
+            continue
+        if pattern != one.pattern:
+            other = next(filter(Pattern(one.pattern).matches, others))
+            digits = "" if "*" in pattern else "; no name with more or fewer digits is taken"
+            notes.append(f"does not take {other}, which is of another kind{digits}")
+        format_name = _format(Path(one.pattern).name) or "csv"
+        name = _stem(one.pattern, one.files[0])
+        groups.append(Group(name, pattern, format_name, one.files, one.odd, one.header.options(), notes=notes))
+    return groups
+
+
+def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
+    """Paths of the files that can be a source's, relative to the folder."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in [*folders, *sorted(names)]:
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            if not utf8(relative):
+                skipped.append(Skipped(ascii(relative), "its name is not UTF-8"))
+            elif path.is_symlink():
+                skipped.append(Skipped(relative, "a symbolic link is not followed"))
+            elif name in folders:
+                continue
+            elif reason := temporary(relative):
+                skipped.append(Skipped(relative, reason))
+            elif name.startswith("_odibi"):
+                skipped.append(Skipped(relative, "written by a sink"))
+            elif not path.is_file():
+                skipped.append(Skipped(relative, "not a regular file"))
+            elif _format(name) is None:
+                skipped.append(Skipped(relative, f"neither csv nor parquet by its name ({', '.join(FORMATS)})"))
+            else:
+                yield relative
+        folders[:] = [name for name in folders if not temporary(name) and utf8(name)]
+
+
+def _format(name: str) -> str | None:
+    stem, ending = os.path.splitext(name.lower())
+    return FORMATS.get(os.path.splitext(stem)[1] if ending in COMPRESSED else ending)
+
+
+def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_Kind]:
+    """By names that differ in digits only; each with the header that most of its files have."""
+    by_pattern: dict[str, list[str]] = {}
+    for name in files:
+        by_pattern.setdefault(_DIGITS.sub("*", _literal(name)), []).append(name)
+    for pattern, names in by_pattern.items():
+        headers: dict[_Header, list[str]] = {}
+        odd: list[str] = []
+        note = ""
+        for name in names:
+            try:
+                header, why = _header(folder / name)
+                headers.setdefault(header, []).append(name)
+                note = note or (f"{name} {why}" if why else "")
+            except (OSError, csv.Error, ValueError) as error:
+                skipped.append(Skipped(name, str(error).split("\n", maxsplit=1)[0]))
+                odd.append(name)
+        ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
+        if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
+            first, second = ranked[0][1][0], ranked[1][1][0]
+            what = _difference(*(header for header, _ in ranked[:2]))
+            skipped.append(Skipped(pattern, f"{first} and {second} differ: {what}; give each kind its own name"))
+            continue
+        for header, some in ranked[1:]:
+            skipped += [
+                Skipped(name, f"unlike {ranked[0][1][0]}: {_difference(ranked[0][0], header)}") for name in some
+            ]
+            odd += some
+        if ranked:
+            header, some = ranked[0]
+            yield _Kind(pattern, some, header, odd, note if header.bare else "")
+
+
+def _difference(one: _Header, other: _Header) -> str:
+    """What tells two headers apart, the first of which is the one to have."""
+    if one.bare != other.bare:
+        return "its first line looks like data" if other.bare else "its first line looks like a header"
+    if one.encoding != other.encoding:
+        remedy = f"; convert it: {converted(other.encoding)}" if other.encoding and not one.encoding else ""
+        return f"its encoding is {other.encoding or 'utf-8'!r}, not {one.encoding or 'utf-8'!r}{remedy}"
+    missing = [repr(name) for name in one.columns if name not in other.columns]
+    new = [repr(name) for name in other.columns if name not in one.columns]
+    if one.bare and len(one.columns) != len(other.columns):
+        return f"it has {len(other.columns)} columns, not {len(one.columns)}"
+    if missing or new:
+        said = [f"it has no column {', '.join(missing)}"] if missing else []
+        return ", and ".join([*said, *([f"column {', '.join(new)} is new"] if new else [])])
+    if one.delimiter != other.delimiter:
+        return f"its delimiter is {other.delimiter!r}, not {one.delimiter!r}"
+    return "its columns come in another order, or twice"
+
+
+def _stem(pattern: str, name: str) -> str:
+    """What files are called, without digits and endings; their folder's name where each has another."""
+    stem = _DIGITS.sub(" ", Path(name).name.split(".")[0]).strip(" -_")
+    return stem if stem and not Path(pattern).name.startswith("*.") else Path(name).parent.name
+
+
+def _merged(kinds: list[_Kind]) -> list[_Kind]:
+    """Many single files of one folder with one header and one ending are one source."""
+    alike: dict[tuple[str, str, _Header, str], list[_Kind]] = {}
+    for kind in kinds:
+        parent, _, name = kind.pattern.rpartition("/")
+        same = kind.pattern if kind.header.bare else ""  # a count of columns alone says little
+        alike.setdefault((parent, name[name.find(".") :], kind.header, same), []).append(kind)
+    found = []
+    for (parent, ending, header, _), some in alike.items():
+        if len(some) < _MANY:
+            found += some
+        else:
+            files = [name for one in some for name in one.files]
+            odd = [name for one in some for name in one.odd]
+            found.append(_Kind(f"{parent}/*{ending}" if parent else f"*{ending}", files, header, odd))
+    return sorted(found)
+
+
+# --- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"[\[?*]", r"[\g<0>]", name)
+
+
+def _patterns(pattern: str, names: list[str]) -> Iterator[str]:
+    """The pattern of these names, and narrower ones: those first that take the names to come as well."""
+    yield pattern
+    ends = {_DIGITS.sub("*[0-9]", _literal(name)) for name in names}
+    each = {re.sub(r"\d", "?", _literal(name)) for name in names}
+    exact = {re.sub(r"\d", "[0-9]", _literal(name)) for name in names}
+    dates = all(_DATE.fullmatch(run) for name in names for run in _DIGITS.findall(name))
+    for some in (each, exact, ends) if dates else (ends, each, exact):
+        if len(some) == 1:
+            yield next(iter(some))
+
+
+def _takes(pattern: str, mine: set[str], others: list[str]) -> bool:
+    """Whether a pattern takes all of these files and none of the others."""
+    matches = Pattern(pattern).matches
+    return all(map(matches, mine)) and not any(map(matches, others))
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _header(path: Path) -> tuple[_Header, str]:
+    """That of a file, and why it seems to have none. Raises ValueError that says what the file is instead."""
+    if _format(path.name) == "parquet":
+        try:
+            return _Header(tuple(pq.read_schema(path).names)), ""
+        except pa.ArrowException as error:
+            raise ValueError(f"its columns cannot be read: {error}") from None
+    packed = path.suffix.lower() in COMPRESSED
+    if packed and not compression_of(path.name, "auto"):
+        return _Header(), ""
+    with open(path, "rb") as raw:
+        data = raw.read() if packed else raw.read(_HEAD)
+    try:
+        data = beginning(data, path.name)[:_HEAD] if packed else data
+    except Malformed as error:
+        raise ValueError(error.message) from None
+    if not data:
+        raise ValueError("the file is empty, not even a header")
+    encoding = marked_encoding(data)
+    if not encoding and (found := what_it_is(data)):
+        raise ValueError(f"the file is {found[0]}; {found[1]}")
+    try:
+        text = codecs.getincrementaldecoder(encoding or "utf-8-sig")().decode(data)
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"the file is no UTF-8 text, perhaps windows-1252 or latin-1: {other_encoding('windows-1252')}"
+        ) from None
+    line = text.split("\n", maxsplit=1)[0]
+    delimiter = max(",;\t|", key=line.count) if not line.count(",") else ","
+    rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LOOKED + 1))
+    if len(data) == _HEAD and len(rows) <= LOOKED and len(rows) > 1:
+        rows.pop()  # its end may be cut off
+    rows = [row for row in rows if row] or [[]]
+    why = looks_like_data(rows[0], rows[1:])
+    if not why:
+        return _Header(tuple(rows[0]), delimiter, encoding), ""
+    names = tuple(without_header(len(rows[0])))
+    said = f"seems to have no header ({why}): its columns are named {names[0]} and so on, in column_names"
+    return _Header(names, delimiter, encoding, bare=True), said
