@@ -9,7 +9,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, SameBytes
 from odibi_actors.model import FileRead
-from odibi_actors.units import naming
+from odibi_actors.units import naming, plural
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -45,10 +45,9 @@ def touched(name: str, done: NodeDone) -> str:
     holds what it held, for it was not read before: it is read as it is, once. "" when there is none."""
     if not done.touched:
         return ""
-    what = "a file had" if len(done.touched) == 1 else f"{len(done.touched)} files had"
     return (
-        f"{name} {done.node}: {what} another ctime than when planned, read as now: {naming(done.touched)} (linked, "
-        "given other permissions, or written again with the former times)"
+        f"{name} {done.node}: {plural(len(done.touched), 'file')} had another ctime than when planned, read as now: "
+        f"{naming(done.touched)} (linked, given other permissions, or written again with the former times)"
     )
 
 

@@ -38,6 +38,7 @@ from odibi_actors.model import (
     IterationState,
     next_state,
 )
+from odibi_actors.units import plural
 
 ERRORS_KEPT = 50
 """Failed tries kept per node of an iteration: a node retried for days must not fill the disk."""
@@ -132,7 +133,7 @@ class Transaction(Letters, Scheduling):
         positions = plan.positions.get(node, [])
         if len(record.files) != len(positions):
             raise Contradiction(
-                f"pipeline {pipeline}, iteration {iteration}: {len(record.files)} files of {node} were read, but"
+                f"pipeline {pipeline}, iteration {iteration}: {node} has read {plural(len(record.files), 'file')}, but"
                 f" {len(positions)} are planned"
             )
         if node in plan.ledgered:

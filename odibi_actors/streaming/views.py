@@ -48,9 +48,9 @@ def changes(source: Source) -> list[str]:
     if len(texts) < 2:
         return list(texts.values())
     name = f"{source.spec.pipeline}.{source.spec.node.name}"
-    count = f"{len(texts)} or more" if source.changes.full else f"{len(texts)}"
+    more = " or more" if source.changes.full else ""
     what = "were written again" if unsure else "changed"
-    told = f"{count} files {what} after they were read: {naming(sorted(texts))}; give new data new names"
+    told = f"{len(texts)}{more} files {what} after they were read: {naming(sorted(texts))}; give new data new names"
     if unsure:
         told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"
     return [f"{told} (`odibictl source files {name}` lists them)"]

@@ -33,7 +33,7 @@ def test_what_was_read_of_a_file_is_part_of_its_acknowledgement_and_what_was_tou
     assert [(one.level, one.text) for one in told] == [
         (
             "info",
-            "p 1 read: a file had another ctime than when planned, read as now: f1.csv (linked, given other "
+            "p 1 read: 1 file had another ctime than when planned, read as now: f1.csv (linked, given other "
             "permissions, or written again with the former times)",
         )
     ]

@@ -90,7 +90,7 @@ def test_given_files_that_are_known_again_when_told_then_only_rows_of_the_same_b
 def test_given_an_ack_that_tells_of_more_files_than_are_planned_when_stored_then_it_is_refused() -> None:
     engine = claimed()
     put(engine, version(), plan(1, "a.csv"))
-    with pytest.raises(Refused, match=r"2 files of flights were read, but 1 are planned"):
+    with pytest.raises(Refused, match=r"flights has read 2 files, but 1 are planned"):
         put(engine, read(1, "a.csv", "b.csv"))
     engine.close()
 

@@ -84,7 +84,7 @@ NOUNS = re.compile(
     r" (?:more )?(rows|files|iterations|letters|columns|occurrences|sources|pages|values|records|workers|parts)\b"
 )
 AT_LEAST_TWO = {
-    *("len(held)", "len(source.changed)", "len(found)", "len(former)", "len(taken)", "len(self.files.known)"),
+    *("len(held)", "len(source.changed)", "len(found)", "len(former)", "len(taken)", "len(source.files.known)"),
     *("len(rows.column_names)", "record.count"),
 }
 """Counts of which the line before says that they are no 1, or that stand behind another number."""

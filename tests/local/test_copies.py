@@ -116,7 +116,7 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
     assert (20, "fr") in rows(project)
     told = [line for line in capsys.readouterr().err.splitlines() if "ctime" in line]
     assert told == [
-        "p 1 src: a file had another ctime than when planned, read as now: f20.csv (linked, given other permissions, "
+        "p 1 src: 1 file had another ctime than when planned, read as now: f20.csv (linked, given other permissions, "
         "or written again with the former times)"
     ]
     assert known(project) == on_disk(project)

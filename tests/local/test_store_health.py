@@ -56,7 +56,7 @@ def test_given_a_sound_store_then_verify_and_doctor_find_nothing_and_change_noth
     before = {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()}
     result = call(ran, "checkpoint", "verify")
     assert result.exit_code == 0
-    assert "1 files: no problem" in result.stderr
+    assert "1 file: no problem" in result.stderr
     assert [row["state"] for row in doctor(ran)] == ["ok"]
     assert {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()} == before
 

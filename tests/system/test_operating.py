@@ -114,11 +114,14 @@ def test_given_a_copy_of_a_running_project_then_verbs_given_in_it_do_not_reach_t
     assert original.settled("plain") == "committed"
     subprocess.run(["cp", "-a", original.project, tmp_path / "copy"], check=True)
     copy = make(tmp_path / "copy")
-    for words in (["pipeline", "pause", "plain"], ["apply"], ["down"]):
+    for words in (["apply"], ["down"], ["worker", "scale", "1"]):
         done = copy.ctl(*words)
         assert (done.returncode, "nothing " in done.stderr) == (69, True), (words, done)
     with pytest.raises(UnreachableError, match="nothing runs on"):
-        Client(project=copy.project).request("pipeline.pause", {"pipeline": "plain"})
+        Client(project=copy.project).request("worker.scale", {"workers": 1})
+    for verb in ("pause", "resume"):  # in the copy's own store
+        assert copy.ctl("pipeline", verb, "plain").returncode == 0
+        assert [row["state"] for row in original.client.status()["pipelines"]] == ["active"]
     assert copy.ctl("status").returncode == 0  # of the store at rest
     assert [row["state"] for row in original.client.status()["pipelines"]] == ["active"]
     done = copy.ctl("up", "--detach")
