@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.actor import Send
-from odibi_actors.broker import backfill, letters, pins, rewinding, runs, scheduling, views, waits
+from odibi_actors.broker import again, backfill, letters, pins, rewinding, runs, scheduling, views, waits
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
@@ -275,8 +275,15 @@ class Commands:
                 f"iteration {iteration.number} of {pipeline.name} is {iteration.state}; only failed and blocked ones "
                 "can be retried"
             )
-        self.flow.retry(pipeline, iteration, now)
-        return {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
+        void = self.flow.retry(pipeline, iteration, now)
+        row: Row = {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
+        stuck = pipeline.stuck(iteration.lane)
+        if void:
+            row["planned_again"] = void
+            row["letters"] = again.letters([pipeline.iterations[number] for number in void])
+        elif stuck is not None:
+            row["stuck"] = stuck.number
+        return row
 
     def _cancel(self, params: Row, now: float) -> Row:
         pipeline, iteration = self._iteration(params)

@@ -11,11 +11,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from odibi_actors.actor import Effect, Log, Send
-from odibi_actors.broker import alerts, backfill, letters, pins, rewinding, runs, tasks
+from odibi_actors.broker import again, alerts, backfill, letters, pins, rewinding, runs, tasks
 from odibi_actors.broker.alerts import Alerts
 from odibi_actors.broker.asking import Asks
 from odibi_actors.broker.dispatch import Dispatcher, Pool
-from odibi_actors.broker.iteration import BEHIND, Iteration
+from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.journal import Journal
 from odibi_actors.broker.lane import Lane
 from odibi_actors.broker.pipeline import Pipeline
@@ -35,6 +35,7 @@ from odibi_actors.messages import (
     WorkerLimits,
 )
 from odibi_actors.model import LIVE, TRIGGER, Attempt
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected
@@ -540,8 +541,11 @@ class Flow:
         self.shape += 1
         self.write(rec.Setting(scope=pipeline.name, name=name, value="1" if on else ""), pipeline.name)
 
-    def retry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
-        """Start the failed nodes, or the blocked sinks, of an iteration again with all their attempts."""
+    def retry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> list[int]:
+        """Start the failed nodes, or the blocked sinks, of an iteration again with all their attempts. Where a file is
+        at fault it is planned again instead; returns the numbers that are void then, else none."""
+        if source := again.at_fault(pipeline, iteration):
+            return again.as_files_are(self, pipeline, iteration, source, now)
         self.write(rec.Retry(pipeline=pipeline.name, iteration=iteration.number, at=now), pipeline.name)
         iteration.advance("retry")
         runs.retried(self, pipeline, iteration, now)
@@ -552,15 +556,16 @@ class Flow:
         for publication in iteration.publications.values():
             publication.blocked, publication.used, publication.retry_at = False, 0, 0.0
         self.wake(iteration)
+        return []
 
     def hurry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> bool:
         """Cut short the pauses before the next attempts of an iteration; False when there are none."""
         found = False
         for run in iteration.nodes.values():
-            if run.state == "retrying" and now < run.retry_at < float("inf"):
+            if run.state == "retrying" and now < run.retry_at < NEVER:
                 run.state, run.retry_at, found = "waiting", now, True
         for publication in iteration.publications.values():
-            if now < publication.retry_at < float("inf") and not publication.done:
+            if now < publication.retry_at < NEVER and not publication.done:
                 publication.retry_at, found = now, True
         self.wake(iteration)
         self.touch(pipeline.name)
@@ -596,12 +601,12 @@ def committed(pipeline: Pipeline, iteration: Iteration, now: float) -> str:
     said = ["committed"]
     consumed = [name for name, source in pipeline.sources.items() if not source.batch]
     if consumed:
-        said.append(runs.counted(sum(len(iteration.positions.get(name, ())) for name in consumed), "file"))
+        said.append(plural(sum(len(iteration.positions.get(name, ())) for name in consumed), "file"))
     acks = [run.ack for name in consumed if (run := iteration.nodes.get(name)) is not None and run.ack is not None]
     if acks:
-        said.append(runs.counted(sum(ack.rows_out for ack in acks), "row"))
+        said.append(plural(sum(ack.rows_out for ack in acks), "row"))
     if iteration.set_aside:
-        said.append(f"{runs.counted(iteration.set_aside, 'file')} set aside")
+        said.append(f"{plural(iteration.set_aside, 'file')} set aside")
     given_up = [name for name, publication in iteration.publications.items() if publication.abandoned]
     if given_up:
         said.append(f"but not to {', '.join(given_up)}")

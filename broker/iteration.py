@@ -29,6 +29,9 @@ MAX_LOST = 10
 """Times the output of one node may be lost and made again before the node counts as failed: a disk that loses
 everything must not keep the pipeline busy for ever."""
 
+NEVER = float("inf")
+"""When a node is tried again by itself of which no try is left."""
+
 BEHIND = 1 << 60
 """Added to the order of a backfill's iterations: whatever is ready of a live lane goes before them."""
 
@@ -52,8 +55,8 @@ class NodeRun:
     """A node within an iteration. ``attempt`` is set while running; ``ack`` while acked."""
 
     __slots__ = (
-        "ack", "attempt", "barrier", "busy", "given", "lost", "retry_at", "spec", "state", "static", "trouble", "used",
-        "verify",
+        "ack", "attempt", "barrier", "busy", "failed", "given", "lost", "retry_at", "spec", "state", "static",
+        "trouble", "used", "verify",
     )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, static: str) -> None:
@@ -65,6 +68,7 @@ class NodeRun:
         self.used = 0  # counted attempts that failed
         self.lost = 0  # times its output was invalidated
         self.retry_at = 0.0
+        self.failed = ""  # kind of what its last attempt failed of, once none is left
         self.busy: Busy | None = None  # while its target is locked
         self.trouble = ""  # what the last counted attempt failed of, while it waits for the next
         self.barrier = 0  # record that must be durable before the node runs (REVISE)
@@ -77,6 +81,11 @@ class NodeRun:
         self.attempt = None
         self.ack = None
         self.verify = False
+
+    @property
+    def gave_up(self) -> str:
+        """What kind of failure it waits for an operator with; "" while it does not."""
+        return self.failed if self.state == "retrying" and self.retry_at == NEVER else ""
 
     @property
     def output_digest(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.broker.pins import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
@@ -126,7 +126,7 @@ class Pipeline:
             return None
         for iteration in self.unfinished(lane.name):
             nodes = iteration.nodes.values()
-            coming = any(n.state == "ready" or (n.state == "retrying" and n.retry_at != float("inf")) for n in nodes)
+            coming = any(n.state == "ready" or (n.state == "retrying" and n.retry_at != NEVER) for n in nodes)
             publishing = any(not p.done and not p.blocked for p in iteration.publications.values())
             if iteration.running() or coming or (publishing and iteration.number <= stuck.number):
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from odibi_actors.actor import Log
 from odibi_actors.broker import alerts, backfill, runs, scheduling
 from odibi_actors.broker.flow import Flow
-from odibi_actors.broker.iteration import BEHIND, Iteration
+from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
@@ -132,7 +132,7 @@ def _load_error(flow: Flow, error: rec.Error) -> None:
     if iteration is not None and run is not None and not iteration.prepared:
         run.used = error.used
         if iteration.state == "failed":
-            run.state, run.retry_at = "retrying", float("inf")
+            run.state, run.retry_at, run.failed = "retrying", NEVER, error.failure.kind
             iteration.trouble = f"failed at {error.node}: {error.failure.message}"
 
 

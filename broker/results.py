@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import alerts, letters, pins, reads, rewinding, runs
-from odibi_actors.broker.iteration import MAX_LOST, Busy, Iteration, NodeRun, Publication
+from odibi_actors.broker import again, alerts, letters, pins, reads, rewinding, runs
+from odibi_actors.broker.iteration import MAX_LOST, NEVER, Busy, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
@@ -29,7 +29,6 @@ ENVIRONMENT: frozenset[str] = frozenset({"io", "code", "conflict", "state_lost"}
 state. They halt whatever ``on_error`` says, and so does whatever fails at a reference (a source of mode ``batch``):
 every iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
 
-NEVER = float("inf")
 TOLD_PAUSE = 5.0
 """Seconds of a pause before the next attempt from which on it is a problem that people are told of."""
 
@@ -206,11 +205,13 @@ def _run_failed(
         return
     if failure.kind in COUNTED:
         run.used += 1
-    again = failure.kind in COUNTED and run.used < run.spec.retry.max_attempts
-    if reference and not again:
+    tries_left = failure.kind in COUNTED and run.used < run.spec.retry.max_attempts
+    if reference and not tries_left:
         failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
+    elif failure.kind in again.OF_FILES and failed.node in pipeline.sources and not _dead_letters(pipeline, iteration):
+        failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration)}")
     _error(flow, iteration, run, failed.attempt, failure, now)
-    if again:
+    if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
         tries = f"attempt {run.used}/{run.spec.retry.max_attempts}"
         text = f"{iteration.name} {run.spec.name}: {tries}: {failure.message}; the next in {pause:.1f} s"
@@ -369,6 +370,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         flow.wake_all(pipeline)
         return
     if node in iteration.nodes:
+        iteration.nodes[node].failed = failure.kind
         _later(flow, iteration, iteration.nodes[node], NEVER)
     if iteration.state != "failed":
         iteration.trouble = f"failed at {node}: {failure.message}"
@@ -385,9 +387,19 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
 
 def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
     """What is to be done about a reference that cannot be read."""
-    again = "run it again" if pipeline.manual else f"`odibictl iteration retry {pipeline.name} {iteration.number}`"
     aside = "; nothing is set aside for it" if pipeline.spec.on_error == "dead_letter" else ""
-    return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {again}"
+    return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {_retry(pipeline, iteration)}"
+
+
+def _remedy_of_file(pipeline: Pipeline, iteration: Iteration) -> str:
+    """What is to be done about a file that is read once."""
+    retry = _retry(pipeline, iteration)
+    return f"Fix the file, or take it away; then {retry}, and what is there then is planned again"
+
+
+def _retry(pipeline: Pipeline, iteration: Iteration) -> str:
+    name = f"odibictl run {pipeline.name}" if pipeline.manual else f"odibictl iteration retry {pipeline.name}"
+    return f"`{name}`" if pipeline.manual else f"`{name} {iteration.number}`"
 
 
 def _publish_failed(

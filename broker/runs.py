@@ -17,6 +17,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
 from odibi_actors.model import LIVE, Position, RunState, Trigger
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -115,20 +116,15 @@ def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
     """How a run has ended of which nothing is unfinished, and why it is not done. This is the one place that decides
     it; whatever shows, waits for or returns the end of a run says this."""
     if run.set_aside:
-        return "failed", f"{counted(run.set_aside, 'dead letter')}: `odibictl deadletter list {pipeline.name}`"
+        return "failed", f"{plural(run.set_aside, 'dead letter')}: `odibictl deadletter list {pipeline.name}`"
     if run.left:
-        return "cancelled", f"{counted(len(run.left), 'file')} of it given back by a cancel: the next run reads them"
+        return "cancelled", f"{plural(len(run.left), 'file')} of it given back by a cancel: the next run reads them"
     if run.unsure and run.voided:
-        what = counted(run.voided, "iteration")
+        what = plural(run.voided, "iteration")
         return "cancelled", f"{what} of it cancelled: `odibictl iteration list {pipeline.name} --state cancelled`"
     if run.planned:
         return "done", ""
-    return ("cancelled", f"{counted(run.voided, 'iteration')} of it cancelled") if run.voided else ("no_data", "")
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 file``, ``3 files``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return ("cancelled", f"{plural(run.voided, 'iteration')} of it cancelled") if run.voided else ("no_data", "")
 
 
 def planned(lane: Lane, positions: dict[str, list[Position]]) -> None:
@@ -267,6 +263,7 @@ def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
         run = _run_of(lane, iteration)
         if run is not None:
             run.left.clear()  # whatever there is now is discovered for the run once more
+            run.voided -= 1  # and if that is nothing, nothing of it was cancelled
     again = {i.run: lane.finishing.pop(i.run) for i in iterations if i.run in lane.finishing}
     lane.runs = {**again, **lane.runs}
     if lane.run is not None:

@@ -11,7 +11,7 @@ from odibi_actors.broker import backfill, runs
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
-from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
@@ -65,7 +65,7 @@ def _pauses(iteration: Iteration) -> list[str]:
     """The nodes of an iteration that wait long for their next attempt, or for a target: why, and how long."""
     said = []
     for name, run in iteration.nodes.items():
-        if run.state == "retrying" and run.trouble and run.retry_at != float("inf"):
+        if run.state == "retrying" and run.trouble and run.retry_at != NEVER:
             when = format_instant(run.retry_at)
             tries = f"attempt {run.used}/{run.spec.retry.max_attempts} failed, the next at {when}"
             retry = f"`odibictl iteration retry {iteration.pipeline} {iteration.number}` tries now"
@@ -126,18 +126,19 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
 
 
 def iteration_row(pipeline: Pipeline, iteration: Iteration) -> Row:
-    """One iteration in flight, with the state of each node; ``waits_for``: the one before it that holds it back, once
-    it has nothing left to do itself."""
+    """One iteration in flight, with the state of each node; ``waits_for``: the one before it that holds it back: one
+    that is stuck, else, once it has nothing left to do itself, one that is not prepared."""
     nodes: dict[str, str] = {}
     for name, run in iteration.nodes.items():
         publication = iteration.publications.get(name)
         nodes[name] = "published" if publication is not None and publication.done else run.state
         if publication is not None and publication.blocked:
             nodes[name] = "blocked"
-        elif run.state == "retrying" and run.retry_at == float("inf"):
+        elif run.state == "retrying" and run.retry_at == NEVER:
             nodes[name] = "failed"
-    waits_for = 0
-    if not iteration.prepared and iteration.complete():
+    stuck = pipeline.stuck(iteration.lane)
+    waits_for = stuck.number if stuck is not None and stuck.number < iteration.number else 0
+    if not waits_for and not iteration.prepared and iteration.complete():
         waits_for = next((other.number for other in pipeline.earlier(iteration) if not other.prepared), 0)
     return {
         "iteration": iteration.number,

@@ -479,7 +479,9 @@ class Client(ScheduleVerbs):
         return self._dict("iteration.show", STORE, pipeline=pipeline, iteration=iteration)
 
     def retry(self, pipeline: str, iteration: int) -> dict[str, Any]:
-        """Run a failed, or publish a blocked iteration again; attempts count from 0."""
+        """Run a failed, or publish a blocked iteration again; attempts count from 0. ``planned_again`` in the answer:
+        a file was at fault, so these are void, and planned again under new numbers as their files are now; ``letters``:
+        dead letters they had taken up, open again. ``stuck``: the first one that still waits for an operator."""
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:

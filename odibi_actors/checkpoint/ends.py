@@ -28,6 +28,9 @@ class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _TERMINAL = "('committed', 'dead_lettered', 'cancelled')"
 
+_REAL = f"NOT (state = 'cancelled' AND substr(error, 1, {len(PLANNED_AGAIN)}) = '{PLANNED_AGAIN}')"
+"""What was planned again by itself has not ended: its input goes on under another number."""
+
 
 def ended(db: sqlite3.Connection, given: Ended) -> Any:
     """``{"pipeline", "iteration", "state", "files", "ended": {state: count}}``: the newest iteration of the worst end
@@ -40,7 +43,7 @@ def ended(db: sqlite3.Connection, given: Ended) -> Any:
     rows = db.execute(
         "SELECT state, count(*), max(iteration) FROM (SELECT state, iteration FROM iterations"
         f" WHERE {which} AND lane = '{LIVE}' AND state IN {_TERMINAL}"
-        f" AND NOT (state = 'cancelled' AND substr(error, 1, {len(PLANNED_AGAIN)}) = '{PLANNED_AGAIN}')"
+        f" AND {_REAL}"
         " ORDER BY iteration DESC LIMIT ?) GROUP BY state",
         (given.pipeline, given.after, COUNT_CAP),
     ).fetchall()
@@ -48,7 +51,7 @@ def ended(db: sqlite3.Connection, given: Ended) -> Any:
         known(db, given.pipeline)
         last = db.execute(
             f"SELECT iteration FROM iterations WHERE pipeline = ? AND lane = '{LIVE}' AND state IN {_TERMINAL}"
-            " ORDER BY iteration DESC LIMIT 1",
+            f" AND {_REAL} ORDER BY iteration DESC LIMIT 1",
             (given.pipeline,),
         ).fetchone()
         nothing = {"pipeline": given.pipeline, "iteration": 0, "state": "", "files": 0, "ended": {}}

@@ -19,6 +19,7 @@ from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
 from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import (
+    OPEN,
     AckDecoder,
     ErrorDecoder,
     FailuresDecoder,
@@ -128,19 +129,35 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
 
 
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of the list. ``rows``: rows that its read nodes gave, without those of reference data; ``dead_letters``: 1
-    for the iteration itself, or the number of positions taken out of it."""
+    """A row of the list. ``waits_for``: the stuck one that holds it back, 0 for none; ``rows``: rows that its read
+    nodes gave, without those of reference data; ``dead_letters``: 1 for the iteration itself, or the number of
+    positions taken out of it."""
     rows = row[10]
     if rows is None:
         acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
         rows = summary.rows(acks, row[9])
     names = _ROW.split(", ")[:9]
     dead = db.execute("SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+    found = dict(zip(names, row, strict=False))
     return {
-        **dict(zip(names, row, strict=False)),
+        **found,
+        "waits_for": _stuck_before(db, pipeline, found) if found["state"] in _HELD else 0,
         "rows": rows,
         "dead_letters": dead.fetchone()[0],
     }
+
+
+_HELD = ("planned", "running", "prepared")
+
+
+def _stuck_before(db: sqlite3.Connection, pipeline: str, row: dict[str, Any]) -> int:
+    """The first failed or blocked iteration before this one in its lane."""
+    (number,) = db.execute(
+        f"SELECT coalesce(min(iteration), 0) FROM iterations WHERE pipeline = ? AND {OPEN} AND lane = ?"
+        " AND state IN ('failed', 'blocked') AND iteration < ?",
+        (pipeline, row["lane"], row["iteration"]),
+    ).fetchone()
+    return int(number)
 
 
 def _find(db: sqlite3.Connection, given: One, columns: str) -> tuple[Any, ...]:

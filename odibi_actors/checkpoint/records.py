@@ -387,12 +387,12 @@ class Rewound(Record, frozen=True):
 
 
 PLANNED_AGAIN = "planned again: "
-"""How the reason of a CANCEL begins that no operator asked for: the same input is planned under another number."""
+"""How the reason of a CANCEL begins after which the same input is planned under another number by itself."""
 
 
 class Cancel(Record, frozen=True):
     """A suffix of unprepared iterations is void and its positions are released from the ledger. ``reason``: "" where an
-    operator asked for it, else PLANNED_AGAIN and why."""
+    operator cancelled them, else PLANNED_AGAIN and why."""
 
     pipeline: str
     iterations: list[int]

@@ -37,9 +37,14 @@ def _positions(row: Row) -> object:
     return sum(len(part) for part in value.values()) if isinstance(value, dict) else value
 
 
+def _state(row: Row) -> object:
+    """Its state; of one that a stuck one holds back, that it waits for that."""
+    return f"waits for {row['waits_for']}" if row.get("waits_for") else row.get("state")
+
+
 COLUMNS = (
     Column("ITERATION", "iteration", right=True),
-    Column("STATE", "state"),
+    Column("STATE", _state),
     Column("LANE", "lane"),
     Column("POSITIONS", _positions, right=True),
     Column("DEAD", lambda row: row.get("dead_letters") or None, right=True),
@@ -220,13 +225,34 @@ def _sentence(row: Row) -> str:
 def retry(app: App, pipeline: str, number: int) -> None:
     """Run a failed iteration, or publish a blocked one, again.
 
-    Nodes that are acknowledged are not run again; attempts count from 0.
+    Nodes that are acknowledged are not run again; attempts count from 0. Where a file could not be read (malformed,
+    changed, gone), the iteration and those behind it are planned again under new numbers, with the files as they are
+    now: fixed where they lie, replaced, or taken away. Of several that have failed each wants its own retry.
     """
     client = app.client()
-    client.retry(pipeline, number)
+    result = client.retry(pipeline, number)
     if code_differs(app, client, pipeline):
         errors.message(f"warning: {NOT_APPLIED}; then retry again if it needs them", style="yellow")
-    errors.message(f"{pipeline} {number}: retrying; `odibictl iteration wait {pipeline} {number}` waits for its end")
+    for line in _retried(pipeline, number, result):
+        errors.message(line)
+
+
+def _retried(pipeline: str, number: int, result: Row) -> list[str]:
+    """What a retry has set off."""
+    if not result.get("planned_again"):
+        lines = [f"{pipeline} {number}: retrying; `odibictl iteration wait {pipeline} {number}` waits for its end"]
+        if result.get("stuck"):
+            lines.append(f"{pipeline} {result['stuck']} is stuck too, and wants its own retry")
+        return lines
+    behind = len(result["planned_again"]) - 1
+    also = f", with {plural(behind, 'iteration')} behind it" if behind else ""
+    lines = [
+        f"{pipeline} {number}: planned again as its files are now, under a new number{also}; a file that is gone is "
+        f"not in it; `odibictl iteration wait {pipeline}` waits for the end"
+    ]
+    for letter in result.get("letters") or ():
+        lines.append(f"dead letter {letter} is open again: `odibictl deadletter replay {letter}` takes it up")
+    return lines
 
 
 @iteration.command(examples=["odibictl iteration cancel delays 12", "odibictl iteration cancel delays 12 --yes"])

@@ -182,7 +182,8 @@ def _run(
         runs = [row["run"] for row in shown["runs"] if row["lane"] == LIVE]
         # A system that was killed, or a run behind a stuck iteration, has left them: they go on, and count.
         for number in retried if runs else ():
-            system.request("iteration.retry", {"pipeline": pipeline, "iteration": number})
+            if _stuck(system, pipeline, number):  # not planned again with one before it
+                system.request("iteration.retry", {"pipeline": pipeline, "iteration": number})
         ends = [_end(system, pipeline, run, report) for run in runs]
         taken = replaying.take_up(system, pipeline, replay, report) if replay is not None else {}
         if progress is not None:
@@ -220,6 +221,12 @@ def _run(
             alerts=untold,
             replayed=len(taken),
         )
+
+
+def _stuck(system: LocalSystem, pipeline: str, number: int) -> bool:
+    flow = system.coordinator.flow
+    found = flow.find(pipeline, number) if flow is not None else None
+    return found is not None and found[1].state in ("failed", "blocked")
 
 
 def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None]) -> dict[str, Any]:

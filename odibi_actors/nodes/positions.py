@@ -109,7 +109,7 @@ def _compare(position: FilePosition, now: os.stat_result) -> None:
 
 def _changed(position: FilePosition, what: str) -> Failed:
     message = (
-        f"{position.identity} is not the file that was planned: {what}. A planned file must stay as it is; "
-        "move the original back (a copy is another file), or deliver new data under a new name"
+        f"{position.identity} is not the file that was planned: {what}. A planned file must stay as it is until it is "
+        "read: deliver new data under a new name"
     )
     return Failed("changed", message, position=position.identity)

@@ -93,6 +93,7 @@ class Scenario:
         self.truth.tell = self.world.tell
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
+        self.halting = random.Random(f"malformed files that halt {seed}")
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
         self.truth.places.ask = self.host.positions
         self.host.cumulative = self._cumulative
@@ -177,6 +178,8 @@ class Scenario:
         sound = sound or node.read.mode == "batch"
         first = not any(key[:2] == (pipeline.name, node.name) for key in self.delivered)
         malformed = not (first or sound) and pipeline.on_error == "dead_letter" and rng.random() < 0.1
+        if pipeline.on_error == "halt" and node.read.mode != "batch" and not (first or sound):
+            malformed = self.halting.random() < 0.03
         mtime = int(self.world.now * 1e9)
         file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
         driver = self.world.processes[SOURCE].driver
@@ -281,9 +284,12 @@ class Scenario:
         self.world.count("reconfigure")
 
     def retry_failed(self) -> None:
-        """An operator retries whatever is stuck."""
+        """An operator retries whatever is stuck, mostly with its files fixed where that halts all."""
         for (pipeline, number), iteration in list(self.truth.iterations.items()):
             if iteration.state in ("failed", "blocked"):
+                if self.project.pipeline(pipeline).on_error == "halt" and self.halting.random() < 0.8:
+                    sources = iteration.positions.items()
+                    self.fix([(pipeline, source, p.identity) for source, some in sources for p in some])
                 self.ask("iteration.retry", pipeline=pipeline, iteration=number)
 
     # --- a life ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.broker.harness import Failure, pipeline
 from tests.broker.restart import snapshot
 from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
 
-MALFORMED = Failure("malformed", "bad line 3")
+INVALID = Failure("invalid", "bad line 3")
 LOG = AlertSpec(log=True, throttle=300.0)
 
 
@@ -36,7 +36,7 @@ def fails(broker: Timed, number: int) -> None:
     broker.due(occurrence(number))
     broker.discovered(f"f{number}")
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
 
 
 def fixed(broker: Timed) -> None:
@@ -224,7 +224,7 @@ def test_given_a_pipeline_that_follows_its_data_when_it_fails_and_recovers_then_
     broker = Timed(pipeline(alerts=[LOG])).start()
     broker.offer("f1")
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
     fixed(broker)
     assert [n.kind for n in broker.take(Notice)] == ["failure", "recovery"]
 

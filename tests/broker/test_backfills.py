@@ -162,9 +162,11 @@ def test_given_a_failed_iteration_of_a_backfill_when_live_data_comes_then_only_t
     broker.complete()
     assert [c.iteration for c in broker.of(rec.Commit)] == [1, 3]
     broker.ask("iteration.retry", pipeline="p", iteration=2)
-    broker.offers(lane, "b2")
+    broker.durable()
+    broker.offers(lane, "b1", "b2")
     broker.complete()
-    assert [c.iteration for c in broker.of(rec.Commit)] == [1, 3, 2, 4]
+    assert [c.iterations for c in broker.of(rec.Cancel)] == [[2]]  # its file was at fault, and is read as it is now
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1, 3, 4, 5]
     assert [b.state for b in broker.of(rec.BackfillEnd)] == ["done"]
 
 

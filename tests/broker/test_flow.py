@@ -40,6 +40,7 @@ from tests.broker.harness import POOL, Broker, Failure, pipeline, position
 RAISED = Failure("raised", "boom", traceback="Traceback ...")
 DIED = Failure("died", "killed by SIGKILL")
 MALFORMED = Failure("malformed", "f1.csv line 3: bad", position="f1.csv", line=3)
+INVALID = Failure("invalid", "no")
 
 
 def test_an_offer_becomes_a_plan_before_anything_runs() -> None:
@@ -435,7 +436,10 @@ def test_status_says_what_failed() -> None:
     assert reply is not None
     (row,) = reply.result["items"]
     assert row["stuck"] == 1
-    assert row["problems"] == ["iteration 1 failed at read: f1.csv line 3: bad"]
+    remedy = (
+        "Fix the file, or take it away; then `odibictl iteration retry p 1`, and what is there then is planned again"
+    )
+    assert row["problems"] == [f"iteration 1 failed at read: f1.csv line 3: bad. {remedy}"]
 
 
 def test_a_reference_file_that_changed_is_planned_again() -> None:
@@ -492,7 +496,7 @@ def test_a_run_behind_a_failed_iteration_is_refused_or_retries_it() -> None:
     _run(broker, "r1")
     broker.offer("f1.csv", run="r1", exhausted=True)
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
     assert [e.state for e in broker.of(rec.RunEnd)] == ["failed"]
     refused = _run(broker, "r2")
     assert refused is not None
@@ -501,7 +505,7 @@ def test_a_run_behind_a_failed_iteration_is_refused_or_retries_it() -> None:
     _run(broker, "r3", retry=True)
     assert [r.iteration for r in broker.of(rec.Retry)] == [1]
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
     # The retry made r1 active again; it failed once more, and with it r3, which had to wait behind.
     ended = [(e.run, e.state) for e in broker.of(rec.RunEnd)]
     assert ended == [("r1", "failed"), ("r1", "failed"), ("r3", "failed")]

@@ -11,7 +11,7 @@ from odibi_actors.model import Place
 from tests.broker.harness import CLIENT, Failure
 from tests.broker.scheduling import HOUR, Timed, hourly, occurrence, scheduled
 
-MALFORMED = Failure("malformed", "bad line")
+INVALID = Failure("invalid", "bad line")
 
 
 def given(**more: object) -> Timed:
@@ -176,7 +176,7 @@ def test_given_a_failed_iteration_when_it_is_due_then_skip_says_what_holds_the_l
     broker.due(occurrence(1))
     broker.discovered("f1")
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
     broker.due(occurrence(2))
     assert broker.skips() == [("02:00", 1, "overlap: iteration 1 is failed and holds its lane")]
 
@@ -186,7 +186,7 @@ def test_given_a_failed_iteration_when_an_occurrence_waits_then_it_starts_once_t
     broker.due(occurrence(1))
     broker.discovered("f1")
     (task,) = broker.tasks()
-    broker.fail(task, "read", MALFORMED)
+    broker.fail(task, "read", INVALID)
     broker.due(occurrence(2))
     assert broker.runs() == [(f"p.hourly@{occurrence(1).id}", "failed")]
     broker.ask("iteration.retry", pipeline="p", iteration=1)

@@ -27,7 +27,7 @@ from tests.checkpoint.make import (
 
 ITERATION = {
     "iteration", "lane", "state", "version", "run", "planned_at", "finished_at", "positions", "rows", "error",
-    "dead_letters",
+    "dead_letters", "waits_for",
 }  # fmt: skip
 NODE = {
     "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "state_size",
@@ -62,6 +62,7 @@ def test_iterations_are_listed_newest_first(engine: Engine) -> None:
         (1, "committed", ""),
     ]
     assert set(items[0]) == ITERATION
+    assert [row["waits_for"] for row in items] == [0, 2, 0, 0]  # what is stuck holds back what comes after it
     assert items[3] == {
         "iteration": 1,
         "lane": "live",
@@ -74,6 +75,7 @@ def test_iterations_are_listed_newest_first(engine: Engine) -> None:
         "rows": 7,
         "error": "",
         "dead_letters": 0,
+        "waits_for": 0,
     }
 
 

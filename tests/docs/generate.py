@@ -37,7 +37,8 @@ CAUSES = {
     "prepare": "every node is acknowledged; every earlier iteration of the lane is prepared, blocked or terminal",
     "fail": "a node has no attempt left; `on_error: halt`",
     "dead_letter": "a node has no attempt left; `on_error: dead_letter`",
-    "cancel": "an operator: `odibictl iteration cancel`; or `apply` of a pipeline with other sources",
+    "cancel": "an operator: `odibictl iteration cancel`, or `retry` where a file is at fault; or `apply` of a "
+    "pipeline with other sources",
     "retry": "an operator: `odibictl iteration retry`",
     "abandon": "an operator: `odibictl iteration abandon`, of its last blocked sink",
     "rewind": "an operator: `odibictl pipeline rewind`, once all is taken back",

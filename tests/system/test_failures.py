@@ -122,11 +122,14 @@ def test_given_a_malformed_file_when_it_is_to_halt_then_it_is_named_and_a_fixed_
     for word in ("strict/b.csv", "line 3", "column value", "'many'"):
         assert word in text
     assert published(system, "strict") == [1], "nothing behind a failed iteration may be published"
-    # Fixed first: what is cancelled is planned again at once.
-    put(system, "strict", "b", "2,1.5", "3,2.5")
-    assert system.ctl("iteration", "cancel", "strict", "2", "--yes").returncode == 0
+    listed = system.ctl("iteration", "list", "strict").stdout.splitlines()
+    assert [words[1] for words in map(str.split, listed[1:])] == ["waits", "failed", "committed"]
+    put(system, "strict", "b", "2,1.5", "3,2.5")  # fixed where it lies
+    assert "planned again" in system.ctl("iteration", "retry", "strict", "2").stderr
     assert system.settled("strict") == "committed"
     assert published(system, "strict") == [1, 2, 3, 4]
+    shown = system.ctl("iteration", "show", "strict", "2").stdout
+    assert "planned again: by `iteration retry`, with the files of" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(("name", "state"), [("raising", "failed"), ("raising_on", "dead_lettered")])

@@ -1,0 +1,55 @@
+"""Iterations that are planned again: nothing of them is visible, so voiding them loses and doubles nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from odibi_actors.actor import Log
+from odibi_actors.broker import runs
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.checkpoint import records as rec
+
+if TYPE_CHECKING:
+    from odibi_actors.broker.flow import Flow
+
+OF_FILES = ("malformed", "changed")
+"""Failures of a source that are its file's: it cannot be read as it is, or is not the one that was planned, or gone."""
+
+
+def at_fault(pipeline: Pipeline, iteration: Iteration) -> str:
+    """The source whose file an iteration has failed of; "" when it is none. Not of one that is read whole: what is
+    found to have changed there is planned again without being asked for."""
+    if iteration.state != "failed":
+        return ""
+    found = (
+        name
+        for name, run in iteration.nodes.items()
+        if run.gave_up in OF_FILES and name in pipeline.sources and not pipeline.sources[name].batch
+    )
+    return next(found, "")
+
+
+def as_files_are(flow: Flow, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> list[int]:
+    """An operator retries an iteration that a file of ``source`` made fail: whatever was done about the file, this one
+    and those behind it are planned again with what is there now. Without that a planned file that has changed is never
+    read. Returns the numbers of those that are void."""
+    suffix = [i for i in pipeline.unfinished(iteration.lane) if i.number >= iteration.number and not i.prepared]
+    for one in suffix:
+        if one.state == "failed":
+            flow.write(rec.Retry(pipeline.name, one.number, now), pipeline.name)
+            one.advance("retry")
+            runs.retried(flow, pipeline, one, now)
+    reason = f"{rec.PLANNED_AGAIN}by `iteration retry`, with the files of {source} as they are now; not those gone"
+    flow.cancel_from(pipeline, suffix, now, reason)
+    lane = pipeline.lane(iteration.lane)
+    if lane is not None:
+        runs.plan_again(lane, suffix)
+    behind = f" (with those behind it, to {suffix[-1].number})" if len(suffix) > 1 else ""
+    flow.say(Log("info", f"{iteration.name}{behind}: {reason}", {"notice": True}))
+    return [one.number for one in suffix]
+
+
+def letters(iterations: list[Iteration]) -> list[int]:
+    """Dead letters that these, voided, had taken up: they are open again, for nothing but an operator replays one."""
+    return [one.replay.letter for one in iterations if one.replay is not None]
