@@ -188,6 +188,10 @@ class Flow:
                 self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, source.seq, offer.lane)))
             return
         if lane is not None and lane.run is not None and offer.run != lane.run.run:
+            if source.run == lane.run.run:
+                # It had answered, and then heard once more what it was asked for a run before: it is asked again.
+                source.run = ""
+                self.touch(pipeline.name)
             return
         if offer.positions and not source.pending:
             source.since = now

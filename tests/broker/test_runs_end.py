@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, NodeSpec, PipelineSpec, ReadSpec
-from odibi_actors.messages import SOURCE, Apply, Offer
+from odibi_actors.messages import SOURCE, Apply, Discover, Offer
 from tests.broker.harness import CLIENT, Failure, pipeline, position, project
 from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
 
@@ -53,6 +54,24 @@ def test_given_a_source_that_has_no_schema_when_the_other_has_more_than_its_cred
     look(broker, f"p.hourly@{occurrence(1).id}", {"read": ["f1", "f2"]}, more="read")
 
     assert [state for _, state in broker.runs()] == ["no_data"]
+
+
+def test_given_a_source_that_hears_of_an_earlier_run_again_when_it_answers_then_it_is_asked_for_the_present_one() -> (
+    None
+):
+    broker = Timed(scheduled(hourly(overlap="buffer_all"))).start()
+    broker.due(occurrence(1), occurrence(2))
+    first, second = (f"p.hourly@{occurrence(n).id}" for n in (1, 2))
+    look(broker, first, {})
+    look(broker, second, {}, more="read")  # not yet exhausted
+    broker.take(Discover)
+
+    look(broker, first, {"read": ["f1"]})
+    broker.wait(5.0)
+
+    assert [one.run for one in broker.take(Discover)] == [second]
+    look(broker, second, {"read": ["f1"]})
+    assert [plan.run for plan in broker.of(rec.Plan)] == [second]
 
 
 def test_given_a_retried_iteration_that_fails_again_then_a_run_that_found_nothing_more_has_failed_too() -> None:
