@@ -40,9 +40,10 @@ class Alerts:
         """How many of each kind."""
         return {f"alert {kind}": number for kind, number in self._kinds.items()}
 
-    def tell(self, alert: int, target: int) -> None:
-        """A target was told."""
+    def tell(self, alert: int, target: int) -> int:
+        """A target is told; returns how often it was by now."""
         self.tried[alert, target] = self.tried.get((alert, target), 0) + 1
+        return self.tried[alert, target]
 
     def alert(self, record: rec.Alert, number: int) -> None:
         """Somebody is to be told."""

@@ -121,10 +121,15 @@ class Clock:
         return self._world.now <= self._trouble and self._calm_until <= ripe + lag
 
 
-class SimSchedulerDriver:
-    """Follows the simulated clock, and tells the targets of alerts: some cannot be reached at times."""
+REFUSED = 4
+"""Tries of an alert that a target may refuse: the pause after one more is longer than a life goes on."""
 
-    def __init__(self, world: World, clock: Clock, generation: int, told: Callable[[int, int], None]) -> None:
+
+class SimSchedulerDriver:
+    """Follows the simulated clock, and tells the targets of alerts: some cannot be reached at times. ``told``: a target
+    (alert, number) is tried; returns how often it was."""
+
+    def __init__(self, world: World, clock: Clock, generation: int, told: Callable[[int, int], int]) -> None:
         self._world, self._clock, self._generation, self._told = world, clock, generation, told
         self._rules = dict(clock.rules)
         self._ahead = clock.offset  # of the world's time, when this process started
@@ -155,7 +160,7 @@ class SimSchedulerDriver:
         if self._closed:
             return
         refused = self._world.rng.random() < 0.2
-        self._told(effect.id, effect.target)
+        refused = self._told(effect.id, effect.target) <= REFUSED and refused
         self._feed(Told(effect.id, effect.target, "refused" if refused else ""))
 
     def _feed(self, message: Message) -> None:

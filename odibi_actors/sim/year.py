@@ -199,7 +199,7 @@ class Year:
             return Coordinator(project, f"b{generation}", random.Random(self.rng.getrandbits(32))), NoDriver()
 
         def scheduler(generation: int) -> tuple[SchedulerActor, SimSchedulerDriver]:
-            driver = SimSchedulerDriver(world, self.clock, generation, lambda _id, _target: None)
+            driver = SimSchedulerDriver(world, self.clock, generation, lambda _id, _target: 0)
             return SchedulerActor(f"t{generation}", "host", 1, driver.open), driver
 
         def source(generation: int) -> tuple[Idle, NoDriver]:
