@@ -169,7 +169,7 @@ def repin(app: App, name: str, dry_run: bool) -> None:
     """Let the next part of a sink bring other columns.
 
     Or begin a target that is gone for good. What is published stays as it is; columns that stay keep their types.
-    A type changes only at another target, or after `odibictl pipeline rewind PIPELINE --to 0`.
+    A type changes only at another target, or after `odibictl reset PIPELINE --targets`.
     """
     pipeline, node = _named(name)
     said = "would tell" if dry_run else "tells"

@@ -27,6 +27,7 @@ from odibi_actors.nodes.formats.packed import (
     what_it_is,
 )
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
+from odibi_actors.units import plural
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
@@ -189,7 +190,7 @@ def _difference(one: _Header, other: _Header) -> str:
     missing = [repr(name) for name in one.columns if name not in other.columns]
     new = [repr(name) for name in other.columns if name not in one.columns]
     if one.bare and len(one.columns) != len(other.columns):
-        return f"it has {len(other.columns)} columns, not {len(one.columns)}"
+        return f"it has {plural(len(other.columns), 'column')}, not {len(one.columns)}"
     if missing or new:
         said = [f"it has no column {', '.join(missing)}"] if missing else []
         return ", and ".join([*said, *([f"column {', '.join(new)} is new"] if new else [])])

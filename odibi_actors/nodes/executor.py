@@ -238,8 +238,8 @@ class Executor:
         (table,) = inputs.values()
         owner = Owner(task.store_id, task.pipeline, step.node.name)
         known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
-        name, again = f"{task.pipeline}.{step.node.name}", spec.mode == ("append" if spec.table is None else "upsert")
-        pin = Pin(known, open=step.open, declared=spec.schema, name=name, again=again, guessed=guessed)
+        name = f"{task.pipeline}.{step.node.name}"
+        pin = Pin(known, open=step.open, declared=spec.schema, name=name, guessed=guessed)
         place, overwrite = Path(spec.connection.path), spec.mode == "overwrite"
         if overwrite and task.lane != LIVE:
             raise ConflictError(

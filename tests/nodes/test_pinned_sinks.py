@@ -76,9 +76,7 @@ def test_given_ints_pinned_when_fractions_come_then_they_are_refused_and_whole_o
     failure = refused(world, spec, pa.table({"k": [2, 3], "v": [2.0, 1.5]}), pin)
     assert (failure.kind, failure.column, failure.value) == ("invalid", "v", "1.5")
     assert "column 'v' is double: 1.5 (row 2) is not int64, which the sink's first part pinned." in failure.message
-    # Rows that were appended to a table cannot be taken back one by one.
-    again = {"lake": "pipeline rewind delays --to 0", "mart": "reset delays --targets"}[sink]
-    assert f"or all of it again (`odibictl {again}`)" in failure.message
+    assert "or all of it again (`odibictl reset delays --targets`)" in failure.message
     put(world, spec, pa.table({"k": [2], "v": [5.0]}), 2, pin)
     if sink == "lake":
         assert duckdb.sql(f"select sum(v), typeof(sum(v)) from '{world.folder}/*.parquet'").fetchall() == [
@@ -317,4 +315,4 @@ def test_given_lists_and_fields_without_a_value_when_staged_then_their_type_is_t
 def test_given_another_type_within_a_list_when_staged_then_no_remedy_is_told_that_does_not_work(world: World) -> None:
     pin = pa.schema([("v", LISTS)]).serialize().to_pybytes()
     failure = refused(world, world.lake, pa.table({"v": [["a"]]}), pin)
-    assert failure.message.endswith("(`odibictl pipeline rewind delays --to 0`)")
+    assert failure.message.endswith("(`odibictl reset delays --targets`)")

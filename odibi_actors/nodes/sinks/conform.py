@@ -22,8 +22,8 @@ _NULLS = b"odibi.nulls"
 
 class Pin:
     """What a sink holds its parts to. ``known`` None: the next part tells it. ``open``: columns may come and go with
-    the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``again``: what is
-    published can be taken back by a rewind. ``guessed``: nobody knows the types of columns without values yet."""
+    the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``guessed``: nobody
+    knows the types of columns without values yet."""
 
     def __init__(
         self,
@@ -32,14 +32,12 @@ class Pin:
         open: bool = False,
         declared: dict[str, str] | None = None,
         name: str = "",
-        again: bool = True,
         guessed: bool = False,
     ) -> None:
         self.known = known
         self.guessed = guessed
         self.open = open
         self.name = name
-        self.again = again
         try:
             self.declared = {column: parse_type(text) for column, text in (declared or {}).items()}
         except ValueError as error:
@@ -111,9 +109,7 @@ class Pin:
         )
 
     def _elsewhere(self) -> str:
-        pipeline = self.name.partition(".")[0]
-        again = f"pipeline rewind {pipeline} --to 0" if self.again else f"reset {pipeline} --targets"
-        return f"to another place, or all of it again (`odibictl {again}`)"
+        return f"to another place, or all of it again (`odibictl reset {self.name.partition('.')[0]} --targets`)"
 
     def _cast(
         self, name: str, column: pa.ChunkedArray, wanted: pa.DataType, pinned: pa.Field | None

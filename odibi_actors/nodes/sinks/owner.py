@@ -31,13 +31,20 @@ class Owner(NamedTuple):
     def __str__(self) -> str:
         return f"node {self.node!r} of pipeline {self.pipeline!r} (store {self.store_id})"
 
-    def check(self, other: Owner, target: str, take: str) -> None:
-        """Raise ConflictError unless ``other``, found at ``target``, is this owner. ``take``: how it is taken over."""
-        if other != self:
-            what = "" if other.store_id == self.store_id else "; its checkpoints are not these"
-            raise ConflictError(
-                f"{target} belongs to {other}{what}: publish elsewhere, or {take} if {self.node!r} may take it over"
-            )
+    def check(self, other: Owner, target: str, take: str, empty: str) -> None:
+        """Raise ConflictError unless ``other``, found at ``target``, is this owner. ``take``: how it is taken over;
+        ``empty``: what is to be done before, for it to be begun from nothing."""
+        if other == self:
+            return
+        what, back = "", "publish elsewhere"
+        if other.store_id != self.store_id:
+            what = "; its checkpoints are not these"
+            back = f"bring its .odibi back, or {back}" if other[1:] == self[1:] else back
+        raise ConflictError(
+            f"{target} belongs to {other}{what}: {back}; if it may be deleted, {empty} and {take}. The latter alone "
+            f"lets {self.node!r} publish beside the rows that are there: all that it reads again is there twice, "
+            "unless it upserts"
+        )
 
 
 def folder_owner(folder: Path) -> Owner | None:
@@ -78,7 +85,7 @@ def claim_folder(folder: Path, owner: Owner) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    owner.check(found or owner, str(folder), f"delete {path}")
+    owner.check(found or owner, str(folder), *take_folder(folder))
 
 
 def missed(target: str, owner: Owner) -> ConflictError:
@@ -104,7 +111,7 @@ def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
 def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> bool:
     """Whether the table is the owner's already; False when nobody owns it. Raises ConflictError, sqlite3.Error."""
     found = table_owner(connection, table)
-    owner.check(found or owner, f"table {table!r} of {place}", delete_owner(table))
+    owner.check(found or owner, f"table {table!r} of {place}", *take_table(table))
     return found is not None
 
 
@@ -125,6 +132,12 @@ def target_owner(write: WriteSpec) -> Owner | None:
         return table_owner(connection, write.table or "")
 
 
-def delete_owner(table: str) -> str:
-    """What an operator does to let somebody else have a table."""
-    return f"`delete from {OWNER_TABLE} where table_name = '{table}'`"
+def take_folder(folder: Path) -> tuple[str, str]:
+    """What an operator does to let somebody else have a folder, and to have it empty."""
+    return f"delete {folder / OWNER_FILE}", "move what else is in it away"
+
+
+def take_table(table: str) -> tuple[str, str]:
+    """What an operator does to let somebody else have a table, and to have it empty."""
+    name, text = table.replace('"', '""'), table.replace("'", "''")
+    return f"`delete from {OWNER_TABLE} where table_name = '{text}'`", f'`drop table "{name}"`'

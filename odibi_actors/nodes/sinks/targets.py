@@ -10,7 +10,7 @@ from pathlib import Path
 from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.owner import OWNER_FILE, Owner, delete_owner, target_name, target_owner
+from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, target_name, target_owner
 
 
 def refused(pipelines: Iterable[PipelineSpec], store_id: str) -> list[str]:
@@ -40,9 +40,9 @@ def check_target(write: WriteSpec, owner: Owner) -> None:
     Raises sqlite3.Error, OSError."""
     local = write.connection.type != "sqlite"
     place, table = Path(write.connection.path), write.table or ""
-    take = f"delete {place / (write.path or '.') / OWNER_FILE}" if local else delete_owner(table)
+    take = take_folder(place / (write.path or ".")) if local else take_table(table)
     found = target_owner(write)
-    owner.check(found or owner, target_name(write) if local else f"table {table!r} of {place}", take)
+    owner.check(found or owner, target_name(write) if local else f"table {table!r} of {place}", *take)
     check_mode(write, owner)
 
 
