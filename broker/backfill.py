@@ -51,6 +51,7 @@ def ask(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:
     found: list[Row] | None = []
     if files:
         found = _match(flow, pipeline, files, now)
+        files = {one["source"]: one["pattern"] for one in found or ()}
     else:
         listed = _occurrences(flow, pipeline, params, now)
         if listed is None:

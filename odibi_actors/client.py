@@ -56,6 +56,7 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import LIVE, TRIGGER
+from odibi_actors.pending import held_by
 from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.presence import absence
 from odibi_actors.runtime.process import receive, secure
@@ -555,9 +556,12 @@ class Client(ScheduleVerbs):
 
     def why(self, file: str) -> dict[str, Any]:
         """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``. Of
-        one that is planned it says what became of it, as the store knows."""
+        one that is planned it says what became of it, as the store knows; of one that is ready what it waits for."""
         found = self._dict("source.why", SOURCE, file=file)
         for item in found["items"]:
+            ready = item["state"] == "pending" and item["lane"] == LIVE
+            if ready and (held := held_by(self.pipeline(item["pipeline"]))):
+                item["reason"] += f": {held}"
             if item["state"] == "planned" and item.get("identity") and item["lane"] != TRIGGER:
                 wanted = {name: item[name] for name in ("pipeline", "source", "lane", "identity")}
                 there = self._dict("file.show", STORE, **wanted)

@@ -31,8 +31,8 @@ def refuse(data_dir: Path, resetting: str = "") -> None:
 
 
 def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
-    """What there is to forget: counts, and (node, target) of what was published; None: no iteration was ever planned.
-    ``target``: a folder, or ``database#table``."""
+    """What there is to forget: counts, (source, identity) of the planned ``files``, and (node, target) of what was
+    published; None: no iteration was ever planned. ``target``: a folder, or ``database#table``."""
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
     if row is None or not row[0]:
         return None
@@ -43,9 +43,9 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     for (sinks,) in db.execute("SELECT sinks FROM iterations WHERE pipeline = ? AND sinks IS NOT NULL", (pipeline,)):
         for node, part in unseal(sinks, SinksDecoder, f"the sinks of {pipeline}").items():
             targets[node, part.place] = None
-    (files,) = db.execute(
-        "SELECT count(*) FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER)
-    ).fetchone()
+    files = db.execute(
+        "SELECT DISTINCT source, identity FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER)
+    ).fetchall()
     counts = {
         name: db.execute(f"SELECT count(*) FROM {table} WHERE pipeline = ?", (pipeline,)).fetchone()[0]
         for name, table in (("letters", "dead_letters"), ("schemas", "schemas"), ("states", "states"))

@@ -32,6 +32,9 @@ from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState
 
+FREED = ("committed", "cancelled", "rewound")
+"""States in which an iteration's outputs leave the spool."""
+
 FINAL = 1 << 63
 """Later than any record: no failed try comes after the acks of an iteration that is summarised."""
 
@@ -247,7 +250,8 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 
 def _nodes(db: sqlite3.Connection, given: One) -> Any:
-    """Each node of the iteration's version in topological order, then others that have an ack or an error."""
+    """Each node of the iteration's version in topological order, then others that have an ack or an error. ``kept``:
+    whether an output that is no sink's is still there; None where there is none."""
     version, failures, kept, state, abandoned = _find(db, given, "version, failures, summary, state, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
@@ -285,6 +289,8 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
     for row in rows.values():
         if row["where"] == "staged" and state == "committed":
             row["where"] = "abandoned" if row["node"] in given_up else "published"
+        if row["where"] in ("inline", "spool"):
+            row["kept"] = kept is None and not (row["where"] == "spool" and state in FREED)
     return {"items": list(rows.values())}
 
 
@@ -300,6 +306,7 @@ def _node(name: str) -> dict[str, Any]:
         "rows_out": 0,
         "size": 0,
         "where": "",
+        "kept": None,
         "state_size": 0,
         "memory": None,
         "memory_before": None,

@@ -71,7 +71,10 @@ OCCURRENCES = (
 )
 @pipeline_argument()
 @click.option(
-    "--files", multiple=True, metavar="[SOURCE=]PATTERN", help="Read these files again. Once for each source."
+    "--files",
+    multiple=True,
+    metavar="[SOURCE=]PATTERN",
+    help="Read these files again: below the source's folder, or as listed. Once for each source.",
 )
 @click.option("--schedule", metavar="NAME", shell_complete=complete_schedule, help="Run for occurrences of this one.")
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="With --schedule: the first time due.")

@@ -54,7 +54,7 @@ COLUMNS = (
     Column("SIZE", lambda row: size(row.get("size")), right=True),
     Column("TOOK", lambda row: span(row.get("duration")), right=True),
     Column("MEMORY", lambda row: size(row.get("memory")), right=True),
-    Column("WHERE", "where"),
+    Column("WHERE", lambda row: "not kept" if row.get("kept") is False else row.get("where")),
     Column("WORKER", "worker"),
     Column("ERROR", "error"),
 )

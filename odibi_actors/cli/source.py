@@ -57,7 +57,11 @@ def _name(row: Mapping[str, Any]) -> str:
 @lists
 @pass_app
 def list_(app: App) -> None:
-    """List sources: positions known, pending, not yet ready."""
+    """List sources: positions known, pending, not yet ready.
+
+    KNOWN counts each file once, however often it was read. At rest nobody looks into the folders: PENDING and WAITING,
+    and KNOWN of a source that is read whole (mode: batch), are not known then.
+    """
     emit(
         app,
         app.client().sources,
@@ -96,7 +100,7 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
 @lists
 @pass_app
 def files(app: App, name: str, lane: str) -> None:
-    """List files that wait, have changed, or are skipped, and why."""
+    """List files that are ready, wait, have changed, or are skipped."""
     pipeline, _, wanted = name.partition(".")
     if not wanted:
         raise click.UsageError(f"{name!r} names no source: give PIPELINE.SOURCE, as `odibictl source list` has them")
@@ -105,7 +109,7 @@ def files(app: App, name: str, lane: str) -> None:
 
 def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
     told: list[RenderableType] = [table([row], COLUMNS)]
-    for kind in ("waiting", "changed", "skipped"):
+    for kind in ("pending", "waiting", "changed", "skipped"):
         found = [{**file, "state": kind} for file in (row.get("files") or {}).get(kind, ())]
         more = (row.get("more") or {}).get(kind, 0)
         if more:

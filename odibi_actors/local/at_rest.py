@@ -124,7 +124,9 @@ class AtRest:
         if reply.status:
             raise _error(reply)
         for row in reply.result["items"] if verb == "source.list" else (reply.result,):
-            row["known"] = self._count((row["pipeline"], row["source"], row["lane"]))
+            key = (row["pipeline"], row["source"], row["lane"])
+            row["known"] = None if row["mode"] == "batch" else self._count(key)
+            row["pending"] = row["waiting"] = None  # nobody looks into the folder
         return reply.result
 
     def _why(self, reply: Reply, file: str) -> Any:
@@ -178,7 +180,8 @@ class AtRest:
     def _count(self, key: tuple[str, str, str]) -> int:
         pipeline, source, lane = key
         (count,) = self._store.db.execute(
-            "SELECT count(*) FROM ledger WHERE pipeline = ? AND lane = ? AND source = ?", (pipeline, lane, source)
+            "SELECT count(DISTINCT identity) FROM ledger WHERE pipeline = ? AND lane = ? AND source = ?",
+            (pipeline, lane, source),
         ).fetchone()
         return int(count)
 

@@ -3,6 +3,7 @@ the store closed until all is done: killed anywhere, a reset has not begun, or t
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
@@ -70,6 +71,7 @@ class Reset:
             raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
         known = dict(found or {})
         named = [tuple(one) for one in known.pop("targets", [])]
+        known["files"] = self._read_again(known.get("files", []))
         if begun is not None:
             named += [(one.node, one.target) for one in begun.published]
         published = list(self._published(dict.fromkeys(named)))
@@ -98,6 +100,18 @@ class Reset:
             shutil.rmtree(self._places.data_dir / folder / self._pipeline, ignore_errors=True)
         self._intention.unlink()
         fsync_dir(self._places.data_dir)
+
+    def _read_again(self, planned: list[tuple[str, str]]) -> int:
+        """How many of the (source, identity) that were planned are there to be read again: each path once, however
+        often, by whichever source or backfill it was read."""
+        folders = {
+            node.name: node.read.connection.path
+            for spec in self._project.pipelines
+            for node in (spec.nodes if spec.name == self._pipeline else [])
+            if node.read is not None
+        }
+        paths = {os.path.join(folders[source], identity) for source, identity in planned if source in folders}
+        return sum(os.path.isfile(path) for path in paths)
 
     # --- targets --------------------------------------------------------------------------------------------------
 

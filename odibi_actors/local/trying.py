@@ -30,7 +30,7 @@ from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.parquet_current import CurrentSink
 from odibi_actors.nodes.sinks.targets import check_mode
 from odibi_actors.streaming.effects import Found, Scan, Scanned
-from odibi_actors.streaming.patterns import Pattern, join
+from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
 from odibi_actors.streaming.watcher import Watcher
 
@@ -229,7 +229,6 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
 def listed(read: ReadSpec, files: str | None) -> tuple[list[FilePosition], list[str]]:
     """The files of a source in the order in which it would read them, and what could not be listed. Those planned long
     ago are among them, and those that somebody still writes."""
-    only = None if files is None else Pattern(files)
     path = join("", read.path)
     below = len(path) + 1 if path else 0
     found: list[Found] = []
@@ -238,7 +237,10 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[FilePosition], list[
         if isinstance(chunk, Scanned):
             found += chunk.files
             problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
-    ordered = read.mode != "batch"
+    ordered, only = read.mode != "batch", None if files is None else Pattern(files)
+    if files is not None and (inside := relative_to(path, files)):  # as files are listed: below the connection
+        fits = Pattern(files)
+        only = fits if any(fits.matches(file.identity[below:]) for file in found) else Pattern(inside)
     return [
         FilePosition(file.identity, file.size, file.mtime_ns, file.inode)
         for file in sorted(found, key=lambda file: (file.mtime_ns if ordered else 0, file.identity))

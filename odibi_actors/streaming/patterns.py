@@ -46,6 +46,13 @@ def join(folder: str, name: str) -> str:
     return "/".join(parts)
 
 
+def relative_to(folder: str, pattern: str) -> str:
+    """The pattern relative to ``folder`` of one that is given below the connection, as files are listed; "" for any
+    other."""
+    inside = join("", pattern).removeprefix(f"{folder}/")
+    return inside if folder and inside != join("", pattern) else ""
+
+
 def utf8(name: str) -> bool:
     """Whether a name (as the filesystem gave it) can be sent and stored as text."""
     try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from odibi_actors.streaming.batch import MAX_BATCH
 from odibi_actors.streaming.ledger import size_of
-from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe
-from odibi_actors.units import format_instant, naming
+from odibi_actors.streaming.patterns import Pattern, join, relative_to, temporary, unsafe
+from odibi_actors.units import format_instant, naming, plural
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.source import Source
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 LINKED = "a symbolic link"
 """How the reasons begin that tell of one."""
+
+READY, WHOLE = "ready, not planned yet", "ready, read by every iteration"
+"""What is told of files that wait for nothing but a plan: of a watched source, and of one that is read whole."""
 
 LISTED = 50
 """Files listed of each kind by ``source files``."""
@@ -39,7 +42,7 @@ def held_back(source: Source, now: float) -> list[str]:
     if not held:
         return []
     names = naming(f"{i} ({one.by or 'by an unknown process'})" for i, one in held.items())
-    return [f"{len(held)} files are being written: {names}; each is taken once it is closed"]
+    return [f"{plural(len(held), 'file')} are being written: {names}; each is taken once it is closed"]
 
 
 def changes(source: Source) -> list[str]:
@@ -82,10 +85,16 @@ def links(source: Source) -> list[str]:
 
 
 def show(source: Source) -> dict[str, Any]:
-    """``source files``: the row, and the files that wait, changed, or are skipped, each with the reason; at most
-    ``LISTED`` of a kind, and ``more``: how many there are beyond."""
-    kinds = {"waiting": waiting(source), "changed": source.changes.texts, "skipped": source.skipped}
-    counts = {"waiting": source.files.waiting, "changed": len(source.changes.texts), "skipped": len(source.skipped)}
+    """``source files``: the row, and the files that are ready (``pending``, oldest first), wait, changed, or are
+    skipped, each with the reason; at most ``LISTED`` of a kind, and ``more``: how many there are beyond."""
+    kinds = {
+        "pending": dict.fromkeys(source.files.first(LISTED, None), WHOLE if source.batch else READY),
+        "waiting": waiting(source),
+        "changed": source.changes.texts,
+        "skipped": source.skipped,
+    }
+    counts = {kind: len(found) for kind, found in kinds.items()}
+    counts |= {"pending": source.files.ready, "waiting": source.files.waiting}
     listed = {kind: dict(list(found.items())[:LISTED]) for kind, found in kinds.items()}
     return {
         **row(source),
@@ -195,7 +204,7 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     if source.backfill and within is not None and identity not in within:
         return "ignored", "it was not there, or not read by the live lane, when the backfill began"
     if file.ready:
-        return "pending", "ready, about to set this schedule off" if source.trigger else "ready, not planned yet"
+        return "pending", "ready, about to set this schedule off" if source.trigger else READY
     return _waiting(source, identity)
 
 
@@ -233,7 +242,15 @@ def mistake(pattern: object) -> str:
 def match(source: Source, pattern: str, aside: list[str]) -> dict[str, Any]:
     """Which of the files that the source has taken match a pattern relative to its folder: their number, bytes, and the
     first and last identity in order of identity ("" when there is none). ``aside`` were taken and set aside: of those
-    that match, and of those that were not taken yet, the number alone."""
+    that match, and of those that were not taken yet, the number alone. Where no file matches, a pattern below the
+    connection, as files are listed, will do. ``pattern``: the one that holds, relative to the folder."""
+    found = _matching(source, pattern, aside)
+    if not any(found[kind] for kind in ("files", "unread", "aside")) and (inside := relative_to(source.path, pattern)):
+        found, pattern = _matching(source, inside, aside), inside
+    return {"pattern": pattern, **found}
+
+
+def _matching(source: Source, pattern: str, aside: list[str]) -> dict[str, Any]:
     wanted = Pattern(pattern)
 
     def matching(identities: Iterable[str]) -> list[str]:

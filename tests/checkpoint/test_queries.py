@@ -30,7 +30,8 @@ ITERATION = {
     "dead_letters", "waits_for",
 }  # fmt: skip
 NODE = {
-    "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where", "state_size",
+    "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where",
+    "kept", "state_size",
     "memory", "memory_before", "key", "worker", "error",
 }  # fmt: skip
 

@@ -56,10 +56,14 @@ def whole(engine: Engine) -> list[int]:
 
 
 def views(engine: Engine, *numbers: int) -> list[Any]:
+    """All but whether outputs are kept, which is what a summary changes."""
     found: list[Any] = [engine.answer("iteration.list", {"pipeline": P, "limit": 100})]
     for number in numbers:
         key = {"pipeline": P, "iteration": number}
-        found += [engine.answer("iteration.show", key), engine.answer("node.list", key)]
+        whole, nodes = engine.answer("iteration.show", key), engine.answer("node.list", key)
+        for row in (*whole["nodes"], *nodes["items"]):
+            del row["kept"]
+        found += [whole, nodes]
     return found
 
 

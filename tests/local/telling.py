@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def check(folder: Path, pipeline: str) -> Counter[str]:
         try:
             _views(folder, pipeline, states, iterations, letters)
             _lists(folder, pipeline, states, letters, runs)
+            _sources(folder, pipeline)
             return states
         except AssertionError:
             if _stored(folder, pipeline) == before and not pending:
@@ -82,6 +85,25 @@ def _views(folder: Path, pipeline: str, states: Counter[str], iterations: list[A
     assert line[2] == str(states["committed"]) or line[3] == str(states["committed"])  # "failed, paused" is two words
     said = [one for one in text if one.startswith(f"! {pipeline}: ") and "dead letter" in one.split("`")[0]]
     assert [one.split(": ")[1] for one in said] == ([plural(len(letters), "dead letter")] if letters else [])
+
+
+def _sources(folder: Path, pipeline: str) -> None:
+    """At rest, sources know each file once, however often it was planned, and nothing of what waits in their folders.
+    The store of a running system can be read by nobody else."""
+    if "at_rest" not in shown(folder, "status"):
+        return
+    stored = _files(folder, pipeline)
+    for one in shown(folder, "source", "list")["items"]:
+        assert (one["pending"], one["waiting"]) == (None, None)
+        if one["pipeline"] == pipeline and one["mode"] == "file_watch":
+            assert one["known"] == stored[one["source"], one["lane"]]
+
+
+def _files(folder: Path, pipeline: str) -> Counter[tuple[str, str]]:
+    """Files of the ledger, by source and lane."""
+    with closing(sqlite3.connect(f"{(folder / '.odibi/checkpoints.db').as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        found = db.execute("SELECT DISTINCT source, lane, identity FROM ledger WHERE pipeline = ?", (pipeline,))
+        return Counter((source, lane) for source, lane, _ in found)
 
 
 def _live(iterations: list[Any], state: str) -> bool:

@@ -154,6 +154,21 @@ def test_given_a_large_output_then_it_is_read_from_the_spool_until_it_goes(ran: 
         outputs.read(Path(ran.data_dir), shown)
 
 
+def test_given_outputs_that_are_kept_or_gone_then_the_list_says_what_each_nodes_page_says(ran: ProjectSpec) -> None:
+    add(ran, "orders-8.csv", *(f"{n},2024-01-05,fr,1,2" for n in range(1000, 4000)))
+    run_pipeline(ran, "sales")
+    kept = {}
+    for number in (1, 2):
+        args = ["node", "list", "sales", str(number), "--project", ran.root]
+        rows = json.loads(CliRunner().invoke(odibictl, [*args, "-o", "json"]).stdout)["items"]
+        for row in rows:
+            page = json.loads(call(ran, str(number), row["node"], "-o", "json").stdout)
+            assert row["kept"] in (None, page["kept"] == "yes"), row
+            kept[number, row["node"]] = row["kept"]
+        assert ("not kept" in CliRunner().invoke(odibictl, args).stdout) == any(row["kept"] is False for row in rows)
+    assert (kept[1, names(ran)[0]], kept[2, names(ran)[0]]) == (True, False)
+
+
 def test_given_a_running_system_then_the_bytes_travel_as_they_are(ran: ProjectSpec) -> None:
     with LocalSystem(ran) as system:
         params = {"pipeline": "sales", "iteration": 1, "node": names(ran)[0]}

@@ -15,7 +15,7 @@ import pytest
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config import init_project, load_project
 from odibi_actors.errors import ConflictError, NotFoundError
-from odibi_actors.local import run_pipeline
+from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.reset import Plan, Reset, opened
 from odibi_actors.runtime import paths
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
@@ -61,6 +61,21 @@ def sound(root: Path) -> None:
                 return
     finally:
         engine.close()
+
+
+def test_given_files_that_were_read_more_than_once_or_are_gone_then_those_that_are_read_again_are_counted(
+    root: Path,
+) -> None:
+    project = load_project(root)
+    run_pipeline(project, "sales")
+    with LocalSystem(project) as system:
+        begun = system.request("pipeline.backfill", {"pipeline": "sales", "files": {"orders": "*.csv"}, "run": "b-x"})
+        system.request("run.wait", {"run": begun["run"]})
+    with opened(project, "sales") as work:
+        assert work.plan(targets=True).files == 2
+    min((root / "data/landing").glob("*.csv")).unlink()
+    with opened(project, "sales") as work:
+        assert work.plan(targets=True).files == 1
 
 
 def test_given_a_reset_with_targets_then_the_next_run_does_it_all_again_once(root: Path) -> None:

@@ -418,7 +418,7 @@ def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_te
     shown = show(system.actor.sources["p/files"])
     assert sorted(one["file"] for one in shown["files"]["skipped"]) == ["gone.csv", "linked", "one.csv"]
     assert _listed(shown), "people can be shown it"
-    assert shown["more"] == {"waiting": 0, "changed": 0, "skipped": 0}
+    assert shown["more"] == {"pending": 0, "waiting": 0, "changed": 0, "skipped": 0}
 
 
 @pytest.mark.parametrize("linked", ["connection", "path"])

@@ -303,15 +303,55 @@ def test_given_planned_and_waiting_files_when_a_pattern_is_asked_for_then_all_th
     sizes = {name: world.files[name].size for name in taken}
     b = [name for name in taken if "/b" in name]
     found = {"files": len(b), "bytes": sum(sizes[name] for name in b), "first": b[0], "last": b[-1]}
-    assert match("m/b*.csv") == {**found, "unread": 4 - len(b), "aside": 0}
-    assert match("*/b*.csv") == {**found, "unread": 4 - len(b), "aside": 0}
+    assert match("m/b*.csv") == {"pattern": "m/b*.csv", **found, "unread": 4 - len(b), "aside": 0}
+    assert match("*/b*.csv") == {"pattern": "*/b*.csv", **found, "unread": 4 - len(b), "aside": 0}
     found = {"files": 2, "bytes": sum(sizes.values()), "first": taken[0], "last": taken[-1]}
-    assert match("**") == {**found, "unread": 3, "aside": 0}
+    assert match("**") == {"pattern": "**", **found, "unread": 3, "aside": 0}
     assert match("**", taken[0]) == {
+        "pattern": "**",
         **{"files": 1, "bytes": sizes[taken[1]], "first": taken[1], "last": taken[1]},
         **{"unread": 3, "aside": 1},
     }
-    assert match("*.parquet") == {"files": 0, "bytes": 0, "first": "", "last": "", "unread": 0, "aside": 0}
+    assert match("*.parquet") == {
+        "pattern": "*.parquet",
+        "files": 0,
+        "bytes": 0,
+        "first": "",
+        "last": "",
+        "unread": 0,
+        "aside": 0,
+    }
+
+
+def test_given_a_pattern_below_the_connection_as_files_are_listed_then_it_matches_unless_the_folder_holds_another() -> (
+    None
+):
+    world = World(source_spec("/data", credit=3, path="in", pattern="**/*.csv"))
+    for name in ("in/a.csv", "in/m/b.csv"):
+        world.create(name, age=100.0, size=1)
+    world.work()
+
+    def match(pattern: str) -> tuple[str, int]:
+        found = ask(world, "source.match", pipeline="p", source="files", pattern=pattern, aside=[]).result
+        return found["pattern"], found["files"] + found["unread"]
+
+    assert match("in/a.csv") == ("a.csv", 1)
+    assert match("in/m/*.csv") == ("m/*.csv", 1)
+    assert match("inn/a.csv") == ("inn/a.csv", 0)
+    world.create("in/in/a.csv", age=100.0, size=1)
+    world.work()
+    assert match("in/a.csv") == ("in/a.csv", 1)  # one below the source's folder goes first
+
+
+def test_given_files_that_are_ready_when_a_source_is_shown_then_they_are_listed_oldest_first() -> None:
+    world = World(source_spec("/data", credit=1, path="in", pattern="*.csv"))
+    for age, name in ((1000.0, "in/b.csv"), (500.0, "in/a.csv")):
+        world.create(name, age=age)
+    world.work()
+    shown = ask(world, "source.files", pipeline="p", source="files").result
+    ready = "ready, not planned yet"
+    assert shown["files"]["pending"] == [{"file": name, "reason": ready} for name in ("in/b.csv", "in/a.csv")]
+    assert (shown["pending"], shown["more"]["pending"]) == (2, 0)
 
 
 @pytest.mark.parametrize(

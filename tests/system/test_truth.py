@@ -89,6 +89,8 @@ def test_given_a_system_in_each_of_its_states_when_asked_then_words_and_exit_cod
     put("c", "3")
     assert "p is paused" in say("iteration", "wait", "p", "--timeout", "1s", code=124)
     assert walk.state() == "paused"
+    assert "ready, not planned yet: p is paused: `odibictl pipeline resume p`" in say("source", "why", "c.csv")
+    assert "c.csv" in say("source", "files", "p.src")
     assert "nothing is planned in it" in say("deadletter", "replay", "9", code=3) + "nothing is planned in it"
     say("pipeline", "resume", "p")
     say("iteration", "wait", "p", "3")
