@@ -43,6 +43,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     if preview is None:
         return None
     flow.asks.forget(key)
+    preview["without_state"] = _without_state(pipeline, to, preview.get("never_stateful", []))
     retractions = _retractions(pipeline, preview)
     if params.get("dry_run"):
         return {"pipeline": pipeline.name, **preview}
@@ -71,13 +72,24 @@ def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
             f"pipeline {name} is {pipeline.state} with {plural(pipeline.in_flight, 'iteration')} in flight; only a "
             f"drained one can be rewound: `odibictl pipeline drain {name}` first"
         )
+
+
+def _without_state(pipeline: Pipeline, to: int, never: list[str]) -> list[str]:
+    """The stateful nodes that begin without one, as they had none as of iteration ``to``: those ``never`` had one until
+    then. Raises ConflictError for one whose state of then is gone."""
+    found = []
     for node in pipeline.spec.nodes:
-        if node.state and to and not any(number <= to for number in pipeline.states.get(node.name, {})):
-            kept = ", ".join(map(str, pipeline.states.get(node.name, {}))) or "none"
+        kept = pipeline.states.get(node.name, {})
+        if not node.state or any(number <= to for number in kept):
+            continue
+        if to and node.name not in never:
             raise ConflictError(
-                f"the state of {node.name} as of iteration {to} is not kept any more (kept: {kept}); rewind to one of "
-                "these, or to 0; checkpoint.keep_last says how many are kept"
+                f"the state of {node.name} as of iteration {to} is not kept any more (kept: "
+                f"{', '.join(map(str, kept)) or 'none'}); rewind to one of these, or to 0; checkpoint.keep_last says "
+                "how many are kept"
             )
+        found.append(node.name)
+    return found
 
 
 def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Effect, Send
 from odibi_actors.broker import alerts, runs
 from odibi_actors.broker.lane import RunInfo, SourceState
-from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.broker.scheduled import Scheduled, plain
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import NotFoundError
@@ -454,8 +454,13 @@ class Schedules:
             if one is None or pipeline is None:
                 continue
             run = next((run for run, record in one.active.items() if record.id == id_), "")
-            if id_ in one.waiting or run:
+            stuck = next((run for run, record in one.failed.items() if record.id == id_), "")
+            if not pipeline.ended_runs.get(stuck, Ended()).error.startswith(runs.STUCK):
+                stuck = ""  # it is over: what of it was set aside is not waited for
+            if id_ in one.waiting or run or stuck:
                 where = f"run {run} is still active" if run else "it still waits"
+                if stuck:
+                    run, where = stuck, f"run {stuck} has failed, and was not taken up again"
                 text = f"{name}: occurrence {id_} of schedule {schedule} is late: {where}"
                 alerts.tell(self._flow, pipeline, "lateness", text, now, schedule, id_, run)
 

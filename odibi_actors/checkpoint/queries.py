@@ -366,7 +366,8 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     """What a rewind would take back: ``{"to", "last", "states": {state: count}, "positions", "missing", "retractions":
     [{"node", "folder", "parts", "last", "replaced"}]}``. ``missing``: iterations whose history is pruned. ``last``: the
-    newest iteration that has published there; ``replaced``: each of them in the place of the one before."""
+    newest iteration that has published there; ``replaced``: each of them in the place of the one before.
+    ``never_stateful``: nodes that keep state now, and had none as of then."""
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
     if row is None:
@@ -399,8 +400,26 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         "positions": positions,
         "left": _left(db, given),
         "missing": max(0, last - given.to) - sum(states.values()),
+        "never_stateful": _never_stateful(db, given),
         "retractions": list(places.values()),
     }
+
+
+def _never_stateful(db: sqlite3.Connection, given: RewindTo) -> list[str]:
+    """Stateful nodes of the newest version that cannot have had a state as of that iteration: all up to it had ended
+    before the first version in which the node keeps one."""
+    ended, planned = db.execute(
+        "SELECT max(finished_at), max(version) FROM iterations WHERE pipeline = ? AND iteration <= ?",
+        (given.pipeline, given.to),
+    ).fetchone()
+    since: dict[str, tuple[float, int]] = {}
+    newest: dict[str, None] = {}
+    for (blob,) in db.execute("SELECT payload FROM versions WHERE pipeline = ? ORDER BY version", (given.pipeline,)):
+        version = unseal(blob, VersionDecoder, f"a version of {given.pipeline}")
+        newest = {node.name: None for node in version.spec.nodes if node.state}
+        since = dict.fromkeys(newest, (version.at, version.version)) | since
+    # By the clock, which may have been set, and by what they were planned with, which is not what they ended with.
+    return [n for n in newest if ended is not None and since[n][0] > ended and since[n][1] > planned]
 
 
 def _left(db: sqlite3.Connection, given: RewindTo) -> dict[str, int]:

@@ -261,6 +261,8 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
         ("iterations taken back", states),
         ("positions read again", count(result["positions"])),
     ]
+    if names := result.get("without_state"):
+        head.append(("begin without a state", ", ".join(names)))
     return [fields(head), "", table(result["retractions"], RETRACTIONS, "nothing was published")]
 
 
@@ -290,9 +292,11 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     number = sum(shown["states"].get(state, 0) for state in ("committed", "dead_lettered"))
     app.confirm(f"Take back {plural(number, 'iteration')} of {pipeline}, to {to or 'the beginning'}?")
     result = client.rewind(pipeline, to, timeout=app.timeout)
+    names = shown.get("without_state") if to else None
+    without = [f"begins without a state, as it had none then: {', '.join(names)}"] if names else []
     emit(
         app,
         lambda: result,
         "pipeline",
-        lambda row: [f"{pipeline}: taken back to {to}; `odibictl pipeline resume {pipeline}`"],
+        lambda row: [f"{pipeline}: taken back to {to}; `odibictl pipeline resume {pipeline}`", *without],
     )

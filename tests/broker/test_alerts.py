@@ -275,6 +275,19 @@ def test_given_a_target_that_fails_when_the_scheduler_gives_up_then_the_log_says
     assert line.text == "p: the failure alert could not be delivered: http://x: refused"
 
 
+def test_given_a_deadline_when_its_run_failed_at_once_and_is_not_taken_up_by_then_then_it_is_late() -> None:
+    broker = given(deadline=600.0)
+    fails(broker, 1)
+    told(broker)
+    broker.wait(601.0)
+    (notice,) = told(broker)
+    assert notice.kind == "lateness"
+    assert notice.text.endswith("has failed, and was not taken up again")
+    fixed(broker)
+    broker.wait(601.0)
+    assert "lateness" not in [one.kind for one in told(broker)]
+
+
 def test_given_a_deadline_when_the_run_is_not_finished_by_then_then_it_is_late_and_told_once() -> None:
     broker = given(deadline=600.0, overlap="buffer_one")
     broker.due(occurrence(1))

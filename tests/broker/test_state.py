@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.messages import NodeDone, Release, Task
+from odibi_actors.messages import STORE, NodeDone, Release, Reply, Request, Task
 from odibi_actors.model import STATE, BatchRef, Failure, node_key
 from tests.broker.harness import Broker, pipeline
 
@@ -236,3 +237,34 @@ def test_a_result_without_its_state_is_never_taken_for_none() -> None:
     without = [replace(one, state=None) for one in answer(broker, second)]
     broker.results(*without, *answer(broker, third))
     assert [task for task in broker.tasks() if task.iteration == 3] == []
+
+
+@pytest.mark.parametrize("never", [[], ["t"]])
+def test_a_rewind_to_before_the_node_kept_state_begins_without_one(never: list[str]) -> None:
+    broker = Broker(pipeline()).start()
+    broker.offer("f1.csv")
+    for _ in range(4):
+        broker.compute()
+        broker.durable()
+        for publication in broker.publications():
+            broker.published(publication)
+    broker.offer("f2.csv")
+    for _ in range(4):
+        broker.compute()
+        broker.durable()
+        for publication in broker.publications():
+            broker.published(publication)
+    broker.apply(stateful())
+    broker.ask("pipeline.drain", pipeline="p")
+    broker.durable()
+    broker.replies()
+    assert broker.ask("pipeline.rewind", pipeline="p", to=1, dry_run=True) is None
+    (request,) = broker.take(Request, to=STORE)
+    left = {"committed": 1, "last_committed": 1, "letters": 0}
+    preview = {"to": 1, "last": 2, "states": {"committed": 1}, "positions": 1, "missing": 0, "left": left}
+    broker.say(STORE, Reply(request.id, 0, {**preview, "retractions": [], "never_stateful": never}))
+    (reply,) = broker.replies()
+    if never:
+        assert (reply.status, reply.result["without_state"]) == (0, ["t"])
+    else:
+        assert (reply.status, "is not kept any more (kept: none)" in reply.error) == (4, True)

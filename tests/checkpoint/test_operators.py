@@ -216,6 +216,18 @@ def test_what_is_taken_back_is_released_and_letters_it_had_taken_up_are_open_aga
     assert "not being rewound" in refused(engine, r.Rewound(P, 2, 4, 7.0))
 
 
+def test_a_node_that_kept_no_state_then_is_told_by_the_preview_and_no_other(engine: Engine) -> None:
+    spec = version(1).spec
+    with_state = replace(spec, nodes=[replace(node, state=node.name == "clean") for node in spec.nodes])
+    committed(engine, 1)
+    (row,) = engine.answer("iteration.list", {"pipeline": P})["items"]
+    put(engine, r.Version(P, 2, with_state, "code", row["finished_at"] + 1.0))
+    assert engine.answer("rewind.show", {"pipeline": P, "to": 1})["never_stateful"] == ["clean"]
+    assert engine.answer("rewind.show", {"pipeline": P, "to": 0})["never_stateful"] == []  # nothing is known of 0
+    put(engine, r.Version(P, 3, spec, "code", row["finished_at"] + 2.0))
+    assert engine.answer("rewind.show", {"pipeline": P, "to": 1})["never_stateful"] == []
+
+
 def test_a_rewind_waits_for_what_is_unfinished(engine: Engine) -> None:
     committed(engine, 1)
     put(engine, plan(2, "f2.csv"))
