@@ -18,6 +18,7 @@ from odibi_actors.config.model import ConnectionSpec, RetrySpec
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.places import leads_out, pattern_leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
+from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
 from odibi_actors.nodes.options import check_options
@@ -160,6 +161,10 @@ class Checker:
             message = "columns says what is read, so nothing is left to ignore"
             self._problems.add(f"{at}.ignore", message, suggestion="delete one of both")
             return
+        for name in read.get("optional", []):
+            if name not in read.get("schema", {}) and name not in ignore and not (take and name not in take):
+                message = f"column {name!r} has no type: files that lack it tell none"
+                self._problems.add(f"{at}.optional", message, suggestion=f"declare it: schema: {typed(name, 'string')}")
         for key in ("schema", "optional"):
             for name in read.get(key, {}):
                 if name in ignore or (take and name not in take):

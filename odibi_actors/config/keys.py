@@ -105,7 +105,7 @@ READ = Object(
             Listing(Text(blank=True), unique=True, limit=_COLUMNS), 'Columns not to read; "" for one without a name.'
         ),
         "optional": Key(
-            Listing(_TEXT, unique=True, limit=_COLUMNS), "Columns that a file may lack; they are null then."
+            Listing(_TEXT, unique=True, limit=_COLUMNS), "Columns of schema that a file may lack; they are null then."
         ),
         "options": Key(Anything(), "Options of the reader."),
         "settle": Key(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from odibi_actors.config.arrow_types import type_name
@@ -45,6 +47,10 @@ class Inference:
         self._quoted |= dict.fromkeys(quoted)
         self.names = list(dict.fromkeys([*self.names, *parsed.table.column_names]))
         self.left_out = list(dict.fromkeys([*self.left_out, *parsed.left_out]))
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Declared columns that no file needs to have: those that none has come last."""
+        self.names = list(dict.fromkeys([*self.names, *names]))
 
     def schema(self) -> pa.Schema:
         """The types that hold all files."""

@@ -17,6 +17,7 @@ CSV_OPTIONS: dict[str, tuple[type, ...]] = {
     "skip_rows_after_names": (int,),
     "column_names": (list,),
     "encoding": (str,),
+    "even_if_utf8": (bool,),
     "compression": (str,),
     "null_values": (list,),
     "true_values": (list,),
@@ -27,9 +28,9 @@ CSV_OPTIONS: dict[str, tuple[type, ...]] = {
     "decimal_point": (str,),
     "timestamp_parsers": (list,),
 }
-"""Names as in ``pyarrow.csv``, but for ``compression`` and ``quoted_is_text``, which are ours. Differing defaults:
-``newlines_in_values`` and ``strings_can_be_null`` are true, ``quoted_strings_can_be_null`` is false, and
-``null_values`` come on top of the empty cell, which is null unless it is quoted."""
+"""Names as in ``pyarrow.csv``, but for ``compression``, ``even_if_utf8`` and ``quoted_is_text``, which are ours.
+Other defaults: ``newlines_in_values`` and ``strings_can_be_null`` are true, ``quoted_strings_can_be_null`` is false,
+and ``null_values`` come on top of the empty cell, which is null unless it is quoted."""
 COMPRESSIONS = ("auto", "none", "gzip", "bz2", "xz", "zstd", "lz4")
 OPTIONS: dict[str, dict[str, tuple[type, ...]]] = {"csv": CSV_OPTIONS, "parquet": {}}
 _ONE_CHARACTER = ("delimiter", "quote_char", "escape_char", "decimal_point")

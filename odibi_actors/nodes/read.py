@@ -10,11 +10,13 @@ import pyarrow as pa
 from odibi_actors.batches.ipc import check_limits, decode_schema, encode_schema
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ReadSpec
+from odibi_actors.config.remedies import listed
+from odibi_actors.config.remedies import schema as declares
 from odibi_actors.errors import BatchError
 from odibi_actors.model import FilePosition, FileRead
-from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
-from odibi_actors.nodes.formats.columns import Wanted
+from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
 from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.headless import data_first
 from odibi_actors.nodes.formats.packed import unpack
@@ -64,34 +66,35 @@ def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadRe
     return result._replace(files=[files.read[position.identity] for position in positions], touched=files.touched)
 
 
-def _wanted(spec: ReadSpec, expected: list[str] | None) -> Wanted:
+def _wanted(spec: ReadSpec, expected: list[str] | None, types: Types) -> Wanted:
     known = None if expected is None else tuple(expected)
-    return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known)
+    given = frozenset(spec.schema)
+    return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known, types, given)
 
 
 def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
     """What every file has to hold, now that a first batch was read."""
     schema = override(pinned, declared)
-    wanted = _wanted(spec, None)
+    wanted = _wanted(spec, None, declared)
     for name in spec.columns:
         if name not in schema.names:
-            message = (
-                f"column {name!r} of read.columns was not read before: declare its type, read.schema: {{{name}: TYPE}}"
-            )
-            raise Failed("invalid", message)
+            message = f"column {name!r} of read.columns was not read before: declare its type, "
+            raise Failed("invalid", message + declares("read", name, "TYPE"))
     return pa.schema([field for field in schema if not wanted.ignored(field.name)])
 
 
 def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], declared: Types) -> ReadResult:
     inference = Inference(declared, Spelling.of(spec.options), texts=spec.format == "csv")
+    wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
     doubt = ""
     for position in positions:
         parsed, quoted, why = _parse(spec, files, position, declared, {}, names)
         doubt = doubt or (f"{position.identity} {DOUBT} ({why}), taken for names" if why else "")
-        _check_declared(spec, position, parsed.table, declared)
+        _check_declared(spec, wanted, position, parsed.table)
         inference.add(parsed, quoted)
         names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
+    inference.expect(name for name in declared if name in spec.optional and not wanted.ignored(name))
     try:
         schema = inference.schema()
     except Clash as clash:
@@ -112,12 +115,13 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], dec
     return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
 
 
-def _check_declared(spec: ReadSpec, position: FilePosition, table: pa.Table, declared: Types) -> None:
-    wanted = _wanted(spec, None)
-    for name in declared:
+def _check_declared(spec: ReadSpec, wanted: Wanted, position: FilePosition, table: pa.Table) -> None:
+    for name in spec.schema:
         if name in table.column_names or name in spec.optional or wanted.ignored(name):
             continue
-        message = f"column {name!r} of read.schema is missing; found: {', '.join(table.column_names)}"
+        found = shorten(", ".join(table.column_names), MAX_LISTED)
+        message = f"column {name!r} of read.schema is missing; found: {found}; "
+        message += f"{listed('read.optional', name)} reads nulls where it is missing"
         line = 1 if spec.format == "csv" else 0
         raise _failed(position, Malformed(message, line=line, column=name))
 
@@ -140,7 +144,7 @@ def _parse(
     """A file as a table; the first row with a quoted cell of each column where that has a meaning; and, of a first file
     (``expected`` None), why its header looks like data."""
     data = files.load(position)
-    wanted = _wanted(spec, expected)
+    wanted = _wanted(spec, expected, declared | inferred)
     quoted: dict[str, int] = {}
     doubt = ""
     try:

@@ -305,3 +305,14 @@ def test_a_connection_may_not_lie_in_data_dir_nor_be_the_other_kind_of_thing(pro
     assert "connections.landing.path: is a file; a local connection is a folder" in landing
     assert "connections.lake.path: lies in data_dir" in lake
     assert "connections.mart.path: is a folder; a sqlite connection is a database file" in mart
+
+
+def test_an_optional_column_has_a_type(project: Project) -> None:
+    project.edit('pattern: "*.csv"', 'pattern: "*.csv", schema: {day: date}, optional: [day, "a b"]')
+    (problem,) = project.problems()
+    assert "read.optional: column 'a b' has no type: files that lack it tell none" in problem
+    assert 'declare it: schema: {"a b": string}' in problem
+    project.edit("{day: date}", '{day: date, "a b": string}')
+    read = project.load().pipelines[0].nodes[0].read
+    assert read is not None
+    assert read.optional == ["day", "a b"]

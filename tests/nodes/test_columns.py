@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,13 @@ def test_given_optional_columns_when_a_file_lacks_them_then_they_are_null(tmp_pa
     declared = _read(tmp_path, form, "a,b\n5,t\n", pinned=PINNED, optional=["z"], schema={"z": "double"})
     assert declared.table.to_pydict() == {"a": [5], "b": ["t"], "z": [None]}
     first = _read(tmp_path, form, "a\n6\n", optional=["z"], schema={"z": "double"})
-    assert first.table.to_pydict() == {"a": [6]} or first.table.to_pydict() == {"a": [6], "z": [None]}
+    assert first.table.to_pydict() == {"a": [6], "z": [None]}
+    assert first.schema_text == ["a: int64", "z: double"]
+    assert first.notes == ["inferred", "declared"]
+    rows = _read(tmp_path, form, "z,a\n,7\n", "a\n8\n", optional=["z", "y"], schema={"z": "double", "y": "date32"})
+    assert rows.table.to_pydict() == {"z": [None, None], "a": [7, 8], "y": [None, None]}
+    taken = _read(tmp_path, form, "a,b\n9,t\n", optional=["z"], schema={"z": "double"}, columns=["a", "z"])
+    assert taken.table.to_pydict() == {"a": [9], "z": [None]}
 
 
 def test_given_new_and_missing_columns_when_read_then_the_message_names_the_keys(tmp_path: Path, form: str) -> None:
@@ -191,3 +198,50 @@ def test_given_a_header_that_is_nearly_the_expected_one_then_it_says_how_it_diff
     message = caught.value.failure.message
     assert says in message
     assert ("read.optional" in message) != ("delimiter" in message)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("known", ["pinned", "declared", "nothing"])
+def test_given_other_delimiters_when_read_then_the_option_is_named_and_not_each_column(
+    tmp_path: Path, delimiter: str, known: str
+) -> None:
+    names = [f"column_{number}" for number in range(40)]
+    data = f"{delimiter.join(names)}\n{delimiter.join('1' * 40)}\n"
+    types: dict[str, Any] = {}
+    if known == "pinned":
+        types["pinned"] = encode_schema(pa.schema([(name, pa.int64()) for name in names]))
+    elif known == "declared":
+        types["schema"] = dict.fromkeys(names, "int64")
+    message = _refused(tmp_path, "csv", data, **types)
+    assert f"options: {{delimiter: {json.dumps(delimiter)}}} reads it" in message
+    assert ('options: {delimiter: ","} says that it is one' in message) == (known == "nothing")
+    assert "is missing" not in message
+    assert len(message) < 400
+    assert _read(tmp_path, "csv", data, options={"delimiter": delimiter}, **types).table.num_columns == 40
+
+
+def test_given_a_single_column_with_a_strange_name_when_it_is_said_or_known_then_it_is_read(tmp_path: Path) -> None:
+    first = _read(tmp_path, "csv", "a;b\n1\n", options={"delimiter": ","})
+    assert first.table.to_pydict() == {"a;b": [1]}
+    assert _read(tmp_path, "csv", "a;b\n2\n", pinned=first.schema).table.to_pydict() == {"a;b": [2]}
+    assert _read(tmp_path, "csv", "a;b\n2\n", schema={"a;b": "double"}).table.to_pydict() == {"a;b": [2.0]}
+    named = _read(tmp_path, "csv", "1\n", options={"column_names": ["a;b"]})
+    assert named.table.to_pydict() == {"a;b": [1]}
+
+
+def test_given_rows_of_another_delimiter_or_a_comment_for_a_header_then_the_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r'the row has 1 column, the header 2; options: {delimiter: ";"} reads it'):
+        _read(tmp_path, "csv", "1;t\n", options={"column_names": ["a", "b"]})
+    with pytest.raises(Failed, match=r"if that is a comment, options: {skip_rows: LINES} leaves out as many before"):
+        _read(tmp_path, "csv", "# made by x\na,b\n1,t\n")
+
+
+def test_given_a_file_of_other_columns_altogether_then_the_message_stays_short(tmp_path: Path, form: str) -> None:
+    names = [f"column_{number}" for number in range(200)]
+    pinned = encode_schema(pa.schema([(name, pa.timestamp("us")) for name in names]))
+    data = ",".join(f"other_{number}" for number in range(100)) + "\n" + ",".join("1" * 100) + "\n"
+    message = _refused(tmp_path, form, data, pinned=pinned)
+    assert "column 'column_0' is missing" in message
+    assert "so are 294 more" in message
+    assert 'read.schema: {column_0: "timestamp[us]"} with read.optional: [column_0] reads nulls' in message
+    assert len(message) < 900

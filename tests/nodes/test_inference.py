@@ -135,9 +135,9 @@ SUGGESTED = [
     ("double", "1,000", "read.schema: {v: string} keeps it"),
     ("double", "0.1234567890123456789", "{v: double} reads it as 0.12345678901234568"),
     ("double", "nan", "options: {null_values: [nan]} makes it null"),
-    ("date32", "2024-01-31 10:00:00", 'read.schema: {v: timestamp[us]} takes it'),
-    ("timestamp[us]", "2024-01-31", "{v: timestamp[us]} reads it as 2024-01-31 00:00:00"),
-    ("timestamp[us]", "2024-01-31 10:00:00.123456789", "read.schema: {v: timestamp[ns]} takes it"),
+    ("date32", "2024-01-31 10:00:00", 'read.schema: {v: "timestamp[us]"} takes it'),
+    ("timestamp[us]", "2024-01-31", '{v: "timestamp[us]"} reads it as 2024-01-31 00:00:00'),
+    ("timestamp[us]", "2024-01-31 10:00:00.123456789", 'read.schema: {v: "timestamp[ns]"} takes it'),
     ("timestamp[us]", "2024-01-31T10:00:00Z", "read.schema: {v: string} keeps it"),
     ("timestamp[us, tz=UTC]", "2024-01-31T10:00:00+02:00", '{v: "timestamp[us, tz=UTC]"} reads it as 2024-01-31 08:00'),
     ("time64[us]", "25:00", "read.schema: {v: string} keeps it"),
@@ -168,10 +168,10 @@ DECLARED = [
     ("double", "1e400", "{v: string} keeps it"),
     ("decimal128(10, 2)", "1.005", '{v: "decimal128(11, 3)"} takes it'),
     ("decimal128(10, 2)", "123456789012", '{v: "decimal128(14, 2)"} takes it'),
-    ("timestamp[s]", "2024-01-31 10:00:00.5", "{v: timestamp[us]} takes it"),
+    ("timestamp[s]", "2024-01-31 10:00:00.5", '{v: "timestamp[us]"} takes it'),
     ("timestamp[us, tz=UTC]", "2024-01-31 10:00:00", "{v: string} keeps it"),
-    ("date32", "2024-01-31 10:00:00", "{v: timestamp[us]} takes it"),
-    ("time32[s]", "10:00:00.5", "{v: time64[us]} takes it"),
+    ("date32", "2024-01-31 10:00:00", '{v: "timestamp[us]"} takes it'),
+    ("time32[s]", "10:00:00.5", '{v: "time64[us]"} takes it'),
 ]
 
 

@@ -194,7 +194,7 @@ def test_given_a_file_that_is_no_parquet_when_read_as_parquet_then_it_is_named(
         _read(tmp_path, "f.parquet", data, "parquet")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "windows-1252"])
 def test_given_one_file_of_another_encoding_then_the_command_that_is_named_makes_it_like_the_others(
     tmp_path: Path, encoding: str
 ) -> None:
@@ -206,3 +206,23 @@ def test_given_one_file_of_another_encoding_then_the_command_that_is_named_makes
     assert message.index("iconv") < message.index("options: {encoding: ")
     subprocess.run(["sh", "-ec", command.replace("FILE", "f.csv")], cwd=tmp_path, check=True)
     assert (tmp_path / "f.csv").read_bytes() == "a,b\n1,töö\n".encode()
+
+
+@pytest.mark.parametrize("encoding", ["windows-1252", "latin-1", "iso-8859-15", "cp437", "gbk"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_given_an_encoding_when_a_file_is_utf8_after_all_then_it_is_refused_and_never_read_as_other_text(
+    tmp_path: Path, encoding: str, mark: str
+) -> None:
+    data = f"{mark}a,b\n1,Müller\n".encode()
+    with pytest.raises(Failed, match=r"f line [12]: the file is valid UTF-8: ") as refused:
+        _read(tmp_path, "f", data, options={"encoding": encoding})
+    assert f"options.encoding says; convert it: `iconv -f utf-8 -t {encoding} FILE" in refused.value.failure.message
+    assert _read(tmp_path, "f", b"a,b\n1,t\n", options={"encoding": encoding}) == {"a": [1], "b": ["t"]}
+
+
+def test_given_what_looks_like_utf8_by_chance_when_told_so_then_it_is_read(tmp_path: Path) -> None:
+    data = "a\nNESTLÉ®\n".encode("windows-1252")
+    with pytest.raises(Failed, match=r"options: {even_if_utf8: true} reads it as it says"):
+        _read(tmp_path, "f", data, options={"encoding": "windows-1252"})
+    options = {"encoding": "windows-1252", "even_if_utf8": True}
+    assert _read(tmp_path, "f", data, options=options) == {"a": ["NESTLÉ®"]}

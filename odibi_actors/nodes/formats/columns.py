@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+import pyarrow as pa
+
+from odibi_actors.config.remedies import listed, schema
+from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import Malformed
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_LISTED = 300
+"""Characters of a list of columns in a message."""
+_MAX_NAMED = 3
+"""Columns of one kind that a message names one by one."""
 
 
 class Wanted(NamedTuple):
     """``take``: only these, unless it is empty; ``ignore``: not these; ``optional``: may be missing. ``expected``: what
-    earlier files had (None: this is the first), which this one must have too, and no more."""
+    earlier files had (None: this is the first), which this one must have too, and no more. ``types``: those of columns
+    as far as they are known; ``declared``: by ``read.schema``."""
 
     take: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     expected: tuple[str, ...] | None = None
+    types: Mapping[str, pa.DataType] = MappingProxyType({})
+    declared: frozenset[str] = frozenset()
 
     def ignored(self, name: str) -> bool:
         """Whether a column of that name is left out."""
@@ -47,24 +58,20 @@ class Wanted(NamedTuple):
         return [name for name in order if name in named]
 
     def _misfit(self, missing: list[str], extra: list[str], needed: tuple[str, ...]) -> str:
-        texts = [f"column {name!r} is missing" for name in missing]
-        for name in extra:
-            texts.append(f"column {name!r} is new{_twin(name, missing)}")
+        texts = [f"column {name!r} is missing" for name in missing[:_MAX_NAMED]]
+        texts += [f"column {name!r} is new{_twin(name, missing)}" for name in extra[:_MAX_NAMED]]
+        if more := max(len(missing) - _MAX_NAMED, 0) + max(len(extra) - _MAX_NAMED, 0):
+            texts.append(f"so {'is' if more == 1 else 'are'} {more} more")
         remedies = []
-        if len(extra) == 1 and (delimiter := _delimiter(extra[0], needed)):
-            remedies.append(
-                f"options: {{delimiter: {json.dumps(delimiter)}}} reads it where all files of the source are"
-            )
-            missing, extra = [], []
         if missing:
-            remedies.append(f"read.optional: [{quoted(missing[0])}] reads nulls where it is missing")
+            name = missing[0]
+            kind = "" if name in self.declared else f"{schema('read', name, self.types.get(name, 'TYPE'))} with "
+            remedies.append(f"{kind}{listed('read.optional', name)} reads nulls where it is missing")
         if extra:
-            name = quoted(extra[0])
-            remedies.append(
-                f"read.ignore: [{name}] leaves it out; "
-                f"read.schema: {{{name}: TYPE}} with read.optional: [{name}] takes it"
-            )
-        return f"{'; '.join(texts)}; expected: {', '.join(needed)}; {'; '.join(remedies)}"
+            name = extra[0]
+            declared = f"{schema('read', name, 'TYPE')} with {listed('read.optional', name)}"
+            remedies.append(f"{listed('read.ignore', name)} leaves it out; {declared} takes it")
+        return f"{'; '.join(texts)}; expected: {shorten(', '.join(needed), MAX_LISTED)}; {'; '.join(remedies)}"
 
 
 def _twin(name: str, others: list[str]) -> str:
@@ -82,21 +89,6 @@ def _plain(name: str) -> str:
     return alike("".join(seen))
 
 
-def _delimiter(name: str, needed: tuple[str, ...]) -> str:
-    """What separates the names of a header that was read as one, if these are the ones that are needed."""
-    found = (one for one in ";\t|," if sorted(part.strip('"') for part in name.split(one)) == sorted(needed))
-    return next(found, "") if len(needed) > 1 else ""
-
-
 def alike(name: str) -> str:
     """What names that differ by blanks or case only have in common."""
     return re.sub(r"\s+", "", name).casefold()
-
-
-def quoted(name: str) -> str:
-    """A name as it is written in YAML."""
-    return (
-        name
-        if _PLAIN.fullmatch(name) and name.lower() not in ("null", "true", "false", "yes", "no")
-        else json.dumps(name)
-    )

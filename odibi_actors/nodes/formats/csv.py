@@ -13,13 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import schema
+from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.cells import Cells, convert_options
-from odibi_actors.nodes.formats.columns import Wanted, quoted
+from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.culprit import Columns, find_culprit
-from odibi_actors.nodes.formats.exact import convert
+from odibi_actors.nodes.formats.exact import MAX_SHOWN, convert
 from odibi_actors.nodes.formats.packed import what_it_is
-from odibi_actors.nodes.formats.rows import Header, blank_line, header, quoted_cells, shape
+from odibi_actors.nodes.formats.rows import Header, blank_line, header, other_delimiter, quoted_cells, separated, shape
 
 _READ = ("skip_rows", "skip_rows_after_names", "column_names")
 _PARSE = ("delimiter", "quote_char", "double_quote", "escape_char", "newlines_in_values", "ignore_empty_lines")
@@ -28,6 +30,7 @@ _MAX_BLOCK = (1 << 31) - 1
 _BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
 """What there is where a line is empty, unless it is within quotes."""
 _BARE = "or, if the files have no header, name all columns: options: {column_names: [...]}"
+_BEYOND_ASCII = re.compile(r"\w{0,20}[^\x00-\x7f]\w{0,20}")
 _NOTHING: Mapping[str, pa.DataType] = {}
 
 
@@ -45,6 +48,7 @@ def parse(
     """
     data = plain_text(data, options)
     head = header(data, options)
+    _check_delimiter(head, {*wanted.take, *(wanted.expected or ()), *declared}, options)
     try:
         names = wanted.chosen(head.names)
     except Malformed as error:
@@ -86,6 +90,8 @@ def plain_text(data: bytes, options: Mapping[str, Any]) -> bytes:
         if found := what_it_is(data):
             raise Malformed(f"the file is {found[0]}; {found[1]}", line=1)
         return data.removeprefix(codecs.BOM_UTF8)
+    if not options.get("even_if_utf8") and (problem := _utf8_after_all(data, str(options["encoding"]))):
+        raise problem
     try:
         return data.decode(encoding).removeprefix("\ufeff").encode()
     except UnicodeError as error:
@@ -94,6 +100,26 @@ def plain_text(data: bytes, options: Mapping[str, Any]) -> bytes:
         found = what_it_is(data)
         hint = f"; it is {found[0]}" if found and encoding not in found[1] else ""
         raise Malformed(f"bytes that are not {encoding}, which options.encoding says{hint}", line=line) from None
+
+
+def _utf8_after_all(data: bytes, encoding: str) -> Malformed | None:
+    """Text beyond ASCII that is valid UTF-8 is next to never anything else, though most other encodings read it."""
+    if data.isascii() or "a".encode(encoding) != b"a":
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    found = _BEYOND_ASCII.search(text)
+    assert found is not None
+    line, word = text.count("\n", 0, found.start()) + 1, found[0]
+    other = word.encode().decode(encoding, "replace")
+    message = (
+        f"the file is valid UTF-8: {word!r} would be {other!r} in {encoding}, which options.encoding says; convert it: "
+        f"`iconv -f utf-8 -t {encoding} FILE > FILE.tmp && mv FILE.tmp FILE`; or convert all others to UTF-8, without "
+        "the option; options: {even_if_utf8: true} reads it as it says"
+    )
+    return Malformed(message, line=line, value=word)
 
 
 def quoted_columns(data: bytes, options: Mapping[str, Any]) -> dict[str, int]:
@@ -162,6 +188,21 @@ def _some_texts(names: list[str], options: Mapping[str, Any], data: bytes) -> pa
         return None
 
 
+def _check_delimiter(head: Header, known: set[str], options: Mapping[str, Any]) -> None:
+    """Raise Malformed for a header that is one name, not a known one, and several if another character separates."""
+    given = options.get("delimiter")
+    name = head.names[0]
+    if len(head.names) > 1 or name in known or (given and not known) or "column_names" in options:
+        return
+    found = other_delimiter(name, given or ",", lambda parts: bool(known) and known <= set(parts))
+    if not found:
+        return
+    message = f"the header is one column, {shorten(repr(name), MAX_SHOWN)}: {separated(found)}"
+    if not known:
+        message += '; options: {delimiter: ","} says that it is one'
+    raise Malformed(message, line=max(head.line, 1))
+
+
 def _check_blank(data: bytes, head: Header, options: Mapping[str, Any]) -> None:
     """Raise Malformed for an empty line in a file of one column: it may be a row, whose value is null."""
     if not _BLANK.search(data):
@@ -200,7 +241,7 @@ def _check_quoted(data: bytes, head: Header, columns: Columns, options: Mapping[
         name, kind = found[row], columns.inferred[found[row]]
         line = shape(data, head.names, [], options).lines[row]
         message = f"a quoted cell, which is text by options.quoted_is_text, is not {type_name(kind)}"
-        raise Malformed(f"{message}; read.schema: {{{quoted(name)}: string}} takes it", line=line, column=name)
+        raise Malformed(f"{message}; {schema('read', name, 'string')} takes it", line=line, column=name)
 
 
 def _odd_quotes(data: bytes, options: Mapping[str, Any]) -> bool:

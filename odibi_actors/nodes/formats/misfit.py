@@ -8,9 +8,9 @@ from decimal import Decimal, InvalidOperation
 import pyarrow as pa
 
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import listed, schema, typed
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats.cells import Cells
-from odibi_actors.nodes.formats.columns import quoted
 
 _NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
 """What people write for nothing."""
@@ -27,11 +27,11 @@ def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: 
     if value == "":
         return ["options: {quoted_strings_can_be_null: true} makes quoted empty cells null"]
     if _NO_VALUE.fullmatch(value):
-        return [f"options: {{null_values: [{quoted(value)}]}} makes it null"]
+        return [f"options: {{{listed('null_values', value)}}} makes it null"]
     wider = next(str(other) for other in _wider(kind, value) if _takes(other, value, cells))
-    remedies = [f"read.schema: {{{quoted(name)}: {_yaml(wider)}}} {'keeps' if wider == 'string' else 'takes'} it"]
+    remedies = [f"{schema('read', name, wider)} {'keeps' if wider == 'string' else 'takes'} it"]
     if inferred and (read := cells.lenient_value(value, kind)) is not None:
-        remedies.append(f"{{{quoted(name)}: {_yaml(str(kind))}}} reads it as {read}")
+        remedies.append(f"{typed(name, kind)} reads it as {read}")
     return remedies
 
 
@@ -39,11 +39,6 @@ def _takes(kind: pa.DataType, value: str, cells: Cells) -> bool:
     if pa.types.is_floating(kind):
         return cells.exact([value], kind)
     return cells.lenient_value(value, kind) is not None
-
-
-def _yaml(kind: str) -> str:
-    kind = type_name(kind)
-    return f'"{kind}"' if "," in kind else kind
 
 
 def _wider(kind: pa.DataType, value: str) -> list[pa.DataType]:

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.ipc import check_limits
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import listed, schema
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
-from odibi_actors.nodes.formats.columns import Wanted, quoted
+from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import what_it_is
 from odibi_actors.nodes.schemas import hollow, parse_type
 
@@ -158,8 +159,8 @@ def instead(name: str, kind: pa.DataType) -> str:
     try:
         parse_type(type_name(kind))
     except ValueError:
-        return f"deliver files of one type, or leave it out: read.ignore: [{quoted(name)}]"
-    return f"read.schema: {{{quoted(name)}: {_yaml(kind)}}} takes files like this one instead"
+        return f"deliver files of one type, or leave it out: {listed('read.ignore', name)}"
+    return f"{schema('read', name, kind)} takes files like this one instead"
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
@@ -181,8 +182,3 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
 def _shown(column: pa.ChunkedArray, row: int) -> str:
     value = column[row]
     return str(value.cast(pa.string()) if pa.types.is_timestamp(column.type) else value.as_py())
-
-
-def _yaml(kind: pa.DataType) -> str:
-    text = type_name(kind)
-    return f'"{text}"' if "," in text else text

@@ -7,10 +7,11 @@ import csv
 import io
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from odibi_actors.config.remedies import quoted
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.packed import other_encoding
@@ -102,7 +103,7 @@ def shape(data: bytes, names: list[str], looked_at: list[int], options: Options)
         for line, row in _filled(data, options):
             if to_skip:
                 to_skip -= 1
-            elif problem := _row_problem(line, row, names, looked_at):
+            elif problem := _row_problem(line, row, names, looked_at, options):
                 break
             else:
                 lines.append(line)
@@ -160,10 +161,33 @@ def quoted_cells(data: bytes, names: list[str], options: Options) -> dict[str, i
     return found
 
 
-def _row_problem(line: int, row: list[str], names: list[str], looked_at: list[int]) -> Malformed | None:
+def other_delimiter(text: str, given: str, best: Callable[[list[str]], bool]) -> str:
+    """What else may separate the values of a line that was read as one: what splits it as is ``best``, else what is in
+    it most often; "" when there is nothing of the kind."""
+    found = sorted((one for one in ";\t|," if one != given and one in text), key=text.count, reverse=True)
+    return next((one for one in found if best([part.strip(' "') for part in text.split(one)])), next(iter(found), ""))
+
+
+def separated(delimiter: str) -> str:
+    """The remedy for a file whose values are separated so."""
+    return (
+        f"options: {{delimiter: {quoted(delimiter)}}} reads it where all files of the source are separated so; "
+        "else deliver this one as the others are"
+    )
+
+
+def _row_problem(
+    line: int, row: list[str], names: list[str], looked_at: list[int], options: Options
+) -> Malformed | None:
     if len(row) != len(names):
         shown = shorten(",".join(row), MAX_VALUE)
-        return Malformed(f"the row has {plural(len(row), 'column')}, the header {len(names)}", line=line, value=shown)
+        message = f"the row has {plural(len(row), 'column')}, the header {len(names)}"
+        given = options.get("delimiter", ",")
+        if len(row) == 1 and (found := other_delimiter(row[0], given, lambda parts: len(parts) == len(names))):
+            message += f"; {separated(found)}" if len(row[0].split(found)) == len(names) else ""
+        if names[0].startswith("#") and "column_names" not in options:
+            message += "; if that is a comment, options: {skip_rows: LINES} leaves out as many before the header"
+        return Malformed(message, line=line, value=shown)
     problems = (text_problem(row[place], line, names[place]) for place in looked_at)
     return next((problem for problem in problems if problem), None)
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from odibi_actors.batches.normalise import normal_type
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import schema
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.schemas import hollow, parse_type
 
@@ -144,7 +145,7 @@ def _saying(name: str, kind: str) -> str:
         parse_type(kind)
     except ValueError:
         return ""  # of lists and the like
-    return f", with `write.schema: {{{name}: {kind}}}`"
+    return f", with `{schema('write', name, kind)}`"
 
 
 def pin_of(table: pa.Table) -> pa.Schema:
