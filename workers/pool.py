@@ -341,6 +341,8 @@ class PoolActor:
             self._keep(result, now)
         if isinstance(result, m.NodeDone | m.PublishDone):
             held.end(result.node)
+        if isinstance(result, m.NodeDone) and (module := _module(held.task, result.node)):
+            self.warmth.loaded(module)
         if not message.last:
             worker.expect(held.begin(now))
             return effects
@@ -506,3 +508,12 @@ def _how(status: int) -> str:
     if status < 0:
         return f"killed by {_SIGNALS.get(-status, f'signal {-status}')}"
     return f"exited with code {status}"
+
+
+def _module(task: m.Task | m.PublishTask, node: str) -> str:
+    """The module of the function that a step of the task calls; "" where it calls none."""
+    for step in task.steps if isinstance(task, m.Task) else ():
+        transform = step.node.transform
+        if step.node.name == node and transform is not None and transform.function is not None:
+            return transform.function.partition(":")[0]
+    return ""

@@ -25,6 +25,12 @@ class Warmth:
         if not message.importing:
             self._problems = message.problems
 
+    def loaded(self, module: str) -> None:
+        """A node of this module is done, so it can be imported by now: what it lacked has come since."""
+        path = module.replace(".", "/")
+        names = (f"{path}.py", f"{path}/__init__.py")
+        self._problems = [problem for problem in self._problems if not any(name in problem for name in names)]
+
     def tick(self, now: float) -> list[Effect]:
         """Log an import that takes long, once."""
         if self.deadline() is None or now < self._since + SLOW:

@@ -426,3 +426,14 @@ def test_strangers_and_stale_workers_are_ignored() -> None:
     for sender in ("client-1", "pool-0-9", "store"):
         assert bench.hear(sender, m.Tasks(9, [task(2)]), m.Terminate(), m.WorkerExited("pool-0-1", 1, 0)) == []
     assert bench.results(bench.hear("pool-0-1", m.WorkerResult(done(task(7), "a"), True))) == []
+
+
+def test_a_module_that_could_not_be_imported_is_told_until_a_node_of_it_is_done() -> None:
+    bench = Bench()
+    missing = "ModuleNotFoundError: No module named 'polars'"
+    bench.local(m.Warming("", [f"nodes/x.py: {missing}", f"nodes/xx.py: {missing}"]))
+    work = task(1, "a", "b")
+    bench.give(work)
+    assert len(bench.pool.warmth.problems(bench.now)) == 2
+    bench.hear("pool-0-1", m.WorkerResult(done(work, "a", last=False), last=False))
+    assert bench.pool.warmth.problems(bench.now) == [f"nodes/xx.py: {missing}"]
