@@ -393,7 +393,7 @@ class Client(ScheduleVerbs):
             raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
             if self._heard and now - self._heard < LOST_AFTER and verb in WAITS:
-                raise NotDoneError(f"{verb}: not done within {timeout:g} s; `odibictl status` shows what it waits for")
+                raise NotDoneError(f"not done within {timeout:g} s; `odibictl status` shows what it waits for")
             raise TimedOutError(
                 f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"
             )
@@ -601,7 +601,7 @@ class Client(ScheduleVerbs):
                 state = state_of(self._dict("pipeline.show", timeout=CONNECT_TIMEOUT, pipeline=name))
             except OdibiError:
                 raise error from None
-            raise TimedOutError(f"{verb}: not done within {limit:g} s ({name} is {state})") from None
+            raise TimedOutError(f"not done within {limit:g} s ({name} is {state})") from None
 
     def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> dict[str, Any]:
         result = self.request(verb, params, to, timeout)

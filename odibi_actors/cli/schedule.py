@@ -214,12 +214,20 @@ def details(row: dict[str, Any]) -> list[RenderableType]:
         parts += ["", reasons(row)]
     if row.get("waits"):
         parts += ["", table(row["waits"], WAITS)]
-    parts += ["", table(row["occurrences"], OCCURRENCES, "nothing has come due yet")]
+    parts += ["", table(row["occurrences"], OCCURRENCES, none_kept(row))]
     listed = [(one["occurrence"], one["at"]) for one in row["occurrences"]]
     older = [one for one in row["skips"] if (one["occurrence"], one["at"]) not in listed]
     if older:
         parts += ["", Text("before that were skipped", style="bold"), table(older, OCCURRENCES)]
     return [*parts, *problems([row])]
+
+
+def none_kept(row: Row) -> str:
+    """Why no occurrence is listed: none has come due, or all are pruned."""
+    if not row.get("started") and not row.get("skipped"):
+        return "nothing has come due yet"
+    were = f"{count(row.get('started'))} started and {count(row.get('skipped'))} skipped"
+    return f"none is kept of {were}: they are pruned (see history and history_size in odibi.yaml)"
 
 
 OVERLAP = {
@@ -325,7 +333,8 @@ def history(app: App, name: str, state: str | None, limit: int, watch: bool) -> 
     """
     client = app.client()
     pipeline, one = client.find_schedule(name)
-    empty = f"{pipeline}.{one} has no such occurrences" if state else f"nothing of {pipeline}.{one} has come due yet"
+    title = f"{pipeline}.{one}"
+    empty = f"{title} has no such occurrences" if state else f"{title}: {none_kept(client.schedule(title))}"
     emit(
         app,
         lambda: client.occurrences(pipeline, one, state, limit),

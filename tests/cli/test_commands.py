@@ -277,7 +277,7 @@ def test_given_a_paused_pipeline_when_a_wait_takes_too_long_then_the_reason_is_t
     endpoint = broker({**waits, "pipeline.show": {**SHOWN, "state": "failed", "paused": True}}).endpoint
     result = invoke("--endpoint", endpoint, *command, "--timeout", "200ms")
     assert result.exit_code == 124
-    assert "not done within 0.2 s (delays is failed, paused)" in result.stderr
+    assert "error: not done within 0.2 s (delays is failed, paused)" in result.stderr
 
 
 def test_given_no_answer_in_time_then_124(broker: Broker, invoke: Invoke) -> None:

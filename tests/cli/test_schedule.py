@@ -110,7 +110,7 @@ def test_given_a_schedule_the_store_was_not_told_of_yet_then_it_is_shown_without
     answers = {**ANSWERS, "occurrence.list": Reply("", 3, None, "pipeline report has no schedule hourly")}
     result = invoke("--endpoint", broker(answers).endpoint, "schedule", "show", "hourly")
     assert result.exit_code == 0
-    assert "nothing has come due yet" in result.stdout
+    assert "none is kept of 312 started and 12 skipped: they are pruned" in result.stdout
 
 
 def test_given_a_pipeline_then_only_its_schedules_are_asked_for(broker: Broker, invoke: Invoke) -> None:
@@ -421,3 +421,12 @@ def test_given_replace_when_added_then_the_broker_is_told_so(broker: Broker, inv
     result, [sent] = add(broker, invoke, "--every", "5m", "--replace")
     assert result.exit_code == 0, result.stderr
     assert sent["replace"] is True
+
+
+def test_given_occurrences_that_are_pruned_then_no_list_says_that_nothing_has_come_due() -> None:
+    from odibi_actors.cli.schedule import none_kept
+
+    assert none_kept({"started": 0, "skipped": 0}) == "nothing has come due yet"
+    assert none_kept({"started": 30, "skipped": 2}) == (
+        "none is kept of 30 started and 2 skipped: they are pruned (see history and history_size in odibi.yaml)"
+    )
