@@ -11,6 +11,7 @@ from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import FilePosition, FileRead
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,7 +59,8 @@ def _load(folder: Path, position: FilePosition) -> tuple[bytes, int]:
     if not parts or ".." in parts or parts[0].startswith("/") or "\0" in position.identity:
         raise Failed("invalid", f"{position.identity!r} is not a path below {folder}", position=position.identity)
     if position.size > MAX_BYTES:
-        message = f"{position.identity} has {position.size} bytes, over the limit of {MAX_BYTES}; split the file"
+        name = visible(position.identity, keep="")
+        message = f"{name} has {position.size} bytes, over the limit of {MAX_BYTES}; split the file"
         raise Failed("malformed", message, position=position.identity)
     try:
         descriptor = os.open(folder.joinpath(*parts), _FLAGS)
@@ -109,7 +111,8 @@ def _compare(position: FilePosition, now: os.stat_result) -> None:
 
 def _changed(position: FilePosition, what: str) -> Failed:
     message = (
-        f"{position.identity} is not the file that was planned: {what}. A planned file must stay as it is until it is "
+        f"{visible(position.identity, keep='')} is not the file that was planned: {what}. "
+        f"A planned file must stay as it is until it is "
         "read: deliver new data under a new name"
     )
     return Failed("changed", message, position=position.identity)

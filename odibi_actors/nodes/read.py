@@ -25,6 +25,7 @@ from odibi_actors.nodes.inference import Clash, Inference
 from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
+from odibi_actors.runtime.visible import visible
 
 DOUBT = "has a first line that looks like data"
 Types = dict[str, pa.DataType]
@@ -166,7 +167,7 @@ def _parse(
 
 
 def _failed(position: FilePosition, error: Malformed) -> Failed:
-    place = position.identity
+    place = visible(position.identity, keep="")  # a name may hold line ends
     if error.line:
         place += f" line {error.line}"
     if error.column:

@@ -245,3 +245,10 @@ def test_given_a_file_of_other_columns_altogether_then_the_message_stays_short(t
     assert "so are 294 more" in message
     assert 'read.schema: {column_0: "timestamp[us]"} with read.optional: [column_0] reads nulls' in message
     assert len(message) < 900
+
+
+def test_given_a_file_whose_name_has_line_ends_when_refused_then_the_message_stays_one_line(tmp_path: Path) -> None:
+    with pytest.raises(Failed) as caught:
+        read(read_spec(tmp_path), [position(tmp_path, "a\nb\x1b", b"a,b\n1\n")], b"")
+    assert caught.value.failure.message.startswith("a\\nb\\x1b line 2: the row has 1 column")
+    assert caught.value.failure.position == "a\nb\x1b"
