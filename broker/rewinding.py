@@ -112,7 +112,10 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
             row["action"] = "parts are deleted"
             continue
         if spec is None or spec.mode == "append":
-            raise ConflictError(f"sink {node} has appended rows to {folder}: they cannot be taken back")
+            raise ConflictError(
+                f"sink {node} has appended rows to {folder}: they cannot be taken back; to have all of it again, "
+                f"`odibictl reset {pipeline.name} --targets`"
+            )
         row["action"] = "rows stay until they are upserted again"
     return found
 

@@ -180,4 +180,8 @@ def repin(app: App, name: str, dry_run: bool) -> None:
         lambda row: [f"{row['pipeline']}.{row['sink']}: the next part {said} its columns"],
     )
     if not dry_run:
-        errors.message(f"an iteration that failed for it: `odibictl iteration retry {pipeline} N`")
+        errors.message(
+            f"an iteration that failed for it: `odibictl iteration retry {pipeline} N`; what was set aside for it: "
+            f"`odibictl deadletter replay ID` (`odibictl deadletter list {pipeline}`), or, while nothing runs, "
+            f"`odibictl run {pipeline} --replay all`"
+        )

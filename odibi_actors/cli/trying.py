@@ -55,7 +55,8 @@ def try_(app: App, pipeline: str, sample: int, node: str | None, files: str | No
 
     Files are read whether or not they were read before; nothing is published or remembered, so it works beside a
     running system. Sources of mode batch are read whole. A sink is tried on an empty copy of its table. Your functions
-    do run, with whatever else they do. Exit 5 when a node failed or a sink would refuse its rows.
+    do run, with whatever else they do. With `on_error: dead_letter`, files that cannot be read are named, and the
+    others go on. Exit 5 when a file or a node failed, or a sink would refuse its rows.
     """
     project = load(app)
     chosen(project, pipeline)
@@ -63,6 +64,11 @@ def try_(app: App, pipeline: str, sample: int, node: str | None, files: str | No
     trial = trial_of(project, pipeline, sample, files, head)
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
+    for one in tried:
+        if one.doubt:
+            errors.message(f"warning: {one.node}: {one.doubt}", style="yellow")
+        for file, why in one.aside:
+            errors.message(f"error: {one.node}: {why}; `run` would make a dead letter of {file}", style="red")
     what = f"a sample, at most {sample:,} rows of a source" if trial.sampled else "all there is"
     items = [_row(one) for one in tried]
     result = {"pipeline": pipeline, "sample": trial.sampled, "items": items}
@@ -73,7 +79,7 @@ def try_(app: App, pipeline: str, sample: int, node: str | None, files: str | No
                 errors.message(one.failure.traceback.rstrip("\n"))
             errors.message(f"error: {one.node}: {one.failure.message}", style="red")
     errors.message(f"{pipeline}: {what}; nothing was published")
-    if any(one.failure is not None for one in tried):
+    if any(one.failure is not None or one.aside for one in tried):
         raise click.exceptions.Exit(5)
 
 
@@ -87,6 +93,7 @@ def _row(tried: TriedNode) -> dict[str, Any]:
         "note": tried.note,
         "columns": [{"name": name, "type": kind} for name, kind in tried.columns],
         "head": tried.head,
+        "aside": [{"file": file, "error": why} for file, why in tried.aside],
         "error": tried.failure.message if tried.failure is not None else None,
     }
 

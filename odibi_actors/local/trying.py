@@ -24,6 +24,7 @@ from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
+from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.current import CURRENT
 from odibi_actors.nodes.sinks.owner import Owner, target_name, target_owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
@@ -44,7 +45,8 @@ STORE = "try"
 class TriedNode(msgspec.Struct):
     """What came of one node. ``state``: ``ok``, ``failed``, or ``skipped`` (an input is missing). ``rows``: what it put
     out, of a sink what it was given. ``columns``: (name, Arrow type); ``head``: its first rows. ``note``: which part of
-    the data it had, or where a sink would write."""
+    the data it had, or where a sink would write. ``aside``: (file, why) that a run would set aside as a dead letter.
+    ``doubt``: what is to be looked at."""
 
     node: str
     kind: str
@@ -55,6 +57,8 @@ class TriedNode(msgspec.Struct):
     columns: list[tuple[str, str]] = []
     head: list[dict[str, object]] = []
     failure: Failure | None = None
+    aside: list[tuple[str, str]] = []
+    doubt: str = ""
 
 
 class Trial:
@@ -138,6 +142,8 @@ class Trial:
     def _table(self, node: NodeSpec, positions: list[FilePosition]) -> tuple[TriedNode, pa.Table | None]:
         tried, done = self._run(node, positions)
         table = self._executor.spool.read(done.output) if done is not None and done.output is not None else None
+        if done is not None:
+            tried.doubt = next((note.partition("; ")[2] for note in done.schema_notes if DOUBT in note), "")
         return tried, table
 
     # --- sources --------------------------------------------------------------------------------------------------
@@ -152,20 +158,37 @@ class Trial:
             raise NotFoundError("\n".join([f"{node.name}: no file in {place} matches {which}", *problems]))
         most = min(len(found), self._spec.batch.max_files) if watched else len(found)
         count = 1 if watched else most
-        tried, table = self._table(node, found[:count])
+        aside: list[tuple[str, str]] = []
+        tried, table = self._sound(node, found[:count], aside)
         while table is not None and table.num_rows < self._sample and count < most:
             count = min(most, 4 * count)  # read again, as one batch: its types are inferred together
-            tried, table = self._table(node, found[:count])
+            tried, table = self._sound(node, found[:count], aside)
+        tried.aside = aside
         total = table.num_rows if table is not None else 0
-        tried.note = found[0].identity if len(found) == 1 else f"{count} of {len(found)} files"
-        if watched and table is not None:
-            if total > self._sample:
-                tried.note = f"first {self._sample:,} of {total:,} rows of {tried.note}"
-                table = table.slice(0, self._sample)
+        tried.note = found[0].identity if len(found) == 1 else f"{count - len(aside)} of {len(found)} files"
+        if watched and table is not None and total > self._sample:
+            tried.note = f"first {self._sample:,} of {total:,} rows of {tried.note}"
+            table = table.slice(0, self._sample)
+        if watched:
             self.sampled = self.sampled or total > self._sample or count < len(found)
-        elif not watched:
+        else:
             tried.note = f"all of {tried.note}" if len(found) == 1 else f"all {len(found)} files"
         return self._kept(tried, table)
+
+    def _sound(
+        self, node: NodeSpec, positions: list[FilePosition], aside: list[tuple[str, str]]
+    ) -> tuple[TriedNode, pa.Table | None]:
+        """Read these files; with ``on_error: dead_letter`` without those that cannot be read, which are put ``aside``
+        as a run does, as long as others are left. References are never read in part."""
+        while True:
+            known = {identity for identity, _ in aside}
+            rest = [position for position in positions if position.identity not in known]
+            tried, table = self._table(node, rest)
+            bad = tried.failure.position if tried.failure is not None else ""
+            spared = self._spec.on_error == "dead_letter" and node.read is not None and node.read.mode != "batch"
+            if not spared or tried.failure is None or len(rest) < 2 or bad not in {one.identity for one in rest}:
+                return tried, table
+            aside.append((bad, tried.failure.message))
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 

@@ -346,7 +346,7 @@ def test_a_new_broker_rolls_a_rewind_forward() -> None:
     ("change", "says"),
     [
         ({"missing": 2}, "pruned"),
-        ({"retractions": [{"node": "a", "folder": "/mart.db#sales", "parts": 2}]}, "cannot be taken back"),
+        ({"retractions": [{"node": "a", "folder": "/mart.db#sales", "parts": 2}]}, "all of it again, `odibictl reset "),
     ],
 )
 def test_what_cannot_be_taken_back_is_refused_before_anything_happens(change: dict[str, Any], says: str) -> None:

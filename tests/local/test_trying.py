@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from odibi_actors.errors import NotFoundError
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.trying import Trial, TriedNode
 from odibi_actors.runtime import paths
+from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
 
 @pytest.fixture
@@ -183,3 +185,39 @@ def test_given_a_function_with_state_then_it_begins_without(root: Path) -> None:
     edit(root, "sum(amount)", "sum(price)")
     found = tried(root)["clean"]
     assert (found.state, found.note) == ("ok", "began without state")
+
+
+def test_given_bad_files_when_they_would_be_dead_letters_then_the_good_ones_are_shown_and_each_is_named(
+    root: Path,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    good = tried(root)["orders"].rows
+    landing = root / "data/landing"
+    header = next(landing.glob("*.csv")).read_text().splitlines()[0]
+    for name in ("orders-bad-1.csv", "orders-bad-2.csv"):
+        (landing / name).write_text(f"{header}\nx\n")
+    halted = invoke("try", "sales", "--project", root)
+    assert (halted.exit_code, "would make a dead letter" in halted.stderr) == (5, False)
+    edit(root, "on_error: halt", "on_error: dead_letter")
+    found = tried(root)
+    assert [name for name, _ in found["orders"].aside] == ["orders-bad-1.csv", "orders-bad-2.csv"]
+    assert (found["orders"].state, found["orders"].rows, found["lake_orders"].state) == ("ok", good, "ok")
+    told = invoke("try", "sales", "--project", root)
+    assert told.exit_code == 5
+    for name in ("orders-bad-1.csv", "orders-bad-2.csv"):
+        assert f"error: orders: {name} line 2: the row has 1 column" in told.stderr
+        assert f"; `run` would make a dead letter of {name}" in told.stderr
+    assert run_pipeline(load_project(root), "sales").dead_lettered == 2
+
+
+def test_given_a_first_line_that_looks_like_data_then_it_is_warned_of(root: Path, invoke: Invoke) -> None:  # noqa: F811
+    for file in (root / "data/landing").glob("*.csv"):
+        file.unlink()
+    (root / "data/landing/orders-1.csv").write_text("4711,x\n4712,y\n")
+    text = (root / "odibi.yaml").read_text()
+    (root / "odibi.yaml").write_text(re.sub(r"          schema:.*\n(?: {12}.*\n)*", "", text))
+    told = invoke("try", "sales", "--node", "orders", "--project", root)
+    assert (
+        "warning: orders: orders-1.csv has a first line that looks like data ('4711' is a number, as below it)"
+        in told.stderr
+    )
