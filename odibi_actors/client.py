@@ -60,6 +60,7 @@ from odibi_actors.pending import held_by
 from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.presence import absence
 from odibi_actors.runtime.process import receive, secure
+from odibi_actors.runtime.trouble import unheard
 
 CONNECT_TIMEOUT = 2.0
 """Seconds a broker on this machine or in this network may take to say its first word."""
@@ -373,30 +374,41 @@ class Client(ScheduleVerbs):
             self.on_change(folder)
         return result
 
-    def _absence(self) -> str:
-        """What can be said of the project's own broker, if that is the one that is meant."""
+    def home(self) -> Path | None:
+        """The data_dir of the broker that is meant, if it is the project's own, on this host."""
         try:
             places = paths.layout(data_dir(project_root(self._project)))
         except ConfigError:
-            return ""
-        mine = self._endpoint in (None, places.endpoint)
-        return absence(places.run, CONNECT_TIMEOUT) if mine else ""
+            return None
+        return places.data_dir if self._endpoint in (None, places.endpoint) else None
+
+    def _absence(self, waited: float) -> str:
+        """What can be said of the project's own broker, if that is the one that is meant."""
+        home = self.home()
+        return absence(paths.layout(home).run, waited) if home is not None else ""
+
+    def _reasons(self, verb: str, waited: float) -> str:
+        """What is known of why there is no answer; "" when nothing is."""
+        if verb != "status":
+            with contextlib.suppress(OdibiError):
+                status = self._exchange(Request(secrets.token_hex(8), "status", {}), BROKER, "status", CONNECT_TIMEOUT)
+                return "; ".join(said for _, said in unheard(status, self.home()))
+        return self._absence(waited)
 
     def _check_patience(self, now: float, started: float, timeout: float | None, to: str, verb: str) -> None:
         """Raise when waiting on makes no sense."""
         if not self._heard and now - started >= CONNECT_TIMEOUT:
             endpoint = self.endpoint
             self.close()
-            said = self._absence() if endpoint.startswith("ipc:") else ""
+            said = self._absence(CONNECT_TIMEOUT) if endpoint.startswith("ipc:") else ""
             if said:
                 raise UnreachableError(said)
             raise UnreachableError(f"no broker answers at {endpoint} within {CONNECT_TIMEOUT:g} s; {START}")
         if timeout is not None and now - started >= timeout:
             if self._heard and now - self._heard < LOST_AFTER and verb in WAITS:
                 raise NotDoneError(f"not done within {timeout:g} s; `odibictl status` shows what it waits for")
-            raise TimedOutError(
-                f"{verb}: no answer of the {to} within {timeout:g} s; see `odibictl status`, or raise --timeout"
-            )
+            said = self._reasons(verb, timeout) or "see `odibictl status`, or raise --timeout"
+            raise TimedOutError(f"{verb}: no answer of the {to} within {timeout:g} s: {said}")
         if self._heard and now - max(started, self._heard) >= LOST_AFTER:
             raise UnreachableError(
                 f"{verb}: the broker at {self.endpoint} has been silent for {LOST_AFTER:g} s; "
@@ -601,7 +613,10 @@ class Client(ScheduleVerbs):
                 state = state_of(self._dict("pipeline.show", timeout=CONNECT_TIMEOUT, pipeline=name))
             except OdibiError:
                 raise error from None
-            raise TimedOutError(f"not done within {limit:g} s ({name} is {state})") from None
+            why = self._reasons(verb, limit or 0.0)
+            raise TimedOutError(
+                f"not done within {limit:g} s ({name} is {state})" + (f": {why}" if why else "")
+            ) from None
 
     def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> dict[str, Any]:
         result = self.request(verb, params, to, timeout)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from odibi_actors.cli import locks
 from odibi_actors.cli.base import App
@@ -310,21 +310,11 @@ def clock(app: App) -> Iterator[Finding]:
     )
 
 
-def _absent(peers: list[dict[str, Any]]) -> Iterator[Finding]:
-    """The actors that have not joined."""
-    from odibi_actors.cli.status import ACTORS
-
-    roles = {peer.get("role") for peer in peers}
-    for role, line in ACTORS.items():
-        if role not in roles:
-            yield Finding("fail", role, "not connected", f"see `odibictl logs {line}`")
-
-
 def system(app: App) -> Iterator[Finding]:
     """The running system, if one runs: its broker and who has joined."""
     from odibi_actors.cli import versions
-    from odibi_actors.cli.status import ACTORS, silence
     from odibi_actors.errors import UnreachableError
+    from odibi_actors.runtime.trouble import ACTORS, unheard
 
     app.rested = True  # what runs is said below: nobody has to be told before
     try:
@@ -347,14 +337,14 @@ def system(app: App) -> Iterator[Finding]:
         yield Finding("ok", "broker", "not running")
     else:
         yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {plural(len(peers), 'peer')}")
-        yield from _absent([*peers, *(status.get("refused") or [])])
+        for role, said in unheard(status, app.client().home()):
+            problem, see, where = said.partition(": see ")
+            yield Finding("fail", role, problem, f"see {where}" if see else "")
         for one in versions.told(status, ACTORS):
             yield Finding("fail" if one.refused else "warn", "version", one.found, one.fix)
         for pool in status.get("pools") or []:
             for problem in pool["problems"]:
                 yield Finding("warn", pool["pool"], problem, "see `odibictl logs worker`")
-    for row in status.get("silent") or []:
-        yield Finding("fail", ACTORS.get(row["role"], row["role"]), silence(row), "")
     for row in (status.get("alerts") or {}).get("untold") or []:
         told = f"not told, {row['state']}: {row['error']}"
         yield Finding("warn", f"alert {row['id']}", told, "see `odibictl alert list`")

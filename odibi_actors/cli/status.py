@@ -18,16 +18,17 @@ from odibi_actors.cli.pipeline import last_commit, problems, state
 from odibi_actors.cli.schedule import full_name
 from odibi_actors.cli.schedule import problems as schedule_problems
 from odibi_actors.errors import OdibiError
+from odibi_actors.runtime.trouble import ACTORS, unheard
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
     from rich.text import Text
 
     from odibi_actors.client import Client
 
-ACTORS = {"store": "checkpoint", "source": "source", "scheduler": "scheduler", "pool": "worker"}
-"""Role of a peer the system needs -> its line in the Procfile."""
 NEXT = 3
 """Schedules that are due next, as ``status`` lists them."""
 SHOWN = 10
@@ -50,8 +51,11 @@ COLUMNS = (
 )
 
 
-def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Text] = ()) -> list[RenderableType]:
-    """System line, pipelines, problems with what fixes them, then ``notes`` that are not empty."""
+def render(
+    result: dict[str, Any], now: float | None = None, notes: Sequence[Text] = (), data_dir: Path | None = None
+) -> list[RenderableType]:
+    """System line, pipelines, problems with what fixes them, then ``notes`` that are not empty. ``data_dir``: where its
+    actors log, if on this host."""
     from rich.text import Text
 
     workers = result.get("workers") or []
@@ -70,7 +74,11 @@ def render(result: dict[str, Any], now: float | None = None, notes: Sequence[Tex
     )
     if result.get("schedules"):
         parts += ["", *_schedules(result["schedules"])]
-    found = [*_missing(result), *problems(result.get("pipelines") or []), *_unwell(result.get("schedules") or {})]
+    found = [
+        *_missing(result, data_dir),
+        *problems(result.get("pipelines") or []),
+        *_unwell(result.get("schedules") or {}),
+    ]
     found += untold(result)
     found += filter(None, notes)
     return [*parts, "", *found] if found else parts
@@ -162,13 +170,6 @@ class Schedules:
         ]
 
 
-def silence(row: Row) -> str:
-    """An actor that is not heard: since when, what waits for it, where to look."""
-    line = ACTORS.get(row["role"], row["role"])
-    waits = f"; {row['waits']} wait for it" if row.get("waits") else ""
-    return f"the {line} actor has not answered for {span(row['seconds'])}{waits}: see `odibictl logs {line}`"
-
-
 def untold(result: dict[str, Any]) -> list[RenderableType]:
     """Alerts that somebody could not be told."""
     from rich.text import Text
@@ -182,20 +183,15 @@ def untold(result: dict[str, Any]) -> list[RenderableType]:
     return lines
 
 
-def _missing(result: dict[str, Any]) -> list[RenderableType]:
-    """Actors that should be connected and are not; workers that are not there."""
+def _missing(result: dict[str, Any], data_dir: Path | None) -> list[RenderableType]:
+    """Actors that should be connected and are not, or do not answer; workers that are not there."""
     from rich.text import Text
 
     if result.get("at_rest"):
         return []
     roles = {peer.get("role") for peer in result.get("peers") or []}
-    missing = [
-        f"the {line} actor is not connected; its supervisor restarts it: see `odibictl logs {line}`"
-        for role, line in ACTORS.items()
-        if role not in roles | {row["role"] for row in result.get("refused") or []}
-    ]
+    missing = [said for _, said in unheard(result, data_dir)]
     missing += [f"{one.found}: {one.fix}" for one in versions.told(result, ACTORS)]
-    missing += [silence(row) for row in result.get("silent") or []]
     pools = result.get("pools") or []
     missing += [f"{pool['pool']}: {problem}" for pool in pools for problem in pool["problems"]]
     if "pool" in roles and not result.get("workers"):
@@ -232,7 +228,7 @@ def status(app: App, watch: bool) -> None:
     def view(result: dict[str, Any]) -> list[RenderableType]:
         if not notes:  # nodes/ is read once, not each second of a --watch
             notes.append(_not_applied(app, client, result))
-        return render(result, notes=notes)
+        return render(result, notes=notes, data_dir=client.home())
 
     schedules = Schedules(client)
     emit(app, lambda: schedules.add_to(client.status()), "project", view, watch)

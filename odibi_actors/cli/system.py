@@ -22,6 +22,7 @@ from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, Unreac
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.entry import findable
 from odibi_actors.runtime.launcher import Launcher, environment
+from odibi_actors.runtime.trouble import last_error
 from odibi_actors.units import plural
 
 UP_TIMEOUT = 60.0
@@ -156,18 +157,13 @@ def _await_ready(app: App, places: Any, pipelines: set[str]) -> None:
     if not wait_for(ready, limit):
         raise TimedOutError(
             f"the system was started (pid {child.pid}) but is not ready after {limit:g} s; see `odibictl status`, "
-            f"`odibictl doctor` and {places.log / 'up.log'}{last_error(places.log / 'up.log')}"
+            f"`odibictl doctor` and {places.log / 'up.log'}{_last_words(places.log / 'up.log')}"
         )
 
 
-def last_error(log: Path) -> str:
-    """What an actor said last of what keeps it from working, on a line of its own; "" when there is no such line."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()[-1000:]
-    except OSError:
-        return ""
-    told = [line for line in lines if " error " in line and not line.rpartition("died; starting again")[1]]
-    return f"\nthe last error in it: {told[-1].partition(' error ')[2]}" if told else ""
+def _last_words(log: Path) -> str:
+    said = last_error(log)
+    return f"\nthe last error in it: {said}" if said else ""
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:

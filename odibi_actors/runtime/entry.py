@@ -66,7 +66,8 @@ class Entry:
             log("error", self.name, str(error))
             return error.exit_code
         except OSError as error:  # no rights, no space: the supervisor tries again
-            log("error", self.name, "cannot start", {"traceback": traceback.format_exc(), "error": error})
+            trace = {} if error.filename else {"traceback": traceback.format_exc()}  # a path says it all
+            log("error", self.name, f"cannot start: {error}", trace)
             return RESTART
 
     def needs_project(self, options: argparse.Namespace) -> bool:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from odibi_actors.runtime.paths import held
+from odibi_actors.runtime.trouble import last_error, process_state
 
 LOGS = "see `odibictl logs broker`"
 
@@ -16,7 +17,7 @@ def absence(run: Path, waited: float) -> str:
     to do; "" when nothing of a system runs there."""
     pid = _holder(run / "broker.lock")
     if pid:
-        state = _state(pid)
+        state = process_state(pid)
         if state in ("T", "t"):
             return f"the broker (pid {pid}) is stopped by a signal: `kill -CONT {pid}` lets it go on"
         if "run" in _words(pid):
@@ -28,7 +29,9 @@ def absence(run: Path, waited: float) -> str:
             f"`kill -9 {pid}` has it started again, and loses nothing"
         )
     if held(run):
-        return f"a system runs, but not its broker, which is starting or is being started again; {LOGS}"
+        said = last_error(run.parent / "log/broker.log")
+        why = f" (it said last: {said})" if said else ""
+        return f"a system runs, but not its broker, which is starting or is being started again{why}; {LOGS}"
     return ""
 
 
@@ -46,14 +49,6 @@ def _holder(path: Path) -> int:
     finally:
         os.close(fd)
     return 0
-
-
-def _state(pid: int) -> str:
-    """As the kernel calls it: R, S, D, T, ..."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def _words(pid: int) -> list[str]:

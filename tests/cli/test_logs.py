@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odibi_actors.cli import locks, logs
-from odibi_actors.cli.system import last_error
+from odibi_actors.runtime.trouble import last_error
 
 Invoke = Callable[..., Result]
 
@@ -126,7 +126,7 @@ def test_what_keeps_a_system_from_coming_up_is_told_with_the_wait_that_ended(tmp
         '09:11:31 checkpoint.1 | 2026-11-24T09:11:31.384Z error checkpoint died; starting again reason="exit code 1"\n'
         "09:11:32 broker.1     | 2026-11-24T09:11:32.000Z info broker waiting for the checkpoint store\n"
     )
-    assert last_error(log) == "\nthe last error in it: checkpoint the seals are missing: `reseal`"
+    assert last_error(log) == "checkpoint the seals are missing: `reseal`"
 
 
 @pytest.mark.parametrize(
