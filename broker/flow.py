@@ -444,6 +444,9 @@ class Flow:
                 pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = max(pipeline.last_committed, iteration.number)
                 pipeline.committed += 1
+                for name, publication in iteration.publications.items():
+                    if not publication.abandoned:
+                        pipeline.stands[name] = (publication.part.place, iteration.number)
                 self.schedules.committed(pipeline)
                 if iteration.lane in pipeline.backfills:
                     pipeline.backfills[iteration.lane].committed += 1

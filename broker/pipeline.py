@@ -45,6 +45,7 @@ class Pipeline:
         self.iterations: dict[int, Iteration] = {}  # not terminal, or terminal but not yet durably so; ascending
         self.last_iteration = 0
         self.last_committed = 0
+        self.stands: dict[str, tuple[str, int]] = {}  # sink -> where, and the newest committed iteration that is there
         self.committed = 0
         self.paused = False
         self.draining = False

@@ -55,6 +55,7 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline.ledger = dict.fromkeys(item.ledger)
                 pipeline.kept = dict.fromkeys(item.kept)
                 pipeline.dead_letters = item.dead_letters
+                pipeline.stands = {node: (place, item.last_committed) for node, place in item.stands.items()}
             case rec.LoadedState():
                 flow.pipelines[item.pipeline].states.setdefault(item.node, {})[item.iteration] = item.state
             case rec.LoadedRewind(record=rewind):

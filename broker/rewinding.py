@@ -204,6 +204,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     pipeline.problem = ""
     pipeline.letters.clear()
     pipeline.pins.clear()  # what is left in the targets tells them again
+    pipeline.stands.clear()
     flow.letters_seq = seq
     for kept in pipeline.states.values():
         for number in [n for n in kept if record.to < n <= record.last]:

@@ -113,6 +113,8 @@ def _publish_task(
     flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, publication: Publication
 ) -> PublishTask:
     assert publication.attempt is not None
+    published = pins.published(pipeline, node, publication.part.place)
+    place, before = pipeline.stands.get(node, ("", 0))
     return PublishTask(
         attempt=publication.attempt,
         pipeline=pipeline.name,
@@ -124,5 +126,6 @@ def _publish_task(
         action="discard" if publication.abandoned else "publish",
         lane=iteration.lane,
         settled=pipeline.settled(flow.journal.durable),
-        published=pins.published(pipeline, node, publication.part.place),
+        published=published,
+        before=before if published and place == publication.part.place else 0,
     )

@@ -467,7 +467,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     ``action`` ``discard``: delete the staged part instead, its sink was given up. ``retract``: take back what the sink
     published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``. ``settled``: every
     iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go.
-    ``published``: something of the sink stands in its target already."""
+    ``published``: something of the sink stands in its target already. ``before``: the newest iteration of which that
+    is known, 0 for none: where it is missing, an older copy of the target has been put in its place."""
 
     attempt: Attempt
     pipeline: str
@@ -481,6 +482,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     lane: str = LIVE
     settled: int = 0
     published: bool = False
+    before: int = 0
 
 
 AnyTask = Task | PublishTask

@@ -531,7 +531,8 @@ class LoadedAlert(Loaded, frozen=True):
 class LoadedCounter(Loaded, frozen=True):
     """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``ledger`` lists
     the source nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed;
-    ``kept`` the dead-lettered iterations, whose batches stay; ``dead_letters`` counts them and the files set aside."""
+    ``kept`` the dead-lettered iterations, whose batches stay; ``dead_letters`` counts them and the files set aside;
+    ``stands``: sink -> the place to which the newest committed iteration has published."""
 
     pipeline: str
     last_iteration: int
@@ -540,6 +541,7 @@ class LoadedCounter(Loaded, frozen=True):
     ledger: list[str]
     kept: list[int] = []
     dead_letters: int = 0
+    stands: dict[str, str] = {}
 
 
 class LoadedState(Loaded, frozen=True):

@@ -114,8 +114,18 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         ).fetchone()
         numbers = [number for (number,) in kept]
         sources = _ledger_sources(db, row[0])
-        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters)
+        stands = _stands(db, (row[0], row[2]))
+        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters, stands)
         yield (row[0],), item, 200 + 5 * len(kept)
+
+
+def _stands(db: sqlite3.Connection, key: tuple[str, int]) -> dict[str, str]:
+    """Sink -> place of what a committed iteration has published, but for sinks that were given up."""
+    row = db.execute("SELECT sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+    if row is None or row[0] is None:
+        return {}
+    parts, given_up = unseal(row[0], SinksDecoder, f"the sinks of {key[0]} iteration {key[1]}"), json.loads(row[1])
+    return {node: part.place for node, part in parts.items() if node not in given_up}
 
 
 def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:

@@ -297,7 +297,7 @@ class Executor:
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:
-            sink.publish(task.part, task.iteration, task.settled, task.published)
+            sink.publish(task.part, task.iteration, task.settled, task.published, task.before)
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(

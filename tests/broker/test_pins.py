@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, PipelineSpec
-from odibi_actors.messages import NodeDone, Task
+from odibi_actors.messages import NodeDone, PublishTask, Task
 from odibi_actors.model import PIN, Failure, node_key, pin_digest
 from tests.broker.harness import Broker, pipeline
 
@@ -178,6 +178,29 @@ def test_given_repin_when_columns_change_then_the_next_part_tells_them_and_a_can
     refused = broker.ask("sink.repin", pipeline="p", sink="t")
     assert refused is not None
     assert refused.status == 3
+
+
+def test_given_what_is_published_then_the_next_publication_says_which_iteration_stands_there() -> None:
+    spec = pipeline()
+    broker = started("1.csv", spec=spec)
+    assert [publish.before for publish in complete(broker)] == [0, 0]
+    broker.offer("2.csv")
+    assert [publish.before for publish in complete(broker)] == [1, 1]
+    assert broker.ask("sink.repin", pipeline="p", sink="a") is not None
+    broker.offer("3.csv")
+    befores = {publish.node.name: publish.before for publish in complete(broker)}
+    assert befores == {"a": 0, "b": 2}
+
+
+def complete(broker: Broker) -> list[PublishTask]:
+    """Finish all there is to do; what was published."""
+    compute(broker)
+    broker.durable()
+    found = broker.publications()
+    for publication in found:
+        broker.published(publication)
+    broker.durable()
+    return found
 
 
 def test_given_a_new_broker_then_a_pin_holds_and_an_acknowledgement_of_another_schema_does_not_stand() -> None:

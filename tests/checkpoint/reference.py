@@ -374,7 +374,9 @@ class Reference:
             kept = sorted({n for p, n, _, revised in self.letters if p == name and not revised})
             letters = len(kept) + sum(p == name and bool(revised) for p, _, _, revised in self.letters)
             numbers = (counter.last, counter.last_committed, counter.committed)
-            items.append(r.LoadedCounter(name, *numbers, sources, kept, letters))
+            newest = self.iterations.get((name, counter.last_committed))
+            stands = {node: part.place for node, part in (newest.sinks if newest else {}).items()}
+            items.append(r.LoadedCounter(name, *numbers, sources, kept, letters, stands))
         items += [r.LoadedAlert(alert) for alert, told in self.alerts.values() if told is None]
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):
             if one.state in TERMINAL:

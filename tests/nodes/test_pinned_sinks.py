@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from odibi_actors.config.model import NodeSpec
-from odibi_actors.messages import NodeDone, Step
+from odibi_actors.messages import NodeDone, PublishDone, Step
 from odibi_actors.model import PIN, node_key, pin_digest
 from odibi_actors.nodes.sinks.conform import unfit
-from tests.nodes.helpers import done, failed, publish_task, sqlite_node, task
+from tests.nodes.helpers import done, failed, outcomes, publish_task, sqlite_node, task
 from tests.nodes.test_sinks import World
 
 
@@ -253,6 +253,27 @@ def test_given_a_published_table_when_it_was_dropped_then_it_is_missed(world: Wo
     assert f"table 'delays' of {world.mart} is not there, but node 'mart'" in failure.message
     put(world, spec, FIRST, 2, pin)  # after `odibictl sink repin` nothing is expected there
     assert world.rows() == [(1, 1)]
+
+
+def test_given_an_older_copy_of_a_database_when_published_then_what_it_lacks_is_missed(world: World) -> None:
+    spec = node(world, "mart")
+    pin = put(world, spec, FIRST, 1)
+    older = world.mart.read_bytes()
+    put(world, spec, FIRST, 2, pin)
+    newer = world.mart.read_bytes()
+    staged = stage(world, spec, FIRST, 3, pin, published=True)
+    work = msgspec.structs.replace(publish_task(spec, staged), published=True, before=2)
+    world.mart.write_bytes(older)
+    failure = world.publish_failure(work)
+    assert failure.kind == "conflict"
+    assert f"table 'delays' of {world.mart} has nothing of iteration 2" in failure.message
+    assert "the newest it has is 1" in failure.message
+    assert "`odibictl sink repin delays.mart` goes on without what is missing" in failure.message
+    assert world.rows() == [(1, 1)]
+    world.mart.write_bytes(newer)
+    (published,) = outcomes(world.executor, work)
+    assert isinstance(published, PublishDone)
+    assert len(world.rows("select iteration from _odibi_commits")) == 3
 
 
 HEADER = pa.table({"k": pa.array([], pa.string()), "v": pa.array([], pa.string())})

@@ -110,9 +110,10 @@ class ParquetSink:
         names = [match for match in map(pattern.fullmatch, os.listdir(self.folder)) if match]
         return self.folder / max(names, key=lambda match: int(match[1]))[0] if names else None
 
-    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False) -> None:
+    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
-        whatever lane. ``published``: others were before it. Raises ConflictError and OSError."""
+        whatever lane. ``published``: others were before it; that of ``before`` may have been taken away by whoever
+        cleans the folder, which ``checkpoint verify`` tells. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
         self._check_published(published)

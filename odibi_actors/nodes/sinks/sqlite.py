@@ -174,13 +174,13 @@ class SqliteSink:
 
     # --- publish --------------------------------------------------------------------------------------------------
 
-    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False) -> None:
+    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
         """Bring a prepared part into the table; done already is done. ``settled``: every iteration up to it is
         terminal, in whatever lane; one of another lane with a lower number than this may still be to come.
-        ``published``: others were before it.
+        ``published``: others were before it, that of iteration ``before`` among them (0: not known).
 
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
-        refuses, what was published is missed), sqlite3.Error and OSError.
+        refuses, what was published is missed: an older copy has been put in its place), sqlite3.Error and OSError.
         """
         staged = self._check_path(part, iteration)
         if published and not self.database.exists():
@@ -188,6 +188,7 @@ class SqliteSink:
         with self._connect() as connection, self._transaction(connection):
             self._check_published(connection, published)
             self._own(connection)
+            self._check_before(connection, before)
             if not self._is_published(connection, part, iteration):
                 self._order(connection, iteration)
                 self._apply(connection, _open(part))
@@ -207,6 +208,23 @@ class SqliteSink:
         if not named or staged.parent != self.folder / str(iteration):
             raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
         return staged
+
+    def _check_before(self, connection: sqlite3.Connection, before: int) -> None:
+        """Raise ConflictError when the marker of that iteration is not there. Old ones go, see ``low_water``."""
+        (low_water,) = connection.execute(
+            f"select low_water from {OWNER_TABLE} where table_name = ?", (self.table,)
+        ).fetchone()
+        mine = "from _odibi_commits where store_id = ? and pipeline = ? and sink = ?"
+        there = connection.execute(f"select 1 {mine} and iteration = ?", (*self.owner, before)).fetchone()
+        if before <= low_water or there:
+            return
+        (newest,) = connection.execute(f"select max(iteration) {mine}", self.owner).fetchone()
+        sink = f"{self.owner.pipeline}.{self.owner.node}"
+        raise ConflictError(
+            f"table {self.table!r} of {self.database} has nothing of iteration {before}, which was published there; "
+            f"the newest it has is {newest or low_water}: has an older copy been put in its place? Bring the newer one "
+            f"back, then `odibictl iteration retry`; or `odibictl sink repin {sink}` goes on without what is missing"
+        )
 
     def _is_published(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> bool:
         found = connection.execute(
