@@ -124,9 +124,9 @@ def test_given_a_folder_that_was_deleted_when_it_is_made_again_then_its_name_is_
     disk = Disk(monkeypatch)
     make_dirs(tmp_path / "p" / "1", sync=True)
     assert disk.done == [("fsync", tmp_path / "p")]
+    (tmp_path / "p" / "next").mkdir()  # while the former one is there: so it is surely another folder
     delete_outputs(tmp_path, "p", 1)
-    (tmp_path / "p" / "held").mkdir()  # so that the next one is another folder, as one of another process would be
-    (tmp_path / "p" / "1").mkdir()
+    (tmp_path / "p" / "next").rename(tmp_path / "p" / "1")
     (tmp_path / "p" / "1" / "x").touch()
     disk.done.clear()
     make_dirs(tmp_path / "p" / "1", sync=True)

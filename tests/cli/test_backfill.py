@@ -79,7 +79,7 @@ def test_given_dry_run_then_files_are_previewed_and_nothing_begins(broker: Broke
     fake = broker(ANSWERS)
     result = invoke("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--files", "*.csv", "--dry-run")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1].split() == ["flights", "*.csv", "90", "9.0", "MB", "a.csv", "z.csv"]
+    assert result.stdout.splitlines()[-1].split() == ["flights", "*.csv", "90", "9.0", "MB", "a.csv", "z.csv", "-", "-"]
     assert [request.params["dry_run"] for request in fake.requests("pipeline.backfill")] == [True]
 
 

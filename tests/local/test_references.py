@@ -127,7 +127,7 @@ def test_given_a_reference_that_cannot_be_read_when_run_then_the_run_fails_and_t
     failed = run_pipeline(project, "p")
     assert (failed.state, failed.failed, failed.committed, failed.dead_lettered) == ("failed", 1, 0, 0)
     assert "Every iteration reads all of cust" in failed.error
-    assert "run it again" in failed.error
+    assert "then `odibictl run p`" in failed.error
     assert rows(project) == [(1, "de")]
     again = run_pipeline(project, "p")  # still broken: still halted, nothing set aside one by one
     assert (again.state, again.committed, again.dead_lettered) == ("failed", 0, 0)
