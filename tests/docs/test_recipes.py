@@ -34,7 +34,7 @@ def script(recipe: str) -> str:
     return "\n".join(lines)
 
 
-def follow(recipe: str, folder: Path, **variables: str) -> str:
+def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) -> str:
     """What the commands print. Fails when one of them does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ODIBI_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -46,6 +46,11 @@ def follow(recipe: str, folder: Path, **variables: str) -> str:
         text=True,
         check=False,
     )
+    if "FATAL: exception not rethrown" in done.stderr and not again:
+        # Now and then, on a loaded machine, CPython ends a thread of a C++ library while the interpreter exits, after all
+        # is done: what the recipe says is tried once more, in a folder of its own.
+        (folder / "again").mkdir()
+        return follow(recipe, folder / "again", again=True, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
