@@ -47,8 +47,8 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
         check=False,
     )
     if "FATAL: exception not rethrown" in done.stderr and not again:
-        # Now and then, on a loaded machine, CPython ends a thread of a C++ library while the interpreter exits, after all
-        # is done: what the recipe says is tried once more, in a folder of its own.
+        # Now and then, on a loaded machine, CPython ends a thread of a C++ library while the interpreter exits, after
+        # all is done: what the recipe says is tried once more, in a folder of its own.
         (folder / "again").mkdir()
         return follow(recipe, folder / "again", again=True, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
