@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
-from odibi_actors import __version__
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.broker import alerts, reads, results
 from odibi_actors.broker.commands import Commands, checked, scale_host
@@ -61,6 +60,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import TRIGGER
 from odibi_actors.units import plural
+from odibi_actors.version import __version__
 
 if TYPE_CHECKING:
     import random  # only the type: the generator is injected

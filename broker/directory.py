@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from odibi_actors import __version__
 from odibi_actors.broker.versions import Refusals
+from odibi_actors.version import __version__
 
 FORMER_KEPT = 16
 """Former incarnations remembered per peer: late messages are seconds late, and nobody restarts that often."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from odibi_actors import __version__
 from odibi_actors.messages import ONE_VERSION, PROTOCOL, SCHEDULER, SOURCE, STORE, Hello, PoolHello, StoreHello
+from odibi_actors.version import __version__
 
 AnyHello = Hello | StoreHello | PoolHello
 

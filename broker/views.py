@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors import __version__
 from odibi_actors.broker import backfill, runs
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.dispatch import Pool
@@ -16,6 +15,7 @@ from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import SourceSpec
 from odibi_actors.units import format_instant, plural
+from odibi_actors.version import __version__
 
 Row = dict[str, Any]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from odibi_actors.version import __version__
+
 if TYPE_CHECKING:
     from odibi_actors.client import Client
 
-__version__ = "0.1.0"
+
 __all__ = ["Client", "__version__"]
 
 

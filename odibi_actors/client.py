@@ -27,7 +27,6 @@ from typing import Any, cast
 
 import zmq
 
-from odibi_actors import __version__
 from odibi_actors.client_verbs import ScheduleVerbs
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import (
@@ -61,6 +60,7 @@ from odibi_actors.runtime import paths, wire
 from odibi_actors.runtime.presence import absence
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.runtime.trouble import unheard
+from odibi_actors.version import __version__
 
 CONNECT_TIMEOUT = 2.0
 """Seconds a broker on this machine or in this network may take to say its first word."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from odibi_actors import __version__
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, FileRead, Place, Position, StagedRef, Trigger
+from odibi_actors.version import __version__
 
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
 LOCAL = ""

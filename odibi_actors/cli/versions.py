@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from odibi_actors import __version__
+from odibi_actors.version import __version__
 
 
 class Told(NamedTuple):

@@ -26,7 +26,7 @@ FIX = "`odibictl down`, then `odibictl up`"
 def package(folder: Path, protocol: int) -> Path:
     """A copy of the package that is another version."""
     shutil.copytree(ROOT / "odibi_actors", folder / "odibi_actors", ignore=shutil.ignore_patterns("__pycache__"))
-    change(folder, "__init__.py", f'__version__ = "{__version__}"', '__version__ = "9.9.9"')
+    change(folder, "version.py", f'__version__ = "{__version__}"', '__version__ = "9.9.9"')
     change(folder, "messages.py", f"\nPROTOCOL = {PROTOCOL}\n", f"\nPROTOCOL = {protocol}\n")
     return folder
 

@@ -404,7 +404,7 @@ def test_a_package_that_was_changed_under_a_running_pool_is_told_and_used_only_i
     shutil.copytree(ROOT / "odibi_actors", folder / "odibi_actors", ignore=shutil.ignore_patterns("__pycache__"))
     rig.start(PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
     for name, old, new in (
-        ("__init__.py", f'__version__ = "{__version__}"', '__version__ = "9.9.9"'),
+        ("version.py", f'__version__ = "{__version__}"', '__version__ = "9.9.9"'),
         ("messages.py", f"\nPROTOCOL = {m.PROTOCOL}\n", f"\nPROTOCOL = {protocol}\n"),
     ):
         path = folder / "odibi_actors" / name
