@@ -92,7 +92,8 @@ def verify(app: App) -> None:
         report = verification.stopped(data_dir)
     else:
         raise NotFoundError(f"there is no checkpoint store in {data_dir}")
-    emit(app, lambda: {"items": report.problems}, "what", lambda result: [table(result["items"], PROBLEMS)])
+    empty = "no problem was found"
+    emit(app, lambda: {"items": report.problems}, "what", lambda result: [table(result["items"], PROBLEMS, empty)])
     errors.message(
         f"{plural(report.pages, 'page')}, {plural(report.rows, 'row')}, {plural(report.files, 'file')}: "
         + (plural(len(report.problems), "problem") if report.problems else "no problem")
