@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from odibi_actors.cli import errors, locks
+from odibi_actors.runtime.linux import stand_in
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
@@ -55,7 +56,9 @@ class App:
         """The project's folder: ``--project``, else ``ODIBI_PROJECT``, else where we stand."""
         from odibi_actors.client import project_root
 
-        return project_root(self.project)
+        root = project_root(self.project)
+        stand_in(root)
+        return root
 
     @property
     def data_dir(self) -> Path:

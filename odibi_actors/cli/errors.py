@@ -16,9 +16,14 @@ import click
 
 from odibi_actors.errors import ConfigError, OdibiError
 from odibi_actors.runtime import enduring
+from odibi_actors.runtime.linux import cast_away
 from odibi_actors.runtime.visible import visible
 
 INTERRUPTED = 130
+NOWHERE = (
+    "the current folder was removed; go to one that is there (`cd .`, if it was made again under its name), or name "
+    "the project by its whole path: --project DIR"
+)
 
 
 def message(text: str, *, style: str | None = None) -> None:
@@ -53,6 +58,9 @@ def guard(call: Callable[[], object]) -> int:
         message(f"error: {refused(error)}", style="red")
         return 1
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and cast_away():
+            message(f"error: {NOWHERE}", style="red")
+            return ConfigError.exit_code
         message(f"error: {error}", style="red")
         return 1
     return result if isinstance(result, int) else 0

@@ -79,8 +79,8 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
     kill or replace this process. Ctrl-C
     (or SIGTERM) stops it: what it was doing does not count as a try, and the next run goes on with it; twice, at once.
     Files of dead letters are read as they are now, so fix them before --replay.
-    Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed or anything became a dead letter,
-    130 when interrupted.
+    Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed, anything became a dead letter, or
+    a source's folder could not be listed, 130 when interrupted.
     """
     if fresh and replay is not None:
         raise click.UsageError("--fresh starts from nothing, so there are no dead letters to --replay; choose one")
@@ -127,6 +127,7 @@ def _wrong(pipeline: str, summary: Any) -> list[str]:
         letters = plural(summary.dead_lettered, "dead letter")
         again = f"`odibictl run {pipeline} --replay all`"
         lines.append(f"error: {letters}: `odibictl deadletter list {pipeline}`; once they are fixed, {again}")
-    if not summary.failed and not summary.dead_lettered and summary.state in ("failed", "cancelled"):
+    lines += [f"error: not all was read: {text}" for text in summary.unread]
+    if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state in ("failed", "cancelled"):
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines

@@ -10,6 +10,7 @@ import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, count, emit, fields, table
+from odibi_actors.streaming.patterns import utf8
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -128,6 +129,8 @@ def why(app: App, file: str) -> None:
 
     FILE is a path from here, an absolute one, or one below the source's folder.
     """
+    if not utf8(file):
+        raise click.BadParameter(f"{file!r} is not UTF-8, and no source takes such a file; rename it")
     if os.path.lexists(file):
         file = os.path.abspath(file)
     emit(

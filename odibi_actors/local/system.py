@@ -111,7 +111,8 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     ``error``: why it is not done; ``untold``: as far as it was not printed while it ran; ``traceback`` of the first
     failed iteration's user code, "" if it has none; ``stuck``: the number of that iteration; ``alerts``: those that
-    nobody could be told yet; ``replayed``: dead letters that were taken up."""
+    nobody could be told yet; ``replayed``: dead letters that were taken up; ``unread``: folders of its sources that
+    could not be listed, which make it failed: nobody knows what is in them."""
 
     run: str
     state: str
@@ -126,6 +127,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     stuck: int = 0
     alerts: int = 0
     replayed: int = 0
+    unread: list[str] = []
 
 
 def run_pipeline(
@@ -204,6 +206,9 @@ def _run(
         state = ends[-1]["state"] if wrong is None else wrong["state"]
         if wrong is None and mine:
             state = "failed" if failed or letters else "done"
+        unread = _unread(system, pipeline)
+        if unread and state in ("done", "no_data"):
+            state = "failed"
         errors = [str(item["error"]) for item in failed if item["error"]]
         told = "\n".join(system.runtime.told)
         return RunSummary(
@@ -214,13 +219,19 @@ def _run(
             rows=sum(item["rows"] or 0 for item in mine),
             failed=len(failed),
             dead_lettered=letters,
-            error="; ".join(errors) or (wrong["error"] if wrong is not None else ""),
+            error="; ".join([*(errors or ([wrong["error"]] if wrong is not None else [])), *unread]),
             untold="; ".join(error for error in errors if error not in told),
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
             stuck=failed[-1]["iteration"] if failed else 0,
             alerts=untold,
             replayed=len(taken),
+            unread=unread,
         )
+
+
+def _unread(system: LocalSystem, pipeline: str) -> list[str]:
+    sources = [source for source in system.source.sources.values() if source.spec.pipeline == pipeline]
+    return [f"{source.key}: {text}" for source in sources for text in source.unread]
 
 
 def _stuck(system: LocalSystem, pipeline: str, number: int) -> bool:

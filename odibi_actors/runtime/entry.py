@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from odibi_actors.errors import OdibiError
 from odibi_actors.runtime import paths
-from odibi_actors.runtime.linux import own_standard_descriptors
+from odibi_actors.runtime.linux import own_standard_descriptors, stand_in
 from odibi_actors.runtime.log import log
 from odibi_actors.runtime.supervisor import RESTART, supervise
 
@@ -55,6 +55,7 @@ class Entry:
         options = self.parser.parse_args(words)
         try:
             project = Path(os.path.abspath(options.project or os.environ.get("ODIBI_PROJECT") or "."))
+            stand_in(project)
             data_dir = options.data_dir or paths.basics(project, required=self.needs_project(options)).data_dir
             places = paths.prepare(data_dir)
             if options.actor:

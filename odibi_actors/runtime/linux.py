@@ -28,6 +28,22 @@ def own_standard_descriptors() -> None:
             setattr(sys, name, open(fd, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115 - as long as we live
 
 
+def cast_away() -> bool:
+    """Whether the current folder was removed: then nothing relative means anything."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def stand_in(folder: Path) -> None:
+    """Go to ``folder`` (absolute), if the current one was removed: DuckDB, for one, ends a process that stands in none.
+    Raises OSError."""
+    if cast_away():
+        os.chdir(folder)
+
+
 _DRAINING = (signal.SIGTERM, signal.SIGINT)
 
 

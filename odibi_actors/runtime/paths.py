@@ -53,9 +53,9 @@ def layout(data_dir: Path) -> Layout:
     data_dir = Path(os.path.abspath(data_dir))
     run = data_dir / "run"
     sockets = run
-    if len(os.fsencode(run)) + LONGEST_SOCKET > SUN_PATH_MAX:
+    if not _short(run):
         digest = hashlib.blake2b(os.fsencode(data_dir), digest_size=8).hexdigest()
-        sockets = Path(tempfile.gettempdir()) / f"odibi-{os.getuid()}-{digest}"
+        sockets = _temporary(f"odibi-{os.getuid()}-{digest}")
     return Layout(
         data_dir,
         run,
@@ -66,6 +66,19 @@ def layout(data_dir: Path) -> Layout:
         data_dir / "checkpoints.db",
         run / "connection.json",
     )
+
+
+def _short(folder: Path) -> bool:
+    """Whether a unix socket in this folder can be bound."""
+    return len(os.fsencode(folder)) + LONGEST_SOCKET <= SUN_PATH_MAX
+
+
+def _temporary(name: str) -> Path:
+    """A short path among the temporary files. ``/tmp`` goes before TMPDIR, which differs from shell to shell, and may
+    be as deep as what is too deep already."""
+    places = [Path("/tmp"), Path(tempfile.gettempdir())]
+    found = [place / name for place in places if os.access(place, os.W_OK | os.X_OK) and _short(place / name)]
+    return found[0] if found else places[0] / name
 
 
 def prepare(data_dir: Path, *, sockets: bool = True) -> Layout:

@@ -82,7 +82,8 @@ class Scanned(Message, frozen=True):
     ``closed``: those that nobody had open for writing; ``written``: those that somebody had.
 
     ``done`` is set on the last chunk, which alone carries the rest: ``missing`` (there is no such folder),
-    ``watched`` (events will tell of changes), ``unwatched`` (why not), ``problems`` (what could not be listed).
+    ``watched`` (events will tell of changes), ``unwatched`` (why not), ``unread`` (folders that could not be listed,
+    and why), ``problems`` (files that cannot be taken).
     """
 
     source: str
@@ -96,6 +97,7 @@ class Scanned(Message, frozen=True):
     problems: list[str] = []
     closed: list[str] = []
     written: list[str] = []
+    unread: list[str] = []
 
 
 class Stated(Message, frozen=True):

@@ -75,7 +75,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     pattern = Pattern(effect.pattern)
     root = os.path.join(effect.base, effect.path) if effect.path else effect.base
     below = effect.below[len(effect.path) + 1 :] if effect.path else effect.below
-    chunk, problems, visited = _Chunk(effect), list[str](), list[str]()
+    chunk, problems, unread, visited = _Chunk(effect), list[str](), list[str](), list[str]()
     missing, unwatched = False, ""
     folders = [below]
     while folders:
@@ -107,7 +107,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         except FileNotFoundError:
             missing = missing or not relative  # a folder below went away: so did its files
         except OSError as error:
-            _tell(problems, f"folder {folder!r} cannot be read: {error.strerror}")
+            _tell(unread, f"folder {folder!r} cannot be read: {error.strerror}")
     if not effect.below:
         watcher.prune(effect.source, visited)
     yield Scanned(
@@ -122,6 +122,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         problems=problems,
         closed=chunk.closed,
         written=chunk.written,
+        unread=unread,
     )
 
 

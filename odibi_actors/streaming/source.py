@@ -90,6 +90,7 @@ class Source:
         self._scan_started = 0.0
         self._next_scan: float | None = 0.0  # None: when the running scan is done
         self.scan_problems: list[str] = []
+        self.unread: list[str] = []
         self._unwatched = ""
         self.changes = Changes(self.key, self.read.connection.path, self.ledger)
         self.skipped: dict[str, str] = {}
@@ -237,7 +238,8 @@ class Source:
         self.offers.digests.prune(self.files)
         self.skipped, self._skipping = self._skipping, {}
         self._touched.update(dict.fromkeys(self.changes.texts))  # those that are gone by now are no problem any more
-        self.scan_problems = list(chunk.problems)
+        self.unread = chunk.unread
+        self.scan_problems = [*chunk.unread, *chunk.problems]
         if chunk.missing:
             folder = join(self.read.connection.path, self.path)
             self.scan_problems.append(f"folder /{folder} does not exist; it is read as soon as it appears")

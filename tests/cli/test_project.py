@@ -120,6 +120,7 @@ class Summary:
     traceback: str = ""
     stuck: int = 1
     alerts: int = 0
+    unread: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(("failed", "letters", "code"), [(0, 0, 0), (1, 0, 5), (0, 2, 5)])

@@ -30,6 +30,25 @@ def test_a_deep_data_dir_gets_short_sockets_that_everyone_finds(tmp_path: Path) 
     places.sockets.rmdir()
 
 
+@pytest.mark.parametrize("variable", ["/nonexistent", "/tmp/" + "t" * 100])
+def test_a_deep_data_dir_has_the_same_sockets_whatever_tmpdir_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    deep = tmp_path / ("d" * 60) / ("g" * 60)
+    wanted = paths.layout(deep).sockets
+    monkeypatch.setattr(paths.tempfile, "gettempdir", lambda: variable)
+    assert paths.layout(deep).sockets == wanted
+    assert len(os.fsencode(wanted / "pool-63.ipc")) <= paths.SUN_PATH_MAX
+
+
+def test_given_no_tmp_to_write_to_then_a_deep_data_dir_has_its_sockets_where_tmpdir_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths.tempfile, "gettempdir", lambda: "/dev/shm")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/tmp")
+    assert paths.layout(tmp_path / ("d" * 60) / ("h" * 60)).sockets.parent == Path("/dev/shm")
+
+
 def test_a_short_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("f" * 60)
     sockets = paths.layout(deep).sockets
