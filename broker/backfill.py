@@ -207,7 +207,7 @@ def _patterns(pipeline: Pipeline, params: Row) -> dict[str, str]:
             )
         found |= dict.fromkeys([source] if source else consuming, pattern)
     for name in found:
-        if name not in pipeline.schemas:
+        if name not in pipeline.pins.sources:
             raise ConflictError(f"source {name} of {pipeline.name} has read nothing yet: there is nothing to backfill")
     return found
 

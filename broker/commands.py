@@ -112,6 +112,7 @@ class Commands:
             "iteration.cancel": self._cancel,
             "iteration.abandon": self._abandon,
             "sink.repin": self._repin,
+            "source.unpin": self._unpin,
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
             "pipeline.rewind": self._rewind,
@@ -330,6 +331,12 @@ class Commands:
         if not params.get("dry_run"):
             pins.reopen(self.flow, pipeline, str(node))
         return result
+
+    def _unpin(self, params: Row, now: float) -> Row:
+        """The next file of a source tells its columns and types."""
+        dry_run = bool(params.get("dry_run"))
+        row = pins.unpin(self.flow, self._pipeline(params), str(params.get("source")), now, dry_run)
+        return {**row, "dry_run": dry_run}
 
     # --- dead letters, and going back -----------------------------------------------------------------------------
 

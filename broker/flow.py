@@ -357,7 +357,7 @@ class Flow:
             if self.journal.full:
                 self.touch_with_room(pipeline.name)
                 return
-            positions = lane.take(pipeline.spec.batch, pipeline.schemas)
+            positions = lane.take(pipeline.spec.batch, pipeline.pins.sources)
             self.start(pipeline, pipeline.plan(lane, positions, now), now)
             runs.planned(lane, positions)
             if lane.name in pipeline.backfills:
@@ -399,13 +399,13 @@ class Flow:
             if iteration.state == "planned":
                 iteration.advance("dispatch")
             sinks, states = iteration.parts(), iteration.kept()
+            pins.prepare(self, pipeline, iteration)
             iteration.advance("prepare")
             seq = self.write(
                 rec.Prepare(pipeline=pipeline.name, iteration=iteration.number, sinks=sinks, at=now, states=states),
                 pipeline.name,
             )
             iteration.prepare(sinks, states, seq)
-            pins.prepared(self, pipeline, iteration)
 
     def _queue_publications(self, pipeline: Pipeline, now: float) -> None:
         for iteration in pipeline.unfinished():
@@ -488,13 +488,13 @@ class Flow:
             iteration.state_seq = seq
             letters.cancelled(self, pipeline, iteration, seq)
             self.drop(iteration.running())
-        pins.release(self, pipeline, [i.number for i in iterations])
         runs.voided(pipeline, iterations)
         for lane in pipeline.lanes:
             if any(iteration.lane == lane.name for iteration in iterations):
                 self.released(pipeline, lane, seq, now)
         for iteration in iterations if iterations[0].lane != LIVE else ():
             runs.retried(self, pipeline, iteration, now)
+        pins.release(self, pipeline, [i.number for i in iterations], now)
 
     def released(self, pipeline: Pipeline, lane: Lane, seq: int, now: float) -> None:
         """Record ``seq`` has released positions of this lane: its sources read the ledger again."""

@@ -40,7 +40,7 @@ StateBefore = Callable[["Iteration", str], tuple[bool, BatchRef | None]]
 """(iteration, stateful node) -> whether the state it is to be given is known, and that state (None: nothing yet)."""
 
 Pinned = Callable[[NodeSpec], str]
-"""Sink -> digest of the schema that its parts are made with; "" while none is pinned."""
+"""Source or sink -> digest of the schema it is held to; "" while none is pinned."""
 
 
 class Busy(NamedTuple):
@@ -221,8 +221,8 @@ class Iteration:
         return self._consumers[name]
 
     def key_of(self, name: str, pin: str | None = None) -> str | None:
-        """The node's key, or None while an input has no acknowledged output. ``pin``: of a sink, the digest of its
-        schema, if that is not the pinned one."""
+        """The node's key, or None while an input has no acknowledged output. ``pin``: of a source or
+        sink, the digest of its schema, if that is not the pinned one."""
         run = self.nodes[name]
         digests = {}
         for source in run.spec.inputs:
@@ -234,9 +234,23 @@ class Iteration:
             if not known:
                 return None
             digests[STATE] = state.digest if state is not None else ""
-        if run.spec.write is not None and (pin := self._pinned(run.spec) if pin is None else pin):
+        if run.spec.transform is None and (pin := self._pinned(run.spec) if pin is None else pin):
             digests[PIN] = pin
         return node_key(run.static, digests)
+
+    def holds(self, name: str, key: str, pin: str | None = None) -> bool | None:
+        """Whether an output made under ``key`` is one of what there is now (``pin``: see ``key_of``); None while an
+        input has no acknowledged output. Of headers alone no types were told: they stand whatever is pinned."""
+        expected = self.key_of(name, pin)
+        if expected is None or expected == key:
+            return None if expected is None else True
+        run = self.nodes[name]
+        return run.spec.read is not None and key == node_key(run.static, {})
+
+    def typeless(self, name: str) -> bool:
+        """The source is read, and its files had headers alone."""
+        run = self.nodes.get(name)
+        return run is not None and run.ack is not None and run.ack.key == node_key(run.static, {})
 
     def state_for(self, name: str) -> BatchRef | None:
         """What a stateful node is to be given; call it for nodes that are ready."""
@@ -255,8 +269,7 @@ class Iteration:
         for name, run in self.nodes.items():
             if run.state != "acked" or run.ack is None:
                 continue
-            key = self.key_of(name)
-            if key is not None and key != run.ack.key:
+            if self.holds(name, run.ack.key) is False:
                 run.reset()
                 void.append(name)
         self.demote()
@@ -294,7 +307,7 @@ class Iteration:
         """Every node is acknowledged, and each ack was made from the present outputs of its inputs."""
         if any(run.state != "acked" for run in self.nodes.values()):
             return False
-        return all(run.ack is not None and self.key_of(name) == run.ack.key for name, run in self.nodes.items())
+        return all(run.ack is not None and self.holds(name, run.ack.key) for name, run in self.nodes.items())
 
     def parts(self) -> dict[str, StagedRef]:
         """The staged parts of the sinks of a complete iteration."""

@@ -134,7 +134,7 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
     for name, source in pipeline.sources.items():
         if source.batch and not source.pending:
             raise ConflictError(f"source {name} of {pipeline.name} has not reported its files yet; try again")
-        if not source.batch and name not in pipeline.schemas and not positions.get(name):
+        if not source.batch and name not in pipeline.pins.sources and not positions.get(name):
             raise ConflictError(
                 f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "
                 "holds no file of it: try again once it has read one"

@@ -1,9 +1,11 @@
-"""Schemas of sinks: told by the part of the first iteration, and never changed by themselves. Part of ``flow``.
+"""Schemas of sources and sinks: told by the first iteration, and never changed by themselves. Part of ``flow``.
 
 A sink that has no pin tells the schema of its part with its result. The result of the lowest iteration stands: it pins
 the schema durably, and the schema is among what the keys of the sink's acknowledgements cover, so that parts that were
-staged with another one do not stand and are made again. The pin belongs to what is committed: when its iteration is
-void, so is the pin. The broker carries the bytes, and knows nothing of Arrow.
+staged with another one do not stand and are made again. A source tells the schema of the first rows that are read of
+it; one iteration at a time reads while none is pinned. A pin belongs to what is committed: when its iteration is void,
+so is the pin, and what was read or staged with it is made again. The broker carries the bytes, and knows nothing of
+Arrow.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from odibi_actors.actor import Log
+from odibi_actors.broker import reads, runs
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import NodeSpec
-from odibi_actors.errors import ConflictError
+from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import NodeDone
 from odibi_actors.model import pin_digest
 
@@ -22,40 +26,6 @@ if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
     from odibi_actors.broker.iteration import Iteration
     from odibi_actors.broker.pipeline import Pipeline
-
-
-class Pins:
-    """The pins of one pipeline's sinks. One that was made for another target than the node's counts for nothing."""
-
-    def __init__(self) -> None:
-        self._pins: dict[str, tuple[rec.Schema, str]] = {}
-
-    def put(self, pin: rec.Schema) -> None:
-        """The newest pin of this sink."""
-        self._pins[pin.node] = (pin, "" if pin.open else pin_digest(pin.arrow))
-
-    def drop(self, node: str) -> None:
-        """The sink has none."""
-        self._pins.pop(node, None)
-
-    def clear(self) -> None:
-        """No sink has one."""
-        self._pins.clear()
-
-    def get(self, node: str, target: str) -> rec.Schema | None:
-        """The pin of a sink with this target."""
-        pin, _ = self._pins.get(node, (None, ""))
-        return pin if pin is not None and pin.target == target else None
-
-    def digest(self, sink: NodeSpec) -> str:
-        """Digest of the schema a sink is held to; "" when it is free."""
-        if sink.write is None or self.get(sink.name, sink.write.target) is None:
-            return ""
-        return self._pins[sink.name][1]
-
-    def of(self, iterations: list[int]) -> list[rec.Schema]:
-        """The pins that parts of these iterations told."""
-        return [pin for pin, _ in self._pins.values() if pin.iteration in iterations]
 
 
 def _free(pipeline: Pipeline, iteration: Iteration, pin: rec.Schema | None) -> bool:
@@ -85,9 +55,11 @@ def given(pipeline: Pipeline, iteration: Iteration, sink: NodeSpec) -> tuple[byt
 
 def told(pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, done: NodeDone) -> str | None:
     """Digest of the schema that a result tells, if it may tell one; None: the pinned one holds."""
-    if sink.write is None or not done.schema or not _free(pipeline, iteration, _pin(pipeline, sink)):
-        return None
-    return pin_digest(done.schema)
+    if sink.read is not None:
+        free = sink.name not in pipeline.pins.sources
+    else:
+        free = sink.write is not None and _free(pipeline, iteration, _pin(pipeline, sink))
+    return pin_digest(done.schema) if done.schema and free else None
 
 
 def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, done: NodeDone) -> None:
@@ -112,13 +84,46 @@ def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, d
     _void(flow, pipeline, iteration.number, f"iteration {iteration.number} tells another schema of {sink.name}")
 
 
-def prepared(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
-    """The iteration only rolls forward: pins that an unprepared one told, of another lane, are its own from here on."""
+def read(flow: Flow, pipeline: Pipeline, done: NodeDone) -> None:
+    """A source is read, and may tell its schema: it is pinned. Headers alone tell none, and others may read now."""
+    if done.node in pipeline.pins.sources:
+        return
+    if done.schema:
+        pin = rec.Schema(
+            pipeline=pipeline.name,
+            node=done.node,
+            arrow=done.schema,
+            text=done.schema_text,
+            notes=done.schema_notes,
+            left_out=done.left_out,
+            iteration=done.iteration,
+        )
+        _write(flow, pipeline, pin)
+        if told := reads.pinned(done):
+            flow.say(Log("info", told, {"notice": True}))
+    flow.wake_all(pipeline)
+
+
+def prepare(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
+    """The iteration is about to roll forward only: pins that an unprepared one told, of another lane, are its own from
+    here on. Written before PREPARE: were it the other way round, a crash in between would leave a part that goes on and
+    a pin that does not. Of a source the pin is that of the lowest iteration that has read its files with it."""
     for node, part in iteration.parts().items():
         pin = pipeline.pins.get(node, part.place)
-        holder = pipeline.iterations.get(pin.iteration) if pin is not None and not pin.open else None
-        if pin is not None and holder is not None and not holder.prepared and not holder.terminal:
+        if pin is not None and not pin.open and _unsure(pipeline, pin, iteration):
             _write(flow, pipeline, replace(pin, iteration=iteration.number))
+    for node in list(pipeline.pins.sources):
+        pin = pipeline.pins.get(node)
+        if pin is None or not iteration.positions.get(node) or iteration.typeless(node):
+            continue
+        if _unsure(pipeline, pin, iteration) or iteration.number < pin.iteration:
+            _write(flow, pipeline, replace(pin, iteration=iteration.number))
+
+
+def _unsure(pipeline: Pipeline, pin: rec.Schema, iteration: Iteration | None = None) -> bool:
+    """The iteration that told it, if it is another than this one, may still come to nothing."""
+    holder = pipeline.iterations.get(pin.iteration)
+    return holder is not None and holder is not iteration and not holder.prepared and not holder.terminal
 
 
 def abandoned(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -> None:
@@ -128,14 +133,84 @@ def abandoned(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -
             _write(flow, pipeline, replace(pin, iteration=0))
 
 
-def release(flow: Flow, pipeline: Pipeline, iterations: list[int]) -> None:
-    """These iterations are void, and with them the pins that they told; the store does the same with that record."""
+def release(flow: Flow, pipeline: Pipeline, iterations: list[int], now: float, node: str = "") -> None:
+    """These iterations are void, and with them the pins that they told, or that of ``node``; the store does the same
+    with that record."""
     for pin in pipeline.pins.of(iterations):
+        if node not in ("", pin.node):
+            continue
         if pin.former:
             pipeline.pins.put(replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
         else:
             pipeline.pins.drop(pin.node)
+        if not pin.target:
+            _told_void(flow, pin)
         _void(flow, pipeline, 0, f"the schema of {pin.node} is void")
+        if not pin.target:
+            _give_each_a_file(flow, pipeline, pin.node, now)
+
+
+def rewound(flow: Flow, pipeline: Pipeline, to: int) -> None:
+    """All after iteration ``to`` is taken back, and nothing is in flight."""
+    for pin in pipeline.pins.rewound(to):
+        _told_void(flow, pin)
+
+
+def replaced(flow: Flow, pipeline: Pipeline, spec: PipelineSpec) -> None:
+    """The pipeline is about to become ``spec``: what is not committed is read again by sources whose ``read`` changes,
+    and what it told goes. UNPIN is written before VERSION, so that no crash leaves the new ``read`` held to it."""
+    reads_ = {node.name: node.read for node in spec.nodes}
+    for node in pipeline.spec.nodes:
+        pin = pipeline.pins.get(node.name) if node.read is not None else None
+        if pin is not None and reads_.get(node.name) != node.read and _unsure(pipeline, pin):
+            flow.write(rec.Unpin(pipeline.name, node.name), pipeline.name)
+            pipeline.pins.drop(node.name)
+            _told_void(flow, pin)
+
+
+def unpin(flow: Flow, pipeline: Pipeline, node: str, now: float, dry_run: bool) -> dict[str, object]:
+    """An operator lets the next file of a source tell its columns and types. Raises NotFoundError."""
+    pin = pipeline.pins.get(node)
+    if node not in pipeline.sources:
+        known = ", ".join(pipeline.sources) or "none"
+        raise NotFoundError(f"pipeline {pipeline.name} has no source {node!r}; its sources: {known}")
+    if pin is None:
+        raise NotFoundError(f"{pipeline.name}.{node} has read nothing yet, so no types are pinned")
+    if not dry_run:
+        flow.write(rec.Unpin(pipeline.name, node), pipeline.name)
+        pipeline.pins.drop(node)
+        _void(flow, pipeline, 0, f"source {node} is unpinned")
+        _give_each_a_file(flow, pipeline, node, now)
+    return {"pipeline": pipeline.name, "source": node, "iteration": pin.iteration or None, "columns": len(pin.text)}
+
+
+def resume(flow: Flow, pipeline: Pipeline, now: float) -> None:
+    """What a former broker did not come to."""
+    for node in pipeline.sources:
+        if node not in pipeline.pins.sources:
+            _give_each_a_file(flow, pipeline, node, now)
+
+
+def _told_void(flow: Flow, pin: rec.Schema) -> None:
+    text = f"{pin.pipeline}.{pin.node}: the types that iteration {pin.iteration} told are void with it"
+    flow.say(Log("info", f"{text}: the next file read tells them", {"notice": True}))
+
+
+def _give_each_a_file(flow: Flow, pipeline: Pipeline, node: str, now: float) -> None:
+    """Without a schema there is not even an empty table of a source: iterations that hold no file of it are planned
+    again, each with one, as the first ones are."""
+    for lane in pipeline.lanes:
+        source = lane.sources.get(node)
+        without = [
+            one.number
+            for one in pipeline.unfinished(lane.name)
+            if source is not None and not source.batch and not one.prepared and not one.positions.get(node)
+        ]
+        if without:
+            suffix = [i for i in pipeline.unfinished(lane.name) if i.number >= without[0] and not i.prepared]
+            reason = f"{rec.PLANNED_AGAIN}the types of {node} are void, and iteration {without[0]} holds no file of it"
+            flow.cancel_from(pipeline, suffix, now, reason)
+            runs.plan_again(lane, suffix)
 
 
 def reopen(flow: Flow, pipeline: Pipeline, node: str) -> rec.Schema:

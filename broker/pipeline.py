@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
-from odibi_actors.broker.pins import Pins
+from odibi_actors.broker.pinned import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger
@@ -55,8 +55,7 @@ class Pipeline:
         self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
         self.dead_letters = 0  # iterations given up, and files set aside
         self.ledger: dict[str, None] = {}  # source nodes with planned positions
-        self.schemas: dict[str, bytes] = {}  # of sources
-        self.pins = Pins()  # of sinks
+        self.pins = Pins()
         self.problem = ""
         self.failing = False  # somebody was to be told of a failure, and nobody yet that it is over
         self.ended_runs: dict[str, Ended] = {}  # newest last
@@ -253,15 +252,17 @@ class Pipeline:
 
     def read_may_start(self, iteration: Iteration, node: NodeSpec) -> bool:
         """A source whose schema is not pinned is read by one iteration at a time, the first that has data for it, so
-        that two iterations never infer two schemas."""
-        if node.name in self.schemas:
+        that two iterations never infer two schemas. One that has read it, and could tell none, holds up nobody."""
+        if node.name in self.pins.sources:
             return True
         if not iteration.positions.get(node.name):
             return False
         for other in self.unfinished():
             if other is iteration:
                 return True
-            if other.positions.get(node.name) and other.state != "failed":
+            if other.prepared or other.state == "failed" or not other.positions.get(node.name):
+                continue
+            if node.name in other.nodes and other.nodes[node.name].ack is None:
                 return False
         return True
 
@@ -269,7 +270,7 @@ class Pipeline:
 
     def waiting_for(self) -> str:
         """Why nothing is planned in the live lane although it could be; "" when nothing stands in the way."""
-        return "" if self.at_rest else self.live.waiting_for(self.schemas)
+        return "" if self.at_rest else self.live.waiting_for(self.pins.sources)
 
     def due(self, lane: Lane, now: float) -> float | None:
         """When the next iteration of a lane may be planned: a time (past: at once), or None."""
@@ -281,7 +282,7 @@ class Pipeline:
         limit = backfill.record.concurrency if backfill is not None else self.spec.max_in_flight
         if sum(1 for _ in self.unfinished(lane.name)) >= limit:
             return None
-        due = lane.due(now, self.spec.batch, self.schemas, self.on_demand or backfill is not None)
+        due = lane.due(now, self.spec.batch, self.pins.sources, self.on_demand or backfill is not None)
         return None if due is None else max(due, lane.not_before)
 
     def plan(

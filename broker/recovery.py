@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import alerts, backfill, runs, scheduling
+from odibi_actors.broker import alerts, backfill, pins, runs, scheduling
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
@@ -29,11 +29,7 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                     version.spec, version.version, version.code_digest, flow.start_seq
                 )
             case rec.LoadedSchema(record=schema):
-                pipeline = flow.pipelines[schema.pipeline]
-                if schema.target:
-                    pipeline.pins.put(schema)
-                else:
-                    pipeline.schemas[schema.node] = schema.arrow
+                flow.pipelines[schema.pipeline].pins.put(schema)
             case rec.LoadedSetting(record=setting):
                 load_setting(flow, setting)
             case rec.LoadedSchedule():
@@ -148,6 +144,7 @@ def resume(flow: Flow, now: float) -> None:
             if not iteration.prepared:
                 flow.void_stale(iteration, "its key no longer matches")
             flow.wake(iteration)
+        pins.resume(flow, pipeline, now)
         flow.touch(pipeline.name)
         for lane in pipeline.lanes:
             stuck = pipeline.stuck(lane.name)
@@ -280,6 +277,7 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
                 if unprepared:
                     flow.cancel_from(pipeline, unprepared, now, reason)
                     runs.plan_again(lane, unprepared)
+        pins.replaced(flow, pipeline, spec)
         pipeline.spec, pipeline.version, pipeline.code_digest = spec, version, code_digest
     else:
         pipeline = flow.pipelines[spec.name] = Pipeline(spec, version, code_digest, flow.start_seq)

@@ -62,9 +62,7 @@ def _node_done(flow: Flow, pool: str, done: NodeDone, now: float) -> None:
     if run.attempt != done.attempt and not foreign:
         _unwanted(flow, pool, done)
         return
-    key = iteration.key_of(done.node, pins.told(pipeline, iteration, run.spec, done))
-    pinned = pipeline.schemas.get(done.node)
-    if (key is not None and key != done.key) or (run.spec.read and done.schema and pinned not in (None, done.schema)):
+    if iteration.holds(done.node, done.key, pins.told(pipeline, iteration, run.spec, done)) is False:
         # Made from inputs, config or a schema that no longer hold: run it again from what holds now.
         flow.dispatcher.confirm(pool, done.attempt, done.node, 0)
         flow.dispatcher.drop(done.attempt)
@@ -108,23 +106,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
     )
     if run.spec.write is not None:
         pins.take(flow, pipeline, iteration, run.spec, done)
-    elif done.schema and done.node not in pipeline.schemas:
-        pipeline.schemas[done.node] = done.schema
-        flow.write(
-            rec.Schema(
-                pipeline=pipeline.name,
-                node=done.node,
-                arrow=done.schema,
-                text=done.schema_text,
-                notes=done.schema_notes,
-                left_out=done.left_out,
-                iteration=done.iteration,
-            ),
-            pipeline.name,
-        )
-        if told := reads.pinned(done):
-            flow.say(Log("info", told, {"notice": True}))
-        flow.wake_all(pipeline)
+    elif run.spec.read is not None:
+        pins.read(flow, pipeline, done)
     if told := reads.touched(iteration.name, done):
         flow.say(Log("info", told, {"notice": True}))
     seq = flow.write(ack, pipeline.name)
@@ -209,7 +192,7 @@ def _run_failed(
     if reference and not tries_left:
         failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
     elif failure.kind in again.OF_FILES and failed.node in pipeline.sources and not _dead_letters(pipeline, iteration):
-        failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration)}")
+        failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration, failed)}")
     _error(flow, iteration, run, failed.attempt, failure, now)
     if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
@@ -336,6 +319,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}"))
     iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
     iteration.nodes[name].barrier = barrier
+    pins.release(flow, pipeline, [iteration.number], now, name)
     flow.wake(iteration)
 
 
@@ -364,7 +348,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
             pipeline.name,
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
-        pins.release(flow, pipeline, [iteration.number])
+        pins.release(flow, pipeline, [iteration.number], now)
         flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.message}"))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
@@ -391,10 +375,13 @@ def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
     return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {_retry(pipeline, iteration)}"
 
 
-def _remedy_of_file(pipeline: Pipeline, iteration: Iteration) -> str:
+def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, failed: NodeFailed) -> str:
     """What is to be done about a file that is read once."""
-    retry = _retry(pipeline, iteration)
-    return f"Fix the file, or take it away; then {retry}, and what is there then is planned again"
+    retry, node = _retry(pipeline, iteration), failed.node
+    pin = pipeline.pins.get(node) if failed.failure.column else None
+    told = f"{node}: its columns are those that iteration {pin.iteration} told" if pin and pin.iteration else ""
+    held = f"{told} (`odibictl source show {pipeline.name}.{node}`). " if told else ""
+    return f"{held}Fix the file, or take it away; then {retry}, and what is there then is planned again"
 
 
 def _retry(pipeline: Pipeline, iteration: Iteration) -> str:

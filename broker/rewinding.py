@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Log
+from odibi_actors.broker import pins
 from odibi_actors.broker.pipeline import Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
@@ -203,7 +204,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     pipeline.rewind = None
     pipeline.problem = ""
     pipeline.letters.clear()
-    pipeline.pins.clear()  # what is left in the targets tells them again
+    pins.rewound(flow, pipeline, record.to)
     pipeline.stands.clear()
     flow.letters_seq = seq
     for kept in pipeline.states.values():

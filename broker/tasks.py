@@ -93,14 +93,14 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
         run=iteration.run,
         trigger=iteration.trigger,
         lane=iteration.lane,
-        typeless=[one.name for one in pipeline.spec.nodes if one.read and one.name not in pipeline.schemas],
+        typeless=[one.name for one in pipeline.spec.nodes if one.read and one.name not in pipeline.pins.sources],
     )
 
 
 def _step(pipeline: Pipeline, iteration: Iteration, run: NodeRun) -> Step:
     node = run.spec
     if node.read is not None:
-        schema = pipeline.schemas.get(node.name, b"")
+        schema = pipeline.pins.sources.get(node.name, b"")
         return Step(node, run.static, iteration.positions.get(node.name, []), schema)
     if node.write is not None:
         schema, open_ = pins.given(pipeline, iteration, node)

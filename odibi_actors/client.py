@@ -566,6 +566,11 @@ class Client(ScheduleVerbs):
         "left_out": [names]}``. Raises NotFoundError while there was none."""
         return self._dict("schema.show", STORE, pipeline=pipeline, source=source)
 
+    def unpin(self, pipeline: str, source: str, dry_run: bool = False) -> dict[str, Any]:
+        """Let the next file of a source tell its columns and types: ``{"pipeline", "source", "iteration", "columns"}``,
+        of those it was held to. Raises NotFoundError while there are none."""
+        return self._dict("source.unpin", pipeline=pipeline, source=source, dry_run=dry_run)
+
     def why(self, file: str) -> dict[str, Any]:
         """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``. Of
         one that is planned it says what became of it, as the store knows; of one that is ready what it waits for."""

@@ -195,7 +195,7 @@ STATE = "=state"
 
 
 PIN = "=schema"
-"""Stands among the inputs of a sink for the schema it is held to; no node is named so."""
+"""Stands among the inputs of a source or sink for the schema it is held to; no node is named so."""
 
 
 def pin_digest(arrow: bytes) -> str:

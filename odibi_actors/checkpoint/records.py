@@ -40,9 +40,10 @@ class Version(Record, frozen=True):
 
 
 class Schema(Record, frozen=True):
-    """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``. Of a sink
-    also: ``target`` is what it writes to; ``iteration`` the one whose part told the schema, without which the pin is
-    void; ``open``: an operator lets the next part bring other columns; ``former``: the pin that was open until then.
+    """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``.
+    ``iteration`` is the one that told the schema, without which the pin is void (0: no iteration takes it along). Of a
+    sink also: ``target`` is what it writes to, never ""; ``open``: an operator lets the next part bring other columns;
+    ``former``: the pin that was open until then.
     Of a read node: ``notes`` of how each type came (declared, inferred and why), and ``left_out``, the columns that are
     not read."""
 
@@ -56,6 +57,13 @@ class Schema(Record, frozen=True):
     former: bytes = b""
     notes: list[str] = []
     left_out: list[str] = []
+
+
+class Unpin(Record, frozen=True):
+    """The schema of a source is not pinned any more: the next file read tells it again."""
+
+    pipeline: str
+    node: str
 
 
 class Run(Record, frozen=True):
@@ -427,6 +435,7 @@ RUNS_LOADED = 100
 AnyRecord = (
     Version
     | Schema
+    | Unpin
     | Run
     | RunEnd
     | Plan

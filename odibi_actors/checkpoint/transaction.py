@@ -178,21 +178,24 @@ class Transaction(Letters, Scheduling):
     def _schema(self, _seq: int, record: r.Schema) -> None:
         self._execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (record.pipeline, record.node, seal(record)))
 
-    def _pins(self, pipeline: str) -> list[r.Schema]:
-        """What the sinks of a pipeline are held to."""
-        rows = self._execute("SELECT node, payload FROM schemas WHERE pipeline = ?", (pipeline,)).fetchall()
-        found = [unseal(payload, SchemaDecoder, f"the schema of {node} of {pipeline}") for node, payload in rows]
-        return [pin for pin in found if pin.target]
+    def _unpin(self, _seq: int, record: r.Unpin) -> None:
+        self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (record.pipeline, record.node))
 
-    def _release_pins(self, pipeline: str, iterations: list[int]) -> None:
-        """The parts of these iterations are void, and so are the pins they told; one that was open is so again."""
+    def _pins(self, pipeline: str) -> list[r.Schema]:
+        """What the sources and sinks of a pipeline are held to."""
+        rows = self._execute("SELECT node, payload FROM schemas WHERE pipeline = ?", (pipeline,)).fetchall()
+        return [unseal(payload, SchemaDecoder, f"the schema of {node} of {pipeline}") for node, payload in rows]
+
+    def _release_pins(self, pipeline: str, iterations: list[int], node: str = "") -> None:
+        """These iterations are void, and so are the pins they told, or that of ``node``; one that was open is so
+        again."""
         for pin in self._pins(pipeline):
-            if pin.iteration not in iterations:
+            if pin.iteration not in iterations or node not in ("", pin.node):
                 continue
             if pin.former:
                 self._schema(0, msgspec.structs.replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
             else:
-                self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, pin.node))
+                self._unpin(0, r.Unpin(pipeline, pin.node))
 
     def _setting(self, _seq: int, record: r.Setting) -> None:
         if record.value:
@@ -324,6 +327,7 @@ class Transaction(Letters, Scheduling):
             " AND generation = ? AND iteration = ?",
             [(pipeline, plan.lane, node, p.identity, p.generation, iteration) for p in gone],
         )
+        self._release_pins(pipeline, [iteration], node)
         for p in gone:
             self._dead_letter_row(record, p.identity, {node: [p]}, plan.trigger, revised=1)
         self.weight += 1024 * len(gone)
@@ -521,8 +525,10 @@ class Transaction(Letters, Scheduling):
         released = self._execute("DELETE FROM ledger WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         self._letters_rewound(pipeline, to, last)
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
-        for node in [pin.node for pin in self._pins(pipeline)]:  # what is left in the targets tells them again
-            self._execute("DELETE FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node))
+        for pin in self._pins(pipeline):
+            # What is left in the targets tells those of sinks again; those of sources belong to what told them.
+            if pin.target or pin.iteration > to or not to:
+                self._unpin(0, r.Unpin(pipeline, pin.node))
         self._execute(
             "UPDATE counters SET committed = committed - ?, positions = positions - ?, last_committed ="
             " coalesce((SELECT max(iteration) FROM iterations WHERE pipeline = ? AND state = 'committed'), 0)"
@@ -536,6 +542,7 @@ class Transaction(Letters, Scheduling):
 _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Version: Transaction._version,
     r.Schema: Transaction._schema,
+    r.Unpin: Transaction._unpin,
     r.Setting: Transaction._setting,
     r.Plan: Transaction._new_plan,
     r.Same: Transaction._same,

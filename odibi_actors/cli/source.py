@@ -78,14 +78,19 @@ def list_(app: App) -> None:
 def show(app: App, name: str) -> None:
     """Show the types of a source's columns, and where each comes from.
 
-    The types hold for all of its files. ORIGIN is `declared` (`read.schema`) or `inferred` from the first batch, with
-    the reason where most of a column looks like numbers, dates or times, but is text, since a type would lose
-    something of it.
+    The types hold for all of its files, as long as what told them stands (`odibictl source unpin`). ORIGIN is
+    `declared` (`read.schema`) or `inferred` from the first batch, with the reason where most of a column looks like
+    numbers, dates or times, but is text, since a type would lose something of it.
     """
-    pipeline, dot, node = name.partition(".")
-    if not dot:
-        raise click.BadParameter(f"{name!r} is not PIPELINE.SOURCE; `odibictl source list` shows both")
+    pipeline, node = _named(name)
     emit(app, lambda: app.client().schema(pipeline, node), _name, _shown)
+
+
+def _named(name: str) -> tuple[str, str]:
+    pipeline, dot, node = name.partition(".")
+    if not dot or not node:
+        raise click.BadParameter(f"{name!r} is not PIPELINE.SOURCE; `odibictl source list` shows both")
+    return pipeline, node
 
 
 def _shown(row: Mapping[str, Any]) -> list[Any]:
@@ -93,6 +98,28 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     if row.get("left_out"):
         head.append(("not read", ", ".join(name or "(a column without a name)" for name in row["left_out"])))
     return [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
+
+
+@source.command(examples=["odibictl source unpin delays.flights", "odibictl source unpin delays.flights --dry-run"])
+@click.argument("name", metavar="PIPELINE.SOURCE")
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@lists
+@pass_app
+def unpin(app: App, name: str, dry_run: bool) -> None:
+    """Let the next file of a source tell its columns and types.
+
+    For when files are delivered in another form from now on, or the first one was wrong and is committed. What was read
+    stays as it is; what is in flight is read again. Types in `read.schema` hold all the same, and so do the columns of
+    sinks: see `odibictl sink repin`.
+    """
+    pipeline, node = _named(name)
+    said = "would tell" if dry_run else "tells"
+    emit(app, lambda: app.client().unpin(pipeline, node, dry_run), _name, lambda row: [_unpinned(row, said)])
+
+
+def _unpinned(row: Mapping[str, Any], said: str) -> str:
+    by = f", which iteration {row['iteration']} told" if row.get("iteration") else ""
+    return f"{_name(row)}: the next file read {said} its columns, instead of these {row['columns']}{by}"
 
 
 @source.command(examples=["odibictl source files delays.flights", "odibictl source files delays.flights -o json"])

@@ -30,6 +30,7 @@ CHANGES = frozenset(
         "iteration.cancel",
         "iteration.abandon",
         "sink.repin",
+        "source.unpin",
         "deadletter.discard",
         "backfill.cancel",
         "schedule.add",

@@ -173,11 +173,12 @@ class Executor:
         return done, table
 
     def _digests(self, step: Step, refs: dict[str, BatchRef], schema: bytes) -> dict[str, str]:
-        """The digests of what the node was given, its state among them; of a sink, also of the schema of its part."""
+        """The digests of what the node was given, its state among them; of a source, also of the schema its files were
+        read with, and of a sink that of its part."""
         digests = {name: refs[name].digest for name in step.node.inputs}
         if step.node.state:
             digests[STATE] = step.state.digest if step.state is not None else ""
-        if step.node.write is not None and (pin := pin_digest(schema or step.schema)):
+        if step.node.transform is None and (pin := pin_digest(schema or step.schema)):
             digests[PIN] = pin
         return digests
 

@@ -11,12 +11,19 @@ import xxhash
 
 from odibi_actors.actor import Effect
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.tables import SchemaDecoder
 from odibi_actors.messages import Message
-from odibi_actors.model import TRIGGER, BatchRef
-from odibi_actors.sim.places import Held, Taken
+from odibi_actors.model import TRIGGER, Attempt, BatchRef
+from odibi_actors.sim.pins import Held
+from odibi_actors.sim.places import Held as Letters
+from odibi_actors.sim.places import Taken
 from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
 from odibi_actors.streaming.effects import Found
+
+SHAPE = b"schema"
+"""Columns and types of most files."""
 
 Feed = Iterable[tuple[str, Message]]
 
@@ -54,6 +61,7 @@ class SimFile:
     def __init__(self, identity: str, rows: list[int], size: int, mtime_ns: int, inode: int, malformed: bool) -> None:
         self.identity, self.rows, self.size, self.mtime_ns, self.inode = identity, rows, size, mtime_ns, inode
         self.malformed = malformed
+        self.shape = SHAPE  # columns and types, as a reader finds them; b"" for headers alone
         self.ctime_ns = mtime_ns
         self.poison = ""  # what becomes of whoever reads it: "kills", "raises"
         self.whole = False
@@ -66,7 +74,7 @@ class SimFile:
     @property
     def digest(self) -> str:
         """Of its bytes."""
-        return digest_of(repr((self.rows, self.size)).encode())
+        return digest_of(repr((self.rows, self.size, self.shape)).encode())
 
 
 class Host:
@@ -86,6 +94,7 @@ class Host:
         self.nondeterministic = False
         self.cumulative: Callable[[str, str], bool] = lambda _pipeline, _sink: False
         self.hang = self.die = 0.0
+        self.read_as: dict[tuple[Attempt, str], bytes] = {}  # (attempt, source) -> columns and types of what it read
         self._pids = 1000
 
     def new_pid(self) -> int:
@@ -119,12 +128,12 @@ class Host:
             return None
         return msgspec.msgpack.decode(data, type=Output)
 
-    def positions(self) -> tuple[list[Taken], Held]:
+    def positions(self) -> tuple[list[Taken], Letters]:
         """What the store's ledger has, and what its open dead letters hold of files that are watched for."""
         query = "SELECT pipeline, lane, source, identity, iteration FROM ledger WHERE lane <> ?"
         ledger = self.engine._db.execute(query, (TRIGGER,)).fetchall()
         watched = {(row[0], row[2]) for row in ledger}
-        held: Held = {}
+        held: Letters = {}
         for row in self.engine.answer("deadletter.list", {})["items"]:
             if row["state"] == "open":
                 letter = self.engine.answer("deadletter.show", {"id": row["id"]})
@@ -135,6 +144,12 @@ class Host:
                     for position in some
                 )
         return ledger, held
+
+    def pins(self) -> Held:
+        """What the store's tables hold nodes to."""
+        rows = self.engine._db.execute("SELECT pipeline, node, payload FROM schemas").fetchall()
+        pins = {row[:2]: unseal(row[2], SchemaDecoder, "a schema") for row in rows}
+        return {key: (pin.arrow, pin.open) for key, pin in pins.items()}
 
     def spool_folders(self) -> list[tuple[str, int]]:
         """What a pool finds when it starts."""

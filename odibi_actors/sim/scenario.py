@@ -23,7 +23,7 @@ from odibi_actors.sim.disk import SimStoreDriver
 from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.faults import KINDS, Event, draw
-from odibi_actors.sim.host import Host, Output, SimFile
+from odibi_actors.sim.host import SHAPE, Host, Output, SimFile
 from odibi_actors.sim.project import make_project
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.workers import SimPoolDriver
@@ -94,8 +94,12 @@ class Scenario:
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.halting = random.Random(f"malformed files that halt {seed}")
+        self.shapes = random.Random(f"columns of files {seed}")
+        self.odd = self.shapes.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
         self.truth.places.ask = self.host.positions
+        self.truth.pins.ask = self.host.pins
+        self.truth.pins.read_as = lambda attempt, node: self.host.read_as.get((attempt, node), b"")
         self.host.cumulative = self._cumulative
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
@@ -182,6 +186,9 @@ class Scenario:
             malformed = self.halting.random() < 0.03
         mtime = int(self.world.now * 1e9)
         file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
+        if node.read.mode != "batch":
+            file.shape = self.truth.pins.known(pipeline.name, node.name) if sound else self._odd_shape(file)
+            file.shape = file.shape or SHAPE * bool(rows)
         driver = self.world.processes[SOURCE].driver
         hint = driver.hint if isinstance(driver, SimSourceDriver) else lambda *_: None
         self.host.folders.setdefault(folder, {})[identity] = file
@@ -194,6 +201,15 @@ class Scenario:
         else:
             file.whole = True
             hint(folder, identity, "moved")
+
+    def _odd_shape(self, file: SimFile) -> bytes:
+        """Some files have other columns, or headers alone: then they have no rows."""
+        if not self.odd or self.shapes.random() < 0.7:
+            return SHAPE
+        if self.shapes.random() < 0.3:
+            file.rows.clear()
+            return b""
+        return b"other"
 
     def _grow(self, file: SimFile, folder: str, steps: int, rng: random.Random) -> None:
         driver = self.world.processes[SOURCE].driver
@@ -258,8 +274,10 @@ class Scenario:
         for place in places:
             file = self.delivered[place]
             file.poison = ""
-            if file.malformed:
+            known = self.truth.pins.known(*place[:2]) or SHAPE
+            if file.malformed or file.shape not in (b"", known):
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
+                file.shape = known
                 self.world.count("fixed file")
 
     def _worker_limits(self) -> WorkerSpec:
@@ -282,6 +300,10 @@ class Scenario:
         pipelines = [replace(one, nodes=[_read_otherwise(n, rng) for n in one.nodes]) for one in pipelines]
         self.project = replace(self.project, pipelines=pipelines, worker=self._worker_limits())
         self.world.count("reconfigure")
+        for pipeline in pipelines:
+            for node in pipeline.nodes:
+                if node.read is not None and self.odd and self.shapes.random() < 0.3:
+                    self.ask("source.unpin", pipeline=pipeline.name, source=node.name)
 
     def retry_failed(self) -> None:
         """An operator retries whatever is stuck, mostly with its files fixed where that halts all."""
@@ -354,7 +376,7 @@ class Scenario:
     def _teach(self, pipeline: PipelineSpec) -> None:
         """As long as a source has no schema nothing runs: somebody delivers good files until one was read."""
         for node in pipeline.nodes:
-            if node.read is not None and (pipeline.name, node.name) not in self.truth.schemas:
+            if node.read is not None and not self.truth.pins.known(pipeline.name, node.name):
                 self.deliver_file(pipeline, node, self.rng, sound=True)
 
     def _rows_of(self, iteration: Planned) -> list[int]:

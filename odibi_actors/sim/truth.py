@@ -12,6 +12,7 @@ from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.pins import Pins
 from odibi_actors.sim.places import Entry, Place, Places
 from odibi_actors.sim.planned import TERMINAL, Planned
 from odibi_actors.sim.verdict import Violation, check
@@ -49,12 +50,12 @@ class Truth:
         self.runs: dict[str, list[Planned]] = {}  # run -> its iterations
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
-        self.schemas: dict[tuple[str, str], None] = {}  # (pipeline, source) that has one
         # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
         self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
         self.backfills = Backfills(self._planned_by)
         self.alerts = Alerts(dues)
         self.places = Places()
+        self.pins = Pins()
         self.rewinds: dict[str, rec.Rewind] = {}
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
         self.tell: Callable[[str], None] = lambda _line: None
@@ -91,9 +92,11 @@ class Truth:
         for seq, record in enumerate(records, first):
             self.tell(story(record))
             self.places.apply(record)
+            self.pins.apply(record, self.iterations)
             self._one(record, seq)
         if any(isinstance(record, MOVING) for record in records):
             self.places.compare()
+            self.pins.compare()
         self.last_seq += len(records)
 
     def _note(self, state: str, event: str) -> None:
@@ -139,8 +142,6 @@ class Truth:
             case rec.Setting():
                 self.dues.setting(record)
                 self.alerts.setting(record)
-            case rec.Schema():
-                self.schemas[record.pipeline, record.node] = None
             case rec.Ack():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._open(iteration, "acknowledged")

@@ -204,13 +204,15 @@ class SimPoolDriver:
         if self._poisoned(step) == "raises":
             return self._failed(task, node.name, "raised")
         files: list[FileRead] = []
+        shape = step.schema
         if node.read is not None:
             folder = self._host.folders[node.read.connection.path]
             for position in step.positions:
                 file = folder.get(position.identity)
                 if file is None or (file.size, file.mtime_ns) != (position.size, position.mtime_ns):
                     return self._failed(task, node.name, "changed", position=position.identity)
-                if file.malformed:
+                shape = shape or file.shape
+                if file.malformed or file.shape not in (b"", shape):
                     return self._failed(task, node.name, "malformed", position=position.identity, line=2)
                 check(file.whole, "I1", f"{position.identity} was read before it was whole")
                 rows += file.rows
@@ -227,11 +229,14 @@ class SimPoolDriver:
                 former = found
             digests[STATE] = step.state.digest if step.state is not None else ""
             state = self._keep(task, f"{node.name}-{task.attempt}.state", Output(former.rows + sorted(rows), salt))
-        schema = b"schema" if node.read is not None and not step.schema else b""
+        schema = shape if node.read is not None and not step.schema else b""
         if node.write is not None:
             # Iterations disagree about the schema of a sink, so that whether one is pinned makes a difference.
             schema = b"" if step.schema and not step.open else b"schema %d" % (task.iteration % 2)
             digests[PIN] = pin_digest(schema or step.schema)
+        if node.read is not None and shape:
+            digests[PIN] = pin_digest(shape)
+            self._host.read_as[task.attempt, node.name] = shape
         output = Output(sorted(rows), salt)
         data = msgspec.msgpack.encode(output)
         digest = digest_of(data)

@@ -52,7 +52,7 @@ from odibi_actors.messages import (
     Tick,
     WorkerInfo,
 )
-from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, StagedRef, node_key
+from odibi_actors.model import PIN, Attempt, BatchRef, Failure, FilePosition, StagedRef, node_key, pin_digest
 
 POOL = "pool-0"
 CLIENT = "client-t"
@@ -140,6 +140,11 @@ class Broker:
         hello: dict[str, Any] = {"held": [], "finished": [], "spool": [], **more}
         self.say(POOL, PoolHello(incarnation, "host", 3, 2, "code", self.epoch, workers, **hello))
 
+    def know(self, **schemas: bytes) -> None:
+        """These sources are pinned."""
+        for name, schema in schemas.items():
+            self.flow.pipelines["p"].pins.put(rec.Schema("p", name, schema, []))
+
     def durable(self) -> None:
         """The store has everything."""
         self.say(STORE, Durable(self.epoch, self.flow.journal.last))
@@ -170,6 +175,9 @@ class Broker:
             node = step.node
             inputs = {name: digests[name] for name in node.inputs}
             digests[node.name] = f"{task.iteration}-{node.name}{salt}"
+            schema = b"schema" if node.read and not step.schema else b""
+            if node.read is not None and (pin := pin_digest(schema or step.schema)):
+                inputs[PIN] = pin
             ref = BatchRef(rows=1, size=1, digest=digests[node.name], path="x")
             part = StagedRef(f"{node.name}.{task.attempt}.staged", f"part-{task.iteration}", 1, 1, digests[node.name])
             done.append(
@@ -186,7 +194,7 @@ class Broker:
                     "w0",
                     output=None if node.write else ref,
                     staged=part if node.write else None,
-                    schema=b"schema" if node.read and not step.schema else b"",
+                    schema=schema,
                     last=step is task.steps[-1],
                 )
             )

@@ -18,7 +18,7 @@ BAD = Failure("malformed", "f1.csv line 2: 'x' is no int64", position="f1.csv")
 def failed(kind: str = "malformed", **more: object) -> Broker:
     """Iteration 1 has failed at its file; iteration 2 is behind it."""
     broker = Broker(pipeline(**more)).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     broker.offer("f1.csv", "f2.csv")
     broker.durable()
     tasks = broker.tasks()
@@ -101,7 +101,7 @@ def test_given_a_file_at_fault_then_the_remedy_that_works_is_told() -> None:
 
 def test_given_a_failed_run_of_that_when_retried_then_it_plans_again_and_is_done() -> None:
     broker = Broker(pipeline(trigger="manual", batch=BatchSpec(max_files=1))).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     reply = broker.ask("pipeline.trigger", pipeline="p")
     assert reply is not None
     run = reply.result["run"]
@@ -121,7 +121,7 @@ def test_given_a_failed_run_of_that_when_retried_then_it_plans_again_and_is_done
 
 def test_given_a_failed_run_whose_file_was_taken_away_when_retried_then_there_is_no_data() -> None:
     broker = Broker(pipeline(trigger="manual", batch=BatchSpec(max_files=1))).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     reply = broker.ask("pipeline.trigger", pipeline="p")
     assert reply is not None
     run = reply.result["run"]
@@ -153,7 +153,7 @@ def test_given_a_reference_that_is_malformed_when_retried_then_the_plan_stands()
 
 def test_given_two_failed_ones_of_code_when_one_is_retried_then_the_other_is_named() -> None:
     broker = Broker(pipeline()).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     broker.offer("f1.csv", "f2.csv")
     broker.durable()
     for task in broker.tasks():

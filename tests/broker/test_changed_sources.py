@@ -78,7 +78,7 @@ def test_what_was_planned_stays_where_the_same_files_are_read_otherwise(keys: di
 
 def test_what_a_source_had_said_before_it_changed_is_not_planned() -> None:
     broker = Broker(joined(on_error="halt")).start()
-    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    broker.know(read=b"schema", cust=b"schema")
     offer(broker, "cust", "old.csv")
     former = reads(broker, "cust")
     broker.apply(changed(joined(on_error="halt"), "cust", pattern="new-*"))
@@ -95,7 +95,7 @@ def test_what_a_source_had_said_before_it_changed_is_not_planned() -> None:
 def test_a_run_that_plans_asks_a_changed_source_again_and_ends(keys: dict[str, Any]) -> None:
     spec = joined("file_watch", on_error="halt", trigger="manual", max_in_flight=1)
     broker = Broker(spec).start()
-    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    broker.know(read=b"schema", cust=b"schema")
     assert broker.ask("pipeline.trigger", pipeline="p") is not None
     broker.durable()
     (run,) = {message.run for message in broker.take(Discover) if message.run}

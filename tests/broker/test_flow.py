@@ -249,7 +249,7 @@ def test_one_malformed_file_does_not_condemn_the_others() -> None:
 @pytest.mark.parametrize("schemas", [{}, {"read": b"schema"}])
 def test_an_iteration_of_nothing_but_malformed_files_is_set_aside_as_a_whole(schemas: dict[str, bytes]) -> None:
     broker = Broker(pipeline(on_error="dead_letter")).start()
-    broker.flow.pipelines["p"].schemas.update(schemas)
+    broker.know(**schemas)
     broker.offer("f1.csv")
     (task,) = broker.tasks()
     broker.fail(task, "read", MALFORMED)

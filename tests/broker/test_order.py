@@ -104,7 +104,7 @@ def test_a_dead_letters_outputs_are_kept_also_after_a_restart() -> None:
 
 def test_nothing_is_planned_or_given_out_past_the_bound_of_undurable_records(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(pipeline(max_in_flight=50, batch=BatchSpec(max_files=1))).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     broker.durable()
     monkeypatch.setattr("odibi_actors.broker.journal.MAX_BACKLOG", 5)
     broker.offer(*[f"f{n}.csv" for n in range(8)])

@@ -82,7 +82,7 @@ def test_given_an_output_of_another_schema_when_one_is_pinned_then_it_does_not_c
     broker = Broker().start()
     broker.offer("f1.csv")
     (task,) = broker.tasks()
-    broker.flow.pipelines["p"].schemas["read"] = b"pinned meanwhile"
+    broker.know(read=b"pinned meanwhile")
     broker.results(broker.run(task)[0])
     assert broker.of(rec.Ack) == []
     (again,) = broker.tasks()

@@ -41,7 +41,7 @@ def pins(broker: Broker, node: str = "a") -> list[tuple[bytes, int, bool]]:
 
 def started(*names: str, spec: PipelineSpec | None = None) -> Broker:
     broker = Broker(spec or pipeline(max_in_flight=4)).start()
-    broker.flow.pipelines["p"].schemas["read"] = b"schema"
+    broker.know(read=b"schema")
     broker.offer(*names)
     return broker
 

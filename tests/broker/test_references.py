@@ -48,7 +48,7 @@ def offer(broker: Broker, source: str, *names: str, size: int = 10) -> None:
 def given(on_error: str) -> Broker:
     """An iteration of two files and a reference, whose node fails next."""
     broker = Broker(joined(on_error=on_error)).start()
-    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    broker.know(read=b"schema", cust=b"schema")
     offer(broker, "cust", "cust.csv", "more.csv")
     offer(broker, "read", "f1.csv", "f2.csv")
     broker.durable()
@@ -126,7 +126,7 @@ def test_a_reference_that_changes_before_every_read_makes_plans_ever_more_seldom
 def test_a_source_whose_only_file_is_malformed_takes_the_iteration_with_it_and_a_replay_brings_all() -> None:
     broker = Broker(joined("file_watch", on_error="dead_letter")).start()
     broker.ask("pipeline.pause", pipeline="p")
-    broker.flow.pipelines["p"].schemas.update(read=b"schema", cust=b"schema")
+    broker.know(read=b"schema", cust=b"schema")
     offer(broker, "cust", "cust.csv")
     offer(broker, "read", "f1.csv", "f2.csv")
     broker.ask("pipeline.resume", pipeline="p")

@@ -133,10 +133,13 @@ class Reference:
     def schema(self, record: r.Schema) -> None:
         self.schemas[record.pipeline, record.node] = record
 
-    def release(self, pipeline: str, iterations: list[int]) -> None:
-        """A sink's pin belongs to the iteration that told it."""
+    def unpin(self, record: r.Unpin) -> None:
+        self.schemas.pop((record.pipeline, record.node), None)
+
+    def release(self, pipeline: str, iterations: list[int], node: str = "") -> None:
+        """A pin belongs to the iteration that told it."""
         for key, pin in list(self.schemas.items()):
-            if key[0] == pipeline and pin.target and pin.iteration in iterations:
+            if key[0] == pipeline and pin.iteration in iterations and node in ("", pin.node):
                 del self.schemas[key]
                 if pin.former:
                     opened = r.Schema(pipeline, pin.node, pin.former, pin.text, target=pin.target, open=True)
@@ -307,6 +310,7 @@ class Reference:
         for p in before:
             if p.identity in record.identities:
                 self.letters.append((record.pipeline, record.iteration, p.identity, True))
+        self.release(record.pipeline, [record.iteration], record.node)
 
     def fail(self, record: r.Fail) -> None:
         self.move(self.at(record), "fail")

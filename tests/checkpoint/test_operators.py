@@ -246,21 +246,34 @@ def pinned(engine: Engine) -> list[tuple[str, bytes, bool]]:
 
 
 @pytest.mark.parametrize("end", ["cancel", "dead letter", "rewind"])
-def test_given_a_sinks_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transaction(
-    engine: Engine, end: str
-) -> None:
+def test_given_a_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transaction(engine: Engine, end: str) -> None:
     committed(engine, 1)
-    source = r.Schema(P, "flights", b"read", [])
+    source = r.Schema(P, "flights", b"read", [], iteration=1)
+    new = r.Schema(P, "carriers", b"read", [], iteration=2)
     other = r.Schema(P, "mart", b"m", [], "mart.db#t", 1)
     told = r.Schema(P, "lake", b"l", ["n: int64"], "/lake", 2)
     reopened = r.Schema(P, "third", b"new", [], "/third", 2, former=b"old")
-    put(engine, plan(2, "f2.csv"), source, other, told, reopened)
+    put(engine, plan(2, "f2.csv"), source, new, other, told, reopened)
     if end == "rewind":
         put(engine, *finish(2), r.Rewind(P, 1, 2, [], 5.0, LEFT), r.Rewound(P, 1, 2, 6.0))
         assert pinned(engine) == [("flights", b"read", False)]  # what is left in the targets tells them again
         return
     put(engine, r.Cancel(P, [2], 3.0) if end == "cancel" else r.DeadLetter(P, 2, "lake", failure("bad"), 3.0))
     assert pinned(engine) == [("flights", b"read", False), ("mart", b"m", False), ("third", b"old", True)]
+
+
+def test_given_a_sources_pin_when_a_file_is_set_aside_then_it_goes_with_what_told_it(engine: Engine) -> None:
+    committed(engine, 1)
+    pins = [r.Schema(P, "flights", b"f", [], iteration=2), r.Schema(P, "lake", b"l", [], "/lake", 2)]
+    put(engine, plan(2, "f2.csv", "f3.csv"), *pins, r.Schema(P, "old", b"o", []))
+    put(engine, r.Revise(P, 2, "flights", ["f2.csv"], failure("bad"), 3.0))
+    assert pinned(engine) == [("lake", b"l", False), ("old", b"o", False)]
+    put(engine, r.Unpin(P, "old"))
+    assert pinned(engine) == [("lake", b"l", False)]
+    put(engine, pins[0], r.Cancel(P, [2], 4.0), replace(pins[0], iteration=0), r.Rewind(P, 0, 2, [], 5.0, LEFT))
+    assert pinned(engine) == [("flights", b"f", False)]
+    put(engine, r.Rewound(P, 0, 2, 6.0))  # by a store from before it was known who told it
+    assert pinned(engine) == []
 
 
 def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_holds_them(engine: Engine) -> None:

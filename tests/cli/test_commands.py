@@ -72,6 +72,7 @@ ANSWERS: dict[str, Any] = {
                                "known": 365}]},
     "schema.show": {"pipeline": "delays", "source": "flights", "iteration": 1, "left_out": [""],
                     "columns": [{"column": "day", "type": "date32[day]", "origin": "declared"}]},
+    "source.unpin": {"pipeline": "delays", "source": "flights", "iteration": 1, "columns": 2, "dry_run": True},
     "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
                                            "reason": "in iteration 3"}]},
     "worker.list": {"items": STATUS["workers"]},
@@ -94,6 +95,7 @@ OBJECTS = [
     (("pipeline", "show", "delays"), "delays\n"),
     (("iteration", "show", "delays", 9), "9\n"),
     (("source", "show", "delays.flights"), "delays.flights\n"),
+    (("source", "unpin", "delays.flights", "--dry-run"), "delays.flights\n"),
     (("checkpoint", "stats"), "s\n"),
 ]
 

@@ -16,7 +16,7 @@ from odibi_actors.batches.ipc import decode_schema, encode_schema
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, Started, Step, Task
-from odibi_actors.model import Attempt, Trigger, node_key
+from odibi_actors.model import PIN, Attempt, Trigger, node_key, pin_digest
 from odibi_actors.nodes import executor as executor_module
 from odibi_actors.nodes.executor import Executor
 from tests.nodes.helpers import (
@@ -77,7 +77,7 @@ def test_given_a_chain_when_run_then_each_node_is_acknowledged_with_its_key(tmp_
     assert all(one.worker == "w1" and one.duration == 1.0 and one.started_at >= 0 for one in results)
     outputs = [one.output for one in results[:3]]
     assert [bool(ref and ref.path) for ref in outputs] == [True, True, False]
-    assert results[0].key == node_key("static-flights", {})
+    assert results[0].key == node_key("static-flights", {PIN: pin_digest(results[0].schema)})
     assert results[2].key == node_key("static-by_carrier", {"clean": outputs[1].digest if outputs[1] else ""})
     assert results[3].output is None
     assert results[3].staged is not None

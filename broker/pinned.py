@@ -1,0 +1,51 @@
+"""The schemas that the nodes of one pipeline are held to: nothing but what ``pins`` has put there."""
+
+from __future__ import annotations
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import NodeSpec
+from odibi_actors.model import pin_digest
+
+
+class Pins:
+    """The pins of one pipeline: of sinks, where one that was made for another target than the node's counts for
+    nothing, and of sources, which have no target. ``sources``: the schemas of the latter."""
+
+    def __init__(self) -> None:
+        self._pins: dict[str, tuple[rec.Schema, str]] = {}
+        self.sources: dict[str, bytes] = {}
+
+    def put(self, pin: rec.Schema) -> None:
+        """The newest pin of this node."""
+        self.drop(pin.node)
+        self._pins[pin.node] = (pin, "" if pin.open else pin_digest(pin.arrow))
+        if not pin.target:
+            self.sources[pin.node] = pin.arrow
+
+    def drop(self, node: str) -> None:
+        """The node has none."""
+        self._pins.pop(node, None)
+        self.sources.pop(node, None)
+
+    def rewound(self, to: int) -> list[rec.Schema]:
+        """Drop the pins of all sinks, for what is left in their targets tells them again, and those of sources that no
+        iteration up to ``to`` has told; the latter are returned."""
+        gone = [pin for pin, _ in self._pins.values() if pin.target or pin.iteration > to or not to]
+        for pin in gone:
+            self.drop(pin.node)
+        return [pin for pin in gone if not pin.target]
+
+    def get(self, node: str, target: str = "") -> rec.Schema | None:
+        """The pin of a sink with this target, or of a source."""
+        pin, _ = self._pins.get(node, (None, ""))
+        return pin if pin is not None and pin.target == target else None
+
+    def digest(self, node: NodeSpec) -> str:
+        """Digest of the schema a source or sink is held to; "" when it is free."""
+        if self.get(node.name, node.write.target if node.write is not None else "") is None:
+            return ""
+        return self._pins[node.name][1]
+
+    def of(self, iterations: list[int]) -> list[rec.Schema]:
+        """The pins that parts of these iterations told."""
+        return [pin for pin, _ in self._pins.values() if pin.iteration in iterations]

@@ -1,0 +1,94 @@
+"""Who is held to which schema, as the log tells it: a pin belongs to what is committed, and goes with what is void."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.model import Attempt
+from odibi_actors.sim.planned import Planned
+from odibi_actors.sim.verdict import check
+
+Node = tuple[str, str]
+"""(pipeline, node)."""
+
+Held = dict[Node, tuple[bytes, bool]]
+"""Node -> the schema it is held to, and whether it is open."""
+
+
+class Pins:
+    """All pins. ``read_as``: the schema that an attempt has read its files with, b"" for headers alone; ``ask``: what
+    the store says."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[], Held] | None = None
+        self.read_as: Callable[[Attempt, str], bytes] = lambda _attempt, _node: b""
+        self._pins: dict[Node, rec.Schema] = {}
+
+    def known(self, pipeline: str, source: str) -> bytes:
+        """The schema of a source; b"" while it has none."""
+        pin = self._pins.get((pipeline, source))
+        return pin.arrow if pin is not None else b""
+
+    def apply(self, record: rec.AnyRecord, iterations: dict[tuple[str, int], Planned]) -> None:
+        """A record that is on disk now."""
+        match record:
+            case rec.Schema():
+                self._schema(record, iterations)
+            case rec.Unpin():
+                self._pins.pop((record.pipeline, record.node), None)
+            case rec.Cancel():
+                self._void(record.pipeline, record.iterations)
+            case rec.DeadLetter():
+                self._void(record.pipeline, [record.iteration])
+            case rec.Revise():
+                self._void(record.pipeline, [record.iteration], record.node)
+            case rec.Rewound():
+                for key, pin in list(self._pins.items()):
+                    if key[0] == record.pipeline and (pin.target or pin.iteration > record.to):
+                        del self._pins[key]
+            case rec.Prepare():
+                self._prepared(record, iterations[record.pipeline, record.iteration])
+
+    def compare(self) -> None:
+        """The store says the same."""
+        if self.ask is not None:
+            mine = {key: (pin.arrow, pin.open) for key, pin in self._pins.items()}
+            found = self.ask()
+            check(found == mine, "I1", f"the store holds {_differ(found, mine)}, not {_differ(mine, found)}")
+
+    def _schema(self, record: rec.Schema, iterations: dict[tuple[str, int], Planned]) -> None:
+        key = (record.pipeline, record.node)
+        former = self._pins.get(key)
+        if not record.target:
+            name = f"{record.pipeline}.{record.node}"
+            by = iterations.get((record.pipeline, record.iteration))
+            check(by is not None and not by.terminal, "I1", f"{name} is pinned by {record.iteration}, which is over")
+            same = former is None or former.arrow == record.arrow
+            check(same, "I1", f"{name} is pinned as {record.arrow!r}, and is {former and former.arrow!r}")
+        self._pins[key] = record
+
+    def _void(self, pipeline: str, numbers: Iterable[int], node: str = "") -> None:
+        for key, pin in list(self._pins.items()):
+            if key[0] != pipeline or pin.iteration not in numbers or node not in ("", key[1]):
+                continue
+            del self._pins[key]
+            if pin.former:
+                self._pins[key] = rec.Schema(*key, pin.former, [], pin.target, open=True)
+
+    def _prepared(self, record: rec.Prepare, iteration: Planned) -> None:
+        """What is prepared was read as its sources are held to, and they are for as long as it stands."""
+        for node, ack in iteration.acks.items():
+            pin = self._pins.get((record.pipeline, node))
+            read = self.read_as(ack.attempt, node)
+            if not read or not iteration.positions.get(node):
+                continue
+            name = f"{record.pipeline}/{record.iteration}"
+            held = pin is not None and pin.arrow == read
+            check(held, "I1", f"{name}: {node} was read as {read!r}, and is held to {pin and pin.arrow!r}")
+            assert pin is not None
+            check(pin.iteration <= record.iteration, "I1", f"{name} rolls on, {node} is pinned by {pin.iteration}")
+
+
+def _differ(found: Held, other: Held) -> str:
+    return str({key: value for key, value in found.items() if other.get(key) != value})

@@ -1,0 +1,99 @@
+"""The first file of a source is wrong: what it told of columns and types goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from odibi_actors.cli.__main__ import odibictl
+
+PROJECT = """\
+project: first
+connections:
+  landing: {type: local, path: landing}
+  lake: {type: local, path: lake}
+pipelines:
+  - pipeline: p
+    on_error: ON_ERROR
+    retry: {max_attempts: 1}
+    batch: {max_files: 1}
+    nodes:
+      - name: s
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv"}
+      - {name: t, inputs: [s], transform: {sql: "select k, x from s"}}
+      - {name: out, inputs: [t], write: {connection: lake, path: out, format: parquet}}
+"""
+
+
+def call(folder: Path, *args: str) -> Result:
+    return CliRunner().invoke(odibictl, ["--project", str(folder), *args])
+
+
+def given(folder: Path, on_error: str = "halt") -> Path:
+    (folder / "landing").mkdir()
+    (folder / "odibi.yaml").write_text(PROJECT.replace("ON_ERROR", on_error))
+    (folder / "landing/a-1.csv").write_text("foo,bar\n1,10\n")
+    return folder
+
+
+def good(folder: Path) -> None:
+    (folder / "landing/a-2.csv").write_text("k,x\n1,10\n")
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    return [row for file in sorted((folder / "lake/out").glob("part-*")) for row in pq.read_table(file).to_pylist()]
+
+
+def columns(folder: Path) -> str:
+    return call(folder, "source", "show", "p.s", "-o", "json").stdout
+
+
+@pytest.mark.parametrize("end", ["cancel", "dead letter"])
+def test_given_a_wrong_first_file_when_its_iteration_is_void_then_good_files_are_read(tmp_path: Path, end: str) -> None:
+    folder = given(tmp_path, "dead_letter" if end == "dead letter" else "halt")
+    first = call(folder, "run", "p")
+    assert first.exit_code == 5, first.stderr
+    if end == "cancel":
+        (folder / "landing/a-1.csv").unlink()
+        assert call(folder, "iteration", "cancel", "p", "1", "--yes").exit_code == 0
+    good(folder)
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0, result.stderr
+    assert rows(folder) == [{"k": 1, "x": 10}]
+    assert '"column": "k"' in columns(folder)
+    assert '"iteration": 2' in columns(folder)
+
+
+def test_given_a_file_that_was_read_the_wrong_way_when_read_is_put_right_then_it_is_read_again(tmp_path: Path) -> None:
+    folder = given(tmp_path)
+    (folder / "landing/a-1.csv").write_text("foo,bar\nk,x\n1,10\n")
+    assert call(folder, "run", "p").exit_code == 5
+    assert '"column": "foo"' in columns(folder)
+    text = (folder / "odibi.yaml").read_text()
+    (folder / "odibi.yaml").write_text(text.replace('"*.csv"', '"*.csv", options: {skip_rows: 1}'))
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0, result.stderr
+    assert "p.s: the types that iteration 1 told are void with it: the next file read tells them" in result.stderr
+    assert rows(folder) == [{"k": 1, "x": 10}]
+    assert '"column": "k"' in columns(folder)
+
+
+def test_given_types_of_what_is_committed_when_unpinned_then_the_next_file_tells_others(tmp_path: Path) -> None:
+    folder = given(tmp_path)
+    (folder / "landing/a-1.csv").write_text("k,x\n1,10\n")
+    assert call(folder, "run", "p").exit_code == 0
+    (folder / "landing/a-2.csv").write_text("k,x,new\n2,20,a\n")
+    failed = call(folder, "run", "p")
+    assert failed.exit_code == 5
+    assert "its columns are those that iteration 1 told (`odibictl source show p.s`)" in failed.stderr
+    unpinned = call(folder, "source", "unpin", "p.s")
+    assert unpinned.exit_code == 0, unpinned.stderr
+    assert unpinned.stdout == "p.s: the next file read tells its columns, instead of these 2, which iteration 1 told\n"
+    assert call(folder, "source", "show", "p.s").exit_code == 3
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0, result.stderr
+    assert rows(folder) == [{"k": 1, "x": 10}, {"k": 2, "x": 20}]
+    assert '"column": "new"' in columns(folder)
