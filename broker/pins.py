@@ -81,6 +81,8 @@ def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, d
             former=former,
         ),
     )
+    if pin is None and done.schema_notes:
+        flow.say(Log("info", reads.without_values(done), {"notice": True}))
     _void(flow, pipeline, iteration.number, f"iteration {iteration.number} tells another schema of {sink.name}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
+from odibi_actors.config.remedies import schema
 from odibi_actors.messages import NodeDone, SameBytes
 from odibi_actors.model import FileRead
 from odibi_actors.units import naming, plural
@@ -48,6 +49,17 @@ def touched(name: str, done: NodeDone) -> str:
     return (
         f"{name} {done.node}: {plural(len(done.touched), 'file')} had another ctime than when planned, read as now: "
         f"{naming(done.touched)} (linked, given other permissions, or written again with the former times)"
+    )
+
+
+def without_values(done: NodeDone) -> str:
+    """The line that tells, once, which columns of a sink are pinned as text for want of a value."""
+    columns = done.schema_notes
+    more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    return (
+        f"{done.pipeline}.{done.node}: no row has a value yet in {', '.join(columns[:SHOWN])}{more}: pinned as text, "
+        f"and the target is made so; if that is not meant, say {schema('write', columns[0], 'TYPE')}, then "
+        f"`odibictl reset {done.pipeline} --targets`"
     )
 
 

@@ -504,8 +504,9 @@ class Drop(Message, frozen=True):
 
 class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     """A node is done: its output is written (a sink's part: staged and synced). ``schema`` and ``schema_text``
-    (``name: type``): the schema a read node or a sink found when none was pinned; of a read node also ``schema_notes``
-    (how each type came) and ``left_out`` (columns that are not read). ``last``: the task has no further node.
+    (``name: type``): the schema a read node or a sink found when none was pinned. ``schema_notes``: of a read node how
+    each type came, of a sink the columns that are text for want of a value. Of a read node also ``left_out`` (columns
+    that are not read). ``last``: the task has no further node.
     ``state``: what a stateful node keeps, synced. ``memory``: the most its process had in memory while it ran, and
     ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell). Of a read node also ``files``:
     what was read of each of its positions, in their order; ``touched``: those that had another ctime than the planned

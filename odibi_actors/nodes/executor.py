@@ -32,6 +32,7 @@ from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
+from odibi_actors.nodes.untyped import by_default, hint
 from odibi_actors.runtime.linux import lock_holders
 from odibi_actors.runtime.memory import Peak
 
@@ -101,13 +102,20 @@ class Executor:
             node = step.node
             yield Started(task.attempt, node.name)
             began, peak = self._clock(), Peak()
+            inputs: dict[str, pa.Table] = {}
             try:
                 with labelled(f"{task.pipeline} {task.iteration} {node.name}"):
+                    inputs |= {
+                        name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs
+                    }
                     last = place == len(task.steps) - 1
-                    done, table = self._run_step(task, step, refs, held, began, last=last, guessed=bool(typeless))
+                    done, table = self._run_step(task, step, refs, inputs, began, last=last, guessed=bool(typeless))
                 done = msgspec.structs.replace(done, memory=peak.so_far(), memory_before=peak.before)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
-                yield self._failed(task, node.name, to_failure(error), began)
+                failure = to_failure(error)
+                if node.transform is not None and (more := hint(failure.message, inputs, frozenset(typeless))):
+                    failure = msgspec.structs.replace(failure, message=failure.message.rstrip() + more)
+                yield self._failed(task, node.name, failure, began)
                 return
             # The next node gets this very table; older ones go, unless a later node of the chain wants them.
             later = {name for following in task.steps[place + 1 :] for name in following.node.inputs}
@@ -123,19 +131,19 @@ class Executor:
         task: Task,
         step: Step,
         refs: dict[str, BatchRef],
-        held: dict[str, pa.Table],
+        inputs: dict[str, pa.Table],
         began: float,
         *,
         last: bool,
         guessed: bool,
     ) -> tuple[NodeDone, pa.Table]:
         node = step.node
-        inputs = {name: held[name] if name in held else self._input(task, name, refs) for name in node.inputs}
         output = staged = state = None
-        schema, schema_text = b"", list[str]()
+        schema, schema_text, notes = b"", list[str](), list[str]()
         found: ReadResult | None = None
         if node.write is not None:
             table, staged, schema, schema_text = self._stage(task, step, node.write, inputs, guessed)
+            notes = by_default(table, node.write.schema) if schema else []
         else:
             if node.read is not None:
                 found = read(node.read, step.positions, step.schema)
@@ -165,7 +173,7 @@ class Executor:
             schema_text=schema_text,
             last=last,
             state=state,
-            schema_notes=found.notes if found is not None else [],
+            schema_notes=found.notes if found is not None else notes,
             left_out=found.left_out if found is not None else [],
             files=found.files if found is not None else [],
             touched=found.touched if found is not None else [],

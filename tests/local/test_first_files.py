@@ -97,3 +97,64 @@ def test_given_types_of_what_is_committed_when_unpinned_then_the_next_file_tells
     assert result.exit_code == 0, result.stderr
     assert rows(folder) == [{"k": 1, "x": 10}, {"k": 2, "x": 20}]
     assert '"column": "new"' in columns(folder)
+
+
+TRANSFORMS = (
+    ('sql: "select k, sum(x) as x from s group by k"', "VARCHAR"),
+    ('function: "nodes.empty:mean"', "string"),
+)
+
+
+@pytest.mark.parametrize(("transform", "said"), TRANSFORMS)
+@pytest.mark.parametrize("rows", ["", "1,\n2,\n"])
+def test_given_columns_without_values_when_a_transform_fails_for_it_then_it_is_told_what_is_missing(
+    tmp_path: Path, transform: str, said: str, rows: str
+) -> None:
+    folder = given(tmp_path)
+    (folder / "nodes").mkdir()
+    code = "import pandas as pd\n\n\ndef mean(s: pd.DataFrame) -> pd.DataFrame:\n    return s.assign(x=s.x.mean())\n"
+    (folder / "nodes/empty.py").write_text(code)
+    text = (folder / "odibi.yaml").read_text().replace('sql: "select k, x from s"', transform)
+    (folder / "odibi.yaml").write_text(text)
+    (folder / "landing/a-1.csv").write_text(f"k,x\n{rows}")
+    failed = call(folder, "run", "p")
+    assert failed.exit_code == 5
+    assert said in failed.stderr
+    columns, what = ("x", "hold no value yet") if rows else ("k, x", "have no row yet")
+    hint = f"Columns {columns} of s {what}, and count as text until a type is said: read.schema: "
+    assert hint in failed.stderr
+    text = (folder / "odibi.yaml").read_text()
+    (folder / "odibi.yaml").write_text(text.replace('"*.csv"', '"*.csv", schema: {k: int64, x: int64}'))
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_given_another_failure_then_columns_without_values_are_not_told(tmp_path: Path) -> None:
+    folder = given(tmp_path)
+    (folder / "landing/a-1.csv").write_text("k,y\n1,\n")
+    failed = call(folder, "run", "p")
+    assert failed.exit_code == 5
+    assert "hold no value" not in failed.stderr
+
+
+def test_given_a_sinks_first_part_without_values_in_a_column_then_its_type_is_told(tmp_path: Path) -> None:
+    folder = given(tmp_path)
+    (folder / "landing/a-1.csv").write_text("k,x\n1,\n")
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0
+    assert (
+        "p.out: no row has a value yet in x: pinned as text, and the target is made so; if that is not meant, say "
+        "write.schema: {x: TYPE}, then `odibictl reset p --targets`" in result.stderr
+    )
+    (folder / "landing/a-2.csv").write_text("k,x\n2,\n")
+    assert "no row has a value" not in call(folder, "run", "p").stderr
+
+
+def test_given_a_declared_type_of_a_column_without_values_then_nothing_is_told(tmp_path: Path) -> None:
+    folder = given(tmp_path)
+    text = (folder / "odibi.yaml").read_text()
+    (folder / "odibi.yaml").write_text(text.replace("format: parquet}", "format: parquet, schema: {x: int64}}"))
+    (folder / "landing/a-1.csv").write_text("k,x\n1,\n")
+    result = call(folder, "run", "p")
+    assert result.exit_code == 0
+    assert "no row has a value" not in result.stderr

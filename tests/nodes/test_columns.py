@@ -232,8 +232,36 @@ def test_given_a_single_column_with_a_strange_name_when_it_is_said_or_known_then
 def test_given_rows_of_another_delimiter_or_a_comment_for_a_header_then_the_option_is_named(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r'the row has 1 column, the header 2; options: {delimiter: ";"} reads it'):
         _read(tmp_path, "csv", "1;t\n", options={"column_names": ["a", "b"]})
-    with pytest.raises(Failed, match=r"if that is a comment, options: {skip_rows: LINES} leaves out as many before"):
-        _read(tmp_path, "csv", "# made by x\na,b\n1,t\n")
+    with pytest.raises(
+        Failed, match=r"the row has 2 columns, the header 1; if that is a comment, options: {skip_rows: 1}"
+    ):
+        _read(tmp_path, "csv", "#made by x\na,b\n1,t\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [("# of,2026\na,b\n1,t\n", 1), ("# made by x\n# of 2026\na,b\n1,t\n", 2), ("# x\n1\n", 1), ("## x\n", 1)],
+)
+def test_given_a_comment_above_the_header_then_the_option_that_leaves_it_out_is_named(
+    tmp_path: Path, data: str, lines: int
+) -> None:
+    with pytest.raises(Failed, match=rf"begins with a remark, .*if that is a comment, options: {{skip_rows: {lines}}}"):
+        _read(tmp_path, "csv", data)
+    pinned = encode_schema(pa.schema([("a", pa.int64()), ("b", pa.string())]))
+    with pytest.raises(
+        Failed, match=rf"if that is a comment, options: {{skip_rows: {lines}}} leaves out so many lines"
+    ):
+        _read(tmp_path, "csv", data.replace("# ", "#"), pinned=pinned)
+
+
+def test_given_a_name_that_begins_with_a_hash_then_it_is_a_name(tmp_path: Path) -> None:
+    assert _read(tmp_path, "csv", "#chrom,pos\nx,1\n").table.column_names == ["#chrom", "pos"]
+    declared = {"# of": "int64"}
+    assert _read(tmp_path, "csv", "# of,pos\n2,1\n", schema=declared).table.column_names == ["# of", "pos"]
+    pinned = encode_schema(pa.schema([("# of", pa.int64()), ("pos", pa.int64())]))
+    assert _read(tmp_path, "csv", "# of,pos\n2,1\n", pinned=pinned).table.num_rows == 1
+    options = {"skip_rows": 1}
+    assert _read(tmp_path, "csv", "# of\npos\n2\n", options=options).table.column_names == ["pos"]
 
 
 def test_given_a_file_of_other_columns_altogether_then_the_message_stays_short(tmp_path: Path, form: str) -> None:

@@ -21,7 +21,16 @@ from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.culprit import Columns, find_culprit
 from odibi_actors.nodes.formats.exact import MAX_SHOWN, convert
 from odibi_actors.nodes.formats.packed import what_it_is
-from odibi_actors.nodes.formats.rows import Header, blank_line, header, other_delimiter, quoted_cells, separated, shape
+from odibi_actors.nodes.formats.rows import (
+    Header,
+    blank_line,
+    comment,
+    header,
+    other_delimiter,
+    quoted_cells,
+    separated,
+    shape,
+)
 
 _READ = ("skip_rows", "skip_rows_after_names", "column_names")
 _PARSE = ("delimiter", "quote_char", "double_quote", "escape_char", "newlines_in_values", "ignore_empty_lines")
@@ -29,6 +38,8 @@ _MAX_BLOCK = (1 << 31) - 1
 """pyarrow counts a block in 32 bits. One block per file: all of it decides about types, not its first megabyte."""
 _BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
 """What there is where a line is empty, unless it is within quotes."""
+_REMARK = re.compile(r"#+\s")
+"""How a first name begins that is none; ``#chrom`` is one."""
 _BARE = "or, if the files have no header, name all columns: options: {column_names: [...]}"
 _BEYOND_ASCII = re.compile(r"\w{0,20}[^\x00-\x7f]\w{0,20}")
 _NOTHING: Mapping[str, pa.DataType] = {}
@@ -48,12 +59,16 @@ def parse(
     """
     data = plain_text(data, options)
     head = header(data, options)
+    if _REMARK.match(head.names[0]) and head.names[0] not in {*(wanted.expected or ()), *declared}:
+        message = f"the header begins with a remark, {shorten(repr(head.names[0]), MAX_SHOWN)}{comment(data, options)}"
+        named = f"; if it is a name, {schema('read', head.names[0], 'TYPE')} says so"
+        raise Malformed(message + named, line=max(head.line, 1))
     _check_delimiter(head, {*wanted.take, *(wanted.expected or ()), *declared}, options)
     try:
         names = wanted.chosen(head.names)
     except Malformed as error:
         twice = head.line and head.names.count(error.column) > 1
-        message = f"{error.message}, {_BARE}" if twice else error.message
+        message = f"{error.message}, {_BARE}" if twice else error.message + comment(data, options)
         raise Malformed(message, line=max(head.line, 1), column=error.column) from None
     if len(head.names) == 1 and "ignore_empty_lines" not in options:
         _check_blank(data, head, options)

@@ -77,6 +77,20 @@ def header(data: bytes, options: Options) -> Header:
     return Header(row, line)
 
 
+def comment(data: bytes, options: Options) -> str:
+    """The remedy for a header that begins with ``#``, if the file has one: "; if that is a comment, ..."."""
+    if "column_names" in options:
+        return ""
+    skip = options.get("skip_rows", 0)
+    found = 0
+    for line in islice(io.BytesIO(data[:MAX_HEADER]), skip, None):
+        if not line.startswith(b"#"):
+            break
+        found += 1
+    leaves = f"options: {{skip_rows: {skip + found}}} leaves out so many lines before the header of each file"
+    return f"; if that is a comment, {leaves}" if found else ""
+
+
 def _filled(data: bytes, options: Options) -> Iterator[tuple[int, list[str]]]:
     """Rows, without the blank ones unless they count."""
     blank_counts = not options.get("ignore_empty_lines", True)
@@ -104,6 +118,8 @@ def shape(data: bytes, names: list[str], looked_at: list[int], options: Options)
             if to_skip:
                 to_skip -= 1
             elif problem := _row_problem(line, row, names, looked_at, options):
+                if len(row) != len(names):
+                    problem = Malformed(problem.message + comment(data, options), line=line, value=problem.value)
                 break
             else:
                 lines.append(line)
@@ -185,8 +201,6 @@ def _row_problem(
         given = options.get("delimiter", ",")
         if len(row) == 1 and (found := other_delimiter(row[0], given, lambda parts: len(parts) == len(names))):
             message += f"; {separated(found)}" if len(row[0].split(found)) == len(names) else ""
-        if names[0].startswith("#") and "column_names" not in options:
-            message += "; if that is a comment, options: {skip_rows: LINES} leaves out as many before the header"
         return Malformed(message, line=line, value=shown)
     problems = (text_problem(row[place], line, names[place]) for place in looked_at)
     return next((problem for problem in problems if problem), None)
