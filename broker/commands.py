@@ -196,24 +196,27 @@ class Commands:
         limit = params.get("iterations") or 0
         if not isinstance(limit, int) or limit < 0:
             raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
-        self._unstick(pipeline, bool(params.get("retry")), now)
+        if not self._unstick(pipeline, bool(params.get("retry")), now):
+            return None
         trigger = Trigger(kind="manual", params=params.get("params") or {})
         runs.start(self.flow, pipeline, run, "manual", now, limit, trigger)
         return {"pipeline": pipeline.name, "run": run}
 
-    def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> None:
-        """A run behind a stuck iteration could never end: retry what is stuck, or say what holds it back."""
+    def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> bool:
+        """A run behind a stuck iteration could never end: retry what is stuck, or say what holds it back. False: ask
+        again, a source has not answered yet."""
         stuck = pipeline.stuck()
         if stuck is None:
-            return
+            return True
         if not retry:
             raise ConflictError(
                 f"iteration {stuck.number} of {pipeline.name} is {stuck.state} and holds back what comes after it: "
                 f"fix the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
             )
         for iteration in list(pipeline.unfinished()):
-            if iteration.state in ("failed", "blocked"):
-                self.flow.retry(pipeline, iteration, now)
+            if iteration.state in ("failed", "blocked") and self.flow.retry(pipeline, iteration, now) is None:
+                return False
+        return True
 
     def _pause(self, params: Row, _now: float) -> Row:
         pipeline = self._pipeline(params)
@@ -267,7 +270,7 @@ class Commands:
             self.look(params)
         return waits.pipeline(self.flow, pipeline, params, now)
 
-    def _retry(self, params: Row, now: float) -> Row:
+    def _retry(self, params: Row, now: float) -> Row | None:
         pipeline, iteration = self._iteration(params)
         if iteration.state not in ("failed", "blocked"):
             if self.flow.hurry(pipeline, iteration, now):
@@ -277,6 +280,8 @@ class Commands:
                 "can be retried"
             )
         void = self.flow.retry(pipeline, iteration, now)
+        if void is None:
+            return None
         row: Row = {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
         stuck = pipeline.stuck(iteration.lane)
         if void:

@@ -548,10 +548,14 @@ class Flow:
         self.shape += 1
         self.write(rec.Setting(scope=pipeline.name, name=name, value="1" if on else ""), pipeline.name)
 
-    def retry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> list[int]:
+    def retry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> list[int] | None:
         """Start the failed nodes, or the blocked sinks, of an iteration again with all their attempts. Where a file is
-        at fault it is planned again instead; returns the numbers that are void then, else none."""
-        if source := again.at_fault(pipeline, iteration):
+        at fault, or was written again, it is planned again instead; returns the numbers that are void then, else none.
+        None: ask again, the source has not answered yet."""
+        source = again.at_fault(pipeline, iteration) or again.written_since(self, pipeline, iteration, now)
+        if source is None:
+            return None
+        if source:
             return again.as_files_are(self, pipeline, iteration, source, now)
         self.write(rec.Retry(pipeline=pipeline.name, iteration=iteration.number, at=now), pipeline.name)
         iteration.advance("retry")

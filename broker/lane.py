@@ -38,6 +38,11 @@ class SourceState:
         """Read whole for every iteration, pinned by digest, not consumed."""
         return self.node.read is not None and self.node.read.mode == "batch"
 
+    @property
+    def pattern(self) -> str:
+        """Which files it reads."""
+        return self.node.read.pattern if self.node.read is not None else ""
+
     def rebind(self, node: NodeSpec) -> None:
         """The node is this one now. If it reads something else what it had said counts no more, and it is asked again
         for the run that plans; what is on its way of it is known by ``read_digest``."""

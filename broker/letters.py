@@ -40,6 +40,8 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
             return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
         _check_plannable(pipeline, row["positions"])
         _check_order(pipeline, row)
+        if any(source.batch and not source.heard for source in pipeline.sources.values()):
+            return None  # it tells what there is as soon as it has looked
         positions: dict[str, list[Position]] = {}
         for name, source in pipeline.sources.items():
             if source.batch:
@@ -132,8 +134,11 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
     if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
     for name, source in pipeline.sources.items():
-        if source.batch and not source.pending:
-            raise ConflictError(f"source {name} of {pipeline.name} has not reported its files yet; try again")
+        if source.batch and source.heard and not source.pending:
+            raise ConflictError(
+                f"source {name} of {pipeline.name} has no file to read: none matches {source.pattern!r}, or one is "
+                "just being written; try again once it is there"
+            )
         if not source.batch and name not in pipeline.pins.sources and not positions.get(name):
             raise ConflictError(
                 f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "

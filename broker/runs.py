@@ -92,11 +92,13 @@ def take_in(lane: Lane, run: RunInfo) -> None:
 
 
 def _begin(lane: Lane) -> None:
-    """The run whose turn it is asks the sources at once, also if it did before another one had its turn again."""
+    """The run whose turn it is asks the sources at once, also if it did before another one had its turn again. When
+    there is none what they have said stays: a replay of a dead letter reads the references as they are."""
+    if lane.run is None:
+        return
     for source in lane.sources.values():
         source.forget_offer()
-    if lane.run is not None:
-        lane.run.asked_at, lane.run.asks = 0.0, 0
+    lane.run.asked_at, lane.run.asks = 0.0, 0
 
 
 def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:

@@ -226,8 +226,9 @@ def retry(app: App, pipeline: str, number: int) -> None:
     """Run a failed iteration, or publish a blocked one, again.
 
     Nodes that are acknowledged are not run again; attempts count from 0. Where a file could not be read (malformed,
-    changed, gone), the iteration and those behind it are planned again under new numbers, with the files as they are
-    now: fixed where they lie, replaced, or taken away. Of several that have failed each wants its own retry.
+    changed, gone), or was written again after it was read, the iteration and those behind it are planned again under
+    new numbers, with the files as they are now: fixed where they lie, replaced, or taken away. Of several that have
+    failed each wants its own retry.
     """
     client = app.client()
     result = client.retry(pipeline, number)

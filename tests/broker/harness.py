@@ -82,6 +82,11 @@ def position(name: str, size: int = 10) -> FilePosition:
     return FilePosition(name, size, 1, 1)
 
 
+def as_told(file: FilePosition) -> dict[str, Any]:
+    """The file as the source tells of it."""
+    return {key: getattr(file, key) for key in ("identity", "size", "mtime_ns", "inode", "ctime_ns")}
+
+
 class Broker:
     """The actor and what it sent, by recipient. ``records`` is what the store got; it answers by ``durable()``."""
 
@@ -93,6 +98,7 @@ class Broker:
         self.records: list[rec.AnyRecord] = []
         self.epoch = 0
         self.asked = 0  # requests of the client; each has its number as id
+        self.files: dict[str, FilePosition | None] = {}  # how files are now that are not as planned; None: gone
 
     @property
     def flow(self) -> Flow:
@@ -212,8 +218,19 @@ class Broker:
         self.say(CLIENT, Request(str(self.asked), verb, params))
         if "run" in params and verb in ("pipeline.trigger", "pipeline.backfill"):
             self.store_answers()
+        if verb == "iteration.retry" or params.get("retry"):
+            self.source_answers()
         replies = self.replies()
         return replies[0] if replies else None
+
+    def source_answers(self) -> None:
+        """The source says how planned files are now."""
+        planned = {p.identity: p for plan in self.of(rec.Plan) for some in plan.positions.values() for p in some}
+        for request in self.take(Request, to=SOURCE):
+            names = request.params["identities"]
+            found = [now for name in names if (now := self.files.get(name, planned.get(name))) is not None]
+            gone = [name for name in names if name in self.files and self.files[name] is None]
+            self.say(SOURCE, Reply(request.id, 0, {"files": [as_told(one) for one in found], "gone": gone}))
 
     def store_answers(self) -> None:
         """The store has everything, and says which runs it knows when the broker asks for one, and how iterations

@@ -49,7 +49,7 @@ from odibi_actors.messages import (
     Tick,
 )
 from odibi_actors.model import TRIGGER, Failure, Place
-from tests.broker.harness import CLIENT, POOL, Broker, pipeline, position
+from tests.broker.harness import CLIENT, POOL, Broker, as_told, pipeline, position
 from tests.broker.scheduling import HOUR
 
 OVERLAPS = ["skip", "buffer_one", "buffer_all", "allow", "cancel"]
@@ -197,8 +197,9 @@ class Life:
             return Reply(request.id, 0, {"items": items, "more": False})
         if request.verb == "source.match":
             return Reply(request.id, 0, {"files": 1, "bytes": 1, "first": "a", "last": "b"})
-        rows = [{"identity": one, "size": 1, "mtime_ns": 5, "inode": 1} for one in params["identities"]]
-        return Reply(request.id, 0, {"files": rows})
+        # As planned, or written again since.
+        sizes = {one: self.rng.choice([10, 10, 11]) for one in params["identities"]}
+        return Reply(request.id, 0, {"files": [as_told(position(*one)) for one in sizes.items()], "gone": []})
 
     def arrive(self) -> None:
         where = self.rng.choice(["p", "p", "q", "landing"])

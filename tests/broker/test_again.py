@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import Offer, Released
 from odibi_actors.model import Failure, FilePosition
-from tests.broker.harness import SOURCE, Broker, pipeline
+from tests.broker.harness import SOURCE, Broker, pipeline, position
 from tests.broker.restart import restarted
 from tests.broker.test_references import given
 
@@ -81,6 +82,53 @@ def test_given_what_is_not_the_files_fault_when_retried_then_the_plan_stands(kin
     assert reply is not None
     assert reply.result == {"pipeline": "p", "iteration": 1, "state": "running"}
     assert broker.of(rec.Cancel) == []
+
+
+@pytest.mark.parametrize(
+    "now", [position("f1.csv", 11), FilePosition("f1.csv", 10, 2, 1), FilePosition("f1.csv", 10, 1, 2)]
+)
+def test_given_a_file_written_again_after_it_was_read_when_retried_then_all_is_planned_again(now: FilePosition) -> None:
+    broker = failed_behind(now)
+    reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.result["planned_again"] == [1, 2]
+
+
+def test_given_a_file_that_is_as_it_was_read_when_retried_then_the_plan_stands() -> None:
+    broker = failed_behind(position("f1.csv"))
+    reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.result == {"pipeline": "p", "iteration": 1, "state": "running"}
+    assert broker.of(rec.Cancel) == []
+
+
+def test_given_a_file_that_is_gone_after_it_was_read_when_retried_then_what_was_read_runs_again() -> None:
+    """Many take files away once they are read: planned again it would be lost."""
+    broker = failed_behind(None, max_files=2)
+    broker.files["f2.csv"] = position("f2.csv", 99)
+    reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.result["state"] == "running"
+    assert broker.of(rec.Cancel) == []
+    (said,) = [e.text for e in broker.effects if isinstance(e, Log) and "written again" in e.text]
+    assert said == "p 1: f2.csv was written again, and f1.csv is gone: what was read of them runs again"
+
+
+def failed_behind(now: FilePosition | None, max_files: int = 1) -> Broker:
+    """Iteration 1 has read f1.csv, and failed at a transform; the file is ``now`` this."""
+    broker = Broker(pipeline(batch=BatchSpec(max_files=max_files))).start()
+    broker.know(read=b"schema")
+    broker.offer("f1.csv", "f2.csv")
+    broker.durable()
+    task = broker.tasks()[0]
+    broker.results(broker.run(task)[0])
+    for _ in range(2):
+        broker.fail(task, "t", Failure("raised", "ValueError: a negative amount"))
+        broker.wait(2.0)
+        task = next((one for one in broker.tasks() if one.iteration == 1), task)
+    assert broker.flow.pipelines["p"].iterations[1].state == "failed"
+    broker.files["f1.csv"] = now
+    return broker
 
 
 def test_given_a_planned_file_that_changed_when_nobody_asked_then_it_stays_failed() -> None:

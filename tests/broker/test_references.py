@@ -17,7 +17,7 @@ from odibi_actors.config.model import (
     TransformSpec,
     WriteSpec,
 )
-from odibi_actors.messages import SOURCE, Discover, Heartbeat, Offer
+from odibi_actors.messages import SOURCE, STORE, Discover, Heartbeat, Offer, Reply, Request
 from odibi_actors.model import Failure, FilePosition
 from tests.broker.harness import POOL, Broker, position
 
@@ -136,3 +136,58 @@ def test_a_source_whose_only_file_is_malformed_takes_the_iteration_with_it_and_a
     assert broker.of(rec.Revise) == []
     (plan,) = broker.of(rec.Plan)
     assert {name: len(files) for name, files in plan.positions.items()} == {"read": 2, "cust": 1}
+
+
+# --- dead letters that are taken up ------------------------------------------------------------------------------
+
+
+def replayed(broker: Broker) -> list[FilePosition] | str | None:
+    """Replay letter 7, which holds f1.csv: what is read of ``cust``, or why not; None: it waits."""
+    file = {"identity": "f1.csv", "size": 10, "mtime_ns": 1, "inode": 1}
+    row = {"id": 7, "pipeline": "p", "iteration": 1, "state": "open", "replay": 0, "whole": True, "trigger": {}}
+    broker.ask("deadletter.replay", letter=7)
+    for peer, result in ((STORE, {**row, "positions": {"read": [file]}}), (SOURCE, {"files": [file], "gone": []})):
+        for request in broker.take(Request, to=peer):
+            broker.say(peer, Reply(request.id, 0, result))
+    replies = broker.replies()
+    if not replies:
+        return None
+    return replies[0].error or broker.of(rec.Plan)[-1].positions["cust"]
+
+
+def test_a_letter_is_taken_up_after_a_run_with_the_reference_as_it_is() -> None:
+    spec = joined(trigger="manual")
+    broker = Broker(spec).start()
+    broker.know(read=b"schema", cust=b"schema")
+    broker.ask("pipeline.trigger", pipeline="p")
+    broker.durable()
+    (run,) = {message.run for message in broker.take(Discover) if message.run}
+    for source, names in (("cust", ["cust.csv"]), ("read", [])):
+        seq = broker.flow.pipelines["p"].sources[source].seq
+        positions = [FilePosition(name, 10, 1, 1, digest="d") for name in names]
+        broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, seq, positions, run, exhausted=True))
+    assert [end.state for end in broker.of(rec.RunEnd)] == ["no_data"]
+    found = replayed(broker)
+    assert isinstance(found, list)
+    assert [position.identity for position in found] == ["cust.csv"]
+
+
+def test_a_letter_waits_until_the_reference_was_looked_at() -> None:
+    broker = Broker(joined()).start()
+    broker.know(read=b"schema", cust=b"schema")
+    assert replayed(broker) is None
+    assert broker.of(rec.Plan) == []
+    offer(broker, "cust", "cust.csv")
+    for request in broker.take(Request, to=SOURCE):
+        file = {"identity": "f1.csv", "size": 10, "mtime_ns": 1, "inode": 1}
+        broker.say(SOURCE, Reply(request.id, 0, {"files": [file], "gone": []}))
+    assert [position.identity for position in broker.of(rec.Plan)[-1].positions["cust"]] == ["cust.csv"]
+
+
+def test_a_letter_is_refused_while_no_reference_is_there() -> None:
+    broker = Broker(joined()).start()
+    broker.know(read=b"schema", cust=b"schema")
+    offer(broker, "cust")
+    found = replayed(broker)
+    assert isinstance(found, str)
+    assert "source cust of p has no file to read: none matches '*'" in found
