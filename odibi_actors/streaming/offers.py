@@ -88,7 +88,8 @@ class Offers:
         source = self._source
         if not source.scanned or not source.ledger.loaded or not source.epoch:
             return False
-        return not source.idle or source.within is not None
+        # A reference is told of also between runs: a dead letter that is replayed then reads it as it is.
+        return source.batch or not source.idle or source.within is not None
 
     def _wanted(self, now: float) -> bool:
         if not self._may():

@@ -74,6 +74,8 @@ class Keeper:
         self.goods = goods
         self.rates: dict[str, int] = {}
         self.versions: dict[tuple[str, int], Settings] = {}
+        self.replays: dict[tuple[str, int], int] = {}
+        """(pipeline, iteration) that took a letter up -> the iteration that it was the letter of."""
         self.discarded: set[tuple[str, str]] = set()
         """(pipeline, identity) of what was in letters that were given up: the store keeps no letter of those."""
 
@@ -158,20 +160,19 @@ class Keeper:
             more: Row = (settings.tag,)
             if pipeline in REFERRING:
                 number = self.goods.references.get(one.references[0][1], 0) if one.references else 0
-                more = (settings.tag, number, self._rate(books, one))
+                more = (settings.tag, number, self._rate(pipeline, books, one))
             for identity, ctime in one.files.items():
                 writing = self.goods.writings.get((pipeline, identity), {}).get(ctime)
                 for row in writing.rows if writing is not None else ():
                     rows[(*row, *more)] += 1
         return rows
 
-    def _rate(self, books: Books, one: Iteration) -> int | None:
+    def _rate(self, pipeline: str, books: Books, one: Iteration) -> int | None:
         """The parameter of the run that first planned it: of a replay that of its letter's iteration."""
-        while True:
-            letter = next((row for row in books.letters.values() if row["replay"] == one.number), None)
-            if letter is None:
-                return self.rates.get(one.run)
-            one = next(each for each in books.iterations if each.number == letter["iteration"])
+        number = one.number
+        while (pipeline, number) in self.replays:
+            number = self.replays[pipeline, number]
+        return next((self.rates.get(each.run) for each in books.iterations if each.number == number), None)
 
     def _found(self, pipeline: str, sink: str) -> Iterator[Row]:
         data = self.goods.folder / "data"

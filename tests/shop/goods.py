@@ -50,7 +50,9 @@ _PIPELINE = """\
 """
 _REFERRING = """\
       - {{name: prices, read: {{connection: reference, format: csv, mode: batch, pattern: "{pattern}"}}}}
-      - {{name: priced, inputs: [rows, prices], transform: {{function: "nodes.shop:priced", params: {{tag: {tag}}}}}}}
+      - name: priced
+        inputs: [rows, prices]
+        transform: {{function: "nodes.shop:priced", params: {{tag: {tag}, slow: {slow}}}}}
       - name: rated
         inputs: [priced]
         transform: {{sql: "select *, getvariable('rate')::bigint as rate from priced"}}
@@ -62,7 +64,9 @@ _REFERRING_TABLES = """\
 """
 _SUMMING = """\
       - {{name: summed, inputs: [rows], state: true, transform: {{function: "nodes.shop:summed"}}}}
-      - {{name: checked, inputs: [rows], transform: {{function: "nodes.shop:checked", params: {{tag: {tag}}}}}}}
+      - name: checked
+        inputs: [rows]
+        transform: {{function: "nodes.shop:checked", params: {{tag: {tag}, slow: {slow}}}}}
       - {{name: lake, inputs: [checked], write: {{connection: lake, path: totals, format: parquet}}}}
       - name: whole
         inputs: [summed]
@@ -72,19 +76,22 @@ _SUMMING_TABLES = """\
       - {{name: mart, inputs: [summed], write: {{connection: mart, table: totals, mode: upsert, keys: [shop]}}}}
 """
 _NODES = '''\
+import time
+
 import pandas
 
 
-def checked(rows, tag):
+def checked(rows, tag, slow):
     """The rows, unless one of them is refused."""
+    time.sleep(slow)
     if (rows["amount"] < 0).any():
         raise ValueError("a negative amount")
     return rows.assign(tag=tag)
 
 
-def priced(rows, prices, tag):
+def priced(rows, prices, tag, slow):
     """The rows, with the number of the reference."""
-    return checked(rows, tag).assign(reference=int(prices["number"].iloc[0]))
+    return checked(rows, tag, slow).assign(reference=int(prices["number"].iloc[0]))
 
 
 def summed(rows, state):
@@ -97,9 +104,10 @@ def summed(rows, state):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the project file says at a moment, for each pipeline: ``tag`` is told in every row."""
+    """What the project file says at a moment, for each pipeline: ``tag`` is told in every row; ``slow``: seconds."""
 
     tag: int = 0
+    slow: float = 0.0
     files: int = 2
     in_flight: int = 2
     settle: str = "20ms"
@@ -119,7 +127,7 @@ class Goods:
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self.folder, self._rng = folder, rng
-        self.settings = {name: Settings() for name in PIPELINES}
+        self.settings = {name: Settings(slow=rng.choice([0.0, 0.1, 0.4])) for name in PIPELINES}
         self.writings: dict[tuple[str, str], dict[int, Writing]] = {}
         """(pipeline, identity) -> ctime in ns -> what was written then, oldest first."""
         self.references: dict[str, int] = {}

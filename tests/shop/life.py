@@ -196,7 +196,7 @@ class Life:
             if letter["state"] == "open":
                 left.append(f"{pipeline} letter {letter['id']} is open: {letter['message']}")
                 with suppress(ConflictError, NotFoundError):
-                    self.client.replay(letter["id"])
+                    self._replay(pipeline, letter["id"])
         for backfill in self.client.backfills(pipeline)["items"]:
             left.append(f"{pipeline} {backfill['lane']} goes on")
         if pipeline == "report":
@@ -216,7 +216,7 @@ class Life:
     def deliver(self, pipeline: str) -> str:
         """A few files arrive, bad ones among them."""
         found = []
-        for _ in range(self.rng.choice([1, 1, 2, 4])):
+        for _ in range(self.rng.choice([1, 2, 4, 8])):
             bad = self.rng.choices(["", "refused", "malformed"], [5, 1, 1])[0]
             found.append(self.goods.deliver(pipeline, bad) + (f" ({bad})" if bad else ""))
         return ", ".join(found)
@@ -267,10 +267,13 @@ class Life:
             for position in self.client.dead_letter(letter)["positions"].get("rows", ()):
                 if self.goods.newest(pipeline, position["identity"]).bad:
                     self.goods.rewrite(pipeline, position["identity"])
-        code, said = self.ctl("deadletter", "replay", str(letter))
-        if code:
-            raise DifferenceError(f"replay {letter}: exit {code}: {said}")
-        return f"{letter}: {said.strip()}"
+        return f"{letter}: {self._replay(pipeline, letter)}"
+
+    def _replay(self, pipeline: str, letter: int) -> dict[str, Any]:
+        former = self.client.dead_letter(letter)["iteration"]
+        done = self.client.replay(letter)
+        self.keeper.replays[pipeline, done["iteration"]] = former
+        return done
 
     def discard(self, pipeline: str) -> str:
         """`deadletter discard`."""
@@ -284,7 +287,7 @@ class Life:
 
     def rewind(self, pipeline: str) -> str:
         """`pipeline drain`, `pipeline rewind` to one of the newest or to the beginning, `pipeline resume`."""
-        to = self.rng.choice([0, self._one_of_the_newest(pipeline)])
+        to = self.rng.choice([0, max(0, self._one_of_the_newest(pipeline) - self.rng.randint(1, 2))])
         state = self.client.drain(pipeline, timeout=PATIENCE)["state"]
         self.tell(f"drain {pipeline}: {state}")
         try:
@@ -295,6 +298,8 @@ class Life:
 
     def backfill(self, pipeline: str) -> str:
         """`pipeline backfill` of some files."""
+        if pipeline not in REFERRING:
+            return ""
         self._rate += 1
         pattern = self.rng.choice(["*", "f*[02468].csv", "f000?.csv"])
         begun = self.client.backfill(pipeline, {"": pattern}, concurrency=2, params={"rate": self._rate})
@@ -326,6 +331,8 @@ class Life:
             changes["tag"] = self.goods.settings[pipeline].tag + 1
         if self.rng.random() < 0.3:
             changes["files"] = self.rng.choice([1, 2, 4])
+        if self.rng.random() < 0.3:
+            changes["slow"] = self.rng.choice([0.0, 0.1, 0.4])
         if self.rng.random() < 0.3:
             changes["in_flight"] = self.rng.choice([1, 2, 4])
         if self.rng.random() < 0.3:

@@ -412,6 +412,14 @@ def test_given_a_run_with_nothing_to_do_when_it_asks_then_an_empty_exhausted_off
     assert world.offers[-1].run == "r1"
 
 
+def test_given_a_reference_when_no_run_asks_then_it_is_told_of_all_the_same() -> None:
+    """A dead letter that is replayed between runs reads it."""
+    world = World(source_spec("/data", mode="batch", idle=True))
+    world.create("ref.csv", age=100.0)
+    world.work()
+    assert world.names == ["ref.csv"]
+
+
 def test_given_a_file_that_is_asked_for_when_the_scan_is_done_first_then_the_run_waits_for_the_answer() -> None:
     world = ready(World())
     world.create("b.csv")
