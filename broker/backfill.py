@@ -99,12 +99,12 @@ def begin(flow: Flow, pipeline: Pipeline, record: rec.Backfill) -> Backfilling:
     return backfill
 
 
-def resumed(pipeline: Pipeline, record: rec.Run, planned: int, voided: int) -> None:
+def resumed(pipeline: Pipeline, lane: str, run: RunInfo) -> None:
     """The run of a backfill is active: it goes on where it was."""
-    backfill = pipeline.backfills.get(record.lane)
+    backfill = pipeline.backfills.get(lane)
     if backfill is not None:
-        backfill.planned = planned
-        runs.take_in(backfill.lane, RunInfo(record, planned, voided, limit=len(backfill.record.occurrences)))
+        backfill.planned, run.limit = run.planned, len(backfill.record.occurrences)
+        runs.resumed(backfill.lane, run)
 
 
 def planned(backfill: Backfilling, positions: dict[str, list[Position]]) -> None:
@@ -132,7 +132,7 @@ def cancel(flow: Flow, pipeline: Pipeline, lane: str, now: float) -> Row:
     run = backfill.record.run
     if pipeline.ended_runs.get(run, Ended()).state == "failed":  # a sink of it is blocked, and may still be retried
         seq = flow.write(rec.RunEnd(run, pipeline.name, "cancelled", now), pipeline.name)
-        pipeline.remember_run(run, "cancelled", seq)
+        pipeline.remember_run(run, Ended("cancelled", seq))
     return {**row(pipeline, backfill), "state": "cancelled"}
 
 

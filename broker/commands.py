@@ -19,7 +19,7 @@ from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
-from odibi_actors.model import Trigger
+from odibi_actors.model import LIVE, Trigger
 
 MAX_WORKERS = 512
 """Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
@@ -75,6 +75,8 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
     lane: Name | None = None
     after: Number | None = None
     open: Annotated[list[Number], msgspec.Meta(max_length=MAX_OPEN)] | None = None
+    take: bool | None = None
+    letters: Annotated[list[Number], msgspec.Meta(max_length=MAX_ROWS)] | None = None
 
 
 def checked(verb: str, params: Row) -> Row:
@@ -179,6 +181,8 @@ class Commands:
                 "run": "",
                 "note": "looking for data now; it starts by itself",
             }
+        if "begun" in params:
+            return self._unstuck(pipeline, *params["begun"], now)
         run = str(params.get("run") or f"manual{runs.RESERVED}{self.flow.epoch}-{self.flow.journal.last + 1}")
         if params.get("run"):
             stands = runs.stands(self.flow, pipeline, run, params, now)
@@ -186,8 +190,9 @@ class Commands:
                 return None
             if stands:  # asked again, as the reply was lost: it is the same run
                 return {"pipeline": pipeline.name, "run": run}
+        take = bool(params.get("take"))
         active = pipeline.live.active
-        if active:
+        if active and not take:
             raise ConflictError(f"pipeline {pipeline.name} is running already: run {active[0]}")
         if pipeline.paused or pipeline.draining:
             raise ConflictError(
@@ -196,27 +201,39 @@ class Commands:
         limit = params.get("iterations") or 0
         if not isinstance(limit, int) or limit < 0:
             raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
-        if not self._unstick(pipeline, bool(params.get("retry")), now):
+        _check_stuck(pipeline, bool(params.get("retry")))
+        ready = [letters.prepare(self.flow, letter, now) for letter in params.get("letters") or ()]
+        found = [one for one in ready if one is not None]
+        if len(found) < len(ready):
             return None
         trigger = Trigger(kind="manual", params=params.get("params") or {})
-        runs.start(self.flow, pipeline, run, "manual", now, limit, trigger)
-        return {"pipeline": pipeline.name, "run": run}
+        # It starts first: what it takes up, and tries again, it answers for.
+        runs.start(self.flow, pipeline, run, "manual", now, limit, trigger, take=True)
+        stuck = [one.number for one in pipeline.unfinished(LIVE) if one.state in ("failed", "blocked")]
+        answer = {"pipeline": pipeline.name, "run": run, "replayed": self._taken_up(pipeline, run, found, now)}
+        params["begun"] = (answer, stuck)
+        return self._unstuck(pipeline, answer, stuck, now)
 
-    def _unstick(self, pipeline: Pipeline, retry: bool, now: float) -> bool:
-        """A run behind a stuck iteration could never end: retry what is stuck, or say what holds it back. False: ask
-        again, a source has not answered yet."""
-        stuck = pipeline.stuck()
-        if stuck is None:
-            return True
-        if not retry:
-            raise ConflictError(
-                f"iteration {stuck.number} of {pipeline.name} is {stuck.state} and holds back what comes after it: "
-                f"fix the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
-            )
-        for iteration in list(pipeline.unfinished()):
-            if iteration.state in ("failed", "blocked") and self.flow.retry(pipeline, iteration, now) is None:
-                return False
-        return True
+    def _unstuck(self, pipeline: Pipeline, answer: Row, stuck: list[int], now: float) -> Row | None:
+        """The run has started; now what is ``stuck`` is retried, each once. None: a source has not answered yet."""
+        while stuck:
+            iteration = pipeline.iterations.get(stuck[0])
+            again = iteration is not None and iteration.state in ("failed", "blocked")
+            if again and iteration is not None and self.flow.retry(pipeline, iteration, now) is None:
+                return None
+            del stuck[0]
+        return answer
+
+    def _taken_up(self, pipeline: Pipeline, run: str, ready: list[letters.Ready], now: float) -> list[Row]:
+        """Dead letters of this pipeline in new iterations, which the run answers for."""
+        rows = []
+        for one in ready:
+            self.flow.asks.forget(*one.asked)
+            if one.pipeline is not pipeline or one.iteration:
+                continue
+            runs.replayed(pipeline, run)
+            rows.append({"letter": one.row["id"], "iteration": letters.take_up(self.flow, one, now, run)})
+        return rows
 
     def _pause(self, params: Row, _now: float) -> Row:
         pipeline = self._pipeline(params)
@@ -426,6 +443,16 @@ class Commands:
                     self.flow.say(Send(pool.name, KillWorker(worker=worker.worker)))
                     return {"worker": worker.worker, "pool": pool.name, "pid": worker.pid}
         raise NotFoundError(f"no worker {name!r}; see `odibictl worker list`")
+
+
+def _check_stuck(pipeline: Pipeline, retry: bool) -> None:
+    """A run behind a stuck iteration could never end: it retries what is stuck, or is told what holds it back."""
+    stuck = pipeline.stuck()
+    if stuck is not None and not retry:
+        raise ConflictError(
+            f"iteration {stuck.number} of {pipeline.name} is {stuck.state} and holds back what comes after it: "
+            f"fix the cause, then `odibictl iteration retry {pipeline.name} {stuck.number}`, or cancel it"
+        )
 
 
 def _letter(params: Row) -> int:

@@ -197,7 +197,7 @@ class Flow:
             source.since = now
         source.pending = list(offer.positions)
         source.left = max(offer.left, len(offer.positions))
-        source.run, source.exhausted, source.heard = offer.run, offer.exhausted, True
+        source.run, source.exhausted, source.heard, source.unread = offer.run, offer.exhausted, True, offer.unread
         if offer.exhausted and offer.run:
             source.looked = offer.run
         self.touch(pipeline.name)
@@ -488,7 +488,7 @@ class Flow:
             iteration.state_seq = seq
             letters.cancelled(self, pipeline, iteration, seq)
             self.drop(iteration.running())
-        runs.voided(pipeline, iterations)
+        runs.voided(pipeline, iterations, reason.startswith(rec.PLANNED_AGAIN) or iterations[0].lane != LIVE)
         for lane in pipeline.lanes:
             if any(iteration.lane == lane.name for iteration in iterations):
                 self.released(pipeline, lane, seq, now)

@@ -124,6 +124,7 @@ class Iteration:
         code_digest: str,
         positions: dict[str, list[Position]],
         run: str,
+        taken: str,
         order: int,
         planned_at: float = 0.0,
         replay: Replay | None = None,
@@ -134,7 +135,8 @@ class Iteration:
         self.pipeline = spec.name
         self.number = number
         self.lane = lane
-        self.run = run
+        self.run = run  # that planned it
+        self.taken = taken  # that answers for it besides, or instead
         self.replay = replay
         self.trigger = trigger or Trigger()
         self.order = order

@@ -31,6 +31,7 @@ class SourceState:
         self.density = 0.0  # rows per byte of what was read last: how many rows a file will have is a guess
         self.looked = ""  # newest look (see commands) for which everything found is offered
         self.heard = False  # an offer of the present incarnation has come
+        self.unread: list[str] = []  # folders that could not be listed
         self.problems: list[str] = []
 
     @property
@@ -57,23 +58,34 @@ class SourceState:
 
 
 class RunInfo:
-    """A run in progress: it plans, one run of a lane at a time, then its iterations are finished."""
+    """A run in progress: it plans, one run of a lane at a time, then its iterations are finished. What it counts is
+    durable: the store counts the same, record by record, and a new broker goes on from there."""
 
-    def __init__(
-        self, record: Run, planned: int = 0, voided: int = 0, limit: int = 0, set_aside: int = 0, unsure: bool = False
-    ) -> None:
+    def __init__(self, record: Run, planned: int = 0, took: int = 0) -> None:
         self.run = record.run
         self.trigger = record.trigger
         self.at = record.at
-        self.limit = limit  # iterations it may plan; 0: no limit
+        self.limit = record.limit  # iterations it may plan; 0: no limit
         self.planned = planned  # iterations, but for those that were cancelled
-        self.voided = voided  # cancelled ones
-        self.set_aside = set_aside  # dead letters its iterations have left: files, or an iteration as a whole
+        self.took = took  # iterations that others, or nobody, planned and that it answers for, but for cancelled ones
+        self.taken = ""  # the run that has taken it over, and answers for what it plans
+        self.voided = 0  # iterations that an operator cancelled
+        self.set_aside = 0  # dead letters its iterations have left: files, or an iteration as a whole
         self.left: dict[tuple[str, str], None] = {}  # (source, file) it had planned, given back by a cancel
-        self.unsure = unsure  # a former broker cancelled something of it; whether that was planned again is not known
+        self.unread = ""  # folders that could not be listed for it, once it has planned all
         self.upto = 0  # once it has planned all: the newest iteration of then, which must be finished with the rest
         self.asked_at = 0.0
         self.asks = 0  # how often its sources were asked what there is
+
+    def give_back(self, positions: dict[str, list[Position]]) -> None:
+        """These are not of it any more, by source."""
+        self.left.update({(source, p.identity): None for source, some in positions.items() for p in some})
+
+    def plans(self, positions: dict[str, list[Position]]) -> None:
+        """These are of it again, if they were given back."""
+        for source, some in positions.items() if self.left else ():
+            for position in some:
+                self.left.pop((source, position.identity), None)
 
     @property
     def full(self) -> bool:

@@ -7,7 +7,7 @@ commits (or becomes a letter itself) and is back when the replay is cancelled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
@@ -22,27 +22,52 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
+class Ready(NamedTuple):
+    """A letter that can be taken up: what the store and the sources said of it. ``iteration``: the one that has taken
+    it up already, 0: none."""
+
+    pipeline: Pipeline
+    row: Row
+    positions: dict[str, list[Position]]
+    iteration: int
+    asked: list[str]
+
+
 def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     """Plan the letter's positions again; None while the store or the source has not answered. Raises NotFoundError and
     ConflictError."""
+    ready = prepare(flow, letter, now)
+    if ready is None:
+        return None
+    flow.asks.forget(*ready.asked)
+    pipeline, number = ready.pipeline, ready.iteration
+    if number:  # asked twice, or by two: it is on its way
+        return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
+    answer = {"letter": letter, "pipeline": pipeline.name, "files": sum(map(len, ready.positions.values()))}
+    number = pipeline.last_iteration + 1 if dry_run else take_up(flow, ready, now)
+    return {**answer, "iteration": number}
+
+
+def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
+    """What a replay needs to know; None while the store or the source has not answered. The answers are kept: forget
+    ``asked`` in the end. Raises NotFoundError and ConflictError."""
     row = _letter(flow, letter, now)
     if row is None:
         return None
     key = _key(flow, letter)
     pipeline = flow.pipelines[row["pipeline"]]
     asked = [key]
+    positions: dict[str, list[Position]] = {}
     try:
         number = _taken_up(pipeline, letter, row)
         if number == 0:
             raise ConflictError(f"dead letter {letter} was discarded")
-        if number is not None:  # asked twice, or by two: it is on its way
-            flow.asks.forget(key)
-            return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
+        if number is not None:
+            return Ready(pipeline, row, {}, number, asked)
         _check_plannable(pipeline, row["positions"])
         _check_order(pipeline, row)
         if any(source.batch and not source.heard for source in pipeline.sources.values()):
             return None  # it tells what there is as soon as it has looked
-        positions: dict[str, list[Position]] = {}
         for name, source in pipeline.sources.items():
             if source.batch:
                 positions[name] = list(source.pending)
@@ -56,16 +81,18 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     except Exception:
         flow.asks.forget(*asked)
         raise
-    flow.asks.forget(*asked)
-    files = sum(map(len, positions.values()))
-    answer = {"letter": letter, "pipeline": pipeline.name, "files": files}
-    if dry_run:
-        return {**answer, "iteration": pipeline.last_iteration + 1}
-    taken = rec.Replay(letter, row["iteration"], row["whole"])
+    return Ready(pipeline, row, positions, 0, asked)
+
+
+def take_up(flow: Flow, ready: Ready, now: float, run: str = "") -> int:
+    """Plan what is ready, for a run if one has asked for it; returns the iteration."""
+    pipeline, row = ready.pipeline, ready.row
+    taken = rec.Replay(row["id"], row["iteration"], row["whole"])
     trigger = Trigger(**row["trigger"])  # its code sees the params and the due time that it saw then
-    iteration = flow.start(pipeline, pipeline.plan(pipeline.live, positions, now, taken, trigger), now)
-    pipeline.letters[letter] = iteration.number
-    return {**answer, "iteration": iteration.number}
+    plan = pipeline.plan(pipeline.live, ready.positions, now, taken, trigger, run)
+    iteration = flow.start(pipeline, plan, now)
+    pipeline.letters[row["id"]] = iteration.number
+    return iteration.number
 
 
 def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:

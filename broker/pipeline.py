@@ -17,11 +17,13 @@ RUNS_REMEMBERED = 100
 
 
 class Ended(NamedTuple):
-    """How a run ended: ``state``, the number of its RUN_END, and why it is not done."""
+    """How a run ended: ``state``, the number of its RUN_END, and why it is not done. ``info``: of one that failed, what
+    it goes on with when it is active again."""
 
     state: str = ""
     seq: int = 0
     error: str = ""
+    info: RunInfo | None = None
 
 
 class Rewinding:
@@ -185,12 +187,12 @@ class Pipeline:
         heard = all(s.heard for s in self.sources.values()) or self.on_demand
         return heard and not self.offered and not self.in_flight and not self.live.active
 
-    def remember_run(self, run: str, state: str, seq: int, error: str = "") -> None:
+    def remember_run(self, run: str, ended: Ended) -> None:
         """Keep how the newest runs ended, for those who wait for one."""
         self.ended_runs.pop(run, None)
-        self.ended_runs[run] = Ended(state, seq, error)
+        self.ended_runs[run] = ended
         if len(self.ended_runs) > RUNS_REMEMBERED:
-            held = {iteration.run: None for iteration in self.unfinished()}  # a failed run may be active again
+            held = {run: None for i in self.unfinished() for run in (i.run, i.taken)}  # may be active again
             runs = self.ended_runs.items()
             old = next((one for one, ended in runs if ended.state != "failed" or one not in held), "")
             self.ended_runs.pop(old, None)
@@ -292,8 +294,10 @@ class Pipeline:
         now: float,
         replay: Replay | None = None,
         trigger: Trigger | None = None,
+        taken: str = "",
     ) -> Plan:
-        """The PLAN record of the next iteration, which is of this lane. ``trigger``: of what a ``replay`` takes up."""
+        """The PLAN record of the next iteration, which is of this lane. ``trigger``: of what a ``replay`` takes up;
+        ``taken``: the run that has it replayed."""
         self.last_iteration += 1
         run = lane.run if replay is None else None
         backfill = self.backfills.get(lane.name)
@@ -310,6 +314,7 @@ class Pipeline:
             run=run.run if run is not None else "",
             replay=replay,
             trigger=trigger,
+            taken=run.taken if run is not None else taken,
         )
 
     def add(self, plan: Plan, order: int) -> Iteration:
@@ -322,6 +327,7 @@ class Pipeline:
             code_digest=self.code_digest,
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
+            taken=plan.taken,
             order=order,
             planned_at=plan.at,
             replay=plan.replay,

@@ -65,20 +65,23 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
 
 
 def _load_run(flow: Flow, item: rec.LoadedRun) -> None:
-    """An active run plans on from where it was, one after the other; an ended one is remembered."""
+    """An active run goes on where it was; an ended one is remembered, and one that failed may be active again."""
     record = item.record
     pipeline = flow.pipelines[record.pipeline]
+    run = RunInfo(record, item.kept, item.took)
+    run.voided, run.set_aside, run.upto, run.taken = item.voided, item.set_aside, item.upto, item.taken
+    run.left, run.unread = dict.fromkeys(item.given_back), item.unread
     if item.state != "active":
-        ended = Ended(item.state, flow.start_seq, item.error)
-        pipeline.ended_runs[record.run] = ended  # all of them: iterations come later
+        # All of them: iterations come later.
+        info = run if item.state == "failed" else None
+        pipeline.ended_runs[record.run] = Ended(item.state, flow.start_seq, item.error, info)
         if record.lane in pipeline.backfills:
             pipeline.backfills[record.lane].planned = item.kept
         flow.schedules.run_was(pipeline, record, item.state)
     elif record.lane != LIVE:
-        backfill.resumed(pipeline, record, item.kept, item.planned - item.kept)
+        backfill.resumed(pipeline, record.lane, run)
     else:
-        run = RunInfo(record, item.kept, item.planned - item.kept, set_aside=item.set_aside, unsure=True)
-        runs.take_in(pipeline.live, run)
+        runs.resumed(pipeline.live, run)
         flow.schedules.run_was(pipeline, record, "active")
 
 

@@ -44,12 +44,27 @@ def start(
     limit: int = 0,
     trigger: Trigger | None = None,
     lane: Lane | None = None,
+    take: bool = False,
 ) -> None:
-    """Start a run: everything discovered by now is planned (``limit`` iterations at most), then it ends."""
+    """Start a run: everything discovered by now is planned (``limit`` iterations at most), then it ends. ``take``: what
+    is unfinished in the live lane it finishes as well, and answers for it."""
     lane = lane or pipeline.live
-    record = rec.Run(run, pipeline.name, cause, now, trigger or Trigger(), lane.name)
+    open_ = list(pipeline.unfinished(LIVE)) if take else []
+    over = dict.fromkeys([*(i.run for i in open_ if i.run), *(lane.active if take else ())])
+    record = rec.Run(
+        run, pipeline.name, cause, now, trigger or Trigger(), lane.name, limit, [i.number for i in open_], list(over)
+    )
     flow.write(record, pipeline.name)
-    take_in(lane, RunInfo(record, limit=limit))
+    for iteration in open_:
+        iteration.taken = run
+    for former in filter(None, (_info(pipeline, lane, name) for name in over)):
+        former.taken = run
+    for name in list(lane.active) if take else ():
+        info = lane.runs.get(name) or lane.finishing[name]
+        if info.trigger.kind == "manual" and not info.trigger.params:
+            # It was interrupted: whatever it has not planned the new one plans, and nobody can tell them apart.
+            end(flow, pipeline, lane, info, "cancelled", now, f"interrupted: run {run} goes on with it")
+    take_in(lane, RunInfo(record, took=len(open_)))
 
 
 def stands(flow: Flow, pipeline: Pipeline, run: str, params: dict[str, Any], now: float) -> bool | None:
@@ -91,6 +106,14 @@ def take_in(lane: Lane, run: RunInfo) -> None:
         _begin(lane)
 
 
+def resumed(lane: Lane, run: RunInfo) -> None:
+    """An active run of a former broker: it plans on from where it was, or has planned all."""
+    if run.upto:
+        lane.finishing[run.run] = run
+    else:
+        take_in(lane, run)
+
+
 def _begin(lane: Lane) -> None:
     """The run whose turn it is asks the sources at once, also if it did before another one had its turn again. When
     there is none what they have said stays: a replay of a dead letter reads the references as they are."""
@@ -106,12 +129,23 @@ def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
     while (run := lane.run) is not None and _planned(flow, pipeline, lane, run, now):
         del lane.runs[run.run]
         run.upto = pipeline.last_iteration
+        run.unread = "; ".join(f"{s.node.name}: {text}" for s in lane.sources.values() for text in s.unread)
         lane.finishing[run.run] = run
+        if _unfinished(pipeline, lane, run):
+            flow.write(rec.RunPlanned(run.run, pipeline.name, run.upto, now, run.unread), pipeline.name)
         _begin(lane)
     for run in list(lane.finishing.values()):
-        if not any(i.number <= run.upto for i in pipeline.unfinished(lane.name)):
+        if not _unfinished(pipeline, lane, run):
             state, error = _outcome(pipeline, run)
             end(flow, pipeline, lane, run, state, now, error)
+
+
+def _unfinished(pipeline: Pipeline, lane: Lane, run: RunInfo) -> bool:
+    """Something that was planned before the run had planned all, or that it answers for, is not finished; or one that
+    it took over still plans."""
+    if any(i.number <= run.upto or run.run in (i.run, i.taken) for i in pipeline.unfinished(lane.name)):
+        return True
+    return any(other.taken == run.run for other in (*lane.finishing.values(), *lane.runs.values()))
 
 
 def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
@@ -119,36 +153,50 @@ def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
     it; whatever shows, waits for or returns the end of a run says this."""
     if run.set_aside:
         return "failed", f"{plural(run.set_aside, 'dead letter')}: `odibictl deadletter list {pipeline.name}`"
+    if run.unread:
+        return "failed", f"not all was read: {run.unread}"
     if run.left:
         return "cancelled", f"{plural(len(run.left), 'file')} of it given back by a cancel: the next run reads them"
-    if run.unsure and run.voided:
-        what = plural(run.voided, "iteration")
-        return "cancelled", f"{what} of it cancelled: `odibictl iteration list {pipeline.name} --state cancelled`"
-    if run.planned:
+    if run.planned or run.took:
         return "done", ""
     return ("cancelled", f"{plural(run.voided, 'iteration')} of it cancelled") if run.voided else ("no_data", "")
 
 
 def planned(lane: Lane, positions: dict[str, list[Position]]) -> None:
-    """The run that plans has one more iteration, of these."""
+    """The run that plans has one more iteration, of these, and so has one that took it over."""
     run = lane.run
     if run is not None:
         run.planned += 1
-        for source, some in positions.items() if run.left else ():
-            for position in some:
-                run.left.pop((source, position.identity), None)
+        run.plans(positions)
+        taker = lane.runs.get(run.taken) or lane.finishing.get(run.taken)
+        if taker is not None:
+            taker.took += 1
+            taker.plans(positions)
+
+
+def replayed(pipeline: Pipeline, run: str) -> None:
+    """A dead letter is taken up for a run, in an iteration of its own."""
+    info = _info(pipeline, pipeline.live, run)
+    if info is not None:
+        info.took += 1
 
 
 def set_aside(pipeline: Pipeline, iteration: Iteration) -> None:
     """A file of the iteration, or all of it, has become a dead letter."""
-    run = _run_of(pipeline.lane(iteration.lane), iteration)
-    if run is not None:
+    for run in _runs_of(pipeline, iteration):
         run.set_aside += 1
 
 
-def _run_of(lane: Lane | None, iteration: Iteration) -> RunInfo | None:
-    """The active run that planned the iteration."""
-    return None if lane is None else lane.runs.get(iteration.run) or lane.finishing.get(iteration.run)
+def _info(pipeline: Pipeline, lane: Lane, name: str) -> RunInfo | None:
+    """A run that is active, or has failed and may be so again."""
+    return lane.runs.get(name) or lane.finishing.get(name) or pipeline.ended_runs.get(name, Ended()).info
+
+
+def _runs_of(pipeline: Pipeline, iteration: Iteration) -> list[RunInfo]:
+    """The runs that answer for an iteration: the one that planned it, and the one that has taken it."""
+    lane = pipeline.lane(iteration.lane)
+    names = dict.fromkeys((iteration.run, iteration.taken)) if lane is not None else {}
+    return [run for name in names if lane is not None and (run := _info(pipeline, lane, name)) is not None]
 
 
 def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: float) -> bool:
@@ -196,7 +244,7 @@ def stop(flow: Flow, pipeline: Pipeline, stuck: Iteration, now: float) -> None:
     if lane is not None:
         for run in [*lane.finishing.values(), *lane.runs.values()]:
             behind = run.run in lane.runs or stuck.number <= run.upto
-            if run.run == stuck.run or (behind and not run.planned):
+            if run.run in (stuck.run, stuck.taken) or (behind and not run.planned and not run.took):
                 end(flow, pipeline, lane, run, "failed", now, error)
 
 
@@ -206,7 +254,7 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
     lane.runs.pop(run.run, None)
     lane.finishing.pop(run.run, None)
     seq = flow.write(rec.RunEnd(run.run, pipeline.name, state, now, error), pipeline.name)
-    pipeline.remember_run(run.run, state, seq, error)
+    pipeline.remember_run(run.run, Ended(state, seq, error, run if state == "failed" else None))
     if turn:
         _begin(lane)
     if lane.name == LIVE:
@@ -216,23 +264,24 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
 
 
 def retried(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
-    """A failed run is active again, as the record of what was done about one of its iterations (RETRY, ABANDON, or, of
-    a backfill, CANCEL) says to the store as well. What it had not planned goes with the next run; a backfill has no
-    next one, and plans the rest itself."""
+    """Failed runs that answer for the iteration are active again, as the record of what was done about it (RETRY,
+    ABANDON, or, of a backfill, CANCEL) says to the store as well. What they had not planned goes with the next run; a
+    backfill has no next one, and plans the rest itself."""
     lane = pipeline.lane(iteration.lane)
-    if lane is None or pipeline.ended_runs.get(iteration.run, Ended()).state != "failed":
-        return
-    del pipeline.ended_runs[iteration.run]
-    mine = [i for i in pipeline.iterations.values() if i.run == iteration.run]
-    run = RunInfo(rec.Run(iteration.run, pipeline.name, "", now, iteration.trigger, lane.name), len(mine))
-    if lane.name == LIVE:
-        run.upto = max(i.number for i in mine)
-        lane.finishing[run.run] = run
-        flow.schedules.run_again(pipeline, run)
-    else:
-        backfill = pipeline.backfills[lane.name]
-        run.planned, run.limit = backfill.planned, len(backfill.record.occurrences)
-        take_in(lane, run)
+    for name in dict.fromkeys((iteration.run, iteration.taken)):
+        ended = pipeline.ended_runs.get(name, Ended())
+        if lane is None or ended.state != "failed" or ended.info is None:
+            continue
+        del pipeline.ended_runs[name]
+        run = ended.info
+        if lane.name == LIVE:
+            run.upto = max(i.number for i in pipeline.unfinished(LIVE) if name in (i.run, i.taken))
+            lane.finishing[name] = run
+            flow.schedules.run_again(pipeline, run)
+        else:
+            backfill = pipeline.backfills[lane.name]
+            run.planned, run.limit = backfill.planned, len(backfill.record.occurrences)
+            take_in(lane, run)
 
 
 def cancel(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
@@ -244,15 +293,25 @@ def cancel(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
         end(flow, pipeline, lane, run, "cancelled", now)
 
 
-def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
-    """These iterations are cancelled: their runs have done that much less."""
+def voided(pipeline: Pipeline, iterations: list[Iteration], again: bool) -> None:
+    """These iterations are cancelled: their runs have done that much less. ``again``: one of them plans their input
+    again, whatever that is then."""
     for iteration in iterations:
         lane = pipeline.lane(iteration.lane)
-        run = _run_of(lane, iteration)
-        if lane is not None and run is not None:
-            run.planned, run.voided = run.planned - 1, run.voided + 1
-            names = [source.node.name for source in lane.consuming]
-            run.left.update({(name, p.identity): None for name in names for p in iteration.positions.get(name, ())})
+        names = [source.node.name for source in lane.consuming] if lane is not None else []
+        positions = {name: iteration.positions.get(name, []) for name in names}
+        for run in _runs_of(pipeline, iteration):
+            if run.run == iteration.run:
+                run.planned -= 1
+            else:
+                run.took -= 1
+            run.voided += not again
+            if iteration.replay is not None:  # its files go back to the letter, which is open again
+                run.set_aside += not names or any(positions.values())
+            elif not again:
+                run.give_back(positions)
+            if again:
+                run.left.clear()  # whatever there is now is discovered once more
         if iteration.lane in pipeline.backfills:
             backfill = pipeline.backfills[iteration.lane]
             backfill.planned -= 1
@@ -260,13 +319,14 @@ def voided(pipeline: Pipeline, iterations: list[Iteration]) -> None:
 
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:
-    """The runs of these iterations, which were voided, plan them again."""
+    """The runs of these iterations, which were voided, plan them again; what an ended run had planned the one that has
+    taken it. A dead letter waits for whoever replays it."""
+    again: dict[str, RunInfo] = {}
     for iteration in iterations:
-        run = _run_of(lane, iteration)
-        if run is not None:
-            run.left.clear()  # whatever there is now is discovered for the run once more
-            run.voided -= 1  # and if that is nothing, nothing of it was cancelled
-    again = {i.run: lane.finishing.pop(i.run) for i in iterations if i.run in lane.finishing}
+        name = next((one for one in (iteration.run, iteration.taken) if one in lane.active), "")
+        if iteration.replay is None and name in lane.finishing:
+            again[name] = lane.finishing.pop(name)
+            again[name].upto, again[name].unread = 0, ""
     lane.runs = {**again, **lane.runs}
     if lane.run is not None:
         _begin(lane)

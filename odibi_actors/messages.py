@@ -274,7 +274,7 @@ class Offer(Message, frozen=True):
     missed one is dropped. ``exhausted``: nothing of the run is left beyond these. For ``batch`` sources the
     positions are the complete present set, each with digest. ``left``: positions beyond what is planned, the offered
     ones and those that exceed the credit (of a run: of that run). ``read``: digest of the ``ReadSpec`` that it is by,
-    "" if that cannot change."""
+    "" if that cannot change. ``unread``: folders that could not be listed, and why: nobody knows what is in them."""
 
     epoch: int
     incarnation: str
@@ -287,6 +287,7 @@ class Offer(Message, frozen=True):
     lane: str = LIVE
     left: int = 0
     read: str = ""
+    unread: list[str] = []
 
 
 class Planned(Message, frozen=True):

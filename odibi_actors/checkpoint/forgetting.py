@@ -64,6 +64,7 @@ def forget(db: sqlite3.Connection, pipeline: str, now: float) -> None:
         db.execute(
             f"UPDATE {table} SET state = 'cancelled', ended = ? WHERE pipeline = ? AND ended IS NULL", (now, pipeline)
         )
+    db.execute("DELETE FROM given_back WHERE run IN (SELECT run FROM runs WHERE pipeline = ?)", (pipeline,))
     db.execute(
         "UPDATE counters SET committed = 0, last_committed = 0, pruned = last_iteration,"
         " positions = (SELECT count(*) FROM ledger WHERE ledger.pipeline = counters.pipeline) WHERE pipeline = ?",

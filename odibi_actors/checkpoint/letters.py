@@ -56,15 +56,16 @@ class Letters(Tables):
         if held is None and self._execute(f"{whole} AND summary IS NULL", key).fetchone():
             self.weight += summarise(self._execute, key)
 
-    def _give_back(self, plan: r.Plan) -> None:
-        """The iteration is void, and the letter it took up is open again. What went to letters of its own meanwhile is
-        there; with nothing left in it, it counts as taken up, as long as that iteration is not taken back."""
+    def _give_back(self, plan: r.Plan) -> bool:
+        """The iteration is void, and the letter it took up is open again: returns whether there is one. What went to
+        letters of its own meanwhile is there; with nothing left in it, it counts as taken up, as long as that iteration
+        is not taken back."""
         row = self._execute(
             "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
             (plan.pipeline, plan.iteration),
         ).fetchone()
         if row is None:
-            return
+            return False
         letter = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
         back = {(source, p.identity) for source in plan.ledgered for p in plan.positions.get(source, ())}
         held = letter.held()
@@ -75,7 +76,9 @@ class Letters(Tables):
             if (source, p.identity) not in back
         ]
         letter = msgspec.structs.replace(letter, elsewhere=[*letter.elsewhere, *gone])
-        self._letter_state(row[0], letter, empty=bool(plan.ledgered) and not back)
+        empty = bool(plan.ledgered) and not back
+        self._letter_state(row[0], letter, empty)
+        return not empty
 
     def _letter_state(self, id_: int, letter: Letter, empty: bool) -> None:
         """A letter that no iteration has taken up any more: it is open, or all that it holds is elsewhere."""

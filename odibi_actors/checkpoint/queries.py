@@ -115,7 +115,7 @@ class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # --- iterations ---------------------------------------------------------------------------------------------------
 
-_ROW = "iteration, lane, state, version, run, planned_at, finished_at, positions, error, sources, rows"
+_ROW = "iteration, lane, state, version, run, taken, planned_at, finished_at, positions, error, sources, rows"
 
 
 def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
@@ -135,11 +135,11 @@ def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> d
     """A row of the list. ``waits_for``: the stuck one that holds it back, 0 for none; ``rows``: rows that its read
     nodes gave, without those of reference data; ``dead_letters``: 1 for the iteration itself, or the number of
     positions taken out of it."""
-    rows = row[10]
+    rows = row[11]
     if rows is None:
         acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
-        rows = summary.rows(acks, row[9])
-    names = _ROW.split(", ")[:9]
+        rows = summary.rows(acks, row[10])
+    names = _ROW.split(", ")[:10]
     dead = db.execute("SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
     found = dict(zip(names, row, strict=False))
     return {

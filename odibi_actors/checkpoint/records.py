@@ -68,7 +68,9 @@ class Unpin(Record, frozen=True):
 
 class Run(Record, frozen=True):
     """A run starts: what an operator's trigger, a backfill, or an occurrence of a schedule asked for. The occurrence
-    was ``waiting`` until now (it is named by ``trigger``) and is ``started`` by this record."""
+    was ``waiting`` until now (it is named by ``trigger``) and is ``started`` by this record. ``limit``: iterations it
+    may plan (0: no limit). ``took``: iterations that were unfinished when it began, and that it finishes and answers
+    for; ``over``: runs that planned those, or still plan: what they plan from now on is taken by this one as well."""
 
     run: str
     pipeline: str
@@ -76,6 +78,21 @@ class Run(Record, frozen=True):
     at: float
     trigger: Trigger = Trigger()
     lane: str = "live"
+    limit: int = 0
+    took: list[int] = []
+    over: list[str] = []
+
+
+class RunPlanned(Record, frozen=True):
+    """Everything of an active run is planned; it ends once what was planned up to iteration ``upto``, its own or not,
+    is finished. Void when what it has planned is to be planned again (CANCEL). ``unread``: folders of its sources that
+    could not be listed, and why."""
+
+    run: str
+    pipeline: str
+    upto: int
+    at: float
+    unread: str = ""
 
 
 class RunEnd(Record, frozen=True):
@@ -201,7 +218,8 @@ class Replay(msgspec.Struct, frozen=True):
 class Plan(Record, frozen=True):
     """PLAN(N): the input of iteration N, for good. The ledger's rows are written in the same transaction; a
     position of a
-    ``ledgered`` source (all but ``batch``) that is planned already is an error of the broker and refused whole."""
+    ``ledgered`` source (all but ``batch``) that is planned already is an error of the broker and refused whole.
+    ``run`` has planned it; ``taken``: the run that answers for it besides, or instead (see ``Run.took``)."""
 
     pipeline: str
     lane: str
@@ -213,6 +231,7 @@ class Plan(Record, frozen=True):
     run: str = ""
     replay: Replay | None = None
     trigger: Trigger = Trigger()
+    taken: str = ""
 
 
 class Ack(Record, frozen=True):
@@ -437,6 +456,7 @@ AnyRecord = (
     | Schema
     | Unpin
     | Run
+    | RunPlanned
     | RunEnd
     | Plan
     | Ack
@@ -493,7 +513,10 @@ class LoadedSetting(Loaded, frozen=True):
 class LoadedRun(Loaded, frozen=True):
     """A run that is still active, one that failed and has unfinished iterations, and of each pipeline the newest
     RUNS_LOADED that have ended. ``planned`` counts its iterations, finished ones included; ``kept`` those of them that
-    were not cancelled; ``set_aside`` the dead letters that those of an active run have left."""
+    were not cancelled; ``took`` those it has taken that were not; ``voided`` those of both that an operator cancelled;
+    ``set_aside`` the dead letters that they have left; ``given_back`` the files (source, identity) that a cancel took
+    from it and that it has not planned again. ``upto``, ``unread``: as in RUNPLANNED, 0 while it plans; ``taken``: the
+    run that has taken it over."""
 
     record: Run
     planned: int = 0
@@ -501,6 +524,12 @@ class LoadedRun(Loaded, frozen=True):
     error: str = ""
     kept: int = 0
     set_aside: int = 0
+    took: int = 0
+    voided: int = 0
+    given_back: list[tuple[str, str]] = []
+    upto: int = 0
+    taken: str = ""
+    unread: str = ""
 
 
 class LoadedSchedule(Loaded, frozen=True, gc=False):
@@ -563,7 +592,8 @@ class LoadedState(Loaded, frozen=True):
 
 
 class LoadedIteration(Loaded, frozen=True):
-    """An iteration that is not terminal. ``plan.positions`` reflects REVISE; ``plan.version`` reflects re-binding.
+    """An iteration that is not terminal. ``plan.positions`` reflects REVISE, ``plan.version`` re-binding,
+    ``plan.taken`` the newest run that took it.
     ``blocked``, ``abandoned``: sinks."""
 
     plan: Plan

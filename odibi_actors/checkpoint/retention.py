@@ -253,11 +253,14 @@ def _forget(db: sqlite3.Connection, pipeline: str, iteration: int) -> int:
 
 def _runs(db: sqlite3.Connection, before: float, limit: int) -> int:
     """Ended runs, but for those of iterations that may be retried."""
-    return db.execute(
-        "DELETE FROM runs WHERE seq IN (SELECT seq FROM runs WHERE ended < ? AND run NOT IN (SELECT run FROM iterations"
-        " WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')) ORDER BY ended LIMIT ?)",
+    held = "FROM iterations WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
+    gone = db.execute(
+        f"DELETE FROM runs WHERE seq IN (SELECT seq FROM runs WHERE ended < ? AND run NOT IN (SELECT run {held}"
+        f" UNION SELECT taken {held}) ORDER BY ended LIMIT ?)",
         (before, limit),
     ).rowcount
+    db.execute("DELETE FROM given_back WHERE run NOT IN (SELECT run FROM runs)")
+    return gone
 
 
 def _alerts(db: sqlite3.Connection, before: float, limit: int) -> int:

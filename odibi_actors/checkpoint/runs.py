@@ -87,7 +87,11 @@ def _occurrence(db: sqlite3.Connection, seq: int) -> dict[str, Any]:
     return {**found, "run_state": run[0] if run else ""}
 
 
-_RUN = ("run", "pipeline", "state", "cause", "at", "ended", "planned", "lane", "schedule", "occurrence", "error")
+_RUN = (
+    *("run", "pipeline", "state", "cause", "at", "ended", "planned", "took"),
+    *("lane", "schedule", "occurrence", "error"),
+)
+_KEPT = "planned - cancelled + took - took_cancelled"
 _RUN_STATES = ("active", "done", "failed", "no_data", "cancelled")
 
 
@@ -99,16 +103,14 @@ def _runs(db: sqlite3.Connection, given: Runs) -> Any:
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
     names = (*_RUN, "kept")
-    query = f"SELECT {', '.join(_RUN)}, planned - cancelled FROM runs WHERE seq = ?"
+    query = f"SELECT {', '.join(_RUN)}, {_KEPT} FROM runs WHERE seq = ?"
     return {"items": [dict(zip(names, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]}
 
 
 def _run(db: sqlite3.Connection, given: One) -> Any:
-    """A row of the list, with ``kept`` (iterations that were not cancelled), and of what set it off ``due``, ``params``
-    and ``files``."""
-    row = db.execute(
-        f"SELECT {', '.join(_RUN)}, planned - cancelled, payload FROM runs WHERE run = ?", (given.run,)
-    ).fetchone()
+    """A row of the list, with ``kept`` (iterations, its own and those it ``took``, that were not cancelled), and of
+    what set it off ``due``, ``params`` and ``files``."""
+    row = db.execute(f"SELECT {', '.join(_RUN)}, {_KEPT}, payload FROM runs WHERE run = ?", (given.run,)).fetchone()
     if row is None:
         raise NotFoundError(
             f"there is no run {given.run[:200]}: see `odibictl pipeline runs PIPELINE`; what is old is pruned"

@@ -103,8 +103,8 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
         (pipeline, r.RUNS_LOADED),
     ).fetchall()
     held = db.execute(
-        "SELECT DISTINCT r.seq FROM iterations AS i JOIN runs AS r ON r.run = i.run WHERE i.pipeline = ?"
-        f" AND i.{OPEN} AND r.state = 'failed' AND i.run <> ''",
+        "SELECT DISTINCT r.seq FROM iterations AS i JOIN runs AS r ON r.run IN (i.run, i.taken) WHERE i.pipeline = ?"
+        f" AND i.{OPEN} AND r.state = 'failed'",
         (pipeline,),
     ).fetchall()
     active = db.execute(
@@ -113,23 +113,35 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
     ended = sorted({seq for (seq,) in [*found, *held]})
     for seq in heapq.merge(ended, (seq for (seq,) in active)):
         if seq > after:
-            run, cause, at, state, planned, cancelled, lane, error, blob = db.execute(
-                "SELECT run, cause, at, state, planned, cancelled, lane, error, payload FROM runs WHERE seq = ?", (seq,)
+            run, cause, at, state, lane, error, blob, most, planned, cancelled, aside, took, void, *rest = db.execute(
+                f"SELECT {_RUN} FROM runs WHERE seq = ?", (seq,)
             ).fetchone()
-            record = r.Run(run, pipeline, cause, at, trigger(blob, run), lane)
+            record = r.Run(run, pipeline, cause, at, trigger(blob, run), lane, most)
             size = len(cause) + len(error) + len(blob or b"") + 200
-            aside = _set_aside(db, pipeline, run) if state == "active" else 0
-            yield (pipeline, seq), r.LoadedRun(record, planned, state, error, planned - cancelled, aside), size
+            back = db.execute("SELECT source, identity FROM given_back WHERE run = ? ORDER BY 1, 2", (run,)).fetchall()
+            size += sum(len(source) + len(identity) for source, identity in back)
+            voided, upto, taken, unread = rest
+            item = r.LoadedRun(
+                record,
+                planned,
+                state,
+                error,
+                planned - cancelled,
+                aside,
+                took - void,
+                voided,
+                back,
+                upto,
+                taken,
+                unread,
+            )
+            yield (pipeline, seq), item, size
 
 
-def _set_aside(db: sqlite3.Connection, pipeline: str, run: str) -> int:
-    """Dead letters that the iterations of this run have left."""
-    (count,) = db.execute(
-        "SELECT count(*) FROM dead_letters AS d JOIN iterations AS i"
-        " ON i.pipeline = d.pipeline AND i.iteration = d.iteration WHERE d.pipeline = ? AND i.run = ?",
-        (pipeline, run),
-    ).fetchone()
-    return int(count)
+_RUN = (
+    "run, cause, at, state, lane, error, payload, most, planned, cancelled, aside, took, took_cancelled, voided, upto,"
+    " taken, unread"
+)
 
 
 def alerts(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:

@@ -146,16 +146,39 @@ class Scheduling(Tables):
         trigger = record.trigger
         payload = None if trigger == Trigger() else seal(trigger)
         done = self._execute(
-            "INSERT OR IGNORE INTO runs (seq, run, pipeline, cause, at, state, lane, schedule, occurrence, payload)"
-            " VALUES (?, ?, ?, ?, ?, 'active', ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO runs (seq, run, pipeline, cause, at, state, lane, schedule, occurrence, payload,"
+            " most, took) VALUES (?, ?, ?, ?, ?, 'active', ?, ?, ?, ?, ?, ?)",
             (seq, record.run, record.pipeline, record.cause, record.at, record.lane, trigger.schedule,
-             trigger.occurrence, payload),
+             trigger.occurrence, payload, record.limit, len(record.took)),
         )  # fmt: skip
         if done.rowcount == 0:
             raise Contradiction(f"run {record.run} exists already")
         if trigger.schedule and trigger.kind != "backfill":
             self._start(record)
+        self._take_over(record)
         self.weight += len(payload or b"") + 500
+
+    def _take_over(self, record: r.Run) -> None:
+        """What it finishes counts as its own from here on, whoever planned it."""
+        for number in record.took:
+            done = self._execute(
+                f"UPDATE iterations SET taken = ? WHERE pipeline = ? AND iteration = ? AND {OPEN}",
+                (record.run, record.pipeline, number),
+            )
+            if done.rowcount == 0:
+                raise Contradiction(f"run {record.run}: iteration {number} of {record.pipeline} is not unfinished")
+        self._executemany(
+            "UPDATE runs SET taken = ? WHERE run = ? AND pipeline = ?",
+            [(record.run, name, record.pipeline) for name in record.over],
+        )
+
+    def _run_planned(self, _seq: int, record: r.RunPlanned) -> None:
+        done = self._execute(
+            "UPDATE runs SET upto = ?, unread = ? WHERE run = ? AND state = 'active'",
+            (record.upto, record.unread, record.run),
+        )
+        if done.rowcount == 0:
+            raise Contradiction(f"there is no active run {record.run}")
 
     def _start(self, record: r.Run) -> None:
         """The occurrence that waited has its run."""
@@ -183,14 +206,71 @@ class Scheduling(Tables):
         )
         if done.rowcount == 0:
             raise Contradiction(f"there is no active run {record.run}")
+        if record.state != "failed":
+            self._execute("DELETE FROM given_back WHERE run = ?", (record.run,))
+
+    def _runs_of(self, key: tuple[str, int]) -> list[str]:
+        """The run that planned an iteration, and the one that has taken it, if it has them."""
+        row = self._execute("SELECT run, taken FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+        return [name for name in dict.fromkeys(row or ()) if name]
 
     def _goes_on(self, key: tuple[str, int]) -> None:
-        """What failed of an iteration is tried again, given up or planned again, so its run has not failed yet."""
-        self._execute(
-            "UPDATE runs SET state = 'active', ended = NULL, error = '' WHERE state = 'failed' AND run ="
-            " (SELECT run FROM iterations WHERE pipeline = ? AND iteration = ? AND run <> '')",
-            key,
-        )
+        """What failed of an iteration is tried again, given up or planned again, so its runs have not failed yet. One
+        of the live lane plans nothing more: it ends with what it has."""
+        for run in self._runs_of(key):
+            self._execute(
+                "UPDATE runs SET state = 'active', ended = NULL, error = '', upto = CASE lane WHEN 'live' THEN"
+                " coalesce((SELECT max(iteration) FROM iterations AS i WHERE i.pipeline = runs.pipeline"
+                f" AND {OPEN.replace('state', 'i.state')} AND (i.run = runs.run OR i.taken = runs.run)), 0) ELSE 0 END"
+                " WHERE state = 'failed' AND run = ?",
+                (run,),
+            )
+
+    def _set_aside(self, key: tuple[str, int], count: int) -> None:
+        """Dead letters for which the runs of the iteration answer, whatever becomes of them."""
+        for run in self._runs_of(key):
+            self._execute("UPDATE runs SET aside = aside + ? WHERE run = ?", (count, run))
+
+    def _run_cancelled(self, key: tuple[str, int], plan: r.Plan, again: bool, letter: bool) -> None:
+        """An iteration is void: its runs have done that much less. ``again``: one of them plans all of it again, so it
+        has not planned everything any more. Else they have lost its files until they plan them again, or the
+        ``letter`` that it took up is open."""
+        runs = self._runs_of(key)
+        for run in runs:
+            column = "cancelled" if run == plan.run else "took_cancelled"
+            self._execute(
+                f"UPDATE runs SET {column} = {column} + 1, voided = voided + ?, aside = aside + ? WHERE run = ?",
+                (not again, letter, run),
+            )
+            if again:
+                self._execute("DELETE FROM given_back WHERE run = ?", (run,))
+            elif plan.replay is None:
+                self._executemany(
+                    "INSERT OR IGNORE INTO given_back SELECT run, ?, ? FROM runs WHERE run = ?"
+                    " AND state IN ('active', 'failed')",
+                    [(source, p.identity, run) for source in plan.ledgered for p in plan.positions.get(source, ())],
+                )
+        if again and plan.replay is None:
+            active = "SELECT 1 FROM runs WHERE run = ? AND state = 'active'"
+            planner = next((run for run in runs if self._execute(active, (run,)).fetchone()), "")
+            self._execute("UPDATE runs SET upto = 0, unread = '' WHERE run = ?", (planner,))
+
+    def _run_plans(self, plan: r.Plan) -> None:
+        """One more iteration of the run that plans, and of the one that takes it."""
+        if plan.run:
+            self._execute("UPDATE runs SET planned = planned + 1 WHERE run = ?", (plan.run,))
+        if plan.taken:
+            self._execute("UPDATE runs SET took = took + 1 WHERE run = ?", (plan.taken,))
+        if (plan.run or plan.taken) and self._execute("SELECT 1 FROM given_back LIMIT 1").fetchone():
+            self._executemany(
+                "DELETE FROM given_back WHERE run = ? AND source = ? AND identity = ?",
+                [
+                    (run, source, p.identity)
+                    for run in (plan.run, plan.taken)
+                    for source in plan.ledgered
+                    for p in plan.positions.get(source, ())
+                ],
+            )
 
     # --- backfills -----------------------------------------------------------------------------------------------
 
@@ -281,6 +361,7 @@ HANDLERS: dict[type, Callable[[Any, int, Any], None]] = {
     r.Occurrence: Scheduling._occurrence,
     r.Skip: Scheduling._skip,
     r.Run: Scheduling._run,
+    r.RunPlanned: Scheduling._run_planned,
     r.RunEnd: Scheduling._run_end,
     r.Backfill: Scheduling._backfill,
     r.BackfillEnd: Scheduling._backfill_end,

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 5, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 6, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 5
+FORMAT = 6
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -29,7 +29,7 @@ CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, err
   positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
   failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
   rows INTEGER,                   -- that its read nodes gave; with summary: what stands for its plan and its acks
-  summary BLOB,
+  summary BLOB, taken TEXT NOT NULL DEFAULT '',
   UNIQUE (pipeline, iteration));
 CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
@@ -75,11 +75,19 @@ CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: 
   seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data', 'cancelled')), ended REAL,
   planned INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT 'live',
-  schedule TEXT NOT NULL DEFAULT '', occurrence TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', payload BLOB);
+  schedule TEXT NOT NULL DEFAULT '', occurrence TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', payload BLOB,
+  most INTEGER NOT NULL DEFAULT 0, upto INTEGER NOT NULL DEFAULT 0, taken TEXT NOT NULL DEFAULT '',
+  took INTEGER NOT NULL DEFAULT 0, took_cancelled INTEGER NOT NULL DEFAULT 0, voided INTEGER NOT NULL DEFAULT 0,
+  aside INTEGER NOT NULL DEFAULT 0, unread TEXT NOT NULL DEFAULT '');
 CREATE INDEX runs_of ON runs (pipeline, state);
 CREATE INDEX runs_in ON runs (state);
 CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
 CREATE INDEX runs_old ON runs (ended) WHERE ended IS NOT NULL;
+"""
+GIVEN_BACK = """\
+CREATE TABLE given_back (         -- files that a cancel took from a run which has not planned them again
+  run TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+  PRIMARY KEY (run, source, identity)) WITHOUT ROWID;
 """
 SCHEDULES = """\
 CREATE TABLE schedules (          -- never pruned; reasons, seen: JSON objects; payload: the newest SCHEDULE
@@ -181,7 +189,7 @@ CREATE TABLE schemas (
 CREATE TABLE settings (
   scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (scope, name)) WITHOUT ROWID;
-{RUNS}{SCHEDULES}CREATE TABLE counters (           -- positions: rows in the ledger; pruned: newest iteration forgotten
+{RUNS}{GIVEN_BACK}{SCHEDULES}CREATE TABLE counters (           -- positions: in the ledger; pruned: newest forgotten
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,

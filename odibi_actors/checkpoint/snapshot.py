@@ -167,17 +167,17 @@ def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item
         yield from _parts(db, pipeline, iteration, part, node)
     rows = db.execute(
         "SELECT i.pipeline, i.iteration, i.state, i.version, i.sinks, i.states, i.failures,"
-        " i.abandoned, p.payload FROM iterations AS i"
+        " i.abandoned, i.taken, p.payload FROM iterations AS i"
         " LEFT JOIN plans AS p ON p.pipeline = i.pipeline AND p.iteration = i.iteration"
         f" WHERE i.{OPEN} AND (i.pipeline, i.iteration) > (?, ?) ORDER BY i.pipeline, i.iteration",
         (pipeline, iteration),
     )
-    for name, number, state, version, sinks, states, failures, abandoned, blob in rows:
+    for name, number, state, version, sinks, states, failures, abandoned, taken, blob in rows:
         if blob is None:
             raise StoreError(f"the checkpoint database is damaged: the plan of {name} iteration {number} is missing")
         plan = unseal(blob, PlanDecoder, f"the plan of {name} iteration {number}")
-        if plan.version != version:
-            plan = msgspec.structs.replace(plan, version=version)
+        if (plan.version, plan.taken) != (version, taken):
+            plan = msgspec.structs.replace(plan, version=version, taken=taken)
         parts = unseal(sinks, SinksDecoder, f"the sinks of {name} iteration {number}") if sinks is not None else {}
         kept = unseal(states, StatesDecoder, f"the states of {name} iteration {number}") if states is not None else {}
         size = len(blob) + len(sinks or b"") + len(states or b"") + 100

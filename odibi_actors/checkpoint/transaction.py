@@ -227,9 +227,9 @@ class Transaction(Letters, Scheduling):
         # Reference data are read again by every iteration: counted with the rows, they would hide them.
         counted = [source for source in plan.positions if source in plan.ledgered] or list(plan.positions)
         self._execute(
-            "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources)"
-            " VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?)",
-            (pipeline, iteration, plan.lane, plan.version, plan.run, plan.at, count, json.dumps(counted)),
+            "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources,"
+            " taken) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?)",
+            (pipeline, iteration, plan.lane, plan.version, plan.run, plan.at, count, json.dumps(counted), plan.taken),
         )
         payload = seal(plan)
         self._execute("INSERT INTO plans VALUES (?, ?, ?)", (pipeline, iteration, payload))
@@ -240,8 +240,7 @@ class Transaction(Letters, Scheduling):
         )
         if plan.replay is not None:
             self._take_up(plan, plan.replay)
-        if plan.run:
-            self._execute("UPDATE runs SET planned = planned + 1 WHERE run = ?", (plan.run,))
+        self._run_plans(plan)
         if plan.lane != LIVE:
             self._backfilled(pipeline, plan.lane, 1, count)
         self._states[pipeline, iteration] = "planned"
@@ -330,6 +329,7 @@ class Transaction(Letters, Scheduling):
         self._release_pins(pipeline, [iteration], node)
         for p in gone:
             self._dead_letter_row(record, p.identity, {node: [p]}, plan.trigger, revised=1)
+        self._set_aside((pipeline, iteration), len(gone))
         self.weight += 1024 * len(gone)
 
     def _fail(self, _seq: int, record: r.Fail) -> None:
@@ -431,6 +431,7 @@ class Transaction(Letters, Scheduling):
         )
         plan = self._plan(*key)
         self._dead_letter_row(record, record.failure.position, plan.positions, plan.trigger, revised=0)
+        self._set_aside(key, 1)
         self._release_pins(record.pipeline, [record.iteration])
         self._replayed(key)  # its own letter takes the place of the former one
 
@@ -459,10 +460,10 @@ class Transaction(Letters, Scheduling):
                 " WHERE pipeline = ? AND iteration = ?",
                 (state, record.at, record.reason, record.reason, *key),
             )
-            self._give_back(plan)
+            letter = self._give_back(plan)
             self.weight += 1024 * len(rows)
-            if plan.run:
-                self._execute("UPDATE runs SET cancelled = cancelled + 1 WHERE run = ?", (plan.run,))
+            again = plan.lane != LIVE or record.reason.startswith(r.PLANNED_AGAIN)
+            self._run_cancelled(key, plan, again, letter)
             if plan.lane != LIVE:
                 self._backfilled(record.pipeline, plan.lane, 0, -sum(map(len, plan.positions.values())))
                 self._goes_on(key)

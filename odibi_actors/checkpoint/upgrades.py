@@ -29,6 +29,36 @@ CREATE INDEX unfinished ON iterations (pipeline, iteration)
   WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
 """
 
+_RUNS_3 = """\
+CREATE TABLE runs (               -- seq, ended: as of RUN and RUNEND; payload: the Trigger, NULL if there is none
+  seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('active', 'done', 'failed', 'no_data', 'cancelled')), ended REAL,
+  planned INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT 'live',
+  schedule TEXT NOT NULL DEFAULT '', occurrence TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', payload BLOB);
+CREATE INDEX runs_of ON runs (pipeline, state);
+CREATE INDEX runs_in ON runs (state);
+CREATE INDEX runs_ended ON runs (pipeline, ended) WHERE ended IS NOT NULL;
+CREATE INDEX runs_old ON runs (ended) WHERE ended IS NOT NULL;
+"""
+
+_ITERATIONS_4 = """\
+CREATE TABLE iterations (         -- sources: JSON list of read nodes; node, error, failures: why it failed
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, iteration INTEGER NOT NULL, lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'failed', 'prepared', 'blocked', 'committed',
+                                       'dead_lettered', 'cancelled', 'rewound')),
+  version INTEGER NOT NULL, run TEXT NOT NULL, planned_at REAL NOT NULL, finished_at REAL,
+  positions INTEGER NOT NULL, sources TEXT NOT NULL, node TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  failures BLOB, sinks BLOB, states BLOB, abandoned TEXT NOT NULL DEFAULT '[]',
+  rows INTEGER,                   -- that its read nodes gave; with summary: what stands for its plan and its acks
+  summary BLOB,
+  UNIQUE (pipeline, iteration));
+CREATE INDEX unfinished ON iterations (pipeline, iteration)
+  WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound');
+CREATE INDEX whole ON iterations (pipeline, iteration)
+  WHERE summary IS NULL AND state IN ('committed', 'cancelled', 'rewound');
+CREATE INDEX finished ON iterations (finished_at) WHERE finished_at IS NOT NULL;
+"""
+
 _LEDGER = schema.COUNTED["ledger"]
 
 _SCRIPTS = {
@@ -48,7 +78,7 @@ DROP TABLE former_letters;
     2: f"""
 ALTER TABLE runs RENAME TO former_runs;
 DROP INDEX active;
-{schema.RUNS}
+{_RUNS_3}
 INSERT INTO runs (run, pipeline, cause, at, state, ended, planned, cancelled)
   SELECT f.run, f.pipeline, f.cause, f.at, f.state, f.ended, f.planned, coalesce(c.cancelled, 0)
   FROM former_runs AS f LEFT JOIN (SELECT pipeline, run, count(*) AS cancelled FROM iterations
@@ -62,6 +92,19 @@ DROP TRIGGER ledger_in;
 DROP TRIGGER ledger_out;
 UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER[0].format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
 {schema.counting("ledger", *_LEDGER)}""",
+    5: f"""
+ALTER TABLE iterations ADD COLUMN taken TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN most INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN upto INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN taken TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN took INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN took_cancelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN voided INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN unread TEXT NOT NULL DEFAULT '';
+UPDATE runs SET aside = (SELECT count(*) FROM dead_letters AS d JOIN iterations AS i ON i.pipeline = d.pipeline
+  AND i.iteration = d.iteration WHERE d.pipeline = runs.pipeline AND i.run = runs.run) WHERE state = 'active';
+{schema.GIVEN_BACK}""",
 }
 """Format -> what makes its tables those of the next."""
 
@@ -69,7 +112,7 @@ _TO_4 = f"""
 ALTER TABLE counters ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE iterations RENAME TO former_iterations;
 DROP INDEX unfinished;
-{schema.ITERATIONS}
+{_ITERATIONS_4}
 INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, finished_at, positions, sources,
     node, error, failures, sinks, states, abandoned)
   SELECT pipeline, iteration, lane, state, version, run, planned_at, finished_at, positions, sources,

@@ -18,9 +18,9 @@ LOOK_WITHIN = 10.0
 """Seconds for which sources that are read whole may take to say what they have."""
 
 
-def take_up(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Callable[[], None]) -> dict[int, int]:
-    """Plan these letters again, in ascending order; returns letter -> iteration. All are asked about before the first
-    one is touched. Raises NotFoundError, ConfigError (it is one of another pipeline) and ConflictError."""
+def chosen(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Callable[[], None]) -> list[int]:
+    """The letters that are meant, ascending, once everything that a replay of them needs is known. Raises NotFoundError
+    and ConfigError (it is one of another pipeline)."""
     wanted = sorted(dict.fromkeys(letters)) or _open(system, pipeline)
     for letter in wanted:
         shown = system.request("deadletter.show", {"id": letter}, to=STORE)
@@ -29,12 +29,7 @@ def take_up(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Ca
             raise ConfigError(f"dead letter {letter} is one of {other}: `odibictl run {other} --replay {letter}`")
     if wanted:
         _look(system, pipeline, each)
-    for letter in wanted:
-        system.request("deadletter.replay", {"letter": letter, "dry_run": True})
-    found = {}
-    for letter in wanted:
-        found[letter] = system.request("deadletter.replay", {"letter": letter}, each=each)["iteration"]
-    return found
+    return wanted
 
 
 def _open(system: LocalSystem, pipeline: str) -> list[int]:
@@ -51,6 +46,7 @@ def _look(system: LocalSystem, pipeline: str, each: Callable[[], None]) -> None:
     references = [source for source in row.sources.values() if source.batch]
     if not references:
         return
-    system.runtime.send(BROKER, SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline, run=f"replay-{flow.epoch}"))
+    if row.run is None:  # else that one asks them
+        system.runtime.send(BROKER, SOURCE, Discover(epoch=flow.epoch, pipeline=pipeline, run=f"replay-{flow.epoch}"))
     end = system.clock() + LOOK_WITHIN
     system.until(lambda: all(source.pending for source in references) or system.clock() > end, each)

@@ -28,7 +28,6 @@ from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
-from odibi_actors.model import LIVE
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.owner import target_name, target_owner
 from odibi_actors.nodes.sinks.targets import check_targets
@@ -178,66 +177,41 @@ def _run(
 ) -> RunSummary:
     with LocalSystem(project) as system:
         check_targets([project.pipeline(pipeline)], system.store_id)
-        shown = system.request("pipeline.show", {"pipeline": pipeline})
-        retried = [row["iteration"] for row in shown["iterations"] if row["state"] in ("failed", "blocked")]
         report = _reporter(system, pipeline, progress)
-        runs = [row["run"] for row in shown["runs"] if row["lane"] == LIVE]
-        # A system that was killed, or a run behind a stuck iteration, has left them: they go on, and count.
-        for number in retried if runs else ():
-            if _stuck(system, pipeline, number):  # not planned again with one before it
-                system.request("iteration.retry", {"pipeline": pipeline, "iteration": number})
-        ends = [_end(system, pipeline, run, report) for run in runs]
-        taken = replaying.take_up(system, pipeline, replay, report) if replay is not None else {}
+        letters = [] if replay is None else replaying.chosen(system, pipeline, replay, report)
+        wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True, "take": True, "letters": letters}
+        started = system.request("pipeline.trigger", wanted, each=report)
+        run, taken = started["run"], started["replayed"]
         if progress is not None:
-            for letter, number in taken.items():
-                progress(f"dead letter {letter} is taken up by {pipeline} {number}")
-        # those of no run, which a former run may have left: a run ends after all that was planned before it
-        left = [row["iteration"] for row in shown["iterations"] if row["lane"] == LIVE]
-        run = runs[-1] if runs else ""
-        if not ends or not ends[-1].get("waits"):
-            wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True}
-            run = system.request("pipeline.trigger", wanted)["run"]
-            ends.append(_end(system, pipeline, run, report))
+            for one in taken:
+                progress(f"dead letter {one['letter']} is taken up by {pipeline} {one['iteration']}")
+        end = _end(system, pipeline, run, report)
         untold = system.tell()
-        mine = _iterations(system, pipeline, (run, *runs), [*retried, *left, *taken.values()], shown["last_iteration"])
+        mine = _iterations(system, pipeline, run)
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
-        letters = sum(item["dead_letters"] for item in mine)
-        wrong = next((end for end in ends if end["state"] in ("failed", "cancelled")), None)
-        state = ends[-1]["state"] if wrong is None else wrong["state"]
-        if wrong is None and mine:
-            state = "failed" if failed or letters else "done"
-        unread = _unread(system, pipeline)
-        if unread and state in ("done", "no_data"):
-            state = "failed"
         errors = [str(item["error"]) for item in failed if item["error"]]
         told = "\n".join(system.runtime.told)
         return RunSummary(
             run=run,
-            state=state,
+            state=end["state"],
             iterations=len(mine),
             committed=sum(item["state"] == "committed" for item in mine),
             rows=sum(item["rows"] or 0 for item in mine),
             failed=len(failed),
-            dead_lettered=letters,
-            error="; ".join([*(errors or ([wrong["error"]] if wrong is not None else [])), *unread]),
+            dead_lettered=sum(item["dead_letters"] for item in mine),
+            error="; ".join(errors) or end["error"],
             untold="; ".join(error for error in errors if error not in told),
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
             stuck=failed[-1]["iteration"] if failed else 0,
             alerts=untold,
             replayed=len(taken),
-            unread=unread,
+            unread=_unread(system, pipeline),
         )
 
 
 def _unread(system: LocalSystem, pipeline: str) -> list[str]:
     sources = [source for source in system.source.sources.values() if source.spec.pipeline == pipeline]
     return [f"{source.key}: {text}" for source in sources for text in source.unread]
-
-
-def _stuck(system: LocalSystem, pipeline: str, number: int) -> bool:
-    flow = system.coordinator.flow
-    found = flow.find(pipeline, number) if flow is not None else None
-    return found is not None and found[1].state in ("failed", "blocked")
 
 
 def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None]) -> dict[str, Any]:
@@ -250,24 +224,22 @@ def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None
     if stuck is not None and run in row.live.active:
         return {
             "state": "failed",
-            "waits": True,
             "error": f"waits for iteration {stuck.number}: {stuck.trouble or stuck.state}",
         }
     ended: dict[str, Any] = system.request("run.wait", {"run": run}, each=report)
     return ended
 
 
-def _iterations(
-    system: LocalSystem, pipeline: str, runs: Sequence[str], retried: Sequence[int], before: int
-) -> list[dict[str, Any]]:
-    """What these runs have planned, and what they found failed: newest first, page by page."""
-    first = min([before + 1, *retried]) if len(runs) == 1 else 1
+def _iterations(system: LocalSystem, pipeline: str, run: str) -> list[dict[str, Any]]:
+    """What the run has planned, and what it has taken up: newest first, page by page."""
+    wanted = system.request("run.show", {"run": run}, to=STORE)
+    left = wanted["planned"] + wanted["took"]
     found: list[dict[str, Any]] = []
     below: int | None = None
-    while below is None or below > first:
+    while len(found) < left:
         asked = {"pipeline": pipeline, "limit": PAGE, "before": below}
         page = system.request("iteration.list", asked, to=STORE)["items"]
-        found += [item for item in page if item["run"] in runs or item["iteration"] in retried]
+        found += [item for item in page if run in (item["run"], item["taken"])]
         if len(page) < PAGE:
             break
         below = page[-1]["iteration"]

@@ -215,7 +215,15 @@ def _schedule_remove(life: Scenario, rng: random.Random) -> None:
 
 
 def _trigger(life: Scenario, rng: random.Random) -> None:
-    life.ask("pipeline.trigger", pipeline=_pipeline(life, rng).name, params={"day": rng.randint(1, 31)})
+    """A run; as `odibictl run` asks for one it takes up what is unfinished, stuck or a dead letter."""
+    name, params = _pipeline(life, rng).name, {"day": rng.randint(1, 31)} if rng.random() < 0.5 else {}
+    more: dict[str, object] = {}
+    if rng.random() < 0.5:
+        rows = life.host.engine.answer("deadletter.list", {"pipeline": name})["items"]
+        letters = [row["id"] for row in rows if row["state"] == "open"]
+        more = {"take": True, "retry": True, "letters": rng.sample(letters, min(len(letters), rng.randint(0, 2)))}
+        more["iterations"] = rng.choice([0, 0, 1, 2])
+    life.ask_dict("pipeline.trigger", {"pipeline": name, "params": params, **more})
 
 
 def _backfill(life: Scenario, rng: random.Random) -> None:

@@ -15,6 +15,7 @@ from odibi_actors.sim.dues import Dues
 from odibi_actors.sim.pins import Pins
 from odibi_actors.sim.places import Entry, Place, Places
 from odibi_actors.sim.planned import TERMINAL, Planned
+from odibi_actors.sim.runs import Runs
 from odibi_actors.sim.verdict import Violation, check
 
 __all__ = ["TERMINAL", "Planned", "Truth", "Violation", "check", "story"]
@@ -47,7 +48,7 @@ class Truth:
         self.last_seq = 0
         self.promised = 0
         self.iterations: dict[tuple[str, int], Planned] = {}
-        self.runs: dict[str, list[Planned]] = {}  # run -> its iterations
+        self.runs = Runs()
         self.dead: dict[tuple[str, str, str], None] = {}
         self.transitions: dict[str, int] = {}
         # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
@@ -124,9 +125,11 @@ class Truth:
                 self.dues.skip(record)
             case rec.Run():
                 self.dues.run(record)
+                mine = [i for (p, _), i in self.iterations.items() if p == record.pipeline and i.plan.lane == LIVE]
+                self.runs.begin(record, [i for i in mine if not i.terminal])
             case rec.RunEnd():
                 self.dues.run_end(record)
-                self._run_end(record)
+                self.runs.end(record)
                 self.alerts.ended(record)
             case rec.Backfill():
                 check(record.pipeline not in self.rewinds, "I1", f"{record.lane} begins during a rewind")
@@ -181,18 +184,20 @@ class Truth:
                 to = "prepared" if iteration.state == "blocked" else "running"
                 self._move(iteration, "retry", ("failed", "blocked"), to)
                 iteration.blocked.clear()
-                self.dues.retried(record.pipeline, iteration.plan.run)
+                self._retried(iteration)
                 self.alerts.retried(record.pipeline, record.iteration)
             case rec.DeadLetter():
                 iteration = self.iterations[record.pipeline, record.iteration]
+                self.runs.set_aside(record.pipeline, record.iteration)
                 self.alerts.failed(record.pipeline, record.iteration, "dead_letter")
                 self._move(iteration, "dead_letter", ("planned", "running", "failed"), "dead_lettered")
             case rec.Cancel():
                 for number in record.iterations:
                     iteration = self.iterations[record.pipeline, number]
                     self._move(iteration, "cancel", ("planned", "running", "failed"), "cancelled")
+                    self.runs.cancelled(iteration, record.reason)
                     if iteration.plan.lane != LIVE:
-                        self.dues.retried(record.pipeline, iteration.plan.run)
+                        self._retried(iteration)
             case rec.Abandon():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 check(iteration.state == "blocked", "I5", f"{record} while {iteration.state}")
@@ -200,7 +205,7 @@ class Truth:
                 iteration.blocked.pop(record.node, None)
                 if not iteration.blocked:
                     self._move(iteration, "abandon", ("blocked",), "prepared")
-                    self.dues.retried(record.pipeline, iteration.plan.run)
+                    self._retried(iteration)
             case rec.Rewind():
                 unfinished = [n for (p, n), i in self.iterations.items() if p == record.pipeline and not i.terminal]
                 check(not unfinished, "I1", f"{record.pipeline} is rewound while {unfinished} are unfinished")
@@ -210,14 +215,10 @@ class Truth:
             case rec.Rewound():
                 self._rewound(record)
 
-    def _run_end(self, record: rec.RunEnd) -> None:
-        mine = self.runs.get(record.run, [])
-        kept = [i for i in mine if i.state != "cancelled"]
-        name = f"run {record.run} ends {record.state}"
-        if record.state in ("done", "no_data"):
-            left = [i.plan.iteration for i in mine if not i.terminal]
-            check(not left, "I5", f"{name} and {left} are unfinished")
-            check(bool(kept) == (record.state == "done"), "I5", f"{name} with {len(kept)} iterations")
+    def _retried(self, iteration: Planned) -> None:
+        """Failed runs that answer for it are active again."""
+        for run in self.runs.of(iteration.plan.pipeline, iteration.plan.iteration):
+            self.dues.retried(iteration.plan.pipeline, run)
 
     def _rewound(self, record: rec.Rewound) -> None:
         begun = self.rewinds.pop(record.pipeline, None)
@@ -264,7 +265,7 @@ class Truth:
             seen = self.dues.runs.get(plan.run)
             active = seen is not None and seen.state == "active"
             check(active, "I5", f"{key} planned for run {plan.run}, which is not active")
-            self.runs.setdefault(plan.run, []).append(self.iterations[key])
+        self.runs.plan(self.iterations[key])
 
     def _revise(self, record: rec.Revise) -> None:
         iteration = self.iterations[record.pipeline, record.iteration]
@@ -272,6 +273,7 @@ class Truth:
         left = [p for p in iteration.positions[record.node] if p.identity not in record.identities]
         iteration.positions[record.node] = left
         iteration.acks.pop(record.node, None)
+        self.runs.set_aside(record.pipeline, record.iteration, len(record.identities))
         for identity in record.identities:
             self.dead[record.pipeline, record.node, identity] = None
 

@@ -119,6 +119,7 @@ class Offers:
             lane=source.spec.lane,
             left=left,
             read=source.read_digest,
+            unread=source.unread,
         )
         former = self._offer
         # what more there is beyond the credit is told with the next offer, or when this one is repeated

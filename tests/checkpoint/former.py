@@ -195,7 +195,17 @@ TO_1 = (
 """What makes tables of format 2 those of format 1."""
 
 
-TO_4 = (
+TO_5 = (
+    "DROP TABLE given_back; ALTER TABLE iterations DROP COLUMN taken;"
+    + "".join(
+        f"ALTER TABLE runs DROP COLUMN {name};"
+        for name in ("most", "upto", "taken", "took", "took_cancelled", "voided", "aside", "unread")
+    )
+    + "PRAGMA user_version = 5;"
+)
+"""What makes tables of format 6 those of format 5."""
+
+TO_4 = TO_5 + (
     "DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; ALTER TABLE ledger DROP COLUMN ctime_ns;"
     "UPDATE ledger SET digest = ''; PRAGMA user_version = 4;"
     "UPDATE sizes SET bytes = (SELECT sum(110 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"

@@ -54,6 +54,13 @@ class Run:
     error: str = ""
     planned: int = 0
     cancelled: int = 0
+    took: int = 0
+    voided: int = 0
+    aside: int = 0
+    upto: int = 0
+    taken: str = ""
+    unread: str = ""
+    given_back: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -206,9 +213,16 @@ class Reference:
             found = self.noted(record.pipeline, trigger.schedule, trigger.occurrence)
             if found is None or found.state != "waiting":
                 raise Bad
-        if record.run in self.runs:
+        took = [self.iterations.get((record.pipeline, number)) for number in record.took]
+        if record.run in self.runs or any(one is None or one.state in TERMINAL for one in took):
             raise Bad
-        self.runs[record.run] = Run(record)
+        self.runs[record.run] = Run(record, took=len(took))
+        for one in took:
+            assert one is not None
+            one.plan = msgspec.structs.replace(one.plan, taken=record.run)
+        for run in filter(None, map(self.runs.get, record.over)):
+            if run.record.pipeline == record.pipeline:
+                run.taken = record.run
         if found is not None:
             found.state, found.run = "started", record.run
             schedule = self.schedules[record.pipeline, trigger.schedule]
@@ -221,6 +235,22 @@ class Reference:
         if run is None or (run.state != "active" and not again) or record.state == "active":
             raise Bad
         run.state, run.ended, run.error = record.state, record.at, record.error
+        if record.state != "failed":
+            run.given_back.clear()
+
+    def runplanned(self, record: r.RunPlanned) -> None:
+        run = self.runs.get(record.run)
+        if run is None or run.state != "active":
+            raise Bad
+        run.upto, run.unread = record.upto, record.unread
+
+    def runs_of(self, plan: r.Plan) -> list[Run]:
+        """Those that answer for an iteration."""
+        return [self.runs[name] for name in dict.fromkeys((plan.run, plan.taken)) if name in self.runs]
+
+    def set_aside(self, plan: r.Plan, count: int) -> None:
+        for run in self.runs_of(plan):
+            run.aside += count
 
     def backfill(self, record: r.Backfill) -> None:
         key = (record.pipeline, record.lane)
@@ -271,6 +301,10 @@ class Reference:
         self.iterations[record.pipeline, record.iteration] = Iteration(record)
         if record.run in self.runs:
             self.runs[record.run].planned += 1
+        if record.taken in self.runs:
+            self.runs[record.taken].took += 1
+        for run in self.runs_of(record):
+            run.given_back -= {(s, p.identity) for s in record.ledgered for p in record.positions.get(s, [])}
         if backfill := self.backfills.get((record.pipeline, record.lane)):
             backfill.planned += 1
             backfill.positions += sum(map(len, record.positions.values()))
@@ -310,6 +344,7 @@ class Reference:
         for p in before:
             if p.identity in record.identities:
                 self.letters.append((record.pipeline, record.iteration, p.identity, True))
+                self.set_aside(iteration.plan, 1)
         self.release(record.pipeline, [record.iteration], record.node)
 
     def fail(self, record: r.Fail) -> None:
@@ -322,9 +357,20 @@ class Reference:
         self.goes_on(self.at(record))
 
     def goes_on(self, iteration: Iteration) -> None:
-        run = self.runs.get(iteration.plan.run)
-        if run is not None and run.state == "failed":
-            run.state, run.error = "active", ""
+        for run in self.runs_of(iteration.plan):
+            if run.state == "failed":
+                run.state, run.error, run.upto = "active", "", 0
+                mine = [i.plan.iteration for i in self.iterations.values() if self.answers(run, i)]
+                if run.record.lane == LIVE:
+                    run.upto = max(mine, default=0)
+
+    @staticmethod
+    def answers(run: Run, iteration: Iteration) -> bool:
+        """The iteration is unfinished, and the run's."""
+        plan, name = iteration.plan, run.record.run
+        return (
+            plan.pipeline == run.record.pipeline and name in (plan.run, plan.taken) and iteration.state not in TERMINAL
+        )
 
     def prepare(self, record: r.Prepare) -> None:
         self.move(self.at(record), "prepare")
@@ -347,6 +393,7 @@ class Reference:
         self.move(self.at(record), "dead_letter")
         self.release(record.pipeline, [record.iteration])
         self.letters.append((record.pipeline, record.iteration, record.failure.position, False))
+        self.set_aside(self.at(record).plan, 1)
 
     def cancel(self, record: r.Cancel) -> None:
         if len(set(record.iterations)) < len(record.iterations):
@@ -358,8 +405,7 @@ class Reference:
         for one in found:
             assert one is not None
             one.state = "cancelled"
-            if one.plan.run in self.runs:
-                self.runs[one.plan.run].cancelled += 1
+            self.void(one.plan, record.reason)
             if backfill := self.backfills.get((record.pipeline, one.plan.lane)):
                 backfill.positions -= sum(map(len, one.plan.positions.values()))
             if one.plan.lane != LIVE:
@@ -367,6 +413,21 @@ class Reference:
             for source in one.plan.ledgered:
                 for p in one.plan.positions.get(source, []):
                     del self.ledger[record.pipeline, one.plan.lane, source, p.identity, p.generation]
+
+    def void(self, plan: r.Plan, reason: str) -> None:
+        """What its runs have lost."""
+        again = plan.lane != LIVE or reason.startswith(r.PLANNED_AGAIN)
+        runs = self.runs_of(plan)
+        for run in runs:
+            run.cancelled += run.record.run == plan.run
+            run.took -= run.record.run != plan.run
+            run.voided += not again
+            if again:
+                run.given_back.clear()
+            elif run.state in ("active", "failed"):
+                run.given_back |= {(s, p.identity) for s in plan.ledgered for p in plan.positions.get(s, [])}
+        for run in [run for run in runs if run.state == "active"][: 1 if again else 0]:
+            run.upto, run.unread = 0, ""
 
     def snapshot(self) -> list[r.AnyLoaded]:
         items: list[r.AnyLoaded] = [r.LoadedVersion(v) for _, v in sorted(self.versions.items())]
@@ -409,10 +470,9 @@ class Reference:
             newest = [place for _, place in ended[-r.RUNS_LOADED :]]
             for place, run in enumerate(mine):
                 if run.state == "active" or place in newest:
-                    kept = run.planned - run.cancelled
-                    mine = {
-                        n for (p, n), i in self.iterations.items() if p == pipeline and i.plan.run == run.record.run
-                    }
-                    aside = sum(p == pipeline and n in mine for p, n, _, _ in self.letters)
-                    aside = aside if run.state == "active" else 0
-                    yield r.LoadedRun(run.record, run.planned, run.state, run.error, kept, aside)
+                    counts = (run.planned - run.cancelled, run.aside, run.took, run.voided)
+                    record = msgspec.structs.replace(run.record, took=[], over=[])
+                    back = sorted(run.given_back)
+                    yield r.LoadedRun(
+                        record, run.planned, run.state, run.error, *counts, back, run.upto, run.taken, run.unread
+                    )

@@ -26,7 +26,7 @@ from tests.checkpoint.make import (
 )
 
 ITERATION = {
-    "iteration", "lane", "state", "version", "run", "planned_at", "finished_at", "positions", "rows", "error",
+    "iteration", "lane", "state", "version", "run", "taken", "planned_at", "finished_at", "positions", "rows", "error",
     "dead_letters", "waits_for",
 }  # fmt: skip
 NODE = {
@@ -70,6 +70,7 @@ def test_iterations_are_listed_newest_first(engine: Engine) -> None:
         "state": "committed",
         "version": 1,
         "run": "",
+        "taken": "",
         "planned_at": 1.0,
         "finished_at": 3.0,
         "positions": 2,

@@ -46,6 +46,7 @@ plans = st.builds(
     st.sampled_from([["flights"], ["flights", "weather"]]),
     times,
     st.sampled_from(["", "r1"]),
+    taken=st.sampled_from(["", "", "r2"]),
 )
 acks = st.builds(
     r.Ack,
@@ -93,6 +94,19 @@ def of_scheduler(pipelines: st.SearchStrategy[str]) -> list[st.SearchStrategy[r.
     ]
 
 
+reasons_of_cancels = st.sampled_from(["", f"{r.PLANNED_AGAIN}a file changed"])
+
+
+def of_runs(pipelines: st.SearchStrategy[str]) -> list[st.SearchStrategy[r.AnyRecord]]:
+    """Runs that take up what others have left, and what becomes of both."""
+    took, over = st.lists(numbers, max_size=2, unique=True), st.lists(runs, max_size=2)
+    return [
+        st.builds(r.Run, runs, pipelines, st.just("manual"), times, limit=st.integers(0, 2), took=took, over=over),
+        st.builds(r.RunPlanned, runs, pipelines, numbers, times, st.sampled_from(["", "read: folder"])),
+        st.builds(r.Cancel, pipelines, st.lists(numbers, max_size=2), times, reasons_of_cancels),
+    ]
+
+
 one = st.just("one")
 scheduler = st.one_of(
     *of_scheduler(one),
@@ -101,6 +115,7 @@ scheduler = st.one_of(
     st.builds(r.Skip, one, schedules, ids, ids, times, st.just(1), reasons, times),
     st.builds(r.Run, runs, one, st.just("schedule"), times, triggers),
     st.builds(r.Run, runs, one, st.just("schedule"), times, triggers),
+    *of_runs(one),
     st.builds(r.Fail, one, numbers, nodes, times),
     st.builds(r.Retry, one, numbers, times),
     st.builds(r.Cancel, one, st.lists(numbers, max_size=1), times),
@@ -125,6 +140,7 @@ records = st.one_of(
     st.builds(r.Run, runs, pipelines, st.just("schedule"), times, triggers, st.sampled_from(["live", "backfill-1"])),
     st.builds(r.RunEnd, runs, pipelines, ends, times, st.sampled_from(["", "it broke"])),
     *of_scheduler(pipelines),
+    *of_runs(pipelines),
     st.builds(r.Setting, pipelines, st.sampled_from(["paused", "draining"]), st.sampled_from(["", "1"])),
     plans,
     plans,

@@ -14,7 +14,8 @@ from odibi_actors.model import Place, Trigger
 from tests.checkpoint.make import P, claimed, error, file, plan, put, schedule, started, version
 
 RUN = {
-    "run", "pipeline", "state", "cause", "at", "ended", "planned", "lane", "schedule", "occurrence", "error",
+    "run", "pipeline", "state", "cause", "at", "ended", "planned", "took", "lane", "schedule", "occurrence",
+    "error",
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def test_runs_are_listed_newest_first(engine: Engine) -> None:
     assert all(set(row) == RUN | {"kept"} for row in rows)
     assert rows[2] == {
         "run": f"{P}.hourly@o1", "pipeline": P, "state": "failed", "cause": "schedule", "at": 2.0, "ended": 6.0,
-        "planned": 1, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",
+        "planned": 1, "took": 0, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",
         "kept": 1,
     }  # fmt: skip
     assert (rows[1]["state"], rows[1]["ended"]) == ("active", None)
