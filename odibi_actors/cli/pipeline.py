@@ -173,7 +173,7 @@ RUNS = (
     Column(
         "TOOK", lambda row: span(row["ended"] - row["at"]) if row.get("ended") and row.get("at") else None, right=True
     ),
-    Column("ITERATIONS", lambda row: count(row.get("planned")), right=True),
+    Column("ITERATIONS", lambda row: count((row.get("planned") or 0) + (row.get("took") or 0)), right=True),
     Column("ERROR", "error"),
 )
 
@@ -190,8 +190,9 @@ RUNS = (
 def runs(app: App, pipeline: str, state: str | None, limit: int, watch: bool) -> None:
     """List the runs of a pipeline, newest first.
 
-    A run is what a trigger, an occurrence of a schedule or a backfill has started; one that found nothing to do is
-    `no_data`. The id of a scheduled run names schedule and occurrence.
+    A run is what a trigger, `odibictl run`, an occurrence of a schedule or a backfill has started; one that found
+    nothing to do is `no_data`. ITERATIONS counts those that it planned and those that it took up: dead letters it was
+    to replay, and what was unfinished when it began. The id of a scheduled run names schedule and occurrence.
     """
     client = app.client()
     emit(

@@ -90,6 +90,21 @@ def test_given_a_retried_iteration_that_fails_again_then_a_run_that_found_nothin
     assert broker.runs() == [("r1", "failed"), ("r2", "failed")]
 
 
+def test_given_a_run_that_found_nothing_when_one_before_it_is_stuck_then_it_has_failed_too() -> None:
+    broker = Timed(scheduled(hourly(overlap="allow"))).start()
+    first, second = (f"p.hourly@{occurrence(n).id}" for n in (1, 2))
+    broker.due(occurrence(1))
+    broker.discovered("f1")
+    (task,) = broker.tasks()
+    broker.due(occurrence(2))
+    broker.discovered()
+    assert broker.runs() == [(first, "active"), (second, "active")]
+
+    broker.fail(task, "read", Failure("invalid", "no"))
+
+    assert broker.runs() == [(first, "failed"), (second, "failed")]
+
+
 def test_given_two_runs_that_have_planned_when_the_sources_change_then_they_plan_again_in_their_order() -> None:
     spec = scheduled(hourly(overlap="allow"), max_in_flight=4)
     broker = Timed(spec).start()

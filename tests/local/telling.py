@@ -49,6 +49,7 @@ def check(folder: Path, pipeline: str) -> Counter[str]:
         try:
             _views(folder, pipeline, states, iterations, letters)
             _lists(folder, pipeline, states, letters, runs)
+            _ends(folder, pipeline, iterations, runs)
             _sources(folder, pipeline)
             return states
         except AssertionError:
@@ -133,3 +134,40 @@ def _lists(folder: Path, pipeline: str, states: Counter[str], letters: list[Any]
     listed = shown(folder, "pipeline", "runs", pipeline, "-n", "1000")["items"]
     assert [(one["run"], one["state"]) for one in listed] == [(one["run"], one["state"]) for one in runs]
     assert (told(folder, "pipeline", "runs", pipeline) == [f"{pipeline} has no such runs"]) == (not runs)
+
+
+def _ends(folder: Path, pipeline: str, iterations: list[Any], runs: list[Any]) -> None:
+    """Runs have ended as their iterations have, and whoever waits for one is told the same."""
+    aside = Counter({one["iteration"]: one["dead_letters"] for one in iterations})
+    for one in runs:
+        assert one["state"] in due(one, iterations, aside), one
+    ended = [one for one in runs if one["state"] != "active"]
+    if ended and "at_rest" not in shown(folder, "status"):
+        with Client(project=folder) as client:
+            for one in ended[:5]:
+                waited = client.wait_run(one["run"], 10.0)
+                assert (waited["state"], waited["error"]) == (one["state"], one["error"])
+
+
+def due(run: dict[str, Any], iterations: list[Any], aside: Counter[int]) -> tuple[str, ...]:
+    """How a run may have ended, by what its iterations are in the tables now; ``aside`` counts letters by iteration.
+    Why one failed may be gone by now: a letter was discarded, what was stuck was cancelled."""
+    mine = [one for one in iterations if run["run"] in (one["run"], one["taken"])]
+    unclean = ("failed", "cancelled") if run["error"] else ("cancelled",)
+    if any(one["state"] in OPEN for one in mine):
+        return ("active", *unclean)
+    if any(aside[one["iteration"]] or one["state"] == "dead_lettered" for one in mine):
+        return unclean
+    return (*unclean, "done" if any(one["state"] != "cancelled" for one in mine) else "no_data")
+
+
+def run_told(folder: Path, pipeline: str, result: Result) -> None:
+    """What ``run`` or ``trigger --wait`` has printed, and its exit code, are what ``pipeline runs`` says of it."""
+    words = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if len(line.split()) > 1)
+    if "run" not in words:
+        return
+    (row,) = [one for one in shown(folder, "pipeline", "runs", pipeline)["items"] if one["run"] == words["run"]]
+    assert words["state"] == row["state"], (words, row)
+    assert result.exit_code == (5 if row["state"] in ("failed", "cancelled") else 0), (words, row)
+    if "iterations" in words:
+        assert int(words["iterations"]) == row["planned"] + row["took"], (words, row)

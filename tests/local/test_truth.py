@@ -63,7 +63,7 @@ def tables(folder: Path) -> dict[str, Any]:
 
 def hold(summary: Any, now: dict[str, Any]) -> None:
     """Every message against the tables."""
-    mine = [one for one in now["iterations"] if one["run"] == summary.run]
+    mine = [one for one in now["iterations"] if summary.run in (one["run"], one["taken"])]
     letters = [one for one in now["letters"] if one["iteration"] in {i["iteration"] for i in mine}]
     (stored,) = [one for one in now["runs"] if one["run"] == summary.run]
     assert summary.state == stored["state"]
@@ -111,6 +111,8 @@ def test_given_a_pipeline_at_rest_in_each_of_its_states_then_every_view_is_what_
     def step(*args: str, code: int = 0, state: str = "active", **states: int) -> str:
         result = telling.call(folder, *args)
         assert result.exit_code == code, (args, result.output)
+        if args[0] == "run":
+            telling.run_told(folder, "p", result)
         assert telling.check(folder, "p") == states
         assert telling.shown(folder, "pipeline", "show", "p")["state"] == state
         return result.output
@@ -142,3 +144,37 @@ def test_given_a_pipeline_at_rest_in_each_of_its_states_then_every_view_is_what_
     abandon = ("iteration", "abandon", "p", "8", "--sink", "out", "--yes")
     assert "for the next" in step(*abandon, committed=4, dead_lettered=2, cancelled=1, prepared=1)
     step("run", "p", committed=5, dead_lettered=2, cancelled=1)
+
+
+def test_given_a_run_that_only_takes_up_what_others_left_then_run_and_pipeline_runs_say_the_same(folder: Path) -> None:
+    """Dead letters that it replays; what an interrupted run, a failed one, or nobody's replay has left."""
+    (folder / "odibi.yaml").write_text(PROJECT.replace("ON_ERROR", "dead_letter"))
+
+    def run(state: str, iterations: int, *args: str) -> None:
+        result = telling.call(folder, "run", "p", *args)
+        telling.check(folder, "p")
+        telling.run_told(folder, "p", result)
+        shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+        assert (shown["state"], shown["iterations"]) == (state, str(iterations)), result.output
+
+    put(folder, a="x\n")
+    run("failed", 1)
+    put(folder, a="1\n")
+    run("done", 1, "--replay", "1")
+    put(folder, b="2\n")
+    with LocalSystem(load_project(folder)) as system:
+        system.request("pipeline.trigger", {"pipeline": "p", "run": "left"})
+        flow = system.coordinator.flow
+        assert flow is not None
+        system.until(lambda: flow.pipelines["p"].last_iteration == 3)  # planned; and the process ends
+    rows = telling.shown(folder, "pipeline", "runs", "p")["items"]
+    if rows[0]["state"] == "active":
+        run("done", 1)
+        assert telling.shown(folder, "pipeline", "runs", "p")["items"][1]["state"] in ("cancelled", "done")
+    run("no_data", 0)
+    (folder / "lake/out/part-0000000004-out.parquet").write_bytes(b"somebody else's")
+    put(folder, c="3\n")
+    run("failed", 1)
+    (folder / "lake/out/part-0000000004-out.parquet").unlink()
+    run("done", 1)
+    run("no_data", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.telling import call, check, shown, told
+from tests.local.telling import call, check, run_told, shown, told
 from tests.system.harness import System, until
 
 PROJECT = """\
@@ -55,6 +55,8 @@ class Walk:
         store."""
         result = call(self.folder, *args)
         assert result.exit_code == code, (args, result.output)
+        if args[:2] == ("pipeline", "trigger"):
+            run_told(self.folder, args[2], result)
         for pipeline in ("p", "q"):
             check(self.folder, pipeline)
         return result.output
