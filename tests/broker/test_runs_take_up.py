@@ -24,8 +24,9 @@ class Life:
     def __init__(self, **more: Any) -> None:
         more = {"batch": BatchSpec(max_files=1), "max_in_flight": 4, "on_error": "dead_letter", **more}
         self.broker = Timed(pipeline(trigger="manual", **more)).start()
-        self.broker.flow.write(rec.Schema("p", "read", b"schema", ["a: int64"]), "p")
-        self.broker.flow.pipelines["p"].schemas["read"] = b"schema"
+        schema = rec.Schema("p", "read", b"schema", ["a: int64"])
+        self.broker.flow.write(schema, "p")
+        self.broker.flow.pipelines["p"].pins.put(schema)
         self.former: list[list[rec.AnyRecord]] = []
         self.files: list[str] = []
         self.held: list[Task] = []
