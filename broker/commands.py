@@ -182,7 +182,8 @@ class Commands:
                 "note": "looking for data now; it starts by itself",
             }
         if "begun" in params:
-            return self._unstuck(pipeline, *params["begun"], now)
+            answer, stuck = params["begun"]
+            return self._unstuck(pipeline, answer, stuck, now)
         run = str(params.get("run") or f"manual{runs.RESERVED}{self.flow.epoch}-{self.flow.journal.last + 1}")
         if params.get("run"):
             stands = runs.stands(self.flow, pipeline, run, params, now)
