@@ -289,6 +289,11 @@ class Commands:
         return waits.pipeline(self.flow, pipeline, params, now)
 
     def _retry(self, params: Row, now: float) -> Row | None:
+        pipeline, number = self._pipeline(params), params.get("iteration")
+        found = pipeline.iterations.get(number) if isinstance(number, int) else None
+        if number in pipeline.gone_on and (found is None or found.state not in ("failed", "blocked")):
+            state = "finished" if found is None else found.state
+            return {"pipeline": pipeline.name, "iteration": number, "state": state, "version": pipeline.gone_on[number]}
         pipeline, iteration = self._iteration(params)
         if iteration.state not in ("failed", "blocked"):
             if self.flow.hurry(pipeline, iteration, now):

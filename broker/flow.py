@@ -557,8 +557,14 @@ class Flow:
             return None
         if source:
             return again.as_files_are(self, pipeline, iteration, source, now)
+        self._again(pipeline, iteration, now)
+        return []
+
+    def _again(self, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
+        """The iteration is not stuck any more; its nodes and sinks have all their attempts."""
         self.write(rec.Retry(pipeline=pipeline.name, iteration=iteration.number, at=now), pipeline.name)
         iteration.advance("retry")
+        iteration.trouble = ""
         runs.retried(self, pipeline, iteration, now)
         for run in iteration.nodes.values():
             run.used = run.lost = 0
@@ -567,7 +573,6 @@ class Flow:
         for publication in iteration.publications.values():
             publication.blocked, publication.used, publication.retry_at = False, 0, 0.0
         self.wake(iteration)
-        return []
 
     def hurry(self, pipeline: Pipeline, iteration: Iteration, now: float) -> bool:
         """Cut short the pauses before the next attempts of an iteration; False when there are none."""
@@ -596,14 +601,20 @@ class Flow:
             iteration.advance("abandon")
             runs.retried(self, pipeline, iteration, now)
 
-    def rebind(self, pipeline: Pipeline) -> None:
-        """Bind the unprepared iterations to the pipeline's new version."""
+    def rebind(self, pipeline: Pipeline, now: float) -> None:
+        """Bind the unprepared iterations to the pipeline's new version. What failed of a node that is gone, or another
+        one now, goes on: there is nothing left that an operator could have meant by a retry."""
         for iteration in pipeline.unfinished():
             if iteration.prepared:
                 continue
             void, unwanted = iteration.bind(pipeline.spec, pipeline.version, pipeline.code_digest)
             self.drop(unwanted)
             self.invalidate(iteration, void, f"version {pipeline.version} changes it")
+            if iteration.state == "failed" and not any(run.gave_up for run in iteration.nodes.values()):
+                self._again(pipeline, iteration, now)
+                pipeline.gone_on[iteration.number] = pipeline.version
+                text = f"{iteration.name}: goes on with version {pipeline.version}, in which nothing of it has failed"
+                self.say(Log("info", text, {"notice": True}))
             self.wake(iteration)
 
 

@@ -66,6 +66,7 @@ class Pipeline:
         self.letters: dict[int, int] = {}  # dead letter -> iteration that took it up in this epoch; 0: discarded
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending
+        self.gone_on: dict[int, int] = {}  # iteration that had failed -> version with which it went on, in this epoch
         self.unkept: dict[int, int] = {}  # iteration whose states are not kept any more -> the COMMIT that said so
         self.live = Lane(LIVE, start_seq)
         self.backfills: dict[str, Backfilling] = {}

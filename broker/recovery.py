@@ -162,8 +162,9 @@ def resume(flow: Flow, now: float) -> None:
 def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
     """Make a project's configuration the newest version of each of its pipelines.
 
-    Returns a row per pipeline: ``{"pipeline", "version", "changed"}``. With nothing changed it raises ConfigError for
-    what no odibi.yaml can say, ConflictError when a source that has consumed data would be removed.
+    Returns a row per pipeline: ``{"pipeline", "version", "changed", "goes_on"}``, the last the iterations that had
+    failed and go on, as the nodes that failed are gone or others. With nothing changed it raises ConfigError for what
+    no odibi.yaml can say, ConflictError when a source that has consumed data would be removed.
     """
     if problem := unsound(project):
         raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
@@ -186,7 +187,8 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
             flow.set(pipeline, "removed", False)
             flow.wake_all(pipeline)
             flow.schedules.switched(pipeline, now)
-        rows.append({"pipeline": spec.name, "version": pipeline.version, "changed": changed})
+        goes_on = [n for n, version in pipeline.gone_on.items() if changed and version == pipeline.version]
+        rows.append({"pipeline": spec.name, "version": pipeline.version, "changed": changed, "goes_on": goes_on})
     named = {spec.name: None for spec in project.pipelines}
     for pipeline in flow.pipelines.values():
         if pipeline.name not in named and not pipeline.removed:
@@ -287,5 +289,5 @@ def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -
     flow.write(rec.Version(pipeline=spec.name, version=version, spec=spec, code_digest=code_digest, at=now), spec.name)
     pipeline.bind_sources()
     flow.shape += 1
-    flow.rebind(pipeline)
+    flow.rebind(pipeline, now)
     return pipeline

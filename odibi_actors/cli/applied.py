@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.errors import OdibiError
@@ -78,6 +78,13 @@ def _preview(client: Client, spec: PipelineSpec, code: str, row: Mapping[str, An
         "again": differs.again,
         "kept": differs.kept,
     }
+
+
+def went_on(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The iterations that an ``apply`` has set going again."""
+    for item in items:
+        for number in item.get("goes_on") or ():
+            yield f"{item['pipeline']} {number}: had failed, and goes on: what failed of it is gone or another node now"
 
 
 def lines(item: Mapping[str, Any]) -> Iterator[str]:

@@ -240,6 +240,8 @@ def retry(app: App, pipeline: str, number: int) -> None:
 
 def _retried(pipeline: str, number: int, result: Row) -> list[str]:
     """What a retry has set off."""
+    if result.get("version"):
+        return [f"{pipeline} {number}: {result['state']}: it has gone on by itself with version {result['version']}"]
     if not result.get("planned_again"):
         lines = [f"{pipeline} {number}: retrying; `odibictl iteration wait {pipeline} {number}` waits for its end"]
         if result.get("stuck"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.applied import lines, preview
+from odibi_actors.cli.applied import lines, preview, went_on
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
@@ -186,7 +186,8 @@ def apply(app: App, dry_run: bool) -> None:
     """Make a changed odibi.yaml and nodes/ take effect.
 
     They become the newest version of each pipeline. Unprepared iterations are bound to it and keep every result
-    that it does not change; an invalid file changes nothing (exit 2).
+    that it does not change; one that had failed goes on by itself if the node that failed is gone or another one now.
+    An invalid file changes nothing (exit 2).
     """
     from odibi_actors.nodes.sinks.targets import check_targets
 
@@ -195,7 +196,10 @@ def apply(app: App, dry_run: bool) -> None:
     if store := client.status().get("store_id"):
         check_targets(project.pipelines, str(store))
     if not dry_run:
-        emit(app, lambda: client.apply(project), "pipeline", lambda result: [table(result["items"], APPLIED)])
+        result = client.apply(project)
+        emit(app, lambda: result, "pipeline", lambda result: [table(result["items"], APPLIED)])
+        for line in went_on(result["items"]):
+            errors.message(line)
         return
     emit(
         app,
