@@ -444,6 +444,7 @@ class Flow:
                 pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = max(pipeline.last_committed, iteration.number)
                 pipeline.committed += 1
+                pipeline.commits, pipeline.newest_commit = pipeline.commits + 1, iteration.number
                 for name, publication in iteration.publications.items():
                     if not publication.abandoned:
                         pipeline.stands[name] = (publication.part.place, iteration.number)

@@ -49,6 +49,8 @@ class Pipeline:
         self.last_committed = 0
         self.stands: dict[str, tuple[str, int]] = {}  # sink -> where, and the newest committed iteration that is there
         self.committed = 0
+        self.commits = 0  # all there ever were, taken back since or not
+        self.newest_commit = 0  # the iteration of the last one, which need not be the highest: lanes do not wait
         self.paused = False
         self.draining = False
         self.removed = False

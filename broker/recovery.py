@@ -48,6 +48,7 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline.last_iteration = item.last_iteration
                 pipeline.last_committed = item.last_committed
                 pipeline.committed = item.committed
+                pipeline.commits, pipeline.newest_commit = item.commits, item.newest
                 pipeline.ledger = dict.fromkeys(item.ledger)
                 pipeline.kept = dict.fromkeys(item.kept)
                 pipeline.dead_letters = item.dead_letters

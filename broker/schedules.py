@@ -366,19 +366,21 @@ class Schedules:
 
     def _follow(self, pipeline: Pipeline, one: Scheduled, now: float) -> None:
         """An ``after`` schedule is due once its pipelines have committed what it has not followed yet, and their runs
-        are over. Several commits in between are one occurrence."""
+        are over. Several commits in between are one occurrence, named by the last of them. They are counted: a retry
+        in one lane may commit a lower iteration behind a higher one of another."""
         new: dict[str, int] = {}
+        named: dict[str, int] = {}
         for name in one.spec.after:
             upstream = self._flow.pipelines.get(name)
-            if upstream is None or upstream.last_committed <= one.seen.get(name, 0):
+            if upstream is None or upstream.commits <= one.seen.get(name, 0):
                 continue
             if not (upstream.on_demand and upstream.live.active):
-                new[name] = upstream.last_committed
+                new[name], named[name] = upstream.commits, upstream.newest_commit
         if not new or (len(new) < len(one.spec.after) and not one.spec.after_any):
             return
         if not self._may_arise(pipeline, one):
             return
-        id_ = one.unique("+".join(f"{name}={number}" for name, number in new.items()), self._flow.journal.last + 1)
+        id_ = one.unique("+".join(f"{name}={number}" for name, number in named.items()), self._flow.journal.last + 1)
         self._arise(pipeline, one, rec.Occurrence(one.pipeline, one.name, id_, now, now, None, new), now)
 
     def _may_arise(self, pipeline: Pipeline, one: Scheduled) -> bool:

@@ -85,7 +85,7 @@ def put(flow: Flow, pipeline: Pipeline, spec: ScheduleSpec, origin: Any, now: fl
         place=place,
         at=now,
         paused=spec.paused,
-        seen={name: flow.pipelines[name].last_committed for name in spec.after if name in flow.pipelines},
+        seen={name: flow.pipelines[name].commits for name in spec.after if name in flow.pipelines},
     )
     if known is not None:
         restarted = known.gone or known.spec.timing != spec.timing
@@ -195,7 +195,7 @@ def _arrivals(flow: Flow, schedule: Scheduled) -> int:
     if schedule.source is not None:
         return max(schedule.source.left, len(schedule.source.pending))
     before = [(flow.pipelines.get(name), schedule.seen.get(name, 0)) for name in schedule.spec.after]
-    return sum(one is not None and one.last_committed > seen for one, seen in before)
+    return sum(one is not None and one.commits > seen for one, seen in before)
 
 
 def show(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:

@@ -109,7 +109,7 @@ class RunEnd(Record, frozen=True):
 class Schedule(Record, frozen=True, gc=False):
     """A schedule exists, with this spec; the record replaces the former one of its name. ``place`` is never before the
     former one. ``floor``: occurrences due up to then, while it was paused, are skipped (seconds since the epoch).
-    ``seen``: of an ``after`` schedule, pipeline -> newest iteration that has been followed. ``gone``: it was removed;
+    ``seen``: of an ``after`` schedule, pipeline -> how many of its commits were followed. ``gone``: it was removed;
     its place is remembered, so that it never runs a time twice should it come back. ``generation`` grows whenever it
     begins again (it is back, or its timing was changed): from then on wall times may come again, and ids say which."""
 
@@ -567,7 +567,8 @@ class LoadedAlert(Loaded, frozen=True):
 
 
 class LoadedCounter(Loaded, frozen=True):
-    """Highest iteration number ever planned for the pipeline, and the newest committed one (0: none). ``ledger`` lists
+    """Highest iteration number ever planned for the pipeline, and the highest committed one (0: none). ``commits``
+    counts every commit there was, taken back since or not; ``newest``: the iteration of the last one. ``ledger`` lists
     the source nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed;
     ``kept`` the dead-lettered iterations, whose batches stay; ``dead_letters`` counts them and the files set aside;
     ``stands``: sink -> the place to which the newest committed iteration has published."""
@@ -580,6 +581,8 @@ class LoadedCounter(Loaded, frozen=True):
     kept: list[int] = []
     dead_letters: int = 0
     stands: dict[str, str] = {}
+    commits: int = 0
+    newest: int = 0
 
 
 class LoadedState(Loaded, frozen=True):

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 6, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 7, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 6
+FORMAT = 7
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -189,11 +189,12 @@ CREATE TABLE schemas (
 CREATE TABLE settings (
   scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (scope, name)) WITHOUT ROWID;
-{RUNS}{GIVEN_BACK}{SCHEDULES}CREATE TABLE counters (           -- positions: in the ledger; pruned: newest forgotten
+{RUNS}{GIVEN_BACK}{SCHEDULES}CREATE TABLE counters (           -- pruned: newest forgotten; newest: last to commit
   pipeline TEXT NOT NULL PRIMARY KEY,
   last_iteration INTEGER NOT NULL DEFAULT 0, last_committed INTEGER NOT NULL DEFAULT 0,
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
-  pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  pruned INTEGER NOT NULL DEFAULT 0, commits INTEGER NOT NULL DEFAULT 0,
+  newest INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 {ITERATIONS}{PLANS}CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
   pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
   generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,

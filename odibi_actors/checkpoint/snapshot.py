@@ -100,7 +100,8 @@ def _settings(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
 
 def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     rows = db.execute(
-        "SELECT pipeline, last_iteration, last_committed, committed FROM counters WHERE pipeline > ? ORDER BY pipeline",
+        "SELECT pipeline, last_iteration, last_committed, committed, commits, newest FROM counters WHERE pipeline > ?"
+        " ORDER BY pipeline",
         after or ("",),
     )
     for row in rows:
@@ -115,7 +116,7 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         numbers = [number for (number,) in kept]
         sources = _ledger_sources(db, row[0])
         stands = _stands(db, (row[0], row[2]))
-        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters, stands)
+        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters, stands, row[4], row[5])
         yield (row[0],), item, 200 + 5 * len(kept)
 
 

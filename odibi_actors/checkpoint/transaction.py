@@ -391,8 +391,9 @@ class Transaction(Letters, Scheduling):
             (self._next(*key, "commit"), record.at, *key),
         )
         self._execute(
-            "UPDATE counters SET committed = committed + 1, last_committed = max(last_committed, ?) WHERE pipeline = ?",
-            (record.iteration, record.pipeline),
+            "UPDATE counters SET committed = committed + 1, last_committed = max(last_committed, ?),"
+            " commits = commits + 1, newest = ? WHERE pipeline = ?",
+            (record.iteration, record.iteration, record.pipeline),
         )
         self._replayed(key)
         self._backfill_committed(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 
@@ -105,6 +106,11 @@ ALTER TABLE runs ADD COLUMN unread TEXT NOT NULL DEFAULT '';
 UPDATE runs SET aside = (SELECT count(*) FROM dead_letters AS d JOIN iterations AS i ON i.pipeline = d.pipeline
   AND i.iteration = d.iteration WHERE d.pipeline = runs.pipeline AND i.run = runs.run) WHERE state = 'active';
 {schema.GIVEN_BACK}""",
+    6: """
+ALTER TABLE counters ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
+UPDATE counters SET commits = last_committed, newest = last_committed;
+""",
 }
 """Format -> what makes its tables those of the next."""
 
@@ -145,6 +151,8 @@ def upgrade(db: sqlite3.Connection, *, rewrite: bool = True) -> None:
                 _to_4(db)
             else:
                 _script(db, _SCRIPTS[before])
+            if before == 6:
+                _to_7(db)
             db.execute(f"PRAGMA user_version = {before + 1}")
             db.execute("COMMIT")
         except BaseException:
@@ -163,6 +171,15 @@ def _to_4(db: sqlite3.Connection) -> None:
         for key in beyond(db.execute, pipeline, KEPT_WHOLE, -1):
             summarise(db.execute, key, "former_acks", "former_plans")
     _script(db, _WHOLE)
+
+
+def _to_7(db: sqlite3.Connection) -> None:
+    """Schedules count commits. They had the number of the iteration that they followed, as which the count begins; it
+    may be above all that was left after a rewind."""
+    commits = dict(db.execute("SELECT pipeline, commits FROM counters").fetchall())
+    for pipeline, name, blob in db.execute("SELECT pipeline, name, seen FROM schedules WHERE seen <> '{}'").fetchall():
+        seen = {one: min(number, commits.get(one, number)) for one, number in json.loads(blob).items()}
+        db.execute("UPDATE schedules SET seen = ? WHERE pipeline = ? AND name = ?", (json.dumps(seen), pipeline, name))
 
 
 def _script(db: sqlite3.Connection, text: str) -> None:

@@ -6,7 +6,7 @@ own copy of each schedule, from the place at which it began; what the log says m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from odibi_actors.checkpoint import records as rec
@@ -107,7 +107,7 @@ class Dues:
         self.arrived: dict[tuple[str, str, str, int], str] = {}  # (.., file, generation) -> occurrence
         self.held: dict[str, dict[str, None]] = {}  # pipeline -> its settings that hold it back
         self.held_at: dict[str, float] = {}  # pipeline -> when it was held back last
-        self.committed: Callable[[str, int], bool] = lambda _pipeline, _number: True
+        self.commits: Mapping[str, int] = {}  # pipeline -> how many commits it has had
         self.covered = self.lost = self.doubled = 0  # by the final count
 
     # --- records --------------------------------------------------------------------------------------------------
@@ -188,8 +188,9 @@ class Dues:
             check(record.id == self._id(known, one), "I1", f"{name} should be {self._id(known, one)}")
             self._ripe(known, one, name)
         for upstream, number in record.seen.items():
-            check(number > known.seen.get(upstream, 0), "I1", f"{name} follows {upstream}/{number} again")
-            check(self.committed(upstream, number), "I5", f"{name} follows {upstream}/{number}, not committed")
+            check(number > known.seen.get(upstream, 0), "I1", f"{name} follows commit {number} of {upstream} again")
+            there = self.commits.get(upstream, 0)
+            check(number <= there, "I5", f"{name} follows commit {number} of {upstream}, which has {there}")
             known.seen[upstream] = number
         for position in record.positions:
             file = (*known.key, position.identity, position.generation)

@@ -72,10 +72,10 @@ class Ending:
     def _not_followed(self, key: tuple[str, str]) -> list[str]:
         """Commits that an ``after`` schedule has not followed."""
         known = self._life.dues.schedules[key]
-        newest = {name: self._life.truth.last_committed(name) for name in known.spec.after}
-        new = [name for name, number in newest.items() if number > known.seen.get(name, 0)]
-        missed = new if known.spec.after_any or len(new) == len(newest) else []
-        return [f"{known.name} has not followed {name}/{newest[name]}" for name in missed]
+        commits = {name: self._life.truth.commits.get(name, 0) for name in known.spec.after}
+        new = [name for name, number in commits.items() if number > known.seen.get(name, 0)]
+        missed = new if known.spec.after_any or len(new) == len(commits) else []
+        return [f"{known.name} has not followed commit {commits[name]} of {name}" for name in missed]
 
     def _not_seen(self, key: tuple[str, str]) -> list[str]:
         """Files that have not started a run."""

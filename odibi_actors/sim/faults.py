@@ -66,6 +66,12 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
     return sorted(events, key=lambda event: event.at)
 
 
+def backfills(seed: int, seconds: float) -> list[Event]:
+    """More of them, for lives in which other pipelines follow the commits that they bring out of order."""
+    rng = random.Random(f"backfills {seed}")
+    return [Event(rng.uniform(3.0, seconds), "backfill", rng.getrandbits(32)) for _ in range(4)]
+
+
 def _pipeline(life: Scenario, rng: random.Random) -> PipelineSpec:
     return rng.choice(life.project.pipelines)
 

@@ -21,10 +21,15 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.sim.plans import OVERLAPS, random_schedule
 
+CHAINED = 0.15
+"""Share of lives in which one pipeline runs after each commit of another."""
 
-def _schedules(rng: random.Random, name: str, earlier: list[str], wall: float) -> list[ScheduleSpec]:
-    """One to three schedules of a pipeline, of every kind."""
-    schedules = []
+
+def _schedules(
+    rng: random.Random, name: str, earlier: list[str], wall: float, follows: bool = False
+) -> list[ScheduleSpec]:
+    """One to three schedules of a pipeline, of every kind; ``follows``: and one more, after the earlier ones."""
+    schedules = [ScheduleSpec("after", after=earlier, overlap="buffer_one")] if follows else []
     for number in range(rng.choice([1, 1, 2, 3])):
         overlap, deadline = rng.choice(OVERLAPS), rng.choice([0.0, 0.0, 3.0])
         kind = rng.random()
@@ -61,10 +66,13 @@ def _reference(rng: random.Random, wall: float) -> PipelineSpec:
 
 def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     """A project with one or two pipelines of a random shape: joins of two sources, branches, chains, several sinks.
-    Some of them run by schedules; ``wall`` is what the clock shows."""
+    Some of them run by schedules; ``wall`` is what the clock shows. Of some lives the second pipeline runs after the
+    first, which can be backfilled."""
     pipelines: list[PipelineSpec] = []
     overwrites = random.Random(str(rng.getstate()))  # of its own, so that all else of a seed stays as it was
-    for name in ["p", "q"][: rng.choice([1, 1, 2])]:
+    chain = random.Random(f"chain {rng.getstate()}").random() < CHAINED
+    names = ["p", "q"][: rng.choice([1, 1, 2])]
+    for name in ["p", "q"] if chain else names:
         retry = RetrySpec(max_attempts=rng.choice([1, 3, 5]), initial=0.2, max=1.0)
         sources = [f"read{i}" for i in range(rng.choice([1, 1, 2]))]
         nodes = [
@@ -81,21 +89,21 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
             # The first joins every source, so that each row reaches each sink exactly once.
             inputs = list(sources) if i == 0 else [rng.choice(transforms)]
             function = TransformSpec(function="nodes.m:f") if rng.random() < 0.7 else TransformSpec(sql="select 1")
-            state = function.function is not None and rng.random() < 0.3
+            state = function.function is not None and rng.random() < 0.3 and not chain
             nodes.append(NodeSpec(f"t{i}", inputs, transform=function, retry=retry, timeout=10.0, state=state))
             transforms.append(f"t{i}")
         for i in range(rng.randint(1, 3)):
-            mode: Literal["append", "overwrite"] = "overwrite" if overwrites.random() < 0.15 else "append"
+            mode: Literal["append", "overwrite"] = "overwrite" if overwrites.random() < 0.15 and not chain else "append"
             write = WriteSpec(ConnectionSpec("out", "local", "/out"), mode, path=f"{name}{i}", format="parquet")
             nodes.append(NodeSpec(f"s{i}", [rng.choice(transforms)], write=write, retry=retry, timeout=10.0))
-        scheduled = rng.random() < 0.5
         earlier = [one.name for one in pipelines]
+        scheduled = bool(earlier) if chain else rng.random() < 0.5
         pipelines.append(
             PipelineSpec(
                 name=name,
                 nodes=nodes,
                 trigger="schedule" if scheduled else "data",
-                schedules=_schedules(rng, name, earlier, wall) if scheduled else [],
+                schedules=_schedules(rng, name, earlier, wall, chain) if scheduled else [],
                 alerts=_alerts(rng),
                 max_in_flight=rng.choice([1, 2, 4]),
                 batch=BatchSpec(max_files=rng.choice([1, 2, 4]), linger=rng.choice([0.0, 0.0, 0.3])),

@@ -14,7 +14,7 @@ from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import NodeSpec, PipelineSpec, WorkerSpec
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
-from odibi_actors.model import BatchRef
+from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
 from odibi_actors.sim import copies
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
@@ -22,7 +22,7 @@ from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.disk import SimStoreDriver
 from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.ending import Ending
-from odibi_actors.sim.faults import KINDS, Event, draw
+from odibi_actors.sim.faults import KINDS, Event, backfills, draw
 from odibi_actors.sim.host import SHAPE, Host, Output, SimFile
 from odibi_actors.sim.project import make_project
 from odibi_actors.sim.truth import Planned, Truth, check
@@ -104,6 +104,8 @@ class Scenario:
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
+        if any(one.after for pipeline in self.project.pipelines for one in pipeline.schedules):
+            self.plan = sorted([*self.plan, *backfills(seed, FAULT_SECONDS)], key=lambda event: event.at)
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
         self._inode = 0
         self._row = 0
@@ -275,10 +277,17 @@ class Scenario:
             file = self.delivered[place]
             file.poison = ""
             known = self.truth.pins.known(*place[:2]) or SHAPE
-            if file.malformed or file.shape not in (b"", known):
+            if file.malformed or (file.shape not in (b"", known) and not self._read(place)):
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
                 file.shape = known
                 self.world.count("fixed file")
+
+    def _read(self, place: tuple[str, str, str]) -> bool:
+        """Whether what the file holds is committed: nobody writes it again."""
+        entries = self.truth.places.owners(place[0], LIVE).get(place)
+        if not entries:
+            return False
+        return self.truth.iterations[place[0], entries[-1].iteration].state == "committed"
 
     def _worker_limits(self) -> WorkerSpec:
         if not self.recycles:

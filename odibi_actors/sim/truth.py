@@ -43,7 +43,8 @@ class Truth:
 
     def __init__(self, dues: Dues) -> None:
         self.dues = dues
-        dues.committed = self.has_committed
+        self.commits: dict[str, int] = {}  # pipeline -> how many there were, taken back since or not
+        dues.commits = self.commits
         self.epoch = 0
         self.last_seq = 0
         self.promised = 0
@@ -63,18 +64,9 @@ class Truth:
         self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
         self.state_of: Callable[[BatchRef], list[int] | None] = lambda _ref: None
 
-    def last_committed(self, pipeline: str) -> int:
-        """The newest committed iteration; 0: none."""
-        return max((n for (p, n), i in self.iterations.items() if p == pipeline and i.state == "committed"), default=0)
-
     def taken(self, place: Place) -> bool:
         """Whether the live lane has planned the file, or it became a dead letter there."""
         return place in self.places.owners(place[0], LIVE)
-
-    def has_committed(self, pipeline: str, number: int) -> bool:
-        """Whether it was committed, taken back since or not."""
-        iteration = self.iterations.get((pipeline, number))
-        return iteration is not None and iteration.state in ("committed", "rewound")
 
     def promise(self, through: int) -> None:
         """The broker was told that everything up to ``through`` is durable (I2)."""
@@ -163,6 +155,7 @@ class Truth:
             case rec.Commit():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "commit", ("prepared", "blocked"), "committed")
+                self.commits[record.pipeline] = self.commits.get(record.pipeline, 0) + 1
                 self._states(record, iteration)
                 check(
                     sorted(record.abandoned) == sorted(iteration.abandoned),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
@@ -11,6 +13,7 @@ from odibi_actors.model import TRIGGER
 from tests.broker.harness import CLIENT, Failure, pipeline, position
 from tests.broker.restart import snapshot
 from tests.broker.scheduling import Timed, scheduled
+from tests.broker.test_backfills import Backfilled
 
 MALFORMED = Failure("malformed", "bad line")
 
@@ -111,6 +114,75 @@ def test_given_all_of_several_when_one_has_not_committed_then_it_waits_and_with_
             broker.ask("pipeline.trigger", pipeline="b", run="r2")
             broker.run_through("b", "g1")
             assert [run for run, _ in broker.runs() if run.startswith("c")] == ["c.follow@a=1+b=1"]
+
+
+class Followed(Backfilled):
+    """p, which may be backfilled -> b."""
+
+    def __init__(self, recover: bool = False) -> None:
+        super().__init__(pipeline(), recover=recover)
+        if not recover:
+            specs = [pipeline(), scheduled(after("p"), name="b")]
+            self.actor._project = ProjectSpec("test", "/", "/data", 2, specs, code_digest="code")
+
+    def start(self, *arguments: Any, **more: Any) -> Followed:
+        super().start(*arguments, **more)
+        return self
+
+    def follow(self) -> None:
+        self.discovered(f"g{len(self.followed())}", name="b")
+        self.complete()
+
+    def followed(self) -> list[str]:
+        return [run for run, _ in self.runs() if run.startswith("b.")]
+
+
+def test_given_a_commit_of_a_lower_number_behind_a_higher_one_then_it_is_followed_too() -> None:
+    broker = Followed().start()
+    broker.offer("f1")
+    broker.complete()
+    broker.follow()
+    broker.offer("f2")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", Failure("invalid", "no"))
+    broker.backfill(files={"": "*"}, run="r1")
+    broker.offers(broker.lane, "f1")
+    broker.complete()
+    broker.follow()
+    assert broker.followed() == ["b.follow@p=1", "b.follow@p=3"]
+    broker.ask("iteration.retry", pipeline="p", iteration=2)
+    broker.complete()
+    assert [c.iteration for c in broker.of(rec.Commit) if c.pipeline == "p"] == [1, 3, 2]
+    assert broker.followed() == ["b.follow@p=1", "b.follow@p=3", "b.follow@p=2"]
+    cut = (
+        next(
+            i
+            for i, r in enumerate(broker.records)
+            if isinstance(r, rec.Commit) and (r.pipeline, r.iteration) == ("p", 2)
+        )
+        + 1
+    )
+    broker.records = broker.records[:cut]
+    items, last = snapshot(broker)
+    again = Followed(recover=True).start(items, epoch=2, last_seq=last)
+    assert [r.id for r in again.of(rec.Occurrence)] == ["p=2"]
+
+
+def test_given_commits_that_a_rewind_takes_back_then_what_comes_after_it_is_followed() -> None:
+    broker = Followed().start()
+    for name in ("f1", "f2"):
+        broker.offer(name)
+        broker.complete()
+        broker.follow()
+    items, last = snapshot(broker)
+    counter = next(item for item in items if isinstance(item, rec.LoadedCounter) and item.pipeline == "p")
+    assert (counter.commits, counter.newest) == (2, 2)
+    back = replace(counter, last_committed=0, committed=0)  # as after a rewind to the beginning
+    again = Followed(recover=True)
+    again.start([back if item is counter else item for item in items], epoch=2, last_seq=last)
+    again.offer("f3")
+    again.complete()
+    assert [r.id for r in again.of(rec.Occurrence)] == ["p=3"]
 
 
 def test_given_a_crash_after_the_commit_when_the_broker_is_back_then_the_follower_runs_once() -> None:

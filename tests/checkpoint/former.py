@@ -195,15 +195,19 @@ TO_1 = (
 """What makes tables of format 2 those of format 1."""
 
 
+TO_6 = "ALTER TABLE counters DROP COLUMN commits; ALTER TABLE counters DROP COLUMN newest; PRAGMA user_version = 6;"
+"""What makes tables of format 7 those of format 6."""
+
 TO_5 = (
-    "DROP TABLE given_back; ALTER TABLE iterations DROP COLUMN taken;"
+    TO_6
+    + "DROP TABLE given_back; ALTER TABLE iterations DROP COLUMN taken;"
     + "".join(
         f"ALTER TABLE runs DROP COLUMN {name};"
         for name in ("most", "upto", "taken", "took", "took_cancelled", "voided", "aside", "unread")
     )
     + "PRAGMA user_version = 5;"
 )
-"""What makes tables of format 6 those of format 5."""
+"""What makes tables of format 7 those of format 5."""
 
 TO_4 = TO_5 + (
     "DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; ALTER TABLE ledger DROP COLUMN ctime_ns;"
@@ -211,7 +215,7 @@ TO_4 = TO_5 + (
     "UPDATE sizes SET bytes = (SELECT sum(110 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
     + counting("ledger", "110 + length({0}.source) + length({0}.identity)", "")
 )
-"""What makes tables of format 5 those of format 4."""
+"""What makes tables of format 7 those of format 4."""
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Counter:
     last: int = 0
     last_committed: int = 0
     committed: int = 0
+    commits: int = 0
+    newest: int = 0
 
 
 @dataclass
@@ -386,6 +388,7 @@ class Reference:
         counter = self.counters[record.pipeline]
         counter.committed += 1
         counter.last_committed = max(counter.last_committed, record.iteration)
+        counter.commits, counter.newest = counter.commits + 1, record.iteration
         if backfill := self.backfills.get((record.pipeline, self.at(record).plan.lane)):
             backfill.committed += 1
 
@@ -441,7 +444,8 @@ class Reference:
             numbers = (counter.last, counter.last_committed, counter.committed)
             newest = self.iterations.get((name, counter.last_committed))
             stands = {node: part.place for node, part in (newest.sinks if newest else {}).items()}
-            items.append(r.LoadedCounter(name, *numbers, sources, kept, letters, stands))
+            commits = (counter.commits, counter.newest)
+            items.append(r.LoadedCounter(name, *numbers, sources, kept, letters, stands, *commits))
         items += [r.LoadedAlert(alert) for alert, told in self.alerts.values() if told is None]
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):
             if one.state in TERMINAL:

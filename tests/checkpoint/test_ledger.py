@@ -12,8 +12,9 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import seals
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.checkpoint.seals import Mark
+from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.messages import LOOKED_UP, LedgerLook, LedgerRow, LedgerRows
-from odibi_actors.model import FilePosition, FileRead
+from odibi_actors.model import FilePosition, FileRead, Place
 from tests.checkpoint import former
 from tests.checkpoint.counting import counted, recounted
 from tests.checkpoint.make import P, ack, claimed, commit, failure, file, loaded, plan, prepare, put, version
@@ -134,6 +135,29 @@ def test_given_a_database_of_format_4_when_opened_then_all_is_there_and_digests_
     engine = Engine(path)
     put(engine, read(2, "b.csv"))
     assert engine.ledger(P, "live", "flights")[0] == [file("a.csv"), known("b.csv")]
+    engine.close()
+
+
+def test_given_a_database_of_format_6_when_opened_then_schedules_go_on_from_what_they_had_followed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    before = claimed(path)
+    put(before, version(), plan(1, "a.csv"), read(1, "a.csv"), prepare(1), commit(1))
+    spec = ScheduleSpec("follow", after=[P, "other"])
+    put(before, r.Schedule(P, "follow", spec, "yaml", Place(1), 1.0, seen={P: 5, "other": 3}))  # 5: it was rewound
+    made, mark = sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
+    before.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(former.TO_6)
+    db.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    seals.create(path, path, mark)
+    engine = Engine(path)
+    assert sorted(dump_schema(engine)) == made
+    (schedule,) = [item.record for item in loaded(engine) if isinstance(item, r.LoadedSchedule)]
+    (counter,) = [item for item in loaded(engine) if isinstance(item, r.LoadedCounter)]
+    assert (schedule.seen, counter.commits, counter.newest) == ({P: 1, "other": 3}, 1, 1)
     engine.close()
 
 
