@@ -34,7 +34,7 @@ from odibi_actors.messages import (
     Released,
     WorkerLimits,
 )
-from odibi_actors.model import LIVE, TRIGGER, Attempt
+from odibi_actors.model import LIVE, NOWHERE, TRIGGER, Attempt, Home
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -56,10 +56,18 @@ class Out:
 class Flow:
     """All pipelines' run state and what is to be sent."""
 
-    def __init__(self, epoch: int, start_seq: int, store_id: str, rng: random.Random) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        start_seq: int,
+        store_id: str,
+        rng: random.Random,
+        home: Home = NOWHERE,
+    ) -> None:
         self.epoch = epoch
         self.start_seq = start_seq
         self.store_id = store_id
+        self.home = home
         self.journal = Journal(epoch, start_seq)
         self.dispatcher = Dispatcher()
         self.pipelines: dict[str, Pipeline] = {}

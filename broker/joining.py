@@ -67,7 +67,7 @@ class Joining:
             case Claimed() if self.phase == "claiming" and message.claimant == self._incarnation:
                 assert self.store is not None
                 self.phase = "loading"
-                self.flow = Flow(message.epoch, message.last_seq, self.store.store_id, self._rng)
+                self.flow = Flow(message.epoch, message.last_seq, self.store.store_id, self._rng, self.store.home)
                 return [Log("info", f"claimed epoch {message.epoch}"), *self._ask(now)]
             case LoadedPage() if self.phase == "loading" and self.flow is not None:
                 if message.epoch != self.flow.epoch or message.asked != self._cursor:

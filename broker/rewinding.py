@@ -143,6 +143,7 @@ def dispatch(flow: Flow, now: float) -> None:
                 node=next((one for one in pipeline.spec.nodes if one.name == node), NodeSpec(node)),
                 part=StagedRef("", folder, 0, 0, ""),
                 store_id=flow.store_id,
+                home=flow.home,
                 code_digest=pipeline.code_digest,
                 action="retract",
                 after=rewind.record.to,

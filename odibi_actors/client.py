@@ -89,8 +89,8 @@ START = "start one with `odibictl up`"
 
 
 def project_root(project: str | Path | None = None) -> Path:
-    """The project's folder: ``project``, else ``ODIBI_PROJECT``, else the current one."""
-    return Path(project or os.environ.get("ODIBI_PROJECT") or ".").absolute()
+    """The project's folder, links followed: ``project``, else ``ODIBI_PROJECT``, else the current one."""
+    return Path(os.path.realpath(project or os.environ.get("ODIBI_PROJECT") or "."))
 
 
 def data_dir(root: Path) -> Path:
@@ -350,11 +350,11 @@ class Client(ScheduleVerbs):
         if to == BROKER and verb in changes.CHANGES:
             return self._change(folder, verb, params)
         if not at_rest.answers(to, verb):
-            with at_rest.AtRest(folder) as store:
+            with at_rest.AtRest(folder, project_root(self._project)) as store:
                 pipeline = store.letter(params["letter"]) if "letter" in params else ""
             what = "" if self._told_rest else f"nothing runs on {folder}; "
             raise UnreachableError(what + changes.instead(verb, params, pipeline))
-        with at_rest.AtRest(folder) as store:
+        with at_rest.AtRest(folder, project_root(self._project)) as store:
             result = store.answer(to, verb, params)
             if self.on_rest is not None:
                 self.on_rest(folder, store.as_of)
@@ -364,7 +364,7 @@ class Client(ScheduleVerbs):
     def _change(self, folder: Path, verb: str, params: dict[str, Any]) -> Any:
         """Do what only writes to the store, as nothing runs."""
         try:
-            with import_module("odibi_actors.local.changes").Changes(folder) as broker:
+            with import_module("odibi_actors.local.changes").Changes(folder, project_root(self._project)) as broker:
                 result = broker.request(verb, params)
         except OdibiError as error:
             if type(error) is not OdibiError:

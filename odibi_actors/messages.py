@@ -15,7 +15,19 @@ import msgspec
 
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
-from odibi_actors.model import LIVE, Attempt, BatchRef, Failure, FileRead, Place, Position, StagedRef, Trigger
+from odibi_actors.model import (
+    LIVE,
+    NOWHERE,
+    Attempt,
+    BatchRef,
+    Failure,
+    FileRead,
+    Home,
+    Place,
+    Position,
+    StagedRef,
+    Trigger,
+)
 from odibi_actors.version import __version__
 
 BROKER, STORE, SOURCE, SCHEDULER = "broker", "store", "source", "scheduler"
@@ -67,7 +79,7 @@ class Hello(Message, frozen=True):
 
 class StoreHello(Message, frozen=True):
     """store -> broker: what is durable. The broker claims its epoch, or resends what the store misses. ``version``,
-    ``protocol``: as in Hello."""
+    ``protocol``: as in Hello. ``home``: where the store lives."""
 
     incarnation: str
     host: str
@@ -77,6 +89,7 @@ class StoreHello(Message, frozen=True):
     last_seq: int
     version: str = __version__
     protocol: int = PROTOCOL
+    home: Home = NOWHERE
 
 
 class PoolHello(Message, frozen=True):
@@ -445,7 +458,8 @@ class HeldTask(msgspec.Struct, frozen=True):
 class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     """A ready linear chain of nodes. ``inputs``: outputs of earlier nodes by name. ``verify``: names of inputs
     whose digest must be checked before use (they come from an earlier epoch). ``attempt_no`` (1-based) is shown to user
-    code. ``typeless``: sources of which no row was read yet, so that the types of their columns are a guess."""
+    code. ``typeless``: sources of which no row was read yet, so that the types of their columns are a guess. ``home``:
+    as in PublishTask."""
 
     attempt: Attempt
     pipeline: str
@@ -460,6 +474,7 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     trigger: Trigger = Trigger()
     lane: str = LIVE
     typeless: list[str] = []
+    home: Home = NOWHERE
 
 
 class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
@@ -469,7 +484,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``. ``settled``: every
     iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go.
     ``published``: something of the sink stands in its target already. ``before``: the newest iteration of which that
-    is known, 0 for none: where it is missing, an older copy of the target has been put in its place."""
+    is known, 0 for none: where it is missing, an older copy of the target has been put in its place. ``home``: where
+    the store lives; a target of another copy of it is not touched."""
 
     attempt: Attempt
     pipeline: str
@@ -484,6 +500,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     settled: int = 0
     published: bool = False
     before: int = 0
+    home: Home = NOWHERE
 
 
 AnyTask = Task | PublishTask

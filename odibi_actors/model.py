@@ -113,6 +113,16 @@ class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
         return folder.rpartition("/")[0] if self.replaces else folder
 
 
+class Home(msgspec.Struct, frozen=True, array_like=True):
+    """Where a store lives: its ``data_dir`` and the ``root`` folder of its project, absolute, links followed ("": not
+    known). A copy of a store has its id, and another home."""
+
+    data_dir: str = ""
+    root: str = ""
+
+
+NOWHERE = Home()
+
 FailureKind = Literal[
     "raised",  # user code raised: counts, retried
     "timeout",  # killed at its deadline: counts, retried

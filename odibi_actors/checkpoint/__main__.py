@@ -6,6 +6,7 @@ import sys
 
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.entry import Entry, Here
+from odibi_actors.runtime.log import log
 
 
 def run(here: Here) -> int:
@@ -17,8 +18,11 @@ def run(here: Here) -> int:
 
     # the engine takes run/store.lock itself, but does not wait for a predecessor that is just dying
     paths.hold_lock(here.places.run / "store.lock").release()
-    engine = Engine(here.places.database)
-    actor = StoreActor(here.incarnation, here.host, here.pid, engine.store_id, engine.epoch, engine.last_seq)
+    engine = Engine(here.places.database, root=here.project)
+    if engine.moved:
+        log("info", "checkpoint", engine.moved)
+    me = (here.incarnation, here.host, here.pid, engine.store_id)
+    actor = StoreActor(*me, engine.epoch, engine.last_seq, home=engine.home)
     return run_peer("store", actor, StoreDriver(engine), here.places.endpoint, incarnation=here.incarnation)
 
 

@@ -48,6 +48,7 @@ from odibi_actors.messages import (
     Tick,
     WhoAreYou,
 )
+from odibi_actors.model import NOWHERE, Home
 
 WRITE_RECORDS = 5_000
 WRITE_BYTES = 8_000_000
@@ -91,8 +92,10 @@ class StoreActor:
         last_seq: int,
         history: float = 30 * 86400.0,
         keep_last: int = KEEP_LAST,
+        home: Home = NOWHERE,
     ) -> None:
         self._me = (incarnation, host, pid, store_id)
+        self._home = home
         self._epoch, self._last = epoch, last_seq
         self._history, self._keep_last = history, keep_last
         self._queue: list[AnyRecord] = []  # of this epoch, numbered from _last + _writing + 1
@@ -310,7 +313,8 @@ class StoreActor:
 
     def _hello(self) -> Send:
         incarnation, host, pid, store_id = self._me
-        return Send(BROKER, StoreHello(incarnation, host, pid, store_id, self._epoch, self._last))
+        hello = StoreHello(incarnation, host, pid, store_id, self._epoch, self._last, home=self._home)
+        return Send(BROKER, hello)
 
     def _tick(self, now: float) -> list[Effect]:
         if self._busy is not None and now >= self._busy + STUCK:

@@ -10,7 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.checkpoint import forgetting, ledger, opening, queries, refusals, retention, snapshot, verify
+from odibi_actors.checkpoint import (
+    forgetting,
+    ledger,
+    opening,
+    queries,
+    refusals,
+    relocating,
+    retention,
+    snapshot,
+    verify,
+)
 from odibi_actors.checkpoint.files import Files
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
@@ -19,6 +29,7 @@ from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOOKED_UP, Claimed, ClaimRefused, LedgerRow
 from odibi_actors.model import Position
+from odibi_actors.nodes.sinks.owner import home_of
 
 WAL_CAP = 16_000_000
 """Bytes of log (estimated) after which it should be checkpointed even while busy. It bounds the time of a start after
@@ -45,11 +56,14 @@ class Engine:
     is synced to disk. After an error of the disk every call raises StoreError: the process must stop and recover
     by a new start, as a second fsync may report success for what the first one lost.
 
-    ``resetting``: the pipeline whose interrupted reset is to be ended. Raises StoreError when the file cannot be read
-    or verified, ConflictError when another process holds it or a reset was interrupted.
+    ``resetting``: the pipeline whose interrupted reset is to be ended. ``root``: the project's folder; what is recorded
+    of places in the former one follows, and ``moved`` says so. Raises StoreError when the file cannot be read
+    or verified, ConflictError when another process holds it, a reset was interrupted, or it is another project's.
     """
 
-    def __init__(self, path: Path | str, store_id: str = "0" * 32, resetting: str = "") -> None:
+    def __init__(
+        self, path: Path | str, store_id: str = "0" * 32, resetting: str = "", root: Path | None = None
+    ) -> None:
         self.path = Path(path)
         self._broken = ""
         self._lock: int | None = None
@@ -75,6 +89,21 @@ class Engine:
         self.epoch: int = row[1]
         self.last_seq: int = row[4]
         self._claimant, self._claim_seq = row[2:4]
+        self.home = home_of(self.path.parent, root)
+        self.moved = ""
+        if root is not None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What is recorded follows to where the store is now."""
+        try:
+            with self._guard("following a project that was moved"):
+                former = relocating.relocate(self._db, self.home)
+        except BaseException:
+            self.close()
+            raise
+        if former is not None:
+            self.moved = relocating.told(former, self.home)
 
     def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
         """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""

@@ -16,12 +16,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from odibi_actors.checkpoint import ledger, opening, queries, refusals, seals, snapshot, upgrades, verify, wal
+from odibi_actors.checkpoint import (
+    ledger,
+    opening,
+    queries,
+    refusals,
+    relocating,
+    seals,
+    snapshot,
+    upgrades,
+    verify,
+    wal,
+)
 from odibi_actors.checkpoint.records import AnyLoaded
 from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.errors import ConflictError, NotFoundError, StoreError
-from odibi_actors.model import Position
+from odibi_actors.model import NOWHERE, Position
+from odibi_actors.nodes.sinks.owner import home_of
 
 MAX_MEMORY = 1_000_000_000
 """Bytes of a database that are put together in memory; a larger one is read once a start has copied its log."""
@@ -29,10 +41,12 @@ MAX_MEMORY = 1_000_000_000
 
 class Resting:
     """The store of a data_dir in which nothing runs, for reading. ``as_of``: when it was written last (seconds since
-    the epoch). Raises NotFoundError (there is none), ConflictError (one runs), StoreError (damaged, newer)."""
+    the epoch). ``root``: the project's folder, to which what is recorded of the former one follows. Raises
+    NotFoundError (there is none), ConflictError (one runs, or another project's), StoreError (damaged, newer)."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, root: Path | None = None) -> None:
         self.path = data_dir / "checkpoints.db"
+        self.home = home_of(data_dir, root)
         self._lock = _look(data_dir / "run" / "store.lock")
         self._seals: Seals | None = None
         self._db: sqlite3.Connection | None = None
@@ -61,6 +75,10 @@ class Resting:
             raise StoreError(opening.unsealed(self.path))
         try:
             self._db = self._whole(log) if log.frames or version < FORMAT else self._as_it_is()
+            if self.home != NOWHERE and relocating.recorded(self._db) != self.home:
+                self._db.close()
+                self._db = self._whole(log)  # what is recorded follows to where it is now
+                relocating.relocate(self._db, self.home)
             self.store_id, self.epoch, self.last_seq = self._db.execute(
                 "SELECT store_id, epoch, last_seq FROM meta"
             ).fetchone()
@@ -82,8 +100,8 @@ class Resting:
         size = self.path.stat().st_size
         if size > MAX_MEMORY:
             raise StoreError(
-                f"{self.path} was not closed, or comes from a former release, and is too large ({size:,} bytes) to be "
-                "read as it is; start the system once (`odibictl up`), which puts it in order"
+                f"{self.path} was not closed, was moved, or comes from a former release, and is too large "
+                f"({size:,} bytes) to be read as it is; start the system once (`odibictl up`), which puts it in order"
             )
         data = bytearray(self.path.read_bytes())
         if log.frames:

@@ -111,6 +111,7 @@ ALTER TABLE counters ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE counters ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
 UPDATE counters SET commits = last_committed, newest = last_committed;
 """,
+    7: schema.HOME,
 }
 """Format -> what makes its tables those of the next."""
 

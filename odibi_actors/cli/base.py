@@ -18,6 +18,7 @@ from odibi_actors.runtime.linux import stand_in
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
+    from odibi_actors.model import Home
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +67,13 @@ class App:
         from odibi_actors.client import data_dir
 
         return data_dir(self.root)
+
+    @property
+    def home(self) -> Home:
+        """Where the project's store lives, as its targets are marked."""
+        from odibi_actors.nodes.sinks.owner import home_of
+
+        return home_of(self.data_dir, self.root)
 
     def client(self) -> Client:
         """A client of the running system, closed when the command ends."""

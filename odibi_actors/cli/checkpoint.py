@@ -89,7 +89,7 @@ def verify(app: App) -> None:
     if locks.holder(data_dir / "run" / "store.lock") is not None:
         report = verification.running(app.client().checkpoint_verify, data_dir / "spool")
     elif (data_dir / "checkpoints.db").exists() or (data_dir / "checkpoints.db-seals").exists():
-        report = verification.stopped(data_dir)
+        report = verification.stopped(data_dir, app.root)
     else:
         raise NotFoundError(f"there is no checkpoint store in {data_dir}")
     empty = "no problem was found"

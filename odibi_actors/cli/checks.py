@@ -200,7 +200,7 @@ def store(app: App) -> Iterator[Finding]:
         yield Finding("ok", "store", f"{size(path.stat().st_size)}, not looked into; run `odibictl checkpoint verify`")
     elif path.exists() or (folder / verify.SEALS).exists():
         try:
-            report = verify.stopped(folder)
+            report = verify.stopped(folder, app.root)
         except (OdibiError, OSError) as error:
             yield Finding("fail", "store", f"{path}: {error}", "see `odibictl logs checkpoint`")
             return

@@ -189,12 +189,13 @@ def apply(app: App, dry_run: bool) -> None:
     that it does not change; one that had failed goes on by itself if the node that failed is gone or another one now.
     An invalid file changes nothing (exit 2).
     """
+    from odibi_actors.nodes.sinks.owner import home_of
     from odibi_actors.nodes.sinks.targets import check_targets
 
     project = load(app)
     client = app.client()
     if store := client.status().get("store_id"):
-        check_targets(project.pipelines, str(store))
+        check_targets(project.pipelines, str(store), home_of(Path(project.data_dir), Path(project.root)))
     if not dry_run:
         result = client.apply(project)
         emit(app, lambda: result, "pipeline", lambda result: [table(result["items"], APPLIED)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, fields, table
@@ -58,6 +59,8 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
     chosen(project, pipeline)
     with importlib.import_module("odibi_actors.local.reset").opened(project, pipeline) as work:
         plan = work.plan(targets)
+        for line in plan.others:
+            errors.message(line)
         result = {"pipeline": pipeline, "targets": plan.targets, **_counts(plan)}
         if not dry_run:
             if not app.yes:

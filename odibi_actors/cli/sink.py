@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,22 +79,28 @@ def _named(name: str) -> tuple[str, str]:
     return pipeline, node
 
 
-def _owner(target: str) -> str:
+def _owner(app: App, target: str) -> str:
     """Whom the target says it belongs to, as seen from here."""
-    from odibi_actors.nodes.sinks.owner import folder_owner, table_owner
+    from odibi_actors.nodes.sinks.owner import recorded_mark
 
-    place, _, name = target.partition("#")
     try:
-        if not name:
-            found = folder_owner(Path(place))
-        elif not Path(place).is_file():
-            return "nobody: it is not there"
-        else:
-            with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-                found = table_owner(connection, name)
+        found, place = recorded_mark(target)
     except (ConflictError, OSError, sqlite3.Error) as error:
         return f"unknown: {error}"
-    return str(found) if found is not None else "nobody"
+    if found is None:
+        return "nobody" if place.exists() else "nobody: it is not there"
+    original = found.elsewhere(app.home, place)
+    return f"{found.owner} at {original}, of which this is a copy" if original else str(found.owner)
+
+
+def copied(app: App, target: str) -> str:
+    """The data_dir of the original, to which the target belongs, as seen from here; "" when there is none."""
+    from odibi_actors.nodes.sinks.owner import recorded_mark
+
+    with suppress(ConflictError, OSError, sqlite3.Error):
+        found, place = recorded_mark(target)
+        return found.elsewhere(app.home, place) if found is not None else ""
+    return ""
 
 
 _NOTHING = {"iteration": 0, "rows": 0}
@@ -155,7 +161,7 @@ def show(app: App, name: str) -> None:
     def fetch() -> dict[str, Any]:
         row = app.client().sink(pipeline, node)
         holds = {"holds": _holds(row["target"])} if row["mode"] == "overwrite" else {}
-        return row | {"owner": _owner(row["target"])} | holds
+        return row | {"owner": _owner(app, row["target"])} | holds
 
     emit(app, fetch, "sink", _details)
 

@@ -57,7 +57,8 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import store_id
     from odibi_actors.config import write_schema
-    from odibi_actors.nodes.sinks.targets import check_targets
+    from odibi_actors.nodes.sinks.owner import home_of
+    from odibi_actors.nodes.sinks.targets import check_targets, taken_over
     from odibi_actors.runtime import paths, procfile
 
     project = load(app)
@@ -65,7 +66,10 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
-    check_targets(project.pipelines, store_id(places.database))
+    targets = (project.pipelines, store_id(places.database), home_of(places.data_dir, root))
+    check_targets(*targets)
+    for line in taken_over(*targets):
+        errors.message(line)
     refuse(places.data_dir)
     with paths.naming(places.data_dir / "odibi.schema.json"):
         write_schema(places.data_dir)

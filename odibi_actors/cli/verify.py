@@ -39,10 +39,11 @@ def running(ask: Ask, spool: Path) -> Report:
     return report
 
 
-def stopped(data_dir: Path) -> Report:
-    """Of a store at rest, without writing anything. Raises ConflictError when one runs."""
+def stopped(data_dir: Path, root: Path) -> Report:
+    """Of a store at rest, without writing anything. ``root``: the project's folder. Raises ConflictError when one
+    runs."""
     try:
-        store = Resting(data_dir)
+        store = Resting(data_dir, root)
     except StoreError as error:
         found = _pages(data_dir / DATABASE)
         if found:

@@ -60,7 +60,8 @@ def _load(
     if path.is_dir():
         path = path / PROJECT_FILE
     problems = Problems(path.name)
-    root = path.parent
+    root = Path(os.path.realpath(path.parent))  # by whatever link it is reached, it is one project
+    path = root / path.name
     variables = read_env_file(root / ".env", problems) | dict(os.environ if env is None else env)
     tree = _read(path, problems, variables)
     data: Any = PROJECT.check(tree, "", problems) if tree is not None else BAD

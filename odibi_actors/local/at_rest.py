@@ -39,12 +39,12 @@ def answers(to: str, verb: str) -> bool:
 
 
 class AtRest:
-    """The store of a data_dir, open. Use as a context manager: a store that starts waits for its end. Raises what
-    ``Resting`` raises."""
+    """The store of a data_dir, open. ``root``: the project's folder. Use as a context manager: a store that starts
+    waits for its end. Raises what ``Resting`` raises."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, root: Path | None = None) -> None:
         self.data_dir = data_dir
-        self._store = Resting(data_dir)
+        self._store = Resting(data_dir, root)
         self.as_of = self._store.as_of
         self._known: dict[tuple[str, str, str], tuple[int, str]] = {}
         """Source -> iteration and identity of the file that is asked about."""

@@ -19,7 +19,7 @@ from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.local.asking import Asking
 from odibi_actors.local.interrupts import Interrupts
-from odibi_actors.local.runtime import CLIENT, LocalClock, LocalRuntime, NullDriver
+from odibi_actors.local.runtime import CLIENT, LocalClock, LocalRuntime, NullDriver, tell
 from odibi_actors.messages import BROKER, STORE, Hello
 from odibi_actors.runtime import paths
 
@@ -67,18 +67,22 @@ class Changes(Asking):
     """A store and a broker in this process, without anybody who works. Use as a context manager. Raises ConflictError
     when something runs on the data_dir."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, root: Path) -> None:
         self.clock = LocalClock()
         self.interrupts = Interrupts()
         self.runtime = LocalRuntime(self.clock)
         self._places = paths.prepare(data_dir, sockets=False)
+        self._root = root
 
     def __enter__(self) -> Changes:
         self._lock = paths.hold_lock(self._places.run / "broker.lock", wait=0.0)
         try:
-            engine = Engine(self._places.database)
+            engine = Engine(self._places.database, root=self._root)
             incarnation, host, pid = uuid.uuid4().hex[:12], socket.gethostname(), os.getpid()
-            store = StoreActor(incarnation, host, pid, engine.store_id, engine.epoch, engine.last_seq)
+            if engine.moved:
+                tell(engine.moved)
+            me = (incarnation, host, pid, engine.store_id)
+            store = StoreActor(*me, engine.epoch, engine.last_seq, home=engine.home)
             self.runtime.add(BROKER, Coordinator(None, incarnation, random.Random(), manual=True), NullDriver())
             self.runtime.add(STORE, store, StoreDriver(engine))
             self.runtime.send(CLIENT, BROKER, Hello(role="client", incarnation=incarnation, host=host, pid=pid))

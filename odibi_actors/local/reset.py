@@ -16,10 +16,13 @@ import msgspec
 
 from odibi_actors.batches.files import fsync_dir, new_file
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.relocating import follower
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.local.runtime import tell
+from odibi_actors.model import NOWHERE, Home
 from odibi_actors.nodes.sinks.current import CURRENT, is_of, versions
-from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Owner, folder_owner, table_owner, target_name
+from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Mark, Owner, folder_mark, table_mark, target_name
 from odibi_actors.nodes.sinks.sqlite_overwrite import forget
 from odibi_actors.nodes.sinks.sqlite_table import quote
 from odibi_actors.runtime import paths
@@ -36,7 +39,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a reset deletes. ``resumed``: an interrupted one is ended as it was begun."""
+    """What a reset deletes. ``resumed``: an interrupted one is ended as it was begun. ``home``: where the store was
+    then. ``others``: what stays, as it is another copy's, in words."""
 
     pipeline: str
     targets: bool
@@ -47,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True):
     states: int = 0
     published: list[Target] = []
     resumed: bool = False
+    home: Home = NOWHERE
+    others: list[str] = []
 
 
 class Reset:
@@ -58,6 +64,7 @@ class Reset:
         self._project = project
         self._pipeline = pipeline
         self._intention = places.data_dir / f"reset-{pipeline}.json"
+        self._others: dict[str, None] = {}
 
     def plan(self, targets: bool) -> Plan:
         """What would be deleted. Raises NotFoundError when the pipeline has done nothing, and ConflictError when rows
@@ -73,7 +80,9 @@ class Reset:
         named = [tuple(one) for one in known.pop("targets", [])]
         known["files"] = self._read_again(known.get("files", []))
         if begun is not None:
-            named += [(one.node, one.target) for one in begun.published]
+            follow = follower(begun.home, self._engine.home)
+            named += [(one.node, follow(one.target)) for one in begun.published]
+        self._others.clear()
         published = list(self._published(dict.fromkeys(named)))
         doubled = [one for one in published if one.append and one.parts]
         if doubled and not targets:
@@ -82,7 +91,15 @@ class Reset:
                 f"what {self._pipeline} has appended would be there twice after the next run ({listed}): add --targets "
                 "to delete it, or move it away"
             )
-        return Plan(self._pipeline, targets, published=published if targets else [], resumed=begun is not None, **known)
+        return Plan(
+            self._pipeline,
+            targets,
+            published=published if targets else [],
+            resumed=begun is not None,
+            home=self._engine.home,
+            others=list(self._others),
+            **known,
+        )
 
     def carry_out(self, plan: Plan) -> None:
         """Do it. Raises ConflictError, sqlite3.Error, OSError; what is left is done by the next try."""
@@ -126,7 +143,7 @@ class Reset:
         for node_name, target in named:
             owner = Owner(self._engine.store_id, self._pipeline, node_name)
             if "#" not in target:
-                if folder_owner(Path(target)) == owner:
+                if self._is_ours(folder_mark(Path(target)), owner, Path(target), target):
                     found = _parts(Path(target), owner)
                     parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
                     replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
@@ -135,18 +152,27 @@ class Reset:
             place, _, table = target.rpartition("#")
             if Path(place).exists():
                 with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True)) as db:
-                    if table_owner(db, table) == owner:
+                    if self._is_ours(table_mark(db, table), owner, Path(place), target):
                         rows = 0
                         if db.execute("select 1 from sqlite_master where name = ? collate nocase", (table,)).fetchone():
                             (rows,) = db.execute(f"select count(*) from {quote(table)}").fetchone()
                         yield Target(node_name, target, rows, appending.get(target, True))
+
+    def _is_ours(self, mark: Mark | None, owner: Owner, place: Path, target: str) -> bool:
+        """What the mark at ``place`` says is this node's; that of another copy of the store is told, and stays."""
+        if mark is None or mark.owner != owner:
+            return False
+        if other := mark.elsewhere(self._engine.home, place):
+            self._others[f"{owner.node}: {target} belongs to {other}, of which this is a copy, and stays"] = None
+            return False
+        return True
 
     def _delete(self, target: Target) -> None:
         """Delete what the node has published there, then its ownership. Done already is done."""
         owner = Owner(self._engine.store_id, self._pipeline, target.node)
         if "#" not in target.target:
             folder = Path(target.target)
-            if folder_owner(folder) == owner:
+            if self._is_ours(folder_mark(folder), owner, folder, target.target):
                 for part in _parts(folder, owner):
                     if part.is_dir() and not part.is_symlink():
                         shutil.rmtree(part)
@@ -159,7 +185,7 @@ class Reset:
         place, _, table = target.target.rpartition("#")
         with closing(sqlite3.connect(place, timeout=30.0, isolation_level=None)) as db:
             db.execute("pragma synchronous = extra")
-            if table_owner(db, table) != owner:
+            if not self._is_ours(table_mark(db, table), owner, Path(place), target.target):
                 return
             db.execute("begin immediate")
             db.execute(f"drop table if exists {quote(table)}")
@@ -189,7 +215,9 @@ def opened(project: ProjectSpec, pipeline: str) -> Iterator[Reset]:
     except ConflictError as error:
         raise ConflictError(f"a reset needs a system at rest: `odibictl down` first ({error})") from None
     try:
-        engine = Engine(places.database, resetting=pipeline)
+        engine = Engine(places.database, resetting=pipeline, root=Path(project.root))
+        if engine.moved:
+            tell(engine.moved)
         try:
             yield Reset(engine, places, project, pipeline)
         finally:

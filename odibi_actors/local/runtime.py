@@ -36,7 +36,7 @@ from odibi_actors.workers import spool
 CLIENT = "client-local"
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """On stderr, if somebody reads it: that nobody does is no reason to break off."""
     with contextlib.suppress(OSError):
         print(visible(text), file=sys.stderr)  # noqa: T201
@@ -84,7 +84,7 @@ class LocalPoolDriver:
                 yield effect.worker, WorkerResult(result=results[0], last=True)
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
-                    _tell(f"warning: {problem}")
+                    tell(f"warning: {problem}")
 
     def inputs(self) -> Mapping[Any, Callable[[], Iterable[tuple[str, Message]]]]:
         """Nothing to wait for: tasks are done when they are given."""
@@ -131,9 +131,9 @@ class LocalRuntime:
                     self.stopped[name] = effect
                 case Log(level="warning" | "error"):
                     self.told.append(effect.text)
-                    _tell(f"{effect.level}: {effect.text}")
+                    tell(f"{effect.level}: {effect.text}")
                 case Log(fields={"notice": True}):
-                    _tell(effect.text)
+                    tell(effect.text)
                 case Log():
                     pass
                 case _:

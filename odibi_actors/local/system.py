@@ -25,12 +25,12 @@ from odibi_actors.local import replaying
 from odibi_actors.local.asking import Asking
 from odibi_actors.local.herald import Herald
 from odibi_actors.local.interrupts import Interrupts
-from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver
+from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver, tell
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import target_name, target_owner
-from odibi_actors.nodes.sinks.targets import check_targets
+from odibi_actors.nodes.sinks.owner import target_mark, target_name
+from odibi_actors.nodes.sinks.targets import check_targets, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
@@ -60,9 +60,10 @@ class LocalSystem(Asking):
         self.runtime = LocalRuntime(self.clock)
         host, pid = socket.gethostname(), os.getpid()
         incarnation = uuid.uuid4().hex[:12]
-        engine = Engine(places.database)
-        self.store_id = engine.store_id
-        store = StoreActor(incarnation, host, pid, engine.store_id, engine.epoch, engine.last_seq)
+        engine = Engine(places.database, root=Path(project.root))
+        self.store_id, self.home, self.moved = engine.store_id, engine.home, engine.moved
+        me = (incarnation, host, pid, engine.store_id)
+        store = StoreActor(*me, engine.epoch, engine.last_seq, home=engine.home)
         self.coordinator = Coordinator(project, incarnation, random.Random(), manual=manual)
         pool = PoolActor(POOL, incarnation, host, pid, 1, project.code_digest, spool.inventory(places.spool))
         self.runtime.add(BROKER, self.coordinator, NullDriver())
@@ -159,7 +160,7 @@ def run_pipeline(
 
 def _refuse_owned(spec: PipelineSpec) -> None:
     """Temporary checkpoints know nothing of what was published: they never add to it."""
-    owned = {node.name: target_name(node.write) for node in spec.nodes if node.write and target_owner(node.write)}
+    owned = {node.name: target_name(node.write) for node in spec.nodes if node.write and target_mark(node.write)}
     if owned:
         listed = "; ".join(f"{name}: {target}" for name, target in owned.items())
         raise ConflictError(
@@ -176,7 +177,10 @@ def _run(
     replay: Sequence[int] | None,
 ) -> RunSummary:
     with LocalSystem(project) as system:
-        check_targets([project.pipeline(pipeline)], system.store_id)
+        targets = ([project.pipeline(pipeline)], system.store_id, system.home)
+        check_targets(*targets)
+        for line in (*([system.moved] if system.moved else []), *taken_over(*targets)):
+            tell(line)
         report = _reporter(system, pipeline, progress)
         letters = [] if replay is None else replaying.chosen(system, pipeline, replay, report)
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True, "take": True, "letters": letters}

@@ -26,7 +26,7 @@ from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.current import CURRENT
-from odibi_actors.nodes.sinks.owner import Owner, target_name, target_owner
+from odibi_actors.nodes.sinks.owner import Owner, target_mark, target_name
 from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.parquet_current import CurrentSink
 from odibi_actors.nodes.sinks.targets import check_mode
@@ -314,7 +314,8 @@ def _like_folder(folder: Path, copy: Path, owner: Owner, overwrite: bool) -> Non
 def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
     """Why the target is not this node's, or not for its mode, or "". Which store owns it is not asked: only a store
     could tell its id."""
-    owner = target_owner(write)
+    found = target_mark(write)
+    owner = found.owner if found is not None else None
     if owner is not None and (owner.pipeline, owner.node) != (pipeline, node):
         return f"the target belongs to {owner}"
     try:

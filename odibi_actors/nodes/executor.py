@@ -260,13 +260,13 @@ class Executor:
                 if not spec.table or (spec.mode == "upsert" and not spec.keys):
                     raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
                 keys, version = (spec.keys, spec.version) if spec.mode == "upsert" else ([], None)
-                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite)
+                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite, task.home)
                 staged, rows = sql.stage(table, task.iteration, task.attempt, keys, version, pin, step.published)
             else:
                 relative = Path(spec.path or ".")
                 if relative.is_absolute() or ".." in relative.parts:
                     raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
-                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner)
+                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner, task.home)
                 staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
         if (known is not None and not step.open) or pin.void(rows):
             return table, staged, b"", []
@@ -291,7 +291,7 @@ class Executor:
         """To the target that was prepared, not to what the configuration may name by now."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
         if task.action == "retract":
-            ParquetSink(Path(task.part.target), owner).retract(task.after, task.iteration)
+            ParquetSink(Path(task.part.target), owner, task.home).retract(task.after, task.iteration)
             return
         with naming(task.part.target):
             self._publish_to(task, owner)
@@ -299,10 +299,10 @@ class Executor:
     def _publish_to(self, task: PublishTask, owner: Owner) -> None:
         sink: ParquetSink | SqliteSink
         if task.part.staged.endswith(".staged"):
-            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner)
+            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner, task.home)
         else:
             database, _, table = task.part.target.rpartition("#")
-            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces)
+            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces, task.home)
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:

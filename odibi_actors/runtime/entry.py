@@ -54,7 +54,7 @@ class Entry:
         words = sys.argv[1:] if argv is None else argv
         options = self.parser.parse_args(words)
         try:
-            project = Path(os.path.abspath(options.project or os.environ.get("ODIBI_PROJECT") or "."))
+            project = Path(os.path.realpath(options.project or os.environ.get("ODIBI_PROJECT") or "."))
             stand_in(project)
             data_dir = options.data_dir or paths.basics(project, required=self.needs_project(options)).data_dir
             places = paths.prepare(data_dir)

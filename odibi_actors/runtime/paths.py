@@ -137,7 +137,7 @@ def basics(project: Path, env: Mapping[str, str] = os.environ, required: bool = 
         raise ConfigError(f"{path}: data_dir holds a NUL character")
     workers = _expand(top.get("workers", ""), env)
     given = int(workers) if re.fullmatch("[0-9]{1,9}", workers) else None
-    return Basics(Path(os.path.abspath(project / data_dir)), given)
+    return Basics(Path(os.path.abspath(os.path.realpath(project) / Path(data_dir))), given)
 
 
 def _read(path: Path, required: bool) -> str:

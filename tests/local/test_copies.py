@@ -17,6 +17,7 @@ from odibi_actors.model import FilePosition
 from odibi_actors.nodes.positions import Files
 from odibi_actors.streaming import scan
 from odibi_actors.streaming.effects import Found
+from tests.local.test_moved_projects import MOVED
 from tests.local.test_references import GOOD, YAML, rows, state, until, written
 
 WATCHED = """\
@@ -76,14 +77,14 @@ def copied(project: ProjectSpec, to: Path) -> ProjectSpec:
     return load_project(to)
 
 
-def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_and_nothing_said(
+def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor_called_changed(
     project: ProjectSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_pipeline(project, "p").rows == 48
     copy = copied(project, tmp_path / "second")
     capsys.readouterr()
     assert run_pipeline(copy, "p").state == "no_data"
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == MOVED.format(project.root, copy.root)
     assert known(copy) == on_disk(copy)  # and so none of them is digested again
     for name in list(on_disk(copy)):
         os.utime(Path(copy.root) / "data/landing" / name)

@@ -14,6 +14,7 @@ import pytest
 from odibi_actors.config import load_project
 from odibi_actors.errors import ConflictError
 from odibi_actors.local import run_pipeline
+from odibi_actors.model import NOWHERE
 from odibi_actors.nodes.sinks.targets import check_targets, refused
 
 PROJECT = """\
@@ -43,7 +44,7 @@ def test_given_targets_of_other_checkpoints_when_run_then_each_is_told_in_one_li
     (tmp_path / "odibi.yaml").write_text(PROJECT)
     (tmp_path / "landing" / "a.csv").write_text("x\n1\n")
     project = load_project(tmp_path)
-    assert refused(project.pipelines, "whoever") == []
+    assert refused(project.pipelines, "whoever", NOWHERE) == []
     assert run_pipeline(project, "p").committed == 1
     shutil.rmtree(tmp_path / ".odibi")
     with pytest.raises(ConflictError) as refusal:
@@ -57,7 +58,7 @@ def test_given_targets_of_other_checkpoints_when_run_then_each_is_told_in_one_li
     ]
     (tmp_path / "mart.db").write_bytes(b"not a database, but long enough to be looked at" * 30)
     with pytest.raises(ConflictError, match=r"^p\.out: [^\n]*$"):
-        check_targets(project.pipelines, "whoever")  # what cannot be looked at is told by whoever publishes
+        check_targets(project.pipelines, "whoever", NOWHERE)  # what cannot be looked at is told by whoever publishes
 
 
 MODES = {

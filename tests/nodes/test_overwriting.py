@@ -23,6 +23,7 @@ import pytest
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import NodeDone, PublishDone, Step
+from odibi_actors.model import NOWHERE
 from odibi_actors.nodes.sinks import owner, parquet, parquet_current, sqlite
 from odibi_actors.nodes.sinks.targets import check_targets
 from tests.nodes.helpers import done, outcomes, overwriting, publish_task, sqlite_node, task
@@ -420,7 +421,7 @@ def test_given_what_is_of_somebody_else_when_it_would_be_overwritten_then_it_is_
     assert said in world.publish_failure(publish_task(node(world, sink), staged)).message
     spec = PipelineSpec("delays", [node(world, sink)])
     with pytest.raises(ConflictError, match=r"^delays\.(lake|mart): [^\n]*$") as refused:
-        check_targets([spec], STORE)
+        check_targets([spec], STORE, NOWHERE)
     assert said in str(refused.value)
     assert content() == before
 
@@ -431,7 +432,7 @@ def test_given_a_target_that_is_refused_when_nobody_owns_it_then_nobody_does_aft
     refusal(world, node(world, sink), table(1), 1)
     spec = node(world, sink).write
     assert spec is not None
-    assert owner.target_owner(spec) is None
+    assert owner.target_mark(spec) is None
 
 
 def test_given_a_strange_file_that_appears_at_the_last_moment_when_published_then_it_is_not_replaced(
@@ -481,7 +482,7 @@ def test_given_what_was_appended_when_the_mode_becomes_overwrite_then_it_is_refu
     assert said in refusal(world, node(world, sink), table(3), 3)
     assert said in world.publish_failure(publish_task(node(world, sink), staged)).message
     with pytest.raises(ConflictError, match="delays"):
-        check_targets([PipelineSpec("delays", [node(world, sink)])], STORE)
+        check_targets([PipelineSpec("delays", [node(world, sink)])], STORE, NOWHERE)
     assert len(pq.read_table(world.folder / "part-0000000001-lake.parquet") if sink == "lake" else world.rows()) == 2
 
 
@@ -493,14 +494,14 @@ def test_given_a_file_that_was_overwritten_when_the_mode_becomes_append_then_no_
     assert "published with `mode: overwrite`" in refusal(world, world.lake, table(2), 2)
     assert "published with `mode: overwrite`" in world.publish_failure(publish_task(world.lake, staged)).message
     with pytest.raises(ConflictError, match="mode: overwrite"):
-        check_targets([PipelineSpec("delays", [world.lake])], STORE)
+        check_targets([PipelineSpec("delays", [world.lake])], STORE, NOWHERE)
     assert read(world, "lake") == state(1)
 
 
 def test_given_a_file_of_somebody_when_parts_are_appended_beside_it_then_nobody_minds(world: World) -> None:
     foreign(world, "lake")
     world.publish(world.lake, world.stage(world.lake, table(1), 1))
-    check_targets([PipelineSpec("delays", [world.lake])], STORE)
+    check_targets([PipelineSpec("delays", [world.lake])], STORE, NOWHERE)
 
 
 def test_given_a_table_that_was_overwritten_when_rows_are_appended_then_a_later_overwrite_does_not_delete_them(

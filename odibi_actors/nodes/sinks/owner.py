@@ -1,7 +1,8 @@
 """To whom a target belongs: one (store id, pipeline, node), so that nobody overwrites what another one published.
 
 A folder's owner is in ``_odibi_owner.json`` (readers of parquet folders skip names with a leading underscore), a
-table's in ``_odibi_owners`` of its database. Standard library only: ``validate`` asks as well.
+table's in ``_odibi_owners`` of its database. A copy of a project has the same store id: so the mark also says where the
+store lives that has published there last. Standard library only: ``validate`` asks as well.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.config.model import WriteSpec
+from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
+from odibi_actors.model import NOWHERE, Home
 
 OWNER_FILE = "_odibi_owner.json"
 OWNER_TABLE = "_odibi_owners"
-_MAX_BYTES = 4096
+_MAX_BYTES = 16 * 1024
 
 
 class Owner(NamedTuple):
@@ -47,15 +50,77 @@ class Owner(NamedTuple):
         )
 
 
+class Mark(NamedTuple):
+    """What stands at a target. ``home``: the data_dir of the store that has published there last; "" by former
+    releases."""
+
+    owner: Owner
+    home: str = ""
+
+    def elsewhere(self, home: Home, place: Path) -> str:
+        """The data_dir of another copy of the owner's store, to which the target at ``place`` belongs; "" when it is
+        that of ``home``: that is in its project, or it was marked by it, or by a store that is not there any more."""
+        if not home.data_dir or self.home in ("", home.data_dir):
+            return ""
+        if lies_in(os.path.realpath(place), home.root) and not lies_in(self.home, home.root):
+            return ""  # it was copied, or moved, with the project
+        return self.home if stands(self.home, self.owner.store_id) else ""
+
+    def check(self, owner: Owner, home: Home, place: Path, target: str, take: tuple[str, str]) -> None:
+        """Raise ConflictError unless the target, called ``target`` and lying at ``place``, is of this owner at this
+        home. ``take``: as ``Owner.check`` has it."""
+        owner.check(self.owner, target, *take)
+        if other := self.elsewhere(home, place):
+            raise ConflictError(
+                f"{target} belongs to {owner} at {other}, of which {home.data_dir} is a copy: name another target in "
+                "odibi.yaml, and give up what is prepared for this one (`odibictl iteration abandon`); or remove "
+                f"{other} if this copy takes its place"
+            )
+
+
+def home_of(data_dir: Path, root: Path | None) -> Home:
+    """The home of a store in this data_dir; nowhere, when the project's folder is not known."""
+    return NOWHERE if root is None else Home(os.path.realpath(data_dir), os.path.realpath(root))
+
+
+def stands(data_dir: str, store_id: str) -> bool:
+    """There is a store of this id in a data_dir, or one that is not to be looked at."""
+    path = Path(data_dir) / "checkpoints.db"
+    try:
+        os.stat(path)
+        # The id never changes, so a file that is being written can be read as one that is not.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            return bool(db.execute("SELECT store_id = ? FROM meta", (store_id,)).fetchone()[0])
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, sqlite3.Error, TypeError):
+        return True
+
+
+def recorded_mark(target: str) -> tuple[Mark | None, Path]:
+    """The mark of a target as it is recorded (``database#table``, or a folder), and where it lies. Raises
+    ConflictError, sqlite3.Error, OSError."""
+    place, _, table = target.rpartition("#") if "#" in target else (target, "", "")
+    path = Path(place)
+    return mark_in(path, table) if table else folder_mark(path), path
+
+
 def folder_owner(folder: Path) -> Owner | None:
     """The owner of a folder; None when nobody owns it. Raises ConflictError when its file cannot be read."""
+    found = folder_mark(folder)
+    return found.owner if found is not None else None
+
+
+def folder_mark(folder: Path) -> Mark | None:
+    """The mark of a folder; None when nobody owns it. Raises ConflictError when its file cannot be read."""
     path = folder / OWNER_FILE
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no regular file")  # a pipe would keep us waiting for ever
         with open(path, "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
-        return Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
+        owner = Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
+        return Mark(owner, str(content.get("home", "")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -64,28 +129,39 @@ def folder_owner(folder: Path) -> Owner | None:
         ) from error
 
 
-def claim_folder(folder: Path, owner: Owner) -> None:
+def check_folder_owner(folder: Path, owner: Owner, home: Home) -> Mark | None:
+    """The mark of a folder that is this owner's, or nobody's (None). Raises ConflictError when it is another's."""
+    found = folder_mark(folder)
+    if found is not None:
+        found.check(owner, home, folder, str(folder), take_folder(folder))
+    return found
+
+
+def claim_folder(folder: Path, owner: Owner, home: Home = NOWHERE) -> None:
     """Own an existing folder from here on, durably. Raises ConflictError when it is another's, and OSError."""
-    path = folder / OWNER_FILE
-    found = folder_owner(folder)
-    if found is None:
-        temporary = folder / f"{OWNER_FILE}.{os.getpid()}.staged"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(owner._asdict(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
+    mine = Mark(owner, home.data_dir)
+    found = check_folder_owner(folder, owner, home)
+    if found == mine or (found is not None and not mine.home):
+        return
+    path, temporary = folder / OWNER_FILE, folder / f"{OWNER_FILE}.{os.getpid()}.staged"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump({**owner._asdict(), **({"home": mine.home} if mine.home else {})}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        if found is not None:  # the project was moved
+            os.replace(temporary, path)
+        else:
             os.link(temporary, path)  # the one step that two claimants cannot both take
-        except FileExistsError:
-            found = folder_owner(folder)
-        finally:
-            temporary.unlink()
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    owner.check(found or owner, str(folder), *take_folder(folder))
+    except FileExistsError:
+        check_folder_owner(folder, owner, home)
+    finally:
+        temporary.unlink(missing_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def missed(target: str, owner: Owner) -> ConflictError:
@@ -99,20 +175,35 @@ def missed(target: str, owner: Owner) -> ConflictError:
 
 def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
     """The owner of a table; None when nobody owns it. Raises sqlite3.Error."""
+    found = table_mark(connection, table)
+    return found.owner if found is not None else None
+
+
+def says_home(connection: sqlite3.Connection) -> bool:
+    """The owners of tables are kept with their homes: former releases had no such column. Raises sqlite3.Error."""
+    query = "select 1 from pragma_table_info(?) where name = 'home'"
+    return connection.execute(query, (OWNER_TABLE,)).fetchone() is not None
+
+
+def table_mark(connection: sqlite3.Connection, table: str) -> Mark | None:
+    """The mark of a table; None when nobody owns it. Raises sqlite3.Error."""
     known = connection.execute("select 1 from sqlite_master where name = ?", (OWNER_TABLE,)).fetchone()
     if known is None:
         return None
+    home = "home" if says_home(connection) else "''"
     row = connection.execute(
-        f"select store_id, pipeline, node from {OWNER_TABLE} where table_name = ? collate nocase", (table,)
+        f"select store_id, pipeline, node, {home} from {OWNER_TABLE} where table_name = ? collate nocase", (table,)
     ).fetchone()
-    return None if row is None else Owner(*row)
+    return None if row is None else Mark(Owner(*row[:3]), row[3])
 
 
-def check_table(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> bool:
-    """Whether the table is the owner's already; False when nobody owns it. Raises ConflictError, sqlite3.Error."""
-    found = table_owner(connection, table)
-    owner.check(found or owner, f"table {table!r} of {place}", *take_table(table))
-    return found is not None
+def check_table(connection: sqlite3.Connection, table: str, owner: Owner, home: Home, place: str) -> Mark | None:
+    """The mark of a table of the database at ``place`` that is this owner's, or nobody's (None). Raises
+    ConflictError when it is another's, sqlite3.Error."""
+    found = table_mark(connection, table)
+    if found is not None:
+        found.check(owner, home, Path(place), f"table {table!r} of {place}", take_table(table))
+    return found
 
 
 def target_name(write: WriteSpec) -> str:
@@ -121,15 +212,21 @@ def target_name(write: WriteSpec) -> str:
     return f"{place}#{write.table}" if write.connection.type == "sqlite" else str(place / (write.path or "."))
 
 
-def target_owner(write: WriteSpec) -> Owner | None:
-    """Who owns the target, None when nobody does; only looked at. Raises ConflictError, sqlite3.Error, OSError."""
+def target_mark(write: WriteSpec) -> Mark | None:
+    """The mark of the target, None when nobody owns it; only looked at. Raises ConflictError, sqlite3.Error,
+    OSError."""
     place = Path(write.connection.path)
     if write.connection.type != "sqlite":
-        return folder_owner(place / (write.path or "."))
-    if not place.exists():
+        return folder_mark(place / (write.path or "."))
+    return mark_in(place, write.table or "")
+
+
+def mark_in(database: Path, table: str) -> Mark | None:
+    """The mark of a table, None when nobody owns it, or there is no such database. Raises sqlite3.Error."""
+    if not database.exists():
         return None
-    with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        return table_owner(connection, write.table or "")
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        return table_mark(connection, table)
 
 
 def take_folder(folder: Path) -> tuple[str, str]:

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.conform import VOID, Pin
-from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_owner, missed
+from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_mark, folder_owner, missed
 from odibi_actors.nodes.sinks.parquet_types import check_types
 
 
@@ -28,9 +28,10 @@ class ParquetSink:
 
     overwrite = False
 
-    def __init__(self, folder: Path, owner: Owner) -> None:
+    def __init__(self, folder: Path, owner: Owner, home: Home = NOWHERE) -> None:
         self.folder = folder
         self.owner = owner
+        self.home = home
 
     def stage(
         self, table: pa.Table, iteration: int, attempt: Attempt, pin: Pin | None = None, published: bool = False
@@ -88,7 +89,7 @@ class ParquetSink:
         """Own the folder, for this mode. One that is refused is left as it was."""
         if folder_owner(self.folder) in (None, self.owner):
             current.check_folder(self.folder, self.owner, self.overwrite)
-        claim_folder(self.folder, self.owner)
+        claim_folder(self.folder, self.owner, self.home)
 
     def _check_published(self, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
@@ -129,13 +130,19 @@ class ParquetSink:
         """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
-        staged.unlink(missing_ok=True)
+        if not self._of_a_copy():
+            staged.unlink(missing_ok=True)
+
+    def _of_a_copy(self) -> bool:
+        """What is here is the original's, of which our store is a copy: we can have published nothing."""
+        found = folder_mark(self.folder)
+        return found is not None and bool(found.elsewhere(self.home, self.folder))
 
     def retract(self, after: int, last: int) -> None:
         """Take back the parts of iterations after ``after`` up to ``last``. Raises ConflictError and OSError."""
-        if not self.folder.is_dir():
-            return  # nothing was ever published there
-        claim_folder(self.folder, self.owner)
+        if not self.folder.is_dir() or self._of_a_copy():
+            return  # nothing was ever published there, or all that is there is the original's
+        claim_folder(self.folder, self.owner, self.home)
         pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(self.owner.node)}\.(parquet|.*\.staged)")
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]

@@ -95,6 +95,8 @@ class CurrentSink(ParquetSink):
         """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
+        if self._of_a_copy():
+            return
         _link(staged).unlink(missing_ok=True)
         _remove(staged.parent)
 

@@ -23,10 +23,10 @@ from odibi_actors.batches import ipc
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
-from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Owner, check_table, missed, table_owner
+from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, check_table, missed, says_home, table_owner
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
 from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, overwritten
 from odibi_actors.nodes.sinks.sqlite_table import (
@@ -55,7 +55,8 @@ VERSION = b"odibi.version"
 
 _CREATE = (
     f"create table if not exists {OWNER_TABLE} (table_name text primary key collate nocase, store_id text not null,"
-    " pipeline text not null, node text not null, low_water integer not null default 0)",
+    " pipeline text not null, node text not null, low_water integer not null default 0,"
+    " home text not null default '')",
     "create table if not exists _odibi_commits (store_id text not null, pipeline text not null, sink text not null,"
     " iteration integer not null, digest text not null, rows integer not null,"
     " primary key (store_id, pipeline, sink, iteration)) without rowid",
@@ -66,10 +67,19 @@ class SqliteSink:
     """The sink of one node in one table. ``staged_root`` is ``<data_dir>/staged``. ``overwrite``: what it publishes
     replaces all rows of the table."""
 
-    def __init__(self, database: Path, table: str, owner: Owner, staged_root: Path, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        database: Path,
+        table: str,
+        owner: Owner,
+        staged_root: Path,
+        overwrite: bool = False,
+        home: Home = NOWHERE,
+    ) -> None:
         self.database = database
         self.table = table
         self.owner = owner
+        self.home = home
         self.folder = staged_root / owner.pipeline
         self.target = f"{database}#{table}"
         self.overwrite = overwrite
@@ -103,10 +113,10 @@ class SqliteSink:
         make_dirs(self.database.parent, sync=True)
         with self._connect() as connection:
             self._check_published(connection, published)
-            owned = check_table(connection, self.table, self.owner, str(self.database))
+            mark = check_table(connection, self.table, self.owner, self.home, str(self.database))
             if self.overwrite:
                 check_rows(connection, self.table, self.owner, str(self.database))
-            if not owned:
+            if not self._marked(mark):
                 self._claim(connection)
             Existing(connection, self.table, str(self.database)).check(table, keys, version)
         path = self.folder / str(iteration) / f"{self.owner.node}-{attempt}.arrow"
@@ -161,9 +171,21 @@ class SqliteSink:
     def _own(self, connection: sqlite3.Connection) -> None:
         for statement in _CREATE:
             connection.execute(statement)
-        if not check_table(connection, self.table, self.owner, str(self.database)):
-            insert = f"insert into {OWNER_TABLE} (table_name, store_id, pipeline, node) values (?,?,?,?)"
-            connection.execute(insert, (self.table, *self.owner))
+        mark = check_table(connection, self.table, self.owner, self.home, str(self.database))
+        if self._marked(mark):
+            return
+        if not says_home(connection):
+            connection.execute(f"alter table {OWNER_TABLE} add column home text not null default ''")
+        if mark is None:
+            insert = f"insert into {OWNER_TABLE} (table_name, store_id, pipeline, node, home) values (?,?,?,?,?)"
+            connection.execute(insert, (self.table, *self.owner, self.home.data_dir))
+        else:  # the project was moved
+            update = f"update {OWNER_TABLE} set home = ? where table_name = ? collate nocase"
+            connection.execute(update, (self.home.data_dir, self.table))
+
+    def _marked(self, mark: Mark | None) -> bool:
+        """The mark of the table says all that we would write there."""
+        return mark is not None and self.home.data_dir in ("", mark.home)
 
     def _check_published(self, connection: sqlite3.Connection, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another file has taken its place."""

@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 from odibi_actors.config.model import PipelineSpec, WriteSpec
+from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
+from odibi_actors.model import Home
 from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, target_name, target_owner
+from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, target_mark, target_name
 
 
-def refused(pipelines: Iterable[PipelineSpec], store_id: str) -> list[str]:
+def refused(pipelines: Iterable[PipelineSpec], store_id: str, home: Home) -> list[str]:
     """One line for each target that belongs to somebody else than the sink that would publish there, or holds what its
     mode does not go with. A target that cannot be looked at is not told here: whoever publishes will say why."""
     lines = []
-    for pipeline in pipelines:
-        for node in pipeline.nodes:
-            if node.write is None:
-                continue
-            with suppress(sqlite3.Error, OSError):
-                try:
-                    check_target(node.write, Owner(store_id, pipeline.name, node.name))
-                except ConflictError as error:
-                    lines.append(f"{pipeline.name}.{node.name}: {error}")
+    for name, write, owner in _sinks(pipelines, store_id):
+        with suppress(sqlite3.Error, OSError):
+            try:
+                check_target(write, owner, home)
+            except ConflictError as error:
+                lines.append(f"{name}: {error}")
     return lines
 
 
-def check_targets(pipelines: Iterable[PipelineSpec], store_id: str) -> None:
+def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home) -> list[str]:
+    """One line for each target outside of the project that was this store's at another place, where it is no more: the
+    project was moved, and goes on there. Of targets that ``refused`` says nothing of."""
+    lines = []
+    for name, write, owner in _sinks(pipelines, store_id):
+        with suppress(sqlite3.Error, OSError, ConflictError):
+            found = target_mark(write)
+            place = os.path.realpath(write.connection.path)
+            if found is None or found.owner != owner or found.home in ("", home.data_dir) or lies_in(place, home.root):
+                continue
+            lines.append(
+                f"{name}: {target_name(write)} was published from {found.home}, where its checkpoints are no more; it "
+                f"goes on from {home.data_dir}"
+            )
+    return lines
+
+
+def _sinks(pipelines: Iterable[PipelineSpec], store_id: str) -> Iterator[tuple[str, WriteSpec, Owner]]:
+    for pipeline in pipelines:
+        for node in pipeline.nodes:
+            if node.write is not None:
+                yield f"{pipeline.name}.{node.name}", node.write, Owner(store_id, pipeline.name, node.name)
+
+
+def check_targets(pipelines: Iterable[PipelineSpec], store_id: str, home: Home) -> None:
     """Raise ConflictError, with one line for each, when sinks of these pipelines cannot publish to their targets."""
-    if lines := refused(pipelines, store_id):
+    if lines := refused(pipelines, store_id, home):
         raise ConflictError("\n".join(lines))
 
 
-def check_target(write: WriteSpec, owner: Owner) -> None:
+def check_target(write: WriteSpec, owner: Owner, home: Home) -> None:
     """Raise ConflictError when the target is another's, or holds what the sink's mode does not go with; only looked at.
     Raises sqlite3.Error, OSError."""
     local = write.connection.type != "sqlite"
     place, table = Path(write.connection.path), write.table or ""
-    take = take_folder(place / (write.path or ".")) if local else take_table(table)
-    found = target_owner(write)
-    owner.check(found or owner, target_name(write) if local else f"table {table!r} of {place}", *take)
+    if local:
+        place = place / (write.path or ".")
+    found = target_mark(write)
+    if found is not None:
+        called, take = (str(place), take_folder(place)) if local else (f"table {table!r} of {place}", take_table(table))
+        found.check(owner, home, place, called, take)
     check_mode(write, owner)
 
 
