@@ -21,7 +21,7 @@ from odibi_actors.broker.lane import Lane
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.broker.schedules import Schedules
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, MAX_MEMORY, MAX_TASKS, PROJECT
+from odibi_actors.checkpoint.records import MAX_MEMORY, MAX_TASKS, PROJECT, project_settings
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ProjectSpec, WorkerSpec
 from odibi_actors.messages import (
@@ -534,9 +534,7 @@ class Flow:
         """Keep the project's name and the limits of workers, for a broker that recovers without the project file, and,
         for the store, how many seconds and bytes of history it is to keep."""
         former = self.worker_limits()
-        wanted = {"name": project.name, HISTORY: str(project.history), HISTORY_SIZE: str(project.history_size)}
-        for name, limit in ((MAX_TASKS, project.worker.max_tasks), (MAX_MEMORY, project.worker.max_memory)):
-            wanted[name] = "" if limit is None else str(limit)
+        wanted = project_settings(project)
         for name, value in wanted.items():
             if self.project.get(name, "") != value:
                 self.project[name] = value

@@ -174,6 +174,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "epoch": flow.epoch,
         "version": __version__,
         "project": flow.project.get("name", ""),
+        "settings": {name: value for name, value in flow.project.items() if value},
         "store_id": flow.store_id,
         "started_at": started_at,
         "durable": flow.journal.durable,

@@ -18,7 +18,7 @@ from odibi_actors.config.model import ConnectionSpec, ScheduleSpec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import BROKER, SCHEDULER, STORE
 from odibi_actors.model import LIVE
-from odibi_actors.units import plural
+from odibi_actors.units import format_instant, plural
 
 POLL = 1.0
 """Seconds between two looks at a backfill that is waited for."""
@@ -147,7 +147,13 @@ class ScheduleVerbs:
         """Read files again (``files``: source -> pattern), or run again for each occurrence of ``schedule`` due in
         [``start``, ``end``) (seconds since the epoch), in a lane of its own beside the live runs. ``{"lane", "run",
         "files", "occurrences", "iterations"}``; ``dry_run`` only says what it would be. The run's id is chosen here, so
-        that asking again after a lost answer does not begin a second one."""
+        that asking again after a lost answer does not begin a second one. Raises ConfigError when ``start`` is in the
+        future."""
+        if not files and start >= time.time():
+            raise ConfigError(
+                f"a backfill is of times past, and {format_instant(start)} is in the future: "
+                f"{schedule} runs by itself then"
+            )
         given: Row = {"files": dict(files)} if files else {"schedule": schedule, "from": start, "to": end}
         given |= {"pipeline": pipeline, "concurrency": concurrency, "params": dict(params or {}), "dry_run": dry_run}
         given["run"] = f"backfill-{secrets.token_hex(6)}"

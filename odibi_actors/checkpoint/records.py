@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from odibi_actors.config.model import AlertKind, PipelineSpec, ScheduleSpec
+from odibi_actors.config.model import AlertKind, PipelineSpec, ProjectSpec, ScheduleSpec
 from odibi_actors.model import (
     Attempt,
     BatchRef,
@@ -438,6 +438,17 @@ HISTORY, HISTORY_SIZE = "history", "history_size"
 
 MAX_TASKS, MAX_MEMORY = "worker.max_tasks", "worker.max_memory"
 """Settings of the project: when a worker makes way for a fresh one."""
+
+
+def project_settings(project: ProjectSpec) -> dict[str, str]:
+    """What the settings of a project are by its configuration; "" where it says nothing."""
+    worker = {MAX_TASKS: project.worker.max_tasks, MAX_MEMORY: project.worker.max_memory}
+    return {
+        "name": project.name,
+        HISTORY: str(project.history),
+        HISTORY_SIZE: str(project.history_size),
+        **{name: "" if limit is None else str(limit) for name, limit in worker.items()},
+    }
 
 
 class Setting(Record, frozen=True):

@@ -50,6 +50,26 @@ def preview(client: Client, project: ProjectSpec) -> list[dict[str, Any]]:
     ]
 
 
+def settings(client: Client, project: ProjectSpec) -> list[dict[str, str]]:
+    """What ``apply`` would change of the project itself: ``{"key", "running", "new"}``, "" where there is none."""
+    from odibi_actors.checkpoint.records import project_settings
+
+    running = client.status().get("settings")
+    if running is None:  # a broker of an earlier release does not tell
+        return []
+    return [
+        {"key": key, "running": running.get(key, ""), "new": new}
+        for key, new in project_settings(project).items()
+        if running.get(key, "") != new
+    ]
+
+
+def project_lines(changed: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """The same for people."""
+    for one in changed:
+        yield f"the project: {one['key']}: {one['running'] or 'not set'} -> {one['new'] or 'not set'}"
+
+
 def _preview(client: Client, spec: PipelineSpec, code: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
     version = None if row is None else row.get("version")
     item = {"pipeline": spec.name, "running_version": version, "in_flight": row.get("in_flight") if row else None}

@@ -80,11 +80,24 @@ class App:
         from odibi_actors.client import REQUEST_TIMEOUT, Client
 
         if not (self.endpoint or (self.project is None and os.environ.get("ODIBI_ENDPOINT"))):
+            self._refuse_nowhere()
             self._refuse_remains()
         client = Client(self.endpoint, self.project, REQUEST_TIMEOUT if self.timeout is None else self.timeout)
         client.on_rest, client.on_change = self._told_at_rest, self._told_of_change
         click.get_current_context().call_on_close(client.close)
         return client
+
+    def _refuse_nowhere(self) -> None:
+        """Where there is neither a project nor what one has left, nothing can be asked. Raises UnreachableError."""
+        from odibi_actors.client import connection_file
+        from odibi_actors.errors import UnreachableError
+
+        root = self.root
+        if not (root / "odibi.yaml").exists() and not connection_file(self.project).parent.parent.exists():
+            raise UnreachableError(
+                f"{root} is no project: there is no odibi.yaml; go to one, or name it: --project DIR (a running system "
+                "also by --endpoint); `odibictl init DIR` makes one"
+            )
 
     def _told_at_rest(self, folder: Path, as_of: float) -> None:
         """Say once that what is shown is not that of a running system."""

@@ -53,7 +53,7 @@ COLUMNS = (
     Column("TOOK", _took, right=True),
     Column("VERSION", "version", right=True),
     Column("RUN", "run"),
-    Column("ERROR", "error"),
+    Column("ERROR", "error", short=True),
 )
 POSITIONS = (
     Column("NODE", "node", whole=True),

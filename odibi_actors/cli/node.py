@@ -56,7 +56,7 @@ COLUMNS = (
     Column("MEMORY", lambda row: size(row.get("memory")), right=True),
     Column("WHERE", lambda row: "not kept" if row.get("kept") is False else row.get("where")),
     Column("WORKER", "worker"),
-    Column("ERROR", "error"),
+    Column("ERROR", "error", short=True),
 )
 
 

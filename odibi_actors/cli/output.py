@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from odibi_actors.cli.base import App
 
 SCHEMA = 1
+SHORTEST = 20
+"""Characters of a short column that are shown however narrow the terminal is."""
+
 WIDE = 100_000
 """Columns of a table that nobody looks at: a program reads it, so nothing may be cut or wrapped."""
 WATCH_EVERY = 1.0
@@ -67,6 +71,8 @@ class Column:
     right: bool = False
     whole: bool = False
     """Never folded: it is what other commands take as an argument."""
+    short: bool = False
+    """Cut on a terminal, to one line of what the other columns leave: `show`, and `-o json`, have all of it."""
 
     def cell(self, row: Row) -> str:
         """The text of this column in ``row``; "-" where there is nothing."""
@@ -83,6 +89,8 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing 
         return Text(empty, style="dim")
     view = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     lines = [[column.cell(row) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _shorten(lines, columns, shutil.get_terminal_size().columns)
     for number, column in enumerate(columns):
         view.add_column(
             Text(column.heading),
@@ -94,6 +102,19 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing 
     for line in lines:
         view.add_row(*(Text(cell, style=STYLES.get(cell.partition(",")[0], "")) for cell in line))
     return view
+
+
+def _shorten(lines: list[list[str]], columns: Sequence[Column], width: int) -> None:
+    """Cut the cells of short columns, so that a row is one line of ``width`` characters."""
+    widths = [max(len(column.heading), *(len(line[place]) for line in lines)) for place, column in enumerate(columns)]
+    short = [place for place, column in enumerate(columns) if column.short]
+    taken = sum(size for place, size in enumerate(widths) if place not in short) + 2 * len(columns)
+    room = max(SHORTEST, (width - taken) // max(1, len(short)))
+    for line in lines:
+        for place in short:
+            first, *more = line[place].split("\n", 1)
+            if more or len(first) > room:
+                line[place] = f"{first[: room - 1].rstrip()}\u2026"
 
 
 def fields(pairs: Sequence[tuple[str, object]]) -> RenderableType:
@@ -260,6 +281,7 @@ def span(seconds: float | None) -> str:
     """A duration in the unit that fits."""
     if seconds is None:
         return "-"
+    seconds = max(type(seconds)(0), seconds)  # a clock that was set back in between makes no negative time
     for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "m")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"

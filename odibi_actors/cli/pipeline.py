@@ -175,7 +175,7 @@ RUNS = (
         "TOOK", lambda row: span(row["ended"] - row["at"]) if row.get("ended") and row.get("at") else None, right=True
     ),
     Column("ITERATIONS", lambda row: count((row.get("planned") or 0) + (row.get("took") or 0)), right=True),
-    Column("ERROR", "error"),
+    Column("ERROR", "error", short=True),
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.applied import lines, preview, went_on
+from odibi_actors.cli.applied import lines, preview, project_lines, settings, went_on
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
@@ -204,7 +204,9 @@ def apply(app: App, dry_run: bool) -> None:
         return
     emit(
         app,
-        lambda: {"items": preview(client, project)},
+        lambda: {"items": preview(client, project), "project": settings(client, project)},
         "pipeline",
-        lambda result: ["\n".join(line for item in result["items"] for line in lines(item))],
+        lambda result: [
+            "\n".join([*project_lines(result["project"]), *(line for item in result["items"] for line in lines(item))])
+        ],
     )

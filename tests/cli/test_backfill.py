@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from odibi_actors import Client, client_verbs
-from odibi_actors.errors import ConflictError, NotFoundError, TimedOutError
+from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
 from tests.cli.scheduled import ANSWERS, BACKFILL, RUN
@@ -316,3 +317,10 @@ def test_given_a_wait_then_each_look_is_told_and_time_is_kept(broker: Broker) ->
 def test_given_no_such_lane_when_waited_for_then_not_found(broker: Broker) -> None:
     with Client(broker(ANSWERS).endpoint) as one, pytest.raises(NotFoundError):
         one.wait_backfill("delays", "backfill-9")
+
+
+def test_given_a_backfill_of_times_to_come_then_it_is_refused_and_nothing_is_asked(broker: Broker) -> None:
+    fake = broker(ANSWERS)
+    with Client(fake.endpoint) as client, pytest.raises(ConfigError, match="is in the future: hourly runs by itself"):
+        client.backfill("report", schedule="hourly", start=time.time() + 3600.0, end=time.time() + 7200.0)
+    assert fake.requests("pipeline.backfill") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from odibi_actors.batches.shown import head
 from odibi_actors.cli import cells
-from odibi_actors.cli.output import lines
+from odibi_actors.cli.iteration import COLUMNS
+from odibi_actors.cli.output import lines, span, table
 from odibi_actors.units import plural
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +108,23 @@ def test_given_a_message_with_a_count_then_the_count_and_its_noun_come_from_one_
                     if counts and NOUNS.match(str(behind.value)) and value not in AT_LEAST_TWO:
                         found.append(f"{path.relative_to(ROOT)}: {{{value}}}{behind.value[:20]}")
     assert found == []
+
+
+def test_given_a_long_error_then_it_is_one_line_of_a_terminal_and_whole_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = "line 3: " + "x" * 300 + "\nand more"
+    row = {"iteration": 1, "state": "failed", "lane": "live", "error": error}
+    assert "x" * 300 in lines(table([row], COLUMNS))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("LINES", "40")
+    head, *found = lines(table([row], COLUMNS)).splitlines()
+    assert len(found) == 1
+    assert max(len(head), len(found[0])) <= 120
+    assert "line 3: xxx" in found[0]
+    assert found[0].endswith("\u2026")
+
+
+def test_given_a_clock_that_was_set_back_then_no_time_is_negative() -> None:
+    assert (span(-30.0), span(-5), span(90)) == ("0.00s", "0s", "90s")

@@ -14,8 +14,9 @@ from click.testing import Result
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from odibi_actors import client
+from odibi_actors import Client, client
 from odibi_actors.checkpoint.queries import spec_digest
+from odibi_actors.checkpoint.records import project_settings
 from odibi_actors.cli import locks, node, output
 from odibi_actors.config import code_digest, load_project
 from odibi_actors.config.parts import parts
@@ -264,8 +265,8 @@ def test_given_an_error_then_its_status_is_the_exit_code_and_stdout_is_empty(
     assert "that is why" in result.stderr
 
 
-def test_given_nothing_running_then_69_says_how_to_start(invoke: Invoke, tmp_path: Path) -> None:
-    result = invoke("status", "--project", tmp_path)
+def test_given_nothing_running_then_69_says_how_to_start(invoke: Invoke, project: Path) -> None:
+    result = invoke("status", "--project", project)
     assert result.exit_code == 69
     assert "nothing runs on" in result.stderr
     assert "odibictl up" in result.stderr
@@ -493,6 +494,41 @@ def test_given_a_changed_project_then_dry_run_says_what_changes_what_runs_again_
         "  and keep the results of incoming",
     ]
     assert result.stdout.splitlines()[-1].startswith("gone: not in odibi.yaml: nothing of it is planned or run")
+
+
+def test_given_changed_keys_of_the_project_then_dry_run_says_which(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    settings = project_settings(load_project(project))
+    fake = broker({"pipeline.list": {"items": []}, "status": {"settings": {k: v for k, v in settings.items() if v}}})
+    same = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run")
+    assert same.stdout == "copy: new\n"
+    with (project / "odibi.yaml").open("a") as file:
+        file.write("history: 1d\nworker: {max_tasks: 50}\n")
+    changed = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "--dry-run")
+    assert changed.stdout.splitlines() == [
+        f"the project: history: {settings['history']} -> 86400.0",
+        "the project: worker.max_tasks: not set -> 50",
+        "copy: new",
+    ]
+
+
+def test_given_iterations_that_go_on_when_applied_then_each_is_told(
+    broker: Broker, invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = broker(ANSWERS)
+    rows = {"items": [{"pipeline": "copy", "version": 2, "changed": True, "goes_on": [3]}]}
+    monkeypatch.setattr(Client, "apply", lambda *_: rows)
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply")
+    assert "copy 3: had failed, and goes on" in result.stderr
+
+
+def test_given_a_folder_that_is_no_project_then_status_says_so_and_where_to_go(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("--project", tmp_path, "status")
+    assert result.exit_code == 69
+    assert f"{tmp_path} is no project: there is no odibi.yaml" in result.stderr
+    assert "--project DIR" in result.stderr
+    assert "odibictl up" not in result.stderr
 
 
 def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
