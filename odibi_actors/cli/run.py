@@ -113,7 +113,7 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
-    if summary.failed or summary.dead_lettered or summary.state in ("failed", "cancelled"):
+    if summary.state in ("failed", "cancelled"):
         raise click.exceptions.Exit(5)
 
 
