@@ -50,9 +50,10 @@ def sums(project: ProjectSpec) -> list[tuple[str, str, float]]:
 
 
 def add(project: ProjectSpec, name: str, *rows: str) -> None:
+    """One more file; those that are there are not touched: they would be read again where a retry looks at them."""
     file = Path(project.root) / "data/landing" / name
     file.write_text("\n".join(["order_id,day,country,quantity,price", *rows, ""]))
-    age(Path(project.root))
+    os.utime(file, (1_700_000_000, 1_700_000_000))
 
 
 def test_a_run_takes_what_is_there_and_ends(project: ProjectSpec) -> None:
