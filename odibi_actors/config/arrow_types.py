@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from odibi_actors.config.arrow_nested import joined, split
 from odibi_actors.config.problems import did_you_mean
 
 ARROW_TYPES = (
@@ -15,7 +16,8 @@ ARROW_TYPES = (
     *("timestamp[s]", "timestamp[ms]", "timestamp[us]", "timestamp[ns]"),
     *("duration[s]", "duration[ms]", "duration[us]", "duration[ns]"),
 )
-"""Names without parameters; besides them ``timestamp[us, tz=ZONE]`` and ``decimal128(precision, scale)``."""
+"""Names without parameters; besides them ``timestamp[us, tz=ZONE]``, ``decimal128(precision, scale)``, and lists,
+structs and maps of all (``arrow_nested``)."""
 _MEANT = {
     "int64": "int integer bigint long i64 int_ number(38,0) serial bigserial",
     "int32": "i32 int4 mediumint",
@@ -48,6 +50,8 @@ _DECIMAL = re.compile(r"decimal128\((\d{1,2}), ?(\d{1,2})\)", re.ASCII)
 _WRITTEN = {"date32[day]": "date32", "date64[ms]": "date64", "halffloat": "float16"}
 _OWN = re.compile("|".join(map(re.escape, _WRITTEN)))
 """What pyarrow writes otherwise."""
+_LISTED = re.compile(r"(?:list|array)[\[<({](.+)[\]>)}]|(.+)\[\]")
+"""A list as others write it."""
 _OFFSET = re.compile(r"[+-]\d\d:\d\d", re.ASCII)
 
 
@@ -73,6 +77,12 @@ def arrow_type(name: str) -> str:
         if not _OFFSET.fullmatch(zone):
             _check_zone(zone)
         return f"timestamp[{unit}, tz={zone}]"
+    try:
+        nested = split(name)
+    except ValueError as error:
+        raise UnknownTypeError("not an Arrow type", str(error)) from None
+    if nested is not None:
+        return joined(nested._replace(parts=[(part, arrow_type(kind)) for part, kind in nested.parts]))
     raise UnknownTypeError("not an Arrow type", suggestion(name))
 
 
@@ -91,6 +101,8 @@ def suggestion(name: str) -> str:
     meant = _SYNONYMS.get(word) or _SYNONYMS.get(re.sub(r"\(.*\)$", "", word))
     if meant is None and (zoned := re.fullmatch(r"datetime64\[(s|ms|us|ns),(?:tz=)?(.+)\]", word)):
         meant = f"timestamp[{zoned[1]}, tz={re.sub(r'.*,', '', name).replace('tz=', '').strip(' ]')}]"
+    if meant is None and (listed := _LISTED.fullmatch(word)):
+        return f'did you mean "list<{listed[1] or listed[2]}>"?'
     if meant is None and word in ARROW_TYPES:
         meant = word
     if meant is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from odibi_actors.config.arrow_nested import split
 from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
 from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
@@ -138,20 +139,26 @@ class Checker:
         pattern = read.get("pattern", "")
         if pattern_leads_out(pattern):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
-        self._types(at, read.get("schema", {}))
+        self._types(at, read.get("schema", {}), "csv" if read.get("format") == "csv" else "")
         self._columns(at, read)
         if "format" in read:
             for option, value in read.get("options", {}).items():
                 for message in check_options(read["format"], {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
 
-    def _types(self, at: str, schema: Section) -> None:
+    def _types(self, at: str, schema: Section, flat: str) -> None:
+        """``flat``: what is read or written, if it holds nothing but plain values."""
         for column, name in schema.items():
-            if name is not BAD:
-                try:
-                    schema[column] = arrow_type(name)
-                except UnknownTypeError as error:
-                    self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
+            if name is BAD:
+                continue
+            try:
+                schema[column] = arrow_type(name)
+            except UnknownTypeError as error:
+                self._problems.add(f"{at}.schema.{column}", str(error), name, error.suggestion)
+                continue
+            if flat and split(name) is not None:
+                message, remedy = f"{flat} holds no lists, structs or maps", "string, of the JSON for example"
+                self._problems.add(f"{at}.schema.{column}", message, name, remedy)
 
     def _columns(self, at: str, read: Section) -> None:
         take, ignore = read.get("columns", []), read.get("ignore", [])
@@ -216,7 +223,7 @@ class Checker:
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
         elif "keys" in write and write.get("mode") in ("append", "overwrite"):
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
-        self._types(at, write.get("schema", {}))
+        self._types(at, write.get("schema", {}), "SQLite" if connection and connection.type == "sqlite" else "")
         if "version" in write:
             if not upsert and not self._problems.written(f"{at}.keys"):
                 self._problems.add(f"{at}.version", "version is for upsert", suggestion="mode: upsert, or delete it")

@@ -7,6 +7,7 @@ import re
 import pyarrow as pa
 
 from odibi_actors.batches.normalise import normal_type
+from odibi_actors.config.arrow_nested import Nested, split
 from odibi_actors.config.arrow_types import suggestion
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
@@ -19,6 +20,12 @@ def parse_type(text: str) -> pa.DataType:
     """The Arrow type of that name, as ``str(type)`` writes it. Raises ValueError with a suggestion."""
     compact = text.replace(" ", "")
     try:
+        nested = split(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an Arrow type; {error}") from None
+    if nested is not None:
+        return _nested(nested)
+    try:
         if match := _DECIMAL.fullmatch(compact):
             make = pa.decimal256 if match[1] == "256" else pa.decimal128
             return make(int(match[2]), int(match[3]))
@@ -27,6 +34,13 @@ def parse_type(text: str) -> pa.DataType:
         return normal_type(pa.type_for_alias(compact))
     except (ValueError, BatchError):
         raise ValueError(f"{text!r} is not an Arrow type; {suggestion(text)}") from None
+
+
+def _nested(nested: Nested) -> pa.DataType:
+    fields = [pa.field(name, parse_type(text)) for name, text in nested.parts]
+    if nested.kind == "struct":
+        return pa.struct(fields)
+    return pa.list_(fields[0]) if nested.kind == "list" else pa.map_(fields[0].type, fields[1].type)
 
 
 def declared_types(schema: dict[str, str]) -> dict[str, pa.DataType]:

@@ -73,6 +73,14 @@ VALUES = [
         "zone Mars/Base (got timestamp[us, tz=Mars/Base]); write one such as UTC or America/New_York"]),
     ('pattern: "*.csv"', 'schema: {a: "decimal128(39, 2)"}', [f"11:80: {N}[0].read.schema.a: not a decimal Arrow has "
         "(got decimal128(39, 2)); the precision is from 1 to 38, the scale at most that"]),
+    ('pattern: "*.csv"', 'schema: {a: "list<int65>", b: "list<>", c: "list<int64>"}', [
+        f'11:80: {N}[0].read.schema.a: not an Arrow type (got list<int65>); did you mean "int64"?',
+        f"11:98: {N}[0].read.schema.b: not an Arrow type (got list<>); write list<TYPE>, such as list<int64>",
+        f"11:111: {N}[0].read.schema.c: csv holds no lists, structs or maps (got list<int64>); string, of the JSON for "
+        "example"]),
+    ("table: delays", 'table: delays, schema: {a: "map<string, int64>"}', [
+        f"23:62: {N}[4].write.schema.a: SQLite holds no lists, structs or maps (got map<string, int64>); string, of "
+        "the JSON for example"]),
     ('pattern: "*.csv"', "options: {delimeter: ';'}", [f"11:89: {N}[0].read.options.delimeter: unknown option "
         "'delimeter' of format csv; did you mean 'delimiter'?"]),
     ("max_delay: 600", "max_delay: 99999999999999999999", [f"14:74: {N}[1].transform.params.max_delay: "

@@ -534,7 +534,16 @@ def test_given_types_of_one_sort_in_a_first_batch_then_one_holds_both(
     [
         (pa.array(["a"]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
         (pa.array([True]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
-        (pa.array([[1]]), pa.array([[1.5]]), "deliver files of one type, or leave it out: read.ignore: [v]"),
+        (
+            pa.array([[1]], pa.list_(pa.int64())),
+            pa.array([[1.5]], pa.list_(pa.float64())),
+            'read.schema: {v: "list<element: double>"} takes files like this one instead',
+        ),
+        (
+            pa.array([[1]], pa.list_(pa.int64(), 1)),
+            pa.array([[1.5]], pa.list_(pa.float64(), 1)),
+            "deliver files of one type, or leave it out: read.ignore: [v]",
+        ),
     ],
 )
 def test_given_types_that_nothing_holds_in_a_first_batch_then_both_files_are_named_and_the_remedy_works(

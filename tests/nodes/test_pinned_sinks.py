@@ -336,4 +336,7 @@ def test_given_lists_and_fields_without_a_value_when_staged_then_their_type_is_t
 def test_given_another_type_within_a_list_when_staged_then_no_remedy_is_told_that_does_not_work(world: World) -> None:
     pin = pa.schema([("v", LISTS)]).serialize().to_pybytes()
     failure = refused(world, world.lake, pa.table({"v": [["a"]]}), pin)
+    assert failure.message.endswith('targets`), with `write.schema: {v: "list<item: string>"}`')
+    fixed = pa.array([["a"]], pa.list_(pa.string(), 1))
+    failure = refused(world, world.lake, pa.table({"v": fixed}), pin)
     assert failure.message.endswith("(`odibictl reset delays --targets`)")
