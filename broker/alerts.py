@@ -260,7 +260,7 @@ def _tell_of(flow: Flow, pipeline: Pipeline, iteration: Iteration, kind: AlertKi
 
 def recovered(flow: Flow, pipeline: Pipeline, now: float) -> None:
     """Something went well: if that comes after a failure it is told."""
-    if pipeline.failing and pipeline.stuck() is None:
+    if pipeline.failing and pipeline.stuck() is None and not any(i.waits_long for i in pipeline.iterations.values()):
         pipeline.failing = False
         tell(flow, pipeline, "recovery", f"{pipeline.name}: has recovered, and goes on", now)
 

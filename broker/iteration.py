@@ -44,11 +44,13 @@ Pinned = Callable[[NodeSpec], str]
 
 
 class Busy(NamedTuple):
-    """A target is locked by another program: since when, why, and after how many seconds it is told again."""
+    """A target is locked by another program, or a disk is full: since when, why, after how many seconds it is told
+    again, and whether an alert was sent."""
 
     since: float
     message: str
     tell: float
+    alerted: bool = False
 
 
 class NodeRun:
@@ -69,7 +71,7 @@ class NodeRun:
         self.lost = 0  # times its output was invalidated
         self.retry_at = 0.0
         self.failed = ""  # kind of what its last attempt failed of, once none is left
-        self.busy: Busy | None = None  # while its target is locked
+        self.busy: Busy | None = None  # while its target is locked, or a disk is full
         self.trouble = ""  # what the last counted attempt failed of, while it waits for the next
         self.barrier = 0  # record that must be durable before the node runs (REVISE)
         self.given: BatchRef | None = None  # of a stateful node: the state its attempt was sent with
@@ -106,7 +108,7 @@ class Publication:
         self.retry_at = 0.0
         self.done = False
         self.blocked = False
-        self.busy: Busy | None = None  # while its target is locked
+        self.busy: Busy | None = None  # while its target is locked, or a disk is full
         self.barrier = 0  # record that must be durable before anything is done about it (ABANDON)
         self.abandoned = False  # an operator gave it up: its part is thrown away, not published
 
@@ -159,6 +161,12 @@ class Iteration:
     def name(self) -> str:
         """As log lines have it: ``sales 12``."""
         return f"{self.pipeline} {self.number}"
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether people were told that it waits for a target, or for room on a disk."""
+        waits = [run.busy for run in self.nodes.values()] + [one.busy for one in self.publications.values()]
+        return any(busy is not None and busy.alerted for busy in waits)
 
     @property
     def terminal(self) -> bool:

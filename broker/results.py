@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 BUSY_PAUSE = 2.0
 """Seconds until a target that another program has locked is tried again; each try waits for a few seconds itself."""
 
+FULL_PAUSES = (2.0, 30.0)
+"""The least and the most seconds until a disk that was full is tried again. Each try writes what there is room for, so
+that the pause grows with the time that was waited: it is a quarter of that."""
+
+ALERTED_AFTER = 300.0
+"""Seconds that a target is locked, or a disk full, until people are told of it as of a failure."""
+
 CODE_MISMATCH_PAUSE = 5.0
 """Seconds until a node is tried again when no worker has the code of its version: waits for a person, not for luck."""
 
-ENVIRONMENT: frozenset[str] = frozenset({"io", "code", "conflict", "state_lost"})
+ENVIRONMENT: frozenset[str] = frozenset({"io", "full", "code", "conflict", "state_lost"})
 """Failures that say nothing about the data: a full disk, code that cannot be loaded, a target of somebody else, a lost
 state. They halt whatever ``on_error`` says, and so does whatever fails at a reference (a source of mode ``batch``):
 every iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
@@ -176,9 +183,9 @@ def _run_failed(
         pipeline.problem = failure.message
         _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
         return
-    if failure.kind == "busy":
-        run.busy = _busy(flow, iteration, failed, run.busy, now)
-        _later(flow, iteration, run, now + BUSY_PAUSE)
+    if _waits(pipeline, failure):
+        run.busy = _busy(flow, pipeline, iteration, failed, run.busy, now)
+        _later(flow, iteration, run, now + _pause(failure, run.busy, now))
         return
     reference = _reference(pipeline, failed.node)
     if failure.kind == "changed" and reference:
@@ -208,15 +215,33 @@ def _run_failed(
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
 
 
-def _busy(flow: Flow, iteration: Iteration, failed: NodeFailed, before: Busy | None, now: float) -> Busy:
-    """A target is locked: that is told at once, and again whenever it has taken twice as long."""
+def _waits(pipeline: Pipeline, failure: Failure) -> bool:
+    """Whether this passes by itself. `odibictl run` ends where a disk is full: whoever called it gets to know so, and
+    calls it again."""
+    return failure.kind == "busy" or (failure.kind == "full" and not pipeline.manual)
+
+
+def _pause(failure: Failure, busy: Busy, now: float) -> float:
+    """Seconds until it is tried again."""
+    least, most = FULL_PAUSES
+    return BUSY_PAUSE if failure.kind == "busy" else min(max(least, (now - busy.since) / 4), most)
+
+
+def _busy(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, failed: NodeFailed, before: Busy | None, now: float
+) -> Busy:
+    """A target is locked, or a disk full: that is told at once, and again whenever it has taken twice as long."""
     busy = before or Busy(failed.started_at, failed.failure.message, 0.0)
     waited = now - busy.since
+    if waited >= ALERTED_AFTER and not busy.alerted:
+        busy = busy._replace(alerted=True)
+        trouble = f"{failed.node}: waits for {waited:.0f} s, and goes on by itself: {failed.failure.message}"
+        alerts.failed(flow, pipeline, iteration, trouble, now)
     if waited < busy.tell:
         return busy._replace(message=failed.failure.message)
     text = f"{iteration.name} {failed.node}: waits for {waited:.0f} s: {failed.failure.message}"
     flow.say(Log("warning", text))
-    return Busy(busy.since, failed.failure.message, 2 * max(waited, BUSY_PAUSE))
+    return busy._replace(message=failed.failure.message, tell=2 * max(waited, BUSY_PAUSE))
 
 
 def _error(flow: Flow, iteration: Iteration, run: NodeRun, attempt: Attempt, failure: Failure, now: float) -> None:
@@ -403,13 +428,14 @@ def _publish_failed(
     if failure.kind == "code_mismatch":
         publication.retry_at = now + CODE_MISMATCH_PAUSE
         pipeline.problem = failure.message
-    elif failure.kind == "busy":
-        publication.busy = _busy(flow, iteration, failed, publication.busy, now)
-        publication.retry_at = now + BUSY_PAUSE
+    elif _waits(pipeline, failure):
+        publication.busy = _busy(flow, pipeline, iteration, failed, publication.busy, now)
+        publication.retry_at = now + _pause(failure, publication.busy, now)
     elif failure.kind in COUNTED:
         publication.used += 1
         publication.retry_at = now + _backoff(flow, spec.retry, publication.used, failure)
-    if failure.kind not in ("code_mismatch", "busy", *COUNTED) or publication.used >= spec.retry.max_attempts:
+    waits = failure.kind == "code_mismatch" or _waits(pipeline, failure)
+    if not waits and (failure.kind not in COUNTED or publication.used >= spec.retry.max_attempts):
         publication.blocked = True
         iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)

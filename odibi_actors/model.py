@@ -127,7 +127,8 @@ FailureKind = Literal[
     "raised",  # user code raised: counts, retried
     "timeout",  # killed at its deadline: counts, retried
     "died",  # the worker died while running this node: counts, retried
-    "io",  # an OSError of the environment (disk full, permission): counts, retried
+    "io",  # an OSError of the environment (permission, a failing disk): counts, retried
+    "full",  # no room on a disk: waited for under `up`, does not count; in `run` it counts and is retried as io is
     "malformed",  # bytes of a position cannot be read as planned: not retried, follows on_error
     "changed",  # a planned file no longer matches: not retried, follows on_error
     "invalid",  # output or config is wrong in a way no retry fixes (duplicate keys, schema): not retried
@@ -138,7 +139,7 @@ FailureKind = Literal[
     "busy",  # another program holds the target's lock: tried until it lets go; does not count
     "conflict",  # publish: another owner or another digest stands there: not retried, iteration blocked
 ]
-COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io"})
+COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io", "full"})
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -78,6 +78,16 @@ def format_size(size: int) -> str:
     return "0B"
 
 
+def size(count: int) -> str:
+    """``count`` bytes in the unit that fits, rounded: 1500 -> ``1.5 KB``."""
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def _split(text: str) -> tuple[Decimal, str]:
     number = _NUMBER.match(text)
     assert number is not None  # both patterns begin with digits

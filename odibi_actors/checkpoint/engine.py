@@ -281,7 +281,7 @@ class Engine:
             yield
         except (sqlite3.Error, OSError) as error:
             self._broken = f"{doing} failed: {error}"
-            reason = refusals.passing(error) or "is the disk full or failing? see the system's log"
+            reason = refusals.passing(error, self.path) or "is the disk full or failing? see the system's log"
             raise StoreError(
                 f"{self.path}: {self._broken}; the store stops and recovers by a new start ({reason})"
             ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from odibi_actors.errors import ConfigError, OdibiError
-from odibi_actors.runtime import enduring
+from odibi_actors.runtime import enduring, room
 from odibi_actors.runtime.linux import cast_away
 from odibi_actors.runtime.visible import visible
 
@@ -61,7 +61,8 @@ def guard(call: Callable[[], object]) -> int:
         if isinstance(error, FileNotFoundError) and cast_away():
             message(f"error: {NOWHERE}", style="red")
             return ConfigError.exit_code
-        message(f"error: {error}", style="red")
+        text = room.with_free(str(error), error.filename) if room.lacking(error) else str(error)
+        message(f"error: {text}", style="red")
         return 1
     return result if isinstance(result, int) else 0
 

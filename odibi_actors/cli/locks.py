@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from odibi_actors.errors import ConflictError
-from odibi_actors.runtime.paths import naming
+from odibi_actors.runtime.paths import sign
 
 SUFFIXES = (".pid", ".lock")
 
@@ -25,9 +25,7 @@ def hold(path: Path) -> int:
         pid = _pid(fd)
         os.close(fd)
         raise ConflictError(f"another `odibictl up` is running (pid {pid} holds {path})") from None
-    with naming(path):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    sign(fd, path)
     return fd
 
 

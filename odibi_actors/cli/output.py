@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odibi_actors import units
 from odibi_actors.runtime.enduring import unread
 from odibi_actors.runtime.visible import visible
 
@@ -290,14 +291,7 @@ def span(seconds: float | None) -> str:
 
 def size(count: int | None) -> str:
     """Bytes in the unit that fits."""
-    if count is None:
-        return "-"
-    value = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    return "-" if count is None else units.size(count)
 
 
 def count(value: int | None) -> str:

@@ -59,7 +59,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     from odibi_actors.config import write_schema
     from odibi_actors.nodes.sinks.owner import home_of
     from odibi_actors.nodes.sinks.targets import check_targets, taken_over
-    from odibi_actors.runtime import paths, procfile
+    from odibi_actors.runtime import paths, procfile, room
 
     project = load(app)
     root = Path(project.root)
@@ -71,8 +71,12 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     for line in taken_over(*targets):
         errors.message(line)
     refuse(places.data_dir)
-    with paths.naming(places.data_dir / "odibi.schema.json"):
+    try:
         write_schema(places.data_dir)
+    except OSError as error:  # it is for editors; the system waits for room
+        if not room.lacking(error):
+            raise
+        errors.message(f"warning: {room.with_free(f'{places.data_dir}: {error.strerror}', places.data_dir)}")
     if detach:
         _detach(app, root, places, workers)
         _await_ready(app, places, {pipeline.name for pipeline in project.pipelines})

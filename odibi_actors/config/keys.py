@@ -241,6 +241,10 @@ def write_schema(data_dir: Path) -> Path:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = data_dir / "odibi.schema.json"
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config_schema()), indent=2) + b"\n")
-    temporary.replace(target)
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config_schema()), indent=2) + b"\n")
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return target

@@ -51,9 +51,7 @@ class Asking:
                 return
             self.interrupts.check()
             for name, stop in self.runtime.stopped.items():
-                error = OdibiError(f"{name} stopped: {stop.reason}")
-                error.exit_code = stop.code or 1
-                raise error
+                raise OdibiError(f"{name} stopped: {stop.reason}")  # exit 1: its own code is for a supervisor
             if each is not None:
                 each()
             self.runtime.wait(0.5)

@@ -33,6 +33,7 @@ from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
 from odibi_actors.nodes.untyped import by_default, hint
+from odibi_actors.runtime import room
 from odibi_actors.runtime.linux import lock_holders
 from odibi_actors.runtime.memory import Peak
 
@@ -40,7 +41,6 @@ _SQLITE_IO = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOMEM,
@@ -280,7 +280,7 @@ class Executor:
             self._publish_part(task)
         except Exception as error:  # noqa: BLE001 - whatever it was, publishing has failed and says why
             failure = to_failure(error)
-            if failure.kind not in ("io", "busy", "conflict"):  # nothing of a prepared iteration can be run again
+            if failure.kind not in ("io", "full", "busy"):  # nothing of a prepared iteration can be run again
                 failure = msgspec.structs.replace(failure, kind="conflict")
             yield self._failed(task, task.node.name, failure, began)
             return
@@ -326,6 +326,9 @@ def naming(target: str) -> Iterator[None]:
             who = lock_holders(*(Path(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")))
             message = f"{path} is locked by {who or 'another program'}; it is tried again until the lock is released"
             raise Failed("busy", message) from error
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            path = target.partition("#")[0]
+            raise Failed("full", room.with_free(f"{path}: {error}", path)) from error
         error.args = (f"{target.partition('#')[0]}: {error}",)
         raise
 
@@ -341,6 +344,8 @@ def to_failure(error: Exception) -> Failure:
         kind: FailureKind = "io" if code in _SQLITE_IO else "conflict" if code in _SQLITE_DAMAGE else "invalid"
         return Failed(kind, describe(error)).failure
     if isinstance(error, OSError):
+        if room.lacking(error):
+            return Failed("full", room.with_free(describe(error), error.filename)).failure
         return Failed("io", describe(error)).failure
     if isinstance(error, BatchError):
         return Failed("invalid", str(error), column=error.column).failure

@@ -10,6 +10,7 @@ from types import CodeType, TracebackType
 import odibi_actors
 from odibi_actors.model import FailureKind
 from odibi_actors.nodes.failures import Failed, shorten
+from odibi_actors.runtime import room
 
 MAX_TRACEBACK = 64 * 1024
 """Characters of a traceback kept: a recursion error of wide frames would fill the log."""
@@ -17,7 +18,8 @@ _OURS = str(Path(odibi_actors.__file__).parent) + os.sep
 
 
 def user_failure(error: BaseException, kind: FailureKind = "raised") -> Failed:
-    """A failure with the traceback beginning at the first frame outside of this package and the import machinery."""
+    """A failure with the traceback beginning at the first frame outside of this package and the import machinery. That
+    a disk has no room is not the fault of the code that writes there, nor of its rows."""
     frames = error.__traceback__
     while frames is not None and _is_ours(frames) and frames.tb_next is not None:
         frames = frames.tb_next
@@ -25,7 +27,10 @@ def user_failure(error: BaseException, kind: FailureKind = "raised") -> Failed:
     if frames is not None and not _is_ours(frames):
         code, line = _innermost(frames)
         place = f" ({Path(code.co_filename).name} line {line}, in {code.co_name})"
-    return Failed(kind, f"{describe(error)}{place}", traceback=_bounded(_format(error, frames)))
+    text = f"{describe(error)}{place}"
+    if room.lacking(error):
+        kind, text = "full", room.with_free(text, getattr(error, "filename", None))
+    return Failed(kind, text, traceback=_bounded(_format(error, frames)))
 
 
 def _innermost(frames: TracebackType) -> tuple[CodeType, int]:

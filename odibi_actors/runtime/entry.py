@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import OdibiError
-from odibi_actors.runtime import paths
+from odibi_actors.runtime import paths, room
 from odibi_actors.runtime.linux import own_standard_descriptors, stand_in
 from odibi_actors.runtime.log import log
 from odibi_actors.runtime.supervisor import RESTART, supervise
@@ -68,7 +68,8 @@ class Entry:
             return error.exit_code
         except OSError as error:  # no rights, no space: the supervisor tries again
             trace = {} if error.filename else {"traceback": traceback.format_exc()}  # a path says it all
-            log("error", self.name, f"cannot start: {error}", trace)
+            text = room.with_free(str(error), error.filename) if room.lacking(error) else str(error)
+            log("error", self.name, f"cannot start: {text}", trace)
             return RESTART
 
     def needs_project(self, options: argparse.Namespace) -> bool:

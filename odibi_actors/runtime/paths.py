@@ -19,6 +19,7 @@ from typing import NamedTuple
 from odibi_actors.config.tree import MAX_FILE
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.failpoints import failpoint
+from odibi_actors.runtime.room import lacking
 
 SUN_PATH_MAX = 107  # bytes of a unix socket's path, without the closing NUL; a longer one cannot be bound
 LONGEST_SOCKET = 24  # bytes kept for "/" and the longest name of a socket below the run folder
@@ -182,8 +183,12 @@ def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
     """Write the connection file whole or not at all: clients read it at any time. It says which folder it is of."""
     partial = places.connection.with_name(f"connection.json.{os.getpid()}")
     told = {"endpoint": endpoint, "pid": os.getpid(), "folder": _folder(places.run), **fields}
-    with naming(partial):
-        partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    try:
+        with naming(partial):
+            partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     partial.chmod(0o600)
     failpoint("connection.rename")
     partial.replace(places.connection)
@@ -262,7 +267,16 @@ def hold_lock(path: Path, wait: float = PREDECESSOR) -> Lock:
             raise ConflictError(
                 f"{path.stem} is already running for this project (pid {holder} holds {path}); stop that one first"
             ) from None
-    with naming(path):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    sign(fd, path)
     return Lock(path, fd)
+
+
+def sign(fd: int, path: Path) -> None:
+    """Write into a lock that is held who holds it; a full disk is no reason not to begin, as whoever has the file open
+    can be found. Raises OSError."""
+    try:
+        with naming(path):
+            os.ftruncate(fd, os.pwrite(fd, f"{os.getpid()}\n".encode(), 0))
+    except OSError as error:
+        if not lacking(error):
+            raise

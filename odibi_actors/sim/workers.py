@@ -200,7 +200,7 @@ class SimPoolDriver:
             rows += output.rows
             salt += output.salt
         if self._host.spool_full_until > self._host.world.now and node.write is None:
-            return self._failed(task, node.name, "io")
+            return self._failed(task, node.name, "full")
         if self._poisoned(step) == "raises":
             return self._failed(task, node.name, "raised")
         files: list[FileRead] = []

@@ -12,7 +12,7 @@ from odibi_actors.broker.dispatch import LOST_AFTER
 from odibi_actors.broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.broker.views import pipeline_row
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import BatchSpec, NodeSpec, RetrySpec
+from odibi_actors.config.model import AlertSpec, BatchSpec, NodeSpec, RetrySpec
 from odibi_actors.messages import (
     LOCAL,
     SOURCE,
@@ -23,6 +23,7 @@ from odibi_actors.messages import (
     Drop,
     Fenced,
     Forget,
+    Heartbeat,
     HeldTask,
     Offer,
     Planned,
@@ -354,6 +355,65 @@ def test_given_a_locked_target_then_it_is_told_and_tried_until_it_is_released_an
     assert [c.iteration for c in broker.of(rec.Commit)] == [1]
     assert pipeline_row(broker.flow.pipelines["p"])["problems"] == []
     assert [*broker.of(rec.Error), *broker.of(rec.Block), *broker.of(rec.Fail)] == []
+
+
+FULL = Failure("full", "OSError: [Errno 28] No space left on device: '/lake/x' (0 B of 1.0 GB free)")
+
+
+def test_given_a_full_disk_then_it_is_told_and_tried_ever_less_often_until_there_is_room_and_nothing_counts() -> None:
+    broker = Broker(pipeline(on_error="dead_letter", alerts=[AlertSpec(log=True)])).start()
+    broker.offer("f1.csv")
+    (task,) = broker.tasks()
+    broker.finish(task)
+    waits, other = sorted(broker.tasks(), key=lambda t: t.steps[-1].node.name)
+    broker.finish(other)
+    pauses = []
+    for _ in range(30):  # while it is staged
+        broker.fail(waits, "a", FULL)
+        (problem,) = pipeline_row(broker.flow.pipelines["p"])["problems"]
+        assert "iteration 1, a: waits since " in problem
+        assert FULL.message in problem
+        began = broker.now
+        while not (again := broker.tasks()):
+            assert broker.now - began < 60.0
+            broker.wait(0.5)
+            broker.say(POOL, Heartbeat(broker.epoch, [waits.attempt]))
+        (waits,) = again
+        pauses.append(broker.now - began)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (2.0, 30.0)
+    assert [alert.kind for alert in broker.of(rec.Alert)] == ["failure"]
+    broker.finish(waits)
+    broker.compute()
+    broker.durable()
+    one, two = broker.publications()
+    broker.published(two)
+    for _ in range(5):
+        broker.fail(one, one.node.name, FULL)
+        assert "waits since" in pipeline_row(broker.flow.pipelines["p"])["problems"][0]
+        while not (again := broker.publications()):
+            broker.wait(0.5)
+            broker.say(POOL, Heartbeat(broker.epoch, []))
+        (one,) = again
+    broker.published(one)
+    assert [c.iteration for c in broker.of(rec.Commit)] == [1]
+    assert pipeline_row(broker.flow.pipelines["p"])["problems"] == []
+    assert [*broker.of(rec.Error), *broker.of(rec.Block), *broker.of(rec.Fail), *broker.of(rec.DeadLetter)] == []
+    assert [alert.kind for alert in broker.of(rec.Alert)] == ["failure", "recovery"]
+
+
+def test_given_a_full_disk_when_nobody_stays_to_wait_then_it_counts_and_halts() -> None:
+    broker = Broker(pipeline(on_error="dead_letter")).start()
+    broker.offer("f1.csv")
+    broker.flow.pipelines["p"].manual = True
+    for tries in range(1, 3):
+        (task,) = broker.tasks()
+        broker.fail(task, "read", FULL)
+        assert [error.used for error in broker.of(rec.Error)] == [*range(1, tries + 1)]
+        broker.wait(5.0)
+    assert broker.tasks() == []
+    assert broker.flow.pipelines["p"].state == "failed"
+    assert broker.of(rec.DeadLetter) == []
 
 
 def test_a_publish_that_conflicts_blocks_and_a_retry_fixes_it() -> None:

@@ -469,7 +469,7 @@ def test_given_a_database_that_another_program_has_locked_then_it_says_who_and_n
             Engine(path)
         other.communicate()
     assert f"{path} is locked by pid {other.pid} (python" in str(told.value)
-    assert "goes on by itself once the lock is released" in str(told.value)
+    assert "once the lock is released `odibictl up` goes on by itself" in str(told.value)
     assert "backup" not in str(told.value)
     Engine(path).close()
 
@@ -484,5 +484,8 @@ def test_given_a_full_disk_at_the_start_then_it_says_so_and_nothing_of_backups(
     monkeypatch.setattr(opening, "upgrade", full)
     with pytest.raises(StoreError) as told:
         Engine(path)
-    assert str(told.value).startswith(f"{path}: database or disk is full: the disk is full; it is tried again")
+    assert str(told.value).startswith(
+        f"{path}: database or disk is full: the disk is full; once there is space `odibictl up`"
+    )
+    assert str(told.value).endswith(" free)")
     assert "backup" not in str(told.value)

@@ -167,6 +167,18 @@ def test_given_a_node_that_fails_when_in_a_chain_then_those_before_stand_and_tho
     assert "raise ValueError" in failure.traceback
 
 
+def test_given_a_node_that_writes_to_a_full_disk_then_neither_code_nor_rows_are_blamed(
+    tmp_path: Path, executor: Executor, project: Path
+) -> None:
+    project.write_text(
+        "def clean(flights, limit):\n    with open('/dev/full', 'w') as file:\n        file.write('x')\n"
+    )
+    work = task(_read_step(tmp_path), function_node("clean", ["flights"], "nodes.flights:clean", limit=3))
+    failure = outcomes(executor, work)[1].failure  # type: ignore[union-attr]
+    assert failure.kind == "full"
+    assert failure.message.startswith("OSError: [Errno 28] No space left on device (flights.py line ")
+
+
 TELLS = """import datetime as dt
 import pandas as pd
 
@@ -235,7 +247,8 @@ def test_given_a_pinned_schema_when_read_then_none_is_returned(tmp_path: Path, e
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "io"),
+        (OSError(errno.ENOSPC, "No space left on device"), "full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), "full"),
         (PermissionError(errno.EACCES, "denied", "/x"), "io"),
         (MemoryError(), "raised"),
         (pa.ArrowMemoryError("malloc of size 1 failed"), "raised"),

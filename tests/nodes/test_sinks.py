@@ -567,11 +567,12 @@ def test_given_a_full_disk_when_staged_or_published_then_the_message_names_the_t
         patched.setattr(os, "fsync", full)
         failure = failed(world.executor, task(node, inputs={"clean": ref}, iteration=3)).failure
         place = target if sink == "lake" else str(world.root / ".odibi" / "staged")
-        assert (failure.kind, place in failure.message) == ("io", True), failure.message
+        assert (failure.kind, place in failure.message) == ("full", True), failure.message
         assert "No space left on device" in failure.message
         if sink == "lake":
             failure = world.publish_failure(publish_task(node, staged))
-            assert (failure.kind, target in failure.message) == ("io", True), failure.message
+            assert (failure.kind, target in failure.message) == ("full", True), failure.message
+            assert failure.message.endswith(" free)")
     if sink == "mart":
         with contextlib.closing(sqlite3.connect(world.mart, isolation_level=None)) as other:
             (pages,) = other.execute("pragma page_count").fetchone()
@@ -586,8 +587,8 @@ def test_given_a_full_disk_when_staged_or_published_then_the_message_names_the_t
 
         monkeypatch.setattr(sqlite_sink.SqliteSink, "_connect", small)
         failure = world.publish_failure(publish_task(node, big))
-        assert (failure.kind, failure.message.count(target)) == ("io", 1)
-        assert "database or disk is full" in failure.message
+        assert (failure.kind, failure.message.count(target)) == ("full", 1)
+        assert re.search(r"database or disk is full \(.* of .* free\)$", failure.message)
 
 
 def test_given_a_sync_that_fails_when_staged_then_it_is_io_and_nothing_is_left(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -135,3 +136,15 @@ def test_a_lock_file_stays_so_that_whoever_waits_for_it_and_whoever_comes_next_m
 def test_given_a_full_disk_then_the_error_names_the_file() -> None:
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), paths.naming(Path("/dev/full")):
         Path("/dev/full").write_text("x")
+
+
+def test_given_a_full_disk_then_a_lock_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        lock = paths.hold_lock(tmp_path / "store.lock")
+    with pytest.raises(ConflictError):
+        paths.hold_lock(tmp_path / "store.lock", wait=0.0)
+    lock.release()

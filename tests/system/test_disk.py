@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.system.harness import PLAIN, System, pipeline, published, put, small, until
@@ -19,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system and tracing a process need root"),
 ]
 RETRY = "{max_attempts: 2, backoff: fixed, initial: 100ms}"
+FULL = "[Errno 28] No space left on device"
 SIZE = 32 << 20
 """Bytes of the small file system."""
 
@@ -28,13 +33,21 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 32 MB in memory."""
     path = tmp_path / "disk"
     path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(path)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"this machine mounts nothing: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with mounted(path):
+        yield path
+
+
+@contextlib.contextmanager
+def mounted(path: Path, bind: Path | None = None) -> Iterator[None]:
+    """Mount it there, or what is at ``bind`` as well."""
+    what = ["-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs"] if bind is None else ["--bind", str(bind)]
+    done = subprocess.run(["mount", *what, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine mounts nothing: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def fill(disk: Path) -> Path:
@@ -74,27 +87,137 @@ def test_given_a_full_disk_under_the_store_when_it_has_space_again_then_everythi
     assert system.bugs() == []
 
 
-def test_given_a_full_disk_under_a_sink_when_it_has_space_again_then_a_retry_publishes_it_once(
+SINKS = {
+    "append": "connection: lake, path: append, format: parquet",
+    "overwrite": "connection: lake, path: overwrite, format: parquet, mode: overwrite",
+    "sql_append": "connection: mart, table: sql_append",
+    "sql_upsert": "connection: mart, table: sql_upsert, mode: upsert, keys: [id]",
+    "sql_overwrite": "connection: mart, table: sql_overwrite, mode: overwrite",
+}
+KEEPS = "def keep(rows, state):\n    return rows, rows\n"
+STATEFUL = '{name: last, inputs: [rows], transform: {function: "nodes.own:keep"}, state: true}'
+
+
+def sinks(folder: Path, lake: Path, **keys: object) -> Path:
+    """A project with a pipeline for each kind of sink, all of them below ``lake``."""
+    texts = []
+    for name, write in SINKS.items():
+        text = pipeline(name, PLAIN, **keys)
+        texts.append(text.replace(f"write: {{connection: lake, path: {name}, format: parquet}}", f"write: {{{write}}}"))
+    project = small(folder, "".join(texts))
+    path = project / "odibi.yaml"
+    path.write_text(path.read_text().replace("data/lake", str(lake)).replace("data/mart.db", str(lake / "mart.db")))
+    return project
+
+
+def held(lake: Path, name: str) -> list[int]:
+    """The ids in that sink."""
+    if name.startswith("sql_"):
+        with contextlib.closing(sqlite3.connect(lake / "mart.db")) as db:
+            return sorted(row[0] for row in db.execute(f"select id from {name}"))
+    parts = (lake / name).glob("current/*.parquet" if name == "overwrite" else "part-*.parquet")
+    return sorted(i for part in parts for i in pq.read_table(part)["id"].to_pylist())
+
+
+def waits(system: System, name: str) -> str:
+    """What is told of a pipeline that waits for room; "" as long as it does not."""
+    problems = [text for text in system.client.pipeline(name)["problems"] if "waits since" in text]
+    return problems[0] if problems else ""
+
+
+def test_given_a_full_disk_under_each_kind_of_sink_when_it_has_space_again_then_all_goes_on_by_itself(
     disk: Path, make: Make, tmp_path: Path
 ) -> None:
-    project = small(tmp_path / "p", pipeline("plain", PLAIN, retry=RETRY))
-    (project / "odibi.yaml").write_text((project / "odibi.yaml").read_text().replace("data/lake", str(disk / "lake")))
-    (project / "data/lake").symlink_to(disk / "lake")
+    system = make(sinks(tmp_path / "p", disk, retry=RETRY))
+    system.start()
+    for name in SINKS:
+        put(system, name, "a", "1,1.5")
+    for name in SINKS:
+        system.wait(name, 1, "committed")
+    filler = fill(disk)
+    for name in SINKS:
+        put(system, name, "b", *(f"{row},{row}" for row in range(2, 5000)))
+    for name in SINKS:
+        told = until(f"{name} waits for room", lambda name=name: waits(system, name))
+        assert "No space left" in told or "disk is full" in told
+        assert str(disk) in told
+        assert re.search(r" of 33\.6 MB free", told), told
+    wanted = system.json("status")["pipelines"]
+    assert {row["state"] for row in wanted} == {"active"}
+    assert all(system.client.iteration(name, 2)["errors"] == [] for name in SINKS)
+    filler.unlink()
+    for name in SINKS:
+        system.wait(name, 2, "committed")
+        fresh = list(range(2, 5000))
+        assert held(disk, name) == (fresh if "overwrite" in name else [1, *fresh]), name
+
+
+@pytest.mark.parametrize("node", [PLAIN, STATEFUL])
+def test_given_a_full_spool_when_it_has_space_again_then_outputs_and_states_go_on_by_themselves(
+    disk: Path, make: Make, tmp_path: Path, node: str
+) -> None:
+    system = make(small(tmp_path / "p", pipeline("plain", node, retry=RETRY), KEEPS))
+    spool = system.project / ".odibi/spool"
+    spool.mkdir(parents=True)
+    with mounted(spool, bind=disk):
+        system.start()
+        put(system, "plain", "a", "1,1.5")
+        system.wait("plain", 1, "committed")
+        filler = fill(disk)
+        put(system, "plain", "b", *(f"{row},{row}" for row in range(2, 9000)))
+        told = until("it waits for room", lambda: waits(system, "plain"))
+        assert f"No space left on device: '{spool}/plain/2/" in told
+        assert " of 33.6 MB free)" in told
+        filler.unlink()
+        system.wait("plain", 2, "committed")
+        assert published(system, "plain") == list(range(1, 9000))
+        system.stop()
+
+
+def test_given_a_full_disk_when_run_then_it_ends_with_5_names_path_and_room_and_the_next_run_goes_on(
+    disk: Path, make: Make, tmp_path: Path
+) -> None:
+    system = make(sinks(tmp_path / "p", disk, retry=RETRY))
+    for name in SINKS:
+        put(system, name, "a", "1,1.5")
+        assert system.ctl("run", name).returncode == 0
+    filler = fill(disk)
+    for name in SINKS:
+        put(system, name, "b", *(f"{row},{row}" for row in range(2, 5000)))
+        done = system.ctl("run", name)
+        assert done.returncode == 5, done.stderr
+        assert re.search(rf"error: {name} 2: .*{disk}.* of 33.6 MB free\)\n", done.stderr), done.stderr
+    filler.unlink()
+    for name in SINKS:
+        assert system.ctl("run", name).returncode == 0
+        fresh = list(range(2, 5000))
+        assert held(disk, name) == (fresh if "overwrite" in name else [1, *fresh]), name
+
+
+def test_given_a_full_disk_under_the_store_when_run_then_it_ends_with_1_and_the_next_run_goes_on(
+    disk: Path, make: Make, tmp_path: Path
+) -> None:
+    project = small(tmp_path / "p", pipeline("plain", PLAIN))
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(f"data_dir: {disk}/odibi\n{text}")
     system = make(project)
     system.start()
     put(system, "plain", "a", "1,1.5")
     system.wait("plain", 1, "committed")
+    system.stop()
     filler = fill(disk)
     put(system, "plain", "b", *(f"{row},{row}" for row in range(2, 5000)))
-    system.wait("plain", 2, "failed", "blocked")
-    errors = system.client.iteration("plain", 2)["errors"]
-    assert {error["kind"] for error in errors} == {"io"}
-    assert "No space left on device" in errors[-1]["message"]
-    assert any("No space left" in problem for problem in system.client.pipeline("plain")["problems"])
+    done = system.ctl("run", "plain")
+    assert done.returncode == 1, done.stderr
+    assert f"{disk}/odibi/checkpoints.db" in done.stderr
+    assert "`odibictl run` when it is run again (" in done.stderr
+    assert " of 33.6 MB free)" in done.stderr
+    system.launch()  # `up` begins though there is no room, and goes on by itself
+    until("it has tried", lambda: f"broker cannot start: {FULL}" in system.log.read_text(errors="replace"))
+    assert " of 33.6 MB free)" in system.log.read_text()
+    assert [path.name for path in (disk / "odibi/run").glob("connection.json.*")] == []
     filler.unlink()
-    system.client.retry("plain", 2)
-    system.wait("plain", 2, "committed")
-    assert published(system, "plain") == list(range(1, 5000))
+    until("all is published", lambda: published(system, "plain") == list(range(1, 5000)))
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes a sync fail; it is not installed")

@@ -1,0 +1,42 @@
+"""What is free on a disk, in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from odibi_actors.runtime import room
+
+
+@pytest.mark.parametrize(
+    ("blocks", "available", "inodes", "told"),
+    [
+        (1000, 3, 5, "12.3 KB of 4.1 MB free"),
+        (1000, 0, 5, "0 B of 4.1 MB free"),
+        (1000, 3, 0, "12.3 KB of 4.1 MB free, and no inode"),
+        (0, 0, 0, ""),
+    ],
+)
+def test_given_a_disk_then_what_is_free_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, available: int, inodes: int, told: str
+) -> None:
+    def statvfs(path: Path) -> SimpleNamespace:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        return SimpleNamespace(f_frsize=4096, f_blocks=blocks, f_bavail=available, f_files=100, f_favail=inodes)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    missing = tmp_path / "a" / "b"
+    assert room.free(missing) == told
+    assert room.with_free("full", missing) == (f"full ({told})" if told else "full")
+    assert room.with_free("full", None) == "full"
+
+
+@pytest.mark.parametrize(("number", "lacks"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+def test_given_an_error_of_the_system_then_want_of_room_is_told_from_others(number: int, lacks: bool) -> None:
+    assert room.lacking(OSError(number, "")) is lacks
+    assert not room.lacking(ValueError(number))
