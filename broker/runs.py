@@ -224,7 +224,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
         # A run reads what was there when it began: its first file may come, but not to this run. Others may have more
         # than their credit lets them say: they are not exhausted, and never will be.
         pipeline.problem = f"run {run.run}: source {empty[0]}: no file yet to learn its schema from"
-        return True
+        return lane.name == LIVE  # a backfill waits: the live lane will read one, and no later run reads its files
     return not any(s.pending or not s.exhausted for s in consuming)
 
 

@@ -4,6 +4,8 @@ scripts/simulate --seeds 10000 --jobs 2
 scripts/simulate --hours 24                as many lives as make a virtual day
 scripts/simulate --seed 662                one life again; if it breaks something: what matters of it
 scripts/simulate --seed 662 --story        all of it, told
+scripts/simulate --pairs --jobs 2          verbs two by two with a crash between them, until each pair was lived enough
+scripts/simulate --pair cancel,rewind --seed 7 [--story]   one of those again
 scripts/simulate --year --seed 3           a year of schedules: what became of every occurrence
 """
 
@@ -15,8 +17,11 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from odibi_actors.model import TRANSITIONS
+from odibi_actors.sim import coverage
+from odibi_actors.sim.pairs import VERBS, Pair
 from odibi_actors.sim.scenario import Outcome, run_seed
 from odibi_actors.sim.shrink import about, shrink
 from odibi_actors.sim.verdict import Violation
@@ -53,9 +58,9 @@ def _all(first: int, count: int | None, jobs: int) -> Iterator[list[Life]]:
             waiting += [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 1)]
 
 
-def tell(seed: int, whole: bool) -> int:
+def tell(seed: int, whole: bool, pair: Pair | None = None) -> int:
     """Live one seed and print its story: ``whole``, or what matters of one that broke something."""
-    outcome, violation, story = run_seed(seed, story=True)
+    outcome, violation, story = run_seed(seed, story=True, pair=pair)
     if outcome is not None:
         print("\n".join(story if whole else story[-20:]))
         print(
@@ -65,7 +70,7 @@ def tell(seed: int, whole: bool) -> int:
         return 0
     if not whole:
         print(f"seed {seed}: {violation}\nleaving out what does not matter ...", file=sys.stderr)
-        _, violation, story = shrink(seed, lambda line: print(f"  {line}", file=sys.stderr))
+        _, violation, story = shrink(seed, lambda line: print(f"  {line}", file=sys.stderr), pair)
         story = about(violation, story)
     print("\n".join(story))
     print(f"seed {seed}: {violation}")
@@ -148,6 +153,11 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{what} {number}" for what, number in counts.items())
 
 
+def _progress(done: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done}", end="", file=sys.stderr, flush=True)
+
+
 def search(first: int, count: int | None, hours: float, jobs: int) -> int:
     """Live ``count`` seeds, or until ``hours`` virtual hours are over; returns 1 when an invariant broke."""
     began = time.monotonic()
@@ -155,16 +165,21 @@ def search(first: int, count: int | None, hours: float, jobs: int) -> int:
     for lives in _all(first, count, jobs):
         for life in lives:
             tally.add(life)
-        if sys.stderr.isatty():
-            goal = f"{count} seeds" if count is not None else f"{hours:g} h"
-            done = f"{tally.lived} seeds, {tally.virtual / 3600:.1f} h of {goal}, {len(tally.broken)} broken"
-            print(f"\r{done}", end="", file=sys.stderr, flush=True)
+        goal = f"{count} seeds" if count is not None else f"{hours:g} h"
+        _progress(f"{tally.lived} seeds, {tally.virtual / 3600:.1f} h of {goal}, {len(tally.broken)} broken")
         if count is None and tally.virtual >= hours * 3600:
             break
     tally.report(first, time.monotonic() - began, jobs)
     if tally.broken:
         print(f"`scripts/simulate --seed {tally.broken[0][0]}` tells what matters of the first")
     return 1 if tally.broken else 0
+
+
+def _pair(parser: argparse.ArgumentParser, text: str) -> Pair:
+    first, _, second = text.partition(",")
+    if first not in VERBS or second not in VERBS:
+        parser.error(f"--pair {text!r}: two of {', '.join(VERBS)}")
+    return first, second
 
 
 def main() -> int:
@@ -180,11 +195,20 @@ def main() -> int:
     parser.add_argument("--story", action="store_true", help="with --seed: print all that happened")
     parser.add_argument("--year", action="store_true", help="a year of schedules (of seed 0, or --seed)")
     parser.add_argument("--days", type=float, default=366.0, metavar="N", help="with --year: its length (default 366)")
+    parser.add_argument("--pairs", action="store_true", help="pairs of operators' verbs, drawn by what was lived least")
+    parser.add_argument("--times", type=int, default=20, metavar="N", help="with --pairs: how often each (default 20)")
+    parser.add_argument("--record", type=Path, help="with --pairs: a file that keeps what was lived, to go on with")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), metavar="S", help="with --pairs: stop after these"
+    )
+    parser.add_argument("--pair", metavar="VERB,VERB", help=f"with --seed: of these ({', '.join(VERBS)})")
     options = parser.parse_args()
+    if options.pairs:
+        return coverage.search(options.times, max(1, options.jobs), options.record, options.seconds, print, _progress)
     if options.year:
         return year(options.seed or 0, options.days, options.story)
     if options.seed is not None:
-        return tell(options.seed, options.story)
+        return tell(options.seed, options.story, _pair(parser, options.pair) if options.pair else None)
     count = options.seeds if options.seeds is not None or options.hours is not None else 1000
     return search(options.first, count, options.hours or 0.0, max(1, options.jobs))
 

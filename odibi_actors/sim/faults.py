@@ -38,19 +38,12 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import Attempt, FilePosition
 from odibi_actors.sim.clock import CHANGES
+from odibi_actors.sim.pairs import Event, attempt
 from odibi_actors.sim.plans import random_schedule
 from odibi_actors.sim.workers import SimPoolDriver
 
 if TYPE_CHECKING:
     from odibi_actors.sim.scenario import Scenario
-
-
-class Event(msgspec.Struct, frozen=True):
-    """Something that happens ``at`` seconds after the beginning; ``dice`` seeds its choices."""
-
-    at: float
-    kind: str
-    dice: int
 
 
 def draw(rng: random.Random, seconds: float) -> list[Event]:
@@ -261,6 +254,15 @@ def _file(life: Scenario, rng: random.Random) -> None:
     life.deliver_file(pipeline, node, rng)
 
 
+def _malformed_file(life: Scenario, rng: random.Random) -> None:
+    pipeline = _pipeline(life, rng)
+    node = rng.choice([n for n in pipeline.nodes if n.read is not None])
+    file = life.deliver_file(pipeline, node, rng)
+    known = life.truth.pins.known(pipeline.name, node.name) is not None
+    read = node.read is not None and node.read.mode != "batch"
+    file.malformed = known and read and bool(file.rows) and pipeline.on_error == "dead_letter"
+
+
 def _poison(life: Scenario, rng: random.Random) -> None:
     """A file that kills every worker, or makes the code raise, until it is fixed."""
     files = [file for key, file in life.delivered.items() if not life.truth.taken(key)]
@@ -347,6 +349,8 @@ def _shutdown(life: Scenario, rng: random.Random) -> None:
 
 KINDS: dict[str, tuple[int, Callable[[Scenario, random.Random], None]]] = {
     "file": (0, _file),  # drawn by number, not by chance
+    "pair": (0, attempt),  # of lives that have one
+    "malformed file": (0, _malformed_file),  # of those too
     "crash": (33, _crash),
     "crash worker": (10, _crash_worker),
     "pool away": (2, _leave),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -13,16 +14,16 @@ from odibi_actors.actor import Stop
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import NodeSpec, PipelineSpec, WorkerSpec
-from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Request
+from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Durable, Hello, Message, Reply, Request
 from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
-from odibi_actors.sim import copies
+from odibi_actors.sim import copies, pairs
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.disk import SimStoreDriver
 from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.ending import Ending
-from odibi_actors.sim.faults import KINDS, Event, backfills, draw
+from odibi_actors.sim.faults import KINDS, backfills, draw
 from odibi_actors.sim.host import SHAPE, Host, Output, SimFile
 from odibi_actors.sim.project import make_project
 from odibi_actors.sim.truth import Planned, Truth, check
@@ -55,7 +56,8 @@ BEGINNINGS = (
 
 class Outcome(msgspec.Struct, frozen=True):
     """What a seed came to. ``seconds``: virtual; ``counts``: faults by kind; ``transitions``: taken, by state/event.
-    ``occurrences``: what became of them, of backfills, and which alerts there were."""
+    ``occurrences``: what became of them, of backfills, and which alerts there were. ``lived``: how often the pair of
+    verbs of the life, by how it was answered."""
 
     seed: int
     hash: str
@@ -66,13 +68,22 @@ class Outcome(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     transitions: dict[str, int]
     occurrences: dict[str, int]
+    lived: dict[str, int] = {}
 
 
 class Scenario:
     """A world with a system in it."""
 
-    def __init__(self, seed: int, story: bool = False, without: frozenset[int] = frozenset()) -> None:
-        self.seed = seed
+    def __init__(
+        self,
+        seed: int,
+        story: bool = False,
+        without: frozenset[int] = frozenset(),
+        pair: pairs.Pair | None = None,
+    ) -> None:
+        self.seed, self.pair = seed, pair
+        self.lived: list[pairs.Lived] = []
+        self.answers: dict[str, int] = {}  # request -> the status of its answer
         begin = random.Random(f"begin {seed}")
         self.world = World(seed, begin.choice(BEGINNINGS) - begin.uniform(0.0, 20.0))
         self.rng = self.world.rng
@@ -103,17 +114,22 @@ class Scenario:
         self.host.cumulative = self._cumulative
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
-        self.plan = [event for place, event in enumerate(draw(self.rng, FAULT_SECONDS)) if place not in without]
+        events = draw(self.rng, FAULT_SECONDS)
         if any(one.after for pipeline in self.project.pipelines for one in pipeline.schedules):
-            self.plan = sorted([*self.plan, *backfills(seed, FAULT_SECONDS)], key=lambda event: event.at)
+            events += backfills(seed, FAULT_SECONDS)
+        if pair is not None:
+            events += pairs.plan(seed, pair, FAULT_SECONDS)
+        events.sort(key=lambda event: event.at)
+        self.plan = [event for place, event in enumerate(events) if place not in without]
         self.delivered: dict[tuple[str, str, str], SimFile] = {}
+        self.fixed: set[str] = set()  # files that were written again
         self._inode = 0
         self._row = 0
         self._requests = 0
         self.apply_next = True
         self.world.on_deliver = self._watch
         self.world.on_stop = self._stopped
-        self.world.clients[CLIENT] = lambda _message: None
+        self.world.clients[CLIENT] = self._answered
         rng = self.rng
         self.host.nondeterministic = rng.random() < 0.5
         self.host.die = rng.choice([0.0, 0.02, 0.08])
@@ -172,8 +188,8 @@ class Scenario:
 
     # --- what happens to it ---------------------------------------------------------------------------------------
 
-    def deliver_file(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False) -> None:
-        """A file arrives; ``sound``: a good one."""
+    def deliver_file(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False) -> SimFile:
+        """A file arrives, which is returned; ``sound``: a good one."""
         assert node.read is not None
         self._inode += 1
         rows = list(range(self._row, self._row + rng.randint(1, 12)))
@@ -203,6 +219,7 @@ class Scenario:
         else:
             file.whole = True
             hint(folder, identity, "moved")
+        return file
 
     def _odd_shape(self, file: SimFile) -> bytes:
         """Some files have other columns, or headers alone: then they have no rows."""
@@ -236,14 +253,33 @@ class Scenario:
         if isinstance(driver, SimSourceDriver):
             driver.hint(folder, identity, "moved")
 
-    def ask(self, verb: str, **params: object) -> None:
-        """An operator asks the broker for something, and does not look at the answer."""
-        self._requests += 1
-        request = Request(id=f"c{self._requests}", verb=verb, params=dict(params))
+    def ask(self, verb: str, **params: object) -> str:
+        """An operator asks the broker for something; the request's id."""
         self.world.count(f"operator {verb}")
+        return self.send(lambda request: Request(id=request, verb=verb, params=dict(params)))
+
+    def ask_later(self, delay: float, verb: str, **params: object) -> str:
+        """The same in ``delay`` virtual seconds."""
+        self._requests += 1
+        request = f"c{self._requests}"
+        self.world.after(delay, self._send, Request(id=request, verb=verb, params=dict(params)))
+        return request
+
+    def send(self, make: Callable[[str], Message]) -> str:
+        """An operator sends a request that is made with an id; that id."""
+        self._requests += 1
+        request = f"c{self._requests}"
+        self._send(make(request))
+        return request
+
+    def _send(self, message: Message) -> None:
         # Those who wait for an answer are known to the broker; one that has just restarted knows nobody.
         self.world.send(CLIENT, BROKER, Hello("client", "c", "host", 1))
-        self.world.send(CLIENT, BROKER, request)
+        self.world.send(CLIENT, BROKER, message)
+
+    def _answered(self, message: Message) -> None:
+        if isinstance(message, Reply):
+            self.answers[message.id] = message.status
 
     def resume(self, pipeline: str) -> None:
         """``pipeline resume``."""
@@ -280,6 +316,7 @@ class Scenario:
             if file.malformed or (file.shape not in (b"", known) and not self._read(place)):
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self.world.now * 1e9)
                 file.shape = known
+                self.fixed.add(file.identity)
                 self.world.count("fixed file")
 
     def _read(self, place: tuple[str, str, str]) -> bool:
@@ -361,9 +398,10 @@ class Scenario:
             counts=world.counts,
             transitions=self.truth.transitions,
             occurrences=self.dues.tally() | self.truth.backfills.tally() | self.truth.alerts.tally(),
+            lived=pairs.tally(self),
         )
 
-    def _happen(self, event: Event) -> None:
+    def _happen(self, event: pairs.Event) -> None:
         self.world.tell(f"* {event.kind}")
         KINDS[event.kind][1](self, random.Random(event.dice))
 
@@ -461,11 +499,14 @@ def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
 
 
 def run_seed(
-    seed: int, story: bool = False, without: frozenset[int] = frozenset()
+    seed: int,
+    story: bool = False,
+    without: frozenset[int] = frozenset(),
+    pair: pairs.Pair | None = None,
 ) -> tuple[Outcome | None, str, list[str]]:
-    """Live one seed, ``without`` some events of its plan. Returns (outcome or None, violation or "", the story if one
-    was asked for)."""
-    scenario = Scenario(seed, story, without)
+    """Live one seed, ``without`` some events of its plan, or with a ``pair`` of verbs. Returns (outcome or None,
+    violation or "", the story if one was asked for)."""
+    scenario = Scenario(seed, story, without, pair)
     try:
         return scenario.run(), "", scenario.world.story or []
     except AssertionError as violation:

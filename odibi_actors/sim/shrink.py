@@ -12,10 +12,12 @@ MAX_LIVES = 150
 """Lives spent on finding which events can be left out."""
 
 
-def shrink(seed: int, told: Callable[[str], None] = lambda _line: None) -> tuple[frozenset[int], str, list[str]]:
+def shrink(
+    seed: int, told: Callable[[str], None] = lambda _line: None, pair: tuple[str, str] | None = None
+) -> tuple[frozenset[int], str, list[str]]:
     """Leave out events of a seed's plan as long as some invariant still breaks: first halves, then single ones (delta
     debugging; Zeller and Hildebrandt, 2002). Returns (events left out, violation, story)."""
-    total = len(Scenario(seed).plan)
+    total = len(Scenario(seed, pair=pair).plan)
     without: frozenset[int] = frozenset()
     size, lives = max(1, total // 2), 0
     while lives < MAX_LIVES:
@@ -26,13 +28,13 @@ def shrink(seed: int, told: Callable[[str], None] = lambda _line: None) -> tuple
             lives += 1
             if lives > MAX_LIVES:
                 break
-            if run_seed(seed, without=trial)[1]:
+            if run_seed(seed, without=trial, pair=pair)[1]:
                 without, shrunk = trial, True
                 told(f"{total - len(without)} of {total} events left")
         if size == 1 and not shrunk:
             break
         size = max(1, size // 2)
-    _, violation, story = run_seed(seed, story=True, without=without)
+    _, violation, story = run_seed(seed, story=True, without=without, pair=pair)
     return without, violation, story
 
 

@@ -91,7 +91,7 @@ class World:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def after(self, delay: float, function: Callable[..., None], *args: Any) -> None:
+    def after(self, delay: float, function: Callable[..., Any], *args: Any) -> None:
         """Call ``function`` in ``delay`` virtual seconds."""
         self._ties += 1
         heapq.heappush(self._queue, (self.now + delay, self._ties, function, args))

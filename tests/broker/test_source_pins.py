@@ -9,9 +9,10 @@ from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PipelineSpec, ReadSpec
 from odibi_actors.messages import SOURCE, STORE, NodeDone, Offer, Reply, Request, Task
-from odibi_actors.model import PIN, Failure, node_key, pin_digest
+from odibi_actors.model import LIVE, PIN, Failure, node_key, pin_digest
 from tests.broker.harness import Broker, pipeline, position
 from tests.broker.restart import restarted
+from tests.broker.test_backfills import Backfilled
 from tests.broker.test_backfills import given as backfilled
 
 NO = Failure("invalid", "no such column")
@@ -264,3 +265,34 @@ def test_given_iterations_without_a_file_of_a_source_whose_types_are_void_then_t
     assert len(broker.records) > at
     after = restarted(broker)
     assert [c.iterations for c in after.of(rec.Cancel)] == [[2]]
+
+
+def test_given_a_backfill_when_a_source_of_it_has_no_types_any_more_then_it_waits_until_some_are_read() -> None:
+    broker = Backfilled(two_sources()).start()
+
+    def offer(source: str, *names: str, lane: str = LIVE) -> None:
+        owner = broker.flow.pipelines["p"].lane(lane)
+        assert owner is not None
+        at, run_ = owner.sources[source].seq, owner.run.run if owner.run is not None else ""
+        positions = [position(name) for name in names]
+        broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, at, positions, run_, True, lane))
+
+    offer("more", "m1.csv")
+    offer("read", "1.csv")
+    compute(broker)
+    publish(broker)
+    broker.backfill(files={"read": "*", "more": "n*"}, run="r1")
+    lane = broker.lane
+    broker.ask("source.unpin", pipeline="p", source="more")
+    broker.durable()
+    offer("more", lane=lane)
+    offer("read", "1.csv", lane=lane)
+    assert broker.of(rec.RunEnd) == []
+    assert broker.of(rec.BackfillEnd) == []
+    offer("more", "m2.csv")
+    compute(broker)
+    publish(broker)
+    compute(broker)
+    publish(broker)
+    assert [plan.positions["read"] for plan in broker.of(rec.Plan) if plan.lane == lane] == [[position("1.csv")]]
+    assert [end.state for end in broker.of(rec.BackfillEnd)] == ["done"]
