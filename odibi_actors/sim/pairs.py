@@ -73,9 +73,11 @@ def _drain(life: Scenario, rng: random.Random, pipeline: PipelineSpec) -> str:
 
 def _rewind(life: Scenario, rng: random.Random, pipeline: PipelineSpec) -> str:
     """Of a pipeline that has committed something; it is drained first, which may not be done when the rewind comes."""
-    newest = life.truth.last_committed(pipeline.name)
-    if not newest:
+    mine = [(n, one.state) for (name, n), one in life.truth.iterations.items() if name == pipeline.name]
+    committed = [number for number, state in mine if state == "committed"]
+    if not committed:
         return ""
+    newest = max(committed)
     life.ask("pipeline.drain", pipeline=pipeline.name, wait=False)
     life.world.after(BACK, life.resume, pipeline.name)
     to = rng.choice([0, newest - 1, rng.randint(0, newest)])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from odibi_actors.broker.iteration import Iteration
+from odibi_actors.sim import coverage
 from odibi_actors.sim.faults import KINDS
+from odibi_actors.sim.pairs import PAIRS, Pair
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink
 
@@ -16,6 +19,9 @@ FIRST, LIVES = 0, 70
 
 FOUND = (7048, 7094, 7132, 20959)
 """Lives that broke once."""
+
+PAIRED: list[tuple[Pair, int]] = [(("resume", "pause"), 5), (("cancel", "rewind"), 1), (("pause", "drain"), 5)]
+"""Lives of a pair of verbs that broke once."""
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +81,26 @@ def test_a_life_that_broke_once_does_not_break_again(seed: int) -> None:
 
 
 def test_every_kind_of_event_is_in_the_plans() -> None:
-    planned = {event.kind for seed in range(60) for event in Scenario(seed).plan}
+    planned = {event.kind for seed in range(60) for event in Scenario(seed, pair=("pause", "cancel")).plan}
     assert planned == KINDS.keys()
+
+
+@pytest.mark.parametrize(("pair", "seed"), PAIRED)
+def test_a_pair_of_verbs_that_broke_once_does_not_break_again(pair: Pair, seed: int) -> None:
+    outcome, violation, _ = run_seed(seed, pair=pair)
+    assert outcome is not None, violation
+
+
+def test_verbs_two_by_two_are_drawn_by_what_was_lived_least_and_gone_on_with(tmp_path: Path) -> None:
+    record, said = tmp_path / "lived.jsonl", list[str]()
+    assert coverage.search(20, 1, record, 0.5, said.append, lambda _line: None) == 0, said
+    parts = record.read_text().splitlines()
+    assert said[-1] == f"{len(parts) * coverage.PART} lives of {len(PAIRS)} pairs: 0 violations"
+    again = coverage.Coverage(record)
+    assert again.lives == len(parts) * coverage.PART
+    assert again.next(20) == (PAIRS[len(parts)], 0)
+    counts = [sum(again.counts[pair].values()) for pair in PAIRS[: len(parts)]]
+    assert all(counts), "no attempt of a pair was answered, refused or lost"
 
 
 def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
