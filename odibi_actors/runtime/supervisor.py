@@ -75,7 +75,7 @@ class Supervisor:
         if abandoned():
             self._say("warning", "the process that launched us was gone before we began; not starting")
             return 0
-        argv, delay, reason = self._argv, 0.0, ""
+        argv, delay, reason, deaths = self._argv, 0.0, "", 0
         while True:
             began = time.monotonic()
             status = self._run_once(argv, reason)
@@ -83,10 +83,13 @@ class Supervisor:
                 return 0
             if status in self._final:
                 return status
-            delay = 0.0 if time.monotonic() - began > STEADY else delay
+            steady = time.monotonic() - began > STEADY
+            delay, deaths = (0.0, 1) if steady else (delay, deaths + 1)
             reason = exit_reason(status)
             ended = "ended" if status == 0 else "died"
-            self._say("error", f"{ended}; starting again", reason=reason, delay=f"{delay:g}s")
+            # deaths soon after a start; one that lived for a while is the first again
+            times = {"in_a_row": deaths} if deaths > 1 else {}
+            self._say("error", f"{ended}; starting again", reason=reason, delay=f"{delay:g}s", **times)
             if self._pause(delay):
                 return 0
             argv, delay = self._restart, min(max(delay * 2, BACKOFF), self._longest)

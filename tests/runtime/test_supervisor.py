@@ -71,6 +71,7 @@ def test_a_first_death_is_followed_by_a_start_at_once_and_only_a_second_one_soon
     child_of(process)
     log = (tmp_path / "log" / "actor.log").read_text()
     assert [word for word in log.split() if word.startswith("delay=")] == ["delay=0s", "delay=0.1s", "delay=0.2s"]
+    assert [word for word in log.split() if word.startswith("in_a_row=")] == ["in_a_row=2", "in_a_row=3"]
 
 
 def test_a_restart_may_have_other_arguments(family: Family, tmp_path: Path) -> None:
