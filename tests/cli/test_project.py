@@ -134,7 +134,7 @@ def test_given_a_run_then_its_summary_is_printed_and_failure_is_5(
     ) -> Summary:
         asked.append((pipeline, iterations, fresh))
         print("a node's own words")  # must not get among the results
-        return Summary(failed=failed, dead_lettered=letters)
+        return Summary(state="failed" if failed or letters else "done", failed=failed, dead_lettered=letters)
 
     monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
     result = invoke("run", "copy", "--iterations", 3, "--fresh", "--project", project, "-o", "json")
