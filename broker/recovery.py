@@ -173,6 +173,7 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
         _check_sources(flow, spec)
         _check_backfills(flow, spec)
         _check_replays(flow, spec)
+        _check_states(flow, spec)
     scheduling.check(flow, project)
     rows: list[dict[str, object]] = []
     for spec in project.pipelines:
@@ -255,6 +256,24 @@ def _check_replays(flow: Flow, spec: PipelineSpec) -> None:
                 f"pipeline {spec.name}: sink {fresh[0]} would be overwritten (`mode: overwrite`) while iteration "
                 f"{iteration.number} replays dead letter {iteration.replay.letter}, and would replace what is newer: "
                 f"wait until it is done, or `odibictl iteration cancel {spec.name} {iteration.number}`"
+            )
+
+
+def _check_states(flow: Flow, spec: PipelineSpec) -> None:
+    """A node that is given its state back (`state: true`, which it had lost) has counted nothing in between."""
+    pipeline = flow.pipelines.get(spec.name)
+    former = {node.name for node in pipeline.spec.nodes if node.state} if pipeline is not None else set()
+    for node in spec.nodes if pipeline is not None else ():
+        kept = pipeline.states.get(node.name) if pipeline is not None else None
+        if pipeline is None or not node.state or node.name in former or not kept:
+            continue
+        newest = max([pipeline.last_committed, *(one.number for one in pipeline.unfinished(LIVE) if one.prepared)])
+        if newest > max(kept):
+            raise ConflictError(
+                f"pipeline {spec.name}: node {node.name} kept its last state (`state: true`) at iteration {max(kept)}, "
+                f"and what was committed since then, up to {newest}, is not in it: take `state: true` away again, "
+                f"`odibictl pipeline rewind {spec.name} --to {max(kept)}`, and put it back, so that all after "
+                f"{max(kept)} is read again; or give the node another name, under which it begins without a state"
             )
 
 

@@ -268,3 +268,20 @@ def test_a_rewind_to_before_the_node_kept_state_begins_without_one(never: list[s
         assert (reply.status, reply.result["without_state"]) == (0, ["t"])
     else:
         assert (reply.status, "is not kept any more (kept: none)" in reply.error) == (4, True)
+
+
+def test_a_node_that_is_given_its_state_back_has_missed_nothing_in_between() -> None:
+    broker = planned(1)
+    commit(broker)
+    without = pipeline()
+    assert broker.apply(without).status == 0
+    assert broker.apply(stateful()).status == 0  # nothing was committed meanwhile
+    assert broker.apply(without).status == 0
+    broker.offer("f9.csv")
+    commit(broker)
+    refused = broker.apply(stateful())
+    assert refused.status == 4
+    assert "node t kept its last state (`state: true`) at iteration 2" in refused.error
+    assert "up to 3, is not in it" in refused.error
+    assert "`odibictl pipeline rewind p --to 2`" in refused.error
+    assert broker.flow.pipelines["p"].version == 4
