@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from odibi_actors.actor import Log
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -129,6 +130,10 @@ def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) ->
     consuming = [name for name, source in pipeline.sources.items() if not source.batch]
     if consuming and not any(iteration.positions.get(name) for name in consuming):
         _gone(pipeline, iteration.replay, seq)
+        return
+    letter = iteration.replay.letter
+    text = f"{iteration.name} is void, and dead letter {letter}, which it had taken up, is open again"
+    flow.say(Log("warning", f"{text}: `odibictl deadletter replay {letter}`", {"notice": True}))
 
 
 def _letter(flow: Flow, letter: int, now: float) -> Row | None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import (
     BatchSpec,
@@ -191,3 +192,18 @@ def test_a_letter_is_refused_while_no_reference_is_there() -> None:
     found = replayed(broker)
     assert isinstance(found, str)
     assert "source cust of p has no file to read: none matches '*'" in found
+
+
+def test_a_letter_whose_reference_changed_before_it_was_read_is_told_to_be_open_again() -> None:
+    broker = Broker(joined()).start()
+    broker.know(read=b"schema", cust=b"schema")
+    offer(broker, "cust", "cust.csv")
+    assert isinstance(replayed(broker), list)
+    broker.durable()
+    (task,) = [one for one in broker.tasks() if one.steps[0].node.name == "cust"]
+    broker.fail(task, "cust", Failure("changed", "cust.csv is another one", position="cust.csv"))
+    assert [cancel.iterations for cancel in broker.of(rec.Cancel)] == [[1]]
+    (said,) = [e.text for e in broker.effects if isinstance(e, Log) and "dead letter" in e.text]
+    assert said == (
+        "p 1 is void, and dead letter 7, which it had taken up, is open again: `odibictl deadletter replay 7`"
+    )
