@@ -1,7 +1,7 @@
 """Who is to be told what: failures, dead letters, lateness, recoveries. Part of ``flow``.
 
 An alert is durable (ALERT) before the scheduler is asked to deliver it, and is delivered again until the scheduler has
-said that it was (ALERTED): at least once, whatever is killed. Throttled ones are told in a summary: see ``held``.
+said that it was (ALERTED): at least once, whatever is killed. Throttled ones are told in a summary: see ``throttle``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.broker import held as held_back
-from odibi_actors.broker.held import Held, Key
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.broker.throttle import Throttle
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertKind, AlertSpec
 from odibi_actors.messages import SCHEDULER, Notice, Noticed
@@ -44,10 +42,9 @@ class Alerts:
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
+        self._durable = 0
         self._pending: dict[int, tuple[rec.Alert, list[AlertSpec], float]] = {}  # id -> alert, targets, when to send
-        self._told: dict[Key, float] = {}  # when a target was told of that kind
-        self._held: dict[Key, Held] = {}  # what it was not told of since
-        self._settings: dict[Key, None] = {}  # of these what is held back has changed
+        self.throttle = Throttle()
         self._late: dict[int, str] = {}  # id of one that is tried again -> why it could not be told yet
         self._given_up: deque[tuple[float, rec.Alert, str]] = deque(maxlen=MAX_SHOWN)
 
@@ -56,65 +53,10 @@ class Alerts:
         """Alerts that nobody was told yet."""
         return len(self._pending)
 
-    def due(self, pipeline: Pipeline, kind: AlertKind, text: str, now: float) -> tuple[list[AlertSpec], int]:
-        """The targets that are to be told now, and of how many before one of them was not told. Whoever is not told
-        of this one is told so with the next, or with a summary once ``throttle`` is over."""
-        targets = []
-        held = 0
-        full = len(self._pending) >= MAX_PENDING
-        for number, target in enumerate(pipeline.spec.alerts):
-            if not target.wants(kind):
-                continue
-            key: Key = (pipeline.name, kind, number)
-            if full or (key in self._told and now < self._told[key] + target.throttle):
-                former = self._held.get(key)
-                due = self._told.get(key, now) + target.throttle
-                self._held[key] = former.more(text) if former is not None else held_back.first(now, due, text)
-                self._settings[key] = None
-                continue
-            targets.append(target)
-            self._told[key] = now
-            held = max(held, self._release(key))
-        return targets, held
-
-    def _release(self, key: Key) -> int:
-        """Of how many this target is told now."""
-        former = self._held.pop(key, None)
-        if former is None:
-            return 0
-        self._settings[key] = None
-        return former.count
-
-    def summaries(
-        self, pipelines: dict[str, Pipeline], now: float, at_once: bool
-    ) -> list[tuple[Pipeline, AlertKind, list[AlertSpec], Held]]:
-        """What was held back and is to be told now: (pipeline, kind, targets, what). Targets that are due together
-        share one. What nobody wants to know any more is forgotten."""
-        found: dict[tuple[str, AlertKind], tuple[list[AlertSpec], Held]] = {}
-        for key, held in list(self._held.items()):
-            name, kind, number = key
-            specs = pipelines[name].spec.alerts if name in pipelines else []
-            if number >= len(specs) or not specs[number].wants(kind):
-                self._release(key)
-            elif at_once or held.due <= now:
-                if len(self._pending) + len(found) >= MAX_PENDING:
-                    self._held[key] = msgspec.structs.replace(held, due=now + AGAIN)
-                    continue
-                self._release(key)
-                self._told[key] = now
-                targets, other = found.get((name, kind), ([], held))
-                found[name, kind] = [*targets, specs[number]], max(held, other, key=lambda one: one.count)
-        return [(pipelines[name], kind, *one) for (name, kind), one in found.items()]
-
-    def changes(self) -> list[rec.Setting]:
-        """What the store is to keep of those that are held back, as far as that has changed."""
-        changed, self._settings = self._settings, {}
-        return [held_back.setting(key, self._held.get(key)) for key in changed]
-
-    def loaded_held(self, setting: rec.Setting) -> None:
-        """Those that a former broker held back. Raises ValueError."""
-        key, held = held_back.loaded(setting)
-        self._held[key] = held
+    @property
+    def room(self) -> int:
+        """How many more may wait."""
+        return max(0, MAX_PENDING - len(self._pending))
 
     def take_in(self, alert: rec.Alert, targets: list[AlertSpec], now: float) -> None:
         """This one is to be delivered."""
@@ -125,18 +67,11 @@ class Alerts:
         self._pending[alert.id] = (alert, [], 0.0)
 
     def resume(self, targets: dict[str, list[AlertSpec]], now: float) -> None:
-        """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded; of
-        those that were held back once ``throttle`` is over at the latest, though the clock was set back meanwhile."""
+        """After a restart: of ``targets`` (by pipeline), whoever wants that kind is told of those that were loaded."""
         for id_, (alert, _, _) in self._pending.items():
             wanted = [one for one in targets.get(alert.pipeline, []) if one.wants(alert.kind)]
             self._pending[id_] = (alert, wanted, now)
-        for key, held in self._held.items():
-            name, _, number = key
-            specs = targets.get(name, [])
-            latest = now + specs[number].throttle if number < len(specs) else now
-            if held.due > latest:
-                self._held[key] = msgspec.structs.replace(held, due=latest)
-                self._settings[key] = None
+        self.throttle.resume(targets, now)
 
     def answered(self, message: Noticed) -> rec.Alert | None:
         """The alert that the scheduler has delivered, or given up; None when that is known already, or when it goes on
@@ -170,20 +105,26 @@ class Alerts:
             self._pending[id_] = (alert, targets, now)
 
     def deadline(self) -> float | None:
-        """When one is to be sent (again), or a summary is due."""
-        times = [when for _, _, when in self._pending.values()] + [held.due for held in self._held.values()]
-        return min(times, default=None)
+        """When one is to be sent (again), or a summary is due. Those that are not durable wait for the store."""
+        times = [when for id_, (_, _, when) in self._pending.items() if id_ <= self._durable]
+        summary = self.throttle.deadline()
+        return min(times if summary is None else [*times, summary], default=None)
 
-    def flush(self, now: float, project: str) -> list[Effect]:
-        """Notices that are due; they name the project."""
+    def flush(self, now: float, project: str, durable: int) -> list[Effect]:
+        """Notices that are due; they name the project. Only those that are ``durable``: if nobody remembers one, its
+        number is that of another."""
+        self._durable = durable
         effects: list[Effect] = []
+        before: dict[str, int] = {}  # pipeline -> the alert before
         for id_, (alert, targets, when) in self._pending.items():
-            if when <= now:
+            if when <= now and id_ <= durable:
                 self._pending[id_] = (alert, targets, now + AGAIN)
-                effects.append(Send(SCHEDULER, self._notice(alert, targets, project)))
+                notice = self._notice(alert, targets, project, before.get(alert.pipeline, 0))
+                effects.append(Send(SCHEDULER, notice))
+            before[alert.pipeline] = id_
         return effects
 
-    def _notice(self, alert: rec.Alert, targets: list[AlertSpec], project: str) -> Notice:
+    def _notice(self, alert: rec.Alert, targets: list[AlertSpec], project: str, after: int) -> Notice:
         return Notice(
             epoch=self._epoch,
             id=alert.id,
@@ -197,6 +138,7 @@ class Alerts:
             occurrence=alert.occurrence,
             held_back=alert.held_back,
             project=project,
+            after=after,
         )
 
 
@@ -205,18 +147,20 @@ def tell(
     run: str = "",
 ) -> None:  # fmt: skip
     """Alert those who want to know, unless they were a moment ago."""
-    targets, held = flow.alerts.due(pipeline, kind, text, now)
+    targets, held, text = flow.alerts.throttle.due(pipeline, kind, text, now, full=not flow.alerts.room)
     if targets:
         _write(flow, pipeline, kind, text, now, targets, held, schedule, occurrence, run)
-    for setting in flow.alerts.changes():
+    for setting in flow.alerts.throttle.changes():
         flow.journal.append(setting)
 
 
-def summarise(flow: Flow, now: float, at_once: bool = False) -> None:
-    """Tell what was held back for long enough; ``at_once``: all of it, since this process ends."""
-    for pipeline, kind, targets, held in flow.alerts.summaries(flow.pipelines, now, at_once):
-        _write(flow, pipeline, kind, held_back.summary(pipeline.name, kind, held), now, targets, held.count)
-    for setting in flow.alerts.changes():
+def summarise(flow: Flow, now: float, at_once: str = "") -> None:
+    """Tell what was held back for long enough; of the pipeline ``at_once`` all of it, since its run ends."""
+    due = flow.alerts.throttle.summaries(flow.pipelines, now, at_once, flow.alerts.room)
+    for pipeline, kind, targets, held in due:
+        text = held_back.summary(pipeline.name, kind, held, recovered=not pipeline.failing)
+        _write(flow, pipeline, kind, text, now, targets, held.count)
+    for setting in flow.alerts.throttle.changes():
         flow.journal.append(setting)
 
 
@@ -242,8 +186,8 @@ def _write(
 def failed(flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float) -> None:
     """An iteration has failed, or is blocked. Called before that is written: then a crash in between makes the alert
     come twice, not never."""
-    pipeline.failing = True
     _tell_of(flow, pipeline, iteration, "failure", trouble, now)
+    _failing(flow, pipeline, True)
 
 
 def set_aside(flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, now: float) -> None:
@@ -261,8 +205,15 @@ def _tell_of(flow: Flow, pipeline: Pipeline, iteration: Iteration, kind: AlertKi
 def recovered(flow: Flow, pipeline: Pipeline, now: float) -> None:
     """Something went well: if that comes after a failure it is told."""
     if pipeline.failing and pipeline.stuck() is None and not any(i.waits_long for i in pipeline.iterations.values()):
-        pipeline.failing = False
         tell(flow, pipeline, "recovery", f"{pipeline.name}: has recovered, and goes on", now)
+        _failing(flow, pipeline, False)
+
+
+def _failing(flow: Flow, pipeline: Pipeline, on: bool) -> None:
+    """Remembered: a broker that comes while what has failed is being retried tells of the recovery."""
+    if pipeline.failing != on:
+        pipeline.failing = on
+        flow.journal.append(rec.Setting(scope=pipeline.name, name=rec.FAILING, value="1" if on else ""))
 
 
 def resume(flow: Flow, now: float) -> None:

@@ -337,7 +337,7 @@ class Flow:
             rewinding.dispatch(self, now)
             tasks.dispatch_publications(self, now)
             tasks.dispatch_nodes(self, now)
-        notices = self.alerts.flush(now, self.project.get("name", ""))
+        notices = self.alerts.flush(now, self.project.get("name", ""), self.journal.durable)
         effects, self._effects = self._effects + self.asks.flush(now) + notices, []
         # Records first: a plan is on its way to the disk before anybody acts on it.
         appends: list[Effect] = [Send(STORE, message) for message in self.journal.unsent()]

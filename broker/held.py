@@ -28,9 +28,13 @@ class Held(msgspec.Struct, frozen=True):
     due: float
     text: str
 
-    def more(self, text: str) -> Held:
-        """And one more."""
-        return Held(self.count + 1, self.since, self.due, text[:MAX_TEXT])
+    def more(self, due: float, text: str) -> Held:
+        """And one more. What was held back before is not told later for it."""
+        return Held(self.count + 1, self.since, min(self.due, due), text[:MAX_TEXT])
+
+    def joined(self, other: Held) -> Held:
+        """Both, as one."""
+        return Held(self.count + other.count, min(self.since, other.since), min(self.due, other.due), self.text)
 
 
 def first(now: float, due: float, text: str) -> Held:
@@ -51,8 +55,10 @@ def loaded(setting: rec.Setting) -> tuple[Key, Held]:
     return key, msgspec.json.decode(setting.value, type=Held)
 
 
-def summary(pipeline: str, kind: AlertKind, held: Held) -> str:
-    """What is told of them."""
-    alerts = f"1 more {kind} alert was" if held.count == 1 else f"{held.count} more {kind} alerts were"
+def summary(pipeline: str, kind: AlertKind, held: Held, recovered: bool) -> str:
+    """What is told of them; ``recovered``: what had failed works again, which is not what they say."""
+    what = "" if kind == "recovery" else f"{kind} "
+    alerts = f"1 more {what}alert was" if held.count == 1 else f"{held.count} more {what}alerts were"
     newest = "" if held.count == 1 else "the newest: "
-    return f"{pipeline}: {alerts} held back (throttle) since {format_instant(held.since)}; {newest}{held.text}"
+    since = "; it has recovered since" if recovered and kind == "failure" else ""
+    return f"{pipeline}: {alerts} held back (throttle) since {format_instant(held.since)}; {newest}{held.text}{since}"

@@ -9,7 +9,7 @@ from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import ALERTS, PROJECT, WORKERS
+from odibi_actors.checkpoint.records import ALERTS, FAILING, PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
@@ -94,7 +94,7 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
     elif setting.scope == WORKERS:
         flow.workers[setting.name] = int(setting.value)
     elif setting.scope == ALERTS:
-        flow.alerts.loaded_held(setting)
+        flow.alerts.throttle.loaded(setting)
     elif pipeline is not None:
         on = bool(setting.value)
         if setting.name == "paused":
@@ -103,6 +103,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.draining = on
         elif setting.name == "removed":
             pipeline.removed = on
+        elif setting.name == FAILING:
+            pipeline.failing = on
 
 
 def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
@@ -154,9 +156,7 @@ def resume(flow: Flow, now: float) -> None:
             stuck = pipeline.stuck(lane.name)
             if stuck is not None:
                 runs.stop(flow, pipeline, stuck, now)
-        newest = next(reversed(pipeline.ended_runs.values()), Ended())
-        stopped = newest.state == "failed" and newest.error.startswith(runs.STUCK)
-        pipeline.failing = pipeline.stuck() is not None or stopped
+        pipeline.failing |= pipeline.stuck() is not None
     alerts.resume(flow, now)
 
 

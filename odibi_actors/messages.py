@@ -778,7 +778,8 @@ class ZonesChanged(Message, frozen=True):
 
 class Notice(Message, frozen=True):
     """broker -> scheduler: tell these targets (``AlertSpec.on`` was looked at). Repeated until Noticed. ``id`` is the
-    alert's."""
+    alert's; ``after``: that of the one before of the same pipeline, unless that is done; it may have been lost on the
+    way, and this one waits for it."""
 
     epoch: int
     id: int
@@ -792,6 +793,7 @@ class Notice(Message, frozen=True):
     occurrence: str = ""
     held_back: int = 0
     project: str = ""
+    after: int = 0
 
 
 class Noticed(Message, frozen=True):

@@ -436,6 +436,9 @@ HISTORY, HISTORY_SIZE = "history", "history_size"
 """Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""
 
 
+FAILING = "failing"
+"""Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
+
 MAX_TASKS, MAX_MEMORY = "worker.max_tasks", "worker.max_memory"
 """Settings of the project: when a worker makes way for a fresh one."""
 

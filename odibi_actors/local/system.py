@@ -85,12 +85,12 @@ class LocalSystem(Asking):
         self.runtime.close()
         self.interrupts.__exit__()
 
-    def tell(self) -> int:
-        """Wait a little until everybody was told who is to be told something, what was held back in one summary;
-        returns the alerts that are left. They are durable, and told by the next system."""
+    def tell(self, pipeline: str) -> int:
+        """Wait a little until everybody was told who is to be told something, what was held back about the pipeline in
+        one summary; returns the alerts that are left. They are durable, and told by the next system."""
         flow, end = self.coordinator.flow, self.clock() + TELL_WITHIN
         if flow is not None:
-            alerts.summarise(flow, self.clock(), at_once=True)
+            alerts.summarise(flow, self.clock(), at_once=pipeline)
             self.runtime.feed(BROKER, Tick())
             self.runtime.step()
         while flow is not None and flow.alerts.pending and not flow.alerts.untold(self.clock()):
@@ -190,7 +190,7 @@ def _run(
             for one in taken:
                 progress(f"dead letter {one['letter']} is taken up by {pipeline} {one['iteration']}")
         end = _end(system, pipeline, run, report)
-        untold = system.tell()
+        untold = system.tell(pipeline)
         mine = _iterations(system, pipeline, run)
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         errors = [str(item["error"]) for item in failed if item["error"]]

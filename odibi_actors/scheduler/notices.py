@@ -2,9 +2,10 @@
 
 Each target of a notice is tried until it is told, with growing pauses, for a day; then the broker is told that it is
 done, or which target could not be told and why. Meanwhile it hears what the last try failed of. While a target fails it
-is tried for one notice at a time; when it works again all that waited for it go at once. A notice that is repeated
-meanwhile is the same one; one that was done lately is answered at once. Nothing here lasts: after a restart the broker
-says again what nobody was told, and the day counts from the alert itself.
+is tried for one notice at a time; when it works again all that waited for it go at once. Of one pipeline a target is
+told in the order in which it happened, one notice after the other: a failure never comes after its recovery. A notice
+that is repeated meanwhile is the same one; one that was done lately is answered at once. Nothing here lasts: after a
+restart the broker says again what nobody was told, and the day counts from the alert itself.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Notices:
         self._finished: OrderedDict[int, str] = OrderedDict()
         self._failing: dict[str, None] = {}  # commands and webhooks of which the last try failed
         self._trying: dict[str, int] = {}  # tries of each that are under way
+        # (pipeline, command or webhook) -> its notices that are not done, in the order in which they happened
+        self._lines: dict[tuple[str, str], dict[int, None]] = {}
 
     def take(self, notice: Notice, now: float) -> list[Effect]:
         """The broker wants these targets told."""
@@ -70,13 +73,16 @@ class Notices:
             return [self._noticed(notice.id)]
         if notice.id in self._active:
             return self._difficult(notice.id, now)
-        if len(self._active) >= MAX_ACTIVE:
-            return []
+        lost = notice.after and notice.after not in self._active and notice.after not in self._finished
+        if lost or len(self._active) >= MAX_ACTIVE:
+            return []  # it comes again
         self._active[notice.id] = notice, [_Target(spec) for spec in notice.targets]
         effects: list[Effect] = []
         for number, target in enumerate(self._active[notice.id][1]):
             target.again = now
-            if not self._busy(target):
+            if not target.spec.log:
+                self._lines.setdefault((notice.pipeline, target.where), {})[notice.id] = None
+            if not self._busy(notice, target):
                 effects += self._try(notice.id, number)
         return effects + self._finish(notice.id)
 
@@ -98,29 +104,44 @@ class Notices:
                 target.again = now + PAUSES[min(target.tries, len(PAUSES)) - 1]
                 return self._difficult(told.id, now)
         target.open = False
+        self._leaves_line(notice, target)
         return self._finish(told.id)
+
+    def _leaves_line(self, notice: Notice, target: _Target) -> None:
+        if any(other.open and other.where == target.where for other in self._active[notice.id][1]):
+            return
+        key = notice.pipeline, target.where
+        del self._lines[key][notice.id]
+        if not self._lines[key]:
+            del self._lines[key]
+
+    def _first(self, notice: Notice, target: _Target) -> int:
+        """The notice that the target is to be told of before all others of the pipeline."""
+        return next(iter(self._lines.get((notice.pipeline, target.where), ())), notice.id)
 
     def flush(self, now: float) -> list[Effect]:
         """Tries whose time has come."""
         effects: list[Effect] = []
-        for id_, number, target in self._waiting():
-            if target.again is not None and target.again <= now and not self._busy(target):
-                effects += self._try(id_, number)
+        for notice, number, target in self._waiting():
+            if target.again is not None and target.again <= now and not self._busy(notice, target):
+                effects += self._try(notice.id, number)
         return effects
 
     def deadline(self) -> float | None:
         """When the next try is."""
-        times = [target.again for _, _, target in self._waiting() if not self._busy(target)]
+        times = [target.again for notice, _, target in self._waiting() if not self._busy(notice, target)]
         return min((at for at in times if at is not None), default=None)
 
-    def _waiting(self) -> Iterator[tuple[int, int, _Target]]:
-        for id_, (_, targets) in self._active.items():
+    def _waiting(self) -> Iterator[tuple[Notice, int, _Target]]:
+        for notice, targets in self._active.values():
             for number, target in enumerate(targets):
                 if target.again is not None:
-                    yield id_, number, target
+                    yield notice, number, target
 
-    def _busy(self, target: _Target) -> bool:
-        """It fails, and is being tried for another notice."""
+    def _busy(self, notice: Notice, target: _Target) -> bool:
+        """It is to be told of another notice before, or fails and is being tried for one."""
+        if self._first(notice, target) != notice.id:
+            return True
         return target.where in self._failing and self._trying.get(target.where, 0) > 0
 
     def _works(self, where: str, now: float) -> None:
@@ -144,12 +165,18 @@ class Notices:
 
     def _difficult(self, id_: int, now: float) -> list[Effect]:
         """What the broker hears of one that has failed some times and is tried again."""
-        targets = self._active[id_][1]
-        late = [target for target in targets if target.again is not None and target.tries >= TRIES]
+        notice, targets = self._active[id_]
+        late = [self._ahead(notice, target) for target in targets if target.again is not None]
+        late = [target for target in late if target.again is not None and target.tries >= TRIES]
         if not late:
             return []
         again = min(target.again for target in late if target.again is not None)
         return [Send(BROKER, Noticed(self.epoch, id_, _wrong(late), max(1.0, again - now)))]
+
+    def _ahead(self, notice: Notice, target: _Target) -> _Target:
+        """What the target waits for: itself, or the same one of a notice before."""
+        first = self._active[self._first(notice, target)][1]
+        return next((one for one in first if one.open and one.where == target.where), target)
 
     def _finish(self, id_: int) -> list[Effect]:
         targets = self._active[id_][1]

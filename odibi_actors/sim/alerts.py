@@ -1,4 +1,5 @@
-"""What must hold of alerts: whoever wants to know of a failure, or of lateness, is told at least once."""
+"""What must hold of alerts: whoever wants to know of a failure, or of lateness, is told at least once; and a failure is
+not the last word about a pipeline that works."""
 
 from __future__ import annotations
 
@@ -24,6 +25,9 @@ class Alerts:
         self._failures: dict[tuple[str, int], int] = {}  # alerts of this iteration's failures, since it was retried
         # (pipeline, schedule, occurrence) of which somebody was told that it is late
         self._late: dict[tuple[str, str, str], None] = {}
+        self._pipelines: dict[int, str] = {}  # alert -> its pipeline
+        self._newest: dict[tuple[str, int], int] = {}  # (pipeline, target) -> the newest alert it was told of
+        self._failing: dict[str, None] = {}  # pipelines that have failed, and not recovered since
 
     def version(self, record: rec.Version) -> None:
         """Who is to be told."""
@@ -32,6 +36,11 @@ class Alerts:
     def setting(self, record: rec.Setting) -> None:
         """More is held back, or it is told."""
         if record.scope == rec.ALERTS and record.value:
+            pipeline, kind, _ = record.name.split("/")
+            if kind == "recovery":
+                self._failing.pop(pipeline, None)
+            elif kind == "failure":
+                self._failing[pipeline] = None
             self.held[record.name] = None
         elif record.scope == rec.ALERTS:
             self.held.pop(record.name, None)
@@ -42,6 +51,10 @@ class Alerts:
 
     def tell(self, alert: int, target: int) -> int:
         """A target is told; returns how often it was by now."""
+        key = self._pipelines[alert], target
+        first, newest = (alert, target) not in self.tried, self._newest.get(key, 0)
+        check(not first or alert > newest, "I1", f"alert {alert} is told after {newest}, though it happened before")
+        self._newest[key] = max(alert, newest)
         self.tried[alert, target] = self.tried.get((alert, target), 0) + 1
         return self.tried[alert, target]
 
@@ -49,11 +62,18 @@ class Alerts:
         """Somebody is to be told."""
         check(record.id == number, "I1", f"alert {record.id} is record {number}")
         self.pending[record.id] = record
+        self._pipelines[record.id] = record.pipeline
         self._kinds[record.kind] = self._kinds.get(record.kind, 0) + 1
         if record.kind == "lateness":
             self._late[record.pipeline, record.schedule, record.occurrence] = None
         name = record.text.partition(":")[0]
         pipeline, slash, iteration = name.partition("/")
+        if record.kind == "recovery":
+            self._failing.pop(record.pipeline, None)
+        elif record.kind == "failure" and slash:
+            self._failing[pipeline] = None
+        elif record.kind == "failure":  # a summary; all want to know of recoveries
+            check(record.pipeline in self._failing, "I5", f"alert {record.id} is a failure, after the recovery")
         if record.kind in ("failure", "dead_letter") and slash:
             key = (pipeline, int(iteration))
             self._failures[key] = self._failures.get(key, 0) + 1

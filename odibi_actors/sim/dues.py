@@ -114,6 +114,8 @@ class Dues:
 
     def setting(self, record: rec.Setting) -> None:
         """An operator holds a pipeline back, or lets it go."""
+        if record.name == rec.FAILING:
+            return
         held = self.held.setdefault(record.scope, {})
         if record.value:
             held[record.name] = None

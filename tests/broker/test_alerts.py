@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import held
+from odibi_actors.broker import alerts, held
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec
@@ -24,9 +24,15 @@ def given(*alerts: AlertSpec, **more: object) -> Timed:
     return Timed(scheduled(hourly(**more), alerts=list(alerts) or [LOG])).start()
 
 
+def asked(broker: Timed) -> list[Notice]:
+    """What the scheduler is asked to tell, once it is durable."""
+    broker.durable()
+    return broker.take(Notice)
+
+
 def told(broker: Timed) -> list[Notice]:
     """What the scheduler was asked to tell, and has."""
-    notices = {notice.id: notice for notice in broker.take(Notice)}
+    notices = {notice.id: notice for notice in asked(broker)}
     for notice in notices.values():
         broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
     return list(notices.values())
@@ -49,7 +55,7 @@ def fixed(broker: Timed) -> None:
 def test_given_a_failed_run_when_it_is_told_then_the_notice_says_what_and_where() -> None:
     broker = given()
     fails(broker, 1)
-    (notice,) = broker.take(Notice)
+    (notice,) = asked(broker)
     assert (notice.kind, notice.pipeline, notice.schedule, notice.occurrence) == (
         "failure",
         "p",
@@ -112,7 +118,7 @@ def test_given_alerts_that_are_held_back_when_the_broker_is_restarted_then_the_n
     spec = pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))
     before = Timed(spec).start()
     letters(before, 1, 2, 3)
-    (notice,) = before.take(Notice)
+    (notice,) = asked(before)
     before.say(SCHEDULER, Noticed(before.epoch, notice.id))
     items, last_seq = snapshot(before)
     after = Timed(None, recover=True).start(items, epoch=2, last_seq=last_seq)
@@ -132,7 +138,7 @@ def test_given_a_clock_set_back_when_the_broker_is_restarted_then_the_summary_wa
     before.now += 100_000.0
     before.start()
     letters(before, 1, 2, 3)
-    (notice,) = before.take(Notice)
+    (notice,) = asked(before)
     before.say(SCHEDULER, Noticed(before.epoch, notice.id))
     items, last_seq = snapshot(before)
     after = Timed(None, recover=True)
@@ -183,7 +189,7 @@ def test_given_alerts_that_are_held_back_when_nobody_wants_them_any_more_then_th
 def test_given_a_target_that_cannot_be_told_yet_when_asked_then_status_says_so_until_it_is() -> None:
     broker = given()
     fails(broker, 1)
-    (notice,) = broker.take(Notice)
+    (notice,) = asked(broker)
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused", again=300.0))
     assert broker.of(rec.Alerted) == []
     assert [(a["state"], a["error"]) for a in untold(broker)] == [("tried again", "http://x: refused")]
@@ -196,7 +202,7 @@ def test_given_a_target_that_cannot_be_told_yet_when_asked_then_status_says_so_u
 def test_given_a_target_that_was_given_up_when_asked_then_status_says_so_for_a_day() -> None:
     broker = given()
     fails(broker, 1)
-    (notice,) = broker.take(Notice)
+    (notice,) = asked(broker)
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused"))
     assert [a["state"] for a in untold(broker)] == ["given up"]
     broker.wait(25 * 3600.0)
@@ -226,7 +232,19 @@ def test_given_a_pipeline_that_follows_its_data_when_it_fails_and_recovers_then_
     (task,) = broker.tasks()
     broker.fail(task, "read", INVALID)
     fixed(broker)
-    assert [n.kind for n in broker.take(Notice)] == ["failure", "recovery"]
+    assert [n.kind for n in asked(broker)] == ["failure", "recovery"]
+
+
+def test_given_a_failure_that_nobody_was_told_yet_when_it_recovers_then_the_notice_names_what_comes_before() -> None:
+    broker = given()
+    fails(broker, 1)
+    (failure,) = asked(broker)
+    fixed(broker)
+    (recovery,) = asked(broker)
+    assert (failure.after, recovery.after) == (0, failure.id)
+    broker.say(SCHEDULER, Noticed(broker.epoch, failure.id))
+    broker.wait(61.0)
+    assert [(one.id, one.after) for one in asked(broker)] == [(recovery.id, 0)]
 
 
 def test_given_many_failures_when_they_come_fast_then_they_are_held_back_and_counted_in_the_next() -> None:
@@ -240,10 +258,117 @@ def test_given_many_failures_when_they_come_fast_then_they_are_held_back_and_cou
     assert notice.held_back == 2
 
 
+def test_given_a_failure_that_is_held_back_when_it_is_over_then_the_recovery_tells_it_and_is_the_last_word() -> None:
+    broker = given()
+    fails(broker, 1)
+    again_fails(broker)
+    fixed(broker)
+    failure, recovery = told(broker)
+    assert (failure.kind, recovery.kind, recovery.held_back) == ("failure", "recovery", 1)
+    assert recovery.text.startswith("p: has recovered, and goes on; what had failed: p/1: failed at read: bad line 3")
+    broker.wait(1000.0)
+    assert told(broker) == []
+    assert broker.flow.alerts.throttle.changes() == []
+
+
+def test_given_a_failure_and_its_recovery_that_are_held_back_then_one_summary_says_that_all_is_well() -> None:
+    broker = given(AlertSpec(log=True, throttle=10_000.0))
+    for number in (1, 2, 3):
+        fails(broker, number)
+        fixed(broker)
+    assert [one.kind for one in told(broker)] == ["failure", "recovery"]
+    broker.wait(10_000.0)
+    (summary,) = told(broker)
+    assert (summary.kind, summary.held_back) == ("recovery", 4)
+    assert "p: 4 more alerts were held back (throttle) since" in summary.text
+    assert "; the newest: p: has recovered, and goes on; what had failed: p/3: failed at read: bad" in summary.text
+
+
+def test_given_a_recovery_that_is_held_back_when_it_fails_again_then_the_summary_is_of_a_failure() -> None:
+    broker = given(AlertSpec(log=True, throttle=10_000.0))
+    for number in (1, 2):
+        fails(broker, number)
+        fixed(broker)
+    fails(broker, 3)
+    assert [one.kind for one in told(broker)] == ["failure", "recovery"]
+    broker.wait(10_000.0)
+    (summary,) = told(broker)
+    assert (summary.kind, summary.held_back) == ("failure", 3)
+    assert summary.text.endswith("; the newest: p/3: failed at read: bad line 3")
+    broker.pool_joins("w2")
+    fixed(broker)  # it was the last word: the recovery does not wait
+    assert [(one.kind, one.held_back) for one in told(broker)] == [("recovery", 0)]
+
+
+def test_given_a_target_that_was_told_of_a_failure_when_it_recovers_then_that_is_not_held_back() -> None:
+    broker = given(AlertSpec(log=True, throttle=5_000.0))
+    fails(broker, 1)
+    broker.now += 4_000.0
+    fixed(broker)
+    fails(broker, 3)
+    fixed(broker)  # less than the throttle after the former recovery
+    assert [one.kind for one in told(broker)] == ["failure", "recovery", "failure", "recovery"]
+
+
+def test_given_what_is_held_back_when_a_run_ends_then_that_of_its_own_pipeline_is_told_at_once() -> None:
+    broker = Timed(pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))).start()
+    letters(broker, 1, 2, 3)
+    told(broker)
+    alerts.summarise(broker.flow, broker.now, at_once="q")
+    broker.wait(0.0)
+    assert told(broker) == []
+    alerts.summarise(broker.flow, broker.now, at_once="p")
+    broker.wait(0.0)
+    assert [one.kind for one in told(broker)] == ["dead_letter"]
+
+
+def test_given_a_target_that_wants_failures_alone_when_a_late_one_is_told_then_it_says_that_all_is_well_since() -> None:
+    broker = given(AlertSpec(log=True, throttle=10_000.0, on=["failure"]))
+    for number in (1, 2):
+        fails(broker, number)
+        fixed(broker)
+    told(broker)
+    broker.wait(10_000.0)
+    (summary,) = told(broker)
+    assert (summary.kind, summary.held_back) == ("failure", 1)
+    assert summary.text.endswith("p/2: failed at read: bad line 3; it has recovered since")
+
+
+def test_given_a_restart_while_what_failed_is_retried_then_the_recovery_is_told() -> None:
+    before = Timed(pipeline(alerts=[LOG])).start()
+    before.offer("f1")
+    (task,) = before.tasks()
+    before.fail(task, "read", INVALID)
+    assert [one.kind for one in told(before)] == ["failure"]
+    before.ask("iteration.retry", pipeline="p", iteration=1)
+    items, last_seq = snapshot(before)
+    after = Timed(None, recover=True).start(items, epoch=2, last_seq=last_seq)
+    after.complete()
+    assert [one.kind for one in told(after)] == ["recovery"]
+
+
+def again_fails(broker: Timed) -> None:
+    """What has failed is retried too early."""
+    stuck = broker.flow.pipelines["p"].stuck()
+    assert stuck is not None
+    broker.ask("iteration.retry", pipeline="p", iteration=stuck.number)
+    (task,) = broker.tasks()
+    broker.fail(task, "read", INVALID)
+
+
+def test_given_an_alert_when_it_is_not_durable_yet_then_nobody_is_told_and_the_broker_sleeps() -> None:
+    """Whoever is told of one that is lost with the broker takes the next of that number for it."""
+    broker = given()
+    fails(broker, 1)
+    assert broker.take(Notice) == []
+    assert broker.flow.alerts.deadline() is None
+    assert [one.kind for one in asked(broker)] == ["failure"]
+
+
 def test_given_targets_of_other_kinds_when_something_fails_then_they_are_not_told() -> None:
     broker = given(AlertSpec(log=True, on=["lateness"]), AlertSpec(webhook="http://x", on=["failure"]))
     fails(broker, 1)
-    (notice,) = broker.take(Notice)
+    (notice,) = asked(broker)
     assert [one.webhook for one in notice.targets] == ["http://x"]
 
 
@@ -256,7 +381,7 @@ def test_given_targets_with_other_throttles_when_one_is_told_then_each_counts_wh
         held += [(len(one.targets), one.held_back) for one in told(broker) if one.kind == "failure"]
         fixed(broker)
         told(broker)
-    assert held == [(2, 0), (1, 0), (1, 0), (1, 2), (1, 0)]  # the summary is told before the next one
+    assert held == [(2, 0), (1, 0), (1, 0), (2, 0)]  # what is over was told with the recovery
 
 
 def test_given_a_notice_when_it_is_told_then_it_names_the_project() -> None:
@@ -268,7 +393,7 @@ def test_given_a_notice_when_it_is_told_then_it_names_the_project() -> None:
 def test_given_a_target_that_fails_when_the_scheduler_gives_up_then_the_log_says_so() -> None:
     broker = given()
     fails(broker, 1)
-    (notice,) = broker.take(Notice)
+    (notice,) = asked(broker)
     broker.effects.clear()
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused"))
     (line,) = [effect for effect in broker.effects if isinstance(effect, Log)]
@@ -309,17 +434,17 @@ def test_given_a_run_that_ends_in_time_when_its_deadline_comes_then_nobody_is_to
     broker.due(occurrence(1))
     broker.discovered()
     broker.wait(700.0)
-    assert broker.take(Notice) == []
+    assert asked(broker) == []
 
 
 def test_given_no_answer_when_time_passes_or_another_scheduler_joins_then_it_is_told_again() -> None:
     broker = given()
     fails(broker, 1)
-    assert len(broker.take(Notice)) == 1
+    assert len(asked(broker)) == 1
     broker.wait(61.0)
-    assert len(broker.take(Notice)) == 1
+    assert len(asked(broker)) == 1
     broker.say(SCHEDULER, Hello("scheduler", "c2", "host", 5))
-    assert len(broker.take(Notice)) == 1
+    assert len(asked(broker)) == 1
 
 
 def test_given_a_crash_before_the_alert_was_delivered_when_the_broker_is_back_then_it_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from odibi_actors.actor import Log, Send
@@ -14,9 +15,11 @@ from odibi_actors.scheduler.effects import Tell
 COMMAND, HOOK, LOG = AlertSpec(command="alert.sh"), AlertSpec(webhook="http://x/y"), AlertSpec(log=True)
 
 
-def notice(*targets: AlertSpec, id_: int = 7, kind: AlertKind = "failure", epoch: int = 1) -> Notice:
+def notice(
+    *targets: AlertSpec, id_: int = 7, kind: AlertKind = "failure", epoch: int = 1, pipeline: str = "p"
+) -> Notice:
     return Notice(
-        epoch=epoch, id=id_, kind=kind, pipeline="p", text="p failed", at=1_750_000_000.25, targets=list(targets),
+        epoch=epoch, id=id_, kind=kind, pipeline=pipeline, text="p failed", at=1_750_000_000.25, targets=list(targets),
         schedule="s", run="p.s@1", occurrence="1", held_back=2, project="flights",
     )  # fmt: skip
 
@@ -117,15 +120,59 @@ def test_given_a_webhook_that_fails_when_many_wait_for_it_then_one_tries_and_all
     actor: SchedulerActor,
 ) -> None:
     for id_ in (1, 2, 3):
-        actor.handle(BROKER, notice(HOOK, id_=id_), AT)
+        actor.handle(BROKER, notice(HOOK, id_=id_, pipeline=f"p{id_}"), AT)
     for id_ in (1, 2, 3):
         actor.handle(LOCAL, Told(id_, 0, "refused"), AT + 1)
     (probe,) = [e for e in actor.flush(AT + 60) if isinstance(e, Tell)]
     assert actor.notices.deadline() is None  # the others wait for what comes of it
-    assert [e for e in actor.handle(BROKER, notice(HOOK, id_=4), AT + 61) if isinstance(e, Tell)] == []
+    assert [e for e in actor.handle(BROKER, notice(HOOK, id_=4, pipeline="p4"), AT + 61) if isinstance(e, Tell)] == []
     assert [e for e in actor.handle(BROKER, notice(COMMAND, id_=5), AT + 61) if isinstance(e, Tell)] != []
     assert actor.handle(LOCAL, Told(probe.id, 0), AT + 62) == [done(id_=probe.id)]
     assert sorted(e.id for e in actor.flush(AT + 62) if isinstance(e, Tell)) == [2, 3, 4]
+
+
+def test_given_a_failure_and_its_recovery_when_a_target_is_told_then_one_after_the_other(actor: SchedulerActor) -> None:
+    (first,) = actor.handle(BROKER, notice(HOOK, id_=1), AT)
+    assert actor.handle(BROKER, notice(HOOK, LOG, id_=2, kind="recovery"), AT)[0] == Log(
+        "info", "p failed", {"kind": "recovery", "pipeline": "p", "schedule": "s", "run": "p.s@1", "occurrence": "1"}
+    )  # a log does not wait
+    others = actor.handle(BROKER, notice(HOOK, id_=3, pipeline="q"), AT)
+    assert [e.id for e in [first, *others] if isinstance(e, Tell)] == [1, 3]
+    assert actor.handle(LOCAL, Told(3, 0), AT) == [done(id_=3)]
+    assert actor.handle(LOCAL, Told(1, 0, "refused"), AT + 1) == []
+    assert actor.notices.deadline() == AT + 2
+    assert [e.id for e in actor.flush(AT + 5) if isinstance(e, Tell)] == [1]  # not the recovery, though it is due
+    assert actor.handle(LOCAL, Told(1, 0), AT + 6) == [done(id_=1)]
+    assert [e.id for e in actor.flush(AT + 6) if isinstance(e, Tell)] == [2]
+    assert actor.handle(LOCAL, Told(2, 0), AT + 7) == [done(id_=2)]
+
+
+def test_given_a_notice_that_was_lost_on_the_way_when_the_next_one_comes_then_that_waits_for_it(
+    actor: SchedulerActor,
+) -> None:
+    recovery = msgspec.structs.replace(notice(HOOK, id_=2, kind="recovery"), after=1)
+    assert actor.handle(BROKER, recovery, AT) == []
+    assert len(actor.handle(BROKER, notice(HOOK, id_=1), AT + 60)) == 1
+    assert actor.handle(BROKER, recovery, AT + 60) == []
+    assert actor.handle(LOCAL, Told(1, 0), AT + 61) == [done(id_=1)]
+    assert [e.id for e in actor.flush(AT + 61) if isinstance(e, Tell)] == [2]
+
+
+def test_given_a_target_that_fails_when_another_notice_waits_behind_then_the_broker_hears_why(
+    actor: SchedulerActor,
+) -> None:
+    actor.handle(BROKER, notice(HOOK, id_=1), AT)
+    actor.handle(BROKER, notice(HOOK, id_=2), AT)
+    now = AT
+    for _ in range(3):
+        actor.handle(LOCAL, Told(1, 0, "refused"), now)
+        now = actor.notices.deadline() or now
+        actor.flush(now)
+    actor.handle(LOCAL, Told(1, 0, "refused"), now)
+    (said,) = actor.handle(BROKER, notice(HOOK, id_=2), now)
+    assert isinstance(said, Send)
+    assert isinstance(said.message, Noticed)
+    assert (said.message.id, said.message.error, said.message.again > 0) == (2, "http://x/...: refused", True)
 
 
 def test_given_a_target_that_fails_when_tried_again_then_it_is_after_growing_pauses(actor: SchedulerActor) -> None:
