@@ -28,9 +28,8 @@ class Pins:
         self.sources.pop(node, None)
 
     def rewound(self, to: int) -> list[rec.Schema]:
-        """Drop the pins of all sinks, for what is left in their targets tells them again, and those of sources that no
-        iteration up to ``to`` has told; the latter are returned."""
-        gone = [pin for pin, _ in self._pins.values() if pin.target or pin.iteration > to or not to]
+        """Drop the pins that go when the pipeline is taken back to ``to``; those of sources are returned."""
+        gone = [pin for pin, _ in self._pins.values() if not pin.outlives(to)]
         for pin in gone:
             self.drop(pin.node)
         return [pin for pin in gone if not pin.target]

@@ -58,6 +58,11 @@ class Schema(Record, frozen=True):
     notes: list[str] = []
     left_out: list[str] = []
 
+    def outlives(self, to: int) -> bool:
+        """It stays when its pipeline is taken back to iteration ``to``: it was told by then. A sink's that was opened,
+        or of whose iteration nothing was published there, goes: what is left in the target tells it again."""
+        return to > 0 and self.iteration <= to and (not self.target or self.iteration > 0)
+
 
 class Unpin(Record, frozen=True):
     """The schema of a source is not pinned any more: the next file read tells it again."""

@@ -528,8 +528,7 @@ class Transaction(Letters, Scheduling):
         self._letters_rewound(pipeline, to, last)
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         for pin in self._pins(pipeline):
-            # What is left in the targets tells those of sinks again; those of sources belong to what told them.
-            if pin.target or pin.iteration > to or not to:
+            if not pin.outlives(to):
                 self._unpin(0, r.Unpin(pipeline, pin.node))
         self._execute(
             "UPDATE counters SET committed = committed - ?, positions = positions - ?, last_committed ="

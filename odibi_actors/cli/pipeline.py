@@ -12,7 +12,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
-from odibi_actors.cli.sink import copied
+from odibi_actors.cli.sink import original
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -289,8 +289,8 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     client = app.client()
     shown = client.rewind(pipeline, to, dry_run=True, timeout=app.timeout)
     for row in shown["retractions"]:
-        if original := copied(app, row["folder"]):
-            row["action"] = f"stays: it belongs to {original}, of which this is a copy"
+        if owner := original(app, row["folder"]):
+            row["action"] = f"stays: it belongs to {owner}, of which this is a copy"
     if dry_run:
         emit(app, lambda: shown, "pipeline", preview)
         return

@@ -25,7 +25,7 @@ sink = group("sink", "Where sinks publish, and which schema they are held to.")
 
 def _schema(row: Row) -> str:
     pinned = row.get("schema") or []
-    state = "open" if row.get("open") else "pinned" if pinned else "told by the next part"
+    state = "open" if row.get("open") else "pinned" if pinned else row.get("teller", "not pinned")
     return f"{state}, {plural(len(pinned), 'column')}" if pinned else state
 
 
@@ -89,11 +89,11 @@ def _owner(app: App, target: str) -> str:
         return f"unknown: {error}"
     if found is None:
         return "nobody" if place.exists() else "nobody: it is not there"
-    original = found.elsewhere(app.home, place)
-    return f"{found.owner} at {original}, of which this is a copy" if original else str(found.owner)
+    other = found.elsewhere(app.home, place)
+    return f"{found.owner} at {other}, of which this is a copy" if other else str(found.owner)
 
 
-def copied(app: App, target: str) -> str:
+def original(app: App, target: str) -> str:
     """The data_dir of the original, to which the target belongs, as seen from here; "" when there is none."""
     from odibi_actors.nodes.sinks.owner import recorded_mark
 
@@ -101,6 +101,16 @@ def copied(app: App, target: str) -> str:
         found, place = recorded_mark(target)
         return found.elsewhere(app.home, place) if found is not None else ""
     return ""
+
+
+def _teller(row: Row) -> str:
+    """What tells the schema of a sink that has none, as seen from here."""
+    from odibi_actors.nodes.sinks.parquet import newest_part
+
+    with suppress(OSError):
+        if "#" not in row["target"] and (left := newest_part(Path(row["target"]), row["sink"])) is not None:
+            return f"told by the newest part there, {left.name}"
+    return "told by the next part"
 
 
 _NOTHING = {"iteration": 0, "rows": 0}
@@ -160,6 +170,7 @@ def show(app: App, name: str) -> None:
 
     def fetch() -> dict[str, Any]:
         row = app.client().sink(pipeline, node)
+        row["teller"] = _teller(row)
         holds = {"holds": _holds(row["target"])} if row["mode"] == "overwrite" else {}
         return row | {"owner": _owner(app, row["target"])} | holds
 

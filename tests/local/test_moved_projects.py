@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,14 +19,16 @@ from click.testing import CliRunner
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint import relocating
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.schema import FORMAT, unseal
+from odibi_actors.checkpoint.schema import COUNTED, FORMAT, seal, unseal
 from odibi_actors.checkpoint.tables import ScheduleDecoder
 from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.cli.base import App
+from odibi_actors.cli.sink import original
 from odibi_actors.config import load_project
 from odibi_actors.errors import ConflictError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.changes import Changes
-from odibi_actors.local.reset import Plan, opened
+from odibi_actors.local.reset import Plan, Reset, opened
 from odibi_actors.local.system import RunSummary
 from odibi_actors.model import Home
 from odibi_actors.nodes.sinks.owner import OWNER_FILE
@@ -48,6 +52,7 @@ pipelines:
       - {name: now, inputs: [same], write: {connection: lake, path: now, format: parquet, mode: overwrite}}
       - {name: tab, inputs: [same], write: {connection: mart, table: t, mode: upsert, keys: [x]}}
 """
+WATCHED = "    trigger: schedule\n    schedules: [{name: come, file_watch: {path: landing/q, pattern: '*'}}]\n"
 ALL = [1, 2, 3]
 MOVED = "the project was in {}, and is in {} now: what was recorded of places there is of here\n"
 
@@ -130,12 +135,12 @@ def ctl(root: Path, *words: str) -> str:
     return CliRunner().invoke(odibictl, [*words, "--project", str(root)], catch_exceptions=False).output
 
 
-def blocked(root: Path) -> Callable[[], None]:
+def blocked(root: Path, number: int = 4) -> Callable[[], None]:
     """One more iteration is prepared, and cannot be published; returns what lets it."""
-    put(root, 4)
-    foreign = root / "lake/out/part-0000000004-out.parquet"
+    put(root, number)
+    foreign = root / f"lake/out/part-{number:010d}-out.parquet"
     foreign.write_text("somebody's")
-    assert "cannot publish out" in run(root).untold or run(root).failed
+    assert run(root).failed == 1
     return foreign.unlink
 
 
@@ -240,6 +245,24 @@ def test_given_a_moved_project_when_something_is_changed_at_rest_then_it_is_told
     assert capsys.readouterr().err == MOVED.format(second, third)
 
 
+def test_given_a_reset_that_was_interrupted_when_its_project_is_copied_then_the_copy_ends_its_own(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Reset, "_delete", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            reset(first)
+    copy = copied(first)
+    before = names(first)
+    assert {one.target for one in reset(copy).published} == {
+        f"{copy}/lake/out",
+        f"{copy}/lake/now",
+        f"{copy}/mart.db#t",
+    }
+    assert (published(copy), published(first), names(first)) == (([], [], None), (ALL, [3], ALL), before)
+    assert reset(first).resumed
+
+
 @pytest.mark.parametrize("left", ["lake/out", "lake/now", "mart.db"])
 def test_given_a_target_that_was_left_behind_when_moved_then_none_begins_silently(first: Path, left: str) -> None:
     second = moved(first)
@@ -264,11 +287,58 @@ def test_given_a_link_to_the_project_when_run_through_it_then_it_is_the_same_pro
     assert f"append to {first}/lake/out" in ctl(link, "sink", "show", "p.out")
 
 
+def test_given_a_moved_project_when_its_store_is_opened_then_nothing_in_it_names_the_former_folder(first: Path) -> None:
+    (first / "odibi.yaml").write_text(PROJECT.replace("    batch:", f"{WATCHED}    batch:"))
+    for number in range(4, 10):  # enough for summaries
+        put(first, number)
+    run(first)
+    blocked(first, 10)
+    second = moved(first)
+    path = second / ".odibi/checkpoints.db"
+    engine = Engine(path)
+    retractions = [rec.Retraction("out", f"{first}/lake/out")]
+    rewinding = rec.Rewind("p", 1, 9, retractions, 1.0, rec.Left(1, 1, 0))
+    engine._db.execute("INSERT INTO rewinds VALUES ('p', ?)", (seal(rewinding),))
+    assert set(naming(engine, str(first))) == {
+        ("versions", "payload"),
+        ("schemas", "payload"),
+        ("schedules", "payload"),
+        ("acks", "payload"),
+        ("rewinds", "payload"),
+        ("iterations", "sinks"),
+        ("home", "root"),
+        ("home", "data_dir"),
+    }
+    engine.close()
+    engine = Engine(path, root=second)
+    assert naming(engine, str(first)) == []
+    sizes = dict(engine._db.execute("SELECT name, bytes FROM sizes").fetchall())
+    for name in ("acks", "iterations"):
+        (size,) = engine._db.execute(f"SELECT sum({COUNTED[name][0].format(name)}) FROM {name}").fetchone()
+        assert sizes[name] == size
+    engine.close()
+
+
+def naming(engine: Engine, folder: str) -> list[tuple[str, str]]:
+    """(table, column) in which a path below the folder stands, but for texts of errors."""
+    found = {}
+    for (name,) in engine._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        columns = [row[1] for row in engine._db.execute(f"PRAGMA table_info({name})")]
+        for row in engine._db.execute(f"SELECT * FROM {name}"):
+            for column, value in zip(columns, row, strict=True):
+                data = value.encode() if isinstance(value, str) else value
+                if column in ("error", "failures") or name == "errors" or not isinstance(data, bytes):
+                    continue
+                text = zlib.decompress(data[:-8]) if column == "summary" else data
+                if re.search(re.escape(folder.encode()) + rb"(?![-\w])", text):
+                    found[name, column] = None
+    return list(found)
+
+
 def test_given_a_schedule_that_waits_for_files_when_the_project_is_moved_then_it_begins_no_second_time(
     first: Path,
 ) -> None:
-    watched = "    trigger: schedule\n    schedules: [{name: come, file_watch: {path: landing/q, pattern: '*'}}]\n"
-    (first / "odibi.yaml").write_text(PROJECT.replace("    batch:", f"{watched}    batch:"))
+    (first / "odibi.yaml").write_text(PROJECT.replace("    batch:", f"{WATCHED}    batch:"))
     (first / "landing/q").mkdir()
     known: list[rec.Schedule] = []
     for root in (first, moved):
@@ -336,7 +406,8 @@ def test_given_a_copy_that_names_other_targets_when_rewound_or_given_up_then_the
             system.request("iteration.abandon", {"pipeline": "p", "iteration": 4, "sink": sink})
     assert run(copy).state == "no_data"
     assert names(outside) == before
-    rewind(copy, 1)
+    shown = rewind(copy, 1)
+    assert [original(App(project=copy), row["folder"]) for row in shown["retractions"]] == [f"{first}/.odibi"] * 3
     assert names(outside) == before
     monkeypatch.undo()
     monkeypatch.setenv("LAKE", str(outside / "lake"))

@@ -107,9 +107,7 @@ class ParquetSink:
             raise ConflictError(f"{newest}, whose schema later parts are to have, cannot be read: {error}") from error
 
     def _newest(self) -> Path | None:
-        pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(self.owner.node)}\.parquet")
-        names = [match for match in map(pattern.fullmatch, os.listdir(self.folder)) if match]
-        return self.folder / max(names, key=lambda match: int(match[1]))[0] if names else None
+        return newest_part(self.folder, self.owner.node)
 
     def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
@@ -181,6 +179,13 @@ class ParquetSink:
         for path, match in found:
             if match and (int(match[1]) == iteration or int(match[1]) <= settled):
                 Path(path).unlink(missing_ok=True)
+
+
+def newest_part(folder: Path, node: str) -> Path | None:
+    """The newest part that a node has appended to a folder. Raises OSError."""
+    pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(node)}\.parquet")
+    names = [match for match in map(pattern.fullmatch, os.listdir(folder)) if match]
+    return folder / max(names, key=lambda match: int(match[1]))[0] if names else None
 
 
 def to_be_seen(staged: Path) -> bool:
