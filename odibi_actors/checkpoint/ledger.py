@@ -13,6 +13,9 @@ from odibi_actors.checkpoint.tables import POSITION, position
 from odibi_actors.messages import LedgerRow
 from odibi_actors.model import LIVE, UNPREPARED, Position
 
+Whether = Literal["read", "unread", "letter", "discarded"]
+"""``LedgerRow.state``."""
+
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
 """A page of the ledger ends at the first of both, or at the asker's limit."""
 
@@ -98,11 +101,23 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
         state = db.execute(
             "SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", (pipeline, iteration)
         ).fetchone()
-        found.append(LedgerRow(position(tuple(columns)), iteration, _whether_read(columns[5], revised, state)))
+        whether = _whether_read(columns[5], revised, state)
+        if whether == "letter" and not _lies(db, pipeline, iteration, identity, revised):
+            whether = "discarded"
+        found.append(LedgerRow(position(tuple(columns)), iteration, whether))
     return found
 
 
-def _whether_read(digest: str | bytes, revised: int, state: tuple[str] | None) -> Literal["read", "unread", "letter"]:
+def _lies(db: sqlite3.Connection, pipeline: str, iteration: int, identity: str, revised: int) -> bool:
+    """Whether there is still a dead letter in which the file was set aside."""
+    letter = db.execute(
+        "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = ? AND (? = 0 OR position = ?)",
+        (pipeline, iteration, revised, revised, identity),
+    ).fetchone()
+    return letter is not None
+
+
+def _whether_read(digest: str | bytes, revised: int, state: tuple[str] | None) -> Whether:
     """Of a position: its digest is there once it was read. Iterations of former releases left none."""
     if revised or state == ("dead_lettered",):
         return "letter"

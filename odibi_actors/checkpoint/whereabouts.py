@@ -13,6 +13,8 @@ from odibi_actors.units import format_instant
 
 OPEN = "fix it and `odibictl deadletter replay {id}`, or give it up with `odibictl deadletter discard {id}`"
 
+GIVEN_UP = "under this name it is not read again; what is to be read needs a new name"
+
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``file.show``: where a file of a source stands."""
@@ -55,7 +57,7 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
 
 def _aside(number: int, letter: tuple[int, str, int, str] | None) -> str:
     if letter is None:
-        return f"set aside in iteration {number}, and its dead letter was discarded"
+        return f"set aside in iteration {number}, and its dead letter was discarded: {GIVEN_UP}"
     id_, state, replay, message = letter
     what = f"set aside in iteration {number}, as dead letter {id_} ({message})"
     if state == "open":

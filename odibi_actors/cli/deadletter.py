@@ -143,7 +143,10 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
 @lists
 @pass_app
 def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
-    """Give dead letters up for good; their files stay read."""
+    """Give dead letters up for good.
+
+    Their files count as read: another one under the same name is not taken, and `status` tells of it.
+    """
     client = app.client()
     rows = _each(letters, client.discard, dry_run=True)
     if not dry_run:

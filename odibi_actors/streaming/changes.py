@@ -43,12 +43,14 @@ NEW_NAME = "give new data a new name"
 
 class Changes:
     """What has become of the planned files of one source. ``texts``: by identity, what is told of those that changed;
-    ``unsure``: those of them of which no digest was kept; ``full``: there may be more."""
+    ``unsure``: those of them of which no digest was kept; ``given_up``: those that were set aside, and discarded;
+    ``full``: there may be more."""
 
     def __init__(self, key: str, base: str, ledger: Ledger) -> None:
         self.key, self.base, self.ledger = key, base, ledger
         self.texts: dict[str, str] = {}
         self.unsure: dict[str, None] = {}
+        self.given_up: dict[str, None] = {}
         self.full = False
         self._found: dict[str, str] = {}  # as ``texts``, of the round at hand
         self._told_at = 0.0
@@ -99,6 +101,7 @@ class Changes:
         self._told_as.pop(identity, None)
         self._found.pop(identity, None)
         self.unsure.pop(identity, None)
+        self.given_up.pop(identity, None)
         told = self.texts.pop(identity, None) is not None
         self.full = self.full and bool(self.texts)
         return told
@@ -116,26 +119,30 @@ class Changes:
         rows = {row.position.identity: row for row in answer.rows}
         for identity, found in looking.items():
             row = rows.get(identity)
-            if row is not None and row.state == "read" and identity in self.ledger.index:
+            if row is not None and row.state in ("read", "discarded") and identity in self.ledger.index:
                 self._judge(found, row)
         self._done(now)
 
     def _judge(self, found: Found, row: LedgerRow) -> None:
         """By its row alone, where that is enough: else its bytes are compared."""
         now_is, was = stamp(found), stamp(row.position)
+        when = f"it was read (iteration {row.iteration})"
+        if row.state == "discarded":
+            when = f"it was set aside (iteration {row.iteration}) and its dead letter discarded"
+            self.given_up[found.identity] = None
         if same_stamp(was, now_is):
             self.ledger.index[found.identity] = was
             self.forget(found.identity)
         elif found.size != row.position.size:
-            self._tell(found, f"changed after it was read (iteration {row.iteration}); {NEW_NAME}")
+            self._tell(found, f"changed after {when}; {NEW_NAME}")
         elif row.position.digest:
             self._comparing[found.identity] = (found, row)
             self._to_digest.append(found)
         elif not same_but_ctime(was, now_is):
             self._tell(
                 found,
-                f"was written again after it was read (iteration {row.iteration}), with the same size; whether its "
-                f"bytes are others is not known, no digest of it is kept: if the data is new, give it a new name",
+                f"was written again after {when}, with the same size; whether its bytes are others is not known, no "
+                f"digest of it is kept: if the data is new, give it a new name",
             )
             self.unsure[found.identity] = None
 

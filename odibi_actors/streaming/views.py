@@ -46,14 +46,15 @@ def held_back(source: Source, now: float) -> list[str]:
 
 
 def changes(source: Source) -> list[str]:
-    """What is told of files that changed after they were read, if there are any."""
+    """What is told of files that changed after they were read, or given up, if there are any."""
     texts, unsure = source.changes.texts, source.changes.unsure
     if len(texts) < 2:
         return list(texts.values())
     name = f"{source.spec.pipeline}.{source.spec.node.name}"
     more = " or more" if source.changes.full else ""
     what = "were written again" if unsure else "changed"
-    told = f"{len(texts)}{more} files {what} after they were read: {naming(sorted(texts))}; give new data new names"
+    when = "read or discarded" if source.changes.given_up else "read"
+    told = f"{len(texts)}{more} files {what} after they were {when}: {naming(sorted(texts))}; give new data new names"
     if unsure:
         told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"
     return [f"{told} (`odibictl source files {name}` lists them)"]

@@ -65,6 +65,10 @@ def test_given_files_looked_up_when_they_are_planned_then_each_row_says_what_bec
     assert [bool(row.position.digest) for row in found] == [True, False, False, True, False]
     assert rows(engine, "a.csv", lane="backfill-9") == []
     assert rows(engine, *["none"] * LOOKED_UP, "a.csv") == []
+    for letter, name in enumerate(("bad.csv", "c.csv"), 1):
+        put(engine, r.Discard(P, letter, 1.0))
+        (row,) = rows(engine, name)
+        assert row.state == "discarded"
     engine.close()
 
 

@@ -141,13 +141,39 @@ def test_given_a_file_read_before_digests_were_kept_when_it_is_written_again_the
 def test_given_a_file_that_was_not_read_or_set_aside_when_it_is_another_then_the_source_says_nothing(held: str) -> None:
     world = after_reading("a.csv")
     del world.read["a.csv"]
-    getattr(world, held).append("a.csv")
+    if held == "letters":
+        world.letters["a.csv"] = "letter"
+    else:
+        world.unread.append("a.csv")
     world.replace("a.csv", 1, size=7)  # mended, say: the replay reads it
     assert rescans(world) == 0
     assert world.problems == []
     getattr(world, held).clear()
     rescans(world)
     assert "changed after it was read" in world.problems[-1][0]
+
+
+def test_given_a_file_whose_letter_was_discarded_when_it_is_another_then_that_is_told_with_what_helps() -> None:
+    world = after_reading("a.csv", "b.csv")
+    del world.read["a.csv"]
+    world.letters["a.csv"] = "letter"
+    world.replace("a.csv", 1, size=7)
+    rescans(world)
+    assert world.problems == []
+    world.letters["a.csv"] = "discarded"
+    rescans(world)
+    told = (
+        "file a.csv changed after it was set aside (iteration 11) and its dead letter discarded; give new data a new "
+        "name"
+    )
+    assert world.problems == [[told]]
+    assert why(world, "a.csv") == ("changed", told)
+    world.replace("b.csv", 1)
+    rescans(world)
+    assert world.problems[-1] == [
+        "2 files changed after they were read or discarded: a.csv, b.csv; give new data new names (`odibictl source "
+        "files p.files` lists them)"
+    ]
 
 
 def test_given_a_file_that_changes_while_it_is_compared_when_it_rests_then_it_is_compared_as_it_is_then() -> None:

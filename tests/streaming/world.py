@@ -71,7 +71,8 @@ class Entry:
 class World:
     """See the module. ``planned`` is the broker's view, ``durable`` the store's; both are lists of (seq, files).
     ``leases``: the kernel knows of writers; then no file is ever offered while it is open. ``read``: file -> digest of
-    what was read of it, as the ledger keeps it; ``unread``, ``letters``: files that were not read yet, or set aside."""
+    what was read of it, as the ledger keeps it; ``unread``, ``letters``: files that were not read yet, or set aside
+    (letter, discarded)."""
 
     def __init__(self, spec: SourceSpec | None = None, page: int = 3, leases: bool = False) -> None:
         self.now = 1_000_000.0
@@ -92,7 +93,7 @@ class World:
         self.stamps: dict[str, FilePosition] = {}
         self.read: dict[str, str] = {}
         self.unread: list[str] = []
-        self.letters: list[str] = []
+        self.letters: dict[str, str] = {}
         self.same: list[SameBytes] = []
         self.pending: list[FilePosition] = []
         self.watched = True
@@ -204,7 +205,7 @@ class World:
         for seq, names in self.durable:
             for name in [n for n in names if n in look.identities]:
                 position = replace(self.stamps[name], digest=self.read.get(name, ""))
-                state = "unread" if name in self.unread else "letter" if name in self.letters else "read"
+                state = "unread" if name in self.unread else self.letters.get(name, "read")
                 rows.append(LedgerRow(position, seq, state))  # type: ignore[arg-type]
         self.give(STORE, LedgerRows("p", look.source, look.lane, look.number, rows, self.durable_seq))
 
