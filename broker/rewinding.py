@@ -109,7 +109,7 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
             row["action"] = f"what iteration {row['last']} published stays{until}"
             continue
         if "#" not in folder:
-            found.append(rec.Retraction(node, folder))
+            found.append(rec.Retraction(node, folder, row.get("given_up", [])))
             row["action"] = "parts are deleted"
             continue
         if spec is None or spec.mode == "append":
@@ -147,6 +147,7 @@ def dispatch(flow: Flow, now: float) -> None:
                 code_digest=pipeline.code_digest,
                 action="retract",
                 after=rewind.record.to,
+                given_up=next((r.given_up for r in rewind.record.retractions if (r.node, r.folder) == place), []),
             )
             flow.dispatcher.give(pool, task, now)
 

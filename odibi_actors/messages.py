@@ -485,7 +485,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go.
     ``published``: something of the sink stands in its target already. ``before``: the newest iteration of which that
     is known, 0 for none: where it is missing, an older copy of the target has been put in its place. ``home``: where
-    the store lives; a target of another copy of it is not touched."""
+    the store lives; a target of another copy of it is not touched. ``given_up``: of those that are retracted, the
+    iterations of which the sink published nothing."""
 
     attempt: Attempt
     pipeline: str
@@ -501,6 +502,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     published: bool = False
     before: int = 0
     home: Home = NOWHERE
+    given_up: list[int] = []
 
 
 AnyTask = Task | PublishTask

@@ -4,6 +4,7 @@ is done."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def refuse(data_dir: Path, resetting: str = "") -> None:
 
 def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     """What there is to forget: counts, (source, identity) of the planned ``files``, and (node, target) of what was
-    published; None: no iteration was ever planned. ``target``: a folder, or ``database#table``."""
+    published, and the iterations of which a sink was ``given_up``; None: no iteration was ever planned. ``target``: a
+    folder, or ``database#table``."""
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
     if row is None or not row[0]:
         return None
@@ -50,7 +52,13 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
         name: db.execute(f"SELECT count(*) FROM {table} WHERE pipeline = ?", (pipeline,)).fetchone()[0]
         for name, table in (("letters", "dead_letters"), ("schemas", "schemas"), ("states", "states"))
     }
-    return {"iterations": states, "files": files, **counts, "targets": list(targets)}
+    given_up: dict[str, list[int]] = {}
+    for number, abandoned in db.execute(
+        "SELECT iteration, abandoned FROM iterations WHERE pipeline = ? AND abandoned <> '[]'", (pipeline,)
+    ):
+        for node in json.loads(abandoned):
+            given_up.setdefault(node, []).append(number)
+    return {"iterations": states, "files": files, **counts, "targets": list(targets), "given_up": given_up}
 
 
 def forget(db: sqlite3.Connection, pipeline: str, now: float) -> None:

@@ -389,10 +389,12 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         positions += count
         if state == "committed" and sinks is not None:
             for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
+                new = {"node": node, "folder": part.place, "parts": 0, "last": 0, "replaced": False, "given_up": []}
+                place = places.setdefault((node, part.place), new)
                 if node in json.loads(abandoned):
-                    continue
-                place = places.setdefault((node, part.place), {"node": node, "folder": part.place, "parts": 0})
-                place |= {"parts": place["parts"] + 1, "last": number, "replaced": part.replaces}
+                    place["given_up"].append(number)
+                else:
+                    place |= {"parts": place["parts"] + 1, "last": number, "replaced": part.replaces}
     return {
         "to": given.to,
         "last": last,
@@ -401,7 +403,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         "left": _left(db, given),
         "missing": max(0, last - given.to) - sum(states.values()),
         "never_stateful": _never_stateful(db, given),
-        "retractions": list(places.values()),
+        "retractions": [place for place in places.values() if place["parts"]],
     }
 
 

@@ -383,10 +383,12 @@ class Discard(Record, frozen=True):
 
 
 class Retraction(msgspec.Struct, frozen=True):
-    """Where parts are taken back: the folder that this sink node published to."""
+    """Where parts are taken back: the folder that this sink node published to. ``given_up``: iterations of which the
+    sink was abandoned; a file of such a name there is somebody else's."""
 
     node: str
     folder: str
+    given_up: list[int] = []
 
 
 class Left(msgspec.Struct, frozen=True):

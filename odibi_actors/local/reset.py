@@ -8,7 +8,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class Reset:
         self._pipeline = pipeline
         self._intention = places.data_dir / f"reset-{pipeline}.json"
         self._others: dict[str, None] = {}
+        self._given_up: dict[str, list[int]] = {}  # sink -> iterations of which it was abandoned, as far as `history`
 
     def plan(self, targets: bool) -> Plan:
         """What would be deleted. Raises NotFoundError when the pipeline has done nothing, and ConflictError when rows
@@ -78,6 +79,7 @@ class Reset:
             raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
         known = dict(found or {})
         named = [tuple(one) for one in known.pop("targets", [])]
+        self._given_up = known.pop("given_up", {})
         known["files"] = self._read_again(known.get("files", []))
         if begun is not None:
             follow = follower(begun.home, self._engine.home)
@@ -144,7 +146,7 @@ class Reset:
             owner = Owner(self._engine.store_id, self._pipeline, node_name)
             if "#" not in target:
                 if self._is_ours(folder_mark(Path(target)), owner, Path(target), target):
-                    found = _parts(Path(target), owner)
+                    found = _parts(Path(target), owner, self._given_up.get(node_name, ()))
                     parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
                     replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
                     yield Target(node_name, target, len(parts), append=not replaced)
@@ -173,7 +175,7 @@ class Reset:
         if "#" not in target.target:
             folder = Path(target.target)
             if self._is_ours(folder_mark(folder), owner, folder, target.target):
-                for part in _parts(folder, owner):
+                for part in _parts(folder, owner, self._given_up.get(target.node, ())):
                     if part.is_dir() and not part.is_symlink():
                         shutil.rmtree(part)
                     else:
@@ -195,10 +197,13 @@ class Reset:
             db.execute("commit")
 
 
-def _parts(folder: Path, owner: Owner) -> list[Path]:
-    """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix."""
-    pattern = re.compile(rf"_?part-\d{{10,}}-{re.escape(owner.node)}\.(parquet|.*\.staged)")
-    parts = sorted((one for one in folder.iterdir() if pattern.fullmatch(one.name)), reverse=True)
+def _parts(folder: Path, owner: Owner, given_up: Collection[int]) -> list[Path]:
+    """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix. A file with
+    the name of an iteration whose sink was ``given_up`` is somebody else's."""
+    pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(owner.node)}\.(parquet|.*\.staged)")
+    named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
+    ours = [one for one, match in named if match[2] != "parquet" or int(match[1]) not in given_up]
+    parts = sorted(ours, reverse=True)
     published = [folder / CURRENT] if is_of(folder, owner) else []  # the link before what it points to
     return [*parts, *published, *(path for _, path in versions(folder, owner.node))]
 

@@ -291,7 +291,7 @@ class Executor:
         """To the target that was prepared, not to what the configuration may name by now."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
         if task.action == "retract":
-            ParquetSink(Path(task.part.target), owner, task.home).retract(task.after, task.iteration)
+            ParquetSink(Path(task.part.target), owner, task.home).retract(task.after, task.iteration, task.given_up)
             return
         with naming(task.part.target):
             self._publish_to(task, owner)

@@ -108,6 +108,38 @@ def test_given_appended_parts_then_a_reset_without_targets_is_refused(root: Path
     assert published(root)[1] == 6
 
 
+@pytest.fixture
+def foreign(root: Path) -> Path:
+    """Iteration 2 was abandoned at its sink, as a file of its part's name stood there, which is somebody else's."""
+    project = load_project(root)
+    run_pipeline(project, "sales")
+    path = root / "data/lake/orders/part-0000000002-lake_orders.parquet"
+    path.write_text("foreign")
+    first = next((root / "data/landing").glob("*.csv"))
+    first.with_name(f"{first.stem}-more.csv").write_bytes(first.read_bytes())
+    assert run_pipeline(project, "sales").failed == 1
+    with LocalSystem(project) as system:
+        system.request("iteration.abandon", {"pipeline": "sales", "iteration": 2, "sink": "lake_orders"})
+        flow = system.coordinator.flow
+        system.until(lambda: flow is not None and not flow.pipelines["sales"].in_flight)
+    return path
+
+
+def test_given_somebody_elses_file_under_the_name_of_an_abandoned_part_then_it_stays(root: Path, foreign: Path) -> None:
+    plan = reset(root)
+    assert [(one.node, one.parts) for one in plan.published if one.node == "lake_orders"] == [("lake_orders", 1)]
+    assert published(root)[0] == [foreign.name]
+    assert foreign.read_text() == "foreign"
+
+
+def test_given_such_a_file_when_rewound_then_it_stays_as_well(root: Path, foreign: Path) -> None:
+    with LocalSystem(load_project(root)) as system:
+        system.request("pipeline.drain", {"pipeline": "sales", "wait": True})
+        system.request("pipeline.rewind", {"pipeline": "sales", "to": 0})
+    assert [name for name in published(root)[0] if name.endswith(".parquet")] == [foreign.name]
+    assert foreign.read_text() == "foreign"
+
+
 def test_given_letters_states_and_a_failed_iteration_then_all_are_forgotten(root: Path) -> None:
     code = (root / "nodes/orders.py").read_text()
     (root / "nodes/orders.py").write_text("def clean(orders, max_quantity):\n    return 1 / 0\n")

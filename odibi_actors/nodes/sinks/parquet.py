@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,8 +137,9 @@ class ParquetSink:
         found = folder_mark(self.folder)
         return found is not None and bool(found.elsewhere(self.home, self.folder))
 
-    def retract(self, after: int, last: int) -> None:
-        """Take back the parts of iterations after ``after`` up to ``last``. Raises ConflictError and OSError."""
+    def retract(self, after: int, last: int, given_up: Collection[int] = ()) -> None:
+        """Take back the parts of iterations after ``after`` up to ``last``, but for those whose sink was ``given_up``:
+        what has their name is somebody else's. Raises ConflictError and OSError."""
         if not self.folder.is_dir() or self._of_a_copy():
             return  # nothing was ever published there, or all that is there is the original's
         claim_folder(self.folder, self.owner, self.home)
@@ -145,7 +147,8 @@ class ParquetSink:
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in sorted(found, reverse=True):
-            if match and after < int(match[1]) <= last:
+            ours = match is not None and (int(match[1]) not in given_up or match[2] != "parquet")
+            if match and after < int(match[1]) <= last and ours:
                 failpoint("parquet.retract")
                 Path(path).unlink(missing_ok=True)
         fsync_dir(self.folder)
