@@ -42,15 +42,21 @@ class Iteration(NamedTuple):
 class Books:
     """What the store says of one pipeline at a moment at which nothing is under way."""
 
-    def __init__(self, client: Client, pipeline: str) -> None:
-        self.iterations = [
-            self._iteration(client, pipeline, row) for row in client.iterations(pipeline, limit=MOST)["items"][::-1]
-        ]
+    def __init__(self) -> None:
+        self.iterations: list[Iteration] = []
         self.letters: dict[int, dict[str, Any]] = {}
+
+    @classmethod
+    def of(cls, client: Client, pipeline: str) -> Books:
+        """Ask for it."""
+        books = cls()
+        rows = client.iterations(pipeline, limit=MOST)["items"][::-1]
+        books.iterations += [cls._iteration(client, pipeline, row) for row in rows]
         for row in client.dead_letters(pipeline)["items"]:
             shown = client.dead_letter(row["id"])
             held = {position["identity"] for position in shown["positions"].get("rows", ())}
-            self.letters[row["id"]] = {**row, "held": held}
+            books.letters[row["id"]] = {**row, "held": held}
+        return books
 
     @staticmethod
     def _iteration(client: Client, pipeline: str, row: dict[str, Any]) -> Iteration:
@@ -81,7 +87,10 @@ class Keeper:
 
     def compare(self, client: Client, pipeline: str, ended: bool) -> list[str]:
         """What differs. ``ended``: every file must be committed or discarded, and nothing else."""
-        books = Books(client, pipeline)
+        return self.differences(pipeline, Books.of(client, pipeline), ended)
+
+    def differences(self, pipeline: str, books: Books, ended: bool) -> list[str]:
+        """The same of what is known."""
         return [*self._places(pipeline, books, ended), *self._targets(pipeline, books)]
 
     # --- where every file is --------------------------------------------------------------------------------------
