@@ -45,7 +45,8 @@ class Pins:
                 self._void(record.pipeline, [record.iteration], record.node)
             case rec.Rewound():
                 for key, pin in list(self._pins.items()):
-                    if key[0] == record.pipeline and (pin.target or pin.iteration > record.to):
+                    opened = bool(pin.target) and not pin.iteration  # what is left in its target tells it again
+                    if key[0] == record.pipeline and (not record.to or pin.iteration > record.to or opened):
                         del self._pins[key]
             case rec.Prepare():
                 self._prepared(record, iterations[record.pipeline, record.iteration])
