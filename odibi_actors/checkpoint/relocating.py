@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal, unseal
-from odibi_actors.checkpoint.snapshot import VersionDecoder
+from odibi_actors.checkpoint.snapshot import RewindDecoder, VersionDecoder
 from odibi_actors.checkpoint.tables import AckDecoder, ScheduleDecoder, SchemaDecoder, SinksDecoder
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ScheduleSpec
 from odibi_actors.config.places import lies_in
@@ -64,8 +64,8 @@ def recorded(db: sqlite3.Connection) -> Home | None:
 def told(former: Home, home: Home) -> str:
     """What happened, in words."""
     if former.root == home.root:
-        return f"the data_dir was {former.data_dir}, and is {home.data_dir} now: what it has staged there is known here"
-    return f"the project was in {former.root}, and is in {home.root} now: what was recorded of places there is of here"
+        return f"the data_dir was {former.data_dir}, and is {home.data_dir} now; recorded paths follow"
+    return f"the project was in {former.root}, and is in {home.root} now; recorded paths follow"
 
 
 def follower(former: Home, home: Home) -> Follow:
@@ -96,7 +96,6 @@ _KEYS = {
     "rewinds": ("pipeline",),
     "schedules": ("pipeline", "name"),
 }
-_RewindDecoder = msgspec.msgpack.Decoder(r.Rewind)
 
 
 def _followed(db: sqlite3.Connection, follow: Follow) -> Iterator[_Row]:
@@ -106,7 +105,7 @@ def _followed(db: sqlite3.Connection, follow: Follow) -> Iterator[_Row]:
         ("schemas", "payload", SchemaDecoder, lambda one, to: replace(one, target=to(one.target))),
         ("acks", "payload", AckDecoder, _ack),
         ("iterations", "sinks", SinksDecoder, lambda parts, to: {node: _part(one, to) for node, one in parts.items()}),
-        ("rewinds", "payload", _RewindDecoder, _rewind),
+        ("rewinds", "payload", RewindDecoder, _rewind),
         ("schedules", "payload", ScheduleDecoder, lambda one, to: replace(one, spec=_schedule(one.spec, to))),
     )
     for table, column, decoder, change in changes:

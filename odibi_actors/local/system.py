@@ -178,8 +178,10 @@ def _run(
 ) -> RunSummary:
     with LocalSystem(project) as system:
         targets = ([project.pipeline(pipeline)], system.store_id, system.home)
+        if system.moved:
+            tell(system.moved)
         check_targets(*targets)
-        for line in (*([system.moved] if system.moved else []), *taken_over(*targets)):
+        for line in taken_over(*targets):
             tell(line)
         report = _reporter(system, pipeline, progress)
         letters = [] if replay is None else replaying.chosen(system, pipeline, replay, report)

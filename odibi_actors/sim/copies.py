@@ -1,11 +1,17 @@
-"""The end of a simulated life, once more: its folders are restored from a backup, and no file is called another."""
+"""The end of a simulated life, once more: its folders are restored from a backup, and no file is called another; its
+project is moved, and what its store has recorded follows, no more and no less."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from odibi_actors.checkpoint import relocating, snapshot
 from odibi_actors.messages import SOURCE
-from odibi_actors.model import LIVE
+from odibi_actors.model import LIVE, Home
 from odibi_actors.sim.host import SimFile
 from odibi_actors.sim.truth import check
 from odibi_actors.streaming.actor import SourceActor
@@ -50,6 +56,41 @@ def restore(life: Scenario) -> None:
         known = life.fixed.intersection(source.changes.texts)
         check(known == set(source.changes.texts), "I6", f"{source.key}: {list(source.changes.texts.values())[:3]}")
     check(not unknown, "I6", unknown)
+
+
+HERE, THERE = Home("/state", "/out"), Home("/state", "/there/and back")
+"""Where the store of a life is, whose targets are all below ``/out``, and where it is moved to."""
+
+
+def move(life: Scenario) -> None:
+    """What is recorded of targets is of the new folder, the rest as it was, and all is as it was once it is moved back.
+    Raises Violation."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        life.host.engine._db.backup(db)
+        db.execute("INSERT INTO home VALUES (?, ?)", (HERE.data_dir, HERE.root))
+        before, rows = _loaded(db), _rows(db)
+        relocating.relocate(db, THERE)
+        after = _loaded(db)
+        check(after.replace(THERE.root, HERE.root) == before, "I6", "a broker does not know the project that was moved")
+        check(f'"{HERE.root}/' not in after, "I6", f"something is still recorded of {HERE.root}")
+        relocating.relocate(db, HERE)
+        check(_rows(db) == rows, "I6", "a project that was moved and came back is another one")
+
+
+def _loaded(db: sqlite3.Connection) -> str:
+    """What a broker would load, as text."""
+    found, cursor = "", ""
+    while True:
+        items, cursor = snapshot.load(db, cursor)
+        found += msgspec.json.encode(items).decode()
+        if not cursor:
+            return found
+
+
+def _rows(db: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """All rows of all tables."""
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return [row for name in names for row in db.execute(f"SELECT * FROM {name}")]
 
 
 def _unknown(life: Scenario, read: dict[tuple[str, str, str], SimFile]) -> str:

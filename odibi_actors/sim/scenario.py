@@ -388,6 +388,7 @@ class Scenario:
                     self._teach(pipeline)
         self._check_end()
         copies.restore(self)
+        copies.move(self)
         return Outcome(
             seed=self.seed,
             hash=world.hash,

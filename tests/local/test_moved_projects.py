@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -54,7 +58,7 @@ pipelines:
 """
 WATCHED = "    trigger: schedule\n    schedules: [{name: come, file_watch: {path: landing/q, pattern: '*'}}]\n"
 ALL = [1, 2, 3]
-MOVED = "the project was in {}, and is in {} now: what was recorded of places there is of here\n"
+MOVED = "the project was in {}, and is in {} now; recorded paths follow\n"
 
 
 @pytest.fixture
@@ -209,6 +213,28 @@ def test_given_an_iteration_in_flight_when_the_project_is_copied_or_moved_then_i
         assert published(first) == ([*ALL, 4], [4], [*ALL, 4])
 
 
+@pytest.mark.parametrize(
+    "place", ["parquet.staged", "parquet.link", "parquet.linked", "parquet.rename", "sqlite.commit", "sqlite.committed"]
+)
+def test_given_a_crash_while_it_publishes_when_the_project_is_moved_then_each_part_is_published_once(
+    first: Path, place: str
+) -> None:
+    put(first, 4)
+    killed = subprocess.run(
+        [sys.executable, "-m", "odibi_actors.cli", "run", "p", "--project", str(first)],
+        env={**os.environ, "ODIBI_FAILPOINTS": f"{place}:kill@1"},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    second = moved(first)
+    assert "no problem was found" in ctl(second, "checkpoint", "verify")
+    assert run(second).state == "done"
+    assert published(second) == ([*ALL, 4], [4], [*ALL, 4])
+    assert not list((second / "lake").rglob("*.staged"))
+    assert not first.exists()
+
+
 def test_given_a_moved_project_then_nothing_is_missing_nor_read_again_and_it_is_told_once(
     first: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -359,13 +385,15 @@ def test_given_a_schedule_that_waits_for_files_when_the_project_is_moved_then_it
 
 
 def test_given_a_copy_whose_targets_are_shared_when_run_then_each_is_refused_by_name_and_nothing_is_planned(
-    outside: Path, first: Path
+    outside: Path, first: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = copied(first)
     put(copy, 4)
     before = names(outside)
+    capsys.readouterr()
     with pytest.raises(ConflictError) as refusal:
         run(copy)
+    assert capsys.readouterr().err == MOVED.format(first, copy)  # what is recorded of the sources has followed
     lines = str(refusal.value).splitlines()
     called = [f"{outside}/lake/out", f"{outside}/lake/now", f"table 't' of {outside}/mart.db"]
     assert len(lines) == len(called)
