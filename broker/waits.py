@@ -6,6 +6,7 @@ says the same as whatever lists runs and iterations afterwards. None: not yet. S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from odibi_actors.broker import runs
@@ -18,6 +19,10 @@ Row = dict[str, Any]
 
 SETTLED = ("committed", "dead_lettered", "cancelled", "failed", "blocked")
 """States a wait ends with if it does not say for which it is."""
+
+UNFINISHED = ("planned", "running", "prepared")
+FOLLOWED = "followed"
+"""Parameter of a request that waits: what the store last told of an iteration that was planned again."""
 
 
 def run(flow: Flow, name: str, params: Row, now: float) -> Row | None:
@@ -38,16 +43,48 @@ def run(flow: Flow, name: str, params: Row, now: float) -> Row | None:
 
 
 def iteration(flow: Flow, pipeline: Pipeline, number: int, params: Row, now: float) -> Row | None:
-    """The state of an iteration that is in one of those that are waited for, and the files set aside from it."""
+    """The state of an iteration that is in one of those that are waited for, and the files set aside from it. Of one
+    that was planned again by itself: of those that have its files now, ``as``."""
+    wanted = params.get("for") or SETTLED
     found = pipeline.iterations.get(number)
     if found is None and number > pipeline.last_iteration:
         return None  # not planned yet: it may come
     if found is not None:
-        if found.state not in (params.get("for") or SETTLED) or found.state_seq > flow.journal.durable:
+        if found.state not in wanted or found.state_seq > flow.journal.durable:
             return None
         if not found.terminal:
             return {"pipeline": pipeline.name, "iteration": number, "state": found.state, "files": 0}
-    return _ended(flow, pipeline, {"one": number}, now)
+    if FOLLOWED in params and _goes_on(flow, pipeline, params[FOLLOWED], wanted):
+        return None
+    row = _ended(flow, pipeline, {"one": number}, now)
+    if row is None or "planned_again" not in row:
+        return row
+    params[FOLLOWED] = row
+    if row["state"] in UNFINISHED or _goes_on(flow, pipeline, row, wanted):
+        return None
+    return {key: value for key, value in row.items() if key not in ("left", "lane")}
+
+
+def _goes_on(flow: Flow, pipeline: Pipeline, row: Row, wanted: Sequence[str]) -> bool:
+    """Whether something of an iteration that was planned again is on its way still, or may be planned yet."""
+    for number in row["as"]:
+        one = pipeline.iterations.get(number)
+        if one is not None and (one.state not in wanted or one.state_seq > flow.journal.durable):
+            return True
+    first = pipeline.iterations.get(row["planned_again"])
+    lane = pipeline.lane(row["lane"])
+    if first is not None or lane is None:
+        return first is not None
+    left = {(source, identity) for source, identity in row["left"]}
+    if not lane.consuming:
+        return bool(lane.active) and not row["as"]
+    return any(
+        not source.heard
+        or source.left > len(source.pending)
+        or any((source.node.name, one.identity) in left for one in source.pending)
+        for source in lane.consuming
+        if any(name == source.node.name for name, _ in left)
+    )
 
 
 def pipeline(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | None:

@@ -472,9 +472,11 @@ class Client(ScheduleVerbs):
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Wait until the iteration is in one of the states ``for_``: ``{"iteration", "state", "files"}``, the last the
-        number of files that were set aside from it. Without ``iteration``: until the pipeline has nothing left to do,
-        or is held by a failed or blocked iteration; then it is the worst end among the iterations that ended since the
-        call (``ended`` counts them by state), or the last one's if none did; ``iteration`` 0: none ever did."""
+        number of files that were set aside from it. One that is planned again by itself is followed: ``iteration`` is
+        one that has its files now, ``planned_again`` the one that was asked for, ``as`` all that have some of them.
+        Without ``iteration``: until the pipeline has nothing left to do, or is held by a failed or blocked iteration;
+        then it is the worst end among the iterations that ended since the call (``ended`` counts them by state), or the
+        last one's if none did; ``iteration`` 0: none ever did."""
         params: dict[str, Any] = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
         if iteration is None:
             # What ended before the call does not count; said here, so that a broker that restarts meanwhile knows.

@@ -9,6 +9,7 @@ import msgspec
 
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, known
 from odibi_actors.checkpoint.records import PLANNED_AGAIN
+from odibi_actors.checkpoint.summary import positions_of
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import LIVE
 
@@ -81,14 +82,58 @@ def ended(db: sqlite3.Connection, given: Ended) -> Any:
 
 
 def _ended_one(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str, Any]:
-    row = db.execute("SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", (pipeline, number)).fetchone()
+    """How it ended; of one that was planned again by itself how those did that have its files now: see ``_goes_on``."""
+    row = db.execute(
+        f"SELECT state, NOT ({_REAL}), lane, run FROM iterations WHERE pipeline = ? AND iteration = ?",
+        (pipeline, number),
+    ).fetchone()
     if row is None:
         known(db, pipeline)
         raise NotFoundError(f"pipeline {pipeline} has no iteration {number}: it is history, and pruned")
-    state = row[0]
+    state, again, lane, run = row
     (files,) = db.execute(
         "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = 1"
         " AND state <> 'replayed'",
         (pipeline, number),
     ).fetchone()
-    return {"pipeline": pipeline, "iteration": number, "state": state, "files": files, "ended": {state: 1}}
+    found = {"pipeline": pipeline, "iteration": number, "state": state, "files": files, "ended": {state: 1}}
+    return {**found, **_goes_on(db, pipeline, number, lane, run)} if again else found
+
+
+_WORST = ("planned", "running", "prepared", "failed", "blocked", "cancelled", "dead_lettered", "committed")
+
+
+def _goes_on(db: sqlite3.Connection, pipeline: str, number: int, lane: str, run: str) -> dict[str, Any]:
+    """``{"planned_again": number, "lane", "as": [iterations that have its files now], "left": [[source, identity]]}``,
+    the last those of no iteration, and of those iterations what ``ended`` tells: the worst end, or an unfinished one.
+    """
+    numbers: dict[int, None] = {}
+    left = []
+    for source, positions in positions_of(db, pipeline, number).items():
+        for position in positions[:MAX_ROWS]:
+            row = db.execute(
+                "SELECT iteration FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
+                " ORDER BY generation DESC LIMIT 1",
+                (pipeline, lane, source, position.identity),
+            ).fetchone()
+            if row is not None and row[0] > number:
+                numbers[row[0]] = None
+            else:
+                left.append([source, position.identity])
+    if not numbers and run:  # of one that reads references alone the ledger has nothing
+        rows = db.execute(
+            f"SELECT iteration FROM iterations WHERE pipeline = ? AND iteration > ? AND run = ? AND {_REAL}"
+            " ORDER BY iteration LIMIT 1",
+            (pipeline, number, run),
+        ).fetchall()
+        numbers.update(dict.fromkeys(row[0] for row in rows))
+    ends = [_ended_one(db, pipeline, other) for other in sorted(numbers)]
+    told = {"planned_again": number, "lane": lane, "as": sorted(numbers), "left": left[:MAX_ROWS]}
+    if not ends:
+        return told
+    worst = min(ends, key=lambda one: (_WORST.index(one["state"]), not one["files"], -one["iteration"]))
+    counts: dict[str, int] = {}
+    for one in ends:
+        counts[one["state"]] = counts.get(one["state"], 0) + 1
+    files = sum(one["files"] for one in ends)
+    return {**told, "iteration": worst["iteration"], "state": worst["state"], "files": files, "ended": counts}

@@ -24,7 +24,6 @@ from odibi_actors.checkpoint.tables import (
     ErrorDecoder,
     FailuresDecoder,
     LetterDecoder,
-    PlanDecoder,
     SinksDecoder,
 )
 from odibi_actors.config.model import PipelineSpec
@@ -189,14 +188,10 @@ def _absent(db: sqlite3.Connection, given: One) -> str:
 
 
 def _show(db: sqlite3.Connection, given: One) -> Any:
-    *row, failures, sinks, abandoned, kept = _find(db, given, f"{_ROW}, failures, sinks, abandoned, summary")
+    *row, failures, sinks, abandoned = _find(db, given, f"{_ROW}, failures, sinks, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
-    if kept is not None:
-        positions = summary.unpack(kept, what).positions
-    else:
-        plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
-        positions = unseal(plan[0], PlanDecoder, f"the plan {what}").positions if plan else {}
+    positions = summary.positions_of(db, *key)
     revised = db.execute(
         "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
         " AND revised = 1 ORDER BY id LIMIT ?",

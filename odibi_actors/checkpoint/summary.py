@@ -103,6 +103,16 @@ def unpack(blob: bytes, what: str) -> Summary:
         raise StoreError(message) from error
 
 
+def positions_of(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str, list[Position]]:
+    """What an iteration was planned with, by source; empty when that is pruned. Raises StoreError."""
+    key, what = (pipeline, number), f"of {pipeline} iteration {number}"
+    kept = db.execute("SELECT summary FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+    if kept is not None and kept[0] is not None:
+        return unpack(kept[0], what).positions
+    plan = db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key).fetchone()
+    return unseal(plan[0], PlanDecoder, f"the plan {what}").positions if plan else {}
+
+
 def _pack(summary: Summary) -> bytes:
     data = zlib.compress(_encoder.encode(summary))
     return data + xxhash.xxh3_64_digest(data)

@@ -180,7 +180,8 @@ def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -
 
     Exit 5 when it ended in another state (failed, blocked, dead_lettered, cancelled), or files of it were set aside;
     without N, when that is so of any iteration that ended since the call, or of the last one if none did. 124 after
-    --timeout.
+    --timeout. An iteration that was planned again under another number, as a file had changed, is followed there; the
+    answer says which.
     """
     wait_and_tell(app, pipeline, number, states)
 
@@ -215,7 +216,11 @@ def _sentence(row: Row) -> str:
         )
     others = {state: number for state, number in (row.get("ended") or {}).items() if state != row["state"]}
     more = ", ".join(f"{number} {state}" for state, number in others.items())
-    return f"{row['pipeline']} {row['iteration']}: {said}" + (f" (besides {more})" if more else "")
+    told = f"{row['pipeline']} {row['iteration']}: {said}" + (f" (besides {more})" if more else "")
+    if not row.get("planned_again"):
+        return told
+    now = ", ".join(map(str, row["as"]))
+    return f"{told} ({row['planned_again']} was planned again" + (f" as {now})" if now else "; its files are gone)")
 
 
 @iteration.command(examples=["odibictl iteration retry delays 12"])
