@@ -28,6 +28,8 @@ _AGAIN = "nothing: it is made again when it is needed; watch the disk"
 _STAGED = "`odibictl iteration show`: its publishing will fail; cancel it, or restore the file"
 _PART = "was it moved or edited? Restore it from a backup: the store will not write it again"
 
+_MARK = "has an older copy been put in its place? Bring the newer one back;"
+
 
 class _Table(NamedTuple):
     name: str
@@ -56,7 +58,8 @@ _TABLES = (
 
 def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str, Any]:
     """What the chunk after ``cursor`` shows: ``problems`` ({what, fix}), ``files`` to look at ({what, paths: any of
-    these, size, digest, host, fix}; a path without "/" in front is in the spool), ``pages`` and ``rows`` looked at,
+    these, size, digest, host, fix}; a path without "/" in front is in the spool; with a ``table`` the path is that of a
+    database, which is to have the mark of ``sink`` and ``iteration``), ``pages`` and ``rows`` looked at,
     the next ``cursor``, "" after the last. Raises ConfigError for a bad cursor."""
     section, *after = _parse(cursor)
     if section == 0:
@@ -151,22 +154,29 @@ def _files(db: sqlite3.Connection, table: str, key: tuple[Any, ...], blobs: tupl
             for node, part in parts.items()
             if node not in given_up and not (part.replaces and replaced_by(db, key, part))
         }
-        return _parts(state, key, kept)
+        return _parts(db, state, key, kept)
     return []
 
 
-def _parts(state: str, key: tuple[Any, ...], parts: dict[str, StagedRef]) -> list[dict[str, Any]]:
-    """A committed part is at its target, a prepared one there or staged; what is in a table is not looked at, nor
-    one without rows, of which there may be nothing to be seen."""
+def _parts(
+    db: sqlite3.Connection, state: str, key: tuple[Any, ...], parts: dict[str, StagedRef]
+) -> list[dict[str, Any]]:
+    """A committed part is at its target, or its mark is in that database; a prepared one there or staged. One without
+    rows is not looked at: there may be nothing of it to be seen."""
     found = []
     for node, part in parts.items():
         if not part.rows:
             continue
-        table = "#" in part.target
         what = f"the part of {node} of {_told(key)}"
-        if state == "committed" and not table:
+        database, in_table, table = part.target.rpartition("#")
+        if in_table and state == "committed":
+            (store,) = db.execute("SELECT store_id FROM meta").fetchone()
+            mark = {"table": table, "sink": [store, key[0], node], "iteration": key[1]}
+            fix = f"{_MARK} `odibictl sink repin {key[0]}.{node}` goes on without what is missing"
+            found.append(_staged(what, part, [database], fix) | mark)
+        elif state == "committed":
             found.append(_staged(what, part, [part.target], _PART))
-        elif state in ("prepared", "blocked") and not table:
+        elif not in_table and state in ("prepared", "blocked"):
             found.append(_staged(what, part, [part.target, part.staged], _STAGED))
     return found
 

@@ -97,6 +97,12 @@ def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
 
     if file["host"] not in ("", socket.gethostname()):
         return None
+    if "table" in file:
+        from odibi_actors.nodes.sinks.marks import missing
+
+        wrong = missing(Path(file["paths"][0]), file["table"], file["sink"], file["iteration"], file["digest"])
+        what = f"{file['what']}, in {file['paths'][0]}#{file['table']}, {wrong}"
+        return {"what": what, "fix": file["fix"]} if wrong else None
     reason = "is missing"
     for name in file["paths"]:
         path = spool / name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def test_given_a_sound_store_then_verify_and_doctor_find_nothing_and_change_noth
     before = {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()}
     result = call(ran, "checkpoint", "verify")
     assert result.exit_code == 0
-    assert "1 file: no problem" in result.stderr
+    assert "2 files: no problem" in result.stderr
     assert [row["state"] for row in doctor(ran)] == ["ok"]
     assert {name: (data_dir / name).read_bytes() for name in NAMES if (data_dir / name).exists()} == before
 
@@ -102,6 +104,29 @@ def test_given_a_committed_part_that_was_edited_or_is_gone_then_verify_names_it(
     assert "is missing" in problems(ran)[1][0]["what"]
 
 
+def test_given_an_older_copy_of_a_database_then_verify_names_what_it_lacks(ran: ProjectSpec) -> None:
+    mart = Path(ran.root) / "data/mart.db"
+    older = mart.read_bytes()
+    add(ran, "orders-2025-02-01.csv", "100,2025-02-01,xx,2,5.0")
+    assert run_pipeline(ran, "sales").committed == 1
+    newer = mart.read_bytes()
+    assert problems(ran) == (0, [])
+    mart.write_bytes(older)
+    code, (found,) = problems(ran)
+    assert code == 1
+    assert found["what"] == f"the part of mart_sales of sales 2, in {mart}#sales, is missing"
+    assert "`odibictl sink repin sales.mart_sales`" in found["fix"]
+    mart.write_bytes(newer)
+    with closing(sqlite3.connect(mart)) as db:
+        db.execute("drop table sales")
+        db.commit()
+    assert [one["what"].partition(", is ")[2] for one in problems(ran)[1]] == ["missing: there is no such table"] * 2
+    mart.write_text("garbage")
+    assert "cannot be looked for: file is not a database" in problems(ran)[1][0]["what"]
+    mart.unlink()
+    assert len(problems(ran)[1]) == 2
+
+
 def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(
     ran: ProjectSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +141,7 @@ def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(
             return answer
 
         report = verify.running(ask, Path(ran.data_dir) / "spool")
-        assert (report.problems, report.files) == ([], 1)
+        assert (report.problems, report.files) == ([], 2)
         assert len(asked) == len(set(asked)) > 10
         flip(Path(ran.data_dir) / "checkpoints.db", 5 * 4096 + 4000)
         assert [row["what"].split(" of ")[0] for row in verify.running(ask, Path()).problems] == ["page 6"]
