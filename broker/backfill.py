@@ -266,4 +266,10 @@ def _occurrences(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> lis
         raise ConflictError(f"more than {MAX_OCCURRENCES} occurrences: choose a shorter range")
     if not answer["items"]:
         raise NotFoundError(f"schedule {schedule.name} has no occurrence in that range")
+    future = [one for one in answer["items"] if float(one["due"]) > flow.schedules.wall(now)]
+    if future:
+        raise ConfigError(
+            f"schedule {schedule.name}: {future[0]['id']} is not due yet, nor what comes after it; a backfill runs "
+            "what was due: choose an earlier --to"
+        )
     return [(str(one["id"]), float(one["due"])) for one in answer["items"]]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from odibi_actors.actor import Send
+from odibi_actors.actor import Log, Send
 from odibi_actors.broker import again, backfill, letters, pins, rewinding, runs, scheduling, views, waits
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
@@ -325,10 +325,12 @@ class Commands:
         if not suffix:
             raise ConflictError(f"iteration {iteration.number} of {pipeline.name} is {iteration.state}")
         self.flow.cancel_from(pipeline, suffix, now)
+        numbers = ", ".join(str(one.number) for one in suffix)
+        self.flow.say(Log("info", f"{pipeline.name} {numbers}: cancelled by an operator"))
         backfill = pipeline.backfills.get(iteration.lane)
         if backfill is not None:  # no later run would take what is released
             runs.plan_again(backfill.lane, suffix)
-        return {"pipeline": pipeline.name, "cancelled": [i.number for i in suffix]}
+        return {"pipeline": pipeline.name, "cancelled": [i.number for i in suffix], "letters": again.letters(suffix)}
 
     def _abandon(self, params: Row, now: float) -> Row:
         pipeline, iteration = self._iteration(params)

@@ -500,7 +500,8 @@ class Client(ScheduleVerbs):
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
-        """Void this iteration and all later ones that are not prepared; their input will be planned again."""
+        """Void this iteration and all later ones that are not prepared; their input will be planned again. ``cancelled``
+        in the answer: their numbers; ``letters``: dead letters they had taken up, open again."""
         return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
 
     def abandon(self, pipeline: str, iteration: int, sink: str, dry_run: bool = False) -> dict[str, Any]:
@@ -617,12 +618,12 @@ class Client(ScheduleVerbs):
         except NotDoneError as error:
             name, limit = params["pipeline"], self.timeout if timeout is not None and timeout < 0 else timeout
             try:
-                state = state_of(self._dict("pipeline.show", timeout=CONNECT_TIMEOUT, pipeline=name))
+                shown = self._dict("pipeline.show", timeout=CONNECT_TIMEOUT, pipeline=name)
             except OdibiError:
                 raise error from None
-            why = self._reasons(verb, limit or 0.0)
+            why = "; ".join(one for one in (self._reasons(verb, limit or 0.0), *shown.get("problems", ())) if one)
             raise TimedOutError(
-                f"not done within {limit:g} s ({name} is {state})" + (f": {why}" if why else "")
+                f"not done within {limit:g} s ({name} is {state_of(shown)})" + (f": {why}" if why else "")
             ) from None
 
     def _dict(self, verb: str, to: str = BROKER, timeout: float | None = -1.0, **params: Any) -> dict[str, Any]:

@@ -273,10 +273,13 @@ def _retried(pipeline: str, number: int, result: Row) -> list[str]:
 def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
     """Void iteration N and all later ones that are not prepared.
 
-    Their positions are released and will be planned again, under new numbers; nothing is lost.
+    Their positions are released and will be planned again, under new numbers, at once or by the next run: nothing is
+    lost, and nothing is left out. To look first, `odibictl pipeline pause`; to leave a file out take it away, or set it
+    aside (`on_error: dead_letter`) and discard the dead letter.
     """
     client = app.client()
-    voided = _unprepared(client.pipeline(pipeline), number)
+    shown = client.pipeline(pipeline)
+    voided = _unprepared(shown, number)
     if dry_run:
         emit(app, lambda: {"items": voided}, "iteration", lambda result: [table(result["items"], UNPREPARED)])
         return
@@ -284,6 +287,8 @@ def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
     app.confirm(f"Cancel iteration {number} of {pipeline}" + (f", and with it {', '.join(later)}?" if later else "?"))
     result = {"pipeline": pipeline, "iteration": number, **client.cancel(pipeline, number)}
     emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: cancelled"])
+    for line in _cancelled(shown, result):
+        errors.message(line)
 
 
 @iteration.command(
@@ -312,6 +317,28 @@ def abandon(app: App, pipeline: str, number: int, sink: str, dry_run: bool) -> N
         result = client.abandon(pipeline, number, sink)
     said = "can be abandoned" if dry_run else "abandoned"
     emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: sink {sink} {said}"])
+
+
+def _cancelled(shown: Row, result: Row) -> list[str]:
+    """What becomes of the files."""
+    letters = result.get("letters") or ()
+    lines = [f"dead letter {one} is open again: `odibictl deadletter replay {one}` takes it up" for one in letters]
+    if len(letters) < len(result["cancelled"]):
+        lines.append(
+            f"files are not left out by this: they are planned again {_planned_again(shown)}. To leave one out take it "
+            "away, or set it aside (`on_error: dead_letter`) and discard its letter (`odibictl deadletter discard`)"
+        )
+    return lines
+
+
+def _planned_again(shown: Row) -> str:
+    """When the files of what was cancelled are planned, by the pipeline's row."""
+    name = shown.get("pipeline")
+    if shown.get("paused") or shown.get("state") in ("draining", "drained"):
+        return f"after `odibictl pipeline resume {name}`"
+    if shown.get("trigger", "data") != "data":
+        return "by the next run"
+    return f"as soon as the pipeline goes on (which `odibictl pipeline pause {name}` prevents)"
 
 
 UNPREPARED = (Column("ITERATION", "iteration", right=True), Column("STATE", "state"))

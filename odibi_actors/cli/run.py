@@ -8,15 +8,18 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-from odibi_actors.cli import errors
+from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
+from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
 
 
@@ -90,6 +93,8 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
     try:
         with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
             summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)), replay)
+    except ConflictError as error:
+        raise ConflictError(_beside(project, pipeline) or str(error)) from None
     except KeyboardInterrupt:
         errors.message(f"interrupted: nothing of it counts as a try; `odibictl run {pipeline}` goes on")
         raise click.exceptions.Exit(errors.INTERRUPTED) from None
@@ -115,6 +120,20 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
     if summary.state in ("failed", "cancelled"):
         raise click.exceptions.Exit(5)
+
+
+def _beside(project: ProjectSpec, pipeline: str) -> str:
+    """Who runs on the data_dir already, and what to do instead; "" when nobody does."""
+    run = Path(project.data_dir) / "run"
+    pid = locks.holders(run).get("broker", 0)
+    if not pid or pid == os.getpid():
+        return ""
+    if locks.runs(pid, "run"):
+        return f"`odibictl run` is at work on {run.parent} (pid {pid}) already; start this when it has ended"
+    return (
+        f"a system is running on {run.parent} (pid {pid}): `odibictl pipeline trigger {pipeline} --wait` runs it "
+        "there; or stop that with `odibictl down` first"
+    )
 
 
 def _wrong(pipeline: str, summary: Any) -> list[str]:

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 
 HELP = (
     ("overlap: one waits", "a run was in progress, and one waited already: `overlap: buffer_all` keeps all"),
+    (
+        "overlap: iteration",
+        "an iteration had failed and held the pipeline: fix it, then `odibictl iteration retry`",
+    ),
+    (
+        "overlap: another",
+        "one of another schedule waited already: `overlap: buffer_one` lets this one wait too",
+    ),
+    ("overlap: a later", "`overlap: cancel`: a later one took its place"),
     ("overlap", "a run was in progress: `overlap: buffer_one` lets one wait, `buffer_all` all"),
     ("buffer full", "runs do not keep up: a longer interval, or a faster pipeline"),
     ("paused", "it came due while the schedule was paused: `odibictl schedule resume`"),

@@ -197,6 +197,7 @@ def test_given_a_failed_backfill_when_cancelled_then_it_ends_too() -> None:
 
 def test_given_batch_sources_when_occurrences_are_backfilled_then_each_is_one_iteration_that_knows_its_time() -> None:
     broker = Backfilled(batch_only()).start()
+    broker.now = 5.0 * HOUR
     reply = broker.backfill(schedule="hourly", **{"from": 2.0 * HOUR, "to": 5.0 * HOUR})
     assert [one["id"] for one in reply.result["occurrences"]] == ["h2", "h3", "h4"]
     lane = reply.result["lane"]
@@ -207,8 +208,20 @@ def test_given_batch_sources_when_occurrences_are_backfilled_then_each_is_one_it
     assert [b.state for b in broker.of(rec.BackfillEnd)] == ["done"]
 
 
+def test_given_occurrences_that_are_not_due_yet_when_they_are_to_be_backfilled_then_that_is_refused() -> None:
+    broker = Backfilled(batch_only()).start()
+    broker.now = 3.5 * HOUR
+    reply = broker.backfill(schedule="hourly", **{"from": 2.0 * HOUR, "to": 6.0 * HOUR})
+    assert reply.status == 2
+    assert reply.error.startswith(
+        "schedule hourly: h4 is not due yet, nor what comes after it; a backfill runs what was"
+    )
+    assert broker.of(rec.Backfill) == []
+
+
 def test_given_a_schedule_with_params_when_its_occurrences_are_backfilled_then_they_have_them_unless_given() -> None:
     broker = Backfilled(replace(batch_only(), schedules=[hourly(params={"a": 1, "b": 2})])).start()
+    broker.now = 5.0 * HOUR
     span = {"from": 2.0 * HOUR, "to": 3.0 * HOUR}
     lane = broker.backfill(schedule="hourly", params={"b": 3}, **span).result["lane"]
     broker.offers(lane, "whole")

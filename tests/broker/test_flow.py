@@ -441,7 +441,7 @@ def test_cancel_voids_a_suffix_and_releases_its_positions() -> None:
     tasks = broker.tasks()
     reply = broker.ask("iteration.cancel", pipeline="p", iteration=1)
     assert reply is not None
-    assert reply.result == {"pipeline": "p", "cancelled": [1, 2]}
+    assert reply.result == {"pipeline": "p", "cancelled": [1, 2], "letters": []}
     assert [c.iterations for c in broker.of(rec.Cancel)] == [[1, 2]]
     assert [a for d in broker.take(Drop) for a in d.attempts] == [t.attempt for t in tasks]
     broker.offer("f1.csv")

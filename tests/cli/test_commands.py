@@ -277,10 +277,11 @@ def test_given_a_paused_pipeline_when_a_wait_takes_too_long_then_the_reason_is_t
     broker: Broker, invoke: Invoke, command: tuple[str, ...]
 ) -> None:
     waits = {"iteration.wait": lambda _: None, "pipeline.drain": lambda _: None}
-    endpoint = broker({**waits, "pipeline.show": {**SHOWN, "state": "failed", "paused": True}}).endpoint
+    shown = {**SHOWN, "state": "failed", "paused": True, "problems": ["source ref: no file matches"]}
+    endpoint = broker({**waits, "pipeline.show": shown}).endpoint
     result = invoke("--endpoint", endpoint, *command, "--timeout", "200ms")
     assert result.exit_code == 124
-    assert "error: not done within 0.2 s (delays is failed, paused)" in result.stderr
+    assert "error: not done within 0.2 s (delays is failed, paused): source ref: no file matches" in result.stderr
 
 
 def test_given_no_answer_in_time_then_124(broker: Broker, invoke: Invoke) -> None:
@@ -384,6 +385,13 @@ def test_given_cancel_with_yes_then_it_does_not_ask(broker: Broker, invoke: Invo
     fake = broker({**ANSWERS, "iteration.cancel": {"cancelled": [9]}})
     result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, "--yes", "-o", "json")
     assert json.loads(result.stdout)["cancelled"] == [9]
+    assert "files are not left out by this: they are planned again " in result.stderr
+
+
+def test_given_cancel_of_a_replay_then_its_letter_is_named(broker: Broker, invoke: Invoke) -> None:
+    fake = broker({**ANSWERS, "iteration.cancel": {"cancelled": [9], "letters": [4]}})
+    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, "--yes")
+    assert result.stderr == "dead letter 4 is open again: `odibictl deadletter replay 4` takes it up\n"
 
 
 def test_given_cancel_dry_run_then_unprepared_ones_are_listed_and_nothing_is_sent(

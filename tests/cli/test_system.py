@@ -52,6 +52,10 @@ def test_given_a_project_when_up_detached_then_it_answers_and_down_ends_everythi
     again = invoke("--project", root, "up", "--detach")
     assert again.exit_code == 4
     assert str(locks.holders(run)["up"]) in again.stderr
+    beside = invoke("--project", root, "run", "copy")
+    assert beside.exit_code == 4
+    assert f"a system is running on {run.parent} (pid {locks.holders(run)['broker']}): " in beside.stderr
+    assert "`odibictl pipeline trigger copy --wait` runs it there; or stop that with" in beside.stderr
 
     down = invoke("--project", root, "down")
     assert (down.exit_code, down.stdout) == (0, ""), down.stderr
