@@ -500,8 +500,8 @@ class Client(ScheduleVerbs):
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
-        """Void this iteration and all later ones that are not prepared; their input will be planned again. ``cancelled``
-        in the answer: their numbers; ``letters``: dead letters they had taken up, open again."""
+        """Void this iteration and all later ones that are not prepared; their input will be planned again.
+        ``cancelled`` in the answer: their numbers; ``letters``: dead letters they had taken up, open again."""
         return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
 
     def abandon(self, pipeline: str, iteration: int, sink: str, dry_run: bool = False) -> dict[str, Any]:
