@@ -341,7 +341,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         ),
         iteration.pipeline,
     )
-    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}"))
+    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}", about=pipeline.name))
     iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
     iteration.nodes[name].barrier = barrier
     pins.release(flow, pipeline, [iteration.number], now, name)
@@ -374,7 +374,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
         pins.release(flow, pipeline, [iteration.number], now)
-        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.message}"))
+        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.message}", about=pipeline.name))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
         return
@@ -387,11 +387,11 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         iteration.advance("fail")
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
         iteration.state_seq = flow.write(fail, pipeline.name)
-        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}"))
+        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}", about=pipeline.name))
         runs.stop(flow, pipeline, iteration, now)
         flow.wake_all(pipeline)
     else:
-        flow.say(Log("error", f"{pipeline.name}/{iteration.number}: failed at {node} too: {failure.message}"))
+        flow.say(Log("error", f"{iteration.name}: failed at {node} too: {failure.message}", about=pipeline.name))
 
 
 def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
@@ -445,7 +445,7 @@ def _publish_failed(
             rec.Block(pipeline=pipeline.name, iteration=iteration.number, node=failed.node, failure=failure, at=now),
             pipeline.name,
         )
-        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}"))
+        flow.say(Log("error", f"{iteration.name}: {iteration.trouble}", about=pipeline.name))
         runs.stop(flow, pipeline, iteration, now)
         return
     flow.later(publication.retry_at, pipeline.name, iteration.number, failed.node)

@@ -182,7 +182,7 @@ def failed(flow: Flow, failure: NodeFailed, now: float) -> bool:
     rewind.used += 1
     rewind.retry_at = now + min(MAX_BACKOFF, 0.5 * 2 ** min(rewind.used, 10))
     pipeline.problem = f"rewinding: sink {place[0]}: {failure.failure.message}"
-    flow.say(Log("error", f"{pipeline.name}: {pipeline.problem}"))
+    flow.say(Log("error", f"{pipeline.name}: {pipeline.problem}", about=pipeline.name))
     flow.later(rewind.retry_at, pipeline.name, 0, "")
     return True
 

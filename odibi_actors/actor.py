@@ -33,11 +33,12 @@ class Stop(Effect, frozen=True):
 
 
 class Log(Effect, frozen=True):
-    """A line for the operator, on stderr and in the actor's log file."""
+    """A line for the operator, on stderr and in the actor's log file. ``about``: the pipeline that an error is of."""
 
     level: Literal["debug", "info", "warning", "error"]
     text: str
     fields: dict[str, Any] = {}
+    about: str = ""
 
 
 class Actor(Protocol):

@@ -112,9 +112,9 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
         "run",
         lambda row: [fields([(k, count(v) if isinstance(v, int) else v) for k, v in row.items()])],
     )
-    if summary.traceback:
+    if fresh and summary.traceback:  # else it is kept, and shown by what is named below
         errors.message(summary.traceback.rstrip("\n"))
-    for line in _wrong(pipeline, summary):
+    for line in _wrong(pipeline, summary, fresh):
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
@@ -136,17 +136,22 @@ def _beside(project: ProjectSpec, pipeline: str) -> str:
     )
 
 
-def _wrong(pipeline: str, summary: Any) -> list[str]:
-    """What is not done, and where to look; why it is not was told when it happened."""
+def _wrong(pipeline: str, summary: Any, fresh: bool) -> list[str]:
+    """What is not done, and where to look; why it is not was told when it happened. Of a ``fresh`` run nothing is kept
+    to look at."""
     lines = [f"error: {summary.untold}"] if summary.untold else []
     if summary.failed:
-        show = f"`odibictl iteration show {pipeline} {summary.stuck}`; the next run tries again"
-        lines.append(f"error: {summary.failed} of {plural(summary.iterations, 'iteration')} failed: {show}")
+        show = f": `odibictl iteration show {pipeline} {summary.stuck}`; the next run tries again"
+        failed = f"error: {summary.failed} of {plural(summary.iterations, 'iteration')} failed"
+        lines.append(failed if fresh else failed + show)
     if summary.dead_lettered:
         letters = plural(summary.dead_lettered, "dead letter")
         again = f"`odibictl run {pipeline} --replay all`"
-        lines.append(f"error: {letters}: `odibictl deadletter list {pipeline}`; once they are fixed, {again}")
-    lines += [f"error: not all was read: {text}" for text in summary.unread]
+        show = f": `odibictl deadletter list {pipeline}`; once they are fixed, {again}"
+        lines.append(f"error: {letters}" if fresh else f"error: {letters}{show}")
+    if summary.unread:
+        again = "" if fresh else "; the next run reads what it can list then"
+        lines.append(f"error: not all was read: {plural(len(summary.unread), 'folder')} could not be listed{again}")
     if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state in ("failed", "cancelled"):
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines

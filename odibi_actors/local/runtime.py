@@ -95,10 +95,12 @@ class LocalPoolDriver:
 
 
 class LocalRuntime:
-    """Runs actors that speak through queues until nobody has anything to do."""
+    """Runs actors that speak through queues until nobody has anything to do. ``pipeline``: the one that is run; "" for
+    any. What fails of others meanwhile (a killed system has left it) is told as what it is."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], pipeline: str = "") -> None:
         self.clock = clock
+        self._pipeline = pipeline
         self._actors: dict[str, tuple[Actor, Driver]] = {}
         self._queue: deque[tuple[str, str, Message]] = deque()
         self._touched: dict[str, None] = {}
@@ -129,6 +131,8 @@ class LocalRuntime:
                     self._queue.append((name, to, message))
                 case Stop():
                     self.stopped[name] = effect
+                case Log(level="error", about=about) if about and self._pipeline not in ("", about):
+                    tell(f"not of this run: {effect.text}")
                 case Log(level="warning" | "error"):
                     self.told.append(effect.text)
                     tell(f"{effect.level}: {effect.text}")

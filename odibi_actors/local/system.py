@@ -50,14 +50,15 @@ REPORT_EVERY = 1.0
 
 class LocalSystem(Asking):
     """A whole system in this process: store, broker, source, pool. Use as a context manager; until it ends Ctrl-C and
-    SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then."""
+    SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then. ``pipeline``: the one
+    it is for; "" for any."""
 
-    def __init__(self, project: ProjectSpec, *, manual: bool = True) -> None:
+    def __init__(self, project: ProjectSpec, *, manual: bool = True, pipeline: str = "") -> None:
         places = paths.prepare(Path(project.data_dir), sockets=False)
         claim(Path(project.root))
         self.clock = LocalClock()
         self.interrupts = Interrupts()
-        self.runtime = LocalRuntime(self.clock)
+        self.runtime = LocalRuntime(self.clock, pipeline)
         host, pid = socket.gethostname(), os.getpid()
         incarnation = uuid.uuid4().hex[:12]
         engine = Engine(places.database, root=Path(project.root))
@@ -73,7 +74,8 @@ class LocalSystem(Asking):
         driver = LocalPoolDriver(places.data_dir, host, project.code_digest, self.clock, self.interrupts)
         self.runtime.add(POOL, pool, driver)
         if any(pipeline.alerts for pipeline in project.pipelines):
-            self.runtime.add(SCHEDULER, Herald(incarnation, host, pid), SchedulerDriver(Path(project.root)))
+            herald = Herald(incarnation, host, pid, self.clock())
+            self.runtime.add(SCHEDULER, herald, SchedulerDriver(Path(project.root)))
         hello = Hello(role="client", incarnation=incarnation, host=host, pid=pid)
         self.runtime.send(CLIENT, BROKER, hello)
 
@@ -176,7 +178,7 @@ def _run(
     progress: Callable[[str], None] | None,
     replay: Sequence[int] | None,
 ) -> RunSummary:
-    with LocalSystem(project) as system:
+    with LocalSystem(project, pipeline=pipeline) as system:
         targets = ([project.pipeline(pipeline)], system.store_id, system.home)
         if system.moved:
             tell(system.moved)
@@ -196,6 +198,7 @@ def _run(
         mine = _iterations(system, pipeline, run)
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
         errors = [str(item["error"]) for item in failed if item["error"]]
+        unread = _unread(system, pipeline)
         told = "\n".join(system.runtime.told)
         return RunSummary(
             run=run,
@@ -206,12 +209,12 @@ def _run(
             failed=len(failed),
             dead_lettered=sum(item["dead_letters"] for item in mine),
             error="; ".join(errors) or end["error"],
-            untold="; ".join(error for error in errors if error not in told),
+            untold="; ".join(error for error in [*errors, *unread] if error not in told),
             traceback=_traceback(system, pipeline, failed[-1]["iteration"]) if failed else "",
             stuck=failed[-1]["iteration"] if failed else 0,
             alerts=untold,
             replayed=len(taken),
-            unread=_unread(system, pipeline),
+            unread=unread,
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -123,3 +125,51 @@ def test_given_a_webhook_that_refuses_then_its_address_is_in_no_output_and_only_
     assert holding == ["versions"]
     logs = [path for path in (tmp_path / ".odibi").rglob("*") if path.is_file() and "checkpoints" not in path.name]
     assert not [path for path in logs if CANARY.encode() in path.read_bytes()]
+
+
+def test_given_a_log_target_then_a_failure_is_said_once_and_the_end_says_what_to_do(tmp_path: Path) -> None:
+    project(tmp_path, "{log: true}", bad=1)
+    (tmp_path / "landing/bad0.csv").write_text("other\n1\n")
+    (tmp_path / "odibi.yaml").write_text((tmp_path / "odibi.yaml").read_text().replace("dead_letter", "halt", 1))
+    result = CliRunner().invoke(odibictl, ["run", "p", "--project", str(tmp_path)])
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (result.exit_code, result.stderr.count("column 'id' of read.schema is missing")) == (5, 1), result.stderr
+    assert errors[1:] == ["error: 1 of 1 iteration failed: `odibictl iteration show p 1`; the next run tries again"]
+
+
+def test_given_a_function_that_raises_then_its_message_is_said_once_and_the_traceback_is_where_it_is_named(
+    tmp_path: Path,
+) -> None:
+    project(tmp_path, "{log: true}", bad=0)
+    (tmp_path / "landing/one.csv").write_text("id\n1\n")
+    text = (tmp_path / "odibi.yaml").read_text().replace("dead_letter", "halt", 1).replace("[src]", "[f]")
+    (tmp_path / "odibi.yaml").write_text(
+        text + '      - {name: f, inputs: [src], transform: {function: "nodes.raising_once:f"}}\n'
+    )
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes/raising_once.py").write_text("def f(src):\n    raise ValueError(f'no {len(src)}')\n")
+    result = CliRunner().invoke(odibictl, ["run", "p", "--project", str(tmp_path)])
+    assert (result.exit_code, result.stderr.count("no 1")) == (5, 1), result.stderr
+    shown = CliRunner().invoke(odibictl, ["iteration", "show", "p", "1", "--project", str(tmp_path)])
+    assert "Traceback (most recent call last)" in shown.stdout
+    fresh = CliRunner().invoke(odibictl, ["run", "p", "--project", str(tmp_path), "--fresh"])
+    assert ("Traceback" in fresh.stderr, "iteration show" in fresh.stderr) == (True, False), fresh.stderr
+
+
+def test_given_what_a_killed_run_of_another_pipeline_left_then_its_failure_is_no_error_of_this_run(
+    tmp_path: Path,
+) -> None:
+    project(tmp_path, "{log: true}", bad=0)
+    (tmp_path / "landing/one.csv").write_text("id\n1\n")
+    text = (tmp_path / "odibi.yaml").read_text().replace("dead_letter", "halt", 1)
+    other = text.partition("  - pipeline: p\n")[2].replace("path: out", "path: other").replace("[src]", "[f]")
+    with_f = '      - {name: f, inputs: [src], transform: {function: "nodes.dying:f"}}\n'
+    (tmp_path / "odibi.yaml").write_text(f"{text}  - pipeline: q\n{other}{with_f}")
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes/dying.py").write_text("import os\ndef f(src):\n    os._exit(9)\n")
+    command = [sys.executable, "-m", "odibi_actors.cli", "run", "--project", str(tmp_path)]
+    assert subprocess.run([*command, "q"], capture_output=True, check=False).returncode == 9
+    (tmp_path / "nodes/dying.py").write_text("def f(src):\n    raise ValueError('of q')\n")
+    done = subprocess.run([*command, "p"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "error: " in done.stderr) == (0, False), done.stderr
+    assert "not of this run: q 1: failed at f: ValueError: of q (dying.py line 2, in f)\n" in done.stderr
