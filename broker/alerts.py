@@ -73,13 +73,15 @@ class Alerts:
             self._pending[id_] = (alert, wanted, now)
         self.throttle.resume(targets, now)
 
+    def tried(self, message: Noticed) -> bool:
+        """The scheduler goes on trying; whether it says why for the first time."""
+        if message.id not in self._pending or self._late.get(message.id) == message.error:
+            return False
+        self._late[message.id] = message.error
+        return True
+
     def answered(self, message: Noticed) -> rec.Alert | None:
-        """The alert that the scheduler has delivered, or given up; None when that is known already, or when it goes on
-        trying."""
-        if message.again:
-            if message.id in self._pending:
-                self._late[message.id] = message.error
-            return None
+        """The alert that the scheduler has delivered, or given up; None when that is known already."""
         alert, _, _ = self._pending.pop(message.id, (None, [], 0.0))
         self._late.pop(message.id, None)
         return alert
@@ -178,6 +180,7 @@ def _write(
         run=run,
         occurrence=occurrence,
         held_back=held,
+        targets=[target.shown for target in targets],
     )
     flow.write(alert, pipeline.name)
     flow.alerts.take_in(alert, targets, now)
@@ -222,7 +225,11 @@ def resume(flow: Flow, now: float) -> None:
 
 
 def answered(flow: Flow, message: Noticed, now: float) -> None:
-    """The scheduler has delivered an alert, or given up on it."""
+    """The scheduler has delivered an alert, or given up on it, or tries again."""
+    if message.again:
+        if flow.alerts.tried(message):
+            flow.journal.append(rec.Alerted(message.id, now, message.error, again=True))
+        return
     alert = flow.alerts.answered(message)
     if alert is None:
         return

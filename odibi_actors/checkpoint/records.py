@@ -190,7 +190,8 @@ class BackfillEnd(Record, frozen=True):
 
 
 class Alert(Record, frozen=True):
-    """Somebody is to be told. ``id`` is the number of this record. Until ALERTED it is told again."""
+    """Somebody is to be told. ``id`` is the number of this record. Until ALERTED it is told again. ``targets``: whom,
+    as people see them; told is whoever wants it by then."""
 
     id: int
     kind: AlertKind
@@ -201,14 +202,17 @@ class Alert(Record, frozen=True):
     run: str = ""
     occurrence: str = ""
     held_back: int = 0
+    targets: list[str] = []
 
 
 class Alerted(Record, frozen=True):
-    """Everybody was told, or ``error`` says why somebody was not, after the last try."""
+    """Everybody was told, or ``error`` says why somebody was not, after the last try; ``again``: it is tried again, and
+    ``error`` is that of the tries up to now."""
 
     id: int
     at: float
     error: str = ""
+    again: bool = False
 
 
 class Replay(msgspec.Struct, frozen=True):

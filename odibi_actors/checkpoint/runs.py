@@ -120,7 +120,7 @@ def _run(db: sqlite3.Connection, given: One) -> Any:
     return {**dict(zip(_RUN, row, strict=False)), **more}
 
 
-_ALERT = ("id", "kind", "pipeline", "schedule", "run", "occurrence", "text", "at", "held_back")
+_ALERT = ("id", "kind", "pipeline", "schedule", "run", "occurrence", "text", "at", "held_back", "targets")
 
 
 def _alerts(db: sqlite3.Connection, given: Alerts) -> Any:

@@ -335,7 +335,7 @@ class Scheduling(Tables):
     def _alerted(self, _seq: int, record: r.Alerted) -> None:
         done = self._execute(
             "UPDATE alerts SET told_at = ?, error = ? WHERE id = ? AND told_at IS NULL",
-            (record.at, record.error, record.id),
+            (None if record.again else record.at, record.error, record.id),
         )
         if done.rowcount == 0:
             raise Contradiction(f"there is no alert {record.id} that was not told")

@@ -20,9 +20,10 @@ alert = group("alert", "Alerts: failures, lateness, recoveries that were told.")
 
 
 def _told(row: Row) -> str:
-    if row.get("error"):
-        return f"failed: {row['error']}"
-    return ago(row["told_at"]) if row.get("told_at") else "not yet"
+    error = row.get("error")
+    if not row.get("told_at"):
+        return f"not yet: {error}" if error else "not yet"
+    return f"failed: {error}" if error else ago(row["told_at"])
 
 
 COLUMNS = (
@@ -30,6 +31,7 @@ COLUMNS = (
     Column("KIND", "kind"),
     Column("PIPELINE", lambda row: f"{row['pipeline']}.{row['schedule']}" if row.get("schedule") else row["pipeline"]),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),
+    Column("TARGETS", lambda row: ", ".join(row.get("targets") or []) or None),
     Column("TOLD", _told),
     Column("HELD BACK", lambda row: row.get("held_back") or None, right=True),
     Column("WHAT", "text"),
@@ -47,6 +49,8 @@ COLUMNS = (
 def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
     """List alerts, newest first: what happened, who was told.
 
+    TARGETS are whom to tell, of a webhook without what could be a secret. TOLD says when all of them were, or why not:
+    `not yet` is tried again, for a day (the last error, once three tries have failed); `failed` was given up.
     HELD BACK counts those of the same kind before it that were not told, because the last one was shortly before
     (`throttle`). What is held back now stands below, with the time at which a summary of it is told. Whom to tell
     stands under `alerts` in odibi.yaml.

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from odibi_actors.config.places import without_secret
+
 
 class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where data lives. ``path`` is absolute: a folder for ``local``, a database file for ``sqlite``."""
@@ -198,6 +200,11 @@ class AlertSpec(msgspec.Struct, frozen=True):
     webhook: str = ""
     log: bool = False
     throttle: float = 300.0
+
+    @property
+    def shown(self) -> str:
+        """What people see of it: whoever knows the whole address of a webhook may write there."""
+        return "log" if self.log else self.command or without_secret(self.webhook)
 
     def wants(self, kind: AlertKind) -> bool:
         """Whether it is to be told of this kind."""

@@ -17,7 +17,6 @@ from typing import Any, Final, Literal
 
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.model import AlertSpec
-from odibi_actors.config.places import without_secret
 from odibi_actors.messages import BROKER, Notice, Noticed, Told
 from odibi_actors.scheduler.effects import Tell
 
@@ -194,12 +193,7 @@ class Notices:
 
 def _wrong(targets: list[_Target]) -> str:
     """Which targets could not be told, and why."""
-    return "; ".join(f"{_name(target.spec)}: {target.error}" for target in targets if target.error)
-
-
-def _name(spec: AlertSpec) -> str:
-    """What people see of a target: whoever knows the whole address of a webhook may write there."""
-    return spec.command or without_secret(spec.webhook)
+    return "; ".join(f"{target.spec.shown}: {target.error}" for target in targets if target.error)
 
 
 def payload(notice: Notice) -> dict[str, Any]:

@@ -79,7 +79,10 @@ class Alerts:
             self._failures[key] = self._failures.get(key, 0) + 1
 
     def told(self, record: rec.Alerted) -> None:
-        """They were."""
+        """They were; or they are told again."""
+        if record.again:
+            check(record.id in self.pending, "I1", f"alert {record.id} is tried again, and was told, or never written")
+            return
         alert = self.pending.pop(record.id, None)
         check(alert is not None, "I1", f"alert {record.id} was told twice, or never written")
         check((record.id, 0) in self.tried, "I2", f"alert {record.id} is said to be told, and nobody was: {alert}")

@@ -191,12 +191,14 @@ def test_given_a_target_that_cannot_be_told_yet_when_asked_then_status_says_so_u
     fails(broker, 1)
     (notice,) = asked(broker)
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused", again=300.0))
-    assert broker.of(rec.Alerted) == []
+    for _ in range(2):  # the same again is not written again
+        broker.say(SCHEDULER, Noticed(broker.epoch, notice.id, "http://x: refused", again=300.0))
+    assert [(a.id, a.error, a.again) for a in broker.of(rec.Alerted)] == [(notice.id, "http://x: refused", True)]
     assert [(a["state"], a["error"]) for a in untold(broker)] == [("tried again", "http://x: refused")]
     broker.say(SCHEDULER, Noticed(broker.epoch, notice.id))
     assert untold(broker) == []
-    fails_again = broker.of(rec.Alerted)
-    assert [(a.id, a.error) for a in fails_again] == [(notice.id, "")]
+    last = list(broker.of(rec.Alerted))[-1]
+    assert (last.id, last.error, last.again) == (notice.id, "", False)
 
 
 def test_given_a_target_that_was_given_up_when_asked_then_status_says_so_for_a_day() -> None:

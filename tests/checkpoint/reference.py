@@ -276,7 +276,8 @@ class Reference:
         alert, told = self.alerts.get(record.id, (None, record))
         if alert is None or told is not None:
             raise Bad
-        self.alerts[record.id] = (alert, record)
+        if not record.again:
+            self.alerts[record.id] = (alert, record)
 
     def taken(self, keys: list[tuple[str, str, str, str, int]]) -> bool:
         return len(set(keys)) < len(keys) or any(key in self.ledger for key in keys)

@@ -90,7 +90,7 @@ def of_scheduler(pipelines: st.SearchStrategy[str]) -> list[st.SearchStrategy[r.
         ),
         st.builds(r.BackfillEnd, pipelines, lanes, st.sampled_from(["done", "cancelled"]), times),
         st.builds(r.Alert, st.sampled_from([0, 0, 0, 1]), st.just("failure"), pipelines, st.just("x"), times),
-        st.builds(r.Alerted, st.integers(1, 30), times, st.sampled_from(["", "timeout"])),
+        st.builds(r.Alerted, st.integers(1, 30), times, st.sampled_from(["", "timeout"]), st.booleans()),
     ]
 
 

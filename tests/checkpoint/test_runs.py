@@ -112,7 +112,7 @@ def test_alerts_are_listed_newest_first(engine: Engine) -> None:
     assert items(engine, "alert.list", pipeline=P) == [
         {"id": rows[1]["id"], "kind": "failure", "pipeline": P, "schedule": "hourly", "run": f"{P}.hourly@o1",
          "occurrence": "o1", "text": "it broke", "at": 6.5, "told_at": 7.0, "error": "webhook: timeout",
-         "held_back": 2},
+         "held_back": 2, "targets": []},
     ]  # fmt: skip
     assert len(items(engine, "alert.list", limit=1)) == 1
 
@@ -204,3 +204,16 @@ def test_given_a_payload_that_is_damaged_when_verified_then_it_is_told(engine: E
     put(engine, r.Backfill(P, "backfill-9", "b", 1.0))
     engine._db.execute(f"UPDATE {table} SET payload = CAST(x'00' || payload AS BLOB)")
     assert any(f"payload of {table} " in problem for problem in verified(engine))
+
+
+def test_given_an_alert_that_is_tried_again_then_its_targets_and_its_last_error_are_listed(engine: Engine) -> None:
+    number = engine.last_seq + 1
+    targets = ["https://hooks.example.org/...", "log"]
+    put(engine, r.Alert(number, "failure", P, "again", 9.5, targets=targets))
+    for why in ("refused", "no answer within 10 s"):
+        put(engine, r.Alerted(number, 10.0, why, again=True))
+    row = items(engine, "alert.list", pipeline=P)[0]
+    assert (row["targets"], row["told_at"], row["error"]) == (targets, None, "no answer within 10 s")
+    put(engine, r.Alerted(number, 11.0))
+    row = items(engine, "alert.list", pipeline=P)[0]
+    assert (row["told_at"], row["error"]) == (11.0, "")

@@ -117,6 +117,10 @@ def test_given_a_webhook_that_refuses_then_its_address_is_in_no_output_and_only_
     assert hook.got
     assert "could not be told yet" in said
     assert CANARY not in said
+    shown = CliRunner().invoke(odibictl, ["alert", "list", "-o", "json", "--project", str(tmp_path)])
+    (target,) = json.loads(shown.stdout)["items"][-1]["targets"]
+    assert target == f"http://127.0.0.1:{hook.server.server_port}/..."
+    assert f"{target}: answers 503 of" in json.loads(shown.stdout)["items"][-1]["error"]
     with closing(sqlite3.connect(tmp_path / ".odibi/checkpoints.db")) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         holding = [
