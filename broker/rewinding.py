@@ -15,7 +15,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import STORE, NodeFailed, PublishTask
-from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.model import Attempt, StagedRef, split_target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
         node, folder = row["node"], row["folder"]
         spec = next((one.write for one in pipeline.spec.nodes if one.name == node), None)
         still = spec is not None and spec.mode == "overwrite" and spec.target == folder
-        if row.get("replaced") and (still or "#" not in folder):
+        if row.get("replaced") and (still or not split_target(folder)[1]):
             until = " until the next commit replaces it" if still else ""
             row["action"] = f"what iteration {row['last']} published stays{until}"
             continue
-        if "#" not in folder:
+        if not split_target(folder)[1]:
             found.append(rec.Retraction(node, folder, row.get("given_up", [])))
             row["action"] = "parts are deleted"
             continue

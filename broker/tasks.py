@@ -9,6 +9,7 @@ from odibi_actors.broker import pins
 from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
+from odibi_actors.model import split_target
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -23,7 +24,8 @@ def dispatch_publications(flow: Flow, now: float) -> None:
         publication = found[1].publications.get(node) if found is not None else None
         if found is None or publication is None or publication.done or publication.attempt is not None:
             continue
-        target = publication.part.target.partition("#")[0] if "#" in publication.part.target else ""
+        place, table = split_target(publication.part.target)
+        target = place if table else ""
         if target and target in flow.publishing:
             deferred.append(item)
             continue

@@ -88,6 +88,13 @@ class BatchRef(msgspec.Struct, frozen=True):
     host: str = ""
 
 
+def split_target(target: str) -> tuple[str, str]:
+    """(database, table) of ``<database path>#<table>``, (folder, "") of a folder. Other folders on the way may have a
+    ``#`` in their names; no folder that a sink publishes to has one, and no table a ``/``."""
+    place, mark, table = target.rpartition("#")
+    return (place, table) if mark and "/" not in table else (target, "")
+
+
 class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sink's staged part: synced, attempt-unique, not visible under the published name.
 
@@ -107,7 +114,7 @@ class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
     def place(self) -> str:
         """Where the sink publishes, as ``WriteSpec.target`` has it: a folder, or ``<database path>#<table>``. A part
         that replaces others has a folder of its own in there."""
-        if "#" in self.target:
+        if split_target(self.target)[1]:
             return self.target
         folder = self.target.rpartition("/")[0]
         return folder.rpartition("/")[0] if self.replaces else folder

@@ -23,7 +23,7 @@ from odibi_actors.checkpoint.tables import AckDecoder, ScheduleDecoder, SchemaDe
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ScheduleSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import Home, StagedRef
+from odibi_actors.model import Home, StagedRef, split_target
 from odibi_actors.nodes.sinks.owner import Owner, recorded_mark
 
 Follow = Callable[[str], str]
@@ -169,7 +169,7 @@ def _inferred(db: sqlite3.Connection, home: Home) -> Home:
 
 def _path(target: str) -> Path:
     """The folder, or the database, of a recorded target."""
-    return Path(target.rpartition("#")[0] or target)
+    return Path(split_target(target)[0])
 
 
 def _part(part: StagedRef, follow: Follow) -> StagedRef:

@@ -17,7 +17,7 @@ from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
 from odibi_actors.errors import ConfigError
-from odibi_actors.model import BatchRef, StagedRef
+from odibi_actors.model import BatchRef, StagedRef, split_target
 
 PAGES = 2000
 ROWS = 500
@@ -168,15 +168,15 @@ def _parts(
         if not part.rows:
             continue
         what = f"the part of {node} of {_told(key)}"
-        database, in_table, table = part.target.rpartition("#")
-        if in_table and state == "committed":
+        database, table = split_target(part.target)
+        if table and state == "committed":
             (store,) = db.execute("SELECT store_id FROM meta").fetchone()
             mark = {"table": table, "sink": [store, key[0], node], "iteration": key[1]}
             fix = f"{_MARK} `odibictl sink repin {key[0]}.{node}` goes on without what is missing"
             found.append(_staged(what, part, [database], fix) | mark)
         elif state == "committed":
             found.append(_staged(what, part, [part.target], _PART))
-        elif not in_table and state in ("prepared", "blocked"):
+        elif not table and state in ("prepared", "blocked"):
             found.append(_staged(what, part, [part.target, part.staged], _STAGED))
     return found
 

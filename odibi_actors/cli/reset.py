@@ -13,6 +13,7 @@ from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, fields, table
 from odibi_actors.cli.output import lines as as_text
 from odibi_actors.cli.project import chosen, load
+from odibi_actors.model import split_target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -21,18 +22,17 @@ if TYPE_CHECKING:
 
 def _deleted(row: Row) -> str:
     """Parts of a folder are files, those of a table rows."""
-    return f"{plural(row['parts'], 'row')}, and the table" if "#" in row["target"] else plural(row["parts"], "file")
+    return (
+        f"{plural(row['parts'], 'row')}, and the table"
+        if split_target(row["target"])[1]
+        else plural(row["parts"], "file")
+    )
 
 
 TARGETS = (
     Column("SINK", "node", whole=True),
     Column("TARGET", "target"),
-    Column(
-        "DELETED",
-        lambda row: (
-            plural(row["parts"], "row") + ", and the table" if "#" in row["target"] else plural(row["parts"], "file")
-        ),
-    ),
+    Column("DELETED", _deleted),
 )
 
 

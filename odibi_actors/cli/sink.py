@@ -15,6 +15,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.model import split_target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _teller(row: Row) -> str:
     from odibi_actors.nodes.sinks.parquet import newest_part
 
     with suppress(OSError):
-        if "#" not in row["target"] and (left := newest_part(Path(row["target"]), row["sink"])) is not None:
+        if not split_target(row["target"])[1] and (left := newest_part(Path(row["target"]), row["sink"])) is not None:
             return f"told by the newest part there, {left.name}"
     return "told by the next part"
 
@@ -120,7 +121,7 @@ def _holds(target: str) -> dict[str, Any] | str:
     """What stands in a target that is overwritten, as seen from here: ``iteration`` (0: nothing) and ``rows``."""
     from odibi_actors.nodes.sinks import current, sqlite_overwrite
 
-    place, _, name = target.partition("#")
+    place, name = split_target(target)
     try:
         if not name:
             found = current.held(Path(place))

@@ -244,7 +244,11 @@ class Checker:
                 self._problems.add(f"{at}.{key}", f"does not apply: {kind}", suggestion="delete it")
         if local and "path" in write:
             write["path"] = self._inside(f"{at}.path", write["path"], "the connection's folder")
-            self._target(f"{at}.path", os.path.normpath(os.path.join(connection.path, write["path"])))
+            target = os.path.normpath(os.path.join(connection.path, write["path"]))
+            if "#" in os.path.basename(target):
+                message = "a folder to write to has no # in its name: that stands between a database and its table"
+                self._problems.add(f"{at}.path", message, os.path.basename(target), "choose another")
+            self._target(f"{at}.path", target)
         elif not local and "table" in write:
             table = write["table"].lower()  # SQLite's names do not depend on case
             if table.startswith(("sqlite_", "odibi_", "_odibi")):

@@ -20,7 +20,7 @@ from odibi_actors.checkpoint.relocating import follower
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.local.runtime import tell
-from odibi_actors.model import NOWHERE, Home
+from odibi_actors.model import NOWHERE, Home, split_target
 from odibi_actors.nodes.sinks.current import CURRENT, is_of, versions
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Mark, Owner, folder_mark, table_mark, target_name
 from odibi_actors.nodes.sinks.sqlite_overwrite import forget
@@ -144,14 +144,14 @@ class Reset:
                     appending[target_name(node.write)] = node.write.mode == "append"
         for node_name, target in named:
             owner = Owner(self._engine.store_id, self._pipeline, node_name)
-            if "#" not in target:
+            place, table = split_target(target)
+            if not table:
                 if self._is_ours(folder_mark(Path(target)), owner, Path(target), target):
                     found = _parts(Path(target), owner, self._given_up.get(node_name, ()))
                     parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
                     replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
                     yield Target(node_name, target, len(parts), append=not replaced)
                 continue
-            place, _, table = target.rpartition("#")
             if Path(place).exists():
                 with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True)) as db:
                     if self._is_ours(table_mark(db, table), owner, Path(place), target):
@@ -172,7 +172,8 @@ class Reset:
     def _delete(self, target: Target) -> None:
         """Delete what the node has published there, then its ownership. Done already is done."""
         owner = Owner(self._engine.store_id, self._pipeline, target.node)
-        if "#" not in target.target:
+        place, table = split_target(target.target)
+        if not table:
             folder = Path(target.target)
             if self._is_ours(folder_mark(folder), owner, folder, target.target):
                 for part in _parts(folder, owner, self._given_up.get(target.node, ())):
@@ -184,7 +185,6 @@ class Reset:
                 (folder / OWNER_FILE).unlink()
                 fsync_dir(folder)
             return
-        place, _, table = target.target.rpartition("#")
         with closing(sqlite3.connect(place, timeout=30.0, isolation_level=None)) as db:
             db.execute("pragma synchronous = extra")
             if not self._is_ours(table_mark(db, table), owner, Path(place), target.target):

@@ -19,7 +19,18 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
-from odibi_actors.model import LIVE, PIN, STATE, BatchRef, Failure, FailureKind, StagedRef, node_key, pin_digest
+from odibi_actors.model import (
+    LIVE,
+    PIN,
+    STATE,
+    BatchRef,
+    Failure,
+    FailureKind,
+    StagedRef,
+    node_key,
+    pin_digest,
+    split_target,
+)
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import ReadResult, read
@@ -301,7 +312,7 @@ class Executor:
         if task.part.staged.endswith(".staged"):
             sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner, task.home)
         else:
-            database, _, table = task.part.target.rpartition("#")
+            database, table = split_target(task.part.target)
             sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces, task.home)
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
@@ -322,14 +333,14 @@ def naming(target: str) -> Iterator[None]:
             yield
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED:
-            path = target.partition("#")[0]
+            path = split_target(target)[0]
             who = lock_holders(*(Path(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")))
             message = f"{path} is locked by {who or 'another program'}; it is tried again until the lock is released"
             raise Failed("busy", message) from error
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            path = target.partition("#")[0]
+            path = split_target(target)[0]
             raise Failed("full", room.with_free(f"{path}: {error}", path)) from error
-        error.args = (f"{target.partition('#')[0]}: {error}",)
+        error.args = (f"{split_target(target)[0]}: {error}",)
         raise
 
 

@@ -63,6 +63,8 @@ VALUES = [
     ("keys: [carrier]", "keys: [1]", [f'23:71: {N}[4].write.keys[0]: must be text (got 1); quote it: "1"']),
     ("table: delays", 'table: "a; drop"', [f"23:42: {N}[4].write.table: must be a table name: letters, digits, _ "
         "(got a; drop)"]),
+    ("path: flights", 'path: "flights#1"', [f"20:41: {N}[3].write.path: a folder to write to has no # in its name: "
+        "that stands between a database and its table (got flights#1); choose another"]),
     ("table: delays", "table: sqlite_x", [f"23:42: {N}[4].write.table: the name is reserved (got sqlite_x); "
         "choose another"]),
     ('pattern: "*.csv"', "schema: {a: int65, b: varchar}", [

@@ -289,6 +289,24 @@ def test_given_a_reset_that_was_interrupted_when_its_project_is_copied_then_the_
     assert reset(first).resumed
 
 
+def test_given_a_folder_with_a_hash_on_the_way_when_a_project_is_moved_there_then_it_goes_on(first: Path) -> None:
+    first.with_name("c#").mkdir()
+    second = first.rename(first.with_name("c#") / "second")
+    assert "no problem was found" in ctl(second, "checkpoint", "verify")
+    put(second, 4)
+    assert run(second).committed == 1
+    assert published(second) == ([*ALL, 4], [4], [*ALL, 4])
+    rewind(second, 1)
+    assert appended(second / "lake") == [1]
+    assert "pinned, 1 column" in ctl(second, "sink", "show", "p.out")
+    assert [one.target for one in reset(second).published] == [
+        str(second / "lake/out"),
+        str(second / "lake/now"),
+        f"{second}/mart.db#t",
+    ]
+    assert published(second) == ([], [], None)
+
+
 @pytest.mark.parametrize("left", ["lake/out", "lake/now", "mart.db"])
 def test_given_a_target_that_was_left_behind_when_moved_then_none_begins_silently(first: Path, left: str) -> None:
     second = moved(first)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from odibi_actors.config.model import WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import NOWHERE, Home
+from odibi_actors.model import NOWHERE, Home, split_target
 
 OWNER_FILE = "_odibi_owner.json"
 OWNER_TABLE = "_odibi_owners"
@@ -100,7 +100,7 @@ def stands(data_dir: str, store_id: str) -> bool:
 def recorded_mark(target: str) -> tuple[Mark | None, Path]:
     """The mark of a target as it is recorded (``database#table``, or a folder), and where it lies. Raises
     ConflictError, sqlite3.Error, OSError."""
-    place, _, table = target.rpartition("#") if "#" in target else (target, "", "")
+    place, table = split_target(target)
     path = Path(place)
     return mark_in(path, table) if table else folder_mark(path), path
 
