@@ -85,7 +85,13 @@ def checked(verb: str, params: Row) -> Row:
         msgspec.convert(params, Params)
     except msgspec.ValidationError as error:
         raise UsageError(f"{verb[:40]}: {error}") from None
-    for ours in ("look", "begun", runs.AS_OF, runs.FREE):  # what a wait has come to; not for a client to say
+    for ours in (
+        "look",
+        "begun",
+        runs.AS_OF,
+        runs.FREE,
+        waits.FOLLOWED,
+    ):  # what a wait has come to; not for a client to say
         params.pop(ours, None)
     if problem := params_problem(params.get("params") or {}):
         raise UsageError(f"{verb[:40]}: {problem}")

@@ -15,7 +15,7 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.config.model import ProjectSpec
@@ -72,15 +72,20 @@ def _letters(ctx: click.Context, param: click.Parameter, value: tuple[str, ...])
     callback=_letters,
     help="First take these dead letters up again, each in a new iteration.",
 )
+@PARAM
 @lists
 @pass_app
-def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: list[int] | None) -> None:
+def run(
+    app: App, pipeline: str, iterations: int | None, fresh: bool, replay: list[int] | None, params: dict[str, Any]
+) -> None:
     """Run a pipeline over the data there is, without daemons.
 
     Everything happens in this process. It continues from, and adds to, the project's checkpoints; an iteration that a
     former run left failed is tried again first. A node's `timeout` is not enforced here, nor is `worker:`: nobody could
     kill or replace this process. Ctrl-C
     (or SIGTERM) stops it: what it was doing does not count as a try, and the next run goes on with it; twice, at once.
+    Functions get the parameters as `context.params`, SQL as `getvariable('KEY')`; what a former run left goes on with
+    its own.
     Files of dead letters are read as they are now, so fix them before --replay.
     Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed, anything became a dead letter, or
     a source's folder could not be listed, 130 when interrupted.
@@ -92,7 +97,8 @@ def run(app: App, pipeline: str, iterations: int | None, fresh: bool, replay: li
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
     try:
         with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
-            summary = run_pipeline(project, pipeline, iterations, fresh, lambda line: errors.message(str(line)), replay)
+            said = lambda line: errors.message(str(line))  # noqa: E731
+            summary = run_pipeline(project, pipeline, iterations, fresh, said, replay, params)
     except ConflictError as error:
         raise ConflictError(_beside(project, pipeline) or str(error)) from None
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import click
 
 from odibi_actors.cli import cells, errors
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, count, emit, span, table
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.cli.run import log_nodes
@@ -38,6 +38,7 @@ NODES = (
     examples=[
         "odibictl try delays",
         "odibictl try delays --node clean --sample 20",
+        "odibictl try delays --param full=true",
         "odibictl try delays --files 'flights-2013-01-*.csv' -o json",
     ],
 )
@@ -48,20 +49,24 @@ NODES = (
 @click.option("--files", metavar="GLOB", help="Only these files of watched sources, below the source's folder.")
 @click.option("--head", metavar="N", type=click.IntRange(0), default=5, show_default=True,
               help="Rows of each node to show.")  # fmt: skip
+@PARAM
 @lists
 @pass_app
-def try_(app: App, pipeline: str, sample: int, node: str | None, files: str | None, head: int) -> None:
+def try_(
+    app: App, pipeline: str, sample: int, node: str | None, files: str | None, head: int, params: dict[str, Any]
+) -> None:
     """Run a pipeline on a sample and show what came out of each node.
 
     Files are read whether or not they were read before; nothing is published or remembered, so it works beside a
     running system. Sources of mode batch are read whole. A sink is tried on an empty copy of its table. Your functions
-    do run, with whatever else they do. With `on_error: dead_letter`, files that cannot be read are named, and the
-    others go on. Exit 5 when a file or a node failed, or a sink would refuse its rows.
+    do run, with whatever else they do. They get the parameters as `context.params`, SQL as `getvariable('KEY')`. With
+    `on_error: dead_letter`, files that cannot be read are named, and the others go on. Exit 5 when a file or a node
+    failed, or a sink would refuse its rows.
     """
     project = load(app)
     chosen(project, pipeline)
     trial_of: Any = importlib.import_module("odibi_actors.local.trying").Trial
-    trial = trial_of(project, pipeline, sample, files, head)
+    trial = trial_of(project, pipeline, sample, files, head, params)
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
     for one in tried:

@@ -7,7 +7,7 @@ import random
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,13 @@ def run_pipeline(
     fresh: bool = False,
     progress: Callable[[str], None] | None = None,
     replay: Sequence[int] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Run one pipeline over the data that is there, in this process, then stop.
 
     ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then.
-    ``replay``: dead letters to take up again first, by id; none named: all that are open. Raises OdibiError:
+    ``replay``: dead letters to take up again first, by id; none named: all that are open. ``params``: what nodes get as
+    ``context.params``, SQL as ``getvariable``; what a former run left goes on with its own. Raises OdibiError:
     ConflictError when something runs on the data directory, ``fresh`` would publish to targets that have an owner, or a
     letter cannot be taken up, before anything has run.
     """
@@ -151,11 +153,13 @@ def run_pipeline(
     if fresh:
         _refuse_owned(spec)
         with tempfile.TemporaryDirectory(prefix="odibi-fresh-") as folder:
-            return _run(msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress, replay)
+            return _run(
+                msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress, replay, params
+            )
     places = paths.prepare(Path(project.data_dir), sockets=False)
     lock = paths.hold_lock(places.run / "broker.lock", wait=0.0)
     try:
-        return _run(project, pipeline, iterations, progress, replay)
+        return _run(project, pipeline, iterations, progress, replay, params)
     finally:
         lock.release()
 
@@ -177,6 +181,7 @@ def _run(
     iterations: int | None,
     progress: Callable[[str], None] | None,
     replay: Sequence[int] | None,
+    params: Mapping[str, Any] | None,
 ) -> RunSummary:
     with LocalSystem(project, pipeline=pipeline) as system:
         targets = ([project.pipeline(pipeline)], system.store_id, system.home)
@@ -188,7 +193,7 @@ def _run(
         report = _reporter(system, pipeline, progress)
         letters = [] if replay is None else replaying.chosen(system, pipeline, replay, report)
         wanted = {"pipeline": pipeline, "iterations": iterations or 0, "retry": True, "take": True, "letters": letters}
-        started = system.request("pipeline.trigger", wanted, each=report)
+        started = system.request("pipeline.trigger", wanted | {"params": dict(params or {})}, each=report)
         run, taken = started["run"], started["replayed"]
         if progress is not None:
             for one in taken:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -19,9 +20,10 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
-from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
+from odibi_actors.config.received import params_problem
+from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition
+from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Trigger
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
@@ -63,11 +65,21 @@ class TriedNode(msgspec.Struct):
 
 class Trial:
     """One pipeline over a sample. ``sample``: rows of each watched source; ``files``: a pattern for their files (paths
-    below the source's folder; None: all). Sources of mode ``batch`` are read whole, as in every iteration."""
+    below the source's folder; None: all). ``params``: as an operator would trigger a run with. Sources of mode
+    ``batch`` are read whole, as in every iteration. Raises ConfigError for parameters that no run may have."""
 
     def __init__(
-        self, project: ProjectSpec, pipeline: str, sample: int = SAMPLE, files: str | None = None, head: int = HEAD
+        self,
+        project: ProjectSpec,
+        pipeline: str,
+        sample: int = SAMPLE,
+        files: str | None = None,
+        head: int = HEAD,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
+        if problem := params_problem(dict(params or {})):
+            raise ConfigError(problem)
+        self._trigger = Trigger("manual", params=dict(params or {}))
         self._project = project
         self._spec = project.pipeline(pipeline)
         self._sample = sample
@@ -129,6 +141,7 @@ class Trial:
             verify=[],
             code_digest=self._project.code_digest,
             store_id=STORE,
+            trigger=self._trigger,
         )
         tried = TriedNode(node.name, node.kind)
         for said in self._executor.run(task):
