@@ -101,7 +101,8 @@ def test_given_a_rewind_when_asked_for_then_it_is_told_what_stands_and_that_it_w
         committed(engine, number)
     committed(engine, 4, abandoned=True)
     shown = engine.answer("rewind.show", {"pipeline": P, "to": 1})
-    assert shown["retractions"] == [{"node": "lake", "folder": "/lake", "parts": 2, "last": 3, "replaced": True}]
+    row = {"node": "lake", "folder": "/lake", "parts": 2, "last": 3, "replaced": True, "given_up": [4]}
+    assert shown["retractions"] == [row]
     put(engine, plan(5, "f5.csv"), ack(5), r.Prepare(P, 5, {"lake": staged(5)}, 2.0), r.Commit(P, 5, 3.0))
     assert [row["replaced"] for row in engine.answer("rewind.show", {"pipeline": P, "to": 4})["retractions"]] == [False]
 
