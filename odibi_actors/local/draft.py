@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
 from odibi_actors.config.load import PROJECT_FILE, load_project
@@ -124,12 +126,19 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
     for field in table.schema:
         text = type_name(field.type)
-        try:
-            parse_type(text)
+        if _declarable(text, field.type):
             group.columns.append((field.name, text))
-        except ValueError:
+        else:
             group.untyped.append(field.name)
     return True
+
+
+def _declarable(text: str, kind: pa.DataType) -> bool:
+    """Whether ``schema`` can say it. A field whose name looks like another one's type would be read as two."""
+    try:
+        return bool(parse_type(text) == kind)
+    except ValueError:
+        return False
 
 
 def _short(error: Exception) -> str:
@@ -184,9 +193,9 @@ def _pipeline(group: Group) -> Iterator[str]:
         yield f"          schema:  # as found in {group.looked} of {files}; correct what is wrong"
         for name, kind in group.columns:
             why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
-            yield f"            {_quoted(name)}: {kind if '[' not in kind else _quoted(kind)}{why}"
+            yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
     if group.untyped:
-        yield f"          # types as the files have them: {', '.join(group.untyped)}"
+        yield f"          # types as the files have them: {visible(', '.join(group.untyped), keep='')}"
     first = group.columns[0][0] if group.columns else "id"
     yield from (
         f"      - name: lake_{group.name}"[:80],

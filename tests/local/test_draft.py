@@ -51,7 +51,9 @@ def test_given_names_that_differ_in_digits_then_they_are_one_source(folder: Path
 
 def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_are(folder: Path) -> None:
     write(folder, **{"orders-1": "id,a b\n1,x\n", "orders-2": "id,a b\n2,\n", "we[1]rd ${X}": "y,null\n1,2\n"})
-    pq.write_table(pa.table({"s": ["x"], "l": [[1]]}), folder / "events.parquet")
+    odd = pa.array([{"a: int64, b": 1}])  # a name that `schema` would read as two fields
+    lists = {"s": ["x"], "l": [[1]], "d": [{"k": "v", "n": [{"x": 1}]}], "odd": odd}
+    pq.write_table(pa.table(lists), folder / "events.parquet")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     project = folder.parent / "project"
     draft = init_from(project, folder)
@@ -61,7 +63,10 @@ def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_ar
         summary = run_pipeline(load_project(project), name)
         assert (summary.state, summary.rows) == ("done", rows), summary.error
     assert pq.read_table(project / "data/lake/orders").num_rows == 2
-    assert "# types as the files have them: l" in (project / "odibi.yaml").read_text()
+    text = (project / "odibi.yaml").read_text()
+    assert '            l: "list<item: int64>"\n' in text
+    assert '            d: "struct<k: string, n: list<item: struct<x: int64>>>"\n' in text
+    assert "# types as the files have them: odd\n" in text
 
 
 def test_given_names_that_yaml_takes_for_something_else_then_the_draft_is_valid(folder: Path) -> None:
