@@ -297,6 +297,7 @@ class Client(ScheduleVerbs):
             self._open()
         self._check_version(message)
         started = repeated = time.monotonic()
+        asked = self._broker.epoch if self._broker is not None else 0  # which broker has got it; 0: not known yet
         self._send(to, message)
         while True:
             now = time.monotonic()
@@ -318,7 +319,14 @@ class Client(ScheduleVerbs):
             if isinstance(got, Welcome):
                 self._broker = got
                 self._check_version(message)
+                if verb in ONCE and asked not in (0, got.epoch):
+                    raise TimedOutError(
+                        f"{verb}: the broker was restarted before it answered, and nobody knows whether it was done; "
+                        "look, and ask again if it was not"
+                    )
+                asked = got.epoch
             if isinstance(got, WhoAreYou):  # it restarted and took no notice of what was asked
+                asked = 0
                 self._hello()
                 self._send(to, message)
 

@@ -23,6 +23,7 @@ class FakeBroker:
         self.endpoint = f"ipc://{folder}/b.ipc"
         self.answers = answers
         self.forget = forget
+        self.epoch = 3
         self.refuse = refuse
         self.seen: list[tuple[str, Message]] = []
         self._context: zmq.Context[Any] = zmq.Context()
@@ -64,7 +65,7 @@ class FakeBroker:
     def _answer(self, message: Message) -> Message | None:
         match message:
             case Hello():
-                return Refused(self.refuse) if self.refuse else Welcome(epoch=3, start_seq=0, store_id="s")
+                return Refused(self.refuse) if self.refuse else Welcome(epoch=self.epoch, start_seq=0, store_id="s")
             case Bye():
                 return None
             case Request() | Apply() if self.forget:

@@ -307,6 +307,21 @@ def test_given_an_environment_then_it_names_the_endpoint(broker: Broker, monkeyp
         assert one.status() == {"epoch": 3}
 
 
+def test_given_a_verb_that_must_happen_once_when_another_broker_is_there_before_an_answer_then_it_is_told_at_once(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPEAT", 0.05)
+
+    def dies(_: dict[str, Any]) -> None:
+        fake.epoch = 4
+
+    fake = broker({"iteration.retry": dies})
+    said = "restarted before it answered, and nobody knows whether it was done"
+    with Client(fake.endpoint) as one, pytest.raises(TimedOutError, match=said):
+        one.retry("p", 1)
+    assert len(fake.requests("iteration.retry")) == 1
+
+
 def test_given_a_client_at_work_in_one_thread_when_another_uses_it_then_that_is_refused_at_once(broker: Broker) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
