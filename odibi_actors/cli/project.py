@@ -187,8 +187,9 @@ def apply(app: App, dry_run: bool) -> None:
 
     They become the newest version of each pipeline. Unprepared iterations are bound to it and keep every result
     that it does not change; one that had failed goes on by itself if the node that failed is gone or another one now.
-    An invalid file changes nothing (exit 2).
+    An invalid file changes nothing (exit 2). A module of nodes/ that cannot be imported is warned of first.
     """
+    from odibi_actors.cli import deep
     from odibi_actors.nodes.sinks.owner import home_of
     from odibi_actors.nodes.sinks.targets import check_targets
 
@@ -196,6 +197,7 @@ def apply(app: App, dry_run: bool) -> None:
     client = app.client()
     if store := client.status().get("store_id"):
         check_targets(project.pipelines, str(store), home_of(Path(project.data_dir), Path(project.root)))
+    deep.warn(project)
     if not dry_run:
         result = client.apply(project)
         emit(app, lambda: result, "pipeline", lambda result: [table(result["items"], APPLIED)])

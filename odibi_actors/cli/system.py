@@ -49,13 +49,14 @@ POLL = 0.1
 def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     """Start every actor, and keep it running.
 
-    The project is validated first. If it has a Procfile, the lines of that are run. What each says is shown behind
-    its name, on stderr, and whatever dies is started again. Ctrl-C or SIGTERM stops all: running nodes get 25 s to
-    finish, a second one stops at once. Nothing is lost however it ends. With --detach the same runs in a session of
-    its own. Exit 2 when the project is invalid, 4 when it is running.
+    The project is validated first, and a module of nodes/ that cannot be imported is warned of. If it has a Procfile,
+    the lines of that are run. What each says is shown behind its name, on stderr, and whatever dies is started again.
+    Ctrl-C or SIGTERM stops all: running nodes get 25 s to finish, a second one stops at once. Nothing is lost however
+    it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4 when it is running.
     """
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import store_id
+    from odibi_actors.cli import deep
     from odibi_actors.config import write_schema
     from odibi_actors.nodes.sinks.owner import home_of
     from odibi_actors.nodes.sinks.targets import check_targets, taken_over
@@ -71,6 +72,8 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     for line in taken_over(*targets):
         errors.message(line)
     refuse(places.data_dir)
+    if log is None:  # else who has detached this has said it
+        deep.warn(project)
     try:
         write_schema(places.data_dir)
     except OSError as error:  # it is for editors; the system waits for room

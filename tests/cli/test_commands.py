@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -441,6 +442,23 @@ def test_given_a_valid_project_when_applied_then_versions_are_printed(
     fake = broker(ANSWERS)
     result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", "-o", "json")
     assert json.loads(result.stdout)["items"] == [{"pipeline": "copy", "version": 1, "changed": True}]
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_given_a_module_that_cannot_be_imported_when_applied_then_it_is_warned_of(
+    broker: Broker, invoke: Invoke, project: Path, more: tuple[str, ...]
+) -> None:
+    text = (project / "odibi.yaml").read_text()
+    function = text.replace('{sql: "select * from incoming  -- all of it"}', '{function: "nodes.broken_top:f"}')
+    (project / "odibi.yaml").write_text(function)
+    (project / "nodes").mkdir()
+    source = "def f(incoming):\n    return incoming\nprint('no result')\nraise ValueError('at the top')\n"
+    (project / "nodes/broken_top.py").write_text(source)
+    fake = broker(ANSWERS)
+    result = invoke("--endpoint", fake.endpoint, "--project", project, "apply", *more)
+    said = "cannot import nodes.broken_top (nodes/broken_top.py line 4): ValueError: at the top\n"
+    assert f"warning: odibi.yaml: copy.kept: {said}" in result.stderr
+    assert "nodes.broken_top" not in sys.modules
 
 
 def test_given_an_invalid_project_when_applied_then_2_and_nothing_is_sent(

@@ -61,8 +61,8 @@ def test_given_bad_sql_then_it_is_found_and_bad_imports_by_deep(invoke: Invoke, 
     result = invoke("validate", "--deep", "--project", project)
     assert result.exit_code == 2
     assert (
-        "copy.other: cannot import nodes.deep_one: No module named 'nowhere_to_be_found'; install what has "
-        "nowhere_to_be_found where odibictl is installed"
+        "copy.other: cannot import nodes.deep_one (nodes/deep_one.py line 1): No module named 'nowhere_to_be_found'; "
+        "install what has nowhere_to_be_found where odibictl is installed"
     ) in result.stderr
     (project / "odibi.yaml").write_text(text.replace("select * from incoming  -- all of it", "selekt 1") + more)
     for command in (["validate"], ["run", "copy"], ["apply"], ["up"]):
