@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,9 +18,11 @@ from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
-from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    from odibi_actors.config.model import ProjectSpec
 
 
 @contextlib.contextmanager

@@ -52,7 +52,8 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     The project is validated first, and a module of nodes/ that cannot be imported is warned of. If it has a Procfile,
     the lines of that are run. What each says is shown behind its name, on stderr, and whatever dies is started again.
     Ctrl-C or SIGTERM stops all: running nodes get 25 s to finish, a second one stops at once. Nothing is lost however
-    it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4 when it is running.
+    it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4 when it is
+    running.
     """
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import store_id
