@@ -13,7 +13,6 @@ from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, fields, table
 from odibi_actors.cli.output import lines as as_text
 from odibi_actors.cli.project import chosen, load
-from odibi_actors.model import split_target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 def _deleted(row: Row) -> str:
     """Parts of a folder are files, those of a table rows."""
+    from odibi_actors.model import split_target  # not at load time: it brings msgspec along
+
     return (
         f"{plural(row['parts'], 'row')}, and the table"
         if split_target(row["target"])[1]

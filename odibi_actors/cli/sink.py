@@ -15,7 +15,6 @@ from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
 from odibi_actors.errors import ConflictError, NotFoundError
-from odibi_actors.model import split_target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -106,6 +105,7 @@ def original(app: App, target: str) -> str:
 
 def _teller(row: Row) -> str:
     """What tells the schema of a sink that has none, as seen from here."""
+    from odibi_actors.model import split_target  # not at load time: it brings msgspec along
     from odibi_actors.nodes.sinks.parquet import newest_part
 
     with suppress(OSError):
@@ -119,6 +119,7 @@ _NOTHING = {"iteration": 0, "rows": 0}
 
 def _holds(target: str) -> dict[str, Any] | str:
     """What stands in a target that is overwritten, as seen from here: ``iteration`` (0: nothing) and ``rows``."""
+    from odibi_actors.model import split_target
     from odibi_actors.nodes.sinks import current, sqlite_overwrite
 
     place, name = split_target(target)

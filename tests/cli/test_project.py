@@ -129,9 +129,7 @@ def test_given_a_run_then_its_summary_is_printed_and_failure_is_5(
 ) -> None:
     asked = []
 
-    def run_pipeline(
-        spec: object, pipeline: str, iterations: int | None, fresh: bool, progress: object, replay: object
-    ) -> Summary:
+    def run_pipeline(spec: object, pipeline: str, iterations: int | None, fresh: bool, *_: object) -> Summary:
         asked.append((pipeline, iterations, fresh))
         print("a node's own words")  # must not get among the results
         return Summary(state="failed" if failed or letters else "done", failed=failed, dead_lettered=letters)
