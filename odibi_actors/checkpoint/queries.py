@@ -127,7 +127,8 @@ def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
     ).fetchall()
     if not rows:
         known(db, given.pipeline)
-    return {"items": [_iteration(db, given.pipeline, row) for row in rows]}
+    found = [_iteration(db, given.pipeline, row) for row in rows]
+    return {"items": found, **({} if found else retention.before(db))}
 
 
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:

@@ -78,6 +78,13 @@ def told(db: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
+def before(db: sqlite3.Connection) -> dict[str, float]:
+    """``{"pruned_before": when the newest iteration that was pruned had ended}`` for a list that is empty, in which
+    something may have stood; else ``{}``."""
+    (through,) = db.execute("SELECT max(through) FROM prunings").fetchone()
+    return {} if through is None else {"pruned_before": through}
+
+
 class Sweep:
     """A walk in chunks over finished iterations, oldest first, then over what runs and schedules leave; begins again
     at the end."""

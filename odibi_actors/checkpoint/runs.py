@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors.checkpoint import retention
 from odibi_actors.checkpoint.asking import Name, Number, bounded, known, known_schedule
 from odibi_actors.checkpoint.records import ALERTS
 from odibi_actors.checkpoint.schema import unseal
@@ -104,7 +105,8 @@ def _runs(db: sqlite3.Connection, given: Runs) -> Any:
         known(db, given.pipeline)
     names = (*_RUN, "kept")
     query = f"SELECT {', '.join(_RUN)}, {_KEPT} FROM runs WHERE seq = ?"
-    return {"items": [dict(zip(names, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]}
+    found = [dict(zip(names, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]
+    return {"items": found, **({} if found else retention.before(db))}
 
 
 def _run(db: sqlite3.Connection, given: One) -> Any:
@@ -127,7 +129,8 @@ def _alerts(db: sqlite3.Connection, given: Alerts) -> Any:
     keys = _newest(db, "alerts", "id", {"pipeline": given.pipeline}, (), bounded(given.limit))
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
-    return {"items": [_alert(db, key) for key in keys], "held": _held(db, given.pipeline)}
+    more = {} if keys else retention.before(db)
+    return {"items": [_alert(db, key) for key in keys], "held": _held(db, given.pipeline), **more}
 
 
 def _held(db: sqlite3.Connection, pipeline: str | None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.moments import utc
 from odibi_actors.cli.names import pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, emit, table
+from odibi_actors.cli.output import Column, Row, ago, emit, kept, table
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
         app,
         lambda: client.alerts(pipeline, limit),
         "id",
-        lambda result: [table(result["items"], COLUMNS, "no alerts"), *_held(result.get("held") or [])],
+        lambda result: [table(result["items"], COLUMNS, kept("no alerts", result)), *_held(result.get("held") or [])],
         watch,
     )
 

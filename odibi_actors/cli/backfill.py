@@ -12,7 +12,7 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, lines, size, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, lines, size, table
 from odibi_actors.cli.sink import twice
 from odibi_actors.units import plural
 
@@ -247,13 +247,19 @@ def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
         ended = client.ended_backfills(pipeline, limit) if limit else []
         going = client.backfills(pipeline)["items"]
         lanes = {row["lane"] for row in going}
-        return {"items": [*going, *(row for row in ended if row["lane"] not in lanes)]}
+        items = [*going, *(row for row in ended if row["lane"] not in lanes)]
+        if items or not limit:
+            return {"items": items}
+        from odibi_actors.messages import STORE  # not for those who only want help
+
+        asked = client.request("run.list", {"pipeline": pipeline, "limit": 1, "backfills": True}, STORE)
+        return {"items": items, **{name: asked[name] for name in ("pruned_before",) if name in asked}}
 
     emit(
         app,
         fetch,
         "lane",
-        lambda result: [table(result["items"], COLUMNS, "no backfills"), *_stuck(result["items"])],
+        lambda result: [table(result["items"], COLUMNS, kept("no backfills", result)), *_stuck(result["items"])],
         watch,
     )
 

@@ -13,7 +13,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, size, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -
         app,
         lambda: client.iterations(pipeline, limit, state),
         "iteration",
-        lambda result: [table(result["items"], COLUMNS, f"{pipeline} has no such iterations")],
+        lambda result: [table(result["items"], COLUMNS, kept(f"{pipeline} has no such iterations", result))],
         watch,
     )
 

@@ -81,6 +81,15 @@ class Column:
         return "-" if value is None or value == "" else visible(str(value))
 
 
+def kept(said: str, result: Row) -> str:
+    """``said`` of an empty list; if history is pruned, that something may have stood there."""
+    when = result.get("pruned_before")
+    if when is None:
+        return said
+    through = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    return f"{said}; what ended before {through} is pruned (see history and history_size in odibi.yaml)"
+
+
 def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing to show") -> RenderableType:
     """A plain table: no lines, states coloured, numbers to the right."""
     from rich.table import Table

@@ -11,7 +11,7 @@ from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
-from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
+from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, span, table
 from odibi_actors.cli.sink import original
 from odibi_actors.units import plural
 
@@ -200,7 +200,7 @@ def runs(app: App, pipeline: str, state: str | None, limit: int, watch: bool) ->
         app,
         lambda: client.runs(pipeline, state, limit),
         "run",
-        lambda result: [table(result["items"], RUNS, f"{pipeline} has no such runs")],
+        lambda result: [table(result["items"], RUNS, kept(f"{pipeline} has no such runs", result))],
         watch,
     )
 

@@ -32,6 +32,7 @@ from tests.checkpoint.make import (
     put,
     schedule,
     started,
+    version,
 )
 
 DAY = 86400.0
@@ -165,6 +166,19 @@ def test_given_alerts_and_backfills_when_pruned_then_those_that_are_told_and_end
     assert loaded(engine) == before
     assert [row["id"] for row in engine.answer("alert.list", {})["items"]] == [4, 3]
     assert (count(engine, "backfills"), count(engine, "schedules")) == (2, 1)
+
+
+@pytest.mark.parametrize("verb", ["iteration.list", "run.list", "alert.list"])
+def test_given_a_list_that_is_empty_since_its_history_is_pruned_then_it_says_so(verb: str) -> None:
+    engine = claimed()
+    put(engine, version(pipeline="other"))
+    params = {"pipeline": "other"}
+    assert "pruned_before" not in engine.answer(verb, params)
+    put(engine, *committed(1, "a.csv", at=1 * DAY))
+    put(engine, *committed(2, "b.csv", at=50 * DAY))
+    sweep(engine, now=60 * DAY)
+    assert engine.answer(verb, params) | {"held": []} == {"items": [], "held": [], "pruned_before": 1 * DAY}
+    assert "pruned_before" not in engine.answer("iteration.list", {"pipeline": P})
 
 
 def test_given_a_long_history_of_a_schedule_when_pruned_then_it_goes_in_chunks() -> None:

@@ -608,3 +608,18 @@ def test_given_watch_then_it_prints_what_changed_until_interrupted_and_outlives_
 def test_given_options_after_the_command_then_they_count_as_before_it(broker: Broker, invoke: Invoke) -> None:
     endpoint = broker(ANSWERS).endpoint
     assert invoke("pipeline", "list", "--endpoint", endpoint, "-o", "name").stdout == "delays\nreport\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("alert", "list"), ("iteration", "list", "delays"), ("pipeline", "runs", "delays"), ("backfill", "list")],
+)
+def test_given_a_list_that_is_empty_since_its_history_is_pruned_then_it_says_so(
+    broker: Broker, invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    empty = {"items": [], "pruned_before": 1_700_000_000.0}
+    verbs = ("alert.list", "iteration.list", "run.list")
+    fake = broker({**dict.fromkeys(verbs, empty), "backfill.list": {"items": []}})
+    said = " ".join(invoke("--endpoint", fake.endpoint, *command).stdout.split())
+    assert "is pruned (see history and history_size in odibi.yaml)" in said
+    assert "; what ended before 2023-11-1" in said
