@@ -131,6 +131,7 @@ def test_given_many_live_runs_since_a_backfill_failed_when_it_is_retried_then_it
 
 def test_given_a_backfill_of_which_some_was_cancelled_and_failed_when_retried_later_then_none_is_lost() -> None:
     broker = Backfilled(batch_only()).start()
+    broker.now = 6.0 * HOUR
     reply = broker.backfill(schedule="hourly", **{"from": 0.0, "to": 6.0 * HOUR}, concurrency=2)
     lane = reply.result["lane"]
     broker.offers(lane, "whole")
