@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,9 @@ class App:
         except click.Abort:  # Ctrl-C, or nobody there to answer
             errors.message("\nnothing was changed; pass --yes to go on without being asked")
             raise click.exceptions.Exit(errors.INTERRUPTED) from None
-        errors.message("nothing was changed")
+        errors.message(
+            "nothing was changed" if sys.stdin.isatty() else "\nnothing was changed"
+        )  # a terminal shows Enter
         raise click.exceptions.Exit(1)
 
 

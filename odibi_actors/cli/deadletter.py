@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,7 +60,10 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     """One dead letter."""
     names = ("id", "pipeline", "iteration", "node", "state", "kind", "message", "position", "line", "column", "value")
     files = [{"source": source, **one} for source, some in result["positions"].items() for one in some]
-    parts: list[RenderableType] = [fields([(name, result.get(name) or None) for name in names])]
+    values = {name: result.get(name) or None for name in names}
+    if (value := values["value"]) and (value != value.strip() or len(value.splitlines()) > 1):
+        values["value"] = json.dumps(value, ensure_ascii=False)  # else nobody sees its blanks and line ends
+    parts: list[RenderableType] = [fields(list(values.items()))]
     if result.get("traceback"):
         parts += ["", str(result["traceback"]).rstrip()]
     return [*parts, "", table(files, FILES, "no files")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -52,3 +54,10 @@ def test_given_the_verbs_that_ask_then_all_are_tried_here_or_need_no_broker() ->
     }
     others = {("checkpoint", "reseal"), ("pipeline", "backfill"), ("sink", "repin"), ("sink", "adopt")}
     assert with_yes - others == {args[:2] for args in ASKING}
+
+
+def test_given_a_no_from_a_pipe_then_what_is_said_begins_a_line(broker: Callable[..., FakeBroker]) -> None:
+    fake = broker(ASKING["worker", "kill", "w"])
+    argv = [sys.executable, "-m", "odibi_actors.cli", "--endpoint", fake.endpoint, "worker", "kill", "w"]
+    done = subprocess.run(argv, input="n\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (1, ["nothing was changed"]), done.stderr

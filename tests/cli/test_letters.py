@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 
+from odibi_actors.cli import deadletter
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
 
@@ -77,3 +80,17 @@ def test_given_nobody_answers_a_question_then_one_line_says_what_to_do(broker: B
     assert result.exit_code == 130
     assert result.stderr.splitlines()[1:] == ["nothing was changed; pass --yes to go on without being asked"]
     assert done(fake, "discard") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(" 3 ", '" 3 "'), ("a\nb", '"a\\nb"'), ("3\r", '"3\\r"'), ("3 x", "3 x"), ("né", "né")]
+)
+def test_given_a_value_with_blanks_at_its_edge_or_line_ends_when_shown_then_it_is_quoted(
+    value: str, shown: str
+) -> None:
+    letter = {"id": 4, "pipeline": "p", "positions": {}, "value": value}
+    screen = StringIO()
+    for part in deadletter.details(letter):
+        Console(width=200, file=screen).print(part)
+    said = screen.getvalue().splitlines()
+    assert [line.partition("value")[2].strip() for line in said if line.startswith("value")] == [shown]
