@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import zmq
 
@@ -61,6 +61,9 @@ from odibi_actors.runtime.presence import absence
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.runtime.trouble import unheard
 from odibi_actors.version import __version__
+
+if TYPE_CHECKING:
+    from odibi_actors.local.at_rest import AtRest
 
 CONNECT_TIMEOUT = 2.0
 """Seconds a broker on this machine or in this network may take to say its first word."""
@@ -358,16 +361,26 @@ class Client(ScheduleVerbs):
         if to == BROKER and verb in changes.CHANGES:
             return self._change(folder, verb, params)
         if not at_rest.answers(to, verb):
-            with at_rest.AtRest(folder, project_root(self._project)) as store:
-                pipeline = store.letter(params["letter"]) if "letter" in params else ""
+            pipeline = ""
+            if "letter" in params:
+                with self._opened(folder) as store:
+                    pipeline = store.letter(params["letter"])
             what = "" if self._told_rest else f"nothing runs on {folder}; "
             raise UnreachableError(what + changes.instead(verb, params, pipeline))
-        with at_rest.AtRest(folder, project_root(self._project)) as store:
+        with self._opened(folder) as store:
             result = store.answer(to, verb, params)
             if self.on_rest is not None:
                 self.on_rest(folder, store.as_of)
                 self._told_rest = True
             return result
+
+    def _opened(self, folder: Path) -> AtRest:
+        """The store at rest. Raises UnreachableError when it runs already, and its broker does not yet."""
+        try:
+            found: AtRest = import_module("odibi_actors.local.at_rest").AtRest(folder, project_root(self._project))
+        except ConflictError:
+            raise UnreachableError(f"a system is being started on {folder}, and does not answer yet") from None
+        return found
 
     def _change(self, folder: Path, verb: str, params: dict[str, Any]) -> Any:
         """Do what only writes to the store, as nothing runs."""

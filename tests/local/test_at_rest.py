@@ -303,3 +303,18 @@ def test_given_somebody_reads_when_a_store_starts_then_it_waits_for_the_end_of_t
     with pytest.raises(ConflictError, match="is running already"):
         Engine(tmp_path / "checkpoints.db")
     os.close(held)
+
+
+@pytest.mark.parametrize("verb", ["status", "pipelines"])
+def test_given_a_system_that_is_being_started_then_a_client_says_so_and_can_ask_again(
+    project: ProjectSpec, verb: str
+) -> None:
+    """The store runs, and the broker does not yet: `up --detach` waits for the answer."""
+    run_pipeline(project, "sales")
+    held = os.open(Path(project.data_dir) / "run" / "store.lock", os.O_RDWR)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with Client(project=project.root) as client, pytest.raises(UnreachableError, match="is being started on"):
+            getattr(client, verb)()
+    finally:
+        os.close(held)
