@@ -307,10 +307,11 @@ def test_given_somebody_reads_when_a_store_starts_then_it_waits_for_the_end_of_t
 
 @pytest.mark.parametrize("verb", ["status", "pipelines"])
 def test_given_a_system_that_is_being_started_then_a_client_says_so_and_can_ask_again(
-    project: ProjectSpec, verb: str
+    project: ProjectSpec, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """The store runs, and the broker does not yet: `up --detach` waits for the answer."""
+    """The store was not running when it was looked for, and is when it is opened: `up --detach` waits for an answer."""
     run_pipeline(project, "sales")
+    monkeypatch.setattr(paths, "held", lambda _: "")
     held = os.open(Path(project.data_dir) / "run" / "store.lock", os.O_RDWR)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
