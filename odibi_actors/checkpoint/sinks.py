@@ -77,14 +77,14 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
         "mode": write.mode,
         "keys": write.keys,
         "version": write.version,
-        "schema": [],
+        "columns": [],
         "pinned_by": 0,
         "open": False,
     }
     found = db.execute("SELECT payload FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node.name)).fetchone()
     pin: r.Schema | None = unseal(found[0], SchemaDecoder, f"the schema of {pipeline}.{node.name}") if found else None
     if pin is not None and pin.target == write.target:
-        row |= {"schema": pin.text, "pinned_by": pin.iteration, "open": pin.open}
+        row |= {"columns": pin.text, "pinned_by": pin.iteration, "open": pin.open}
     return row
 
 

@@ -33,6 +33,8 @@ SHORTEST = 20
 
 WIDE = 100_000
 """Columns of a table that nobody looks at: a program reads it, so nothing may be cut or wrapped."""
+AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Of a console: text is no markup. Types (``timestamp[us, tz=UTC]``), paths and messages hold brackets of their own."""
 WATCH_EVERY = 1.0
 """Seconds between two looks: what a person can follow."""
 STYLES = {
@@ -210,9 +212,8 @@ def console() -> Console:
                 yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     terminal = sys.stdout.isatty()
-    return Safe(
-        file=sys.stdout, width=None if terminal else WIDE, highlight=False, no_color=bool(os.environ.get("NO_COLOR"))
-    )
+    width = None if terminal else WIDE
+    return Safe(file=sys.stdout, width=width, no_color=bool(os.environ.get("NO_COLOR")), **AS_IT_IS)
 
 
 def show(*parts: RenderableType) -> None:
@@ -229,7 +230,7 @@ def lines(*parts: RenderableType) -> str:
     """Renderables as plain text: for stderr, before a question."""
     from rich.console import Console
 
-    return _captured(Console(width=WIDE, no_color=True, color_system=None, highlight=False), parts).rstrip("\n")
+    return _captured(Console(width=WIDE, no_color=True, color_system=None, **AS_IT_IS), parts).rstrip("\n")
 
 
 def _captured(view: Console, parts: Sequence[RenderableType]) -> str:

@@ -24,7 +24,7 @@ sink = group("sink", "Where sinks publish, and which schema they are held to.")
 
 
 def _schema(row: Row) -> str:
-    pinned = row.get("schema") or []
+    pinned = row.get("columns") or []
     state = "open" if row.get("open") else "pinned" if pinned else row.get("teller", "not pinned")
     return f"{state}, {plural(len(pinned), 'column')}" if pinned else state
 
@@ -159,7 +159,7 @@ def _details(row: Row) -> list[str]:
     else:
         lines.append("published: nothing in the history")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())
-    return [*lines, *(f"  {column}" for column in row.get("schema") or [])]
+    return [*lines, *(f"  {column}" for column in row.get("columns") or [])]
 
 
 @sink.command(examples=["odibictl sink show delays.lake", "odibictl sink show delays.lake -o json"])

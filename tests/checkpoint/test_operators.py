@@ -282,16 +282,16 @@ def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_
     former = version(2)
     put(engine, replace(former, spec=replace(former.spec, nodes=[*former.spec.nodes, sink])))
     (row,) = engine.answer("sink.list", {})["items"]
-    assert (row["pipeline"], row["sink"], row["schema"], row["pinned_by"]) == (P, "lake", [], 0)
+    assert (row["pipeline"], row["sink"], row["columns"], row["pinned_by"]) == (P, "lake", [], 0)
     target = row["target"]
     put(
         engine, plan(1, "f1.csv"), ack(1, "flights"), ack(1, "lake"), r.Schema(P, "lake", b"l", ["n: int64"], target, 1)
     )
     put(engine, r.Prepare(P, 1, {"lake": staged(1)}, 1.0), r.Commit(P, 1, 2.0))
     shown = engine.answer("sink.show", {"pipeline": P, "sink": "lake"})
-    assert (shown["schema"], shown["pinned_by"], shown["open"]) == (["n: int64"], 1, False)
+    assert (shown["columns"], shown["pinned_by"], shown["open"]) == (["n: int64"], 1, False)
     assert (shown["parts"], shown["rows"], shown["first"], shown["last"]) == (1, 7, 1, 1)
     put(engine, r.Schema(P, "lake", b"l", ["n: int64"], "/elsewhere", 1))
-    assert engine.answer("sink.show", {"pipeline": P, "sink": "lake"})["schema"] == []
+    assert engine.answer("sink.show", {"pipeline": P, "sink": "lake"})["columns"] == []
     with pytest.raises(NotFoundError, match="its sinks: lake"):
         engine.answer("sink.show", {"pipeline": P, "sink": "flights"})

@@ -129,6 +129,18 @@ def test_given_an_empty_list_then_it_is_no_error(broker: Broker, invoke: Invoke,
     assert invoke("--endpoint", endpoint, *command).exit_code == 0
 
 
+def test_given_types_and_names_with_brackets_when_shown_to_people_then_nothing_of_them_is_taken_for_markup(
+    broker: Broker, invoke: Invoke
+) -> None:
+    columns = ["at: timestamp[us, tz=UTC]", "[red]: list<item: time32[ms]>", "smile :smile: : string"]
+    row = {"pipeline": "p", "sink": "lake", "mode": "append", "target": "/lake/[b]", "columns": columns, "pinned_by": 1}
+    fake = broker({"sink.show": row, "sink.list": {"items": [row]}})
+    lines = invoke("--endpoint", fake.endpoint, "sink", "show", "p.lake").stdout.splitlines()
+    assert lines[0] == "p.lake: append to /lake/[b]"
+    assert [line.strip() for line in lines[-3:]] == columns
+    assert "/lake/[b]" in invoke("--endpoint", fake.endpoint, "sink", "list").stdout
+
+
 def test_given_status_then_problems_stand_below_with_what_fixes_them(broker: Broker, invoke: Invoke) -> None:
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "status").stdout
     assert "flights   epoch 3" in out

@@ -242,7 +242,7 @@ def test_given_a_moved_project_then_nothing_is_missing_nor_read_again_and_it_is_
     capsys.readouterr()
     assert "no problem was found" in ctl(second, "checkpoint", "verify")
     shown = json.loads(ctl(second, "sink", "show", "p.out", "-o", "json").partition("\n")[2])
-    assert (shown["target"], shown["pinned_by"], shown["schema"]) == (str(second / "lake/out"), 1, ["x: int64"])
+    assert (shown["target"], shown["pinned_by"], shown["columns"]) == (str(second / "lake/out"), 1, ["x: int64"])
     assert shown["owner"].startswith("node 'out' of pipeline 'p'")
     assert run(second).state == "no_data"
     assert capsys.readouterr().err == MOVED.format(first, second)
