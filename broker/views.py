@@ -107,8 +107,9 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         for node in pipeline.spec.nodes
     ]
     sources = [
-        {"source": s.node.name, "batch": s.batch, "offered": len(s.pending), "problems": s.problems}
+        {"source": s.node.name, "batch": s.batch, "offered": waiting, "problems": s.problems}
         for s in pipeline.sources.values()
+        for waiting in (None if s.batch else len(s.pending),)
     ]
     return {
         **pipeline_row(pipeline),

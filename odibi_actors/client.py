@@ -544,7 +544,7 @@ class Client(ScheduleVerbs):
     def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
         back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it
-        would do, ``{"states", "positions", "retractions": [...]}``."""
+        would do, ``{"states", "files", "retractions": [...]}``."""
         params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
         return cast(dict[str, Any], self.request("pipeline.rewind", params, timeout=timeout))
 

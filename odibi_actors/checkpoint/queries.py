@@ -29,7 +29,7 @@ from odibi_actors.checkpoint.tables import (
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import Failure, IterationState
+from odibi_actors.model import LIVE, Failure, IterationState
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
@@ -360,9 +360,10 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
 
 
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
-    """What a rewind would take back: ``{"to", "last", "states": {state: count}, "positions", "missing", "retractions":
+    """What a rewind would take back: ``{"to", "last", "states": {state: count}, "files", "missing", "retractions":
     [{"node", "folder", "parts", "last", "replaced"}]}``. ``missing``: iterations whose history is pruned. ``last``: the
     newest iteration that has published there; ``replaced``: each of them in the place of the one before.
+    ``files``: those that live sources read again, each once; not references, which every iteration reads.
     ``never_stateful``: nodes that keep state now, and had none as of then."""
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
@@ -373,16 +374,12 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
     states: dict[str, int] = {}
     places: dict[tuple[str, str], dict[str, Any]] = {}
-    positions = 0
-    for number, state, count, sinks, abandoned in db.execute(
-        "SELECT iteration, state, positions, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
+    for number, state, sinks, abandoned in db.execute(
+        "SELECT iteration, state, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
         " ORDER BY iteration",
         key,
     ):
         states[state] = states.get(state, 0) + 1
-        if state not in ("committed", "dead_lettered"):
-            continue
-        positions += count
         if state == "committed" and sinks is not None:
             for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
                 new = {"node": node, "folder": part.place, "parts": 0, "last": 0, "replaced": False, "given_up": []}
@@ -395,12 +392,22 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         "to": given.to,
         "last": last,
         "states": states,
-        "positions": positions,
+        "files": _files_again(db, given),
         "left": _left(db, given),
         "missing": max(0, last - given.to) - sum(states.values()),
         "never_stateful": _never_stateful(db, given),
         "retractions": [place for place in places.values() if place["parts"]],
     }
+
+
+def _files_again(db: sqlite3.Connection, given: RewindTo) -> int:
+    """Live ones that were not planned before: a replay's are in their letter again, a backfill's are read by nobody."""
+    (files,) = db.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM ledger WHERE pipeline = ? AND lane = ? GROUP BY source, identity"
+        " HAVING min(iteration) > ?)",
+        (given.pipeline, LIVE, given.to),
+    ).fetchone()
+    return int(files)
 
 
 def _never_stateful(db: sqlite3.Connection, given: RewindTo) -> list[str]:

@@ -261,7 +261,7 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
     head = [
         ("back to", result["to"] or "the beginning"),
         ("iterations taken back", states),
-        ("positions read again", count(result["positions"])),
+        ("files read again", count(result["files"])),
     ]
     if names := result.get("without_state"):
         head.append(("begin without a state", ", ".join(names)))

@@ -60,8 +60,9 @@ def _name(row: Mapping[str, Any]) -> str:
 def list_(app: App) -> None:
     """List sources: positions known, pending, not yet ready.
 
-    KNOWN counts each file once, however often it was read. At rest nobody looks into the folders: PENDING and WAITING,
-    and KNOWN of a source that is read whole (mode: batch), are not known then.
+    KNOWN counts each file once, however often it was read. A source that is read whole (mode: batch) has nothing
+    PENDING: every iteration reads all of it. At rest nobody looks into the folders: PENDING and WAITING, and KNOWN of
+    such a source, are not known then.
     """
     emit(
         app,
@@ -144,7 +145,7 @@ def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
             found.append({"state": kind, "file": f"... and {more} more", "reason": ""})
         if found:
             told.append(table(found, FILES))
-    return told
+    return told if len(told) > 1 else [*told, "", "no file is ready, waits, has changed, or is skipped"]
 
 
 @source.command(examples=["odibictl source why data/landing/flights-2013-01-01.csv"])

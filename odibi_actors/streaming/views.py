@@ -118,7 +118,8 @@ def waiting(source: Source) -> dict[str, str]:
 
 
 def row(source: Source) -> dict[str, object]:
-    """The row of ``source list``. In lane ``trigger``, ``source`` is the name of the schedule."""
+    """The row of ``source list``. In lane ``trigger``, ``source`` is the name of the schedule. ``pending``: None where
+    each iteration reads all files (``batch``), so that none ever waits to be planned."""
     return {
         "pipeline": source.spec.pipeline,
         "source": source.spec.node.name,
@@ -127,7 +128,7 @@ def row(source: Source) -> dict[str, object]:
         "path": source.path or ".",
         "pattern": source.read.pattern,
         "known": len(source.files.known) if source.batch else len(source.ledger.index),
-        "pending": source.files.ready,
+        "pending": None if source.batch else source.files.ready,
         "waiting": source.files.waiting,
         "problems": source.problems,
     }

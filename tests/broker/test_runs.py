@@ -70,6 +70,9 @@ def test_given_a_whole_file_that_is_being_written_when_a_run_looks_then_it_waits
     broker.discovered(exhausted=False)
     assert broker.runs() == [("r1", "active")]
     broker.discovered("whole")
+    shown = broker.ask("pipeline.show", pipeline="p")
+    assert shown is not None
+    assert shown.result["sources"][0]["offered"] is None, "every iteration reads all of it"
     broker.complete()
     broker.ask("pipeline.trigger", pipeline="p", run="r2")
     broker.discovered()

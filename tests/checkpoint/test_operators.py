@@ -201,6 +201,7 @@ def test_what_is_taken_back_is_released_and_letters_it_had_taken_up_are_open_aga
     preview = engine.answer("rewind.show", {"pipeline": P, "to": 2})
     assert preview["states"] == {"committed": 1, "dead_lettered": 1}
     assert preview["left"] == {"committed": 1, "last_committed": 2, "letters": 1}
+    assert preview["files"] == 1, "that of 4: that of 3 is in the letter of 1 again"
     record = r.Rewind(P, 2, 4, [], 5.0, r.Left(**preview["left"]))
     put(engine, record)
     assert [i.record for i in loaded(engine) if isinstance(i, r.LoadedRewind)] == [record]

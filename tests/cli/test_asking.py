@@ -17,7 +17,7 @@ SCHEDULE = {
     **{"pipeline": "p", "schedule": "s", "origin": "cli", "waiting": 0, "kind": "cron", "when": "", "state": "active"},
     **{"skipped": 0, "overlap": "skip"},
 }
-REWIND = {"pipeline": "p", "to": 0, "states": {"committed": 1}, "positions": 1, "retractions": []}
+REWIND = {"pipeline": "p", "to": 0, "states": {"committed": 1}, "files": 1, "retractions": []}
 ASKING: dict[tuple[str, ...], dict[str, Any]] = {
     ("deadletter", "discard", "1"): {"deadletter.discard": {"letter": 1, "pipeline": "p", "iteration": 1}},
     ("iteration", "cancel", "p", "1"): {"pipeline.show": {"iterations": []}},

@@ -141,6 +141,15 @@ def test_given_types_and_names_with_brackets_when_shown_to_people_then_nothing_o
     assert "/lake/[b]" in invoke("--endpoint", fake.endpoint, "sink", "list").stdout
 
 
+def test_given_a_source_with_nothing_to_tell_of_its_files_then_it_says_so(broker: Broker, invoke: Invoke) -> None:
+    row = {"pipeline": "p", "source": "s", "known": 3, "files": {"pending": [], "waiting": []}, "more": {"pending": 0}}
+    out = invoke("--endpoint", broker({"source.files": row}).endpoint, "source", "files", "p.s").stdout
+    assert out.splitlines()[-1] == "no file is ready, waits, has changed, or is skipped"
+    row["files"] = {"waiting": [{"file": "a.csv", "reason": "it is young"}]}
+    out = invoke("--endpoint", broker({"source.files": row}).endpoint, "source", "files", "p.s").stdout
+    assert "a.csv" in out.splitlines()[-1]
+
+
 def test_given_status_then_problems_stand_below_with_what_fixes_them(broker: Broker, invoke: Invoke) -> None:
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "status").stdout
     assert "flights   epoch 3" in out

@@ -470,6 +470,12 @@ def test_given_a_batch_source_when_files_are_there_then_one_offer_holds_all_of_t
 # --- joining, leaving, telling ------------------------------------------------------------------------------------
 
 
+def test_given_a_batch_source_when_listed_then_its_files_are_known_and_none_waits_to_be_planned() -> None:
+    world = ready(World(source_spec("/data", mode="batch")), "a.csv", "b.csv")
+    (row,) = ask(world, "source.list").result["items"]
+    assert (row["known"], row["pending"], row["waiting"]) == (2, None, 0)
+
+
 def test_given_a_batch_source_when_the_broker_says_look_again_then_digests_are_taken_again() -> None:
     world = ready(World(source_spec("/data", mode="batch")), "a.csv")
     world.work()
