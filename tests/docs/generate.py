@@ -28,6 +28,7 @@ from odibi_actors.config.kinds import (
     Unit,
 )
 from odibi_actors.model import TERMINAL, TRANSITIONS
+from tests.docs.client_page import client
 from tests.types.page import types
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -160,7 +161,7 @@ def describe(kind: Kind) -> str:
     raise TypeError(f"no words for {type(kind).__name__}")
 
 
-PARTS: dict[str, Callable[[], str]] = {"transitions": transitions, "keys": keys, "types": types}
+PARTS: dict[str, Callable[[], str]] = {"transitions": transitions, "keys": keys, "types": types, "client": client}
 
 
 def renew(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 
 from odibi_actors.cli import reference
 from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.client import Client
 from odibi_actors.config import load_project
 from odibi_actors.model import TRANSITIONS
 from tests.docs import generate
@@ -144,6 +147,22 @@ def test_given_keys_said_to_be_without_effect_then_nothing_reads_them() -> None:
         for folder in ("broker", "workers", "odibi_actors"):
             for source in (ROOT / folder).rglob("*.py"):
                 assert read not in source.read_text(encoding="utf-8"), f"{source.name} reads {key}: correct the page"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, id=name(page)) for page in PAGES for block in blocks(page, "python") if "Client(" in block],
+)
+def test_given_code_with_a_client_then_it_calls_methods_as_they_are(block: str) -> None:
+    calls = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]
+    called = [
+        call for call in calls if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "client"
+    ]
+    assert called
+    for call in called:
+        assert isinstance(call.func, ast.Attribute)
+        method = getattr(Client, call.func.attr)
+        inspect.signature(method).bind(None, *call.args, **{str(one.arg): one.value for one in call.keywords})
 
 
 # --- references -------------------------------------------------------------------------------------------------------
