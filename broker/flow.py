@@ -367,7 +367,7 @@ class Flow:
                 return
             positions = lane.take(pipeline.spec.batch, pipeline.pins.sources)
             self.start(pipeline, pipeline.plan(lane, positions, now), now)
-            runs.planned(lane, positions)
+            runs.planned(pipeline, lane, positions)
             if lane.name in pipeline.backfills:
                 backfill.planned(pipeline.backfills[lane.name], positions)
 

@@ -69,7 +69,7 @@ class RunInfo:
         self.planned = planned  # iterations, but for those that were cancelled
         self.took = took  # iterations that others, or nobody, planned and that it answers for, but for cancelled ones
         self.taken = ""  # the run that has taken it over, and answers for what it plans
-        self.voided = 0  # iterations that an operator cancelled
+        self.voided = 0  # iterations that an operator cancelled, or another run has taken up from it
         self.set_aside = 0  # dead letters its iterations have left: files, or an iteration as a whole
         self.left: dict[tuple[str, str], None] = {}  # (source, file) it had planned, given back by a cancel
         self.unread = ""  # folders that could not be listed for it, once it has planned all

@@ -56,7 +56,7 @@ def start(
     )
     flow.write(record, pipeline.name)
     for iteration in open_:
-        iteration.taken = run
+        _hand_on(pipeline, iteration, run)
     for former in filter(None, (_info(pipeline, lane, name) for name in over)):
         former.taken = run
     for name in list(lane.active) if take else ():
@@ -65,6 +65,15 @@ def start(
             # It was interrupted: whatever it has not planned the new one plans, and nobody can tell them apart.
             end(flow, pipeline, lane, info, "cancelled", now, f"interrupted: run {run} goes on with it")
     take_in(lane, RunInfo(record, took=len(open_)))
+
+
+def _hand_on(pipeline: Pipeline, iteration: Iteration, run: str) -> None:
+    """Of those that took an iteration up only the newest answers for it; the one before has that much less."""
+    former = _info(pipeline, pipeline.live, iteration.taken)
+    if former is not None:
+        former.took -= 1
+        former.voided += 1
+    iteration.taken = run
 
 
 def stands(flow: Flow, pipeline: Pipeline, run: str, params: dict[str, Any], now: float) -> bool | None:
@@ -159,16 +168,19 @@ def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
         return "cancelled", f"{plural(len(run.left), 'file')} of it given back by a cancel: the next run reads them"
     if run.planned or run.took:
         return "done", ""
-    return ("cancelled", f"{plural(run.voided, 'iteration')} of it cancelled") if run.voided else ("no_data", "")
+    if not run.voided:
+        return "no_data", ""
+    taken = f", or taken up by run {run.taken}, which goes on with it" if run.taken else ""
+    return "cancelled", f"{plural(run.voided, 'iteration')} of it cancelled{taken}"
 
 
-def planned(lane: Lane, positions: dict[str, list[Position]]) -> None:
-    """The run that plans has one more iteration, of these, and so has one that took it over."""
+def planned(pipeline: Pipeline, lane: Lane, positions: dict[str, list[Position]]) -> None:
+    """The run that plans has one more iteration, of these, and so has one that took it over, failed or not."""
     run = lane.run
     if run is not None:
         run.planned += 1
         run.plans(positions)
-        taker = lane.runs.get(run.taken) or lane.finishing.get(run.taken)
+        taker = _info(pipeline, lane, run.taken)
         if taker is not None:
             taker.took += 1
             taker.plans(positions)

@@ -75,7 +75,8 @@ class Run(Record, frozen=True):
     """A run starts: what an operator's trigger, a backfill, or an occurrence of a schedule asked for. The occurrence
     was ``waiting`` until now (it is named by ``trigger``) and is ``started`` by this record. ``limit``: iterations it
     may plan (0: no limit). ``took``: iterations that were unfinished when it began, and that it finishes and answers
-    for; ``over``: runs that planned those, or still plan: what they plan from now on is taken by this one as well."""
+    for, instead of a run that had taken them up; ``over``: runs that planned those, or still plan: what they plan from
+    now on is taken by this one as well."""
 
     run: str
     pipeline: str
@@ -538,7 +539,8 @@ class LoadedSetting(Loaded, frozen=True):
 class LoadedRun(Loaded, frozen=True):
     """A run that is still active, one that failed and has unfinished iterations, and of each pipeline the newest
     RUNS_LOADED that have ended. ``planned`` counts its iterations, finished ones included; ``kept`` those of them that
-    were not cancelled; ``took`` those it has taken that were not; ``voided`` those of both that an operator cancelled;
+    were not cancelled; ``took`` those it has taken that were not; ``voided`` those of both that an operator cancelled,
+    or another run has taken up from it;
     ``set_aside`` the dead letters that they have left; ``given_back`` the files (source, identity) that a cancel took
     from it and that it has not planned again. ``upto``, ``unread``: as in RUNPLANNED, 0 while it plans; ``taken``: the
     run that has taken it over."""

@@ -159,8 +159,14 @@ class Scheduling(Tables):
         self.weight += len(payload or b"") + 500
 
     def _take_over(self, record: r.Run) -> None:
-        """What it finishes counts as its own from here on, whoever planned it."""
+        """What it finishes counts as its own from here on, whoever planned it; and no more as that of a run that had
+        taken it up before."""
         for number in record.took:
+            self._execute(
+                "UPDATE runs SET took_cancelled = took_cancelled + 1, voided = voided + 1 WHERE run <> ? AND run ="
+                " (SELECT taken FROM iterations WHERE pipeline = ? AND iteration = ?)",
+                (record.run, record.pipeline, number),
+            )
             done = self._execute(
                 f"UPDATE iterations SET taken = ? WHERE pipeline = ? AND iteration = ? AND {OPEN}",
                 (record.run, record.pipeline, number),

@@ -37,7 +37,12 @@ class Runs:
         for one in open_:
             if one.plan.iteration in record.took:
                 tally.iterations.append(one)
-                self._of.setdefault((record.pipeline, one.plan.iteration), {})[record.run] = None
+                answer = self._of.setdefault((record.pipeline, one.plan.iteration), {})
+                for former in [name for name in answer if name != one.plan.run]:  # only the newest that took it up
+                    del answer[former]
+                    self._all[former].iterations.remove(one)
+                    self._all[former].voided += 1
+                answer[record.run] = None
         for name in record.over:
             self._all[name].taken = record.run
 

@@ -31,6 +31,7 @@ class Life:
         self.files: list[str] = []
         self.held: list[Task] = []
         self.unread: list[str] = []
+        self.listing = False
 
     @property
     def records(self) -> list[rec.AnyRecord]:
@@ -62,8 +63,8 @@ class Life:
         while lane.run is not None and before != (lane.run.run, len(self.records)):
             before = (lane.run.run, len(self.records))
             there = [position(one) for one in self.files if one not in self.planned()]
-            offer = Offer(self.broker.epoch, "f1", "p", "read", lane.sources["read"].seq, there, lane.run.run, True)
-            self.broker.say(SOURCE, replace(offer, unread=self.unread))
+            offer = Offer(self.broker.epoch, "f1", "p", "read", lane.sources["read"].seq, there, lane.run.run)
+            self.broker.say(SOURCE, replace(offer, exhausted=not self.listing, unread=self.unread))
 
     def planned(self) -> dict[str, None]:
         """Files that an iteration has, or that were set aside."""
@@ -104,6 +105,19 @@ class Life:
         self.look()
         self.broker.complete()
 
+    def check_counts(self) -> None:
+        """A run counts what the store does: a broker that restarts now goes on with the same."""
+        self.broker.durable()
+        here = self.broker.flow.pipelines["p"]
+        for item in self.engine().load()[0]:
+            if isinstance(item, rec.LoadedRun) and item.state in ("active", "failed"):
+                name = item.record.run
+                run = here.live.runs.get(name) or here.live.finishing.get(name) or here.ended_runs[name].info
+                assert run is not None
+                counts = (run.planned, run.took, run.voided, run.set_aside, list(run.left), run.taken)
+                stored = (item.kept, item.took, item.voided, item.set_aside, item.given_back, item.taken)
+                assert counts == stored, name
+
     def ends(self) -> dict[str, tuple[str, str]]:
         """run -> (state, error), as the store has it."""
         rows = self.engine().answer("run.list", {"pipeline": "p"})["items"]
@@ -138,6 +152,14 @@ def complete(life: Life) -> None:
     life.complete()
 
 
+def listing(life: Life) -> None:
+    life.listing = True
+
+
+def listed(life: Life) -> None:
+    life.listing = False
+
+
 def lock(life: Life) -> None:
     life.unread = ["folder 'x' cannot be read: Permission denied"]
 
@@ -153,6 +175,10 @@ def restart(life: Life) -> None:
 LETTER = ("failed", "1 dead letter: `odibictl deadletter list p`")
 GIVEN_BACK = ("cancelled", "1 file of it given back by a cancel: the next run reads them")
 DONE = ("done", "")
+INTERRUPTED = ("cancelled", "interrupted: run r2 goes on with it")
+TAKEN_UP = ("cancelled", "1 iteration of it cancelled, or taken up by run r3, which goes on with it")
+FIX = "Fix the file, or take it away; then `odibictl iteration retry p 2`, and what is there then is planned again"
+FULL = {"mode": "full"}
 TAKE: dict[str, Any] = {"retry": True, "take": True}
 ENDS: dict[str, tuple[dict[str, Any], list[Step], dict[str, tuple[str, str]]]] = {
     "it only finishes what an interrupted one had left": (
@@ -193,6 +219,40 @@ ENDS: dict[str, tuple[dict[str, Any], list[Step], dict[str, tuple[str, str]]]] =
         [put("f1"), trigger("r1"), fail(1, "malformed", "f1"), trigger("r2", **TAKE), complete],
         {"r1": DONE, "r2": DONE},
     ),
+    "another takes up what it took up": (
+        {},
+        [put("f1"), trigger("r1"), trigger("r2", **TAKE, params=FULL), trigger("r3", **TAKE), complete],
+        {"r1": INTERRUPTED, "r2": TAKEN_UP, "r3": DONE},
+    ),
+    "another takes up what it took up, and that is set aside": (
+        {},
+        [put("f1"), trigger("r1"), trigger("r2", **TAKE, params=FULL), trigger("r3", **TAKE), fail(1), complete],
+        {"r1": INTERRUPTED, "r2": TAKEN_UP, "r3": LETTER},
+    ),
+    "another takes up what it took up, and that is planned again": (
+        {"on_error": "halt"},
+        [
+            *(put("f1"), trigger("r1", params=FULL), fail(1, "malformed", "f1"), trigger("r2", **TAKE, params=FULL)),
+            *(trigger("r3", **TAKE), fail(2, "malformed", "f1"), ask("iteration.retry", iteration=2), complete),
+        ],
+        {"r1": DONE, "r2": ("failed", f"iteration 2 failed at read: {BAD_FILE}. {FIX}"), "r3": DONE},
+    ),
+    "another takes up what it has failed of": (
+        {},
+        [
+            *(put("f1"), trigger("r1"), fail(1, "code"), trigger("r2", **TAKE), fail(1, "code")),
+            *(trigger("r3", **TAKE), complete),
+        ],
+        {"r1": DONE, "r2": ("failed", f"iteration 1 failed at read: {BAD_FILE}"), "r3": DONE},
+    ),
+    "one that it took over plans on when it has failed": (
+        {},
+        [
+            *(put("f1"), trigger("r1", params=FULL), listing, put("f2"), trigger("r2", **TAKE, params=FULL)),
+            *(trigger("r3", **TAKE), fail(1, "code"), listed, put("f3"), ask("iteration.retry", iteration=1), complete),
+        ],
+        {"r1": DONE, "r2": DONE, "r3": DONE},
+    ),
     "one of it was set aside and another retried": (
         {},
         [put("f1", "f2"), trigger("r1"), fail(1), fail(2, "code"), ask("iteration.retry", iteration=2), complete],
@@ -226,6 +286,7 @@ def test_a_run_ends_so_whenever_the_broker_is_another(what: str) -> None:
         life = Life(**more)
         for step in [*steps[:place], restart, *steps[place:]]:
             step(life)
+            life.check_counts()
         assert life.ends() == ends, f"{what}, with a restart before step {place}"
         plans = [record.iteration for record in life.records if isinstance(record, rec.Plan)]
         assert "two only" not in what or plans == [1, 2]

@@ -221,6 +221,10 @@ class Reference:
         self.runs[record.run] = Run(record, took=len(took))
         for one in took:
             assert one is not None
+            former = self.runs.get(one.plan.taken)
+            if former is not None and former.record.run != record.run:
+                former.took -= 1
+                former.voided += 1
             one.plan = msgspec.structs.replace(one.plan, taken=record.run)
         for run in filter(None, map(self.runs.get, record.over)):
             if run.record.pipeline == record.pipeline:
