@@ -45,6 +45,7 @@ _ENDS = {
 """Why a worker was told to end, or was killed -> what the log says of its end; only "" is an accident."""
 
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+_SENT = frozenset({1, 2, 9, 15})
 
 
 class PoolActor:
@@ -467,7 +468,7 @@ class PoolActor:
         fields: dict[str, object] = {"worker": worker.name, "pid": message.pid}
         if not worker.doom:
             fields["how"] = _how(message.status) if message.blamed else "ended" if message.pid else "never began"
-            fields["why"] = "by itself" if message.blamed else "with its parent"
+            fields["why"] = _why(message.status) if message.blamed else "with its parent"
         level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "start") else "info"
         return [Log(level, _ENDS[worker.doom], fields)]
 
@@ -508,6 +509,11 @@ def _how(status: int) -> str:
     if status < 0:
         return f"killed by {_SIGNALS.get(-status, f'signal {-status}')}"
     return f"exited with code {status}"
+
+
+def _why(status: int) -> str:
+    """A process does not send itself these: an operator does, or the kernel for want of memory."""
+    return "from outside" if -status in _SENT else "by itself"
 
 
 def _module(task: m.Task | m.PublishTask, node: str) -> str:

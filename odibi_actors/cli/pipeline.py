@@ -236,15 +236,16 @@ def drain(app: App, pipeline: str, no_wait: bool) -> None:
     Waits until that is done. Exit 5 when an iteration failed or is blocked and so cannot be finished.
     """
     result = app.client().drain(pipeline, not no_wait, app.timeout)
+    go_on = f"go on with `odibictl pipeline resume {pipeline}`"
     if no_wait:
-        errors.message(f"{pipeline}: {result.get('state')}")
+        errors.message(f"{pipeline}: {result.get('state')}; {go_on}")
         return
     if result.get("state") in ("failed", "blocked"):
         errors.message(
             f"error: {pipeline} is {result['state']} and cannot drain; see `odibictl pipeline show {pipeline}`"
         )
         raise click.exceptions.Exit(5)
-    errors.message(f"{pipeline}: {result.get('state')}")
+    errors.message(f"{pipeline}: {result.get('state')}; {go_on}")
 
 
 RETRACTIONS = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
@@ -130,7 +131,15 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             group.columns.append((field.name, text))
         else:
             group.untyped.append(field.name)
+    group.key = next((name for name, _ in group.columns if _identifies(table[name])), "")
     return True
+
+
+def _identifies(column: pa.ChunkedArray) -> bool:
+    """Whether each row has a value of its own, of a type that can be compared exactly."""
+    if column.null_count or pa.types.is_nested(column.type) or pa.types.is_floating(column.type):
+        return False
+    return bool(pc.count_distinct(column).as_py() == len(column))
 
 
 def _declarable(text: str, kind: pa.DataType) -> bool:
@@ -196,7 +205,7 @@ def _pipeline(group: Group) -> Iterator[str]:
             yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
     if group.untyped:
         yield f"          # types as the files have them: {visible(', '.join(group.untyped), keep='')}"
-    first = group.columns[0][0] if group.columns else "id"
+    key = _quoted(group.key) if group.key else "COLUMNS"
     yield from (
         f"      - name: lake_{group.name}"[:80],
         f"        inputs: [{group.name}]",
@@ -204,8 +213,10 @@ def _pipeline(group: Group) -> Iterator[str]:
         "      # a table in which a row replaces the one with the same keys:",
         f"      # - name: mart_{group.name}",
         f"      #   inputs: [{group.name}]",
-        f"      #   write: {{connection: mart, table: {group.name}, mode: upsert, keys: [{_quoted(first)}]}}",
+        f"      #   write: {{connection: mart, table: {group.name}, mode: upsert, keys: [{key}]}}",
     )
+    if not group.key:
+        yield "      #   (COLUMNS: those that identify a row; no single one does in what was read)"
 
 
 def _quoted(text: str) -> str:

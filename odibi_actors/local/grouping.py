@@ -50,7 +50,7 @@ class Group(msgspec.Struct):
     """Files that are one source. ``pattern`` and ``files`` are relative to the folder; ``looked``: how many of them
     were read to learn the types; ``columns``: (name, type) as inferred, ``untyped``: those whose types ``schema:`` has
     no name for; ``odd``: files that the pattern takes too, and that do not fit; ``why`` a column has its type;
-    ``notes``: what is to be looked at."""
+    ``key``: one that no two rows share in what was read; ``notes``: what is to be looked at."""
 
     name: str
     pattern: str
@@ -62,6 +62,7 @@ class Group(msgspec.Struct):
     columns: list[tuple[str, str]] = []
     untyped: list[str] = []
     why: dict[str, str] = {}
+    key: str = ""
     notes: list[str] = []
 
 

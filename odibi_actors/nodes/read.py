@@ -29,6 +29,8 @@ from odibi_actors.runtime.visible import visible
 
 DOUBT = "has a first line that looks like data"
 Types = dict[str, pa.DataType]
+MAX_NAMED = 8
+"""Missing columns that are named; a file of another kind lacks them all."""
 
 
 class ReadResult(NamedTuple):
@@ -117,14 +119,18 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], dec
 
 
 def _check_declared(spec: ReadSpec, wanted: Wanted, position: FilePosition, table: pa.Table) -> None:
-    for name in spec.schema:
-        if name in table.column_names or name in spec.optional or wanted.ignored(name):
-            continue
-        found = shorten(", ".join(table.column_names), MAX_LISTED)
-        message = f"column {name!r} of read.schema is missing; found: {found}; "
-        message += f"{listed('read.optional', name)} reads nulls where it is missing"
-        line = 1 if spec.format == "csv" else 0
-        raise _failed(position, Malformed(message, line=line, column=name))
+    known = {*table.column_names, *spec.optional}
+    missing = [name for name in spec.schema if name not in known and not wanted.ignored(name)]
+    if not missing:
+        return
+    found = shorten(", ".join(table.column_names), MAX_LISTED)
+    named = missing[:MAX_NAMED]
+    more = f" and {len(missing) - len(named)} more" if missing != named else ""
+    columns = f"{'column' if len(missing) == 1 else 'columns'} {', '.join(map(repr, named))}{more}"
+    are, they = ("is", "it is") if len(missing) == 1 else ("are", "they are")
+    message = f"{columns} of read.schema {are} missing; found: {found}; "
+    message += f"{listed('read.optional', *named)} reads nulls where {they} missing"
+    raise _failed(position, Malformed(message, line=1 if spec.format == "csv" else 0, column=missing[0]))
 
 
 def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:

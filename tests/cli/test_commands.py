@@ -368,7 +368,8 @@ def test_given_a_wait_then_it_ends_when_stuck_and_says_so_by_its_code(
 
 def test_given_a_pipeline_that_drains_then_the_wait_is_the_brokers(broker: Broker, invoke: Invoke) -> None:
     fake = broker({"pipeline.drain": lambda p: {"state": "drained" if p["wait"] else "draining"}})
-    assert "drained" in invoke("--endpoint", fake.endpoint, "pipeline", "drain", "delays").stderr
+    said = invoke("--endpoint", fake.endpoint, "pipeline", "drain", "delays").stderr
+    assert said == "delays: drained; go on with `odibictl pipeline resume delays`\n"
     assert "draining" in invoke("--endpoint", fake.endpoint, "pipeline", "drain", "delays", "--no-wait").stderr
 
 

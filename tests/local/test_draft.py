@@ -69,6 +69,26 @@ def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_ar
     assert "# types as the files have them: odd\n" in text
 
 
+@pytest.mark.parametrize(
+    ("rows", "keys"),
+    [
+        ("x,price,id\n1,1.5,7\n1,2.5,8\n", "[id]"),
+        ("x,id\n1,7\n1,\n2,8\n", "[COLUMNS]"),
+        ("x,id\n1,7\n1,7\n", "[COLUMNS]"),
+        ("x,id\n", "[COLUMNS]"),
+    ],
+)
+def test_given_rows_then_the_keys_of_the_draft_are_a_column_that_no_two_of_them_share(
+    folder: Path, rows: str, keys: str
+) -> None:
+    write(folder, events=rows)
+    project = folder.parent / "project"
+    init_from(project, folder)
+    text = (project / "odibi.yaml").read_text()
+    assert f"mode: upsert, keys: {keys}" in text
+    assert ("identify a row" in text) == (keys == "[COLUMNS]")
+
+
 def test_given_names_that_yaml_takes_for_something_else_then_the_draft_is_valid(folder: Path) -> None:
     names = ("null", "true", "y", "no", "1e5", "on")
     write(folder, **dict.fromkeys(names, "id\n1\n"))

@@ -69,6 +69,16 @@ def test_given_ignored_columns_then_they_are_not_read_and_may_be_missing(tmp_pat
     assert _read(tmp_path, form, "a,b\n1,t\n", pinned=PINNED, ignore=["b"]).table.column_names == ["a"]
 
 
+def test_given_a_file_that_lacks_several_declared_columns_then_all_are_named_and_in_the_remedy(
+    tmp_path: Path, form: str
+) -> None:
+    message = _refused(tmp_path, form, "a\n1\n", schema={"b": "int64", "a": "int64", "c d": "int64"})
+    assert "columns 'b', 'c d' of read.schema are missing; found: a; " in message
+    assert message.endswith('read.optional: [b, "c d"] reads nulls where they are missing')
+    many = {f"c{number}": "int64" for number in range(10)}
+    assert "'c7' and 2 more of read.schema are missing" in _refused(tmp_path, form, "a\n1\n", schema=many)
+
+
 def test_given_optional_columns_when_a_file_lacks_them_then_they_are_null(tmp_path: Path, form: str) -> None:
     result = _read(tmp_path, form, "a\n1\n", "a,y\n2,7\n", "y,a\n8,3\n", optional=["y"])
     assert result.table.to_pydict() == {"a": [1, 2, 3], "y": [None, 7, 8]}

@@ -220,7 +220,11 @@ def test_the_log_says_why_a_worker_was_killed(why: str, level: str, words: str) 
     assert "SIGKILL" not in line
 
 
-def test_a_worker_that_died_by_itself_is_told_with_how() -> None:
+@pytest.mark.parametrize(
+    ("signal", "name", "why"),
+    [(11, "SIGSEGV", "by itself"), (9, "SIGKILL", "from outside"), (15, "SIGTERM", "from outside")],
+)
+def test_a_worker_that_died_is_told_with_how_and_whether_somebody_killed_it(signal: int, name: str, why: str) -> None:
     host = Host()
-    (line,) = host.logs(host.local(m.WorkerExited("pool-0-1", 77, -11)))
-    assert line == "warning a worker is gone worker=pool-0-1 pid=77 how=killed by SIGSEGV why=by itself"
+    (line,) = host.logs(host.local(m.WorkerExited("pool-0-1", 77, -signal)))
+    assert line == f"warning a worker is gone worker=pool-0-1 pid=77 how=killed by {name} why={why}"
