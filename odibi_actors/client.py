@@ -599,7 +599,10 @@ class Client(ScheduleVerbs):
         """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``. Of
         one that is planned it says what became of it, as the store knows; of one that is ready what it waits for."""
         found = self._dict("source.why", SOURCE, file=file)
+        here = self.home() is not None
         for item in found["items"]:
+            if here and item["state"] == "ignored" and item.get("path") and not os.path.lexists(item["path"]):
+                item["reason"] += "; and there is no such file"
             ready = item["state"] == "pending" and item["lane"] == LIVE
             if ready and (held := held_by(self.pipeline(item["pipeline"]))):
                 item["reason"] += f": {held}"

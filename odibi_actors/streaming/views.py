@@ -136,20 +136,21 @@ def row(source: Source) -> dict[str, object]:
 
 def why(source: Source, file: str) -> dict[str, str]:
     """An item of ``source why``: ``state`` and ``reason`` of a file, given by identity, by name below the source's
-    folder, or by absolute path."""
+    folder, or by absolute path; ``path``: where it is, or would be; "" where no source looks."""
     state, reason = _why(source, file)
     if source.trigger:
         reason = f"schedule {source.spec.node.name}: {reason}"
     elif source.backfill:
         reason = f"{source.spec.lane}: {reason}"
-    spec = source.spec
+    spec, identity = source.spec, _identity(source, file)
     return {
         "pipeline": spec.pipeline,
         "source": spec.node.name,
         "lane": spec.lane,
         "state": state,
         "reason": reason,
-        "identity": _identity(source, file) or "",
+        "identity": identity or "",
+        "path": f"{source.read.connection.path.rstrip('/')}/{identity}" if identity else "",
     }
 
 

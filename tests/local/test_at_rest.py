@@ -131,6 +131,17 @@ def test_given_a_store_at_rest_when_it_is_read_then_nothing_is_written_or_made(
     assert all(seen)
 
 
+def test_given_a_file_that_no_pattern_matches_when_asked_why_then_it_is_told_if_it_is_not_there(
+    project: ProjectSpec,
+) -> None:
+    run_pipeline(project, "sales")
+    (Path(project.root) / "data/landing/there.txt").touch()
+    absent, there = (call(project, "source", "why", name).stdout for name in ("nope.txt", "there.txt"))
+    assert "nope.txt does not match pattern orders-*.csv; and there is no such file" in absent
+    assert "there.txt does not match pattern orders-*.csv" in there
+    assert "no such file" not in "\n".join(line for line in there.splitlines() if "orders-*.csv" in line)
+
+
 def test_given_nothing_runs_then_nothing_is_missed_that_only_runs_with_the_system(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
     (tmp_path / "landing" / "a.csv").write_text("id,cust\n1,1\n")
