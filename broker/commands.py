@@ -181,6 +181,11 @@ class Commands:
         if pipeline.removed:
             raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml; add it and run `odibictl apply`")
         if not pipeline.on_demand:
+            if params.get("params"):
+                raise UsageError(
+                    f"pipeline {pipeline.name} is `trigger: data`: what it reads belongs to no run that could be given "
+                    "params; `trigger: manual` or `schedule` has runs"
+                )
             self.flow.say(Send(SOURCE, Discover(epoch=self.flow.epoch, pipeline=pipeline.name, run="")))
             return {
                 "pipeline": pipeline.name,

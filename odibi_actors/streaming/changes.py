@@ -39,6 +39,7 @@ TOLD_EVERY = 60.0
 """Seconds between two lines about files that changed, while there are more to be compared."""
 
 NEW_NAME = "give new data a new name"
+FAILED = "if that iteration has failed, `odibictl iteration retry` reads it as it is now"
 
 
 class Changes:
@@ -134,7 +135,7 @@ class Changes:
             self.ledger.index[found.identity] = was
             self.forget(found.identity)
         elif found.size != row.position.size:
-            self._tell(found, f"changed after {when}; {NEW_NAME}")
+            self._tell(found, f"changed after {when}; {_remedy(row)}")
         elif row.position.digest:
             self._comparing[found.identity] = (found, row)
             self._to_digest.append(found)
@@ -157,7 +158,7 @@ class Changes:
                 self._know_again(found, row)
             else:
                 self._tell(
-                    found, f"changed after it was read (iteration {row.iteration}), with the same size; {NEW_NAME}"
+                    found, f"changed after it was read (iteration {row.iteration}), with the same size; {_remedy(row)}"
                 )
         self._done(now)
 
@@ -231,3 +232,7 @@ class Changes:
     def deadline(self) -> float | None:
         """When ``flush`` has something to do at the latest."""
         return self._next if self.ledger.loaded else None
+
+
+def _remedy(row: LedgerRow) -> str:
+    return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; {FAILED}"

@@ -90,3 +90,13 @@ def test_given_a_source_that_does_not_answer_when_time_passes_then_the_run_asks_
     row = broker.ask("pipeline.show", pipeline="p")
     assert row is not None
     assert any("r1: source read has not said what there is" in problem for problem in row.result["problems"])
+
+
+def test_given_a_pipeline_that_follows_its_data_then_params_are_refused_not_dropped() -> None:
+    broker = Broker(pipeline()).start()
+    reply = broker.ask("pipeline.trigger", pipeline="p", params={"day": 1})
+    assert reply is not None
+    assert (reply.status, "belongs to no run that could be given params" in reply.error) == (2, True)
+    again = broker.ask("pipeline.trigger", pipeline="p")
+    assert again is not None
+    assert again.status == 0

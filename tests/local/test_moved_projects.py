@@ -417,7 +417,7 @@ def test_given_a_copy_whose_targets_are_shared_when_run_then_each_is_refused_by_
     assert len(lines) == len(called)
     for line, name in zip(lines, called, strict=True):
         assert f": {name} belongs to node " in line
-        assert f"at {first}/.odibi, of which {copy}/.odibi is a copy: name another target in odibi.yaml, and " in line
+        assert f"at {first}/.odibi, of which {copy}/.odibi is a copy, or the other way round: name another " in line
     assert f"at {first}/.odibi, of which this is a copy" in ctl(copy, "sink", "show", "p.out")
     assert "of which" not in ctl(first, "sink", "show", "p.out")
     plan = reset(copy)

@@ -31,6 +31,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming.actor import SourceActor
+from odibi_actors.streaming.changes import FAILED, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent, Forget, Scan, Scanned, Stat, Stated
 from tests.streaming.harness import source_spec
 from tests.streaming.world import KEY, World
@@ -156,7 +157,7 @@ def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_
     world.work()
     world.advance(1.0)
     world.work()
-    assert world.problems[-1] == ["file a.csv changed after it was read (iteration 11); give new data a new name"]
+    assert world.problems[-1] == [f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"]
     found = world.found("a.csv")
     position = FilePosition("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
     world.give(BROKER, Planned(world.epoch, "p", "files", world.seq + 1, 2, [position], world.seq))
@@ -582,7 +583,7 @@ def test_given_a_planned_file_that_changed_when_seen_again_then_the_problem_is_t
     world.work()
     world.advance(11.0)
     world.work()
-    assert world.problems == [["file a.csv changed after it was read (iteration 11); give new data a new name"]]
+    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"]]
     world.sync()
     world.crash()
     world.work()

@@ -72,8 +72,9 @@ class Mark(NamedTuple):
         owner.check(self.owner, target, *take)
         if other := self.elsewhere(home, place):
             raise ConflictError(
-                f"{target} belongs to {owner} at {other}, of which {home.data_dir} is a copy: name another target in "
-                "odibi.yaml, and give up what is prepared for this one (`odibictl iteration abandon`); or remove "
+                f"{target} belongs to {owner} at {other}, of which {home.data_dir} is a copy, or the other way "
+                "round: name another target in odibi.yaml, and give "
+                "up what is prepared for this one (`odibictl iteration abandon`); or remove "
                 f"{other} if this copy takes its place"
             )
 
