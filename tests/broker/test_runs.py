@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import Discover
-from tests.broker.harness import Failure, pipeline
+from tests.broker.harness import Broker, Failure, pipeline
 from tests.broker.scheduling import Timed
 
 
