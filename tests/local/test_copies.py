@@ -127,7 +127,7 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
     run_pipeline(project, "p")
     assert capsys.readouterr().err == (
         "warning: p/src: file f20.csv changed after it was read (iteration 1), with the same size; give new data a new "
-        "name\n"
+        "name; if that iteration has failed, `odibictl iteration retry` reads it as it is now\n"
     )
 
 

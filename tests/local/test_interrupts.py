@@ -63,7 +63,10 @@ BODIES = {
         ["try:", "    time.sleep(60)", "except BaseException as e:", "    raise ValueError('bad data') from e"]
     ),
     "catches all": "\n    ".join(
-        ["while True:", "    try:", "        time.sleep(60)", "    except BaseException:", "        pass"]
+        [
+            *("while True:", "    try:", "        pathlib.Path('catching').touch()", "        time.sleep(60)"),
+            *("    except BaseException:", "        pass"),
+        ]
     ),
 }
 
@@ -132,7 +135,7 @@ def test_given_a_node_that_runs_when_interrupted_then_the_run_stops_and_nothing_
 def test_given_a_node_that_goes_on_all_the_same_when_interrupted_twice_then_it_ends_at_once(tmp_path: Path) -> None:
     folder = project(tmp_path, FUNCTION, BODIES["catches all"])
     run = start(folder)
-    wait_for(folder / "napping")
+    wait_for(folder / "catching")
     run.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert run.poll() is None
