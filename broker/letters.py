@@ -166,6 +166,10 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
     if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
     for name, source in pipeline.sources.items():
+        if source.batch and source.problems and not source.pending:
+            raise ConflictError(
+                f"source {name} of {pipeline.name}: {source.problems[0]}; once that is fixed, try again"
+            )
         if source.batch and source.heard and not source.pending:
             raise ConflictError(
                 f"source {name} of {pipeline.name} has no file to read: none matches {source.pattern!r}, or one is "

@@ -18,7 +18,7 @@ from odibi_actors.config.model import (
     TransformSpec,
     WriteSpec,
 )
-from odibi_actors.messages import SOURCE, STORE, Discover, Heartbeat, Offer, Reply, Request
+from odibi_actors.messages import SOURCE, STORE, Discover, Heartbeat, Offer, Reply, Request, SourceProblem
 from odibi_actors.model import Failure, FilePosition
 from tests.broker.harness import POOL, Broker, position
 
@@ -183,6 +183,14 @@ def test_a_letter_waits_until_the_reference_was_looked_at() -> None:
         file = {"identity": "f1.csv", "size": 10, "mtime_ns": 1, "inode": 1}
         broker.say(SOURCE, Reply(request.id, 0, {"files": [file], "gone": []}))
     assert [position.identity for position in broker.of(rec.Plan)[-1].positions["cust"]] == ["cust.csv"]
+
+
+def test_a_letter_is_refused_with_the_reason_why_its_reference_is_not_read() -> None:
+    """A source that cannot look at its files never tells what there is."""
+    broker = Broker(joined()).start()
+    broker.know(read=b"schema", cust=b"schema")
+    broker.say(SOURCE, SourceProblem("p", "cust", ["/landing/ref does not exist"]))
+    assert replayed(broker) == "source cust of p: /landing/ref does not exist; once that is fixed, try again"
 
 
 def test_a_letter_is_refused_while_no_reference_is_there() -> None:
