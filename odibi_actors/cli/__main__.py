@@ -29,6 +29,7 @@ from odibi_actors.cli import (
     worker,
 )
 from odibi_actors.cli.base import Root
+from odibi_actors.runtime import leaving
 from odibi_actors.runtime.enduring import endure
 from odibi_actors.runtime.linux import own_standard_descriptors
 
@@ -77,6 +78,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """The entry point of ``odibictl``."""
+    leaving.prepare()
     own_standard_descriptors()
     endure()
     odibictl(prog_name="odibictl")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from odibi_actors.cli import errors, locks
+from odibi_actors.runtime import leaving
 from odibi_actors.runtime.linux import stand_in
 
 if TYPE_CHECKING:
@@ -281,7 +282,8 @@ class Root(Group):
         call: Callable[..., object] = super().main
         if not standalone_mode:
             return call(*args, standalone_mode=False, **kwargs)
-        raise SystemExit(errors.shown(errors.guard(lambda: call(*args, standalone_mode=False, **kwargs))))
+        code = errors.guard(lambda: call(*args, standalone_mode=False, **kwargs))
+        raise SystemExit(leaving.leave(errors.shown(code)))
 
 
 def group(name: str, help: str) -> Group:

@@ -21,6 +21,8 @@ from typing import Any, Final, TypeVar
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED: Final = 130
+JOIN_WITHIN: Final = 2.0
+"""Seconds that a run waits at its end for the thread that watches for signals."""
 T = TypeVar("T")
 
 
@@ -35,6 +37,7 @@ class Interrupts:
         self._busy = False
         self._former: dict[signal.Signals, Any] = {}
         self._wake = -1
+        self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -44,7 +47,8 @@ class Interrupts:
             os.set_blocking(self._wake, False)
             signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
             _mine[0] = os.getpid()
-            threading.Thread(target=self._watch, args=(out,), name="interrupts", daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, args=(out,), name="interrupts", daemon=True)
+            self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,6 +58,9 @@ class Interrupts:
             signal.set_wakeup_fd(-1)
             os.close(self._wake)  # the thread reads the end, and ends
             self._wake = -1
+        if self._watcher is not None:  # it may be within DuckDB, asking it to stop: see runtime/leaving.py
+            self._watcher.join(timeout=JOIN_WITHIN)
+            self._watcher = None
 
     def check(self) -> None:
         """Raise KeyboardInterrupt when somebody wants the run to stop."""

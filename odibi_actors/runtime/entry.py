@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import OdibiError
-from odibi_actors.runtime import paths, room
+from odibi_actors.runtime import leaving, paths, room
 from odibi_actors.runtime.linux import own_standard_descriptors, stand_in
 from odibi_actors.runtime.log import log
 from odibi_actors.runtime.supervisor import RESTART, supervise
@@ -50,6 +50,10 @@ class Entry:
 
     def main(self, argv: list[str] | None = None) -> int:
         """The process; returns its exit code. What is wrong is one line on stderr, not a traceback."""
+        leaving.prepare()
+        return leaving.leave(self._main(argv))
+
+    def _main(self, argv: list[str] | None) -> int:
         own_standard_descriptors()
         words = sys.argv[1:] if argv is None else argv
         options = self.parser.parse_args(words)

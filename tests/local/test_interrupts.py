@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,19 @@ def test_given_a_task_that_makes_light_of_a_signal_then_what_it_returns_is_dropp
 
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
         interrupts.call(heedless)
+
+
+def test_given_a_listener_that_is_slow_when_the_run_ends_then_its_thread_has_ended() -> None:
+    began, asked = threading.Event(), threading.Event()
+
+    def listener() -> None:
+        began.set()
+        time.sleep(0.2)  # within DuckDB, say
+        asked.set()
+
+    with Interrupts() as interrupts:
+        interrupts.listeners.append(listener)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert began.wait(timeout=20)
+    assert asked.is_set()
+    assert "interrupts" not in {thread.name for thread in threading.enumerate()}
