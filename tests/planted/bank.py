@@ -6,6 +6,7 @@ A patch begins with a header, then a blank line and a unified diff against the p
     Found-by: pytest tests/broker/test_flow.py::test_a_fenced_broker_stops
     Found-by: simulate --first 0 --seeds 200
 
+It is applied by its text, not by line numbers (``patches``), so that it survives changes around it.
 The first ``Found-by`` is the cheapest command that finds it; more are run with ``--thorough`` only. A command must pass
 in a copy of the tree without the bug, and must then fail because something was found: a test that fails, a violated
 invariant. A copy that cannot even be imported is no find, it is a bad patch.
@@ -26,6 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
+
+from tests.planted import patches
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
@@ -99,12 +102,10 @@ def copy(root: Path = ROOT) -> Iterator[Path]:
 
 def apply(bug: Bug, tree: Path, *, check: bool = False) -> None:
     """Plant the bug (``check``: only see whether it can be). Raises BadPatch when it does not fit the code any more."""
-    # Outside of a repository git takes the folder it is in as the root, and a patch must fit to the letter.
-    command = ["git", "apply", *(["--check"] if check else []), str(bug.path)]
-    env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
-    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BadPatch(f"{bug.name}: the patch does not apply any more, write it again: {done.stderr.strip()}")
+    try:
+        patches.apply(bug.path.read_text(encoding="utf-8"), tree, check=check)
+    except patches.Misfit as error:
+        raise BadPatch(f"{bug.name}: the patch does not apply any more, write it again: {error}") from None
 
 
 def run(finder: str, tree: Path, timeout: float = TIMEOUT) -> Verdict:
