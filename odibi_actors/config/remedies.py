@@ -34,6 +34,11 @@ def schema(section: str, name: str, kind: object) -> str:
     return f"{section}.schema: {typed(name, kind)}"
 
 
+def option(name: str, text: str) -> str:
+    """An option of the reader: ``read.options: {delimiter: ";"}``."""
+    return f"read.options: {{{name}: {quoted(text)}}}"
+
+
 def listed(key: str, *names: str) -> str:
     """A key with a list: ``read.ignore: [x]``."""
     return f"{key}: [{', '.join(map(quoted, names))}]"

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
@@ -20,7 +22,8 @@ from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.local.grouping import Group, Skipped, grouped
 from odibi_actors.model import FilePosition
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.read import read
+from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma
+from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
@@ -121,18 +124,65 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             skipped.append(Skipped(group.pattern, _short(error)))
             return False
     group.looked = len(positions)
-    table = found.table
     if not found.notes:
         return True  # headers alone: the first rows will tell
+    if group.format == "csv" and (other := _with_commas(spec, positions, found)):
+        found = other
+        group.options["decimal_point"] = ","
+        group.notes.append("its numbers are written with a decimal comma: options: decimal_point")
+    table = found.table
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
+    generous = {} if group.format == "csv" else _generous([folder / one.identity for one in positions], table.schema)
     for field in table.schema:
-        text = type_name(field.type)
-        if _declarable(text, field.type):
+        text = type_name(generous.get(field.name, field.type))
+        if field.name in generous:
+            group.why[field.name] = (
+                f"{type_name(field.type)} in the files: pandas may have counted the digits of their rows"
+            )
+        if _declarable(text, generous.get(field.name, field.type)):
             group.columns.append((field.name, text))
         else:
             group.untyped.append(field.name)
     group.key = next((name for name, _ in group.columns if _identifies(table[name])), "")
     return True
+
+
+def _with_commas(spec: ReadSpec, positions: list[FilePosition], found: ReadResult) -> ReadResult | None:
+    """The same read with a decimal comma; None unless the rows leave no doubt: a column is numbers so, of which one
+    cannot be anything else, and none loses its type. What may be groups of digits as well stays text."""
+    texts = [name for name in found.table.column_names if pa.types.is_string(found.table[name].type)]
+    if not any(decimal_comma(found.table[name]) for name in texts):
+        return None
+    other = read(msgspec.structs.replace(spec, options={**spec.options, "decimal_point": ","}), positions, b"")
+    doubtful = [name for name in texts if comma_numbers(found.table[name]) and not decimal_comma(found.table[name])]
+    for place, field in enumerate(found.table.schema):
+        if not pa.types.is_string(field.type) and other.table.field(place).type != field.type:
+            return None
+        if field.name in doubtful:
+            other.notes[place] = (
+                f"inferred: {_first(found.table[place])!r} may have a decimal comma, or groups of digits"
+            )
+            other = other._replace(table=other.table.set_column(place, field, found.table[place]))
+    return other
+
+
+def _first(texts: pa.ChunkedArray) -> str:
+    return next(str(text) for text in texts.to_pylist() if text and "," in text)
+
+
+def _generous(paths: list[Path], schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Decimals of pandas may be as wide as the rows of that file ask for, as it makes them of Python objects, and those
+    of the next file wider: these columns with all digits there are. Any other file says its width on purpose."""
+    found: dict[str, pa.DataType] = {}
+    for path in paths:
+        for column in (pq.read_schema(path).pandas_metadata or {}).get("columns", []):
+            name = column.get("name")
+            if column.get("numpy_type") != "object" or name not in schema.names:
+                continue
+            kind = schema.field(name).type
+            if pa.types.is_decimal128(kind):
+                found[name] = pa.decimal128(38, kind.scale)
+    return found
 
 
 def _identifies(column: pa.ChunkedArray) -> bool:

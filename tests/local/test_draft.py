@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -264,3 +267,54 @@ def test_given_the_command_then_a_table_and_what_was_left_out(invoke: Invoke, fo
     ]  # fmt: skip
     assert "left out: notes.txt: neither csv nor parquet" in result.stderr
     assert invoke("validate", "--project", folder.parent / "p").exit_code == 0
+
+
+COMMAS = {
+    "point": ("id;price\n1;12,50\n2;7,00\n3;\n", [("id", "int64"), ("price", "double")], True),
+    "quoted": ('id,price\n1,"12,50"\n2,"-7,00"\n', [("id", "int64"), ("price", "double")], True),
+    "groups": ("id;n\n1;12,500\n2;7,250\n", [("id", "int64"), ("n", "string")], False),
+    "nought": ("id;n\n1;12,500\n2;0,250\n", [("id", "int64"), ("n", "double")], True),
+    "doubt": ("price;n\n12,50;12,500\n7,5;7,250\n", [("price", "double"), ("n", "string")], True),
+    "both": ("price;w\n12,50;1.5\n7,5;2\n", [("price", "string"), ("w", "double")], False),
+    "mixed": ("price;n\n1.234,50;1\n12,50;2\n", [("price", "string"), ("n", "int64")], False),
+    "pairs": ("at;n\n1,2,3;1\n12,50;1\n", [("at", "string"), ("n", "int64")], False),
+    "digits": ("price;n\n1,2345678901234567890;1\n", [("price", "string"), ("n", "int64")], False),
+}
+
+
+@pytest.mark.parametrize("name", COMMAS)
+def test_given_numbers_with_commas_then_they_are_read_only_where_nothing_else_can_be_meant(
+    folder: Path, name: str
+) -> None:
+    text, columns, comma = COMMAS[name]
+    write(folder, prices=text)
+    project = folder.parent / "project"
+    (group,) = init_from(project, folder).groups
+    assert group.columns == columns
+    assert (group.options.get("decimal_point") == ",") is comma
+    assert any("decimal comma" in note for note in group.notes) is comma
+    assert run_pipeline(load_project(project), "prices").state == "done"
+    read = pq.read_table(project / "data/lake/prices")
+    for found, _ in columns:
+        for value, cell in zip(read[found].to_pylist(), csv_cells(text, found), strict=True):
+            assert value is None if not cell else str(value) == cell or float(cell.replace(",", ".")) == value
+
+
+def csv_cells(text: str, column: str) -> list[str]:
+    delimiter = ";" if ";" in text else ","
+    return [row[column] for row in csv.DictReader(text.splitlines(), delimiter=delimiter)]
+
+
+def test_given_decimals_that_pandas_counted_in_the_rows_then_wider_ones_fit_as_well(folder: Path) -> None:
+    def frame(text: str) -> pd.DataFrame:
+        return pd.DataFrame({"price": [Decimal(text)], "n": [1]})
+
+    frame("1.50").to_parquet(folder / "pandas-1.parquet")
+    kind = pa.decimal128(6, 2)
+    pq.write_table(pa.table({"price": pa.array([Decimal("1.50")], kind)}), folder / "arrow-1.parquet")
+    project = folder.parent / "project"
+    found = {group.name: dict(group.columns)["price"] for group in init_from(project, folder).groups}
+    assert found == {"arrow": "decimal128(6, 2)", "pandas": "decimal128(38, 2)"}
+    assert "# decimal128(3, 2) in the files: pandas" in (project / "odibi.yaml").read_text()
+    frame("123456789.25").to_parquet(folder / "pandas-2.parquet")
+    assert run_pipeline(load_project(project), "pandas").rows == 2

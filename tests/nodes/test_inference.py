@@ -19,6 +19,7 @@ from odibi_actors.batches.ipc import encode_schema
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats.exact import Spelling, convert, infer
 from odibi_actors.nodes.read import ReadResult, read
+from odibi_actors.nodes.schemas import parse_type
 from tests.nodes.helpers import position, read_spec
 
 TEXT = "string"
@@ -281,6 +282,42 @@ def test_given_spellings_in_the_options_when_inferred_then_they_are_used(tmp_pat
     assert result.schema_text == ["a: double", "b: bool", "c: timestamp[us]", "d: timestamp[us]"]
     assert result.table["d"][0].as_py() == dt.datetime(2024, 1, 31, 10)
     assert _read(tmp_path, b"a;b\n1.5;1\n", options=options).schema_text == ["a: string", "b: int64"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "point", "says"),
+    [
+        ("double", "12,50", ".", 'read.options: {decimal_point: ","} reads it as 12.5, where all numbers'),
+        ("int64", "12,50", ".", 'read.options: {decimal_point: ","} with read.schema: {n: double} reads it as 12.5'),
+        ("decimal128(5, 2)", "12,50", ".", 'read.options: {decimal_point: ","} reads it as 12.50'),
+        ("decimal128(3, 2)", "12,50", ".",
+         'read.options: {decimal_point: ","} with read.schema: {n: "decimal128(4, 2)"} reads it as 12.50'),
+        ("double", "12.50", ",", 'read.options: {decimal_point: "."} reads it as 12.5'),
+        ("decimal128(3, 2)", "12,50", ",", 'read.schema: {n: "decimal128(4, 2)"} takes it'),
+        ("double", "1.234,50", ".", "read.schema: {n: string} keeps it"),
+        ("date32", "12,50", ".", "read.schema: {n: string} keeps it"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inferred", [False, True])
+def test_given_a_number_with_the_other_decimal_point_then_the_message_names_the_option(
+    tmp_path: Path, kind: str, text: str, point: str, says: str, inferred: bool
+) -> None:
+    file, options = f"n;x\n{text};1\n".encode(), {"delimiter": ";", "decimal_point": point}
+    pinned = encode_schema(pa.schema([("n", parse_type(kind)), ("x", pa.int64())])) if inferred else b""
+    if inferred and kind.startswith("decimal"):
+        pytest.skip("no csv is inferred so")
+    with pytest.raises(Failed) as caught:
+        _read(tmp_path, file, options=options, pinned=pinned, schema={} if inferred else {"n": kind})
+    assert says in caught.value.failure.message
+    assert caught.value.failure.message.count("decimal_point") <= 1
+    assert ("decimal_point" in says) == ("decimal_point" in caught.value.failure.message)
+
+
+def test_given_a_decimal_comma_then_the_reason_for_text_names_the_option(tmp_path: Path) -> None:
+    file = b"a;b\n12,50;12,500\n7,5;1\n"
+    first, second = _read(tmp_path, file, options={"delimiter": ";"}).notes
+    assert "'12,50' would not be kept as a number; read.options: {decimal_point: \",\"} reads it" in first
+    assert "decimal_point" not in second  # or 12500
 
 
 # --- any text -----------------------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class Cells:
         self.spelling = Spelling.of(options)
         self._options = {name: options[name] for name in _CONVERT if name in options}
 
+    def otherwise(self) -> Cells:
+        """The same with a decimal comma instead of a point, or the other way round."""
+        return Cells(self._options | {"decimal_point": "," if self.spelling.decimal_point != "," else "."})
+
     def exact(self, texts: list[str] | pa.ChunkedArray, kind: pa.DataType) -> bool:
         """Whether ``kind`` holds them exactly."""
         column = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([pa.array(texts, pa.string())])

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import option
 from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import first_bad
 
@@ -28,6 +29,8 @@ SAFE_SINGLE = 6
 _TINY = 2.3e-308
 """Below this a double has fewer digits than ``SAFE_DIGITS``."""
 _ODD_NUMBER = r"^\+|^-?0[0-9]"
+_GROUPED = r"^[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+$"
+"""Numbers whose commas may stand between groups of digits: 1,250 is 1250 to some, 1.25 to others."""
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _UTC = "(Z|[+-]00(:?00)?)$"
 
@@ -116,8 +119,29 @@ def _as_text(texts: pa.ChunkedArray, sample: list[str], spelling: Spelling) -> I
     try:
         exact(texts, kinds[-1] if likely == "number" else kinds[0], spelling)
     except Inexact as spoiled:
-        return Inferred(texts, f"{shorten(repr(spoiled.value), MAX_SHOWN)} would not be kept as a {_WORDS[likely]}")
+        why = f"{shorten(repr(spoiled.value), MAX_SHOWN)} would not be kept as a {_WORDS[likely]}"
+        if likely == "number" and spelling.decimal_point == "." and decimal_comma(texts):
+            why += f"; {option('decimal_point', ',')} reads it, where all numbers of the source are written so"
+        return Inferred(texts, why)
     return Inferred(texts)
+
+
+def decimal_comma(texts: pa.ChunkedArray) -> bool:
+    """Whether the texts are numbers with a decimal comma, and no other reading of them is possible."""
+    return comma_numbers(texts) and pc.any(pc.invert(_grouped(texts.filter(_with_comma(texts))))).as_py() is True
+
+
+def comma_numbers(texts: pa.ChunkedArray) -> bool:
+    """Whether all texts are numbers if a comma is their decimal point, and some have one."""
+    return pc.any(_with_comma(texts)).as_py() is True and holds(texts, pa.float64(), Spelling(decimal_point=","))
+
+
+def _with_comma(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring(texts, ",")
+
+
+def _grouped(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring_regex(texts, _GROUPED)
 
 
 def _class(text: str, spelling: Spelling) -> str:

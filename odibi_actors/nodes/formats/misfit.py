@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 import pyarrow as pa
 
 from odibi_actors.config.arrow_types import type_name
-from odibi_actors.config.remedies import listed, schema, typed
+from odibi_actors.config.remedies import listed, option, schema, typed
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats.cells import Cells
 
@@ -28,11 +28,27 @@ def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: 
         return ["options: {quoted_strings_can_be_null: true} makes quoted empty cells null"]
     if _NO_VALUE.fullmatch(value):
         return [f"options: {{{listed('null_values', value)}}} makes it null"]
-    wider = next(str(other) for other in _wider(kind, value) if _takes(other, value, cells))
+    wider = next(str(other) for other in _wider(kind, value, cells) if _takes(other, value, cells))
     remedies = [f"{schema('read', name, wider)} {'keeps' if wider == 'string' else 'takes'} it"]
+    if wider == "string" and (other := _otherwise(name, value, kind, cells)):
+        remedies.insert(0, other)
     if inferred and (read := cells.lenient_value(value, kind)) is not None:
         remedies.append(f"{typed(name, kind)} reads it as {read}")
     return remedies
+
+
+def _otherwise(name: str, value: str, kind: pa.DataType, cells: Cells) -> str:
+    """The remedy for a number with the other decimal point; "" for all else."""
+    types, other = pa.types, cells.otherwise()
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
+        return ""
+    found = next((one for one in (kind, *_wider(kind, value, other)) if _takes(one, value, other)), pa.string())
+    if found == pa.string():
+        return ""
+    too = "" if found == kind else f" with {schema('read', name, found)}"
+    read = other.lenient_value(value, found)
+    point = option("decimal_point", other.spelling.decimal_point)
+    return f"{point}{too} reads it as {read}, where all numbers of the source are written so"
 
 
 def _takes(kind: pa.DataType, value: str, cells: Cells) -> bool:
@@ -41,7 +57,7 @@ def _takes(kind: pa.DataType, value: str, cells: Cells) -> bool:
     return cells.lenient_value(value, kind) is not None
 
 
-def _wider(kind: pa.DataType, value: str) -> list[pa.DataType]:
+def _wider(kind: pa.DataType, value: str, cells: Cells) -> list[pa.DataType]:
     """Types that hold whatever ``kind`` does, and more; text at the end."""
     types = pa.types
     text = pa.string()
@@ -50,7 +66,7 @@ def _wider(kind: pa.DataType, value: str) -> list[pa.DataType]:
     if types.is_floating(kind):
         return [*([] if kind == pa.float64() else [pa.float64()]), text]
     if types.is_decimal(kind):
-        return [*_decimals(kind, value), text]
+        return [*_decimals(kind, value.replace(cells.spelling.decimal_point, ".")), text]
     if types.is_date(kind):
         return [pa.timestamp("us"), pa.timestamp("ns"), text]
     if types.is_timestamp(kind):
