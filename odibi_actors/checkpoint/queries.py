@@ -20,16 +20,18 @@ from odibi_actors.checkpoint.sinks import VERBS as SINKS
 from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import (
     OPEN,
+    POSITION,
     AckDecoder,
     ErrorDecoder,
     FailuresDecoder,
     LetterDecoder,
     SinksDecoder,
 )
+from odibi_actors.checkpoint.tables import position as position_of
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import LIVE, Failure, IterationState
+from odibi_actors.model import LIVE, Failure, FilePosition, IterationState
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
@@ -192,7 +194,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     *row, failures, sinks, abandoned = _find(db, given, f"{_ROW}, failures, sinks, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
-    positions = summary.positions_of(db, *key)
+    positions = _as_read(db, key, summary.positions_of(db, *key))
     revised = db.execute(
         "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
         " AND revised = 1 ORDER BY id LIMIT ?",
@@ -212,10 +214,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     return {
         "pipeline": given.pipeline,
         **_iteration(db, given.pipeline, tuple(row)),
-        "positions": {
-            name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some[:MAX_ROWS]]
-            for name, some in positions.items()
-        },
+        "positions": {name: [msgspec.structs.asdict(p) for p in some] for name, some in positions.items()},
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],
         "errors": errors,
@@ -224,6 +223,25 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
             for name, p in parts.items()
         },
     }
+
+
+def _as_read(
+    db: sqlite3.Connection, key: tuple[str, int], positions: dict[str, list[FilePosition]]
+) -> dict[str, list[FilePosition]]:
+    """The first positions of each source, with digest and ctime of what was read of them, as far as it was: a file may
+    have been written again after it was planned (see ``broker.reads.touched``)."""
+
+    def read(source: str, planned: FilePosition) -> FilePosition:
+        row = db.execute(
+            f"SELECT {POSITION} FROM iterations JOIN ledger USING (pipeline, lane, iteration)"
+            " WHERE pipeline = ? AND iteration = ? AND source = ? AND identity = ? AND generation = ?",
+            (*key, source, planned.identity, planned.generation),
+        ).fetchone()
+        if row is None or not (known := position_of(row)).digest:
+            return planned
+        return msgspec.structs.replace(planned, digest=known.digest, ctime_ns=known.ctime_ns)
+
+    return {source: [read(source, position) for position in some[:MAX_ROWS]] for source, some in positions.items()}
 
 
 def _errors(db: sqlite3.Connection, key: tuple[str, int], what: str) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from odibi_actors.batches.files import digest_file
+from odibi_actors.client import Client
 from odibi_actors.config import load_project
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.local import LocalSystem, run_pipeline
@@ -121,6 +123,10 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
         "or written again with the former times)"
     ]
     assert known(project) == on_disk(project)
+    with Client(project=project.root) as client:  # the iteration tells what it has read, not what was planned
+        (shown,) = [p for p in client.iteration("p", 1)["positions"]["src"] if p["identity"] == "f20.csv"]
+    path = Path(project.root) / "data/landing/f20.csv"
+    assert (shown["digest"], shown["ctime_ns"]) == (digest_file(path)[0], path.stat().st_ctime_ns)
     in_place(Path(project.root) / "data/landing/f20.csv", "id,country\n20,it\n")  # and again, now that it was read
     (Path(project.root) / "data/landing/f21.csv").chmod(0o600)
     os.link(Path(project.root) / "data/landing/f22.csv", Path(project.root) / "other-name")
