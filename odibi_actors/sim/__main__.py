@@ -5,7 +5,9 @@ scripts/simulate --hours 24                as many lives as make a virtual day
 scripts/simulate --seed 662                one life again; if it breaks something: what matters of it
 scripts/simulate --seed 662 --story        all of it, told
 scripts/simulate --pairs --jobs 2          verbs two by two with a crash between them, until each pair was lived enough
-scripts/simulate --pair cancel,rewind --seed 7 [--story]   one of those again
+scripts/simulate --triples --jobs 2        the same, with a state of the pipeline in which the other verb comes
+scripts/simulate --course cancel,rewind --seed 7 [--story]         one of those again
+scripts/simulate --course cancel,failed,rewind --seed 7 [--story]  likewise
 scripts/simulate --year --seed 3           a year of schedules: what became of every occurrence
 """
 
@@ -21,9 +23,10 @@ from pathlib import Path
 
 from odibi_actors.model import TRANSITIONS
 from odibi_actors.sim import coverage
-from odibi_actors.sim.pairs import VERBS, Pair
+from odibi_actors.sim.courses import STATES, Course
 from odibi_actors.sim.scenario import Outcome, run_seed
 from odibi_actors.sim.shrink import about, shrink
+from odibi_actors.sim.verbs import VERBS
 from odibi_actors.sim.verdict import Violation
 from odibi_actors.sim.year import Year
 
@@ -58,9 +61,9 @@ def _all(first: int, count: int | None, jobs: int) -> Iterator[list[Life]]:
             waiting += [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 1)]
 
 
-def tell(seed: int, whole: bool, pair: Pair | None = None) -> int:
+def tell(seed: int, whole: bool, course: Course | None = None) -> int:
     """Live one seed and print its story: ``whole``, or what matters of one that broke something."""
-    outcome, violation, story = run_seed(seed, story=True, pair=pair)
+    outcome, violation, story = run_seed(seed, story=True, course=course)
     if outcome is not None:
         print("\n".join(story if whole else story[-20:]))
         print(
@@ -70,7 +73,7 @@ def tell(seed: int, whole: bool, pair: Pair | None = None) -> int:
         return 0
     if not whole:
         print(f"seed {seed}: {violation}\nleaving out what does not matter ...", file=sys.stderr)
-        _, violation, story = shrink(seed, lambda line: print(f"  {line}", file=sys.stderr), pair)
+        _, violation, story = shrink(seed, lambda line: print(f"  {line}", file=sys.stderr), course)
         story = about(violation, story)
     print("\n".join(story))
     print(f"seed {seed}: {violation}")
@@ -175,11 +178,11 @@ def search(first: int, count: int | None, hours: float, jobs: int) -> int:
     return 1 if tally.broken else 0
 
 
-def _pair(parser: argparse.ArgumentParser, text: str) -> Pair:
-    first, _, second = text.partition(",")
-    if first not in VERBS or second not in VERBS:
-        parser.error(f"--pair {text!r}: two of {', '.join(VERBS)}")
-    return first, second
+def _course(parser: argparse.ArgumentParser, text: str) -> Course:
+    first, *state, then = text.split(",") if "," in text else (text, "")
+    if first not in VERBS or then not in VERBS or len(state) > 1 or not {*state} <= {*STATES}:
+        parser.error(f"--course {text!r}: VERB,VERB or VERB,STATE,VERB of {', '.join(VERBS)}; {', '.join(STATES)}")
+    return Course(first, "".join(state), then)
 
 
 def main() -> int:
@@ -196,19 +199,20 @@ def main() -> int:
     parser.add_argument("--year", action="store_true", help="a year of schedules (of seed 0, or --seed)")
     parser.add_argument("--days", type=float, default=366.0, metavar="N", help="with --year: its length (default 366)")
     parser.add_argument("--pairs", action="store_true", help="pairs of operators' verbs, drawn by what was lived least")
-    parser.add_argument("--times", type=int, default=20, metavar="N", help="with --pairs: how often each (default 20)")
-    parser.add_argument("--record", type=Path, help="with --pairs: a file that keeps what was lived, to go on with")
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), metavar="S", help="with --pairs: stop after these"
-    )
-    parser.add_argument("--pair", metavar="VERB,VERB", help=f"with --seed: of these ({', '.join(VERBS)})")
+    parser.add_argument("--triples", action="store_true", help="likewise a verb, a state of the pipeline, and a verb")
+    parser.add_argument("--times", type=int, default=20, metavar="N", help="with these: how often each (default 20)")
+    parser.add_argument("--record", type=Path, help="with these: a file that keeps what was lived, to go on with")
+    parser.add_argument("--seconds", type=float, default=float("inf"), metavar="S", help="with these: stop after these")
+    parser.add_argument("--course", metavar="VERB,[STATE,]VERB", help="with --seed: a life of one of these")
     options = parser.parse_args()
-    if options.pairs:
-        return coverage.search(options.times, max(1, options.jobs), options.record, options.seconds, print, _progress)
+    if options.pairs or options.triples:
+        kind = coverage.KINDS["pairs" if options.pairs else "triples"]
+        jobs = max(1, options.jobs)
+        return coverage.search(kind, options.times, jobs, options.record, options.seconds, print, _progress)
     if options.year:
         return year(options.seed or 0, options.days, options.story)
     if options.seed is not None:
-        return tell(options.seed, options.story, _pair(parser, options.pair) if options.pair else None)
+        return tell(options.seed, options.story, _course(parser, options.course) if options.course else None)
     count = options.seeds if options.seeds is not None or options.hours is not None else 1000
     return search(options.first, count, options.hours or 0.0, max(1, options.jobs))
 

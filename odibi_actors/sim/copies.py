@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,12 +12,10 @@ from odibi_actors.checkpoint import relocating, snapshot
 from odibi_actors.messages import SOURCE
 from odibi_actors.model import LIVE, Home
 from odibi_actors.sim.host import SimFile
+from odibi_actors.sim.life import Life
 from odibi_actors.sim.truth import check
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.changes import MAX_PAUSE
-
-if TYPE_CHECKING:
-    from odibi_actors.sim.scenario import Scenario
 
 SECONDS = 40.0
 """Virtual time until the source has looked at all files and compared them."""
@@ -27,7 +24,7 @@ STEP = 5.0
 """Virtual seconds after which somebody looks whether it has."""
 
 
-def restore(life: Scenario) -> None:
+def restore(life: Life) -> None:
     """Files that were read get other inodes and ctimes, and keep their bytes: nothing is told of them, and the ledger
     knows them as they are. Raises Violation."""
     read: dict[tuple[str, str, str], SimFile] = {}
@@ -36,7 +33,7 @@ def restore(life: Scenario) -> None:
         if iteration.state == "committed" and plan.lane == LIVE:
             for name in plan.ledgered:
                 for position in iteration.positions.get(name, []):
-                    read[plan.pipeline, name, position.identity] = life.delivered[
+                    read[plan.pipeline, name, position.identity] = life.landing.delivered[
                         plan.pipeline, name, position.identity
                     ]
     for file in read.values():
@@ -53,7 +50,7 @@ def restore(life: Scenario) -> None:
     assert isinstance(actor, SourceActor)
     for source in actor.sources.values():
         # What operators wrote again is told, and rightly.
-        known = life.fixed.intersection(source.changes.texts)
+        known = life.landing.fixed.intersection(source.changes.texts)
         check(known == set(source.changes.texts), "I6", f"{source.key}: {list(source.changes.texts.values())[:3]}")
     check(not unknown, "I6", unknown)
 
@@ -62,7 +59,7 @@ HERE, THERE = Home("/state", "/out"), Home("/state", "/there/and back")
 """Where the store of a life is, whose targets are all below ``/out``, and where it is moved to."""
 
 
-def move(life: Scenario) -> None:
+def move(life: Life) -> None:
     """What is recorded of targets is of the new folder, the rest as it was, and all is as it was once it is moved back.
     Raises Violation."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
@@ -93,10 +90,10 @@ def _rows(db: sqlite3.Connection) -> list[tuple[object, ...]]:
     return [row for name in names for row in db.execute(f"SELECT * FROM {name}")]
 
 
-def _unknown(life: Scenario, read: dict[tuple[str, str, str], SimFile]) -> str:
+def _unknown(life: Life, read: dict[tuple[str, str, str], SimFile]) -> str:
     """A file that the ledger does not know as it is; "" when there is none."""
     for (pipeline, name, _), file in read.items():
         for row in life.host.engine.ledger_rows(pipeline, LIVE, name, [file.identity]):
-            if row.state == "read" and row.position.inode != file.inode and file.identity not in life.fixed:
+            if row.state == "read" and row.position.inode != file.inode and file.identity not in life.landing.fixed:
                 return f"{pipeline}.{name}: {file.identity} is not known as it is: {row}"
     return ""

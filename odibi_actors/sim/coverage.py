@@ -1,103 +1,169 @@
-"""``scripts/simulate --pairs``: lives drawn by what was not lived often enough yet, and the table of what was.
+"""``scripts/simulate --pairs`` and ``--triples``: lives drawn by what was not lived often enough yet, and the table of
+what was.
 
-Pairs of verbs that were answered too seldom come first. What was lived can be kept in a file, and gone on with.
+Courses that were answered too seldom come first. What was lived can be kept in a file, and gone on with.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-from odibi_actors.sim.pairs import PAIRS, VERBS, Pair
+from odibi_actors.sim.courses import PAIRS, STATES, TRIPLES, Course
 from odibi_actors.sim.scenario import run_seed
+from odibi_actors.sim.verbs import ANSWERS, VERBS
 
-PART = 10
-"""Lives of one pair that one job lives."""
-MAX_PARTS = 8
-"""Jobs spent on a pair at most: some states are hardly ever reached together."""
-ANSWERS = ("accepted", "refused", "unanswered")
+Counts = dict[str, int]
 
 
-def _live(pair: Pair, first: int) -> tuple[Pair, dict[str, int], list[tuple[int, str]]]:
-    """Some lives of a pair: how it was answered, and (seed, violation) of those that broke."""
-    counts: dict[str, int] = {}
-    broken = []
-    for seed in range(first, first + PART):
-        outcome, violation, _ = run_seed(seed, pair=pair)
+class Lived(NamedTuple):
+    """Some lives of a course: how it was answered, how each verb of them, and (seed, violation) of those that broke."""
+
+    course: Course
+    lives: int
+    counts: Counts
+    verbs: Counts
+    broken: list[tuple[int, str]]
+
+
+class Kind(NamedTuple):
+    """``part``: lives of one course that one job lives; ``parts``: jobs spent on a course at most: some states are
+    hardly ever reached together."""
+
+    name: str
+    courses: Sequence[Course]
+    part: int
+    parts: int
+
+
+KINDS = {"pairs": Kind("pairs", PAIRS, 10, 8), "triples": Kind("triples", TRIPLES, 4, 6)}
+
+
+def _live(course: Course, first: int, lives: int) -> Lived:
+    lived = Lived(course, lives, {}, {}, [])
+    for seed in range(first, first + lives):
+        outcome, violation, _ = run_seed(seed, course=course)
         if outcome is None:
-            broken.append((seed, violation))
+            lived.broken.append((seed, violation))
             continue
-        for answer, count in outcome.lived.items():
-            counts[answer] = counts.get(answer, 0) + count
-    return pair, counts, broken
+        _add(lived.counts, outcome.lived)
+        _add(lived.verbs, outcome.verbs)
+    return lived
+
+
+def _add(total: Counts, more: Counts) -> None:
+    for what, count in more.items():
+        total[what] = total.get(what, 0) + count
 
 
 class Coverage:
-    """How often each pair was lived, by answer. ``record``: a file of JSON lines, one for each part."""
+    """How often each course of a kind was lived, by answer. ``record``: a file of JSON lines, one for each part."""
 
-    def __init__(self, record: Path | None) -> None:
-        self.record = record
-        self.counts: dict[Pair, dict[str, int]] = {pair: {} for pair in PAIRS}
-        self.parts: dict[Pair, int] = dict.fromkeys(PAIRS, 0)
-        self.broken: list[tuple[Pair, int, str]] = []
+    def __init__(self, kind: Kind, record: Path | None) -> None:
+        self.kind, self.record = kind, record
+        self.counts: dict[Course, Counts] = {course: {} for course in kind.courses}
+        self.verbs: Counts = {}
+        self.lives = 0
+        self.broken: list[tuple[Course, int, str]] = []
+        self.begun: dict[Course, int] = dict.fromkeys(kind.courses, 0)  # lives, also those that are being lived
         if record is not None and record.exists():
             for line in record.read_text().splitlines():
-                part = json.loads(line)
-                first, second = part["pair"]
-                self._add((first, second), part["counts"], part["broken"])
-        self.begun = dict(self.parts)
+                course, *rest = json.loads(line)
+                lived = Lived(Course(*course), *rest)
+                if lived.course in self.counts:  # of another release there may be others
+                    self._add(lived)
+                    self.begun[lived.course] += lived.lives
 
-    def add(self, pair: Pair, counts: dict[str, int], broken: list[tuple[int, str]]) -> None:
+    def add(self, lived: Lived) -> None:
         """One more part."""
-        self._add(pair, counts, broken)
+        self._add(lived)
         if self.record is not None:
             with self.record.open("a") as file:
-                file.write(json.dumps({"pair": pair, "counts": counts, "broken": broken}) + "\n")
+                file.write(json.dumps(lived) + "\n")
 
-    def _add(self, pair: Pair, counts: dict[str, int], broken: list[tuple[int, str]]) -> None:
-        self.parts[pair] += 1
-        self.broken += [(pair, seed, violation) for seed, violation in broken]
-        for answer, count in counts.items():
-            self.counts[pair][answer] = self.counts[pair].get(answer, 0) + count
+    def _add(self, lived: Lived) -> None:
+        self.lives += lived.lives
+        self.broken += [(lived.course, seed, violation) for seed, violation in lived.broken]
+        _add(self.counts[lived.course], lived.counts)
+        _add(self.verbs, lived.verbs)
 
-    def next(self, times: int) -> tuple[Pair, int] | None:
-        """The pair that was accepted least, and its next seed; None when each was often enough, or tried enough."""
+    def next(self, times: int) -> tuple[Course, int, int] | None:
+        """The course that was accepted least of those that were tried least, its next seed, and how many lives; None
+        when each was often enough, or tried enough."""
+        most = self.kind.part * self.kind.parts
         wanting = [
-            pair
-            for pair in PAIRS
-            if self.begun[pair] < MAX_PARTS and (not self.begun[pair] or self.counts[pair].get("accepted", 0) < times)
+            course
+            for course, begun in self.begun.items()
+            if begun < most and (not begun or self.accepted(course) < times)
         ]
         if not wanting:
             return None
-        pair = min(wanting, key=lambda one: (self.begun[one], self.counts[one].get("accepted", 0)))
-        self.begun[pair] += 1
-        return pair, (self.begun[pair] - 1) * PART
+        course = min(wanting, key=lambda one: (self.begun[one], self.accepted(one)))
+        first = self.begun[course]
+        self.begun[course] += self.kind.part
+        return course, first, self.kind.part
 
-    @property
-    def lives(self) -> int:
-        """Lives so far."""
-        return sum(self.parts.values()) * PART
+    def accepted(self, course: Course) -> int:
+        """How often both of its verbs were."""
+        return self.counts[course].get("accepted", 0)
 
     def table(self, times: int) -> str:
-        """Rows: the first verb; columns: the second; how often both were accepted. And the pairs that were not."""
-        short = {name: "".join(part[0] for part in name.split()) + name.split()[-1][1:3] for name in VERBS}
-        width = max(map(len, VERBS))
-        lines = [" " * width + "".join(f"{short[name]:>6}" for name in VERBS)]
-        for first in VERBS:
-            row = [self.counts[first, second].get("accepted", 0) for second in VERBS]
-            lines.append(f"{first:{width}}" + "".join(f"{count:6}" for count in row))
-        lines.append(f"both accepted less than {times} times (accepted, refused, unanswered):")
-        for pair in PAIRS:
-            counts = [self.counts[pair].get(answer, 0) for answer in ANSWERS]
-            if counts[0] < times:
-                lines.append(f"  {pair[0]}, {pair[1]}: {counts[0]}, {counts[1]}, {counts[2]}")
+        """What was lived, and what was not."""
+        return _pairs(self, times) if self.kind.name == "pairs" else _triples(self)
+
+    def by_verb(self) -> str:
+        """A table for docs/guarantees.md: each verb, what there must be for it, and how it was answered."""
+        lines = ["| verb | needs | " + " | ".join(ANSWERS) + " |", "|---|---|" + "---|" * len(ANSWERS)]
+        for name, verb in VERBS.items():
+            counts = [f"{self.verbs.get(f'{name}, {one}', 0):,}" for one in ANSWERS]
+            lines.append(f"| {name} | {verb.needs or '-'} | " + " | ".join(counts) + " |")
         return "\n".join(lines)
 
 
+def _short(name: str) -> str:
+    return "".join(part[0] for part in name.split()) + name.rsplit(maxsplit=1)[-1][1:3]
+
+
+def _matrix(rows: Iterable[str], cell: Callable[[str, str], int]) -> list[str]:
+    """Of rows by verbs."""
+    rows = [*rows]
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"{_short(name):>6}" for name in VERBS)]
+    return lines + [f"{row:{width}}" + "".join(f"{cell(row, name):6}" for name in VERBS) for row in rows]
+
+
+def _pairs(coverage: Coverage, times: int) -> str:
+    """Rows: the first verb; columns: the other; how often both were accepted. And the pairs that were not."""
+    lines = _matrix(VERBS, lambda first, then: coverage.accepted(Course(first, "", then)))
+    lines.append(f"both accepted less than {times} times ({', '.join(ANSWERS)}):")
+    for course in PAIRS:
+        counts = [coverage.counts[course].get(answer, 0) for answer in ANSWERS]
+        if counts[0] < times:
+            lines.append(f"  {course}: {', '.join(map(str, counts))}")
+    return "\n".join(lines)
+
+
+def _triples(coverage: Coverage) -> str:
+    """Rows: the state; columns: the verb that came in it; after how many of the verbs both were accepted, ever. And
+    after which not."""
+    lines = [f"after how many of {len(VERBS)} verbs, in this state, this verb: both accepted"]
+    lines += _matrix(STATES, lambda state, then: sum(coverage.accepted(Course(v, state, then)) > 0 for v in VERBS))
+    lines.append("never accepted:")
+    for state in STATES:
+        for then in VERBS:
+            missing = [first for first in VERBS if not coverage.accepted(Course(first, state, then))]
+            if missing:
+                after = "any" if len(missing) == len(VERBS) else ", ".join(missing)
+                lines.append(f"  {state}, {then}: after {after}")
+    return "\n".join(lines)
+
+
 def search(
+    kind: Kind,
     times: int,
     jobs: int,
     record: Path | None,
@@ -105,11 +171,11 @@ def search(
     say: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> int:
-    """Live until every pair was accepted ``times`` times, or tried enough, or ``seconds`` are over; 1 when an invariant
-    broke."""
-    coverage, began = Coverage(record), time.monotonic()
+    """Live until every course was accepted ``times`` times, or tried enough, or ``seconds`` are over; 1 when an
+    invariant broke."""
+    coverage, began = Coverage(kind, record), time.monotonic()
     with ProcessPoolExecutor(jobs) as pool:
-        waiting: list[Future[tuple[Pair, dict[str, int], list[tuple[int, str]]]]] = []
+        waiting: list[Future[Lived]] = []
         while True:
             while len(waiting) < 2 * jobs and time.monotonic() < began + seconds:
                 following = coverage.next(times)
@@ -118,14 +184,15 @@ def search(
                 waiting.append(pool.submit(_live, *following))
             if not waiting:
                 break
-            pair, counts, broken = waiting.pop(0).result()
-            coverage.add(pair, counts, broken)
-            for seed, violation in broken:
-                say(f"pair {','.join(pair)} seed {seed}: {violation}")
+            lived = waiting.pop(0).result()
+            coverage.add(lived)
+            for seed, violation in lived.broken:
+                say(f"course {lived.course} seed {seed}: {violation}")
             progress(f"{coverage.lives} lives, {len(coverage.broken)} broken")
     say(coverage.table(times))
-    say(f"{coverage.lives} lives of {len(PAIRS)} pairs: {len(coverage.broken)} violations")
+    say(coverage.by_verb())
+    say(f"{coverage.lives} lives of {len(kind.courses)} {kind.name}: {len(coverage.broken)} violations")
     if coverage.broken:
-        pair, seed, _ = coverage.broken[0]
-        say(f"`scripts/simulate --pair '{','.join(pair)}' --seed {seed}` tells what matters of the first")
+        course, seed, _ = coverage.broken[0]
+        say(f"`scripts/simulate --course '{course}' --seed {seed}` tells what matters of the first")
     return 1 if coverage.broken else 0

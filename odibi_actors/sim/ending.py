@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from odibi_actors.model import LIVE
+from odibi_actors.sim.life import Life
 from odibi_actors.sim.truth import TERMINAL
-
-if TYPE_CHECKING:
-    from odibi_actors.sim.scenario import Scenario
 
 BEHIND = 10.0
 """Seconds after which an occurrence must be in the log when nothing is wrong."""
@@ -18,7 +14,7 @@ class Ending:
     """What is left to be done. Schedules that follow the clock would go on for ever: once all are up to date an
     operator pauses them."""
 
-    def __init__(self, life: Scenario) -> None:
+    def __init__(self, life: Life) -> None:
         self._life = life
         self._up_to_date = False
         self._triggers = 0

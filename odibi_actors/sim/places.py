@@ -50,7 +50,7 @@ class Places:
         self._planned: dict[tuple[str, int], list[Entry]] = {}  # (pipeline, iteration) -> its entries
         self._owners: dict[tuple[str, str], dict[Place, list[Entry]]] = {}  # (pipeline, lane), oldest entry first
         self._letters = 0
-        self._bare: dict[int, None] = {}  # letters of iterations that have only what is read whole: no file is in them
+        self._bare: dict[int, str] = {}  # letters of iterations that have only what is read whole, and their pipelines
 
     def owners(self, pipeline: str, lane: str) -> Mapping[Place, list[Entry]]:
         """Every place that a lane has taken; the last entry is the one that counts."""
@@ -63,6 +63,11 @@ class Places:
             if entry.held:
                 found.setdefault(entry.letter, []).append(entry.place)
         return {letter: sorted(places) for letter, places in sorted(found.items())}
+
+    def open(self, pipeline: str) -> list[int]:
+        """Its open letters; and those that no file is in, open or not."""
+        mine = [letter for letter, places in self.held().items() if places[0][0] == pipeline]
+        return mine + [letter for letter, name in self._bare.items() if name == pipeline]
 
     def compare(self) -> None:
         """The store says the same of every file."""
@@ -92,7 +97,7 @@ class Places:
                 for entry in entries:
                     entry.letter = entry.letter or self._letters
                 if not entries:
-                    self._bare[self._letters] = None
+                    self._bare[self._letters] = record.pipeline
             case rec.Cancel():
                 for number in record.iterations:
                     self._void(record.pipeline, number, revised=False)

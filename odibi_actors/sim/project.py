@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from msgspec.structs import replace
+
 from odibi_actors.config.model import (
     AlertSpec,
     BatchSpec,
@@ -114,3 +116,37 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     if rng.random() < 0.25:
         pipelines.append(_reference(rng, wall))
     return ProjectSpec("sim", "/", "/data", 2, pipelines, code_digest="code")
+
+
+def changed(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
+    """Another project file: transforms get other parameters, what is in flight another limit, and sources read the same
+    files in another way, or, of references, by another pattern."""
+    pipelines = []
+    for pipeline in project.pipelines:
+        nodes = [
+            replace(n, transform=replace(n.transform, params={"v": rng.randint(0, 9)}))
+            if n.transform is not None and rng.random() < 0.3
+            else n
+            for n in pipeline.nodes
+        ]
+        pipelines.append(replace(pipeline, nodes=nodes, max_in_flight=rng.choice([1, 2, 4])))
+    pipelines = [replace(one, nodes=[_read_otherwise(n, rng) for n in one.nodes]) for one in pipelines]
+    return replace(project, pipelines=pipelines)
+
+
+def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
+    if node.read is None or rng.random() < 0.5:
+        return node
+    pattern = rng.choice(["*", "f*"]) if node.read.mode == "batch" else node.read.pattern
+    return replace(node, read=replace(node.read, settle=rng.choice([0.5, 0.6, 0.7]), pattern=pattern))
+
+
+def cumulative(pipeline: PipelineSpec, sink: str) -> bool:
+    """The sink holds more than its newest batch: it is behind a node with state, or behind references alone."""
+    nodes = {node.name: node for node in pipeline.nodes}
+    wanted, batches = [sink], False
+    while wanted:
+        node = nodes[wanted.pop()]
+        batches = batches or (node.read is not None and node.read.mode != "batch")
+        wanted += [] if node.state else node.inputs
+    return not batches

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from odibi_actors.sim.courses import Course
 from odibi_actors.sim.scenario import Scenario, run_seed
 
 MAX_LIVES = 150
@@ -13,11 +14,11 @@ MAX_LIVES = 150
 
 
 def shrink(
-    seed: int, told: Callable[[str], None] = lambda _line: None, pair: tuple[str, str] | None = None
+    seed: int, told: Callable[[str], None] = lambda _line: None, course: Course | None = None
 ) -> tuple[frozenset[int], str, list[str]]:
     """Leave out events of a seed's plan as long as some invariant still breaks: first halves, then single ones (delta
     debugging; Zeller and Hildebrandt, 2002). Returns (events left out, violation, story)."""
-    total = len(Scenario(seed, pair=pair).plan)
+    total = len(Scenario(seed, course=course).plan)
     without: frozenset[int] = frozenset()
     size, lives = max(1, total // 2), 0
     while lives < MAX_LIVES:
@@ -28,13 +29,13 @@ def shrink(
             lives += 1
             if lives > MAX_LIVES:
                 break
-            if run_seed(seed, without=trial, pair=pair)[1]:
+            if run_seed(seed, without=trial, course=course)[1]:
                 without, shrunk = trial, True
                 told(f"{total - len(without)} of {total} events left")
         if size == 1 and not shrunk:
             break
         size = max(1, size // 2)
-    _, violation, story = run_seed(seed, story=True, without=without, pair=pair)
+    _, violation, story = run_seed(seed, story=True, without=without, course=course)
     return without, violation, story
 
 

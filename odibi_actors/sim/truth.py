@@ -59,6 +59,7 @@ class Truth:
         self.places = Places()
         self.pins = Pins()
         self.rewinds: dict[str, rec.Rewind] = {}
+        self.applied: list[Callable[[], None]] = []  # who is to know that records were
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
         self.tell: Callable[[str], None] = lambda _line: None
         self.rows_of: Callable[[Planned], list[int]] = lambda _planned: []
@@ -91,6 +92,8 @@ class Truth:
             self.places.compare()
             self.pins.compare()
         self.last_seq += len(records)
+        for told in self.applied:
+            told()
 
     def _note(self, state: str, event: str) -> None:
         self.transitions[f"{state}/{event}"] = self.transitions.get(f"{state}/{event}", 0) + 1

@@ -278,11 +278,13 @@ class SimPoolDriver:
             check((place[0], place[2]) not in host.current, "I3", f"{place}: what was overwritten is taken back")
             host.truth.retracted(task.pipeline, task.after, task.iteration)
             for key in [k for k in host.visible if k[0] == place[0] and k[2] == place[2]]:
-                if task.after < key[1] <= task.iteration:
+                if task.after < key[1] <= task.iteration and key[1] not in task.given_up:
                     del host.visible[key]
             return PublishDone(task.attempt, *place, "w")
         if task.action == "discard":
             host.staged.pop(task.part.staged, None)
+            if place in host.visible and digest_of(host.visible[place]) == task.part.digest:
+                self._unpublish(place)
             return PublishDone(task.attempt, *place, "w")
         if (task.pipeline, task.node.name) in host.broken:
             return self._failed(task, task.node.name, "conflict")
@@ -299,6 +301,12 @@ class SimPoolDriver:
         if task.part.replaces:
             self._overwrite(task)
         return PublishDone(task.attempt, *place, "w")
+
+    def _unpublish(self, place: tuple[str, int, str]) -> None:
+        """Somebody died after it was published, and before that was told; what was overwritten stays so."""
+        if (place[0], place[2]) not in self._host.current:
+            del self._host.visible[place]
+            self._host.world.count("published and given up")
 
     def _overwrite(self, task: PublishTask) -> None:
         """What the sink holds is replaced, never by what is older."""

@@ -75,6 +75,25 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+def test_given_a_part_that_was_published_untold_when_given_up_then_it_is_gone_and_a_foreign_one_stays(
+    world: World,
+) -> None:
+    for number in (1, 2):
+        staged = world.stage(world.lake, pa.table({"a": [number]}), number)
+        assert staged.staged is not None
+        target = Path(staged.staged.target)
+        if number == 1:
+            world.publish(world.lake, staged)
+        else:
+            target.write_bytes(b"somebody else's")
+        given_up = msgspec.structs.replace(publish_task(world.lake, staged), action="discard")
+        for _ in range(2):
+            (result,) = outcomes(world.executor, given_up)
+            assert isinstance(result, PublishDone)
+        assert target.exists() == (number == 2)
+    assert world.leftovers() == []
+
+
 TABLE = pa.table({"day": ["mon", "tue"], "n": [1, 2]})
 OTHER = pa.table({"day": ["mon", "wed"], "n": [10, 30]})
 

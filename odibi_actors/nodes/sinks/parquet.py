@@ -126,11 +126,16 @@ class ParquetSink:
         self._sweep(iteration, settled)  # not synced: a name that returns after a power loss is swept by a later part
 
     def discard(self, part: StagedRef, iteration: int) -> None:
-        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
+        """Delete a prepared part that is not to be published, also where it was: somebody died before telling so. What
+        has its name and is not what was prepared is somebody else's. Raises ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
-        if not self._of_a_copy():
-            staged.unlink(missing_ok=True)
+        if self._of_a_copy():
+            return
+        if target.is_file() and digest_file(target)[0] == part.digest:
+            target.unlink(missing_ok=True)
+            fsync_dir(self.folder)
+        staged.unlink(missing_ok=True)
 
     def _of_a_copy(self) -> bool:
         """What is here is the original's, of which our store is a copy: we can have published nothing."""

@@ -1,0 +1,44 @@
+"""Everything that happens to a simulated system: a plan drawn from the seed before life begins.
+
+Each event has its own generator, so that a plan with some events left out is still the same plan (see ``shrink``).
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+from odibi_actors.sim.event import Event
+from odibi_actors.sim.faults import FAULTS, Happens
+from odibi_actors.sim.life import Life
+from odibi_actors.sim.verbs import VERBS, perform
+
+
+def _somewhere(verb: str, life: Life, rng: random.Random) -> None:
+    perform(life, verb, rng, rng.choice(life.project.pipelines))
+
+
+HAPPENINGS: dict[str, tuple[int, Happens]] = {
+    **FAULTS,
+    **{name: (verb.weight, partial(_somewhere, name)) for name, verb in VERBS.items()},
+}
+"""Kind of event -> (weight, what it does)."""
+
+
+def draw(rng: random.Random, seconds: float) -> list[Event]:
+    """A plan: files that arrive and what goes wrong meanwhile."""
+    events = [Event(rng.uniform(0, seconds), "file", rng.getrandbits(32)) for _ in range(rng.randint(3, 30))]
+    kinds, weights = list(HAPPENINGS), [weight for weight, _ in HAPPENINGS.values()]
+    gap = rng.choice([0.3, 1.0, 3.0])
+    at = rng.uniform(0, 2)
+    while at < seconds:
+        (kind,) = rng.choices(kinds, weights)
+        events.append(Event(at, kind, rng.getrandbits(32)))
+        at += rng.expovariate(1 / gap)
+    return events
+
+
+def backfills(seed: int, seconds: float) -> list[Event]:
+    """More of them, for lives in which other pipelines follow the commits that they bring out of order."""
+    rng = random.Random(f"backfills {seed}")
+    return [Event(rng.uniform(3.0, seconds), "backfill", rng.getrandbits(32)) for _ in range(4)]

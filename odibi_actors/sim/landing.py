@@ -1,0 +1,139 @@
+"""The folders of a life: files arrive, good and bad, whole or written slowly; somebody puts a sound one in the place of
+one that could not be read; references are replaced, go missing and come back."""
+
+from __future__ import annotations
+
+import random
+
+from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.messages import SOURCE
+from odibi_actors.model import LIVE, FilePosition
+from odibi_actors.sim.discovery import SimSourceDriver
+from odibi_actors.sim.host import SHAPE, Host, SimFile
+from odibi_actors.sim.places import Place
+from odibi_actors.sim.truth import Truth
+from odibi_actors.sim.world import World
+
+
+class Landing:
+    """All files that were ever delivered. ``halting``: generator of bad files that halt their pipeline."""
+
+    def __init__(self, seed: int, world: World, host: Host, truth: Truth) -> None:
+        self._world, self._host, self._truth = world, host, truth
+        self.halting = random.Random(f"malformed files that halt {seed}")
+        self.shapes = random.Random(f"columns of files {seed}")
+        self.odd = self.shapes.random() < 0.5
+        self.delivered: dict[Place, SimFile] = {}
+        self.fixed: set[str] = set()  # files that were written again
+        self._inode = self._row = 0
+
+    def deliver(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False) -> SimFile:
+        """A file arrives, which is returned; ``sound``: a good one."""
+        assert node.read is not None
+        rows = self._rows(rng)
+        self._inode += 1
+        folder = node.read.connection.path
+        identity = f"f{self._inode:04d}"
+        whole = node.read.mode == "batch"
+        # The first file of a source teaches the schema and must be good.
+        sound = sound or whole
+        first = not any(key[:2] == (pipeline.name, node.name) for key in self.delivered)
+        malformed = not (first or sound) and pipeline.on_error == "dead_letter" and rng.random() < 0.1
+        if pipeline.on_error == "halt" and not (first or sound):
+            malformed = self.halting.random() < 0.03
+        mtime = int(self._world.now * 1e9)
+        file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
+        if not whole:
+            file.shape = self._truth.pins.known(pipeline.name, node.name) if sound else self._odd_shape(file)
+            file.shape = file.shape or SHAPE * bool(rows)
+        self._host.folders.setdefault(folder, {})[identity] = file
+        self.delivered[pipeline.name, node.name, identity] = file
+        if rng.random() < 0.2 and not whole:
+            # Written slowly: it grows, with an event each time, and is closed at the end.
+            file.size = 0
+            self._hint(folder, identity, "created")
+            self._grow(file, folder, rng.randint(1, 4), rng)
+        else:
+            file.whole = True
+            self._hint(folder, identity, "moved")
+        return file
+
+    def deliver_hot(self, pipeline: PipelineSpec) -> None:
+        """A file arrives where a schedule looks for one."""
+        self._inode += 1
+        folder, identity = f"/hot/{pipeline.name}", f"f{self._inode:04d}"
+        file = SimFile(identity, [], 1, int(self._world.now * 1e9), self._inode, malformed=False)
+        file.whole = True
+        self._host.folders.setdefault(folder, {})[identity] = file
+        self._hint(folder, identity, "moved")
+
+    def malform(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random) -> None:
+        """A file arrives that cannot be read, where that is a dead letter."""
+        file = self.deliver(pipeline, node, rng)
+        known = self._truth.pins.known(pipeline.name, node.name) is not None
+        read = node.read is not None and node.read.mode != "batch"
+        file.malformed = known and read and bool(file.rows) and pipeline.on_error == "dead_letter"
+
+    def poison(self, rng: random.Random) -> bool:
+        """A file kills every worker, or makes the code raise, until it is fixed. False: there is none for it."""
+        files = [file for key, file in self.delivered.items() if not self._truth.taken(key)]
+        if files:
+            rng.choice(files).poison = rng.choice(["kills", "raises"])
+        return bool(files)
+
+    def cure(self) -> None:
+        """No file harms its reader any more."""
+        for file in self.delivered.values():
+            file.poison = ""
+
+    def fix(self, places: list[Place]) -> None:
+        """Somebody writes a sound file in place of a malformed one."""
+        for place in places:
+            file = self.delivered[place]
+            file.poison = ""
+            known = self._truth.pins.known(*place[:2]) or SHAPE
+            if file.malformed or (file.shape not in (b"", known) and not self._read(place)):
+                file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self._world.now * 1e9)
+                file.shape = known
+                self.fixed.add(file.identity)
+                self._world.count("fixed file")
+
+    def rows(self, pipeline: str, source: str, position: FilePosition) -> list[int]:
+        """What a planned file has to give."""
+        return self.delivered[pipeline, source, position.identity].rows
+
+    def _rows(self, rng: random.Random) -> list[int]:
+        rows = list(range(self._row, self._row + rng.randint(1, 12)))
+        self._row += len(rows)
+        return rows
+
+    def _odd_shape(self, file: SimFile) -> bytes:
+        """Some files have other columns, or headers alone: then they have no rows."""
+        if not self.odd or self.shapes.random() < 0.7:
+            return SHAPE
+        if self.shapes.random() < 0.3:
+            file.rows.clear()
+            return b""
+        return b"other"
+
+    def _hint(self, folder: str, identity: str, kind: str) -> None:
+        driver = self._world.processes[SOURCE].driver
+        if isinstance(driver, SimSourceDriver):
+            driver.hint(folder, identity, kind)
+
+    def _grow(self, file: SimFile, folder: str, steps: int, rng: random.Random) -> None:
+        file.mtime_ns = int(self._world.now * 1e9)
+        file.size += 1
+        if steps == 0:
+            file.whole = True
+            self._hint(folder, file.identity, "closed")
+        else:
+            self._hint(folder, file.identity, "modified")
+            self._world.after(rng.uniform(0.01, 0.3), self._grow, file, folder, steps - 1, rng)
+
+    def _read(self, place: Place) -> bool:
+        """Whether what the file holds is committed: nobody writes it again."""
+        entries = self._truth.places.owners(place[0], LIVE).get(place)
+        if not entries:
+            return False
+        return self._truth.iterations[place[0], entries[-1].iteration].state == "committed"

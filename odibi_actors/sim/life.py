@@ -1,0 +1,268 @@
+"""A world with a system in it, and what operators can ask of it. What happens to it, and what must hold at the end, are
+others' (``happenings``, ``scenario``)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+from msgspec.structs import replace
+
+from odibi_actors.actor import Stop
+from odibi_actors.broker.coordinator import Coordinator
+from odibi_actors.checkpoint.actor import StoreActor
+from odibi_actors.config.model import ProjectSpec, WorkerSpec
+from odibi_actors.messages import (
+    BROKER,
+    SCHEDULER,
+    SOURCE,
+    STORE,
+    Apply,
+    Durable,
+    Hello,
+    Message,
+    Reply,
+    Request,
+)
+from odibi_actors.model import BatchRef
+from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sim.clock import Clock, SimSchedulerDriver
+from odibi_actors.sim.discovery import SimSourceDriver
+from odibi_actors.sim.disk import SimStoreDriver
+from odibi_actors.sim.dues import Dues, Patience
+from odibi_actors.sim.host import Host
+from odibi_actors.sim.landing import Landing
+from odibi_actors.sim.project import changed, cumulative, make_project
+from odibi_actors.sim.truth import Planned, Truth, check
+from odibi_actors.sim.workers import SimPoolDriver
+from odibi_actors.sim.world import Faults, World
+from odibi_actors.streaming.actor import SourceActor
+from odibi_actors.workers.pool import PoolActor
+
+CLIENT = "client-sim"
+
+HOST_MEMORY = 8_000_000_000
+"""Bytes that a host has for its workers, in lives in which they make way for fresh ones."""
+
+BEGINNINGS = (
+    *(1_710_036_000, 1_710_054_000, 1_711_846_800, 1_712_415_600, 1_728_142_200, 1_729_990_800, 1_730_613_600),
+    *(1_700_000_000, 1_709_164_800),
+)
+"""When lives begin: about changes of summer time (Casablanca, New York, Berlin, Lord Howe), and at other times."""
+
+
+class Life:
+    """A system. ``did``: every verb that was done, and the id of its request; ``answers``: request -> its status."""
+
+    def __init__(self, seed: int, story: bool = False) -> None:
+        begin = random.Random(f"begin {seed}")
+        self.world = World(seed, begin.choice(BEGINNINGS) - begin.uniform(0.0, 20.0))
+        self.rng = self.world.rng
+        if story:
+            self.world.story = []
+        self.clock = Clock(self.world)
+        self.clock.trouble(float("inf"))  # nothing is on time in such a life
+        self.dues = Dues(self.clock, Patience(word=60.0, zones=60.0, lag=float("inf")))
+        self.truth = Truth(self.dues)
+        self.host = Host(self.world, self.truth)
+        self.landing = Landing(seed, self.world, self.host, self.truth)
+        self._observe()
+        self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
+        self.recycles = self.limits.random() < 0.5
+        self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
+        self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
+        self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
+        self.did: list[tuple[str, str]] = []
+        self.answers: dict[str, int] = {}
+        self._requests = 0
+        self.apply_next = True
+        self.world.on_deliver = self._watch
+        self.world.on_stop = self._stopped
+        self.world.clients[CLIENT] = self._answered
+
+    def _observe(self) -> None:
+        """What the checkers look at."""
+        truth, host = self.truth, self.host
+        truth.rows_of = self.rows_of
+        truth.state_of = self._state_of
+        truth.visible = lambda pipeline: [
+            number
+            for name, number, sink in host.visible
+            if name == pipeline and (name, sink) not in host.current  # what was overwritten last stays
+        ]
+        truth.tell = self.world.tell
+        truth.places.ask = host.positions
+        truth.pins.ask = host.pins
+        truth.pins.read_as = lambda attempt, node: host.read_as.get((attempt, node), b"")
+        host.cumulative = lambda pipeline, sink: cumulative(self.project.pipeline(pipeline), sink)
+
+    def misbehave(self) -> None:
+        """From now on the world is as bad as this life has it."""
+        rng = self.rng
+        self.host.nondeterministic = rng.random() < 0.5
+        self.host.die = rng.choice([0.0, 0.02, 0.08])
+        self.host.hang = rng.choice([0.0, 0.0, 0.01])
+        self.world.faults = Faults(
+            duplicate=rng.choice([0.0, 0.01, 0.05]),
+            slow=rng.choice([0.0, 0.002, 0.02]),
+            crash_between_effects=rng.choice([0.0, 0.0002, 0.001]),
+        )
+
+    def behave(self) -> None:
+        """Faults stop."""
+        self.world.tell("faults stop")
+        self.world.faults = Faults()
+        self.host.die = self.host.hang = 0.0
+        self.host.broken.clear()
+        self.landing.cure()
+
+    def start(self) -> None:
+        """All processes start."""
+        host, world = self.host, self.world
+
+        def store(generation: int) -> tuple[StoreActor, SimStoreDriver]:
+            engine = host.engine
+            actor = StoreActor(f"s{generation}", "host", 1, engine.store_id, engine.epoch, engine.last_seq)
+            return actor, SimStoreDriver(host, STORE, generation)
+
+        def broker(generation: int) -> tuple[Coordinator, SimStoreDriver]:
+            # The first start reads the project file; a restart after a crash goes on with what the store has.
+            project, self.apply_next = (self.project if self.apply_next else None), False
+            if host.engine.last_seq == 0:
+                project = self.project
+            actor = Coordinator(project, f"b{generation}", random.Random(self.rng.getrandbits(32)))
+            return actor, SimStoreDriver(host, BROKER, generation)
+
+        def source(generation: int) -> tuple[SourceActor, SimSourceDriver]:
+            return SourceActor(f"f{generation}", "host", 1), SimSourceDriver(host, SOURCE, generation)
+
+        def pool(name: str, generation: int) -> tuple[PoolActor, SimPoolDriver]:
+            memory = HOST_MEMORY if self.recycles else 0
+            actor = PoolActor(name, f"w{generation}", "host", 1, 2, "code", host.spool_folders(), memory)
+            return actor, SimPoolDriver(host, name, generation)
+
+        def scheduler(generation: int) -> tuple[SchedulerActor, SimSchedulerDriver]:
+            driver = SimSchedulerDriver(world, self.clock, generation, self.truth.alerts.tell)
+            return SchedulerActor(f"t{generation}", "host", 1, driver.open), driver
+
+        world.add(BROKER, broker)
+        world.add(STORE, store)
+        world.add(SOURCE, source)
+        world.add(SCHEDULER, scheduler)
+        for name in self.pools:
+            world.add(name, partial(pool, name))
+
+    def _watch(self, sender: str, to: str, message: Message) -> None:
+        if to == BROKER and sender == STORE and isinstance(message, Durable):
+            self.truth.promise(message.through)
+
+    def _stopped(self, name: str, stop: Stop) -> None:
+        fenced = "fenced" in stop.reason or "epoch" in stop.reason
+        asked = stop.code == 0
+        check(fenced or asked, "I5", f"{name} stopped by itself: {stop.reason}")
+
+    # --- what operators ask for -----------------------------------------------------------------------------------
+
+    def ask(self, verb: str, **params: object) -> str:
+        """An operator asks the broker for something; the request's id."""
+        return self.ask_dict(verb, params)
+
+    def ask_dict(self, verb: str, params: dict[str, object]) -> str:
+        """``ask``, for keys that are no names."""
+        self.world.count(f"operator {verb}")
+        return self._send(lambda request: Request(id=request, verb=verb, params=dict(params)))
+
+    def ask_later(self, delay: float, verb: str, **params: object) -> str:
+        """The same in ``delay`` virtual seconds."""
+        self.world.count(f"operator {verb}")
+        message = Request(id=self._next(), verb=verb, params=dict(params))
+        self.world.after(delay, self._tell_broker, message)
+        return message.id
+
+    def apply(self, project: ProjectSpec) -> str:
+        """``odibictl apply``; the request's id."""
+        self.world.count("operator apply")
+        return self._send(lambda request: Apply(id=request, project=project))
+
+    def by_hand(self) -> str:
+        """Something that nobody is asked for, and that is done at once: an id that is answered as accepted."""
+        request = self._next()
+        self.answers[request] = 0
+        return request
+
+    def _next(self) -> str:
+        self._requests += 1
+        return f"c{self._requests}"
+
+    def _send(self, make: Callable[[str], Message]) -> str:
+        request = self._next()
+        self._tell_broker(make(request))
+        return request
+
+    def _tell_broker(self, message: Message) -> None:
+        # Those who wait for an answer are known to the broker; one that has just restarted knows nobody.
+        self.world.send(CLIENT, BROKER, Hello("client", "c", "host", 1))
+        self.world.send(CLIENT, BROKER, message)
+
+    def _answered(self, message: Message) -> None:
+        if isinstance(message, Reply):
+            self.answers[message.id] = message.status
+
+    def resume(self, pipeline: str) -> None:
+        """``pipeline resume``."""
+        self.ask("pipeline.resume", pipeline=pipeline)
+
+    def resume_schedule(self, pipeline: str, schedule: str) -> None:
+        """``schedule resume``."""
+        self.ask("schedule.resume", pipeline=pipeline, schedule=schedule)
+
+    def reconfigure(self, rng: random.Random) -> None:
+        """The project file changes."""
+        self.project = replace(changed(self.project, rng), worker=self._worker_limits())
+        self.world.count("reconfigure")
+        for pipeline in self.project.pipelines:
+            for node in pipeline.nodes:
+                if node.read is not None and self.landing.odd and self.landing.shapes.random() < 0.3:
+                    self.ask("source.unpin", pipeline=pipeline.name, source=node.name)
+
+    def retry_failed(self) -> None:
+        """An operator retries whatever is stuck, mostly with its files fixed where that halts all."""
+        for (pipeline, number), iteration in list(self.truth.iterations.items()):
+            if iteration.state in ("failed", "blocked"):
+                if self.project.pipeline(pipeline).on_error == "halt" and self.landing.halting.random() < 0.8:
+                    sources = iteration.positions.items()
+                    self.landing.fix([(pipeline, source, p.identity) for source, some in sources for p in some])
+                self.ask("iteration.retry", pipeline=pipeline, iteration=number)
+
+    # --- what is known of it --------------------------------------------------------------------------------------
+
+    @property
+    def unplanned(self) -> list[tuple[str, str, str]]:
+        """Files that are to be consumed, and are not in any plan."""
+        whole = {
+            (p.name, n.name): None for p in self.project.pipelines for n in p.nodes if n.read and n.read.mode == "batch"
+        }
+        return [key for key in self.landing.delivered if key[:2] not in whole and not self.truth.taken(key)]
+
+    def newest(self, pipeline: str) -> int:
+        """Number of the newest iteration; 0: none."""
+        return max((n for p, n in self.truth.iterations if p == pipeline), default=0)
+
+    def rows_of(self, iteration: Planned) -> list[int]:
+        """The rows an iteration is to take in, sorted."""
+        return sorted(
+            row
+            for source, positions in iteration.positions.items()
+            for position in positions
+            for row in self.landing.rows(iteration.plan.pipeline, source, position)
+        )
+
+    def _state_of(self, ref: BatchRef) -> list[int] | None:
+        content = self.host.content(ref)
+        return None if content is None else content.rows
+
+    def _worker_limits(self) -> WorkerSpec:
+        if not self.recycles:
+            return WorkerSpec()
+        return WorkerSpec(self.limits.choice([None, 1, 3, 20]), self.limits.choice([None, 150_000_000, 600_000_000]))

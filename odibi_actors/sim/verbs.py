@@ -1,0 +1,228 @@
+"""Operators' verbs, each once: what there must be for it, how it is done, and how often lives do it by chance.
+
+Random lives draw them by weight (``happenings``); others look for a course of them, each as soon as there is something
+for it to do (``courses``). Whether one was accepted its answer says: status 0, or else it was refused; none came when
+the broker was gone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from odibi_actors.config.model import PipelineSpec
+from odibi_actors.sim.life import Life
+from odibi_actors.sim.plans import random_schedule
+
+Do = Callable[[Life, random.Random, PipelineSpec], str]
+"""Does it to a pipeline; the id of the request, "" when there is nothing to do it to."""
+
+ANSWERS = ("accepted", "refused", "unanswered")
+
+SCHEDULES = ("w0", "w0", "w1", "w2", "hand0", "hand1")
+"""Names of schedules, that a pipeline has or not."""
+
+
+class Verb(NamedTuple):
+    """``needs``: what there must be, in words; ``weight``: of random lives, beside that of faults."""
+
+    weight: int
+    needs: str
+    do: Do
+
+
+def perform(life: Life, name: str, rng: random.Random, pipeline: PipelineSpec) -> bool:
+    """Do it to this pipeline, and note that; False when there is nothing for it to do."""
+    request = VERBS[name].do(life, rng, pipeline)
+    if request:
+        life.did.append((name, request))
+    return bool(request)
+
+
+def answer(life: Life, request: str) -> str:
+    """One of ANSWERS."""
+    status = life.answers.get(request)
+    return "unanswered" if status is None else "refused" if status else "accepted"
+
+
+def tally(life: Life) -> dict[str, int]:
+    """How often each verb was done, by how it was answered: ``verb, answer`` -> count."""
+    counts: dict[str, int] = {}
+    for name, request in life.did:
+        what = f"{name}, {answer(life, request)}"
+        counts[what] = counts.get(what, 0) + 1
+    return counts
+
+
+def _released(life: Life, rng: random.Random, pipeline: PipelineSpec) -> None:
+    """Somebody resumes later what was held back: else everything after it is refused."""
+    life.world.after(rng.choice([rng.uniform(0.1, 3.0), 3.0]), life.resume, pipeline.name)
+
+
+def _pause(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    _released(life, rng, pipeline)
+    return life.ask("pipeline.pause", pipeline=pipeline.name)
+
+
+def _resume(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return life.ask("pipeline.resume", pipeline=pipeline.name)
+
+
+def _drain(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    _released(life, rng, pipeline)
+    return life.ask("pipeline.drain", pipeline=pipeline.name, wait=False)
+
+
+def _rewind(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """It is drained first, which may not be done when the rewind comes."""
+    newest = life.newest(pipeline.name)
+    if not newest:
+        return ""
+    life.ask("pipeline.drain", pipeline=pipeline.name, wait=False)
+    _released(life, rng, pipeline)
+    to = rng.choice([0, newest - 1, rng.randint(0, newest)])
+    return life.ask_later(rng.choice([0.1, 0.3, 1.0, 2.0]), "pipeline.rewind", pipeline=pipeline.name, to=to)
+
+
+def _cancel(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return _of_iteration(life, rng, pipeline, "iteration.cancel", "planned", "running", "failed")
+
+
+def _retry(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    if rng.random() < 0.5:
+        life.retry_failed()
+    return _of_iteration(life, rng, pipeline, "iteration.retry", "failed", "blocked")
+
+
+def _of_iteration(life: Life, rng: random.Random, pipeline: PipelineSpec, verb: str, *states: str) -> str:
+    """Now and then of any of the newest, whatever its state."""
+    found = [n for (name, n), one in life.truth.iterations.items() if name == pipeline.name and one.state in states]
+    newest = life.newest(pipeline.name)
+    if newest and rng.random() < 0.2:
+        found = [max(1, newest - rng.randint(0, 2))]
+    return life.ask(verb, pipeline=pipeline.name, iteration=rng.choice(found)) if found else ""
+
+
+def _abandon(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    for (name, number), iteration in life.truth.iterations.items():
+        for sink in iteration.blocked if name == pipeline.name and iteration.state == "blocked" else ():
+            return life.ask("iteration.abandon", pipeline=name, iteration=number, sink=sink)
+    return ""
+
+
+def _replay(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return _of_letter(life, rng, pipeline, "deadletter.replay")
+
+
+def _discard(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return _of_letter(life, rng, pipeline, "deadletter.discard")
+
+
+def _of_letter(life: Life, rng: random.Random, pipeline: PipelineSpec, verb: str) -> str:
+    """Half of them when their files were written again."""
+    held, letters = life.truth.places.held(), life.truth.places.open(pipeline.name)
+    if not letters:
+        return ""
+    letter = rng.choice(letters)
+    if rng.random() < 0.5:
+        life.landing.fix(held.get(letter, []))
+    return life.ask(verb, letter=letter)
+
+
+def _trigger(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """A run; half of them take up what is unfinished, stuck or a dead letter, as `odibictl run` asks for it."""
+    params: dict[str, object] = {"params": {"day": rng.randint(1, 31)} if rng.random() < 0.5 else {}}
+    if rng.random() < 0.5:
+        params["run"] = f"run-{rng.getrandbits(32):x}"
+    if rng.random() < 0.5:
+        letters = life.truth.places.open(pipeline.name)
+        params |= {"take": True, "retry": True, "letters": rng.sample(letters, min(len(letters), rng.randint(0, 2)))}
+        params["iterations"] = rng.choice([0, 0, 1, 2])
+    return life.ask_dict("pipeline.trigger", {"pipeline": pipeline.name, **params})
+
+
+def _backfill(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """Asked twice now and then, as by one who got no answer."""
+    params: dict[str, object] = {"pipeline": pipeline.name, "concurrency": rng.choice([1, 2, 4])}
+    params |= {"run": f"backfill-{rng.getrandbits(32):x}", "dry_run": rng.random() < 0.1}
+    if all(node.read is None or node.read.mode == "batch" for node in pipeline.nodes):
+        params |= {"schedule": rng.choice(SCHEDULES), "from": life.clock.wall - 20.0, "to": life.clock.wall}
+    else:
+        params["files"] = {"": rng.choice(["*", "f*[02468]", "f00*"])}
+    if rng.random() < 0.3:
+        life.world.after(rng.uniform(0.1, 3.0), life.ask_dict, "pipeline.backfill", params | {"dry_run": False})
+    return life.ask_dict("pipeline.backfill", params)
+
+
+def _backfill_cancel(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    lanes = life.truth.backfills.open(pipeline.name)
+    return life.ask("backfill.cancel", pipeline=pipeline.name, lane=rng.choice(lanes)) if lanes else ""
+
+
+def _apply(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    life.reconfigure(rng)
+    return life.apply(life.project)
+
+
+def _scale(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return life.ask("worker.scale", workers=rng.choice([1, 2, 4]))
+
+
+def _kill(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return life.ask("worker.kill", worker=f"{rng.choice(life.pools)}-{rng.randint(1, 5)}")
+
+
+def _shutdown(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """``odibictl down``, and ``up`` again."""
+    return life.ask("shutdown")
+
+
+def _schedule_pause(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    name = rng.choice(SCHEDULES)
+    if not pipeline.schedules:
+        return ""
+    if rng.random() < 0.8:
+        life.world.after(rng.uniform(0.1, 6.0), life.resume_schedule, pipeline.name, name)
+    return life.ask("schedule.pause", pipeline=pipeline.name, schedule=name)
+
+
+def _schedule_add(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    spec = random_schedule(rng, rng.choice(["hand0", "hand1", "hand2"]), life.clock.wall, fast=True)
+    return life.ask("schedule.add", pipeline=pipeline.name, spec=msgspec.to_builtins(spec))
+
+
+def _schedule_remove(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    there = [
+        name
+        for (owner, name), known in life.dues.schedules.items()
+        if owner == pipeline.name and not known.record.gone and name.startswith("hand")
+    ]
+    if not there and rng.random() < 0.5:
+        return ""
+    return life.ask("schedule.remove", pipeline=pipeline.name, schedule=rng.choice(there or ["hand0"]))
+
+
+VERBS: dict[str, Verb] = {
+    "pause": Verb(4, "", _pause),
+    "resume": Verb(1, "", _resume),
+    "drain": Verb(1, "", _drain),
+    "rewind": Verb(8, "an iteration", _rewind),
+    "cancel": Verb(8, "an iteration that is not prepared", _cancel),
+    "retry": Verb(5, "an iteration that failed or is blocked", _retry),
+    "abandon": Verb(2, "a blocked iteration", _abandon),
+    "replay": Verb(8, "an open dead letter", _replay),
+    "discard": Verb(2, "an open dead letter", _discard),
+    "trigger": Verb(3, "", _trigger),
+    "backfill": Verb(6, "", _backfill),
+    "backfill cancel": Verb(3, "an open backfill", _backfill_cancel),
+    "apply": Verb(3, "", _apply),
+    "scale": Verb(4, "", _scale),
+    "kill": Verb(1, "", _kill),
+    "shutdown": Verb(1, "", _shutdown),
+    "schedule pause": Verb(4, "a schedule", _schedule_pause),
+    "schedule add": Verb(4, "", _schedule_add),
+    "schedule remove": Verb(2, "a schedule that was added", _schedule_remove),
+}
