@@ -103,23 +103,29 @@ def _runs(db: sqlite3.Connection, given: Runs) -> Any:
     keys = _newest(db, "runs", "seq", where, states, bounded(given.limit))
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
-    names = (*_RUN, "kept")
     query = f"SELECT {', '.join(_RUN)}, {_KEPT} FROM runs WHERE seq = ?"
-    found = [dict(zip(names, db.execute(query, (key,)).fetchone(), strict=True)) for key in keys]
+    found = [_shown(db.execute(query, (key,)).fetchone()) for key in keys]
     return {"items": found, **({} if found else retention.before(db))}
 
 
 def _run(db: sqlite3.Connection, given: One) -> Any:
-    """A row of the list, with ``kept`` (iterations, its own and those it ``took``, that were not cancelled), and of
-    what set it off ``due``, ``params`` and ``files``."""
+    """A row of the list, and of what set it off ``due``, ``params`` and ``files``."""
     row = db.execute(f"SELECT {', '.join(_RUN)}, {_KEPT}, payload FROM runs WHERE run = ?", (given.run,)).fetchone()
     if row is None:
         raise NotFoundError(
             f"there is no run {given.run[:200]}: see `odibictl pipeline runs PIPELINE`; what is old is pruned"
         )
     cause = trigger(row[-1], given.run)
-    more = {"kept": row[-2], "due": cause.due, "params": cause.params, "files": cause.files}
-    return {**dict(zip(_RUN, row, strict=False)), **more}
+    return {**_shown(row[:-1]), "due": cause.due, "params": cause.params, "files": cause.files}
+
+
+def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
+    """A run as it is told. ``took``: seconds, None until it has ended; ``planned``, ``taken_up``: iterations, its own
+    and those that it found unfinished; ``kept``: those of both that were not cancelled."""
+    found = dict(zip((*_RUN, "kept"), row, strict=True))
+    found["taken_up"] = found["took"]
+    found["took"] = max(0.0, found["ended"] - found["at"]) if found["ended"] else None
+    return found
 
 
 _ALERT = ("id", "kind", "pipeline", "schedule", "run", "occurrence", "text", "at", "held_back", "targets")

@@ -31,7 +31,7 @@ COLUMNS = (
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),
     Column("STATE", lambda row: f"replaying, #{row['replay']}" if row.get("state") == "replaying" else "open"),
-    Column("WHY", "message"),
+    Column("WHY", "message", short=True),
 )
 
 

@@ -75,7 +75,8 @@ class Column:
     whole: bool = False
     """Never folded: it is what other commands take as an argument."""
     short: bool = False
-    """Cut on a terminal, to one line of what the other columns leave: `show`, and `-o json`, have all of it."""
+    """Cut to its first line, and on a terminal to what the other columns leave: `show`, and `-o json`, have all of it.
+    Other columns are in one line too, uncut."""
 
     def cell(self, row: Row) -> str:
         """The text of this column in ``row``; "-" where there is nothing."""
@@ -100,7 +101,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str = "nothing 
     if not rows:
         return Text(empty, style="dim")
     view = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    lines = [[column.cell(row) for column in columns] for row in rows]
+    lines = [[_one_line(column.cell(row), column.short) for column in columns] for row in rows]
     if sys.stdout.isatty():
         _shorten(lines, columns, shutil.get_terminal_size().columns)
     for number, column in enumerate(columns):
@@ -124,9 +125,16 @@ def _shorten(lines: list[list[str]], columns: Sequence[Column], width: int) -> N
     room = max(SHORTEST, (width - taken) // max(1, len(short)))
     for line in lines:
         for place in short:
-            first, *more = line[place].split("\n", 1)
-            if more or len(first) > room:
-                line[place] = f"{first[: room - 1].rstrip()}\u2026"
+            if len(line[place]) > room:
+                line[place] = f"{line[place][: room - 1].rstrip()}\u2026"
+
+
+def _one_line(text: str, short: bool) -> str:
+    """A cell in one line, since a table has a line for each row."""
+    parts = [part for line in text.splitlines() if (part := line.strip())]
+    if len(parts) < 2:
+        return text.strip("\r\n")
+    return f"{parts[0]}\u2026" if short else " ".join(parts)
 
 
 def fields(pairs: Sequence[tuple[str, object]]) -> RenderableType:

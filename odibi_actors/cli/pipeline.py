@@ -171,10 +171,8 @@ RUNS = (
     Column("STATE", "state"),
     Column("CAUSE", _cause),
     Column("STARTED", lambda row: ago(row.get("at")), right=True),
-    Column(
-        "TOOK", lambda row: span(row["ended"] - row["at"]) if row.get("ended") and row.get("at") else None, right=True
-    ),
-    Column("ITERATIONS", lambda row: count((row.get("planned") or 0) + (row.get("took") or 0)), right=True),
+    Column("TOOK", lambda row: None if row.get("took") is None else span(row["took"]), right=True),
+    Column("ITERATIONS", lambda row: count((row.get("planned") or 0) + (row.get("taken_up") or 0)), right=True),
     Column("ERROR", "error", short=True),
 )
 

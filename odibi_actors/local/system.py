@@ -247,7 +247,7 @@ def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None
 def _iterations(system: LocalSystem, pipeline: str, run: str) -> list[dict[str, Any]]:
     """What the run has planned, and what it has taken up: newest first, page by page."""
     wanted = system.request("run.show", {"run": run}, to=STORE)
-    left = wanted["planned"] + wanted["took"]
+    left = wanted["planned"] + wanted["taken_up"]
     found: list[dict[str, Any]] = []
     below: int | None = None
     while len(found) < left:

@@ -124,7 +124,7 @@ class Executor:
                 done = msgspec.structs.replace(done, memory=peak.so_far(), memory_before=peak.before)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node has failed and says why
                 failure = to_failure(error)
-                if node.transform is not None and (more := hint(failure.message, inputs, frozenset(typeless))):
+                if more := self._hint(task, node, failure, inputs, frozenset(typeless)):
                     failure = msgspec.structs.replace(failure, message=failure.message.rstrip() + more)
                 yield self._failed(task, node.name, failure, began)
                 return
@@ -212,10 +212,24 @@ class Executor:
     def _transform(self, task: Task, node: NodeSpec, inputs: dict[str, pa.Table]) -> pa.Table:
         spec = node.transform
         assert spec is not None
-        context = self._context(task, node)
         if spec.sql is not None:
-            return self._sql.run(spec.sql, inputs, Variables(context.params, context.occurrence, context.scheduled_at))
-        return run_function(spec.function or "", spec.params, inputs, context)
+            return self._sql.run(spec.sql, inputs, self._variables(task, node))
+        return run_function(spec.function or "", spec.params, inputs, self._context(task, node))
+
+    def _hint(
+        self, task: Task, node: NodeSpec, failure: Failure, inputs: dict[str, pa.Table], typeless: frozenset[str]
+    ) -> str:
+        spec = node.transform
+        if spec is None:
+            return ""
+        if (sql := spec.sql) is None:
+            return hint(failure, inputs, typeless, None)
+        variables = self._variables(task, node)
+        return hint(failure, inputs, typeless, lambda tables: self._sql.refusal(sql, tables, variables))
+
+    def _variables(self, task: Task, node: NodeSpec) -> Variables:
+        context = self._context(task, node)
+        return Variables(context.params, context.occurrence, context.scheduled_at)
 
     def _run_stateful(self, task: Task, step: Step, inputs: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
         node, former = step.node, None

@@ -79,6 +79,21 @@ class SqlRunner:
             for name in inputs:
                 connection.unregister(name)
 
+    def refusal(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables = NONE) -> str:
+        """What the query is refused with as it is planned, before any row is looked at; "" when it is not."""
+        connection = self._connect()
+        try:
+            self._set(connection, variables)
+            for name, table in inputs.items():
+                connection.register(name, _readable(name, table))
+            self._plan(connection, sql)
+        except (duckdb.Error, Failed) as error:
+            return str(error)
+        finally:
+            for name in inputs:
+                connection.unregister(name)
+        return ""
+
     def interrupt(self) -> None:
         """Stop the query that runs; it raises. From another thread."""
         if self._connection is not None:

@@ -82,13 +82,13 @@ def test_occurrences_are_selected_by_schedule_and_state_and_limited(engine: Engi
 def test_runs_are_listed_newest_first(engine: Engine) -> None:
     rows = items(engine, "run.list")
     assert [row["run"] for row in rows] == ["b", f"{P}.hourly@o2", f"{P}.hourly@o1"]
-    assert all(set(row) == RUN | {"kept"} for row in rows)
+    assert all(set(row) == RUN | {"taken_up", "kept"} for row in rows)
     assert rows[2] == {
         "run": f"{P}.hourly@o1", "pipeline": P, "state": "failed", "cause": "schedule", "at": 2.0, "ended": 6.0,
-        "planned": 1, "took": 0, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",
-        "kept": 1,
+        "planned": 1, "took": 4.0, "lane": "live", "schedule": "hourly", "occurrence": "o1", "error": "clean: it broke",
+        "taken_up": 0, "kept": 1,
     }  # fmt: skip
-    assert (rows[1]["state"], rows[1]["ended"]) == ("active", None)
+    assert (rows[1]["state"], rows[1]["ended"], rows[1]["took"]) == ("active", None, None)
     assert [row["run"] for row in items(engine, "run.list", pipeline=P)] == [f"{P}.hourly@o2", f"{P}.hourly@o1"]
     assert [row["run"] for row in items(engine, "run.list", state="failed")] == [f"{P}.hourly@o1"]
     assert [row["run"] for row in items(engine, "run.list", pipeline=P, state="active")] == [f"{P}.hourly@o2"]
@@ -97,7 +97,7 @@ def test_runs_are_listed_newest_first(engine: Engine) -> None:
 
 def test_a_run_is_shown_with_what_set_it_off(engine: Engine) -> None:
     found = engine.answer("run.show", {"run": "b"})
-    assert set(found) == RUN | {"kept", "due", "params", "files"}
+    assert set(found) == RUN | {"taken_up", "kept", "due", "params", "files"}
     assert (found["lane"], found["params"], found["files"]) == ("backfill-9", {"day": 1}, ["a.csv"])
     put(engine, r.Cancel(P, [1], 9.0))
     assert (engine.answer("run.show", {"run": f"{P}.hourly@o1"})["kept"]) == 0

@@ -229,6 +229,32 @@ def test_given_a_message_of_many_lines_then_all_are_indented(broker: Broker, inv
     )
 
 
+MANY_LINES = (
+    "sql: Binder Error: no sum(VARCHAR)\n\tCandidate functions:\n\tsum(arg DECIMAL) -> DECIMAL\n\nLINE 1: select\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("verb", "command", "row"),
+    [
+        ("deadletter.list", ("deadletter", "list"), {**ANSWERS["deadletter.list"]["items"][0], "message": MANY_LINES}),
+        ("iteration.list", ("iteration", "list", "delays"), {"iteration": 9, "state": "failed", "error": MANY_LINES}),
+        ("node.list", ("node", "list", "delays", 8), {"node": "x", "state": "error", "error": MANY_LINES}),
+        ("run.list", ("pipeline", "runs", "delays"), {"run": "manual@1", "state": "failed", "error": MANY_LINES}),
+        ("alert.list", ("alert", "list"), {"id": 1, "pipeline": "delays", "kind": "failure", "text": MANY_LINES}),
+    ],
+)
+def test_given_a_message_of_many_lines_then_a_list_has_a_line_for_each_row_and_json_all_of_it(
+    broker: Broker, invoke: Invoke, verb: str, command: tuple[object, ...], row: dict[str, Any]
+) -> None:
+    fake = broker({verb: {"items": [row, row]}, "pipeline.show": SHOWN})
+    head, *lines = invoke("--endpoint", fake.endpoint, *command).stdout.splitlines()
+    assert len(lines) == 2, head
+    assert all("no sum(VARCHAR)" in line for line in lines)
+    told = json.loads(invoke("--endpoint", fake.endpoint, *command, "-o", "json").stdout)
+    assert all(MANY_LINES in one.values() for one in told["items"])
+
+
 def test_given_dead_letters_then_the_list_of_iterations_counts_them(broker: Broker, invoke: Invoke) -> None:
     rows = [{"iteration": 2, "state": "committed", "dead_letters": 3}, {"iteration": 1, "dead_letters": 0}]
     fake = broker({"iteration.list": {"items": rows}})

@@ -170,4 +170,4 @@ def run_told(folder: Path, pipeline: str, result: Result) -> None:
     assert words["state"] == row["state"], (words, row)
     assert result.exit_code == (5 if row["state"] in ("failed", "cancelled") else 0), (words, row)
     if "iterations" in words:
-        assert int(words["iterations"]) == row["planned"] + row["took"], (words, row)
+        assert int(words["iterations"]) == row["planned"] + row["taken_up"], (words, row)

@@ -120,8 +120,8 @@ def test_given_columns_without_values_when_a_transform_fails_for_it_then_it_is_t
     failed = call(folder, "run", "p")
     assert failed.exit_code == 5
     assert said in failed.stderr
-    columns, what = ("x", "hold no value yet") if rows else ("k, x", "have no row yet")
-    hint = f"Columns {columns} of s {what}, and count as text until a type is said: read.schema: "
+    what = "holds no value yet" if rows else "has no row yet"
+    hint = f"Column x of s {what}, and counts as text until a type is said: read.schema: {{x: TYPE}} of s, or a cast"
     assert hint in failed.stderr
     text = (folder / "odibi.yaml").read_text()
     (folder / "odibi.yaml").write_text(text.replace('"*.csv"', '"*.csv", schema: {k: int64, x: int64}'))
@@ -129,12 +129,36 @@ def test_given_columns_without_values_when_a_transform_fails_for_it_then_it_is_t
     assert result.exit_code == 0, result.stderr
 
 
-def test_given_another_failure_then_columns_without_values_are_not_told(tmp_path: Path) -> None:
+UNRELATED = (
+    ('sql: "select k, nosuch from s"', ""),
+    ('sql: "select k, sum(name) as x from s group by k"', "sum(VARCHAR)"),
+    ('sql: "select k, name::int as x from s"', "convert string"),
+    ('sql: "select k, upper(x) as x, sum(name) as s from s group by all"', "sum(VARCHAR)"),
+    ('function: "nodes.other:raises"', "string"),
+    ('function: "nodes.other:converts"', "string"),
+    ('function: "nodes.other:adds"', "string"),
+)
+
+
+@pytest.mark.parametrize(("transform", "said"), UNRELATED)
+def test_given_another_failure_then_columns_without_values_are_not_told(
+    tmp_path: Path, transform: str, said: str
+) -> None:
     folder = given(tmp_path)
-    (folder / "landing/a-1.csv").write_text("k,y\n1,\n")
+    (folder / "nodes").mkdir()
+    code = (
+        "def raises(s):\n    raise ValueError('no string at all')\n\n\n"
+        "def converts(s):\n    return s.assign(x=s.x, y=s.name.astype(float))\n\n\n"
+        "def adds(s):\n    return s.assign(y=s['name'] * 1.5)\n"
+    )
+    (folder / "nodes/other.py").write_text(code)
+    text = (folder / "odibi.yaml").read_text().replace('sql: "select k, x from s"', transform)
+    (folder / "odibi.yaml").write_text(text)
+    (folder / "landing/a-1.csv").write_text("k,x,name\n1,,abc\n2,,def\n")
     failed = call(folder, "run", "p")
     assert failed.exit_code == 5
-    assert "hold no value" not in failed.stderr
+    assert said in failed.stderr
+    assert "no value yet" not in failed.stderr
 
 
 def test_given_a_sinks_first_part_without_values_in_a_column_then_its_type_is_told(tmp_path: Path) -> None:
