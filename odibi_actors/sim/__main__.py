@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from odibi_actors.model import TRANSITIONS
@@ -38,27 +39,27 @@ Life = tuple[int, Outcome | None, str]
 """(seed, outcome or None, violation or "")."""
 
 
-def _live(seeds: range) -> list[Life]:
+def _live(seeds: range, course: Course | None = None) -> list[Life]:
     lives = []
     for seed in seeds:
-        outcome, violation, _ = run_seed(seed)
+        outcome, violation, _ = run_seed(seed, course=course)
         lives.append((seed, outcome, violation))
     return lives
 
 
-def _all(first: int, count: int | None, jobs: int) -> Iterator[list[Life]]:
+def _all(first: int, count: int | None, jobs: int, course: Course | None) -> Iterator[list[Life]]:
     """All lives, in chunks in order; ``count`` None: for ever."""
     starts = itertools.count(first, CHUNK) if count is None else range(first, first + count, CHUNK)
     chunks = (range(s, s + CHUNK if count is None else min(s + CHUNK, first + count)) for s in starts)
     if jobs == 1:
-        yield from map(_live, chunks)
+        yield from map(partial(_live, course=course), chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
         # A few at a time: an endless supply must not be handed over at once.
-        waiting = [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 2 * jobs)]
+        waiting = [pool.submit(_live, chunk, course) for chunk in itertools.islice(chunks, 2 * jobs)]
         while waiting:
             yield waiting.pop(0).result()
-            waiting += [pool.submit(_live, chunk) for chunk in itertools.islice(chunks, 1)]
+            waiting += [pool.submit(_live, chunk, course) for chunk in itertools.islice(chunks, 1)]
 
 
 def tell(seed: int, whole: bool, course: Course | None = None) -> int:
@@ -161,11 +162,11 @@ def _progress(done: str) -> None:
         print(f"\r{done}", end="", file=sys.stderr, flush=True)
 
 
-def search(first: int, count: int | None, hours: float, jobs: int) -> int:
+def search(first: int, count: int | None, hours: float, jobs: int, course: Course | None = None) -> int:
     """Live ``count`` seeds, or until ``hours`` virtual hours are over; returns 1 when an invariant broke."""
     began = time.monotonic()
     tally = Tally()
-    for lives in _all(first, count, jobs):
+    for lives in _all(first, count, jobs, course):
         for life in lives:
             tally.add(life)
         goal = f"{count} seeds" if count is not None else f"{hours:g} h"
@@ -174,7 +175,8 @@ def search(first: int, count: int | None, hours: float, jobs: int) -> int:
             break
     tally.report(first, time.monotonic() - began, jobs)
     if tally.broken:
-        print(f"`scripts/simulate --seed {tally.broken[0][0]}` tells what matters of the first")
+        of = f" --course '{course}'" if course is not None else ""
+        print(f"`scripts/simulate{of} --seed {tally.broken[0][0]}` tells what matters of the first")
     return 1 if tally.broken else 0
 
 
@@ -203,7 +205,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=20, metavar="N", help="with these: how often each (default 20)")
     parser.add_argument("--record", type=Path, help="with these: a file that keeps what was lived, to go on with")
     parser.add_argument("--seconds", type=float, default=float("inf"), metavar="S", help="with these: stop after these")
-    parser.add_argument("--course", metavar="VERB,[STATE,]VERB", help="with --seed: a life of one of these")
+    parser.add_argument("--course", metavar="VERB,[STATE,]VERB", help="lives of one of these alone")
     options = parser.parse_args()
     if options.pairs or options.triples:
         kind = coverage.KINDS["pairs" if options.pairs else "triples"]
@@ -211,10 +213,11 @@ def main() -> int:
         return coverage.search(kind, options.times, jobs, options.record, options.seconds, print, _progress)
     if options.year:
         return year(options.seed or 0, options.days, options.story)
+    course = _course(parser, options.course) if options.course else None
     if options.seed is not None:
-        return tell(options.seed, options.story, _course(parser, options.course) if options.course else None)
+        return tell(options.seed, options.story, course)
     count = options.seeds if options.seeds is not None or options.hours is not None else 1000
-    return search(options.first, count, options.hours or 0.0, max(1, options.jobs))
+    return search(options.first, count, options.hours or 0.0, max(1, options.jobs), course)
 
 
 if __name__ == "__main__":

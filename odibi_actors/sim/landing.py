@@ -26,6 +26,7 @@ class Landing:
         self.delivered: dict[Place, SimFile] = {}
         self.fixed: set[str] = set()  # files that were written again
         self._inode = self._row = 0
+        self._contents: dict[tuple[Place, str], list[int]] = {}  # (file of a reference, its digest) -> rows
 
     def deliver(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False) -> SimFile:
         """A file arrives, which is returned; ``sound``: a good one."""
@@ -56,7 +57,52 @@ class Landing:
         else:
             file.whole = True
             self._hint(folder, identity, "moved")
+        if whole:
+            self._contents[(pipeline.name, node.name, identity), file.digest] = file.rows
         return file
+
+    def references(self, pipeline: PipelineSpec) -> list[tuple[NodeSpec, SimFile]]:
+        """The files of its references that are there."""
+        return [
+            (node, file)
+            for node in pipeline.nodes
+            if node.read is not None and node.read.mode == "batch"
+            for file in self._host.folders.get(node.read.connection.path, {}).values()
+        ]
+
+    def replace(self, pipeline: str, node: NodeSpec, file: SimFile, rng: random.Random) -> None:
+        """A reference gets other rows, and looks as before, or nearly so: written in place, or renamed over it; with
+        another size or not; with the former mtime; or all of it within one tick of the file system's clock."""
+        assert node.read is not None
+        file.rows = list(range(self._row, self._row + len(file.rows)))
+        self._row += len(file.rows)
+        how = rng.choice(["size", "mtime", "ctime", "nothing"])
+        now = int(self._world.now * 1e9)
+        if how == "size":
+            file.size += 1
+        if how in ("size", "mtime"):
+            file.mtime_ns = now
+        if how != "nothing":
+            file.ctime_ns = now
+            if rng.random() < 0.5:
+                self._inode += 1
+                file.inode = self._inode
+        self._contents[(pipeline, node.name, file.identity), file.digest] = file.rows
+        self._world.count(f"reference replaced, another {how}")
+        self._hint(node.read.connection.path, file.identity, rng.choice(["moved", "closed"]))
+
+    def take_away(self, node: NodeSpec, file: SimFile, seconds: float) -> None:
+        """A file of a reference is not there for a while."""
+        assert node.read is not None
+        folder = node.read.connection.path
+        del self._host.folders[folder][file.identity]
+        self._hint(folder, file.identity, "deleted")
+        self._world.after(seconds, self._bring_back, folder, file)
+
+    def _bring_back(self, folder: str, file: SimFile) -> None:
+        file.ctime_ns = int(self._world.now * 1e9)
+        self._host.folders[folder][file.identity] = file
+        self._hint(folder, file.identity, "moved")
 
     def deliver_hot(self, pipeline: PipelineSpec) -> None:
         """A file arrives where a schedule looks for one."""
@@ -100,7 +146,8 @@ class Landing:
 
     def rows(self, pipeline: str, source: str, position: FilePosition) -> list[int]:
         """What a planned file has to give."""
-        return self.delivered[pipeline, source, position.identity].rows
+        place = (pipeline, source, position.identity)
+        return self._contents.get((place, position.digest), self.delivered[place].rows)
 
     def _rows(self, rng: random.Random) -> list[int]:
         rows = list(range(self._row, self._row + rng.randint(1, 12)))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Stop
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
-from odibi_actors.config.model import ProjectSpec, WorkerSpec
+from odibi_actors.config.model import PipelineSpec, ProjectSpec, WorkerSpec
 from odibi_actors.messages import (
     BROKER,
     SCHEDULER,
@@ -92,10 +92,16 @@ class Life:
             if name == pipeline and (name, sink) not in host.current  # what was overwritten last stays
         ]
         truth.tell = self.world.tell
+        truth.versions.told = self._in_force
         truth.places.ask = host.positions
         truth.pins.ask = host.pins
         truth.pins.read_as = lambda attempt, node: host.read_as.get((attempt, node), b"")
         host.cumulative = lambda pipeline, sink: cumulative(self.project.pipeline(pipeline), sink)
+
+    def _in_force(self, spec: PipelineSpec) -> None:
+        """The project file has what was accepted."""
+        pipelines = [spec if one.name == spec.name else one for one in self.project.pipelines]
+        self.project = replace(self.project, pipelines=pipelines)
 
     def misbehave(self) -> None:
         """From now on the world is as bad as this life has it."""
@@ -184,6 +190,11 @@ class Life:
         """``odibictl apply``; the request's id."""
         self.world.count("operator apply")
         return self._send(lambda request: Apply(id=request, project=project))
+
+    def apply_pipeline(self, spec: PipelineSpec) -> str:
+        """Likewise with one pipeline that is another; the project file has it once it is accepted."""
+        pipelines = [spec if one.name == spec.name else one for one in self.project.pipelines]
+        return self.apply(replace(self.project, pipelines=pipelines))
 
     def by_hand(self) -> str:
         """Something that nobody is asked for, and that is done at once: an id that is answered as accepted."""

@@ -20,6 +20,7 @@ class Planned:
         self.blocked: dict[str, None] = {}
         self.states: dict[str, BatchRef] = {}
         self.abandoned: dict[str, None] = {}
+        self.inputs: dict[str, str] = {}  # sink that it was prepared for -> the node that feeds it
 
     @property
     def terminal(self) -> bool:

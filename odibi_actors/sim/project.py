@@ -23,6 +23,9 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.sim.plans import OVERLAPS, random_schedule
 
+REFERRING = 0.25
+"""Share of pipelines that join a reference: all its files are read with each batch."""
+
 CHAINED = 0.15
 """Share of lives in which one pipeline runs after each commit of another."""
 
@@ -72,6 +75,7 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     first, which can be backfilled."""
     pipelines: list[PipelineSpec] = []
     overwrites = random.Random(str(rng.getstate()))  # of its own, so that all else of a seed stays as it was
+    references = random.Random(f"references {rng.getstate()}")
     chain = random.Random(f"chain {rng.getstate()}").random() < CHAINED
     names = ["p", "q"][: rng.choice([1, 1, 2])]
     for name in ["p", "q"] if chain else names:
@@ -86,6 +90,10 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
             )
             for source in sources
         ]
+        if references.random() < REFERRING:
+            read = ReadSpec(ConnectionSpec("ref0", "local", f"/{name}/ref0"), "csv", "batch", settle=0.5)
+            nodes.append(NodeSpec("ref0", read=read, retry=retry, timeout=10.0))
+            sources.append("ref0")
         transforms: list[str] = []
         for i in range(rng.randint(1, 4)):
             # The first joins every source, so that each row reaches each sink exactly once.
@@ -134,6 +142,43 @@ def changed(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
     return replace(project, pipelines=pipelines)
 
 
+def with_sink(pipeline: PipelineSpec, rng: random.Random, instead: bool) -> PipelineSpec:
+    """It has one more sink, which takes over from another when it comes ``instead``."""
+    sinks = [node for node in pipeline.nodes if node.write is not None]
+    rest = [node for node in pipeline.nodes if node.write is None]
+    gone = rng.choice(sinks) if instead else None
+    name = f"s{rng.getrandbits(16)}"
+    write = WriteSpec(
+        ConnectionSpec("out", "local", "/out"), "append", path=f"{pipeline.name}-{name}", format="parquet"
+    )
+    inputs = gone.inputs if gone is not None else [rng.choice([n.name for n in rest if n.transform is not None])]
+    more = NodeSpec(name, [*inputs], write=write, retry=sinks[0].retry, timeout=10.0)
+    return replace(pipeline, nodes=[*rest, *(node for node in sinks if node is not gone), more])
+
+
+def with_state(pipeline: PipelineSpec, rng: random.Random) -> PipelineSpec | None:
+    """A node keeps a state that did not, or does not any more; None when there is none that could."""
+    nodes = [n.name for n in pipeline.nodes if n.transform is not None and n.transform.function is not None]
+    if not nodes:
+        return None
+    stateful = [n.name for n in pipeline.nodes if n.state]
+    one = rng.choice(stateful if stateful and rng.random() < 0.5 else nodes)
+    return replace(pipeline, nodes=[replace(n, state=not n.state) if n.name == one else n for n in pipeline.nodes])
+
+
+PATTERNS = ("*", "f*", "f*[02468]", "f*[13579]")
+"""Of references."""
+
+
+def with_pattern(pipeline: PipelineSpec, source: str, pattern: str) -> PipelineSpec:
+    """A source of it has another pattern."""
+    nodes = [
+        replace(n, read=replace(n.read, pattern=pattern)) if n.name == source and n.read is not None else n
+        for n in pipeline.nodes
+    ]
+    return replace(pipeline, nodes=nodes)
+
+
 def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
     if node.read is None or rng.random() < 0.5:
         return node
@@ -144,6 +189,8 @@ def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
 def cumulative(pipeline: PipelineSpec, sink: str) -> bool:
     """The sink holds more than its newest batch: it is behind a node with state, or behind references alone."""
     nodes = {node.name: node for node in pipeline.nodes}
+    if sink not in nodes:
+        return True  # of a version of before: nobody knows any more
     wanted, batches = [sink], False
     while wanted:
         node = nodes[wanted.pop()]

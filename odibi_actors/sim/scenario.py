@@ -16,7 +16,7 @@ from odibi_actors.sim.event import Event
 from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
-from odibi_actors.sim.truth import check
+from odibi_actors.sim.truth import Planned, check
 
 FAULT_SECONDS = 20.0
 """Virtual seconds in which everything may go wrong."""
@@ -139,42 +139,41 @@ class Scenario:
         self.truth.check_states()
         self.truth.places.compare()
         self.life.dues.count()
-        for pipeline in self.life.project.pipelines:
-            sinks = [n.name for n in pipeline.nodes if n.write is not None]
-            for number, iteration in ((n, i) for (p, n), i in self.truth.iterations.items() if p == pipeline.name):
-                rows = self.life.rows_of(iteration)
-                for sink in sinks:
-                    data = self.host.visible.get((pipeline.name, number, sink))
-                    name = f"{pipeline.name}/{number}/{sink}"
-                    if sink in iteration.abandoned and (data is None or (pipeline.name, sink) in self.host.current):
-                        continue
-                    if iteration.state == "rewound" and (pipeline.name, sink) in self.host.current:
-                        continue
-                    check(sink not in iteration.abandoned, "I1", f"{name} is visible although it was given up")
-                    if iteration.state != "committed":
-                        check(data is None, "I3", f"{name} is visible although {iteration.state}")
-                        continue
-                    check(data is not None, "I1", f"{name} is committed and not visible")
-                    assert data is not None
-                    part = msgspec.msgpack.decode(data, type=Output)
-                    check(part.rows == rows, "I1", f"{name} has {len(part.rows)} rows, planned were {len(rows)}")
-                if iteration.state == "committed":
-                    self._check_same_execution(pipeline, iteration.sinks, number)
+        parts: dict[tuple[str, int], dict[str, None]] = {}
+        for name, number, sink in self.host.visible:
+            parts.setdefault((name, number), {})[sink] = None
+        for (pipeline, number), iteration in self.truth.iterations.items():
+            rows = self.life.rows_of(iteration)
+            for sink in iteration.sinks | parts.get((pipeline, number), {}):
+                data = self.host.visible.get((pipeline, number, sink))
+                name, overwritten = f"{pipeline}/{number}/{sink}", (pipeline, sink) in self.host.current
+                if sink in iteration.abandoned and (data is None or overwritten):
+                    continue
+                if iteration.state == "rewound" and overwritten:
+                    continue
+                check(sink not in iteration.abandoned, "I1", f"{name} is visible although it was given up")
+                if iteration.state != "committed":
+                    check(data is None, "I3", f"{name} is visible although {iteration.state}")
+                    continue
+                check(data is not None, "I1", f"{name} is committed and not visible")
+                assert data is not None
+                part = msgspec.msgpack.decode(data, type=Output)
+                check(part.rows == rows, "I1", f"{name} has {len(part.rows)} rows, planned were {len(rows)}")
+            if iteration.state == "committed":
+                self._check_same_execution(pipeline, iteration, number)
         for (name, sink), held in self.host.current.items():
             newest = max(number for p, number, s in self.host.visible if (p, s) == (name, sink))
             check(held == newest, "I1", f"{name}/{sink} holds what {held} published, not {newest}")
 
-    def _check_same_execution(self, pipeline: PipelineSpec, sinks: object, number: int) -> None:
+    def _check_same_execution(self, pipeline: str, iteration: Planned, number: int) -> None:
         """Sinks of one node publish one execution of it (code may be non-deterministic)."""
         by_input: dict[str, int] = {}
-        for node in pipeline.nodes:
-            if node.write is None or (pipeline.name, number, node.name) not in self.host.visible:
+        for sink, feeds in iteration.inputs.items():
+            if (pipeline, number, sink) not in self.host.visible:
                 continue  # an abandoned sink
-            part = msgspec.msgpack.decode(self.host.visible[pipeline.name, number, node.name], type=Output)
-            salt = by_input.setdefault(node.inputs[0], part.salt)
-            check(
-                salt == part.salt, "I1", f"{pipeline.name}/{number}: two executions of {node.inputs[0]} are published"
-            )
+            part = msgspec.msgpack.decode(self.host.visible[pipeline, number, sink], type=Output)
+            salt = by_input.setdefault(feeds, part.salt)
+            check(salt == part.salt, "I1", f"{pipeline}/{number}: two executions of {feeds} are published")
 
 
 def run_seed(

@@ -17,6 +17,7 @@ from odibi_actors.sim.places import Entry, Place, Places
 from odibi_actors.sim.planned import TERMINAL, Planned
 from odibi_actors.sim.runs import Runs
 from odibi_actors.sim.verdict import Violation, check
+from odibi_actors.sim.versions import Versions
 
 __all__ = ["TERMINAL", "Planned", "Truth", "Violation", "check", "story"]
 
@@ -58,6 +59,10 @@ class Truth:
         self.alerts = Alerts(dues)
         self.places = Places()
         self.pins = Pins()
+        self.versions = Versions()
+        self.stateless: dict[
+            tuple[str, str], list[int]
+        ] = {}  # (pipeline, node) -> commits since its state that have none
         self.rewinds: dict[str, rec.Rewind] = {}
         self.applied: list[Callable[[], None]] = []  # who is to know that records were
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
@@ -87,6 +92,7 @@ class Truth:
             self.tell(story(record))
             self.places.apply(record)
             self.pins.apply(record, self.iterations)
+            self.versions.apply(record, self.iterations)
             self._one(record, seq)
         if any(isinstance(record, MOVING) for record in records):
             self.places.compare()
@@ -227,9 +233,11 @@ class Truth:
             within = pipeline == record.pipeline and record.to < number <= record.last
             if within and iteration.state not in ("cancelled", "rewound"):
                 self._move(iteration, "rewind", ("committed", "dead_lettered"), "rewound")
-        for (pipeline, _), states in self.states.items():
+        for (pipeline, node), states in self.states.items():
             for number in [n for n in states if pipeline == record.pipeline and n > record.to]:
                 del states[number]
+            missing = self.stateless.get((pipeline, node), [])
+            missing[:] = [n for n in missing if states and (pipeline != record.pipeline or n <= record.to)]
 
     def retracted(self, pipeline: str, after: int, last: int) -> None:
         """Parts are taken back: only for a REWIND that is durable, or was (a late attempt of it)."""
@@ -294,12 +302,18 @@ class Truth:
             )
 
     def _states(self, record: rec.Commit, iteration: Planned) -> None:
-        """A state is the serial application, in order, of the committed plans (I1), and there to stay (I2)."""
+        """A state is the serial application, in order, of the committed plans (I1), and there to stay (I2). One that
+        was taken off and put back lacks nothing that was committed meanwhile."""
+        for (pipeline, node), states in self.states.items():
+            if pipeline == record.pipeline and states and node not in iteration.states and iteration.plan.lane == LIVE:
+                self.stateless.setdefault((pipeline, node), []).append(record.iteration)
         for node, ref in iteration.states.items():
             states = self.states.setdefault((record.pipeline, node), {})
             former = next(reversed(states), 0)
             name = f"{record.pipeline}/{record.iteration}: state of {node}"
             check(former < record.iteration, "I1", f"{name} follows that of {former}")
+            missing = self.stateless.get((record.pipeline, node), [])
+            check(not missing, "I1", f"{name} goes on from {former}, and has not seen {missing}")
             expected = (states[former][1] if former else []) + self.rows_of(iteration)
             found = self.state_of(ref)
             check(found is not None, "I2", f"{name} is lost when it is committed")

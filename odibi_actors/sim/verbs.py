@@ -16,6 +16,8 @@ import msgspec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
+from odibi_actors.sim.project import PATTERNS, with_pattern, with_sink, with_state
+from odibi_actors.streaming.patterns import Pattern
 
 Do = Callable[[Life, random.Random, PipelineSpec], str]
 """Does it to a pipeline; the id of the request, "" when there is nothing to do it to."""
@@ -205,6 +207,48 @@ def _schedule_remove(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
     return life.ask("schedule.remove", pipeline=pipeline.name, schedule=rng.choice(there or ["hand0"]))
 
 
+def _sink_add(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    few = sum(node.write is not None for node in pipeline.nodes) < 5
+    return life.apply_pipeline(with_sink(pipeline, rng, instead=False)) if few else ""
+
+
+def _sink_rename(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """A sink has another name and another target; the former one keeps what it has."""
+    return life.apply_pipeline(with_sink(pipeline, rng, instead=True))
+
+
+def _state_switch(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    other = with_state(pipeline, rng)
+    return life.apply_pipeline(other) if other is not None else ""
+
+
+def _reference_pattern(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """A reference is other files, of which there is one at least."""
+    there = life.landing.references(pipeline)
+    if not there:
+        return ""
+    node, file = rng.choice(there)
+    patterns = [one for one in PATTERNS if Pattern(one).matches(file.identity)]
+    return life.apply_pipeline(with_pattern(pipeline, node.name, rng.choice(patterns)))
+
+
+def _reference_replace(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    there = life.landing.references(pipeline)
+    if not there:
+        return ""
+    life.landing.replace(pipeline.name, *rng.choice(there), rng)
+    return life.by_hand()
+
+
+def _reference_take_away(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """It comes back."""
+    there = life.landing.references(pipeline)
+    if not there:
+        return ""
+    life.landing.take_away(*rng.choice(there), rng.choice([0.02, 0.5, 4.0]))
+    return life.by_hand()
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -225,4 +269,10 @@ VERBS: dict[str, Verb] = {
     "schedule pause": Verb(4, "a schedule", _schedule_pause),
     "schedule add": Verb(4, "", _schedule_add),
     "schedule remove": Verb(2, "a schedule that was added", _schedule_remove),
+    "sink add": Verb(1, "", _sink_add),
+    "sink rename": Verb(1, "", _sink_rename),
+    "state switch": Verb(1, "a function", _state_switch),
+    "reference pattern": Verb(2, "a reference", _reference_pattern),
+    "reference replace": Verb(3, "a reference", _reference_replace),
+    "reference take away": Verb(2, "a reference", _reference_take_away),
 }

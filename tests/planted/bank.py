@@ -5,6 +5,7 @@ A patch begins with a header, then a blank line and a unified diff against the p
     Rule: which promise the bug breaks, in a sentence
     Found-by: pytest tests/broker/test_flow.py::test_a_fenced_broker_stops
     Found-by: simulate --first 0 --seeds 200
+    Found-by: simulate --course 'state switch,state switch' --seeds 50
 
 It is applied by its text, not by line numbers (``patches``), so that it survives changes around it.
 The first ``Found-by`` is the cheapest command that finds it; more are run with ``--thorough`` only. A command must pass
@@ -156,13 +157,14 @@ def _pytest(words: list[str], tree: Path, timeout: float) -> str | None:
 def _simulate(words: list[str], tree: Path, timeout: float) -> str | None:
     """In portions, so that a bug found early costs little."""
     given = dict(zip(words[::2], words[1::2], strict=True))
-    if not given.keys() <= {"--first", "--seeds"}:
-        raise BadPatch("simulate takes --first and --seeds only")
+    if not given.keys() <= {"--first", "--seeds", "--course"}:
+        raise BadPatch("simulate takes --first, --seeds and --course only")
+    course = [f"--course={given['--course']}"] if "--course" in given else []
     first, left = int(given.get("--first", "0")), int(given["--seeds"])
     end = time.monotonic() + timeout
     while left > 0:
         count = min(left, SEEDS_AT_ONCE)
-        arguments = ["-m", "odibi_actors.sim", "--first", str(first), "--seeds", str(count)]
+        arguments = ["-m", "odibi_actors.sim", "--first", str(first), "--seeds", str(count), *course]
         code, output = _python(arguments, tree, max(1.0, end - time.monotonic()))
         if code:
             return _violation(code, output)
