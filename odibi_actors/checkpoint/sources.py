@@ -10,7 +10,7 @@ import msgspec
 from odibi_actors.checkpoint.asking import Name, known
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SchemaDecoder
-from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.arrow_types import parted
 from odibi_actors.errors import NotFoundError
 
 
@@ -32,8 +32,8 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
     notes = [*record.notes, *[""] * (len(record.text) - len(record.notes))]
     columns = []
     for text, note in zip(record.text, notes, strict=False):
-        name, _, kind = text.rpartition(": ")
-        columns.append({"column": name, "type": type_name(kind), "origin": note})
+        name, kind = parted(text)
+        columns.append({"column": name, "type": kind, "origin": note})
     return {
         "pipeline": record.pipeline,
         "source": record.node,

@@ -91,6 +91,20 @@ def type_name(kind: object) -> str:
     return _OWN.sub(lambda found: _WRITTEN[found[0]], str(kind))
 
 
+def parted(text: str) -> tuple[str, str]:
+    """Name and type of a column told as ``name: type``; both may have a colon in them."""
+    places = [found.start() for found in re.finditer(": ", text)]
+    for place in places:
+        kind = type_name(text[place + 2 :])
+        try:
+            arrow_type(kind)
+        except UnknownTypeError:
+            continue
+        return text[:place], kind
+    name, _, kind = text.rpartition(": ")
+    return name, type_name(kind)
+
+
 def suggestion(name: str) -> str:
     """What to write instead of a name that is none: by what it means elsewhere, else by how it is spelt."""
     word = re.sub(r"\s+", "", name).lower()

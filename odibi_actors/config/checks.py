@@ -22,7 +22,8 @@ from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
-from odibi_actors.nodes.options import check_options
+from odibi_actors.kinds.format import check_options
+from odibi_actors.kinds.registry import format_of
 
 MAX_SQL_FILE = 1024 * 1024
 Section = dict[str, Any]
@@ -139,11 +140,12 @@ class Checker:
         pattern = read.get("pattern", "")
         if pattern_leads_out(pattern):
             self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
-        self._types(at, read.get("schema", {}), "csv" if read.get("format") == "csv" else "")
+        known = format_of(read["format"]) if "format" in read else None
+        self._types(at, read.get("schema", {}), known.name if known is not None and known.texts else "")
         self._columns(at, read)
-        if "format" in read:
+        if known is not None:
             for option, value in read.get("options", {}).items():
-                for message in check_options(read["format"], {option: value}):
+                for message in check_options(known, {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
 
     def _types(self, at: str, schema: Section, flat: str) -> None:

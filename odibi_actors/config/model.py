@@ -7,7 +7,7 @@ So they hold plain data only, every path is absolute, every duration is in secon
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,12 +23,16 @@ class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
 
 
+FormatName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
+"""Of a format: which there are is told by ``kinds.registry`` where files are read."""
+
+
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack."""
 
     connection: ConnectionSpec
-    format: Literal["csv", "parquet"]
+    format: FormatName
     mode: Literal["file_watch", "batch"]
     path: str = "."
     pattern: str = "*"

@@ -94,7 +94,7 @@ def look(folder: Path) -> Draft:
 
 def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     """Read as many files as are few bytes, as one batch, and note its types. False: they cannot be read."""
-    spec = ReadSpec(ConnectionSpec("files", "local", str(folder)), "csv" if group.format == "csv" else "parquet",
+    spec = ReadSpec(ConnectionSpec("files", "local", str(folder)), group.format,
                     "batch", options=dict(group.options))  # fmt: skip
     positions: list[FilePosition] = []
     total = 0
@@ -132,7 +132,9 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
         group.notes.append("its numbers are written with a decimal comma: options: decimal_point")
     table = found.table
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
-    generous = {} if group.format == "csv" else _generous([folder / one.identity for one in positions], table.schema)
+    generous = (
+        {} if group.format != "parquet" else _generous([folder / one.identity for one in positions], table.schema)
+    )
     for field in table.schema:
         text = type_name(generous.get(field.name, field.type))
         if field.name in generous:

@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from odibi_actors.kinds.registry import format_of, formats
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.headless import LOOKED, looks_like_data, without_header
 from odibi_actors.nodes.formats.packed import (
@@ -29,7 +30,7 @@ from odibi_actors.nodes.formats.packed import (
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
 from odibi_actors.units import plural
 
-FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+FORMATS = {suffix: name for name in formats() for suffix in format_of(name).suffixes}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
 _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
@@ -137,7 +138,7 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
             elif not path.is_file():
                 skipped.append(Skipped(relative, "not a regular file"))
             elif _format(name) is None:
-                skipped.append(Skipped(relative, f"neither csv nor parquet by its name ({', '.join(FORMATS)})"))
+                skipped.append(Skipped(relative, f"of no known format by its name ({', '.join(FORMATS)})"))
             else:
                 yield relative
         folders[:] = [name for name in folders if not temporary(name) and utf8(name)]
@@ -259,6 +260,8 @@ def _header(path: Path) -> tuple[_Header, str]:
             return _Header(tuple(pq.read_schema(path).names)), ""
         except pa.ArrowException as error:
             raise ValueError(f"its columns cannot be read: {error}") from None
+    if not format_of(_format(path.name) or "csv").texts:
+        return _Header(), ""
     packed = path.suffix.lower() in COMPRESSED
     if packed and not compression_of(path.name, "auto"):
         return _Header(), ""

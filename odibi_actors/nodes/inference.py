@@ -10,7 +10,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.formats import Parsed
 from odibi_actors.nodes.formats.columns import alike
 from odibi_actors.nodes.formats.exact import Inferred, Spelling, infer
-from odibi_actors.nodes.formats.parquet import related
+from odibi_actors.nodes.formats.typed import related
 from odibi_actors.nodes.schemas import settle, widen
 
 
@@ -41,10 +41,10 @@ class Inference:
         self.names: list[str] = []
         self.left_out: list[str] = []
 
-    def add(self, parsed: Parsed, quoted: dict[str, int]) -> None:
-        """Take a file in. ``quoted``: its columns with quoted cells, where these mean text."""
+    def add(self, parsed: Parsed) -> None:
+        """Take a file in."""
         self._tables.append(parsed.table)
-        self._quoted |= dict.fromkeys(quoted)
+        self._quoted |= dict.fromkeys(parsed.quoted)
         self.names = list(dict.fromkeys([*self.names, *parsed.table.column_names]))
         self.left_out = list(dict.fromkeys([*self.left_out, *parsed.left_out]))
 

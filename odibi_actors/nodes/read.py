@@ -12,17 +12,17 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.config.remedies import schema as declares
-from odibi_actors.errors import BatchError
+from odibi_actors.errors import BatchError, ConfigError
+from odibi_actors.kinds.format import Format, Request, check_options
+from odibi_actors.kinds.registry import format_of
 from odibi_actors.model import FilePosition, FileRead
 from odibi_actors.nodes.failures import Failed, shorten
-from odibi_actors.nodes.formats import Malformed, Parsed, csv, parquet
+from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
 from odibi_actors.nodes.formats.exact import Spelling
-from odibi_actors.nodes.formats.headless import data_first
 from odibi_actors.nodes.formats.packed import unpack
-from odibi_actors.nodes.formats.parquet import instead
+from odibi_actors.nodes.formats.typed import instead
 from odibi_actors.nodes.inference import Clash, Inference
-from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
 from odibi_actors.runtime.visible import visible
@@ -53,7 +53,7 @@ def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadRe
     The schema is ``read.schema`` over the pinned one (``pinned``, b"" for none) over what the files of this first batch
     are inferred as; its order is the table's. Raises Failed (``changed``, ``malformed``, ``invalid``) and OSError.
     """
-    if problems := check_options(spec.format, spec.options):
+    if problems := check_options(_format(spec), spec.options):
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
     files = Files(Path(spec.connection.path))
@@ -67,6 +67,13 @@ def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadRe
         message = "there is nothing to read and no schema is known yet; declare read.schema, or wait for a first file"
         raise Failed("invalid", message)
     return result._replace(files=[files.read[position.identity] for position in positions], touched=files.touched)
+
+
+def _format(spec: ReadSpec) -> Format:
+    try:
+        return format_of(spec.format)
+    except ConfigError as error:
+        raise Failed("invalid", str(error)) from error
 
 
 def _wanted(spec: ReadSpec, expected: list[str] | None, types: Types) -> Wanted:
@@ -87,15 +94,15 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
 
 
 def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], declared: Types) -> ReadResult:
-    inference = Inference(declared, Spelling.of(spec.options), texts=spec.format == "csv")
+    inference = Inference(declared, Spelling.of(spec.options), texts=_format(spec).texts)
     wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
     doubt = ""
     for position in positions:
-        parsed, quoted, why = _parse(spec, files, position, declared, {}, names)
-        doubt = doubt or (f"{position.identity} {DOUBT} ({why}), taken for names" if why else "")
+        parsed = _parse(spec, files, position, declared, {}, names)
+        doubt = doubt or (f"{position.identity} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else "")
         _check_declared(spec, wanted, position, parsed.table)
-        inference.add(parsed, quoted)
+        inference.add(parsed)
         names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
     inference.expect(name for name in declared if name in spec.optional and not wanted.ignored(name))
     try:
@@ -109,7 +116,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], dec
     if tables is None or not spec.options.get("strings_can_be_null", True):
         tables = [_fitted(spec, files, position, schema, declared) for position in positions]
     table = _concat(tables, schema)
-    if not table.num_rows and not declared.keys() >= set(schema.names):
+    if not table.num_rows and (not schema.names or not declared.keys() >= set(schema.names)):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
     texts = [f"{field.name}: {type_name(field.type)}" for field in schema]
     notes = inference.notes(schema)
@@ -130,14 +137,13 @@ def _check_declared(spec: ReadSpec, wanted: Wanted, position: FilePosition, tabl
     are, they = ("is", "it is") if len(missing) == 1 else ("are", "they are")
     message = f"{columns} of read.schema {are} missing; found: {found}; "
     message += f"{listed('read.optional', *named)} reads nulls where {they} missing"
-    raise _failed(position, Malformed(message, line=1 if spec.format == "csv" else 0, column=missing[0]))
+    raise _failed(position, Malformed(message, line=_format(spec).header, column=missing[0]))
 
 
 def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
-    parsed, *_ = _parse(spec, files, position, known, inferred, schema.names)
-    return parsed.table
+    return _parse(spec, files, position, known, inferred, schema.names).table
 
 
 def _parse(
@@ -147,21 +153,17 @@ def _parse(
     declared: Types,
     inferred: Types,
     expected: list[str] | None,
-) -> tuple[Parsed, dict[str, int], str]:
-    """A file as a table; the first row with a quoted cell of each column where that has a meaning; and, of a first file
-    (``expected`` None), why its header looks like data."""
+) -> Parsed:
+    """A file as a table. ``expected`` None: it is the first of a first batch."""
+    known = _format(spec)
     data = files.load(position)
     wanted = _wanted(spec, expected, declared | inferred)
-    quoted: dict[str, int] = {}
-    doubt = ""
     try:
-        if spec.format == "csv":
+        if known.packed:
             data = unpack(data, position.identity, spec.options.get("compression", "auto"))
-            parsed = csv.parse(data, declared, wanted, spec.options, inferred)
-            quoted = csv.quoted_columns(data, spec.options)
-            doubt = data_first(csv.plain_text(data, spec.options), spec.options) if expected is None else ""
-        else:
-            parsed = parquet.parse(data, declared | inferred, wanted)
+        parsed = known.parse(
+            Request(data, position.identity, declared, inferred, wanted, spec.options, first=expected is None)
+        )
         check_limits(parsed.table.num_rows, parsed.table.nbytes)
     except pa.ArrowNotImplementedError as error:
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error
@@ -169,7 +171,7 @@ def _parse(
         raise _failed(position, Malformed(str(error))) from error
     except Malformed as error:
         raise _failed(position, error) from error
-    return parsed, quoted, doubt
+    return parsed
 
 
 def _failed(position: FilePosition, error: Malformed) -> Failed:

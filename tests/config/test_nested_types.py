@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
+from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type, parted
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.nodes.sinks.conform import Pin
@@ -72,3 +72,18 @@ def test_given_a_sink_with_a_declared_list_when_its_first_part_has_none_then_lat
     pin = Pin(declared={"n": "list<item: int64>"}, name="p.out")
     assert pin.conform(pa.table({"n": pa.nulls(2, pa.string())})).schema.field("n").type == pa.list_(pa.int64())
     assert pin.conform(pa.table({"n": pa.array([[1], []], pa.list_(pa.int8()))})).to_pylist() == [{"n": [1]}, {"n": []}]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("tags: list<item: string>", ("tags", "list<item: string>")),
+        ("a: b: struct<x: int64, y: list<item: double>>", ("a: b", "struct<x: int64, y: list<item: double>>")),
+        ("smile :smile: : string", ("smile :smile: ", "string")),
+        ("at: timestamp[us, tz=UTC]", ("at", "timestamp[us, tz=UTC]")),
+        ("d: date32[day]", ("d", "date32")),
+        ("odd: of no known type", ("odd", "of no known type")),
+    ],
+)
+def test_given_a_column_in_words_then_its_name_and_its_type(text: str, parts: tuple[str, str]) -> None:
+    assert parted(text) == parts

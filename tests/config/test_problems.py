@@ -194,8 +194,8 @@ PLACES = [
 LATER = [
     ("mode: file_watch", "mode: incremental", [f"11:56: {N}[0].read.mode: not available in this version "
         "(got incremental); one of: file_watch, batch"]),
-    ("format: csv", "format: json", [f"11:45: {N}[0].read.format: not available in this version (got json); "
-        "one of: csv, parquet"]),
+    ("format: csv", "format: cvs", [f"11:45: {N}[0].read.format: unknown value (got cvs); "
+        'did you mean "csv"?']),
     ("format: parquet", "format: parquet, partition_by: [a]", [
         f"20:81: {N}[3].write.partition_by: not available in this "
         "version; delete it"]),

@@ -689,8 +689,8 @@ def reading(form: str) -> Callable[[bytes], None]:
     file = folder / "f"
     connection = ConnectionSpec("landing", "local", str(folder))
     specs = [
-        ReadSpec(connection, form, "file_watch"),  # type: ignore[arg-type]
-        ReadSpec(connection, form, "file_watch", schema={"x": "int64", "y": "string"}),  # type: ignore[arg-type]
+        ReadSpec(connection, form, "file_watch"),
+        ReadSpec(connection, form, "file_watch", schema={"x": "int64", "y": "string"}),
     ]
 
     def run(data: bytes) -> None:
@@ -746,6 +746,21 @@ def parquet() -> Target:
         pq.write_table(table, sink, compression=compression)
         seeds.append(sink.getvalue())
     return Target("parquet", reading("parquet"), seeds)
+
+
+@target
+def ipc() -> Target:
+    """Arrow files and streams of strangers; see ``parquet``."""
+    import pyarrow as pa
+
+    table = pa.table({"x": [1, 2, None], "y": ["a", "b", "c"], "z": [[1.5], [], None]})
+    seeds = []
+    for make in (pa.ipc.new_file, pa.ipc.new_stream):
+        sink = io.BytesIO()
+        with make(sink, table.schema) as writer:
+            writer.write_table(table)
+        seeds.append(sink.getvalue())
+    return Target("ipc", reading("arrow"), seeds)
 
 
 @target

@@ -125,7 +125,7 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
         "broken.csv": "line 2: the row has 1 column, the header 2",
         "empty.csv": "empty",
         "odd-*.csv": "odd-1.csv and odd-2.csv differ: it has no column 'y', and column 'z' is new; give each kind its",
-        "notes.txt": "neither csv nor parquet",
+        "notes.txt": "of no known format by its name (.arrow, .feather",
         ".hidden.csv": "leading dot",
         "link.csv": "symbolic link",
         "book.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
@@ -265,7 +265,7 @@ def test_given_the_command_then_a_table_and_what_was_left_out(invoke: Invoke, fo
         {"pipeline": "orders", "pattern": "orders-*.csv", "format": "csv", "files": 1,
          "columns": [{"name": "id", "type": "int64"}], "notes": []}
     ]  # fmt: skip
-    assert "left out: notes.txt: neither csv nor parquet" in result.stderr
+    assert "left out: notes.txt: of no known format" in result.stderr
     assert invoke("validate", "--project", folder.parent / "p").exit_code == 0
 
 

@@ -18,7 +18,7 @@ STORE = "store-1"
 
 
 def read_spec(folder: Path, format: str = "csv", **more: Any) -> ReadSpec:
-    return ReadSpec(ConnectionSpec("landing", "local", str(folder)), format, "file_watch", **more)  # type: ignore[arg-type]
+    return ReadSpec(ConnectionSpec("landing", "local", str(folder)), format, "file_watch", **more)
 
 
 def position(folder: Path, name: str, data: bytes | None = None, digest: bool = False) -> FilePosition:

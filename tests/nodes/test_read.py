@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odibi_actors.batches.ipc import decode_schema, encode_schema
+from odibi_actors.kinds.format import check_options
+from odibi_actors.kinds.registry import format_of
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.csv import parse
-from odibi_actors.nodes.options import check_options
 from odibi_actors.nodes.positions import load
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
@@ -314,9 +315,9 @@ def test_given_a_position_outside_the_connection_when_read_then_it_is_refused(tm
 def test_given_wrong_options_when_checked_then_the_problem_says_what_to_do(
     options: dict[str, object], says: str
 ) -> None:
-    (problem,) = check_options("csv", options)
+    (problem,) = check_options(format_of("csv"), options)
     assert says in problem
-    assert check_options("csv", {"delimiter": "\t", "quote_char": False, "skip_rows": 1}) == []
+    assert check_options(format_of("csv"), {"delimiter": "\t", "quote_char": False, "skip_rows": 1}) == []
 
 
 @pytest.mark.parametrize(

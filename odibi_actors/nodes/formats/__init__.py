@@ -20,10 +20,13 @@ class Malformed(Exception):
 
 
 class Parsed(NamedTuple):
-    """One file as a table; ``left_out``: its columns that were not read ("" for one without a name)."""
+    """One file as a table; ``left_out``: its columns that were not read ("" for one without a name). ``quoted``: the
+    first row with a quoted cell of each column where that has a meaning. ``doubt``: why its header looks like data."""
 
     table: pa.Table
     left_out: list[str]
+    quoted: dict[str, int] = {}
+    doubt: str = ""
 
 
 def first_bad(count: int, fits: Callable[[int, int], bool]) -> int:

@@ -30,7 +30,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip archive, which .xlsx and .ods files are too", ""),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.xls, .doc)", ""),
     (b"PAR1", "parquet", "parquet"),
-    (b"ARROW1", "an Arrow file", ""),
+    (b"ARROW1", "an Arrow file", "arrow"),
     (b"ORC", "ORC", ""),
     (b"Obj\x01", "Avro", ""),
     (b"SQLite format 3\0", "a SQLite database", ""),
@@ -161,8 +161,8 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
         return f"{encoding.upper()} text", other_encoding(encoding)
     for start, found, remedy in _MAGIC:
         if data.startswith(start) and not (start.isascii() and start.decode().isprintable() and _is_text(data[:256])):
-            if remedy == "parquet":
-                return found, "format: parquet"
+            if remedy in ("parquet", "arrow"):
+                return found, f"format: {remedy}"
             named = f"options: {{compression: {remedy}}}, or a name that ends in its suffix"
             return found, named if remedy else "export it as csv"
     begin = data[:64]

@@ -1,4 +1,4 @@
-"""Parquet by ``pyarrow.parquet``; values are brought to the schema only where nothing of them changes."""
+"""Parquet by ``pyarrow.parquet``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from odibi_actors.batches.ipc import check_limits
-from odibi_actors.batches.normalise import normalise
-from odibi_actors.config.arrow_types import type_name
-from odibi_actors.config.remedies import listed, schema
 from odibi_actors.errors import BatchError
-from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
+from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import what_it_is
-from odibi_actors.nodes.schemas import hollow, parse_type
+from odibi_actors.nodes.formats.typed import fitted
 
 _NS_PER_US = 1000
 _MAX_US = (1 << 63) // _NS_PER_US - 1
@@ -31,18 +28,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
     if not data:
         raise Malformed("the file is empty")
     table, names = _read(data, wanted)
-    empty = [field.name for field in table.schema if pa.types.is_null(field.type)]
-    try:
-        table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
-        table = normalise(table)
-    except (pa.ArrowInvalid, BatchError) as error:
-        raise Malformed(f"not a readable parquet file: {error}") from error
-    for place, name in enumerate(table.column_names):
-        if name in types and table.column(name).type != types[name]:
-            table = table.set_column(place, name, fit(table.column(name), name, types[name]))
-        elif name in empty and name not in types:
-            table = table.set_column(place, name, pa.nulls(table.num_rows))
-    return Parsed(table, [name for name in names if name not in table.column_names])
+    return Parsed(fitted(table, types, "parquet"), [name for name in names if name not in table.column_names])
 
 
 def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:
@@ -115,70 +101,3 @@ def _moments(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
     if types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type):
         return _moments(column.flatten())
     return [one for part in column.flatten() for one in _moments(part)] if types.is_struct(column.type) else []
-
-
-def _family(kind: pa.DataType) -> str:
-    types = pa.types
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        return "number"
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return "instant" if types.is_timestamp(kind) and kind.tz else "date"
-    return "time" if types.is_time(kind) else "duration" if types.is_duration(kind) else str(kind)
-
-
-def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-    """The column as ``kind``, unchanged in value. Raises Malformed: another sort of type, or the first value lost."""
-    if column.null_count == len(column):
-        return pa.chunked_array([pa.nulls(len(column), kind)])
-    if pa.types.is_nested(kind):
-        column = pa.chunked_array([hollow(column.combine_chunks(), kind)])
-        if column.type == kind:
-            return column
-    other = f"the column is {type_name(column.type)} in this file, not {type_name(kind)}"
-    if not related(column.type, kind):
-        raise Malformed(f"{other}; {instead(name, column.type)}", column=name)
-    try:
-        if (values := _cast(column, kind)) is not None:
-            return values
-    except pa.ArrowNotImplementedError as error:
-        raise Malformed(other, column=name) from error
-    row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
-    value = _shown(column, row)
-    raise Malformed(
-        f"row {row + 1}: {value} is not {type_name(kind)}; {instead(name, column.type)}", column=name, value=value
-    )
-
-
-def related(kind: pa.DataType, other: pa.DataType) -> bool:
-    """Whether values of the one type may be values of the other."""
-    return _family(kind) == _family(other)
-
-
-def instead(name: str, kind: pa.DataType) -> str:
-    """What reads a column of this type."""
-    try:
-        parse_type(type_name(kind))
-    except ValueError:
-        return f"deliver files of one type, or leave it out: {listed('read.ignore', name)}"
-    return f"{schema('read', name, kind)} takes files like this one instead"
-
-
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
-    """The column as ``kind``; None unless it comes back as it was: a safe cast of Arrow still rounds floats and floors
-    timestamps to dates."""
-    try:
-        digits = pa.types.is_integer(column.type) and pa.types.is_decimal(kind)
-        # Else Arrow looks at the type alone, which may have more digits than any value.
-        values = (column.cast(pa.decimal128(20, 0)) if digits else column).cast(kind)
-        back = values.cast(column.type)
-    except pa.ArrowInvalid:
-        return None
-    same = pc.equal(back, column)
-    if pa.types.is_floating(column.type):
-        same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(column)))
-    return values if pc.all(same).as_py() is not False else None
-
-
-def _shown(column: pa.ChunkedArray, row: int) -> str:
-    value = column[row]
-    return str(value.cast(pa.string()) if pa.types.is_timestamp(column.type) else value.as_py())

@@ -1,0 +1,82 @@
+"""A format of files: how the bytes of one file become a table. Nothing here loads pyarrow, nor may a format before it
+parses: names and options are asked for by whoever checks a project file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from odibi_actors.nodes.formats import Parsed
+    from odibi_actors.nodes.formats.columns import Wanted
+
+
+class Option(NamedTuple):
+    """A key of ``read.options``. ``types``: those its value may have; a flag counts as one only where ``bool`` is among
+    them. ``check`` says what else is wrong with it, "" for nothing."""
+
+    types: tuple[type, ...]
+    check: Callable[[Any], str] = lambda _value: ""
+
+    def problem(self, value: Any) -> str:
+        """What is wrong with a value; "" for nothing."""
+        if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
+            return f"must be {' or '.join(kind.__name__ for kind in self.types)}, not {value!r}"
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            return "must be a list of texts"
+        if isinstance(value, int) and value < 0:
+            return "must not be negative"
+        return self.check(value)
+
+
+class Request(NamedTuple):
+    """One file that is to be parsed. ``data``: its bytes, unpacked where ``Format.packed``; ``name``: its path, for
+    messages. ``declared``: columns whose type the user says; ``inferred``: those whose type earlier files told.
+    ``first``: of a first batch, so that what is doubtful should be told."""
+
+    data: bytes
+    name: str
+    declared: Mapping[str, pa.DataType]
+    inferred: Mapping[str, pa.DataType]
+    wanted: Wanted
+    options: Mapping[str, Any]
+    first: bool
+
+
+class Format(Protocol):
+    """``name``: as ``format:`` says it. ``about``: in a few words, for the documentation. ``suffixes``: of its files,
+    in lower case. ``options``: those of its reader, by name. ``packed``: whether a file may be compressed as a whole,
+    which its suffix tells (``.gz``) or ``options.compression``. ``texts``: whether cells are texts that tell only all
+    together what they are; else each file brings its types. ``header``: the line that names the columns, 0 for none."""
+
+    name: str
+    about: str
+    suffixes: tuple[str, ...]
+    options: Mapping[str, Option]
+    packed: bool
+    texts: bool
+    header: int
+
+    def parse(self, request: Request) -> Parsed:
+        """The file as a table of the columns that are wanted, in their order.
+
+        ``declared`` and ``inferred`` columns are of their types; of these not a single value may change. Others are
+        texts (``texts``), or of the type that the file has for them. Raises Malformed with the first place that does
+        not fit; pyarrow's ArrowNotImplementedError stands for a type that this format cannot be read as.
+        """
+
+
+def check_options(known: Format, options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the options of a reader of this format; empty when all is well."""
+    problems = []
+    for name, value in options.items():
+        if name not in known.options:
+            near = difflib.get_close_matches(name, known.options, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known.options) or 'none'}"
+            problems.append(f"unknown option {name!r} of format {known.name}; {hint}")
+        elif problem := known.options[name].problem(value):
+            problems.append(f"option {name!r} {problem}")
+    return problems

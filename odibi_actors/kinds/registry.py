@@ -1,0 +1,44 @@
+"""Which kinds are installed: entry points of Python packages, ours among them (PyPA, "Entry points specification").
+
+The group ``odibi_actors.formats`` has one entry point for each format; its name is what ``format:`` says, and it leads
+to the kind itself (see ``format``). A kind is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.format import Format
+
+FORMATS = "odibi_actors.formats"
+
+
+@cache
+def _found(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group, by name; of two of one name ours."""
+    found = {one.name: one for one in sorted(entry_points(group=group), key=lambda one: one.value)}
+    ours = {one.name: one for one in entry_points(group=group) if one.value.startswith("odibi_actors.")}
+    if not ours:
+        raise ConfigError(f"no entry point {group} of odibi-actors: it is not installed whole; install it again")
+    return dict(sorted((found | ours).items()))
+
+
+def formats() -> list[str]:
+    """The names of the formats that are installed."""
+    return list(_found(FORMATS))
+
+
+@cache
+def format_of(name: str) -> Format:
+    """The format of that name. Raises ConfigError: not installed, or it cannot be loaded."""
+    entry = _found(FORMATS).get(name)
+    if entry is None:
+        raise ConfigError(f"no format {name!r} is installed here; there are: {', '.join(formats())}")
+    try:
+        return cast(Format, entry.load())
+    except Exception as error:
+        raise ConfigError(f"format {name!r} ({entry.value}) cannot be loaded: {error}") from error

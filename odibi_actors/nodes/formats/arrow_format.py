@@ -1,0 +1,32 @@
+"""Arrow IPC as a kind: where it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from odibi_actors.kinds.format import Request
+from odibi_actors.nodes.formats.options import COMPRESSION
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.formats import Parsed
+
+
+class Arrow:
+    """Arrow IPC, as a file (Feather version 2) or as a stream."""
+
+    name: Final = "arrow"
+    about: Final = "Arrow IPC files (Feather) and streams"
+    suffixes: Final = (".arrow", ".feather", ".ipc", ".arrows")
+    packed: Final = True
+    texts: Final = False
+    header: Final = 0
+    options: Final = {"compression": COMPRESSION}
+
+    def parse(self, request: Request) -> Parsed:
+        """See ``Format``."""
+        from odibi_actors.nodes.formats import arrow
+
+        return arrow.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
+
+
+FORMAT = Arrow()

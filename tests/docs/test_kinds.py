@@ -1,0 +1,93 @@
+"""The page on kinds: its package is built, installed by pip, and reads files as a built-in format does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_docs import blocks, generate
+
+PAGE = generate.DOCS / "kinds.md"
+PROJECT = """\
+project: plugged
+connections: {{landing: {{type: local, path: landing}}, lake: {{type: local, path: lake}}}}
+pipelines:
+  - pipeline: p
+    nodes:
+      - name: src
+{read}
+      - {{name: out, inputs: [src], write: {{connection: lake, path: out, format: parquet}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's package, as pip installs it."""
+    source, target = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("installed")
+    (source / "pyproject.toml").write_text(blocks(PAGE, "toml")[0])
+    (source / "odibi_keyvalue.py").write_text(blocks(PAGE, "python")[0])
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(target), str(source)], check=True)
+    return target
+
+
+def odibictl(folder: Path, packages: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "odibi_actors.cli", *words, "--project", str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(packages)}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_given_the_package_of_the_page_when_installed_then_it_reads_as_a_built_in_format(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "odibi.yaml").write_text(PROJECT.format(read=blocks(PAGE, "yaml")[0].rstrip()))
+    (tmp_path / "landing/a.kv").write_text("id=1\nname=x\n\nid=2\nname=y\n")
+    assert odibictl(tmp_path, installed, "validate").returncode == 0
+    ran = odibictl(tmp_path, installed, "run", "p")
+    assert ran.returncode == 0, ran.stderr
+    assert "rows           2" in ran.stdout
+    assert "id     name\nint64  string\n" in odibictl(tmp_path, installed, "try", "p").stdout
+    (tmp_path / "landing/b.kv").write_text("id=3\nname=z\n\nid=07\nname=w\n")
+    bad = odibictl(tmp_path, installed, "run", "p")
+    assert bad.returncode == 5
+    assert "b.kv line 4, column id: '07' is not int64" in bad.stderr
+
+
+def test_given_a_format_that_is_not_installed_then_validate_names_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "odibi.yaml").write_text(PROJECT.format(read=blocks(PAGE, "yaml")[0].rstrip()))
+    done = odibictl(tmp_path, tmp_path, "validate")
+    assert done.returncode == 2
+    assert "format: unknown value (got keyvalue); one of: arrow, csv, " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("options: {separator: 1}", "option 'separator' must be str, not 1"),
+        ("options: {seperator: x}", "did you mean 'separator'?"),
+    ],
+)
+def test_given_wrong_options_of_a_plugged_format_then_validate_says_so(
+    installed: Path, tmp_path: Path, option: str, says: str
+) -> None:
+    read = blocks(PAGE, "yaml")[0].rstrip().replace("mode:", f"{option}, mode:")
+    (tmp_path / "odibi.yaml").write_text(PROJECT.format(read=read))
+    done = odibictl(tmp_path, installed, "validate")
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_given_a_package_that_brings_a_format_of_ours_then_ours_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "zz_other-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: zz-other\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[odibi_actors.formats]\ncsv = zz_other:FORMAT\n")
+    say = "from odibi_actors.kinds.registry import _found, FORMATS; print(_found(FORMATS)['csv'].value)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", say], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "odibi_actors.nodes.formats.csv_format:FORMAT"
