@@ -749,6 +749,20 @@ def parquet() -> Target:
 
 
 @target
+def json() -> Target:
+    """JSON files of strangers."""
+    seeds = [
+        b'{"x":1,"y":"a"}\n{"x":2.5,"y":null}\n',
+        b'[{"x":[1,{"y":2}]},\n {"x":[]}]',
+        b'{"x":{"a":1,"b":[true,null]},"y":"\\ud83d\\ude00"}',
+        b'{"x":0.12345678901234567890,"y":-0}\n{"x":1e400}',
+    ]
+    words = [b"{", b"}", b"[", b"]", b":", b",", b'"', b"\\u", b"\\ud800", b"1e999999999", b"9" * 5000, b"NaN"]
+    words += [b"[" * 2000, b'{"x":' * 2000, b"\xff", b"\0", b"\n", b'"x":1,']
+    return Target("json", reading("json"), seeds, words, 600)
+
+
+@target
 def ipc() -> Target:
     """Arrow files and streams of strangers; see ``parquet``."""
     import pyarrow as pa

@@ -10,7 +10,7 @@ from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import TARGETS, rng_of
 
 RUNS = 1500
-SLOW = {"csv": 150, "parquet": 150, "ipc": 150, "project": 150, "output": 300, "pool": 500, "basics": 400}
+SLOW = {"csv": 150, "parquet": 150, "json": 300, "ipc": 150, "project": 150, "output": 300, "pool": 500, "basics": 400}
 FINDINGS = Path(__file__).parent / "findings"
 
 
