@@ -11,8 +11,9 @@ from odibi_actors.config.remedies import schema
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.cells import Cells
 from odibi_actors.nodes.formats.columns import Wanted
+from odibi_actors.nodes.formats.json_columns import column
 from odibi_actors.nodes.formats.json_rows import Rows, rows
-from odibi_actors.nodes.formats.json_types import Unfit, column, keys, kind_of
+from odibi_actors.nodes.formats.json_types import Unfit, keys, kind_of
 
 
 def parse(
