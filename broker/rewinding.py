@@ -36,7 +36,9 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
         return None
     if params.get("begun"):
         return {"pipeline": pipeline.name, "to": to, "state": pipeline.state, "last_committed": pipeline.last_committed}
-    _check(pipeline, to, bool(params.get("dry_run")))
+    _check(pipeline, to)
+    if (refused := _in_the_way(pipeline)) and not params.get("dry_run"):
+        raise ConflictError(refused)
     key = f"rewind {pipeline.name} {to} {pipeline.last_iteration}"
     if flow.journal.backlog:
         return None  # what the store answers must be all there is
@@ -47,7 +49,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     preview["without_state"] = _without_state(pipeline, to, preview.get("never_stateful", []))
     retractions = _retractions(pipeline, preview)
     if params.get("dry_run"):
-        return {"pipeline": pipeline.name, **preview}
+        return {"pipeline": pipeline.name, **preview, **({"refused": refused} if refused else {})}
     left = rec.Left(**preview["left"])
     record = rec.Rewind(pipeline.name, to, pipeline.last_iteration, retractions, now, left)
     flow.write(record, pipeline.name)
@@ -57,7 +59,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     return None
 
 
-def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
+def _check(pipeline: Pipeline, to: int) -> None:
     name = pipeline.name
     if not 0 <= to < pipeline.last_iteration:
         raise ConflictError(
@@ -68,11 +70,16 @@ def _check(pipeline: Pipeline, to: int, dry_run: bool) -> None:
             f"pipeline {name} has an open backfill, {next(iter(pipeline.backfills))}: wait for its end, or `odibictl "
             f"backfill cancel {name} {next(iter(pipeline.backfills))}`"
         )
-    if not dry_run and (not (pipeline.paused or pipeline.draining) or pipeline.in_flight):
-        raise ConflictError(
-            f"pipeline {name} is {pipeline.state} with {plural(pipeline.in_flight, 'iteration')} in flight; only a "
-            f"drained one can be rewound: `odibictl pipeline drain {name}` first"
-        )
+
+
+def _in_the_way(pipeline: Pipeline) -> str:
+    """What keeps it from being rewound as it is now, though a preview may be seen; "" for nothing."""
+    if (pipeline.paused or pipeline.draining) and not pipeline.in_flight:
+        return ""
+    return (
+        f"pipeline {pipeline.name} is {pipeline.state} with {plural(pipeline.in_flight, 'iteration')} in flight; only "
+        f"a drained one can be rewound: `odibictl pipeline drain {pipeline.name}` first"
+    )
 
 
 def _without_state(pipeline: Pipeline, to: int, never: list[str]) -> list[str]:

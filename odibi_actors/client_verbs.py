@@ -28,6 +28,13 @@ ENDED = ("done", "no_data", "cancelled")
 Row = dict[str, Any]
 
 
+def check_open(backfill: Row) -> None:
+    """Raise ConflictError for a backfill that has ended: nothing of it can be cancelled."""
+    if backfill["state"] in ENDED:
+        name = f"{backfill['lane']} of {backfill['pipeline']}"
+        raise ConflictError(f"{name} has ended: {backfill['state']}; there is nothing to cancel")
+
+
 class ScheduleVerbs:
     """Each is one request, unless it says otherwise; raises what ``Client.request`` raises."""
 
@@ -193,9 +200,7 @@ class ScheduleVerbs:
     def cancel_backfill(self, pipeline: str, lane: str) -> Row:
         """Void what is not prepared of a backfill, and end it; what is committed stays. Raises ConflictError when it
         has ended by itself. Two requests: it is looked up first."""
-        row = self.show_backfill(pipeline, lane)
-        if row["state"] in ENDED:
-            raise ConflictError(f"{lane} of {pipeline} has ended: {row['state']}; there is nothing to cancel")
+        check_open(self.show_backfill(pipeline, lane))
         try:
             return self._dict("backfill.cancel", pipeline=pipeline, lane=lane)
         except NotFoundError:  # it has ended: the answer to the first try was lost, or it was done by itself

@@ -319,6 +319,9 @@ def cancel(app: App, which: tuple[str | None, str], dry_run: bool) -> None:
     if dry_run:
         emit(app, lambda: row, "lane", details)
         return
+    from odibi_actors.client_verbs import check_open
+
+    check_open(row)
     app.confirm(f"Cancel {lane} of {pipeline} ({progress(row)})?")
     result = client.cancel_backfill(pipeline, lane)
     emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row.get('state') or 'cancelled'}"])

@@ -95,8 +95,8 @@ def verify(app: App) -> None:
     empty = "no problem was found"
     emit(app, lambda: {"items": report.problems}, "what", lambda result: [table(result["items"], PROBLEMS, empty)])
     errors.message(
-        f"{plural(report.pages, 'page')}, {plural(report.rows, 'row')}, {plural(report.files, 'file')}: "
-        + (plural(len(report.problems), "problem") if report.problems else "no problem")
+        f"{plural(report.pages, 'page')}, {plural(report.rows, 'row')}, {plural(report.files, 'file')} were looked at"
+        + (f": {plural(len(report.problems), 'problem')}" if report.problems else "")
     )
     if report.problems:
         raise click.exceptions.Exit(1)
@@ -116,9 +116,9 @@ def reseal(app: App) -> None:
     path = app.data_dir / "checkpoints.db"
     if not path.exists():
         raise NotFoundError(f"there is no {path}")
-    app.confirm(f"Trust {path} as it is?")
-    held = opening.lock(app.data_dir)
+    held = opening.lock(app.data_dir)  # before the question: nothing may run meanwhile, either
     try:
+        app.confirm(f"Trust {path} as it is?")
         opening.reseal(path)
     finally:
         os.close(held)

@@ -14,10 +14,15 @@ from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
+from odibi_actors.errors import ConflictError
+from odibi_actors.model import TERMINAL
+from odibi_actors.model import UNPREPARED as CANCELLABLE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from odibi_actors.client import Client
 
 STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 STUCK = ("failed", "blocked", "dead_lettered", "cancelled", "rewound")
@@ -279,7 +284,7 @@ def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
     """
     client = app.client()
     shown = client.pipeline(pipeline)
-    voided = _unprepared(shown, number)
+    voided = _cancellable(client, shown, pipeline, number)
     if dry_run:
         emit(app, lambda: {"items": voided}, "iteration", lambda result: [table(result["items"], UNPREPARED)])
         return
@@ -344,9 +349,16 @@ def _planned_again(shown: Row) -> str:
 UNPREPARED = (Column("ITERATION", "iteration", right=True), Column("STATE", "state"))
 
 
-def _unprepared(shown: dict[str, Any], number: int) -> list[dict[str, Any]]:
-    return [
-        {"iteration": row["iteration"], "state": row["state"]}
-        for row in shown.get("iterations", [])
-        if row["iteration"] >= number and row["state"] in ("planned", "running", "failed")
-    ]
+def _cancellable(client: Client, shown: Row, pipeline: str, number: int) -> list[dict[str, Any]]:
+    """What a cancel would void. Raises ConflictError when the broker would refuse it, so that nobody is asked first."""
+    unfinished = {row["iteration"]: row for row in shown.get("iterations", [])}
+    row = unfinished.get(number) or client.iteration(pipeline, number)
+    if number not in unfinished and row.get("state") in TERMINAL:
+        raise ConflictError(f"iteration {number} of {pipeline} is {row['state']}: there is nothing to cancel")
+    behind = [one for one in unfinished.values() if one["iteration"] >= number and one.get("lane") == row.get("lane")]
+    for one in behind:
+        if one["state"] not in CANCELLABLE:
+            raise ConflictError(
+                f"iteration {one['iteration']} of {pipeline} is {one['state']}: it only rolls forward now"
+            )
+    return [{"iteration": one["iteration"], "state": one["state"]} for one in behind]

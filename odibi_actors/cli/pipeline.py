@@ -13,6 +13,7 @@ from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, span, table
 from odibi_actors.cli.sink import original
+from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -292,7 +293,11 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
             row["action"] = f"stays: it belongs to {owner}, of which this is a copy"
     if dry_run:
         emit(app, lambda: shown, "pipeline", preview)
+        if shown.get("refused"):
+            errors.message(f"not as it is now: {shown['refused']}")
         return
+    if shown.get("refused"):  # nobody is asked what cannot be done
+        raise ConflictError(shown["refused"])
     number = sum(shown["states"].get(state, 0) for state in ("committed", "dead_lettered"))
     app.confirm(f"Take back {plural(number, 'iteration')} of {pipeline}, to {to or 'the beginning'}?")
     result = client.rewind(pipeline, to, timeout=app.timeout)

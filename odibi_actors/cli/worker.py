@@ -7,6 +7,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.output import Column, ago, count, emit, size, table
+from odibi_actors.errors import NotFoundError
 from odibi_actors.units import plural
 
 worker = group("worker", "Workers: list, scale, kill.")
@@ -61,6 +62,8 @@ def scale(app: App, workers: int, dry_run: bool) -> None:
 def kill(app: App, worker: str) -> None:
     """SIGKILL one worker. It is replaced, and what it was doing runs again elsewhere."""
     client = app.client()
+    if not any(worker in (row["worker"], str(row.get("pid"))) for row in client.workers()["items"]):
+        raise NotFoundError(f"no worker {worker!r}; see `odibictl worker list`")
     app.confirm(f"Kill worker {worker}?")
     client.kill(worker)
     errors.message(f"killed {worker}")

@@ -296,6 +296,11 @@ def test_only_a_drained_pipeline_is_taken_back() -> None:
     reply = broker.ask("pipeline.rewind", pipeline="p", to=1)
     assert reply is not None
     assert (reply.status, "drain" in reply.error) == (4, True)
+    broker.durable()
+    assert broker.ask("pipeline.rewind", pipeline="p", to=1, dry_run=True) is None
+    answer(broker, STORE, {**PREVIEW, "retractions": []})
+    (shown,) = replies(broker)
+    assert "`odibictl pipeline drain p` first" in shown.result["refused"]
     broker.ask("pipeline.pause", pipeline="p")
     broker.durable()
     for to, status in ((3, 4), (-1, 2), ("x", 2)):

@@ -46,7 +46,7 @@ BACKFILL = {
 }  # fmt: skip
 RUN = {
     "run": "report.hourly@2026-03-08T04:00:00", "pipeline": "report", "state": "failed", "cause": "schedule",
-    "at": NOW - HOUR, "ended": NOW - HOUR + 42, "planned": 2, "lane": "live", "schedule": "hourly",
+    "at": NOW - HOUR, "ended": NOW - HOUR + 42, "took": 42.0, "planned": 2, "lane": "live", "schedule": "hourly",
     "occurrence": "2026-03-08T04:00:00", "error": "iteration 9: node clean raised ValueError",
 }  # fmt: skip
 ALERT = {

@@ -60,7 +60,18 @@ def test_given_what_is_no_parameter_when_triggered_then_2(broker: Broker, invoke
 
 
 def test_given_runs_then_cause_duration_and_error_are_shown(broker: Broker, invoke: Invoke) -> None:
-    rows = [RUN, {**RUN, "run": "backfill-ab", "lane": "backfill-7", "cause": "backfill", "ended": None, "error": ""}]
+    rows = [
+        RUN,
+        {
+            **RUN,
+            "run": "backfill-ab",
+            "lane": "backfill-7",
+            "cause": "backfill",
+            "ended": None,
+            "took": None,
+            "error": "",
+        },
+    ]
     fake = broker({"run.list": {"items": rows}})
     out = invoke("--endpoint", fake.endpoint, "pipeline", "runs", "report", "--state", "failed", "-n", 9).stdout
     assert [request.params for request in fake.requests("run.list")] == [

@@ -447,13 +447,15 @@ def test_given_cancel_dry_run_then_unprepared_ones_are_listed_and_nothing_is_sen
     broker: Broker, invoke: Invoke
 ) -> None:
     fake = broker(ANSWERS)
-    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 8, "--dry-run", "-o", "name")
+    result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, "--dry-run", "-o", "name")
     assert result.stdout == "9\n"
+    refused = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 8, "--dry-run")
+    assert "iteration 8 of delays is prepared: it only rolls forward now" in refused.stderr
     assert fake.requests("iteration.cancel") == []
 
 
 def test_given_kill_without_an_answer_at_the_prompt_then_nothing_is_killed(broker: Broker, invoke: Invoke) -> None:
-    fake = broker({"worker.kill": {}})
+    fake = broker({"worker.kill": {}, "worker.list": {"items": [{"worker": "w", "pid": 7}]}})
     assert invoke("--endpoint", fake.endpoint, "worker", "kill", "w", input="").exit_code != 0
     assert fake.requests("worker.kill") == []
     assert invoke("--endpoint", fake.endpoint, "worker", "kill", "w", "-y").exit_code == 0
