@@ -163,6 +163,8 @@ def _parquet() -> bytes:
         (_parquet(), "the file is parquet; format: parquet"),
         (b"SQLite format 3\0" + bytes(100), "the file is a SQLite database; export it as csv"),
         (b"\n<!DOCTYPE html><html>", "the file is an HTML page"),
+        (b'{"a":1,"b":2}\n{"a":2,"b":3}\n', "the file is JSON; format: json"),
+        (b'[\n {"a":1},\n {"a":2}]', "the file is JSON; format: json"),
         (b"%PDF-1.7\n\x80\x81\0", "the file is a PDF"),
         (b"a,b\n1,\0\n", "a NUL byte: this is no text, or the file is damaged"),
     ],
@@ -226,3 +228,10 @@ def test_given_what_looks_like_utf8_by_chance_when_told_so_then_it_is_read(tmp_p
         _read(tmp_path, "f", data, options={"encoding": "windows-1252"})
     options = {"encoding": "windows-1252", "even_if_utf8": True}
     assert _read(tmp_path, "f", data, options=options) == {"a": ["NESTLÉ®"]}
+
+
+def test_given_json_as_one_column_of_text_when_read_as_csv_then_each_line_is_a_text(tmp_path: Path) -> None:
+    options = {"column_names": ["line"], "delimiter": "\x01", "quote_char": False}
+    file = position(tmp_path, "a.jsonl", b'{"a":"x, y"}\n{"a":2}\n')
+    table = read(read_spec(tmp_path, options=options), [file], b"").table
+    assert table["line"].to_pylist() == ['{"a":"x, y"}', '{"a":2}']

@@ -38,6 +38,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "an image", ""),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", ""),
 )
+_JSON = re.compile(rb'(\[\s*)?\{\s*"([^"\\]|\\.)*"\s*:')
+"""How lines or an array of objects begin."""
 _MARKS: tuple[tuple[bytes, str], ...] = (  # of UTF-32 first: that of UTF-16 is its beginning
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -169,6 +171,9 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
     for even, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin text without a mark: each second byte is 0
         if len(begin) >= 8 and not any(begin[even::2]) and all(begin[1 - even :: 2]):
             return f"probably {encoding.upper()} text", other_encoding(encoding)
-    if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+    text = data[:256].removeprefix(codecs.BOM_UTF8).lstrip()
+    if _JSON.match(text):
+        return "JSON", "format: json"
+    if text.lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, perhaps an error page that was saved", "deliver the file itself"
     return None
