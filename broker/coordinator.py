@@ -12,7 +12,7 @@ from odibi_actors.broker.directory import Directory, Peer
 from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.joining import RESTART, Joining
-from odibi_actors.broker.recovery import apply_project
+from odibi_actors.broker.recovery import apply_project, would_change
 from odibi_actors.broker.stopping import Stopping
 from odibi_actors.broker.versions import AnyHello, understood
 from odibi_actors.broker.views import source_specs
@@ -423,6 +423,9 @@ class Coordinator:
                 if request.protocol != PROTOCOL:
                     theirs, ours = f"protocol {request.protocol}", f"version {__version__}, protocol {PROTOCOL}"
                     raise ConflictError(f"this odibictl has {theirs}, the system {ours}: {ONE_VERSION}")
+                if request.dry_run:
+                    rows = would_change(flow, request.project)
+                    return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
                 rows = apply_project(flow, request.project, now)
                 self._project = request.project
                 flow.describe_project(request.project)

@@ -76,7 +76,7 @@ class Flow:
         self.stopping = False
         self.shape = 0  # grows whenever what the source actor is to look for may have changed
         self.rng = rng
-        self._counter = 0
+        self._counter = self._code_since = 0
         self._effects: list[Effect] = []
         self._dirty: dict[str, None] = {}
         self._for_room: dict[str, None] = {}  # pipelines that are looked at once the journal has room again
@@ -126,6 +126,14 @@ class Flow:
         attempt = Attempt(self.epoch, self._counter)
         self._hold(attempt, pipeline, number, steps)
         return attempt
+
+    def code_changed(self) -> None:
+        """What is out by now was sent for other code; see ``before_code``."""
+        self._code_since = self._counter
+
+    def before_code(self, attempt: Attempt) -> bool:
+        """It was sent before the code was changed, so that it says nothing of the code there is now."""
+        return attempt.epoch < self.epoch or attempt.counter <= self._code_since
 
     def _hold(self, attempt: Attempt, pipeline: str, number: int, steps: int) -> None:
         found = self.find(pipeline, number)
@@ -534,7 +542,7 @@ class Flow:
         """Keep the project's name and the limits of workers, for a broker that recovers without the project file, and,
         for the store, how many seconds and bytes of history it is to keep."""
         former = self.worker_limits()
-        wanted = project_settings(project)
+        wanted = {**project_settings(project), rec.CODE: project.code_digest}
         for name, value in wanted.items():
             if self.project.get(name, "") != value:
                 self.project[name] = value
@@ -614,7 +622,7 @@ class Flow:
         for iteration in pipeline.unfinished():
             if iteration.prepared:
                 continue
-            void, unwanted = iteration.bind(pipeline.spec, pipeline.version, pipeline.code_digest)
+            void, unwanted = iteration.bind(pipeline.spec, pipeline.version)
             self.drop(unwanted)
             self.invalidate(iteration, void, f"version {pipeline.version} changes it")
             if iteration.state == "failed" and not any(run.gave_up for run in iteration.nodes.values()):

@@ -123,7 +123,6 @@ class Iteration:
         *,
         lane: str,
         version: int,
-        code_digest: str,
         positions: dict[str, list[Position]],
         run: str,
         taken: str,
@@ -155,7 +154,7 @@ class Iteration:
         self.publications: dict[str, Publication] = {}
         self.nodes: dict[str, NodeRun] = {}
         self.version = 0
-        self.bind(spec, version, code_digest)
+        self.bind(spec, version)
 
     @property
     def name(self) -> str:
@@ -182,7 +181,7 @@ class Iteration:
         """Take a transition of ``model.TRANSITIONS``; raises ValueError when there is none."""
         self.state = next_state(self.state, event)
 
-    def bind(self, spec: PipelineSpec, version: int, code_digest: str) -> tuple[list[str], list[Attempt]]:
+    def bind(self, spec: PipelineSpec, version: int) -> tuple[list[str], list[Attempt]]:
         """Bind to a version of the pipeline. Acks whose key still holds are kept.
 
         Returns the nodes whose ack no longer stands, and the attempts that are no longer wanted.
@@ -197,7 +196,8 @@ class Iteration:
         void: list[str] = []
         unwanted: dict[Attempt, None] = {}
         for node in spec.nodes:
-            static = static_key(node, code_digest, self.positions.get(node.name, []), self.trigger)
+            code = spec.code.nodes.get(node.name, "")
+            static = static_key(node, code, self.positions.get(node.name, []), self.trigger)
             run = NodeRun(node, static)
             old = former.get(node.name)
             self.nodes[node.name] = run
@@ -351,15 +351,14 @@ class Iteration:
         return list(attempts)
 
 
-def static_key(node: NodeSpec, code_digest: str, positions: list[Position], trigger: Trigger | None = None) -> str:
+def static_key(node: NodeSpec, code: str, positions: list[Position], trigger: Trigger | None = None) -> str:
     """Digest of what is known of a node's output before its inputs are: config, code, positions, and what the run was
     given (32 hex digits).
 
-    Retry, timeout and description do not change an output; only functions depend on the project's code, and only
-    transforms are told what set the run off.
+    Retry, timeout and description do not change an output; only functions depend on the project's code, on what they
+    reach of it (``code``, see ``CodeSpec``), and only transforms are told what set the run off.
     """
     meaning = (node.name, node.inputs, node.read, node.transform, node.write, node.state)
-    code = code_digest if node.transform is not None and node.transform.function is not None else ""
     digest = xxhash.xxh3_128(msgspec.msgpack.encode((meaning, code, positions if node.read is not None else None)))
     if trigger is not None and node.transform is not None and trigger.kind:
         digest.update(msgspec.msgpack.encode(trigger, order="deterministic"))

@@ -42,7 +42,7 @@ class Pipeline:
     def __init__(self, spec: PipelineSpec, version: int, code_digest: str, start_seq: int) -> None:
         self.spec = spec
         self.version = version
-        self.code_digest = code_digest
+        self.code_digest = code_digest  # what workers have to have for its tasks
         self.start_seq = start_seq
         self.iterations: dict[int, Iteration] = {}  # not terminal, or terminal but not yet durably so; ascending
         self.last_iteration = 0
@@ -327,7 +327,6 @@ class Pipeline:
             plan.iteration,
             lane=plan.lane,
             version=self.version,
-            code_digest=self.code_digest,
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
             run=plan.run,
             taken=plan.taken,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from odibi_actors.actor import Log
 from odibi_actors.broker import alerts, backfill, pins, runs, scheduling
 from odibi_actors.broker.flow import Flow
@@ -11,6 +13,7 @@ from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import ALERTS, FAILING, PROJECT, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
+from odibi_actors.config.parts import difference, parts
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
 from odibi_actors.model import LIVE
@@ -145,7 +148,9 @@ def _iteration(flow: Flow, pipeline: str, number: int) -> Iteration | None:
 
 def resume(flow: Flow, now: float) -> None:
     """The snapshot is complete: void the acks that no longer hold and queue what is ready."""
+    code = flow.project.get(rec.CODE, "")
     for pipeline in flow.pipelines.values():
+        pipeline.code_digest = code or pipeline.code_digest  # a store of an earlier release does not say
         for iteration in pipeline.unfinished():
             if not iteration.prepared:
                 flow.void_stale(iteration, "its key no longer matches")
@@ -163,25 +168,25 @@ def resume(flow: Flow, now: float) -> None:
 def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
     """Make a project's configuration the newest version of each of its pipelines.
 
-    Returns a row per pipeline: ``{"pipeline", "version", "changed", "goes_on"}``, the last the iterations that had
-    failed and go on, as the nodes that failed are gone or others. With nothing changed it raises ConfigError for what
-    no odibi.yaml can say, ConflictError when a source that has consumed data would be removed.
+    Returns a row per pipeline: ``{"pipeline", "version", "changed", "why", "goes_on"}``; ``why``: what is not the same
+    (see ``Difference.told``); ``goes_on``: the iterations that had failed and go on, as the nodes that failed are gone
+    or others. Raises as ``check_project``, with nothing changed.
     """
-    if problem := unsound(project):
-        raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
-    for spec in project.pipelines:
-        _check_sources(flow, spec)
-        _check_backfills(flow, spec)
-        _check_replays(flow, spec)
-        _check_states(flow, spec)
-    scheduling.check(flow, project)
+    check_project(flow, project)
     rows: list[dict[str, object]] = []
+    if any(pipeline.code_digest != project.code_digest for pipeline in flow.pipelines.values()):
+        flow.code_changed()
     for spec in project.pipelines:
         pipeline = flow.pipelines.get(spec.name)
-        changed = pipeline is None or pipeline.spec != spec or pipeline.code_digest != project.code_digest
+        changes = _changes(pipeline, spec)
+        changed = changes["changed"]
         former = pipeline.spec.trigger if pipeline is not None else spec.trigger
+        if pipeline is not None:
+            pipeline.code_digest = project.code_digest
         if changed:
             pipeline = _new_version(flow, spec, project.code_digest, now)
+            why = f": {', '.join(changes['why'])}" if changes["why"] else ""
+            flow.say(Log("info", f"{spec.name}: version {pipeline.version}{why}"))
         assert pipeline is not None
         if former != spec.trigger:
             flow.schedules.switched(pipeline, now)
@@ -190,7 +195,7 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
             flow.wake_all(pipeline)
             flow.schedules.switched(pipeline, now)
         goes_on = [n for n, version in pipeline.gone_on.items() if changed and version == pipeline.version]
-        rows.append({"pipeline": spec.name, "version": pipeline.version, "changed": changed, "goes_on": goes_on})
+        rows.append({"pipeline": spec.name, "version": pipeline.version, **changes, "goes_on": goes_on})
     named = {spec.name: None for spec in project.pipelines}
     for pipeline in flow.pipelines.values():
         if pipeline.name not in named and not pipeline.removed:
@@ -206,6 +211,40 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str
             )
     scheduling.apply(flow, project, now)
     return rows
+
+
+def would_change(flow: Flow, project: ProjectSpec) -> list[dict[str, object]]:
+    """What ``apply_project`` would return now, or raise; with nothing changed. ``version``: the one that runs, 0 of a
+    new pipeline."""
+    check_project(flow, project)
+    rows: list[dict[str, object]] = []
+    for spec in project.pipelines:
+        pipeline = flow.pipelines.get(spec.name)
+        version = pipeline.version if pipeline is not None else 0
+        rows.append({"pipeline": spec.name, "version": version, **_changes(pipeline, spec), "goes_on": []})
+    return rows
+
+
+def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
+    changed = pipeline is None or pipeline.spec != spec
+    why = difference(parts(pipeline.spec), spec).told if changed and pipeline is not None else []
+    return {"changed": changed, "why": why}
+
+
+def check_project(flow: Flow, project: ProjectSpec) -> None:
+    """Whatever refuses a project, with nothing changed: an ``apply`` and its dry run ask this.
+
+    Raises ConfigError for what no odibi.yaml can say, ConflictError for what contradicts what was done, such as a
+    source that has consumed data and would be removed.
+    """
+    if problem := unsound(project):
+        raise ConfigError(f"the project cannot be applied: {problem}; `odibictl validate` says more")
+    for spec in project.pipelines:
+        _check_sources(flow, spec)
+        _check_backfills(flow, spec)
+        _check_replays(flow, spec)
+        _check_states(flow, spec)
+    scheduling.check(flow, project)
 
 
 def _check_sources(flow: Flow, spec: PipelineSpec) -> None:

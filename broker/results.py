@@ -180,6 +180,9 @@ def _run_failed(
         _input_lost(flow, pipeline, iteration, run, failure, now)
         return
     if failure.kind == "code_mismatch":
+        if flow.before_code(failed.attempt):
+            _later(flow, iteration, run, now)  # an apply has changed the code while it waited
+            return
         pipeline.problem = failure.message
         _later(flow, iteration, run, now + CODE_MISMATCH_PAUSE)
         return
@@ -342,7 +345,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         iteration.pipeline,
     )
     flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}", about=pipeline.name))
-    iteration.bind(pipeline.spec, iteration.version, pipeline.code_digest)
+    iteration.bind(pipeline.spec, iteration.version)
     iteration.nodes[name].barrier = barrier
     pins.release(flow, pipeline, [iteration.number], now, name)
     flow.wake(iteration)

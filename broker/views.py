@@ -13,6 +13,7 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.checkpoint.records import CODE
 from odibi_actors.messages import SourceSpec
 from odibi_actors.units import format_instant, plural
 from odibi_actors.version import __version__
@@ -175,7 +176,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "epoch": flow.epoch,
         "version": __version__,
         "project": flow.project.get("name", ""),
-        "settings": {name: value for name, value in flow.project.items() if value},
+        "settings": {name: value for name, value in flow.project.items() if value and name != CODE},
         "store_id": flow.store_id,
         "started_at": started_at,
         "durable": flow.journal.durable,

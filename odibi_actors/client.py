@@ -442,8 +442,9 @@ class Client(ScheduleVerbs):
         """The system at a glance: epoch, peers, pipelines, workers."""
         return self._dict("status")
 
-    def apply(self, project: ProjectSpec | str | Path | None = None) -> dict[str, Any]:
-        """Make the project's configuration the newest version; ``{"items": [{pipeline, version, changed}]}``.
+    def apply(self, project: ProjectSpec | str | Path | None = None, *, dry_run: bool = False) -> dict[str, Any]:
+        """Make the project's configuration the newest version; ``{"items": [{pipeline, version, changed, why}]}``, the
+        last what is not the same. ``dry_run``: say so, or refuse, and change nothing.
 
         ``project``: a loaded one, or its folder (by default the client's). Raises ConfigError before anything is
         sent when it is invalid."""
@@ -451,7 +452,10 @@ class Client(ScheduleVerbs):
             from odibi_actors.config import load_project
 
             project = load_project(project_root(project or self._project), sql=True)
-        return cast(dict[str, Any], self._ask(Apply(secrets.token_hex(8), project), BROKER, "apply", self.timeout))
+        return cast(
+            dict[str, Any],
+            self._ask(Apply(secrets.token_hex(8), project, dry_run=dry_run), BROKER, "apply", self.timeout),
+        )
 
     def shutdown(self) -> None:
         """Ask the whole system to finish what it is doing and stop."""

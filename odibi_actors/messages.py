@@ -35,7 +35,7 @@ LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
 HEARTBEAT = 1.0
 """Seconds between two Heartbeats of a peer."""
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of these messages and of the records in them. It grows with each change that an actor of the release before
 would read wrongly, or not at all. What every release can read: who a Hello comes from, Refused, Bye, Shutdown, and what
 is said to and by clients, but for Apply."""
@@ -840,11 +840,12 @@ class Reply(Message, frozen=True):
 
 class Apply(Message, frozen=True):
     """client -> broker: make this project's configuration the newest version of each of its pipelines. Refused where
-    ``protocol`` is not the broker's."""
+    ``protocol`` is not the broker's. ``dry_run``: only say what would change, or why it is refused."""
 
     id: str
     project: ProjectSpec
     protocol: int = PROTOCOL
+    dry_run: bool = False
 
 
 AnyMessage = (

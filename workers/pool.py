@@ -81,6 +81,7 @@ class PoolActor:
         self.hello_at: float | None = None
         self.fresh_at = float("-inf")  # when the newest warm parent was asked for
         self.fresh_for: str | None = None  # the worker that will tell what code it has
+        self.read_at = float("-inf")  # when the newest one that has read nodes/ was asked for
         self.drain_since: float | None = None
         self.bye_at: float | None = None
         self.drained_at: float | None = None
@@ -189,7 +190,7 @@ class PoolActor:
             case m.WorkerReady() if worker.state == "starting":
                 self.crew.ready(worker, message.pid, message.code_digest, now)
                 if worker.name == self.fresh_for:
-                    self.fresh_for, self.code_digest = None, message.code_digest
+                    self.fresh_for, self.code_digest, self.read_at = None, message.code_digest, self.fresh_at
                     self._refuse_other_code(now)
             case m.WorkerResult():
                 return self._result(worker, message, now)
@@ -381,6 +382,7 @@ class PoolActor:
             if worker.state == "idle" and (why := self.limits.spent(worker, wanted)):
                 fields = {"worker": worker.name, "pid": worker.pid, "why": why}
                 effects += [Log("info", "a worker is recycled", fields), *self._dismiss(worker, "recycle", now)]
+        self._refuse_other_code(now)
         stale = self._stale()
         if stale is not None and now >= self.fresh_at + FRESH_PAUSE:
             if self.crew.working() >= wanted:
@@ -418,10 +420,11 @@ class PoolActor:
         return None
 
     def _refuse_other_code(self, now: float) -> None:
-        """A fresh parent has just read ``nodes/``: tasks from before it that want still other code cannot run."""
+        """A fresh parent has read ``nodes/``: tasks from before it that want still other code cannot run, or not any
+        more, once the last worker that had it is gone."""
         waiting: list[Held] = []
         for held in self.queue:
-            if self.crew.has_code(held) or held.taken_at > self.fresh_at:
+            if self.crew.has_code(held) or held.taken_at > self.read_at:
                 waiting.append(held)
                 continue
             text = "nodes/ was changed since the last apply: run odibictl apply"

@@ -448,6 +448,11 @@ HISTORY, HISTORY_SIZE = "history", "history_size"
 """Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""
 
 
+CODE = "code"
+"""Setting of the project: the digest of ``nodes/`` that workers have to have. Versions tell what a pipeline needs of
+it, and stay as they are when something else is changed."""
+
+
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
 

@@ -35,7 +35,7 @@ def code_differs(app: App, client: Client, pipeline: str) -> bool:
 def preview(client: Client, project: ProjectSpec) -> list[dict[str, Any]]:
     """What ``apply`` would do to each pipeline, of ``project`` or running."""
     running = {row["pipeline"]: row for row in client.pipelines()["items"]}
-    items = [_preview(client, spec, project.code_digest, running.get(spec.name)) for spec in project.pipelines]
+    items = [_preview(client, spec, running.get(spec.name)) for spec in project.pipelines]
     named = {spec.name for spec in project.pipelines}
     return items + [
         {
@@ -70,7 +70,7 @@ def project_lines(changed: Iterable[Mapping[str, str]]) -> Iterator[str]:
         yield f"the project: {one['key']}: {one['running'] or 'not set'} -> {one['new'] or 'not set'}"
 
 
-def _preview(client: Client, spec: PipelineSpec, code: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+def _preview(client: Client, spec: PipelineSpec, row: Mapping[str, Any] | None) -> dict[str, Any]:
     version = None if row is None else row.get("version")
     item = {"pipeline": spec.name, "running_version": version, "in_flight": row.get("in_flight") if row else None}
     if version is None:
@@ -82,11 +82,10 @@ def _preview(client: Client, spec: PipelineSpec, code: str, row: Mapping[str, An
         found = client.version(spec.name, version)
     except OdibiError:
         return {**item, "changed": None, "action": "unknown"}
-    other_code = found.get("code_digest") != code
-    changed = other_code or found.get("spec_digest") != spec_digest(spec)
+    changed = found.get("spec_digest") != spec_digest(spec)
     if not changed or "parts" not in found:  # a store of an earlier release does not tell them
         return {**item, "changed": changed, "action": "change" if changed else "none"}
-    differs = difference(found["parts"], spec, other_code)
+    differs = difference(found["parts"], spec)
     return {
         **item,
         "changed": True,
@@ -133,5 +132,4 @@ def _changes(item: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  - {name} (refused if it is a source that has read something)" for name in item.get("removed", ()))
     for node, keys in item.get("keys", {}).items():
         yield f"  ~ {node or 'the pipeline'}: {', '.join(keys)}"
-    if item.get("code"):
-        yield "  ~ nodes/: the code of the functions"
+    yield from (f"  ~ {file}" for file in item.get("code", ()))

@@ -175,6 +175,7 @@ APPLIED = (
     Column("PIPELINE", "pipeline", whole=True),
     Column("VERSION", "version", right=True),
     Column("CHANGED", _yes_no),
+    Column("WHY", lambda row: ", ".join(row.get("why") or ())),
 )
 
 
@@ -204,6 +205,7 @@ def apply(app: App, dry_run: bool) -> None:
         for line in went_on(result["items"]):
             errors.message(line)
         return
+    client.apply(project, dry_run=True)  # what refuses an apply refuses this
     emit(
         app,
         lambda: {"items": preview(client, project), "project": settings(client, project)},

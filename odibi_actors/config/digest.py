@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import xxhash
 
-from odibi_actors.config.model import ReadSpec
+from odibi_actors.config.model import CodeSpec, NodeSpec, ReadSpec
+from odibi_actors.config.reach import PACKAGE, Reach
 from odibi_actors.errors import ConfigError
 
 MAX_CODE_FILES = 10_000
 MAX_CODE_BYTES = 64 * 1024 * 1024
 """A ``nodes/`` beyond these holds something else than code (a virtual environment, data)."""
+MAX_CODE_TOLD = 200
+"""Files that a version names with their digests, so that the next can say which have changed; of more it says
+``nodes/``."""
 
 
 def code_files(root: Path) -> list[str]:
@@ -28,22 +32,63 @@ def code_files(root: Path) -> list[str]:
     return sorted(found)
 
 
-def code_digest(root: Path) -> str:
-    """xxh3-128 (32 hex digits) over names and bytes of ``nodes/**/*.py``; raises ConfigError past the limits, OSError
-    when a file cannot be read."""
-    digest = xxhash.xxh3_128()
+def read_code(root: Path) -> dict[str, bytes]:
+    """The node modules and their bytes, sorted; raises ConfigError past the limits, OSError when a file cannot be
+    read."""
+    files: dict[str, bytes] = {}
     total = 0
     for name in code_files(root):
-        data = (root / name).read_bytes()
-        total += len(data)
+        files[name] = (root / name).read_bytes()
+        total += len(files[name])
         if total > MAX_CODE_BYTES:
             raise ConfigError(
                 f"nodes/ holds more than {MAX_CODE_BYTES} bytes of Python; keep only node functions there"
             )
+    return files
+
+
+def code_digest(root: Path) -> str:
+    """xxh3-128 (32 hex digits) over names and bytes of ``nodes/**/*.py``; raises as ``read_code``."""
+    return digest_of(read_code(root))
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """The same of files that were read."""
+    digest = xxhash.xxh3_128()
+    for name, data in files.items():
         # Lengths go first: else bytes could move from one file to the next without a trace.
         digest.update(f"{len(name.encode())}:{name}:{len(data)}:".encode())
         digest.update(data)
     return str(digest.hexdigest())
+
+
+class Code:
+    """The code of a project as it is now, read once. ``outside`` of it nothing counts. Raises as ``read_code``."""
+
+    def __init__(self, root: Path) -> None:
+        self._files = read_code(root)
+        self.digest = digest_of(self._files)
+        self._reach = Reach(self._files, lambda name: _is_module(root, name))
+
+    def of(self, nodes: Iterable[NodeSpec]) -> CodeSpec:
+        """What these nodes depend on."""
+        found: dict[str, str] = {}
+        files: dict[str, str] = {}
+        for node in nodes:
+            if node.transform is None or node.transform.function is None:
+                continue
+            module, _, _ = node.transform.function.partition(":")
+            reached = {name: self._files[name] for name in sorted(self._reach.of(module))}
+            found[node.name] = digest_of(reached)
+            files |= {name: str(xxhash.xxh3_64_hexdigest(data)) for name, data in reached.items()}
+        if len(files) > MAX_CODE_TOLD:
+            files = {f"{PACKAGE}/": self.digest}
+        return CodeSpec(nodes=found, files=files)
+
+
+def _is_module(root: Path, name: str) -> bool:
+    """Whether ``import name`` may find something in the project's folder, which is on the path of node functions."""
+    return (root / f"{name}.py").exists() or (root / name).is_dir()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

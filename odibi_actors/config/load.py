@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.config.checks import Checker, Section
-from odibi_actors.config.digest import code_digest
+from odibi_actors.config.digest import Code
 from odibi_actors.config.keys import PROJECT
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.model import (
@@ -72,12 +72,13 @@ def _load(
             check_sql(checker.nodes, checker.sql_files, problems)
     problems.raise_if_any()
     alerts = [AlertSpec(**section) for section in data.get("alerts", [])]
+    code = Code(root)
     project = ProjectSpec(
         name=data["project"],
         root=str(root),
-        pipelines=[_pipeline(section, checker.connections, alerts) for section in data["pipelines"]],
+        pipelines=[_pipeline(section, checker.connections, alerts, code) for section in data["pipelines"]],
         workers=data.get("workers") or os.cpu_count() or 1,
-        code_digest=code_digest(root),
+        code_digest=code.digest,
         worker=WorkerSpec(**data.get("worker", {})),
         **_pick(data, "data_dir", "history", "history_size"),
     )
@@ -126,12 +127,16 @@ def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree 
     return None
 
 
-def _pipeline(section: Section, connections: dict[str, ConnectionSpec], alerts: list[AlertSpec]) -> PipelineSpec:
+def _pipeline(
+    section: Section, connections: dict[str, ConnectionSpec], alerts: list[AlertSpec], code: Code
+) -> PipelineSpec:
     """``alerts`` are the project's: they come after the pipeline's own, and what is in both is said once."""
     own = [AlertSpec(**alert) for alert in section.get("alerts", [])]
+    nodes = [_node(node, section, connections) for node in section["nodes"]]
     return PipelineSpec(
         name=section["pipeline"],
-        nodes=[_node(node, section, connections) for node in section["nodes"]],
+        nodes=nodes,
+        code=code.of(nodes),
         batch=BatchSpec(**section.get("batch", {})),
         schedules=[schedule_spec(schedule) for schedule in section.get("schedules", [])],
         alerts=own + [alert for alert in alerts if alert not in own],

@@ -215,8 +215,17 @@ class AlertSpec(msgspec.Struct, frozen=True):
         return not self.on or kind in self.on or (kind == "dead_letter" and "failure" in self.on)
 
 
+class CodeSpec(msgspec.Struct, frozen=True):
+    """The code that a pipeline's functions depend on. ``nodes``: node with a function -> xxh3-128 (32 hex digits) over
+    the files that it reaches; ``files``: all of these -> xxh3-64 (16 hex digits)."""
+
+    nodes: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+
 class PipelineSpec(msgspec.Struct, frozen=True):
-    """One pipeline; ``nodes`` are in topological order, ties in the order of the file."""
+    """One pipeline; ``nodes`` are in topological order, ties in the order of the file. ``code``: as it was when the
+    project was read."""
 
     name: str
     nodes: list[NodeSpec]
@@ -228,6 +237,7 @@ class PipelineSpec(msgspec.Struct, frozen=True):
     description: str = ""
     schedules: list[ScheduleSpec] = []
     alerts: list[AlertSpec] = []
+    code: CodeSpec = CodeSpec()
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name; raises KeyError."""
@@ -262,7 +272,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
 class ProjectSpec(msgspec.Struct, frozen=True):
     """The whole project. ``root`` and ``data_dir`` are absolute. ``history`` in seconds, ``history_size`` in
-    bytes. ``code_digest`` covers ``nodes/**/*.py`` at the time of reading (32 hex digits)."""
+    bytes. ``code_digest`` covers ``nodes/**/*.py`` at the time of reading (32 hex digits): workers have to have just
+    that, whatever of it a node depends on."""
 
     name: str
     root: str

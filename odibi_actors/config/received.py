@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.config import moments
+from odibi_actors.config.digest import MAX_CODE_TOLD
 from odibi_actors.config.kinds import MAX_NAME, MAX_TEXT, NAME
 from odibi_actors.config.model import AlertSpec, CatchUpSpec, NodeSpec, PipelineSpec, ProjectSpec, ScheduleSpec
 from odibi_actors.config.order import sort_nodes
@@ -75,6 +76,11 @@ def _pipeline(pipeline: PipelineSpec) -> Iterator[str]:
         yield f"{at}: a number is out of range"
     if not _within(batch.linger, 0, MAX_DURATION):
         yield f"{at}: batch.linger is out of range"
+    code = pipeline.code
+    if len(code.nodes) > MAX_NODES or len(code.files) > MAX_CODE_TOLD:
+        yield f"{at}: its code has too many parts"
+    if any(len(name) > MAX_PATH or len(digest) > 32 for name, digest in [*code.nodes.items(), *code.files.items()]):
+        yield f"{at}: a name or digest of its code is too long"
     earlier: dict[str, NodeSpec] = {}
     for node in pipeline.nodes:
         yield from _name(f"{at}: node", node.name)

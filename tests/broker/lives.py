@@ -18,6 +18,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import (
     AlertSpec,
     BatchSpec,
+    CodeSpec,
     NodeSpec,
     ProjectSpec,
     ReadSpec,
@@ -107,7 +108,9 @@ class Life:
         chosen = [p, q, r]
         if self.variant == 2:
             chosen = [q, r] if "p" not in [n for s in q.schedules for n in s.after] else [p, r]
-        return ProjectSpec("test", "/", "/data", 2, chosen, code_digest=f"code{rng.randint(0, 1)}")
+        whole, own = f"code{rng.randint(0, 1)}", f"code{rng.randint(0, 1)}"  # own: what pipelines depend on of it
+        chosen = [replace(one, code=CodeSpec({"t": own}, {"nodes/m.py": own})) for one in chosen]
+        return ProjectSpec("test", "/", "/data", 2, chosen, code_digest=whole)
 
     def start(self, project: ProjectSpec | None) -> None:
         """A broker begins, or the next one does, after a crash."""

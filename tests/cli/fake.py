@@ -79,6 +79,8 @@ class FakeBroker:
                 if result is None or isinstance(result, Reply):
                     return None if result is None else Reply(id, result.status, result.result, result.error)
                 return Reply(id, 0, result)
+            case Apply(id=id) if isinstance(found := self.answers.get("apply"), Reply):
+                return Reply(id, found.status, found.result, found.error)
             case Apply(id=id, project=project):
                 items = [{"pipeline": p.name, "version": 1, "changed": True} for p in project.pipelines]
                 return Reply(id, 0, {"items": items})

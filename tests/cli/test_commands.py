@@ -529,7 +529,21 @@ def test_given_apply_dry_run_then_what_runs_is_compared_and_nothing_is_sent(
     items = {row["pipeline"]: row for row in json.loads(result.stdout)["items"]}
     assert items["copy"]["running_version"] is None
     assert items["delays"]["action"] == "not in odibi.yaml"
-    assert not any(isinstance(message, Apply) for _, message in fake.seen)
+    assert [message.dry_run for _, message in fake.seen if isinstance(message, Apply)] == [True]
+
+
+def test_given_what_apply_refuses_then_dry_run_refuses_it_with_the_same_words(
+    broker: Broker, invoke: Invoke, project: Path
+) -> None:
+    refusal = Reply("", 4, None, "pipeline copy: source incoming has consumed data and cannot be removed or renamed")
+    fake = broker({**ANSWERS, "apply": refusal})
+    said = [
+        invoke("--endpoint", fake.endpoint, "--project", project, "apply", *more, "-o", "json")
+        for more in ((), ("--dry-run",))
+    ]
+    assert [one.exit_code for one in said] == [4, 4]
+    assert said[0].stderr == said[1].stderr
+    assert said[1].stdout == ""
 
 
 @pytest.mark.parametrize(("running", "changed"), [("same", False), ("other", True), ("unknown", None)])

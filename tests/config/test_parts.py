@@ -29,7 +29,7 @@ def _spec(folder: Path, text: str) -> PipelineSpec:
 
 def test_what_stands_behind_a_changed_node_runs_again_in_whatever_order_they_are_written(tmp_path: Path) -> None:
     former = parts(_spec(tmp_path, PROJECT))
-    found = difference(former, _spec(tmp_path, PROJECT.replace("1 as one", "2 as one")), code=False)
+    found = difference(former, _spec(tmp_path, PROJECT.replace("1 as one", "2 as one")))
     assert found.keys == {"first": ["transform.sql"]}
     assert {*found.again} == {"first", "last", "sink"}
     assert found.kept == ["src"]
@@ -38,5 +38,32 @@ def test_what_stands_behind_a_changed_node_runs_again_in_whatever_order_they_are
 def test_a_key_without_meaning_for_what_comes_out_makes_nothing_run_again(tmp_path: Path) -> None:
     former = parts(_spec(tmp_path, PROJECT))
     new = PROJECT.replace("settle: 1s", "settle: 1s}, retry: {max_attempts: 2")
-    found = difference(former, _spec(tmp_path, new), code=False)
+    found = difference(former, _spec(tmp_path, new))
     assert found.again == []
+
+
+CODE = PROJECT.replace("transform: {sql: select * from first}", 'transform: {function: "nodes.a:f"}')
+
+
+def test_changed_code_is_told_by_its_file_and_only_what_reaches_it_runs_again(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "nodes" / f"{name}.py").write_text("def f(x): return x\n")
+    former = parts(_spec(tmp_path, CODE))
+    (tmp_path / "nodes/b.py").write_text("def f(x): return x + 1\n")
+    assert not difference(former, _spec(tmp_path, CODE))
+    (tmp_path / "nodes/a.py").write_text("from nodes import c\n\ndef f(x): return c.f(x)\n")
+    found = difference(former, _spec(tmp_path, CODE))
+    assert (found.code, found.keys, found.told) == (
+        ["nodes/a.py", "nodes/c.py"],
+        {},
+        ["nodes/a.py", "nodes/c.py"],
+    )
+    assert ({*found.again}, {*found.kept}) == ({"last", "sink"}, {"src", "first"})
+
+
+def test_a_line_names_three_differences_and_counts_the_others(tmp_path: Path) -> None:
+    former = parts(_spec(tmp_path, PROJECT))
+    new = PROJECT.replace("settle: 1s", "settle: 2s").replace("1 as one", "2 as one").replace("name: sink", "name: out")
+    found = difference(former, _spec(tmp_path, new + "    max_in_flight: 2\n"))
+    assert found.told == ["+ out", "- sink", "pipeline: max_in_flight", "and 2 more"]

@@ -345,10 +345,25 @@ def test_code_that_nobody_has_is_refused_naming_the_fix_and_without_a_hot_loop()
     assert failed.failure.kind == "code_mismatch"
     assert "odibictl apply" in failed.failure.message
     count = len(bench.of(StartWorker))
+    bench.until(bench.now + 0.01)
     bench.give(task(2, code="x" * 32))
     assert len(bench.of(StartWorker)) == count
     bench.until(bench.now + pool_module.FRESH_PAUSE + 0.1)
     assert len(bench.of(StartWorker)) == count + 1
+
+
+def test_a_task_for_former_code_is_refused_once_nobody_has_that_and_without_another_parent() -> None:
+    bench = Bench(capacity=2)
+    bench.give(task(1), task(2), task(3))
+    bench.give(task(4, code="n" * 32))  # after an apply
+    bench.hear("pool-0-1", m.WorkerResult(done(task(1), "a"), True))
+    bench.local(m.WorkerExited("pool-0-1", 77, -9))
+    assert names(bench.ready("pool-0-3", "n" * 32)) == ["pool-0-3"]
+    assert [held.attempt for held in bench.pool.queue] == [task(3).attempt]  # the second worker could still do it
+    effects = bench.local(m.WorkerExited("pool-0-2", 77, -9))
+    assert [start.fresh for start in bench.of(StartWorker, effects)] == [False]
+    refused = [one for one in bench.results(effects) if one.attempt == task(3).attempt]
+    assert [one.failure.kind for one in refused] == ["code_mismatch"]
 
 
 def test_a_code_mismatch_told_by_the_worker_returns_the_task() -> None:
