@@ -514,10 +514,11 @@ class Flow:
         pins.release(self, pipeline, [i.number for i in iterations], now)
 
     def released(self, pipeline: Pipeline, lane: Lane, seq: int, now: float) -> None:
-        """Record ``seq`` has released positions of this lane: its sources read the ledger again."""
+        """Record ``seq`` has released positions of this lane: its sources read the ledger again, and the run that plans
+        asks them again: what they had said before is not all there is."""
         for source in lane.consuming:
             source.seq, source.changed_at = seq, now
-            source.pending, source.heard = [], False
+            source.pending, source.heard, source.exhausted, source.run = [], False, False, ""
             self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq, lane.name)))
 
     def plan_again(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from odibi_actors.config.model import WorkerSpec
+from odibi_actors.units import size
 from odibi_actors.workers.crew import Worker
 
 LEAST = 1_000_000_000
@@ -30,7 +31,7 @@ class Limits:
             return f"it has done {worker.done} tasks (worker.max_tasks)"
         if worker.memory > (limit := self._bound(workers)):
             source = "worker.max_memory" if self._spec.max_memory is not None else "its share of half the host's memory"
-            return f"it has {megabytes(worker.memory)} in memory after a task ({source}: {megabytes(limit)})"
+            return f"it has {size(worker.memory)} in memory after a task ({source}: {size(limit)})"
         return ""
 
     def room(self, worker: Worker, most: int) -> int:
@@ -43,8 +44,3 @@ class Limits:
         if self._spec.max_memory is not None:
             return self._spec.max_memory
         return max(LEAST, self._memory // 2 // max(1, workers))
-
-
-def megabytes(size: int) -> str:
-    """Bytes for people."""
-    return f"{size // 1_000_000}MB"

@@ -13,8 +13,9 @@ from typing import Literal
 from odibi_actors import messages as m
 from odibi_actors.actor import DeleteSpool, Effect, Log, Measure, Send, StartWorker, Stop, StopWorker, ToWorker
 from odibi_actors.model import LIVE, Attempt, Failure
+from odibi_actors.units import size
 from odibi_actors.workers.crew import Crew, Held, Worker
-from odibi_actors.workers.limits import Limits, megabytes
+from odibi_actors.workers.limits import Limits
 from odibi_actors.workers.outbox import Outbox
 from odibi_actors.workers.suspects import Suspects
 from odibi_actors.workers.warmth import Warmth
@@ -494,7 +495,7 @@ class PoolActor:
         if message.status == -9:
             text += "; if nobody killed it, the kernel did for want of memory (see dmesg): take smaller batches"
             if worker.memory:
-                text += f"; when it was last looked at it had {megabytes(worker.memory)} in memory"
+                text += f"; when it was last looked at it had {size(worker.memory)} in memory"
         return Failure("died", text)
 
     def _fail(self, held: Held, failure: Failure, worker: str, now: float) -> None:

@@ -100,13 +100,13 @@ def _ended_one(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str, 
     return {**found, **_goes_on(db, pipeline, number, lane, run)} if again else found
 
 
-_WORST = ("planned", "running", "prepared", "failed", "blocked", "cancelled", "dead_lettered", "committed")
+def planned_as(db: sqlite3.Connection, pipeline: str, number: int, lane: str) -> list[int]:
+    """The iterations that have the files of one that is void now, ascending."""
+    return sorted(_now_in(db, pipeline, number, lane)[0])
 
 
-def _goes_on(db: sqlite3.Connection, pipeline: str, number: int, lane: str, run: str) -> dict[str, Any]:
-    """``{"planned_again": number, "lane", "as": [iterations that have its files now], "left": [[source, identity]]}``,
-    the last those of no iteration, and of those iterations what ``ended`` tells: the worst end, or an unfinished one.
-    """
+def _now_in(db: sqlite3.Connection, pipeline: str, number: int, lane: str) -> tuple[dict[int, None], list[list[str]]]:
+    """Later iterations that have the files of a void one, and (source, identity) of those that are in none."""
     numbers: dict[int, None] = {}
     left = []
     for source, positions in positions_of(db, pipeline, number).items():
@@ -120,6 +120,17 @@ def _goes_on(db: sqlite3.Connection, pipeline: str, number: int, lane: str, run:
                 numbers[row[0]] = None
             else:
                 left.append([source, position.identity])
+    return numbers, left
+
+
+_WORST = ("planned", "running", "prepared", "failed", "blocked", "cancelled", "dead_lettered", "committed")
+
+
+def _goes_on(db: sqlite3.Connection, pipeline: str, number: int, lane: str, run: str) -> dict[str, Any]:
+    """``{"planned_again": number, "lane", "as": [iterations that have its files now], "left": [[source, identity]]}``,
+    the last those of no iteration, and of those iterations what ``ended`` tells: the worst end, or an unfinished one.
+    """
+    numbers, left = _now_in(db, pipeline, number, lane)
     if not numbers and run:  # of one that reads references alone the ledger has nothing
         rows = db.execute(
             f"SELECT iteration FROM iterations WHERE pipeline = ? AND iteration > ? AND run = ? AND {_REAL}"

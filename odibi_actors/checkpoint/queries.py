@@ -213,7 +213,8 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     given_up = json.loads(abandoned)
     return {
         "pipeline": given.pipeline,
-        **_iteration(db, given.pipeline, tuple(row)),
+        **(found := _iteration(db, given.pipeline, tuple(row))),
+        "planned_as": ends.planned_as(db, *key, found["lane"]) if found["state"] in ("cancelled", "rewound") else [],
         "positions": {name: [msgspec.structs.asdict(p) for p in some] for name, some in positions.items()},
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],

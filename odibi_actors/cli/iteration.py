@@ -43,7 +43,9 @@ def _positions(row: Row) -> object:
 
 
 def _state(row: Row) -> object:
-    """Its state; of one that a stuck one holds back, that it waits for that."""
+    """Its state; of one that a stuck one holds back, that it waits for that; of one that nobody works at, that."""
+    if row.get("interrupted"):
+        return "interrupted"
     return f"waits for {row['waits_for']}" if row.get("waits_for") else row.get("state")
 
 
@@ -78,16 +80,33 @@ REVISED = (
 )
 
 
-def _error(row: Row) -> list[RenderableType]:
-    """One failed attempt: where, what, and the traceback as it was."""
+_TRY = ("node", "kind", "message", "traceback", "position", "line", "column", "value")
+"""What two failed tries have in common when they failed in the same way."""
+
+
+def _tries(errors: list[Row]) -> list[tuple[Row, int]]:
+    """The newest of the tries that failed in the same way one after the other, and how many there were."""
+    found: list[tuple[Row, int]] = []
+    for error in errors:
+        same = bool(found) and all(found[-1][0].get(key) == error.get(key) for key in _TRY)
+        if same:
+            found[-1] = (error, found[-1][1] + 1)
+        else:
+            found.append((error, 1))
+    return found
+
+
+def _error(row: Row, times: int) -> list[RenderableType]:
+    """Failed attempts, so many in the same way: where, what, and the traceback as it was."""
     from rich.text import Text
 
     where = [str(row["position"])] if row.get("position") else []
     where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word)]
     where += [f"value {row['value']!r}"] if row.get("value") else []
-    head = (
-        f"{row.get('node')}: {row.get('kind')} ({ago(row.get('at'))}, attempt {row.get('used') or row.get('attempt')})"
-    )
+    tries = f"attempt {row.get('used') or row.get('attempt')}"
+    if times > 1:
+        tries += f", the last of {times} that failed like this"
+    head = f"{row.get('node')}: {row.get('kind')} ({ago(row.get('at'))}, {tries})"
     lines: list[RenderableType] = ["", Text(head, style="bold red")]
     if where:
         lines.append(Text("  " + ", ".join(where)))
@@ -101,6 +120,10 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     """One iteration."""
     head = [(column.heading.lower(), column.cell(result)) for column in COLUMNS]
     head.insert(0, ("pipeline", str(result.get("pipeline"))))
+    if again := result.get("planned_as"):
+        head.append(("planned again as", ", ".join(map(str, again))))
+    if result.get("interrupted"):
+        head.append(("goes on with", "the next `odibictl run` or `up`; nothing is lost"))
     by_node = result.get("positions")
     positions = (
         [{"node": node, **position} for node, part in by_node.items() for position in part]
@@ -112,8 +135,8 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     for rows, columns in ((positions, POSITIONS), (sinks, SINKS), (result.get("revised"), REVISED)):
         if rows:
             parts += ["", table(rows, columns)]
-    for error in result.get("errors") or []:
-        parts += _error(error)
+    for error, times in _tries(result.get("errors") or []):
+        parts += _error(error, times)
     return parts
 
 

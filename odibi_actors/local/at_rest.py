@@ -58,7 +58,7 @@ class AtRest:
     def answer(self, to: str, verb: str, params: dict[str, Any]) -> Any:
         """The result of a verb that it ``answers``. Raises what a client raises."""
         if to == STORE:
-            return self._store.answer(verb, params)
+            return _at_rest(verb, self._store.answer(verb, params))
         if to == BROKER and verb == "status":
             return {**views.status(self._flow(), Directory(), 0.0, time.time()), "at_rest": self.as_of}
         if to == BROKER:
@@ -184,6 +184,18 @@ class AtRest:
             (pipeline, lane, source),
         ).fetchone()
         return int(count)
+
+
+def _at_rest(verb: str, result: Any) -> Any:
+    """Iterations that are under way, as the store has it: nothing runs that would work at them."""
+    rows = result["items"] if verb == "iteration.list" else [result] if verb == "iteration.show" else []
+    for row in rows:
+        if row["state"] in _UNDER_WAY and not row["waits_for"]:
+            row["interrupted"] = True
+    return result
+
+
+_UNDER_WAY = ("planned", "running", "prepared")
 
 
 def _error(reply: Reply) -> OdibiError:

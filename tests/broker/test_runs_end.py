@@ -138,3 +138,27 @@ def test_given_a_reference_that_is_being_written_when_a_run_looks_then_it_waits_
     broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [position("f1")], run))
     broker.complete()
     assert broker.runs() == [(run, "done")]
+
+
+def test_given_a_cancel_while_a_run_plans_then_it_asks_again_and_plans_what_was_given_back_and_the_rest() -> None:
+    broker = Timed(pipeline(trigger="manual")).start()
+    broker.ask("pipeline.trigger", pipeline="p", run="r1")
+    broker.discovered("f1", "f2", "f3")  # two iterations of a file each are in flight, and one file waits
+    broker.durable()
+    reply = broker.ask("iteration.cancel", pipeline="p", iteration=1)
+    assert reply is not None
+    assert reply.status == 0
+    broker.wait(1.0)
+    assert broker.runs() == [("r1", "active")]
+    broker.wait(5.0)
+    assert [one.run for one in broker.take(Discover)] == ["r1", "r1"]
+    source = broker.flow.pipelines["p"].sources["read"]
+    there = [position(name) for name in ("f1", "f2", "f3")]
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", source.seq, there, "r1", True))
+    broker.complete()
+    source_seq = broker.flow.pipelines["p"].sources["read"].seq
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", source_seq, [position("f3")], "r1", True))
+    broker.complete()
+    planned = [[p.identity for p in plan.positions["read"]] for plan in broker.of(rec.Plan)]
+    assert planned[2:] == [["f1"], ["f2"], ["f3"]]
+    assert broker.runs() == [("r1", "done")]

@@ -90,7 +90,7 @@ def test_iterations_are_limited_and_selected_by_state(engine: Engine) -> None:
 
 def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> None:
     found = show(engine, 2)
-    assert set(found) == ITERATION | {"pipeline", "positions", "revised", "nodes", "errors", "sinks"}
+    assert set(found) == ITERATION | {"pipeline", "positions", "planned_as", "revised", "nodes", "errors", "sinks"}
     assert found["positions"] == {
         "flights": [
             {
@@ -122,6 +122,14 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
     assert show(engine, 4)["sinks"] == {
         "lake": {"target": staged(4).target, "rows": 7, "digest": "d" * 32, "abandoned": False}
     }
+
+
+def test_a_void_iteration_names_those_that_have_its_files_now(engine: Engine) -> None:
+    assert show(engine, 3)["planned_as"] == []
+    put(engine, r.Cancel(P, [2, 3], 7.0), plan(5, "c.csv", "d.csv"), plan(6, "f.csv"))
+    assert show(engine, 2)["planned_as"] == [5]
+    assert show(engine, 3)["planned_as"] == [5]
+    assert show(engine, 5)["planned_as"] == []
 
 
 def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_comes_from(engine: Engine) -> None:

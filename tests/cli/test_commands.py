@@ -283,6 +283,36 @@ def test_given_a_failed_iteration_then_show_has_place_and_traceback(broker: Brok
         assert part in out
 
 
+def test_given_tries_that_failed_in_the_same_way_then_their_traceback_is_shown_once(
+    broker: Broker, invoke: Invoke
+) -> None:
+    (one,) = ITERATION["errors"]
+    errors = [{**one, "used": n, "attempt": f"3-{n}"} for n in (1, 2, 3)] + [{**one, "message": "another", "used": 4}]
+    fake = broker({**ANSWERS, "iteration.show": {**ITERATION, "errors": errors}})
+    out = invoke("--endpoint", fake.endpoint, "iteration", "show", "delays", 9).stdout
+    assert out.count("ValueError: no such day") == 1
+    assert "attempt 3, the last of 3 that failed like this)" in " ".join(out.split())
+    assert "attempt 4)" in out
+
+
+def test_given_a_void_iteration_then_show_names_those_that_have_its_files(broker: Broker, invoke: Invoke) -> None:
+    shown = {**ITERATION, "state": "cancelled", "planned_as": [11, 12]}
+    fake = broker({**ANSWERS, "iteration.show": shown})
+    out = invoke("--endpoint", fake.endpoint, "iteration", "show", "delays", 9).stdout
+    assert ["planned", "again", "as", "11,", "12"] in [line.split() for line in out.splitlines()]
+
+
+def test_given_an_iteration_that_nobody_works_at_then_it_is_interrupted_and_show_says_what_goes_on_with_it(
+    broker: Broker, invoke: Invoke
+) -> None:
+    shown = {**ITERATION, "state": "running", "interrupted": True, "errors": []}
+    fake = broker({**ANSWERS, "iteration.show": shown, "iteration.list": {"items": [shown]}})
+    out = invoke("--endpoint", fake.endpoint, "iteration", "show", "delays", 9).stdout
+    assert "interrupted" in out
+    assert "the next `odibictl run` or `up`" in out
+    assert "interrupted" in invoke("--endpoint", fake.endpoint, "iteration", "list", "delays").stdout
+
+
 def test_given_a_wide_table_then_a_program_gets_its_lines_whole(broker: Broker, invoke: Invoke) -> None:
     reason = "because " * 100
     endpoint = broker(

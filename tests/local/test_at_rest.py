@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from odibi_actors.checkpoint import records
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.cli.__main__ import odibictl
@@ -22,7 +23,7 @@ from odibi_actors.config import load_project
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError, StoreError, UnreachableError
 from odibi_actors.local import LocalSystem, run_pipeline
-from odibi_actors.local.at_rest import AtRest
+from odibi_actors.local.at_rest import AtRest, _at_rest
 from odibi_actors.messages import BROKER, SOURCE, STORE
 from odibi_actors.runtime import paths
 from tests.checkpoint import former
@@ -196,6 +197,16 @@ def test_given_nothing_runs_when_something_is_to_be_changed_then_69_says_how_to_
     with Client(project=project.root) as client, pytest.raises(UnreachableError, match="nothing runs on"):
         client.apply(project)
     assert files(Path(project.data_dir)) == before
+
+
+def test_given_what_was_interrupted_then_it_is_said_to_be_and_what_is_over_is_not() -> None:
+    engine = claimed()
+    put(engine, version(), *committed(1, "a.csv"), plan(2, "b.csv"), plan(3, "c.csv"), error(3, "clean", 1))
+    put(engine, records.Fail(P, 3, "clean", 5.0), plan(4, "d.csv"))
+    rows = _at_rest("iteration.list", engine.answer("iteration.list", {"pipeline": P}))["items"]
+    assert {row["iteration"]: row.get("interrupted", False) for row in rows} == {1: False, 2: True, 3: False, 4: False}
+    (row,) = [_at_rest("iteration.show", engine.answer("iteration.show", {"pipeline": P, "iteration": 2}))]
+    assert (row["state"], row["interrupted"]) == ("planned", True)
 
 
 def test_given_a_client_of_python_then_it_reads_at_rest_and_tells_as_of_when(project: ProjectSpec) -> None:

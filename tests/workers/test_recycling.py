@@ -63,7 +63,7 @@ def test_a_worker_that_has_too_much_in_memory_after_a_task_makes_way_and_the_fig
     effects = host.finish("pool-0-1", large, memory=2 * GB + 100_000_000)
     assert exits(effects) == ["pool-0-1"]
     (line,) = host.logs(effects)
-    assert "why=it has 2100MB in memory after a task (worker.max_memory: 2000MB)" in line
+    assert "why=it has 2.1 GB in memory after a task (worker.max_memory: 2.0 GB)" in line
     assert [e.worker for e in host.of(StartWorker, effects)] == ["pool-0-3"]
 
 
@@ -125,7 +125,7 @@ def test_without_a_limit_of_its_own_a_worker_has_its_share_of_half_the_hosts_mem
     assert exits(host.finish("pool-0-1", first, memory=4 * GB)) == []
     effects = host.finish("pool-0-2", second, memory=4 * GB + 1_000_000)
     assert exits(effects) == ["pool-0-2"]
-    assert "its share of half the host's memory: 4000MB" in host.logs(effects)[0]
+    assert "its share of half the host's memory: 4.0 GB" in host.logs(effects)[0]
 
 
 def test_on_a_small_host_a_worker_may_have_a_gigabyte_all_the_same() -> None:
@@ -168,7 +168,7 @@ def test_a_death_for_want_of_memory_tells_what_the_worker_had() -> None:
     host.give(task(1))
     host.local(m.Measured({"pool-0-1": 14 * GB}))
     (failed,) = host.results(host.local(m.WorkerExited("pool-0-1", 77, -9)))
-    assert "it had 14000MB in memory" in failed.failure.message
+    assert "it had 14.0 GB in memory" in failed.failure.message
 
 
 @pytest.mark.parametrize("state", ["starting", "idle", "busy"])
