@@ -251,7 +251,7 @@ class Executor:
             node=node.name,
             attempt=task.attempt_no,
             watermark=None,
-            logger=logging.getLogger(f"odibi.{task.pipeline}.{node.name}"),
+            logger=node_logger(task.pipeline, task.iteration, node.name),
             run=task.run,
             params=copy.deepcopy(task.trigger.params),  # nothing a function does to them reaches another node
             schedule=task.trigger.schedule,
@@ -337,6 +337,14 @@ class Executor:
         return NodeFailed(
             task.attempt, task.pipeline, task.iteration, node, failure, began, self._clock() - began, self.worker
         )
+
+
+def node_logger(pipeline: str, iteration: int, node: str) -> logging.Logger:
+    """The logger of a node in one iteration: its lines begin as what the node prints does (``sales 3 clean:``). Levels
+    and handlers are those of ``odibi.PIPELINE.NODE``. It is not kept by ``logging``, which never forgets a name."""
+    logger = logging.Logger(f"{pipeline} {iteration} {node}:")
+    logger.parent = logging.getLogger(f"odibi.{pipeline}.{node}")
+    return logger
 
 
 @contextmanager

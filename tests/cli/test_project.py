@@ -198,4 +198,4 @@ def test_given_nodes_that_print_and_log_when_tried_then_stderr_says_which(invoke
                 del sys.modules[name]
     assert result.stdout == "incoming\nkept\nout\n", result.stderr
     assert "copy 1 kept: hello\n" in result.stderr
-    assert "INFO odibi.copy.kept logged\n" in result.stderr
+    assert "INFO copy 1 kept: logged\n" in result.stderr

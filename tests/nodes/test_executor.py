@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, Started, Step, Task
 from odibi_actors.model import PIN, Attempt, Trigger, node_key, pin_digest
 from odibi_actors.nodes import executor as executor_module
-from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.executor import Executor, node_logger
 from tests.nodes.helpers import (
     done,
     failed,
@@ -304,3 +305,15 @@ def test_a_node_tells_the_most_its_process_had_in_memory_and_what_it_had_before(
     told = {one.node: (one.memory, one.memory_before) for one in results if isinstance(one, NodeDone)}
     assert told["large"][0] - told["large"][1] > 140_000_000
     assert 0 < told["small"][1] <= told["small"][0] < told["large"][0]
+
+
+def test_given_a_node_that_logs_then_its_lines_name_the_iteration_and_no_name_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"):
+        for iteration in (1, 2):
+            node_logger("sales", iteration, "clean").info("dropped %d", iteration)
+        node_logger("sales", 3, "clean").debug("not told")
+    lines = [f"{record.name} {record.getMessage()}" for record in caplog.records]
+    assert lines == ["sales 1 clean: dropped 1", "sales 2 clean: dropped 2"]
+    assert [name for name in logging.Logger.manager.loggerDict if name.startswith("sales")] == []

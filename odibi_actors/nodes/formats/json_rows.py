@@ -83,7 +83,11 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         found = what_it_is(data)
-        says = f"the file is {found[0]}, not JSON" if found and found[0] != "JSON" else "bytes that are not UTF-8, which JSON is"
+        says = (
+            f"the file is {found[0]}, not JSON"
+            if found and found[0] != "JSON"
+            else "bytes that are not UTF-8, which JSON is"
+        )
         raise Malformed(says, line=data.count(b"\n", 0, error.start) + 1) from None
 
 
