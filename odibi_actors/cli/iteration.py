@@ -103,10 +103,10 @@ def _error(row: Row, times: int) -> list[RenderableType]:
     where = [str(row["position"])] if row.get("position") else []
     where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word)]
     where += [f"value {row['value']!r}"] if row.get("value") else []
-    tries = f"attempt {row.get('used') or row.get('attempt')}"
-    if times > 1:
-        tries += f", the last of {times} that failed like this"
-    head = f"{row.get('node')}: {row.get('kind')} ({ago(row.get('at'))}, {tries})"
+    said = [ago(row.get("at"))]
+    said += [f"attempt {row['used']}"] if row.get("used") else []  # not all count: a lost input, a locked target
+    said += [f"the last of {times} that failed like this"] if times > 1 else []
+    head = f"{row.get('node')}: {row.get('kind')} ({', '.join(said)})"
     lines: list[RenderableType] = ["", Text(head, style="bold red")]
     if where:
         lines.append(Text("  " + ", ".join(where)))

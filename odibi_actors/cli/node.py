@@ -102,6 +102,9 @@ def _details(result: Row) -> list[RenderableType]:
     """One node: its acknowledgement, its output, its tracebacks."""
     output = result.get("output") or {}
     rows: list[tuple[str, object]] = [(name.replace("_", " "), result.get(name)) for name in FACTS]
+    if "-" in str(result.get("attempt") or ""):
+        epoch, _, number = str(result["attempt"]).partition("-")
+        rows[FACTS.index("attempt")] = ("attempt", f"{result['attempt']} (task {number} of epoch {epoch})")
     rows[2:2] = [("iteration state", result.get("iteration_state"))]
     rows += [
         ("took", span(result.get("duration"))),

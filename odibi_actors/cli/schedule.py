@@ -48,13 +48,21 @@ def _last(row: Row) -> str | None:
     return f"{wall(str(row['last']), zone_of(row.get('timezone')))}: {row.get('last_state') or 'started'}"
 
 
+def waiting(row: Row) -> str | None:
+    """What is still to run, in `list` and `show`: occurrences that wait, and what arrived and is none yet."""
+    held, arrived = row.get("waiting") or 0, row.get("arrived") or 0
+    if not arrived:
+        return count(held) if held else None
+    return f"{count(held + arrived)}, {count(arrived)} of them arrived"
+
+
 COLUMNS = (
     Column("SCHEDULE", full_name, whole=True),
     Column("WHEN", "when"),
     Column("STATE", "state"),
     Column("NEXT", _next, whole=True),
     Column("LAST", _last),
-    Column("WAITING", lambda row: row.get("waiting", 0) + row.get("arrived", 0) or None, right=True),
+    Column("WAITING", waiting, right=True),
     Column("SKIPPED", summary),
 )
 
@@ -195,8 +203,7 @@ def details(row: dict[str, Any]) -> list[RenderableType]:
         ("last", came),
         ("started", count(row.get("started"))),
         ("skipped", count(row.get("skipped"))),
-        ("waiting", count(row.get("waiting"))),
-        ("arrived", count(row.get("arrived"))),
+        ("waiting", waiting(row) or 0),
         ("overlap", f"{row['overlap']}: {OVERLAP[row['overlap']]}"),
         ("catch_up", _catch_up(spec.get("catch_up") or {}) if row["kind"] in ("cron", "every") else None),
         ("jitter", span(spec["jitter"]) if spec.get("jitter") else None),

@@ -239,8 +239,8 @@ class Checker:
         if upsert and local:
             self._problems.add(f"{at}.mode", f"upsert needs a SQL connection; {kind}", suggestion="mode: append")
         for key in ("path", "format") if local else ("table",):
-            if not self._problems.written(f"{at}.{key}"):
-                self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=_EXAMPLE[key])
+            if not self._problems.written(f"{at}.{key}") and not self._problems.misspelt(at, key):
+                self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=f"such as {_EXAMPLE[key]}")
         for key in ("table",) if local else ("path", "format"):
             if key in write:
                 self._problems.add(f"{at}.{key}", f"does not apply: {kind}", suggestion="delete it")

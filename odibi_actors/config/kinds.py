@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from odibi_actors import units
-from odibi_actors.config.problems import Problems, did_you_mean
+from odibi_actors.config.problems import UNKNOWN, Problems, did_you_mean
 from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, plain_data, resolve_plain
 
 NAME = r"[a-z][a-z0-9_]*"
@@ -306,7 +306,7 @@ class Object(_Simple):
             known = self.keys.get(name)
             if known is None:
                 hint = did_you_mean(name, self.keys, "known keys")
-                problems.add_at(where.line, where.column, at, "unknown key", suggestion=hint)
+                problems.add_at(where.line, where.column, at, UNKNOWN, suggestion=hint)
                 meant.update(difflib.get_close_matches(name, self.keys, n=1))
                 continue
             _mark(at, where, value, problems)

@@ -12,6 +12,7 @@ MAX_SHOWN = 100
 """Problems rendered in the message: more of them have one cause, and a terminal scrolls the first ones away."""
 MAX_VALUE = 80
 """Characters of an offending value that are shown."""
+UNKNOWN = "unknown key"
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +52,11 @@ class Problems:
     def written(self, path: str) -> bool:
         """Does the file hold ``path``, valid or not?"""
         return path in self._marks
+
+    def misspelt(self, path: str, key: str) -> bool:
+        """Is a key of ``path`` unknown that was probably meant to be this one?"""
+        found = [one.path.rpartition(".") for one in self.found if one.message == UNKNOWN]
+        return any(at == path and difflib.get_close_matches(name, [key], n=1) for at, _, name in found)
 
     def line(self, path: str) -> int:
         """The line of ``path``, or of the nearest thing around it that was written."""

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from ruamel.yaml import YAML
 
-from odibi_actors.cli import output
+from odibi_actors.cli import output, schedule
 from odibi_actors.cli.schedule_skips import HELP, helps, summary
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
@@ -434,3 +434,17 @@ def test_given_occurrences_that_are_pruned_then_no_list_says_that_nothing_has_co
     assert none_kept({"started": 30, "skipped": 2}) == (
         "none is kept of 30 started and 2 skipped: they are pruned (see history and history_size in odibi.yaml)"
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"waiting": 0}, None),
+        ({"waiting": 2, "arrived": 0}, "2"),
+        ({"waiting": 1, "arrived": 2}, "3, 2 of them arrived"),
+    ],
+)
+def test_given_what_waits_then_list_and_show_say_the_same(row: dict[str, int], said: str | None) -> None:
+    (column,) = [one for one in schedule.COLUMNS if one.heading == "WAITING"]
+    assert column.cell(row) == (said or "-")
+    assert schedule.waiting(row) == said

@@ -184,11 +184,11 @@ PLACES = [
         '(got overwrit); did you mean "overwrite"?']),
     ("mode: upsert", "mode: append", [f"23:64: {N}[4].write.keys: keys are for upsert; mode: upsert, or delete them"]),
     ("table: delays", "path: delays", [
-        f'23:9: {N}[4].write: the key "table" is missing: mart is a sqlite connection; table: delays',
+        f'23:9: {N}[4].write: the key "table" is missing: mart is a sqlite connection; such as table: delays',
         f"23:41: {N}[4].write.path: does not apply: mart is a sqlite connection; delete it"]),
     (LAKE, "write: {connection: lake, table: flights}", [
-        f'20:9: {N}[3].write: the key "format" is missing: lake is a local connection; format: parquet',
-        f'20:9: {N}[3].write: the key "path" is missing: lake is a local connection; path: flights',
+        f'20:9: {N}[3].write: the key "format" is missing: lake is a local connection; such as format: parquet',
+        f'20:9: {N}[3].write: the key "path" is missing: lake is a local connection; such as path: flights',
         f"20:42: {N}[3].write.table: does not apply: lake is a local connection; delete it"]),
 ]  # fmt: skip
 LATER = [
