@@ -231,14 +231,20 @@ def reopen(flow: Flow, pipeline: Pipeline, node: str) -> rec.Schema:
     arrow, text = (pin.arrow, pin.text) if pin is not None else (b"", [])
     opened = rec.Schema(pipeline.name, node, arrow, text, target=spec.write.target, open=True)
     _write(flow, pipeline, opened)
+    pipeline.stands.pop(node, None)  # it goes on without what was published, which may be gone
     _void(flow, pipeline, 0, f"sink {node} is pinned again")
     return opened
 
 
 def published(pipeline: Pipeline, node: str, target: str) -> bool:
-    """Something of the sink stands in this target: the iteration that told its schema is committed."""
+    """Something of the sink stands in this target: the iteration that told its schema is committed; or, where the sink
+    was given up for that one, a later one has published there."""
     pin = pipeline.pins.get(node, target)
-    return pin is not None and not pin.open and pin.iteration not in pipeline.iterations and pin.iteration > 0
+    if pin is None or pin.open:
+        return False
+    if not pin.iteration:
+        return pipeline.stands.get(node, ("", 0))[0] == target
+    return pin.iteration not in pipeline.iterations
 
 
 def _write(flow: Flow, pipeline: Pipeline, pin: rec.Schema) -> None:

@@ -192,6 +192,24 @@ def test_given_what_is_published_then_the_next_publication_says_which_iteration_
     assert befores == {"a": 0, "b": 2}
 
 
+def test_given_a_sink_that_was_given_up_for_its_first_part_then_what_came_later_is_known_to_stand_there() -> None:
+    broker = started("1.csv")
+    compute(broker)
+    broker.durable()
+    for one in broker.publications():
+        if one.node.name == "a":
+            broker.fail(one, "a", Failure("conflict", "somebody else's"))
+        else:
+            broker.published(one)
+    broker.durable()
+    assert broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a") is not None
+    publish(broker)
+    for number, before in ((2, 0), (3, 2)):
+        broker.offer(f"{number}.csv")
+        (mine,) = [publication for publication in complete(broker) if publication.node.name == "a"]
+        assert (mine.published, mine.before) == (number > 2, before)
+
+
 def complete(broker: Broker) -> list[PublishTask]:
     """Finish all there is to do; what was published."""
     compute(broker)
