@@ -90,6 +90,7 @@ class Host:
         self.visible: dict[tuple[str, int, str], bytes] = {}
         self.current: dict[tuple[str, str], int] = {}  # (pipeline, sink that is overwritten) -> whose rows it holds
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
+        self.missing: dict[tuple[str, str], list[tuple[str, int, str]]] = {}  # what a sink lacks, put back as it was
         self.full_until = self.spool_full_until = 0.0  # until when the store's disk, and the spool's, are full
         self.nondeterministic = False
         self.cumulative: Callable[[str, str], bool] = lambda _pipeline, _sink: False
@@ -113,6 +114,21 @@ class Host:
             elif dice < share:
                 self.spool[path] += b"!"
         self.world.count("power cut")
+
+    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
+        """An older copy of a target is put in its place, which lacks what was published last; the answer brings the
+        newer one back, but for what was taken back meanwhile."""
+        mine = [place for place in self.visible if (place[0], place[2]) == (pipeline, sink)]
+        newer = dict(self.visible)
+        lacks = self.missing[pipeline, sink] = mine[-count:]
+        for place in lacks:
+            del self.visible[place]
+
+        def bring_back() -> None:
+            for place in self.missing.pop((pipeline, sink)):
+                self.visible.setdefault(place, newer[place])
+
+        return bring_back
 
     def keep(self, path: str, data: bytes, inline: bool) -> dict[str, Any]:
         """Keep a batch, inline or in the spool; returns the fields of its reference that say where."""

@@ -63,6 +63,7 @@ class Truth:
         self.stateless: dict[
             tuple[str, str], list[int]
         ] = {}  # (pipeline, node) -> commits since its state that have none
+        self.newest_commit: dict[str, Planned] = {}  # since the last rewind
         self.rewinds: dict[str, rec.Rewind] = {}
         self.applied: list[Callable[[], None]] = []  # who is to know that records were
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
@@ -164,6 +165,7 @@ class Truth:
             case rec.Commit():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 self._move(iteration, "commit", ("prepared", "blocked"), "committed")
+                self.newest_commit[record.pipeline] = iteration
                 self.commits[record.pipeline] = self.commits.get(record.pipeline, 0) + 1
                 self._states(record, iteration)
                 check(
@@ -224,6 +226,7 @@ class Truth:
 
     def _rewound(self, record: rec.Rewound) -> None:
         begun = self.rewinds.pop(record.pipeline, None)
+        self.newest_commit.pop(record.pipeline, None)
         check(begun is not None, "I1", f"{record.pipeline} was rewound without REWIND")
         assert begun is not None
         check((begun.to, begun.last) == (record.to, record.last), "I1", f"{record} ends {begun}")

@@ -249,6 +249,20 @@ def _reference_take_away(life: Life, rng: random.Random, pipeline: PipelineSpec)
     return life.by_hand()
 
 
+def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """An older copy of a target; the newer one is brought back after a while."""
+    there: dict[str, int] = {}
+    for name, _, sink in life.host.visible:
+        if name == pipeline.name and (name, sink) not in life.host.current | life.host.missing:
+            there[sink] = there.get(sink, 0) + 1
+    if not there:
+        return ""
+    sink = rng.choice([*there])
+    bring_back = life.host.put_back(pipeline.name, sink, rng.randint(1, there[sink]))
+    life.world.after(rng.choice([0.1, 1.0, 4.0]), bring_back)
+    return life.by_hand()
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -274,5 +288,6 @@ VERBS: dict[str, Verb] = {
     "state switch": Verb(1, "a function", _state_switch),
     "reference pattern": Verb(2, "a reference", _reference_pattern),
     "reference replace": Verb(3, "a reference", _reference_replace),
+    "target put back": Verb(2, "a part that was published", _target_put_back),
     "reference take away": Verb(2, "a reference", _reference_take_away),
 }
