@@ -111,7 +111,7 @@ def test_a_verb_comes_when_its_pipeline_is_in_the_state_of_the_course() -> None:
     lived: dict[str, int] = {}
     for state in STATES:
         course = Course("apply", state, "cancel" if state in ("computing", "failed", "replaying") else "pause")
-        for seed in range(12):
+        for seed in range(30):
             outcome, violation, _ = run_seed(seed, course=course)
             assert outcome is not None, violation
             lived[state] = lived.get(state, 0) + outcome.lived.get("accepted", 0)
