@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from odibi_actors.model import FilePosition
 from odibi_actors.streaming.effects import Digested, Found
 from odibi_actors.streaming.files import Files
@@ -30,8 +32,9 @@ class Digests:
             found.append(FilePosition(identity, now_is.size, now_is.mtime_ns, now_is.inode, digest=known[1]))
         return found
 
-    def wanted(self, files: Files) -> list[Found]:
-        """Finished files whose digest is missing or out of date, each once."""
+    def wanted(self, files: Files, looked_at: Container[str] = ()) -> list[Found]:
+        """Finished files whose digest is missing or out of date, each once. Those that are being ``looked_at`` come
+        when it is known what they are by now: else one question makes the answer to the other void, for ever."""
         if len(files.known) > MAX_BATCH:
             return []
         wanted = []
@@ -39,7 +42,7 @@ class Digests:
             now_is = files.known[identity].found(identity)
             known = self._known.get(identity)
             fresh = known is not None and known[0] == now_is
-            sound = files.known[identity].ready and files.known[identity].asked
+            sound = files.known[identity].ready and files.known[identity].asked and identity not in looked_at
             if sound and not fresh and self._asked.get(identity) != now_is:
                 self._asked[identity] = now_is
                 wanted.append(now_is)

@@ -75,7 +75,7 @@ class Offers:
         if offer is not None:
             self._offer, self._offered_at = offer, now
             effects.append(Send(BROKER, offer))
-        if source.batch and (wanted := self.digests.wanted(source.files)):
+        if source.batch and (wanted := self.digests.wanted(source.files, source.looked_at)):
             effects.append(Digest(source.key, source.read.connection.path, wanted))
         return effects
 

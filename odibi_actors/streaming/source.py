@@ -114,6 +114,11 @@ class Source:
         """The files of the run that are not planned yet, where only those are offered; else None."""
         return self.run.left if self.idle and self.run is not None else None
 
+    @property
+    def looked_at(self) -> dict[str, object]:
+        """Files of which it is being asked what they are."""
+        return {**self._touched, **self._asked}
+
     def relative(self, identity: str) -> str:
         """The path below the source's folder."""
         return identity[len(self.path) + 1 :] if self.path else identity
@@ -264,6 +269,7 @@ class Source:
                     self.files.unwritten(found.identity, after="created")
                 self._observe(found, now, asked=True, written=found.identity in written)
                 self._hold(found.identity, answer.writers.get(found.identity, ""), now)
+                self.offers.dirty = self.offers.dirty or self.batch  # its digest may be taken now
         for identity in answer.gone:
             if self._answered(identity, answer.number):
                 self.changes.forget(identity)

@@ -489,6 +489,20 @@ def test_given_a_batch_source_when_the_broker_says_look_again_then_digests_are_t
     assert world.names == ["a.csv"]
 
 
+def test_given_a_reference_that_is_another_when_digested_at_once_then_it_is_looked_at_and_offered() -> None:
+    world = ready(World(source_spec("/data", mode="batch")), "a.csv")
+    world.work()
+    world.discover("")  # the digest is to be taken again
+    world.files["a.csv"].inode += 1  # renamed over, and nobody tells
+    for _ in range(40):  # a driver that answers of digests before all else
+        world.orders.sort(key=lambda order: not isinstance(order, Digest))
+        world.work(1)
+    assert world.orders == [], "one question makes the answer to the other void, for ever"
+    world.advance(5.0)
+    world.work()
+    assert [one.inode for one in world.offers[-1].positions] == [world.files["a.csv"].inode]
+
+
 def test_given_no_welcome_when_connected_then_hello_is_repeated_and_then_the_heartbeat_begins() -> None:
     actor = SourceActor("i", "h", 1)
     assert actor.start(0.0) == []
