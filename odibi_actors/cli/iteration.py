@@ -15,8 +15,6 @@ from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import TERMINAL
-from odibi_actors.model import UNPREPARED as CANCELLABLE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -374,6 +372,9 @@ UNPREPARED = (Column("ITERATION", "iteration", right=True), Column("STATE", "sta
 
 def _cancellable(client: Client, shown: Row, pipeline: str, number: int) -> list[dict[str, Any]]:
     """What a cancel would void. Raises ConflictError when the broker would refuse it, so that nobody is asked first."""
+    from odibi_actors.model import TERMINAL  # msgspec, which --help does not pay for
+    from odibi_actors.model import UNPREPARED as CANCELLABLE
+
     unfinished = {row["iteration"]: row for row in shown.get("iterations", [])}
     row = unfinished.get(number) or client.iteration(pipeline, number)
     if number not in unfinished and row.get("state") in TERMINAL:
