@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from odibi_actors.actor import Effect, Log, Send, Stop
-from odibi_actors.broker import alerts, reads, results
+from odibi_actors.broker import adopting, alerts, reads, results
 from odibi_actors.broker.commands import Commands, checked, scale_host
 from odibi_actors.broker.directory import Directory, Peer
 from odibi_actors.broker.dispatch import Pool
@@ -412,6 +412,17 @@ class Coordinator:
             flow.requeue(attempt)
         return []
 
+    def _apply(self, flow: Flow, request: Apply, now: float) -> dict[str, object]:
+        adopt = request.adopt
+        passed = [adopting.check(flow, request.project, one) for one in adopt]
+        if request.dry_run:
+            return {"adopted": passed}
+        rows = apply_project(flow, request.project, now, adopt)
+        self._project = request.project
+        flow.describe_project(request.project)
+        passed = [adopting.carry_out(flow, one, row, now) for one, row in zip(adopt, passed, strict=True)]
+        return {"items": rows, "adopted": passed} if adopt else {"items": rows}
+
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _request(self, sender: str, request: Request | Apply, now: float) -> list[Effect]:
@@ -423,13 +434,10 @@ class Coordinator:
                 if request.protocol != PROTOCOL:
                     theirs, ours = f"protocol {request.protocol}", f"version {__version__}, protocol {PROTOCOL}"
                     raise ConflictError(f"this odibictl has {theirs}, the system {ours}: {ONE_VERSION}")
-                if request.dry_run:
+                if request.dry_run and not request.adopt:
                     rows = would_change(flow, request.project)
                     return [Send(sender, Reply(id=request.id, status=0, result={"items": rows}))]
-                rows = apply_project(flow, request.project, now)
-                self._project = request.project
-                flow.describe_project(request.project)
-                return self._tell(flow, sender, Reply(id=request.id, status=0, result={"items": rows}))
+                return self._tell(flow, sender, Reply(id=request.id, status=0, result=self._apply(flow, request, now)))
             if request.verb == "shutdown":
                 reply = Send(sender, Reply(id=request.id, status=0, result={}))
                 return [reply, *(self._stop(now, told=True) if self._stopping is None else [])]

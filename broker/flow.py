@@ -89,6 +89,7 @@ class Flow:
         self.asks = Asks(epoch)
         self.alerts = Alerts(epoch)
         self.schedules = Schedules(self)
+        self.adoptions: list[rec.Adopt] = []  # oldest first
         self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
         self.stalled = (start_seq, 0.0)  # newest durable record, and when it was last seen that nothing waits, or moves
         self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
@@ -573,10 +574,10 @@ class Flow:
             return None
         if source:
             return again.as_files_are(self, pipeline, iteration, source, now)
-        self._again(pipeline, iteration, now)
+        self.go_on(pipeline, iteration, now)
         return []
 
-    def _again(self, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
+    def go_on(self, pipeline: Pipeline, iteration: Iteration, now: float) -> None:
         """The iteration is not stuck any more; its nodes and sinks have all their attempts."""
         self.write(rec.Retry(pipeline=pipeline.name, iteration=iteration.number, at=now), pipeline.name)
         iteration.advance("retry")
@@ -627,7 +628,7 @@ class Flow:
             self.drop(unwanted)
             self.invalidate(iteration, void, f"version {pipeline.version} changes it")
             if iteration.state == "failed" and not any(run.gave_up for run in iteration.nodes.values()):
-                self._again(pipeline, iteration, now)
+                self.go_on(pipeline, iteration, now)
                 pipeline.gone_on[iteration.number] = pipeline.version
                 text = f"{iteration.name}: goes on with version {pipeline.version}, in which nothing of it has failed"
                 self.say(Log("info", text, {"notice": True}))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import alerts, backfill, pins, runs, scheduling
+from odibi_actors.broker import adopting, alerts, backfill, pins, runs, scheduling
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
@@ -16,6 +17,7 @@ from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.config.parts import difference, parts
 from odibi_actors.config.received import unsound
 from odibi_actors.errors import ConfigError, ConflictError
+from odibi_actors.messages import Adopt
 from odibi_actors.model import LIVE
 from odibi_actors.units import plural
 
@@ -46,6 +48,8 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 _load_run(flow, item)
             case rec.LoadedAlert(record=alert):
                 flow.alerts.loaded(alert)
+            case rec.LoadedAdopt(record=adoption):
+                flow.adoptions.append(adoption)
             case rec.LoadedCounter():
                 pipeline = flow.pipelines[item.pipeline]
                 pipeline.last_iteration = item.last_iteration
@@ -165,14 +169,15 @@ def resume(flow: Flow, now: float) -> None:
     alerts.resume(flow, now)
 
 
-def apply_project(flow: Flow, project: ProjectSpec, now: float) -> list[dict[str, object]]:
-    """Make a project's configuration the newest version of each of its pipelines.
+def apply_project(flow: Flow, project: ProjectSpec, now: float, adopt: Sequence[Adopt] = ()) -> list[dict[str, object]]:
+    """Make a project's configuration the newest version of each of its pipelines. ``adopt``: what sinks are about to
+    take over.
 
     Returns a row per pipeline: ``{"pipeline", "version", "changed", "why", "goes_on"}``; ``why``: what is not the same
     (see ``Difference.told``); ``goes_on``: the iterations that had failed and go on, as the nodes that failed are gone
     or others. Raises as ``check_project``, with nothing changed.
     """
-    check_project(flow, project)
+    check_project(flow, project, adopt)
     rows: list[dict[str, object]] = []
     if any(pipeline.code_digest != project.code_digest for pipeline in flow.pipelines.values()):
         flow.code_changed()
@@ -231,8 +236,9 @@ def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
     return {"changed": changed, "why": why}
 
 
-def check_project(flow: Flow, project: ProjectSpec) -> None:
-    """Whatever refuses a project, with nothing changed: an ``apply`` and its dry run ask this.
+def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> None:
+    """Whatever refuses a project, with nothing changed: an ``apply`` and its dry run ask this. ``adopt``: what sinks are
+    about to take over.
 
     Raises ConfigError for what no odibi.yaml can say, ConflictError for what contradicts what was done, such as a
     source that has consumed data and would be removed.
@@ -244,6 +250,7 @@ def check_project(flow: Flow, project: ProjectSpec) -> None:
         _check_backfills(flow, spec)
         _check_replays(flow, spec)
         _check_states(flow, spec)
+        adopting.check_spec(flow, spec, adopt)
     scheduling.check(flow, project)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.actor import Log
 from odibi_actors.broker import pins
 from odibi_actors.broker.pipeline import Pipeline, Rewinding
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
@@ -47,7 +48,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
         return None
     flow.asks.forget(key)
     preview["without_state"] = _without_state(pipeline, to, preview.get("never_stateful", []))
-    retractions = _retractions(pipeline, preview)
+    retractions = _retractions(flow, pipeline, preview)
     if params.get("dry_run"):
         return {"pipeline": pipeline.name, **preview, **({"refused": refused} if refused else {})}
     left = rec.Left(**preview["left"])
@@ -100,7 +101,7 @@ def _without_state(pipeline: Pipeline, to: int, never: list[str]) -> list[str]:
     return found
 
 
-def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
+def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
     if preview["missing"]:
         raise ConflictError(
             f"the history of {plural(preview['missing'], 'iteration')} after {preview['to']} is pruned, so what was "
@@ -109,7 +110,9 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
     found = []
     for row in preview["retractions"]:
         node, folder = row["node"], row["folder"]
-        spec = next((one.write for one in pipeline.spec.nodes if one.name == node), None)
+        owner = next(iter(adopted.names(flow.adoptions, folder)), (pipeline.name, node))
+        moved = owner[0] != pipeline.name
+        spec = next((one.write for one in pipeline.spec.nodes if one.name == owner[1] and not moved), None)
         still = spec is not None and spec.mode == "overwrite" and spec.target == folder
         if row.get("replaced") and (still or not split_target(folder)[1]):
             until = " until the next commit replaces it" if still else ""
@@ -119,6 +122,11 @@ def _retractions(pipeline: Pipeline, preview: Row) -> list[rec.Retraction]:
             found.append(rec.Retraction(node, folder, row.get("given_up", [])))
             row["action"] = "parts are deleted"
             continue
+        if moved:
+            raise ConflictError(
+                f"sink {node} has published rows to {folder}, which {'.'.join(owner)} has taken over: they cannot be "
+                "taken back"
+            )
         if spec is None or spec.mode == "append":
             raise ConflictError(
                 f"sink {node} has appended rows to {folder}: they cannot be taken back; to have all of it again, "
@@ -154,6 +162,8 @@ def dispatch(flow: Flow, now: float) -> None:
                 code_digest=pipeline.code_digest,
                 action="retract",
                 after=rewind.record.to,
+                former=adopted.names(flow.adoptions, folder),
+                spared=adopted.spared(flow.adoptions, folder, (pipeline.name, node)),
                 given_up=next((r.given_up for r in rewind.record.retractions if (r.node, r.folder) == place), []),
             )
             flow.dispatcher.give(pool, task, now)

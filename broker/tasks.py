@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from odibi_actors.broker import pins
+from odibi_actors.broker import adopting, pins
 from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
@@ -73,7 +73,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
     steps = []
     for run in runs:
         run.state, run.attempt, run.given = "running", attempt, iteration.state_for(run.spec.name)
-        steps.append(_step(pipeline, iteration, run))
+        steps.append(_step(flow, pipeline, iteration, run))
     if iteration.state == "planned":
         iteration.advance("dispatch")
     inputs = {}
@@ -100,7 +100,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
     )
 
 
-def _step(pipeline: Pipeline, iteration: Iteration, run: NodeRun) -> Step:
+def _step(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun) -> Step:
     node = run.spec
     if node.read is not None:
         schema = pipeline.pins.sources.get(node.name, b"")
@@ -108,7 +108,8 @@ def _step(pipeline: Pipeline, iteration: Iteration, run: NodeRun) -> Step:
     if node.write is not None:
         schema, open_ = pins.given(pipeline, iteration, node)
         published = pins.published(pipeline, node.name, node.write.target)
-        return Step(node, run.static, schema=schema, open=open_, published=published)
+        former = adopting.former(flow, pipeline.name, node.name, node.write.target)
+        return Step(node, run.static, schema=schema, open=open_, published=published, former=former)
     return Step(node, run.static, state=run.given)
 
 
@@ -117,7 +118,7 @@ def _publish_task(
 ) -> PublishTask:
     assert publication.attempt is not None
     published = pins.published(pipeline, node, publication.part.place)
-    place, before = pipeline.stands.get(node, ("", 0))
+    place = publication.part.place
     return PublishTask(
         attempt=publication.attempt,
         pipeline=pipeline.name,
@@ -131,5 +132,6 @@ def _publish_task(
         lane=iteration.lane,
         settled=pipeline.settled(flow.journal.durable),
         published=published,
-        before=before if published and place == publication.part.place else 0,
+        before=adopting.stands(flow, pipeline.name, node, place) if published else 0,
+        former=adopting.former(flow, pipeline.name, node, place),
     )

@@ -358,8 +358,9 @@ class Client(ScheduleVerbs):
         verb, params = (message.verb, message.params) if isinstance(message, Request) else ("apply", {})
         at_rest = import_module("odibi_actors.local.at_rest")
         changes = import_module("odibi_actors.local.changes")
-        if to == BROKER and verb in changes.CHANGES:
-            return self._change(folder, verb, params)
+        adopting = isinstance(message, Apply) and bool(message.adopt)
+        if adopting or (to == BROKER and verb in changes.CHANGES):
+            return self._change(folder, message)
         if not at_rest.answers(to, verb):
             pipeline = ""
             if "letter" in params:
@@ -382,16 +383,20 @@ class Client(ScheduleVerbs):
             raise UnreachableError(f"a system is being started on {folder}, and does not answer yet") from None
         return found
 
-    def _change(self, folder: Path, verb: str, params: dict[str, Any]) -> Any:
+    def _change(self, folder: Path, message: Request | Apply) -> Any:
         """Do what only writes to the store, as nothing runs."""
+        if isinstance(message, Apply):
+            verb, dry_run = "apply", message.dry_run
+        else:
+            verb, dry_run = message.verb, bool(message.params.get("dry_run"))
         try:
             with import_module("odibi_actors.local.changes").Changes(folder, project_root(self._project)) as broker:
-                result = broker.request(verb, params)
+                result = broker.ask(message, verb)
         except OdibiError as error:
             if type(error) is not OdibiError:
                 raise
             raise ERRORS.get(error.exit_code, OdibiError)(str(error)) from None
-        if self.on_change is not None and not params.get("dry_run"):
+        if self.on_change is not None and not dry_run:
             self.on_change(folder)
         return result
 
@@ -540,6 +545,34 @@ class Client(ScheduleVerbs):
     def sink(self, pipeline: str, sink: str) -> dict[str, Any]:
         """One sink: its row, and how many parts and rows it has published."""
         return self._dict("sink.show", STORE, pipeline=pipeline, sink=sink)
+
+    def passed_on(self) -> dict[str, list[tuple[str, str]]]:
+        """Of targets that have passed from one sink to another: target -> the (pipeline, node) of all who have owned
+        it, its owner first."""
+        items = self._dict("sink.adopted", STORE)["items"]
+        return {row["target"]: [(pipeline, node) for pipeline, node in row["names"]] for row in items}
+
+    def sink_adopt(
+        self,
+        *sinks: str,
+        from_: str = "",
+        dry_run: bool = False,
+        project: ProjectSpec | str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Let sinks (``pipeline.node``) have their targets, in which others of this store have published: nodes were
+        renamed, or moved to another pipeline. ``project``, as ``apply`` has it, is applied with it. ``from_``: the
+        other sink, by default the owner of the target. ``{"adopted": [{"pipeline", "sink", "from", "target",
+        "already"}]}``, and when it was done ``items``, as ``apply`` has them, and in each row ``goes_on`` and
+        ``planned_again``, numbers of iterations. Raises ConflictError when a target is another store's, the other sink
+        still publishes there, or something of it is on its way."""
+        if not isinstance(project, ProjectSpec):
+            from odibi_actors.config import load_project
+
+            project = load_project(project_root(project or self._project), sql=True)
+        store, names = str(self.status().get("store_id") or ""), self.passed_on()
+        wanted = import_module("odibi_actors.local.adopting").wanted(project, sinks, from_, store, names)
+        message = Apply(secrets.token_hex(8), project, adopt=wanted, dry_run=dry_run)
+        return cast(dict[str, Any], self._ask(message, BROKER, "apply", self.timeout))
 
     def sink_repin(self, pipeline: str, sink: str, dry_run: bool = False) -> dict[str, Any]:
         """Let the next part of a sink bring other columns than those before it, or begin a target that is gone."""

@@ -62,6 +62,8 @@ DECLARED: dict[str, str] = {
     "parquet.rename": "before a part is renamed over the one it replaces",
     "parquet.retract": "before a part is taken back",
     "parquet.unlinked": "its staged name is removed",
+    "owner.replace": "before the owner of a folder is replaced",
+    "owner.replaced": "after that, the name not synced",
     "sqlite.stage": "a staged part is written, not linked under its name",
     "sqlite.staged": "it is linked, the other name not removed",
     "sqlite.begin": "before a transaction on the target",

@@ -433,7 +433,7 @@ class Step(msgspec.Struct, frozen=True):
     schema, b"" before the first batch. ``open``: the sink may take other columns than it did. ``published``: something
     of it stands in its target. ``static`` is the part of the node's key known before its inputs are (see
     ``model.node_key``). ``state``: what a stateful node has kept as of the iteration before (None: nothing yet); its
-    digest is always checked."""
+    digest is always checked. ``former``: sinks (pipeline, node) from which it has taken over its target."""
 
     node: NodeSpec
     static: str
@@ -442,6 +442,7 @@ class Step(msgspec.Struct, frozen=True):
     state: BatchRef | None = None
     open: bool = False
     published: bool = False
+    former: list[tuple[str, str]] = []
 
 
 class HeldTask(msgspec.Struct, frozen=True):
@@ -486,7 +487,9 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     ``published``: something of the sink stands in its target already. ``before``: the newest iteration of which that
     is known, 0 for none: where it is missing, an older copy of the target has been put in its place. ``home``: where
     the store lives; a target of another copy of it is not touched. ``given_up``: of those that are retracted, the
-    iterations of which the sink published nothing."""
+    iterations of which the sink published nothing. ``former``: sinks (pipeline, node) from which it has taken over its
+    target; of what is retracted, all that have owned the folder, its owner first. ``spared``: (after, up to; 0: no end)
+    numbers that are not retracted."""
 
     attempt: Attempt
     pipeline: str
@@ -503,6 +506,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     before: int = 0
     home: Home = NOWHERE
     given_up: list[int] = []
+    former: list[tuple[str, str]] = []
+    spared: list[tuple[int, int]] = []
 
 
 AnyTask = Task | PublishTask
@@ -838,13 +843,26 @@ class Reply(Message, frozen=True):
     error: str = ""
 
 
+class Adopt(msgspec.Struct, frozen=True):
+    """Let a sink of the project have its target, which is another sink's of this store. ``marked``: the target itself
+    says so."""
+
+    pipeline: str
+    node: str
+    from_pipeline: str
+    from_node: str
+    marked: bool = False
+
+
 class Apply(Message, frozen=True):
-    """client -> broker: make this project's configuration the newest version of each of its pipelines. Refused where
-    ``protocol`` is not the broker's. ``dry_run``: only say what would change, or why it is refused."""
+    """client -> broker: make this project's configuration the newest version of each of its pipelines, and let sinks
+    ``adopt`` their targets. Refused where ``protocol`` is not the broker's. ``dry_run``: only say what would change, or
+    why it is refused."""
 
     id: str
     project: ProjectSpec
     protocol: int = PROTOCOL
+    adopt: list[Adopt] = []
     dry_run: bool = False
 
 

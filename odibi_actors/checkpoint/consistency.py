@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.tables import (
     AlertDecoder,
     BackfillDecoder,
@@ -125,6 +126,18 @@ def _letter(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) ->
                 yield f"{what} holds {position.identity} of {source}, which iteration {rows[0][0]} has as well"
 
 
+def _adoption(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:
+    record = adopted.AdoptDecoder.decode(data or b"")
+    before = db.execute("SELECT payload FROM adoptions WHERE seq < ? ORDER BY seq DESC", key).fetchall()
+    chain = (adopted.AdoptDecoder.decode(blob[:-_SEAL]) for (blob,) in before)
+    former = next((one for one in chain if one.target == record.target), None)
+    if former is not None and (former.pipeline, former.node) != (record.from_pipeline, record.from_node):
+        yield (
+            f"adoption {key[0]} of {record.target} is from {record.from_pipeline}.{record.from_node}, but its owner "
+            f"was {former.pipeline}.{former.node}"
+        )
+
+
 _CHECKS: dict[str, Callable[[sqlite3.Connection, tuple[Any, ...], bytes | None], Iterator[str]]] = {
     "schedules": _schedule,
     "occurrences": _occurrence,
@@ -132,4 +145,5 @@ _CHECKS: dict[str, Callable[[sqlite3.Connection, tuple[Any, ...], bytes | None],
     "backfills": _backfill,
     "alerts": _alert,
     "dead_letters": _letter,
+    "adoptions": _adoption,
 }

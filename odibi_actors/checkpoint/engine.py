@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.checkpoint import (
+    adopted,
     forgetting,
     ledger,
     opening,
@@ -22,7 +23,7 @@ from odibi_actors.checkpoint import (
     verify,
 )
 from odibi_actors.checkpoint.files import Files
-from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
+from odibi_actors.checkpoint.records import Adopt, AnyLoaded, AnyRecord
 from odibi_actors.checkpoint.tables import Contradiction
 from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
@@ -210,11 +211,16 @@ class Engine:
         with self._guard("reading what there is"):
             return forgetting.known(self._db, pipeline)
 
-    def forget(self, pipeline: str, now: float) -> None:
+    def forget(self, pipeline: str, now: float, targets: Sequence[str] = ()) -> None:
         """Forget all that a pipeline has done, in one transaction; see ``forgetting.forget``."""
         with self._guard("forgetting a pipeline"), self._transaction():
-            forgetting.forget(self._db, pipeline, now)
+            forgetting.forget(self._db, pipeline, now, targets)
         self._unsaved += 1 << 20
+
+    def adoptions(self) -> list[Adopt]:
+        """Targets that have passed from one sink to another, oldest first."""
+        with self._guard("reading who has owned targets"):
+            return adopted.load(self._db.execute)
 
     def prune_every(self, history: float) -> float:
         """Seconds until history is looked at again."""

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SinksDecoder
 from odibi_actors.errors import ConflictError
@@ -61,10 +63,11 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     return {"iterations": states, "files": files, **counts, "targets": list(targets), "given_up": given_up}
 
 
-def forget(db: sqlite3.Connection, pipeline: str, now: float) -> None:
+def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[str] = ()) -> None:
     """Forget iterations, the ledger, letters, pinned schemas, states; end runs and backfills. Numbers go on from where
     they were, so that no part has the name of a former one. Versions, schedules and what they have waiting stay, and so
-    do the files that started runs."""
+    do the files that started runs. ``targets``: what was deleted, with who has owned it."""
+    adopted.forget(db, targets)
     for table in _TABLES:
         db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
     db.execute("DELETE FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.checkpoint import summary
+from odibi_actors.checkpoint import adopted, summary
 from odibi_actors.checkpoint.asking import Name, Number, suggestion
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
@@ -99,14 +99,16 @@ def _part(part: StagedRef, published: bool) -> dict[str, Any]:
 def replaced_by(db: sqlite3.Connection, key: tuple[Any, ...], part: StagedRef) -> int:
     """The next iteration that was to put its part in the place of this one, which ``key`` has published, whatever has
     become of it since; 0 when there is none."""
+    others = {name for name, _ in adopted.names(adopted.load(db.execute), part.place)} - {key[0]}
+    pipelines = [key[0], *sorted(others)]  # in a target that has passed on numbers go on, whoever's they are
     later = db.execute(
-        "SELECT iteration, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ? AND sinks IS NOT NULL"
-        " ORDER BY iteration",
-        key,
+        "SELECT iteration, sinks, abandoned FROM iterations WHERE iteration > ? AND sinks IS NOT NULL"
+        f" AND pipeline IN ({', '.join('?' * len(pipelines))}) ORDER BY iteration",
+        (key[1], *pipelines),
     )
     for number, sinks, abandoned in later:
         given_up = json.loads(abandoned)
-        others = unseal(sinks, SinksDecoder, f"the sinks of {key[0]} iteration {number}")
-        if any(one.place == part.place and node not in given_up for node, one in others.items()):
+        parts = unseal(sinks, SinksDecoder, f"the sinks of iteration {number}")
+        if any(one.place == part.place and node not in given_up for node, one in parts.items()):
             return int(number)
     return 0

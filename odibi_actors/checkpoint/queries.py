@@ -13,7 +13,18 @@ from typing import Any
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import ends, ledger, outputs, retention, runs, sources, summary, verify, whereabouts
+from odibi_actors.checkpoint import (
+    adopted,
+    ends,
+    ledger,
+    outputs,
+    retention,
+    runs,
+    sources,
+    summary,
+    verify,
+    whereabouts,
+)
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
@@ -413,7 +424,9 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         "states": states,
         "files": _files_again(db, given),
         "left": _left(db, given),
-        "missing": max(0, last - given.to) - sum(states.values()),
+        "missing": max(0, last - given.to)
+        - sum(states.values())
+        - adopted.unused(adopted.load(db.execute), given.pipeline, given.to),
         "never_stateful": _never_stateful(db, given),
         "retractions": [place for place in places.values() if place["parts"]],
     }

@@ -71,6 +71,22 @@ class Unpin(Record, frozen=True):
     node: str
 
 
+class Adopt(Record, frozen=True):
+    """A target passes from one sink of this store, which publishes there no more, to another: its node was renamed, or
+    moved to another pipeline. What was published stays under the former name. ``through``: the newest number of the
+    former sink's pipeline, above which the owner publishes when that is another pipeline's; ``after``: the newest of
+    its own until then. The schema of the former sink goes along."""
+
+    pipeline: str
+    node: str
+    target: str
+    from_pipeline: str
+    from_node: str
+    through: int
+    after: int
+    at: float
+
+
 class Run(Record, frozen=True):
     """A run starts: what an operator's trigger, a backfill, or an occurrence of a schedule asked for. The occurrence
     was ``waiting`` until now (it is named by ``trigger``) and is ``started`` by this record. ``limit``: iterations it
@@ -486,6 +502,7 @@ AnyRecord = (
     Version
     | Schema
     | Unpin
+    | Adopt
     | Run
     | RunPlanned
     | RunEnd
@@ -519,8 +536,8 @@ AnyRecord = (
 
 class Loaded(msgspec.Struct, frozen=True, tag=str.lower, tag_field="l"):
     """Base of the items of a snapshot, sent in this order: versions, schemas, settings, schedules, occurrences,
-    backfills, runs, counters, states, rewinds, alerts, iterations in order of number (each followed by its acks and
-    errors)."""
+    backfills, runs, counters, states, rewinds, alerts, adoptions, iterations in order of number (each followed by its
+    acks and errors)."""
 
 
 class LoadedVersion(Loaded, frozen=True):
@@ -645,6 +662,12 @@ class LoadedRewind(Loaded, frozen=True):
     record: Rewind
 
 
+class LoadedAdopt(Loaded, frozen=True):
+    """A target that has passed from one sink to another; oldest first."""
+
+    record: Adopt
+
+
 class LoadedAck(Loaded, frozen=True):
     """An acknowledgement that stands."""
 
@@ -669,6 +692,7 @@ AnyLoaded = (
     | LoadedState
     | LoadedRewind
     | LoadedAlert
+    | LoadedAdopt
     | LoadedIteration
     | LoadedAck
     | LoadedError

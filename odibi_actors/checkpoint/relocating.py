@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as r
+from odibi_actors.checkpoint.adopted import AdoptDecoder
 from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.checkpoint.snapshot import RewindDecoder, VersionDecoder
 from odibi_actors.checkpoint.tables import AckDecoder, ScheduleDecoder, SchemaDecoder, SinksDecoder
@@ -95,6 +96,7 @@ _KEYS = {
     "iterations": ("pipeline", "iteration"),
     "rewinds": ("pipeline",),
     "schedules": ("pipeline", "name"),
+    "adoptions": ("seq",),
 }
 
 
@@ -106,6 +108,7 @@ def _followed(db: sqlite3.Connection, follow: Follow) -> Iterator[_Row]:
         ("acks", "payload", AckDecoder, _ack),
         ("iterations", "sinks", SinksDecoder, lambda parts, to: {node: _part(one, to) for node, one in parts.items()}),
         ("rewinds", "payload", RewindDecoder, _rewind),
+        ("adoptions", "payload", AdoptDecoder, lambda one, to: replace(one, target=to(one.target))),
         ("schedules", "payload", ScheduleDecoder, lambda one, to: replace(one, spec=_schedule(one.spec, to))),
     )
     for table, column, decoder, change in changes:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from odibi_actors.checkpoint import (
+    adopted,
     ledger,
     opening,
     queries,
@@ -31,7 +32,7 @@ from odibi_actors.checkpoint import (
 from odibi_actors.checkpoint.records import AnyLoaded
 from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
-from odibi_actors.errors import ConflictError, NotFoundError, StoreError
+from odibi_actors.errors import ConflictError, NotFoundError, OdibiError, StoreError
 from odibi_actors.model import NOWHERE, Position
 from odibi_actors.nodes.sinks.owner import home_of
 
@@ -172,6 +173,19 @@ def _look(path: Path) -> int:
         os.close(fd)
         raise ConflictError(f"{path}: the checkpoint store of this data_dir runs") from None
     return fd
+
+
+def passed_on(data_dir: Path, root: Path) -> dict[str, list[adopted.Name]]:
+    """See ``adopted.by_target``, of the store in a data_dir where nothing runs; nothing of one that cannot be read, of
+    which the store itself will say more."""
+    try:
+        store = Resting(data_dir, root)
+    except OdibiError:
+        return {}
+    try:
+        return adopted.by_target(adopted.load(store.db.execute))
+    finally:
+        store.close()
 
 
 def store_id(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 8, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 9, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -14,7 +14,7 @@ import xxhash
 
 from odibi_actors.errors import StoreError
 
-FORMAT = 8
+FORMAT = 9
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -123,6 +123,11 @@ CREATE TABLE home (               -- one row, or none yet: where the store was w
   data_dir TEXT NOT NULL, root TEXT NOT NULL);
 """
 
+ADOPTIONS = """\
+CREATE TABLE adoptions (          -- seq: of ADOPT
+  seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
+"""
+
 COUNTED = {
     "acks": ("length({0}.payload) + 100", "payload"),
     "plans": ("length({0}.payload) + 60", "payload"),
@@ -206,7 +211,7 @@ CREATE TABLE settings (
   inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
   ctime_ns INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
-{HOME}{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
 

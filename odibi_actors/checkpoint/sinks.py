@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.asking import Name, known
 from odibi_actors.checkpoint.schema import unseal
@@ -32,6 +33,10 @@ class Sink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pipeline: Name
     sink: Name
+
+
+class Adopted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``sink.adopted``."""
 
 
 def _list(db: sqlite3.Connection, given: Sinks) -> Any:
@@ -79,16 +84,26 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
         "version": write.version,
         "columns": [],
         "pinned_by": 0,
+        "former": [],
         "open": False,
     }
     found = db.execute("SELECT payload FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node.name)).fetchone()
     pin: r.Schema | None = unseal(found[0], SchemaDecoder, f"the schema of {pipeline}.{node.name}") if found else None
+    passed_on = adopted.former(adopted.load(db.execute), write.target, (pipeline, node.name))
+    row["former"] = [".".join(one) for one in passed_on]
     if pin is not None and pin.target == write.target:
         row |= {"columns": pin.text, "pinned_by": pin.iteration, "open": pin.open}
     return row
 
 
+def _adopted(db: sqlite3.Connection, _given: Adopted) -> Any:
+    """``{"items": [{"target", "names": [[pipeline, node], ...]}]}``: see ``adopted.names``."""
+    found = adopted.load(db.execute)
+    return {"items": [{"target": target, "names": names} for target, names in adopted.by_target(found).items()]}
+
+
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "sink.list": (_list, Sinks),
     "sink.show": (_show, Sink),
+    "sink.adopted": (_adopted, Adopted),
 }

@@ -14,6 +14,7 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import scheduled
+from odibi_actors.checkpoint.adopted import AdoptDecoder
 from odibi_actors.checkpoint.scheduled import Item
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import (
@@ -161,6 +162,12 @@ def _rewinds(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         yield (pipeline,), r.LoadedRewind(unseal(blob, RewindDecoder, f"the rewind of {pipeline}")), len(blob)
 
 
+def _adoptions(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
+    rows = db.execute("SELECT seq, payload FROM adoptions WHERE seq > ? ORDER BY seq", after or (0,))
+    for seq, blob in rows:
+        yield (seq,), r.LoadedAdopt(unseal(blob, AdoptDecoder, f"adoption {seq}")), len(blob)
+
+
 def _iterations(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     """Key (pipeline, iteration, part, node): part 0 is the iteration itself, 1 its acks, 2 its errors."""
     pipeline, iteration, part, node = after or ("", 0, 0, "")
@@ -224,6 +231,7 @@ _SECTIONS: tuple[Section, ...] = (
     _states,
     _rewinds,
     scheduled.alerts,
+    _adoptions,
     _iterations,
 )
 _KEYS: list[list[type]] = [
@@ -237,6 +245,7 @@ _KEYS: list[list[type]] = [
     [str],
     [str, str, int],
     [str],
+    [int],
     [int],
     [str, int, int, str],
 ]

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors.checkpoint import adopted, scheduling
 from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint import scheduling
 from odibi_actors.checkpoint.letters import Letters
 from odibi_actors.checkpoint.scheduling import Scheduling
 from odibi_actors.checkpoint.schema import seal, unseal
@@ -196,6 +196,23 @@ class Transaction(Letters, Scheduling):
                 self._schema(0, msgspec.structs.replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
             else:
                 self._unpin(0, r.Unpin(pipeline, pin.node))
+
+    def _adopt(self, seq: int, record: r.Adopt) -> None:
+        """The former sink's pin goes along; in another pipeline numbers go on above its own, so that no two parts of a
+        target have one."""
+        former = (record.from_pipeline, record.from_node)
+        if (found := adopted.names(adopted.load(self._execute), record.target)) and found[0] != former:
+            raise Contradiction(f"{record.target} passes on from {'.'.join(former)}, but is of {'.'.join(found[0])}")
+        self._execute("INSERT INTO adoptions VALUES (?, ?)", (seq, seal(record)))
+        if record.pipeline != record.from_pipeline:
+            self._execute(
+                "UPDATE counters SET last_iteration = max(last_iteration, ?) WHERE pipeline = ?",
+                (record.through, record.pipeline),
+            )
+        for pin in self._pins(record.from_pipeline):
+            if (pin.node, pin.target) == (record.from_node, record.target):
+                self._unpin(0, r.Unpin(pin.pipeline, pin.node))
+                self._schema(0, msgspec.structs.replace(pin, pipeline=record.pipeline, node=record.node))
 
     def _setting(self, _seq: int, record: r.Setting) -> None:
         if record.value:
@@ -544,6 +561,7 @@ _HANDLERS: dict[type, Callable[[Transaction, int, Any], None]] = {
     r.Version: Transaction._version,
     r.Schema: Transaction._schema,
     r.Unpin: Transaction._unpin,
+    r.Adopt: Transaction._adopt,
     r.Setting: Transaction._setting,
     r.Plan: Transaction._new_plan,
     r.Same: Transaction._same,

@@ -112,6 +112,7 @@ ALTER TABLE counters ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
 UPDATE counters SET commits = last_committed, newest = last_committed;
 """,
     7: schema.HOME,
+    8: schema.ADOPTIONS,
 }
 """Format -> what makes its tables those of the next."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import xxhash
 
-from odibi_actors.checkpoint import consistency
+from odibi_actors.checkpoint import adopted, consistency
 from odibi_actors.checkpoint.outputs import replaced_by
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
@@ -53,14 +53,15 @@ _TABLES = (
     _Table("runs", (("seq", int),)),
     _Table("backfills", (_P, ("lane", str))),
     _Table("alerts", (("id", int),)),
+    _Table("adoptions", (("seq", int),)),
 )
 
 
 def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str, Any]:
     """What the chunk after ``cursor`` shows: ``problems`` ({what, fix}), ``files`` to look at ({what, paths: any of
     these, size, digest, host, fix}; a path without "/" in front is in the spool; with a ``table`` the path is that of a
-    database, which is to have the mark of ``sink`` and ``iteration``), ``pages`` and ``rows`` looked at,
-    the next ``cursor``, "" after the last. Raises ConfigError for a bad cursor."""
+    database of one of the ``owners``, which is to have the mark of ``sink`` and ``iteration``), ``pages`` and ``rows``
+    looked at, the next ``cursor``, "" after the last. Raises ConfigError for a bad cursor."""
     section, *after = _parse(cursor)
     if section == 0:
         return _pages(seals, after[0])
@@ -171,8 +172,10 @@ def _parts(
         database, table = split_target(part.target)
         if table and state == "committed":
             (store,) = db.execute("SELECT store_id FROM meta").fetchone()
-            mark = {"table": table, "sink": [store, key[0], node], "iteration": key[1]}
-            fix = f"{_MARK} `odibictl sink repin {key[0]}.{node}` goes on without what is missing"
+            owners = adopted.names(adopted.load(db.execute), part.target) or [(key[0], node)]
+            sink = {"sink": [store, key[0], node], "owners": [[store, *one] for one in owners]}
+            mark = {"table": table, **sink, "iteration": key[1]}
+            fix = f"{_MARK} `odibictl sink repin {'.'.join(owners[0])}` goes on without what is missing"
             found.append(_staged(what, part, [database], fix) | mark)
         elif state == "committed":
             found.append(_staged(what, part, [part.target], _PART))

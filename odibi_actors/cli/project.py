@@ -197,7 +197,8 @@ def apply(app: App, dry_run: bool) -> None:
     project = load(app)
     client = app.client()
     if store := client.status().get("store_id"):
-        check_targets(project.pipelines, str(store), home_of(Path(project.data_dir), Path(project.root)))
+        home = home_of(Path(project.data_dir), Path(project.root))
+        check_targets(project.pipelines, str(store), home, client.passed_on())
     deep.warn(project)
     if not dry_run:
         result = client.apply(project)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.base import App, group, lists, pass_app
+from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
-from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -73,10 +73,9 @@ def list_(app: App, pipeline: str | None) -> None:
 
 
 def _named(name: str) -> tuple[str, str]:
-    pipeline, dot, node = name.partition(".")
-    if not dot or not node:
-        raise NotFoundError(f"{name!r} names no sink; write PIPELINE.NODE, see `odibictl sink list`")
-    return pipeline, node
+    from odibi_actors.local.adopting import named
+
+    return named(name)
 
 
 def _owner(app: App, target: str) -> str:
@@ -108,8 +107,9 @@ def _teller(row: Row) -> str:
     from odibi_actors.model import split_target  # not at load time: it brings msgspec along
     from odibi_actors.nodes.sinks.parquet import newest_part
 
+    nodes = [row["sink"], *(one.partition(".")[2] for one in row.get("former", ()))]
     with suppress(OSError):
-        if not split_target(row["target"])[1] and (left := newest_part(Path(row["target"]), row["sink"])) is not None:
+        if not split_target(row["target"])[1] and (left := newest_part(Path(row["target"]), *nodes)) is not None:
             return f"told by the newest part there, {left.name}"
     return "told by the next part"
 
@@ -146,6 +146,8 @@ def _standing(row: Row) -> str:
 def _details(row: Row) -> list[str]:
     by = f"by iteration {row['pinned_by']}" if row.get("pinned_by") else ""
     lines = [f"{row['pipeline']}.{row['sink']}: {row['mode']} to {row['target']}", f"owner: {row['owner']}"]
+    if row.get("former"):
+        lines.append(f"taken over from: {', '.join(row['former'])}")
     if row.get("keys"):
         newest = f"; of two rows the greater {row['version']} stays" if row.get("version") else ""
         lines.append(f"keys: {', '.join(row['keys'])}{newest}")
@@ -177,6 +179,43 @@ def show(app: App, name: str) -> None:
         return row | {"owner": _owner(app, row["target"])} | holds
 
     emit(app, fetch, "sink", _details)
+
+
+@sink.command(examples=["odibictl sink adopt delays.lake --dry-run", "odibictl sink adopt delays.lake --from old.lake"])
+@click.argument("names", metavar="PIPELINE.NODE...", nargs=-1, required=True)
+@click.option("--from", "from_", metavar="PIPELINE.NODE", default="", help="Who published there (else: the owner).")
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@yes
+@lists
+@pass_app
+def adopt(app: App, names: tuple[str, ...], from_: str, dry_run: bool) -> None:
+    """Let renamed or moved sinks go on with their targets.
+
+    What the other sink of this project has published there stays, and belongs to this one: added to, overwritten, taken
+    back and reset as if it had been its own. odibi.yaml is applied with it, as by `odibictl apply` (while nothing runs,
+    too). Refused while the other sink is in odibi.yaml with that target, or something of it is on its way, and of
+    targets of another store.
+    """
+    from odibi_actors.cli.project import load
+
+    if from_ and len(names) > 1:
+        raise click.UsageError("--from names the former sink of one: give the others in commands of their own")
+    project, client = load(app), app.client()
+    result = client.sink_adopt(*names, from_=from_, dry_run=True, project=project)
+    if not dry_run and not all(row["already"] for row in result["adopted"]):
+        listed = "; ".join(f"{_name(row)} {row['target']} from {row['from']}" for row in result["adopted"])
+        app.confirm(f"Apply odibi.yaml, and take over: {listed}?")
+        result = client.sink_adopt(*names, from_=from_, project=project)
+    emit(app, lambda: result, "sink", lambda done: [line for row in done["adopted"] for line in _adopted(row, dry_run)])
+
+
+def _adopted(row: Row, dry_run: bool) -> list[str]:
+    said = "has taken" if row["already"] else "would take" if dry_run else "takes"
+    lines = [f"{_name(row)} {said} over {row['target']} from {row['from']}"]
+    lines += [f"iteration {number} goes on" for number in row.get("goes_on", ())]
+    if again := row.get("planned_again"):
+        lines.append(f"planned again, under numbers above those in the target: {', '.join(map(str, again))}")
+    return lines
 
 
 @sink.command(examples=["odibictl sink repin delays.lake", "odibictl sink repin delays.lake --dry-run"])

@@ -56,7 +56,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     running.
     """
     from odibi_actors.checkpoint.forgetting import refuse
-    from odibi_actors.checkpoint.resting import store_id
+    from odibi_actors.checkpoint.resting import passed_on, store_id
     from odibi_actors.cli import deep
     from odibi_actors.config import write_schema
     from odibi_actors.nodes.sinks.owner import home_of
@@ -68,7 +68,8 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     lines, notes = procfile.read(root / "Procfile")
     places = paths.prepare(Path(project.data_dir))
     refuse_second(places.run)
-    targets = (project.pipelines, store_id(places.database), home_of(places.data_dir, root))
+    names = passed_on(places.data_dir, root)
+    targets = (project.pipelines, store_id(places.database), home_of(places.data_dir, root), names)
     check_targets(*targets)
     for line in taken_over(*targets):
         errors.message(line)

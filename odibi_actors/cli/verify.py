@@ -100,7 +100,8 @@ def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
     if "table" in file:
         from odibi_actors.nodes.sinks.marks import missing
 
-        wrong = missing(Path(file["paths"][0]), file["table"], file["sink"], file["iteration"], file["digest"])
+        named = [file[name] for name in ("table", "sink", "iteration", "digest", "owners")]
+        wrong = missing(Path(file["paths"][0]), *named)
         what = f"{file['what']}, in {file['paths'][0]}#{file['table']}, {wrong}"
         return {"what": what, "fix": file["fix"]} if wrong else None
     reason = "is missing"

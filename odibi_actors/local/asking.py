@@ -8,7 +8,7 @@ from typing import Any
 from odibi_actors.errors import OdibiError
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalRuntime
-from odibi_actors.messages import BROKER, Request
+from odibi_actors.messages import BROKER, Apply, Request
 
 
 class Asking:
@@ -30,8 +30,21 @@ class Asking:
     ) -> Any:
         """Ask as a client would and work until the answer is there. Raises OdibiError with the answer's exit code."""
         self._requests += 1
-        id_ = f"r{self._requests}"
-        self.runtime.send(CLIENT, to, Request(id=id_, verb=verb, params=params or {}))
+        message = Request(id=f"r{self._requests}", verb=verb, params=params or {})
+        return self.ask(message, verb, to=to, timeout=timeout, each=each)
+
+    def ask(
+        self,
+        message: Request | Apply,
+        verb: str,
+        *,
+        to: str = BROKER,
+        timeout: float | None = None,
+        each: Callable[[], None] | None = None,
+    ) -> Any:
+        """Send a message and work until it is answered. Raises OdibiError with the answer's exit code."""
+        id_ = message.id
+        self.runtime.send(CLIENT, to, message)
         end = None if timeout is None else self.clock() + timeout
         self.until(lambda: id_ in self.runtime.replies or (end is not None and self.clock() > end), each)
         if id_ not in self.runtime.replies:

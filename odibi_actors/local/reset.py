@@ -8,13 +8,14 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from odibi_actors.batches.files import fsync_dir, new_file
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.relocating import follower
 from odibi_actors.config.model import ProjectSpec
@@ -65,6 +66,8 @@ class Reset:
         self._pipeline = pipeline
         self._intention = places.data_dir / f"reset-{pipeline}.json"
         self._others: dict[str, None] = {}
+        self._gone: list[str] = []  # targets that are deleted, or were by an interrupted reset
+        self._passed_on = adopted.by_target(engine.adoptions())
         self._given_up: dict[str, list[int]] = {}  # sink -> iterations of which it was abandoned, as far as `history`
 
     def plan(self, targets: bool) -> Plan:
@@ -84,8 +87,10 @@ class Reset:
         if begun is not None:
             follow = follower(begun.home, self._engine.home)
             named += [(one.node, follow(one.target)) for one in begun.published]
+            self._gone = [follow(one.target) for one in begun.published]
         self._others.clear()
         published = list(self._published(dict.fromkeys(named)))
+        self._gone += [one.target for one in published] if targets else []
         doubled = [one for one in published if one.append and one.parts]
         if doubled and not targets:
             listed = "; ".join(f"{one.node}: {one.parts} in {one.target}" for one in doubled)
@@ -114,7 +119,7 @@ class Reset:
             fsync_dir(self._places.data_dir)
         for target in plan.published:
             self._delete(target)
-        self._engine.forget(self._pipeline, time.time())
+        self._engine.forget(self._pipeline, time.time(), self._gone)
         for folder in ("spool", "staged"):
             shutil.rmtree(self._places.data_dir / folder / self._pipeline, ignore_errors=True)
         self._intention.unlink()
@@ -142,12 +147,13 @@ class Reset:
                 if node.write is not None:
                     named.setdefault((node.name, target_name(node.write)))
                     appending[target_name(node.write)] = node.write.mode == "append"
-        for node_name, target in named:
-            owner = Owner(self._engine.store_id, self._pipeline, node_name)
+        found_owners = [(self._owners(node, target), target) for node, target in named]
+        for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
+            owners, node_name = self._owners(owner.node, target), owner.node
             place, table = split_target(target)
             if not table:
                 if self._is_ours(folder_mark(Path(target)), owner, Path(target), target):
-                    found = _parts(Path(target), owner, self._given_up.get(node_name, ()))
+                    found = self._parts(Path(target), owners)
                     parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
                     replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
                     yield Target(node_name, target, len(parts), append=not replaced)
@@ -160,9 +166,24 @@ class Reset:
                             (rows,) = db.execute(f"select count(*) from {quote(table)}").fetchone()
                         yield Target(node_name, target, rows, appending.get(target, True))
 
+    def _owners(self, node: str, target: str) -> list[Owner]:
+        """The owner of what the node has published to, and those it was taken over from; none when that is another
+        pipeline's now."""
+        names = self._passed_on.get(target, [(self._pipeline, node)])
+        return [Owner(self._engine.store_id, *one) for one in names] if names[0][0] == self._pipeline else []
+
+    def _parts(self, folder: Path, owners: Sequence[Owner]) -> list[Path]:
+        """See ``_parts``; of those who had the folder before as well."""
+        found = []
+        for owner in owners:
+            given_up = self._given_up.get(owner.node, ()) if owner.pipeline == self._pipeline else ()
+            found += _parts(folder, owner, given_up, owners)
+        return list(dict.fromkeys(found))
+
     def _is_ours(self, mark: Mark | None, owner: Owner, place: Path, target: str) -> bool:
-        """What the mark at ``place`` says is this node's; that of another copy of the store is told, and stays."""
-        if mark is None or mark.owner != owner:
+        """What the mark at ``place`` says is this node's, or that of one from which it was taken over; that of another
+        copy of the store is told, and stays."""
+        if mark is None or mark.owner not in (owner, *self._owners(owner.node, target)):
             return False
         if other := mark.elsewhere(self._engine.home, place):
             self._others[f"{owner.node}: {target} belongs to {other}, of which this is a copy, and stays"] = None
@@ -176,7 +197,7 @@ class Reset:
         if not table:
             folder = Path(target.target)
             if self._is_ours(folder_mark(folder), owner, folder, target.target):
-                for part in _parts(folder, owner, self._given_up.get(target.node, ())):
+                for part in self._parts(folder, self._owners(target.node, target.target) or [owner]):
                     if part.is_dir() and not part.is_symlink():
                         shutil.rmtree(part)
                     else:
@@ -191,20 +212,21 @@ class Reset:
                 return
             db.execute("begin immediate")
             db.execute(f"drop table if exists {quote(table)}")
-            db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(owner))
+            for one in self._owners(target.node, target.target):
+                db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(one))
             db.execute(f"delete from {OWNER_TABLE} where table_name = ? collate nocase", (table,))
             forget(db, table)
             db.execute("commit")
 
 
-def _parts(folder: Path, owner: Owner, given_up: Collection[int]) -> list[Path]:
+def _parts(folder: Path, owner: Owner, given_up: Collection[int], owners: Collection[Owner]) -> list[Path]:
     """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix. A file with
     the name of an iteration whose sink was ``given_up`` is somebody else's."""
     pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(owner.node)}\.(parquet|.*\.staged)")
     named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
     ours = [one for one, match in named if match[2] != "parquet" or int(match[1]) not in given_up]
     parts = sorted(ours, reverse=True)
-    published = [folder / CURRENT] if is_of(folder, owner) else []  # the link before what it points to
+    published = [folder / CURRENT] if is_of(folder, owners) else []  # the link before what it points to
     return [*parts, *published, *(path for _, path in versions(folder, owner.node))]
 
 

@@ -16,6 +16,7 @@ import msgspec
 from odibi_actors.broker import alerts
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.broker.views import pipeline_row
+from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
@@ -63,6 +64,7 @@ class LocalSystem(Asking):
         incarnation = uuid.uuid4().hex[:12]
         engine = Engine(places.database, root=Path(project.root))
         self.store_id, self.home, self.moved = engine.store_id, engine.home, engine.moved
+        self.passed_on = adopted.by_target(engine.adoptions())
         me = (incarnation, host, pid, engine.store_id)
         store = StoreActor(*me, engine.epoch, engine.last_seq, home=engine.home)
         self.coordinator = Coordinator(project, incarnation, random.Random(), manual=manual)
@@ -184,7 +186,7 @@ def _run(
     params: Mapping[str, Any] | None,
 ) -> RunSummary:
     with LocalSystem(project, pipeline=pipeline) as system:
-        targets = ([project.pipeline(pipeline)], system.store_id, system.home)
+        targets = ([project.pipeline(pipeline)], system.store_id, system.home, system.passed_on)
         if system.moved:
             tell(system.moved)
         check_targets(*targets)

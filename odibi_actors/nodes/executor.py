@@ -271,6 +271,7 @@ class Executor:
             raise Failed("invalid", f"a write node has one input, not {len(inputs)}; join them in a transform")
         (table,) = inputs.values()
         owner = Owner(task.store_id, task.pipeline, step.node.name)
+        former = [Owner(task.store_id, *one) for one in step.former]
         known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
         name = f"{task.pipeline}.{step.node.name}"
         pin = Pin(known, open=step.open, declared=spec.schema, name=name, guessed=guessed)
@@ -285,13 +286,13 @@ class Executor:
                 if not spec.table or (spec.mode == "upsert" and not spec.keys):
                     raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
                 keys, version = (spec.keys, spec.version) if spec.mode == "upsert" else ([], None)
-                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite, task.home)
+                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite, task.home, former)
                 staged, rows = sql.stage(table, task.iteration, task.attempt, keys, version, pin, step.published)
             else:
                 relative = Path(spec.path or ".")
                 if relative.is_absolute() or ".." in relative.parts:
                     raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
-                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner, task.home)
+                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner, task.home, former)
                 staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
         if (known is not None and not step.open) or pin.void(rows):
             return table, staged, b"", []
@@ -315,19 +316,21 @@ class Executor:
     def _publish_part(self, task: PublishTask) -> None:
         """To the target that was prepared, not to what the configuration may name by now."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
+        others = [Owner(task.store_id, *one) for one in task.former]
         if task.action == "retract":
-            ParquetSink(Path(task.part.target), owner, task.home).retract(task.after, task.iteration, task.given_up)
+            sink = ParquetSink(Path(task.part.target), owner, task.home)
+            sink.retract(task.after, task.iteration, task.given_up, others, task.spared)
             return
         with naming(task.part.target):
-            self._publish_to(task, owner)
+            self._publish_to(task, owner, others)
 
-    def _publish_to(self, task: PublishTask, owner: Owner) -> None:
+    def _publish_to(self, task: PublishTask, owner: Owner, former: list[Owner]) -> None:
         sink: ParquetSink | SqliteSink
         if task.part.staged.endswith(".staged"):
-            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner, task.home)
+            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner, task.home, former)
         else:
             database, table = split_target(task.part.target)
-            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces, task.home)
+            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces, task.home, former)
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:

@@ -197,3 +197,25 @@ def test_what_a_lane_had_taken_by_an_iteration_leaves_out_what_came_later_and_wh
     put(engine, r.Discard(P, 1, 4.0))  # given up, and aside all the same
     assert engine.answer("ledger.aside", {"pipeline": P, "source": "flights"}) == aside
     engine.close()
+
+
+@pytest.mark.parametrize("script", [former.TO_8, former.TO_7, former.TO_6, former.TO_5, former.TO_4])
+def test_given_a_database_of_any_former_format_when_opened_then_targets_pass_on_in_it(
+    tmp_path: Path, script: str
+) -> None:
+    path = tmp_path / "checkpoints.db"
+    before = claimed(path)
+    put(before, version())
+    made, mark = sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
+    before.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(script)
+    db.close()
+    path.with_name("checkpoints.db-seals").unlink()
+    seals.create(path, path, mark)
+    engine = Engine(path)
+    assert sorted(dump_schema(engine)) == made
+    adopted = r.Adopt(P, "new", "/lake/x", P, "old", 0, 0, 1.0)
+    put(engine, adopted)
+    assert engine.adoptions() == [adopted]
+    engine.close()

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.system.harness import System, last, pipeline, published, put, small, until
+import pytest
+
+from tests.system.harness import PLAIN, System, last, pipeline, published, put, small, until
 
 Make = Callable[[Path], System]
 
@@ -120,3 +122,38 @@ def test_given_an_iteration_that_is_prepared_when_its_sink_is_moved_then_it_goes
     assert [row["used"] for row in system.client.nodes("plain", 2)["items"]] == [0, 0, 0]
     assert [row["version"] for row in system.iterations("plain")] == [1, 1, 2]
     assert system.client.status()["epoch"] == 1
+
+
+@pytest.mark.parametrize("write", ["{connection: lake, path: plain, format: parquet}", "{connection: mart, table: t}"])
+def test_given_a_sink_is_renamed_while_it_runs_when_it_is_adopted_then_it_goes_on_and_a_rewind_takes_back_both(
+    make: Make, tmp_path: Path, write: str
+) -> None:
+    yaml = pipeline("plain", PLAIN).replace("{connection: lake, path: plain, format: parquet}", write)
+    system = make(small(tmp_path / "p", yaml))
+    system.start()
+    put(system, "plain", "a", "1,1.5")
+    system.wait("plain", 1, "committed")
+    replace(system, "odibi.yaml", "{name: out,", "{name: other,")
+    refused = system.ctl("apply")
+    assert refused.returncode == 4
+    assert "`odibictl sink adopt plain.other` lets it go on there" in refused.stderr
+    put(system, "plain", "b", "2,1.5")  # nothing was applied: the former name goes on
+    system.wait("plain", 2, "committed")
+    adopted = system.ctl("sink", "adopt", "plain.other", "--yes")
+    assert adopted.returncode == 0, adopted.stderr
+    system.kill("broker")
+    system.kill("worker")
+    put(system, "plain", "c", "3,1.5")
+    system.wait("plain", 3, "committed")
+    verified = system.ctl("checkpoint", "verify")
+    assert "no problem was found" in verified.stdout, verified.stdout
+    shown = system.json("sink", "show", "plain.other")
+    assert (shown["former"], shown["last"]) == (["plain.out"], 3)
+    assert "node 'other'" in shown["owner"]
+    if "lake" in write:
+        assert published(system, "plain") == [1, 2, 3]
+        assert system.ctl("pipeline", "drain", "plain").returncode == 0
+        assert system.ctl("pipeline", "rewind", "plain", "--to", "1", "--yes").returncode == 0
+        assert published(system, "plain") == [1]
+        assert system.ctl("pipeline", "resume", "plain").returncode == 0
+        until("all is read again", lambda: published(system, "plain") == [1, 2, 3])

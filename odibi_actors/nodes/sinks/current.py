@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,18 +67,18 @@ def held(folder: Path) -> Held | None:
         ) from error
 
 
-def is_of(folder: Path, owner: Owner) -> bool:
-    """What is published in the folder by overwriting is this sink's. Raises OSError."""
+def is_of(folder: Path, owners: Collection[Owner]) -> bool:
+    """What is published in the folder by overwriting is one of these sinks'. Raises OSError."""
     try:
         found = held(folder)
     except ConflictError:
         return False  # something of somebody else
-    return found is not None and found.owner == owner
+    return found is not None and found.owner in owners
 
 
-def check_folder(folder: Path, owner: Owner, overwrite: bool) -> None:
-    """Raise ConflictError unless a sink of this mode may publish to the folder: parts that were appended and one that
-    is overwritten are not mixed. Raises OSError."""
+def check_folder(folder: Path, owner: Owner, overwrite: bool, former: Collection[Owner] = ()) -> None:
+    """Raise ConflictError unless a sink of this mode may publish to the folder, which may be a ``former`` owner's:
+    parts that were appended and one that is overwritten are not mixed. Raises OSError."""
     if not folder.is_dir():
         return
     fresh = f"move them away, publish to another path, or `odibictl reset {owner.pipeline} --targets`"
@@ -90,22 +90,22 @@ def check_folder(folder: Path, owner: Owner, overwrite: bool) -> None:
                 f"{folder} holds parts that were appended ({parts[0]}{more}), which `mode: overwrite` does not delete: "
                 f"{fresh}"
             )
-        if (found := held(folder)) is not None and found.owner != owner:
+        if (found := held(folder)) is not None and found.owner not in (owner, *former):
             raise ConflictError(
                 f"{folder / CURRENT} is of {found.owner}, and is not overwritten: move it away, or publish to another "
                 "path"
             )
-    elif os.path.lexists(folder / CURRENT) and is_of(folder, owner):
+    elif os.path.lexists(folder / CURRENT) and is_of(folder, (owner, *former)):
         raise ConflictError(
             f"{folder / CURRENT} is what this sink has published with `mode: overwrite`, and stays as it is when parts "
             f"are appended: {fresh.replace('them', 'it')}"
         )
 
 
-def versions(folder: Path, node: str) -> Iterator[tuple[int, Path]]:
-    """(iteration, path) of the folders and links that a node has made, staged or published, in no order. Raises
+def versions(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:
+    """(iteration, path) of the folders and links that these nodes have made, staged or published, in no order. Raises
     OSError."""
     for name in os.listdir(folder):
         match = _VERSION.fullmatch(name)
-        if match and match["node"] == node:
+        if match and match["node"] in nodes:
             yield int(match["iteration"]), folder / name

@@ -13,9 +13,17 @@ BUSY = 5.0
 """Seconds that a database may be locked by somebody who writes."""
 
 
-def missing(database: Path, table: str, sink: Sequence[str], iteration: int, digest: str) -> str:
+def missing(
+    database: Path,
+    table: str,
+    sink: Sequence[str],
+    iteration: int,
+    digest: str,
+    owners: Sequence[Sequence[str]],
+) -> str:
     """Why the part of ``iteration`` with ``digest``, of ``sink`` (store id, pipeline, node), is not known to be in the
-    table; "" when it is. Old marks are given up, see ``low_water``. Writes nothing."""
+    table; "" when it is. ``owners``: the sinks whose the table may be, as it has passed from one to the other. Old
+    marks are given up, see ``low_water``. Writes nothing."""
     if not database.exists():
         return "is missing"
     try:
@@ -27,7 +35,7 @@ def missing(database: Path, table: str, sink: Sequence[str], iteration: int, dig
             if OWNER_TABLE in there:
                 owner = f"select store_id, pipeline, node, low_water from {OWNER_TABLE} where table_name = ?"
                 owned = db.execute(f"{owner} collate nocase", (table,)).fetchone()
-            if owned is None or tuple(owned[:3]) != tuple(sink):
+            if owned is None or list(owned[:3]) not in [list(one) for one in owners]:
                 return "is missing: the table is not of this sink any more"
             mark = db.execute(
                 "select digest from _odibi_commits where store_id = ? and pipeline = ? and sink = ? and iteration = ?",

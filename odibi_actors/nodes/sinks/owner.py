@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from odibi_actors.config.model import WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.model import NOWHERE, Home, split_target
 
 OWNER_FILE = "_odibi_owner.json"
@@ -39,10 +41,13 @@ class Owner(NamedTuple):
         ``empty``: what is to be done before, for it to be begun from nothing."""
         if other == self:
             return
-        what, back = "", "publish elsewhere"
-        if other.store_id != self.store_id:
-            what = "; its checkpoints are not these"
-            back = f"bring its .odibi back, or {back}" if other[1:] == self[1:] else back
+        if other.store_id == self.store_id:
+            raise ConflictError(
+                f"{target} belongs to {other}: if that is what {self.pipeline}.{self.node} was called, `odibictl sink "
+                f"adopt {self.pipeline}.{self.node}` lets it go on there; else publish elsewhere"
+            )
+        what, back = "; its checkpoints are not these", "publish elsewhere"
+        back = f"bring its .odibi back, or {back}" if other[1:] == self[1:] else back
         raise ConflictError(
             f"{target} belongs to {other}{what}: {back}; if it may be deleted, {empty} and {take}. The latter alone "
             f"lets {self.node!r} publish beside the rows that are there: all that it reads again is there twice, "
@@ -66,10 +71,19 @@ class Mark(NamedTuple):
             return ""  # it was copied, or moved, with the project
         return self.home if stands(self.home, self.owner.store_id) else ""
 
-    def check(self, owner: Owner, home: Home, place: Path, target: str, take: tuple[str, str]) -> None:
+    def check(
+        self,
+        owner: Owner,
+        home: Home,
+        place: Path,
+        target: str,
+        take: tuple[str, str],
+        former: Collection[Owner] = (),
+    ) -> None:
         """Raise ConflictError unless the target, called ``target`` and lying at ``place``, is of this owner at this
-        home. ``take``: as ``Owner.check`` has it."""
-        owner.check(self.owner, target, *take)
+        home, or of a ``former`` one, from which it has taken it over. ``take``: as ``Owner.check`` has it."""
+        if self.owner not in former:
+            owner.check(self.owner, target, *take)
         if other := self.elsewhere(home, place):
             raise ConflictError(
                 f"{target} belongs to {owner} at {other}, of which {home.data_dir} is a copy, or the other way "
@@ -130,19 +144,21 @@ def folder_mark(folder: Path) -> Mark | None:
         ) from error
 
 
-def check_folder_owner(folder: Path, owner: Owner, home: Home) -> Mark | None:
-    """The mark of a folder that is this owner's, or nobody's (None). Raises ConflictError when it is another's."""
+def check_folder_owner(folder: Path, owner: Owner, home: Home, former: Collection[Owner] = ()) -> Mark | None:
+    """The mark of a folder that is this owner's, or of a ``former`` one, or nobody's (None). Raises ConflictError when
+    it is another's."""
     found = folder_mark(folder)
     if found is not None:
-        found.check(owner, home, folder, str(folder), take_folder(folder))
+        found.check(owner, home, folder, str(folder), take_folder(folder), former)
     return found
 
 
-def claim_folder(folder: Path, owner: Owner, home: Home = NOWHERE) -> None:
-    """Own an existing folder from here on, durably. Raises ConflictError when it is another's, and OSError."""
+def claim_folder(folder: Path, owner: Owner, home: Home = NOWHERE, former: Collection[Owner] = ()) -> None:
+    """Own an existing folder from here on, durably. Raises ConflictError when it is another's than a ``former``
+    owner's, and OSError."""
     mine = Mark(owner, home.data_dir)
-    found = check_folder_owner(folder, owner, home)
-    if found == mine or (found is not None and not mine.home):
+    found = check_folder_owner(folder, owner, home, former)
+    if found is not None and found.owner == owner and (found == mine or not mine.home):
         return
     path, temporary = folder / OWNER_FILE, folder / f"{OWNER_FILE}.{os.getpid()}.staged"
     with open(temporary, "w", encoding="utf-8") as file:
@@ -150,12 +166,14 @@ def claim_folder(folder: Path, owner: Owner, home: Home = NOWHERE) -> None:
         file.flush()
         os.fsync(file.fileno())
     try:
-        if found is not None:  # the project was moved
+        if found is not None:  # the project was moved, or the folder has passed on
+            failpoint("owner.replace")
             os.replace(temporary, path)
+            failpoint("owner.replaced")
         else:
             os.link(temporary, path)  # the one step that two claimants cannot both take
     except FileExistsError:
-        check_folder_owner(folder, owner, home)
+        check_folder_owner(folder, owner, home, former)
     finally:
         temporary.unlink(missing_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -198,12 +216,14 @@ def table_mark(connection: sqlite3.Connection, table: str) -> Mark | None:
     return None if row is None else Mark(Owner(*row[:3]), row[3])
 
 
-def check_table(connection: sqlite3.Connection, table: str, owner: Owner, home: Home, place: str) -> Mark | None:
-    """The mark of a table of the database at ``place`` that is this owner's, or nobody's (None). Raises
-    ConflictError when it is another's, sqlite3.Error."""
+def check_table(
+    connection: sqlite3.Connection, table: str, owner: Owner, home: Home, place: str, former: Collection[Owner] = ()
+) -> Mark | None:
+    """The mark of a table of the database at ``place`` that is this owner's, or of a ``former`` one, or nobody's
+    (None). Raises ConflictError when it is another's, sqlite3.Error."""
     found = table_mark(connection, table)
     if found is not None:
-        found.check(owner, home, Path(place), f"table {table!r} of {place}", take_table(table))
+        found.check(owner, home, Path(place), f"table {table!r} of {place}", take_table(table), former)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,10 +29,14 @@ class ParquetSink:
 
     overwrite = False
 
-    def __init__(self, folder: Path, owner: Owner, home: Home = NOWHERE) -> None:
+    def __init__(self, folder: Path, owner: Owner, home: Home = NOWHERE, former: Sequence[Owner] = ()) -> None:
+        """``former``: from whom it has taken the folder over."""
         self.folder = folder
         self.owner = owner
         self.home = home
+        self.former = former
+        self.owners = (owner, *former)
+        self.nodes = list(dict.fromkeys(one.node for one in self.owners))
 
     def stage(
         self, table: pa.Table, iteration: int, attempt: Attempt, pin: Pin | None = None, published: bool = False
@@ -88,9 +92,9 @@ class ParquetSink:
 
     def _claim(self) -> None:
         """Own the folder, for this mode. One that is refused is left as it was."""
-        if folder_owner(self.folder) in (None, self.owner):
-            current.check_folder(self.folder, self.owner, self.overwrite)
-        claim_folder(self.folder, self.owner, self.home)
+        if folder_owner(self.folder) in (None, *self.owners):
+            current.check_folder(self.folder, self.owner, self.overwrite, self.former)
+        claim_folder(self.folder, self.owner, self.home, self.former)
 
     def _check_published(self, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
@@ -99,7 +103,7 @@ class ParquetSink:
 
     def _newest_schema(self) -> pa.Schema | None:
         """That of the newest part of this sink. Raises ConflictError, and OSError."""
-        newest = self._newest() if folder_owner(self.folder) == self.owner else None
+        newest = self._newest() if folder_owner(self.folder) in self.owners else None
         if newest is None:
             return None
         try:
@@ -108,7 +112,7 @@ class ParquetSink:
             raise ConflictError(f"{newest}, whose schema later parts are to have, cannot be read: {error}") from error
 
     def _newest(self) -> Path | None:
-        return newest_part(self.folder, self.owner.node)
+        return newest_part(self.folder, *self.nodes)
 
     def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
@@ -142,18 +146,28 @@ class ParquetSink:
         found = folder_mark(self.folder)
         return found is not None and bool(found.elsewhere(self.home, self.folder))
 
-    def retract(self, after: int, last: int, given_up: Collection[int] = ()) -> None:
-        """Take back the parts of iterations after ``after`` up to ``last``, but for those whose sink was ``given_up``:
-        what has their name is somebody else's. Raises ConflictError and OSError."""
+    def retract(
+        self,
+        after: int,
+        last: int,
+        given_up: Collection[int] = (),
+        owners: Sequence[Owner] = (),
+        spared: Collection[tuple[int, int]] = (),
+    ) -> None:
+        """Take back the parts of iterations after ``after`` up to ``last``, but for those whose sink was ``given_up``,
+        and numbers that are ``spared``, each (after, up to; 0: no end): what has their name is somebody else's.
+        ``owners``: all who have owned the folder, if it has passed on, its owner first. Raises ConflictError and
+        OSError."""
         if not self.folder.is_dir() or self._of_a_copy():
             return  # nothing was ever published there, or all that is there is the original's
-        claim_folder(self.folder, self.owner, self.home)
+        claim_folder(self.folder, owners[0] if owners else self.owner, self.home, owners)
+        kept = [range(low + 1, high + 1 if high else last + 1) for low, high in spared]
         pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(self.owner.node)}\.(parquet|.*\.staged)")
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in sorted(found, reverse=True):
             ours = match is not None and (int(match[1]) not in given_up or match[2] != "parquet")
-            if match and after < int(match[1]) <= last and ours:
+            if match and after < int(match[1]) <= last and ours and not any(int(match[1]) in one for one in kept):
                 failpoint("parquet.retract")
                 Path(path).unlink(missing_ok=True)
         fsync_dir(self.folder)
@@ -181,7 +195,7 @@ class ParquetSink:
     def _sweep(self, iteration: int, settled: int) -> None:
         """Delete what dead attempts staged for this iteration and for settled ones. Other lower numbers may be of
         another lane: their parts are still to be published."""
-        pattern = re.compile(rf"_part-(\d{{10,}})-{re.escape(self.owner.node)}\..*\.staged")
+        pattern = re.compile(rf"_part-(\d{{10,}})-(?:{'|'.join(map(re.escape, self.nodes))})\..*\.staged")
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in found:
@@ -189,9 +203,9 @@ class ParquetSink:
                 Path(path).unlink(missing_ok=True)
 
 
-def newest_part(folder: Path, node: str) -> Path | None:
-    """The newest part that a node has appended to a folder. Raises OSError."""
-    pattern = re.compile(rf"part-(\d{{10,}})-{re.escape(node)}\.parquet")
+def newest_part(folder: Path, *nodes: str) -> Path | None:
+    """The newest part that one of these nodes has appended to a folder. Raises OSError."""
+    pattern = re.compile(rf"part-(\d{{10,}})-(?:{'|'.join(map(re.escape, nodes))})\.parquet")
     names = [match for match in map(pattern.fullmatch, os.listdir(folder)) if match]
     return folder / max(names, key=lambda match: int(match[1]))[0] if names else None
 

@@ -87,7 +87,7 @@ class CurrentSink(ParquetSink):
     def _fence(self, iteration: int) -> None:
         """Delete the links of earlier iterations: these are published or void, and a stopped process that still means
         to publish one comes too late."""
-        for number, path in current.versions(self.folder, self.owner.node):
+        for number, path in current.versions(self.folder, *self.nodes):
             if number < iteration and path.is_symlink():
                 path.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ class CurrentSink(ParquetSink):
         """Delete what earlier iterations and dead attempts have left, but for what is published and the one before it,
         which somebody may be reading."""
         published = (self.folder / current.CURRENT).resolve()
-        found = sorted(current.versions(self.folder, self.owner.node), reverse=True)
+        found = sorted(current.versions(self.folder, *self.nodes), reverse=True)
         former = next((p for n, p in found if n < iteration and not p.is_symlink() and any(p.glob("*.parquet"))), None)
         for number, path in found:
             if number <= iteration and path.is_symlink():

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, check_table, missed, says_home, table_owner
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
-from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, overwritten
+from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, hand_over, overwritten
 from odibi_actors.nodes.sinks.sqlite_table import (
     Existing,
     Going,
@@ -75,7 +75,10 @@ class SqliteSink:
         staged_root: Path,
         overwrite: bool = False,
         home: Home = NOWHERE,
+        former: Sequence[Owner] = (),
     ) -> None:
+        """``former``: from whom it has taken the table over."""
+        self.former = former
         self.database = database
         self.table = table
         self.owner = owner
@@ -113,9 +116,9 @@ class SqliteSink:
         make_dirs(self.database.parent, sync=True)
         with self._connect() as connection:
             self._check_published(connection, published)
-            mark = check_table(connection, self.table, self.owner, self.home, str(self.database))
+            mark = check_table(connection, self.table, self.owner, self.home, str(self.database), self.former)
             if self.overwrite:
-                check_rows(connection, self.table, self.owner, str(self.database))
+                check_rows(connection, self.table, self.owner, str(self.database), self.former)
             if not self._marked(mark):
                 self._claim(connection)
             Existing(connection, self.table, str(self.database)).check(table, keys, version)
@@ -171,7 +174,7 @@ class SqliteSink:
     def _own(self, connection: sqlite3.Connection) -> None:
         for statement in _CREATE:
             connection.execute(statement)
-        mark = check_table(connection, self.table, self.owner, self.home, str(self.database))
+        mark = check_table(connection, self.table, self.owner, self.home, str(self.database), self.former)
         if self._marked(mark):
             return
         if not says_home(connection):
@@ -179,13 +182,15 @@ class SqliteSink:
         if mark is None:
             insert = f"insert into {OWNER_TABLE} (table_name, store_id, pipeline, node, home) values (?,?,?,?,?)"
             connection.execute(insert, (self.table, *self.owner, self.home.data_dir))
-        else:  # the project was moved
-            update = f"update {OWNER_TABLE} set home = ? where table_name = ? collate nocase"
-            connection.execute(update, (self.home.data_dir, self.table))
+        else:  # the project was moved, or the table has passed on
+            columns = "store_id = ?, pipeline = ?, node = ?, home = ?"
+            update = f"update {OWNER_TABLE} set {columns} where table_name = ? collate nocase"
+            connection.execute(update, (*self.owner, self.home.data_dir or mark.home, self.table))
+            hand_over(connection, self.table, mark.owner, self.owner)
 
     def _marked(self, mark: Mark | None) -> bool:
         """The mark of the table says all that we would write there."""
-        return mark is not None and self.home.data_dir in ("", mark.home)
+        return mark is not None and mark.owner == self.owner and self.home.data_dir in ("", mark.home)
 
     def _check_published(self, connection: sqlite3.Connection, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another file has taken its place."""
@@ -236,11 +241,14 @@ class SqliteSink:
         (low_water,) = connection.execute(
             f"select low_water from {OWNER_TABLE} where table_name = ?", (self.table,)
         ).fetchone()
-        mine = "from _odibi_commits where store_id = ? and pipeline = ? and sink = ?"
-        there = connection.execute(f"select 1 {mine} and iteration = ?", (*self.owner, before)).fetchone()
+        owners = (self.owner, *self.former)
+        places = ", ".join(["(?, ?, ?)"] * len(owners))
+        mine = f"from _odibi_commits where (store_id, pipeline, sink) in (values {places})"
+        given = [value for owner in owners for value in owner]
+        there = connection.execute(f"select 1 {mine} and iteration = ?", (*given, before)).fetchone()
         if before <= low_water or there:
             return
-        (newest,) = connection.execute(f"select max(iteration) {mine}", self.owner).fetchone()
+        (newest,) = connection.execute(f"select max(iteration) {mine}", given).fetchone()
         sink = f"{self.owner.pipeline}.{self.owner.node}"
         raise ConflictError(
             f"table {self.table!r} of {self.database} has nothing of iteration {before}, which was published there; "
@@ -324,12 +332,13 @@ class SqliteSink:
     def _sweep(self, iteration: int, settled: int) -> None:
         """Delete what dead attempts staged for this iteration and for settled ones. Other lower numbers may be of
         another lane: their parts are still to be published."""
+        nodes = [one.node for one in (self.owner, *self.former) if one.pipeline == self.owner.pipeline]
         numbers = [int(name) for name in os.listdir(self.folder) if name.isdecimal()] if self.folder.is_dir() else []
         for number in sorted(numbers):
             if number > settled and number != iteration:
                 continue
             folder = self.folder / str(number)
-            for path in folder.glob(f"{self.owner.node}-*.arrow*"):
+            for path in [path for node in nodes for path in folder.glob(f"{node}-*.arrow*")]:
                 path.unlink(missing_ok=True)
             with suppress(OSError):  # not empty: other sinks of that iteration have parts in it
                 folder.rmdir()

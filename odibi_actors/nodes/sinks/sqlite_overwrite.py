@@ -7,6 +7,7 @@ writes them. Rows of anybody else, or that were appended or upserted, are refuse
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.sinks.owner import Owner, table_owner
@@ -19,16 +20,15 @@ _CREATE = (
 )
 
 
-def overwritten(connection: sqlite3.Connection, table: str, owner: Owner) -> int:
-    """The iteration of this sink whose rows the table holds, and no others; 0 when it has overwritten nothing, or
-    others have come since. Raises sqlite3.Error."""
+def overwritten(connection: sqlite3.Connection, table: str, *owners: Owner) -> int:
+    """The iteration of one of these sinks whose rows the table holds, and no others; 0 when they have overwritten
+    nothing, or others have come since. Raises sqlite3.Error."""
     if not _is_table(connection, TABLE):
         return 0
     row = connection.execute(
-        f"select iteration from {TABLE} where table_name = ? and store_id = ? and pipeline = ? and node = ?",
-        (table, *owner),
+        f"select iteration, store_id, pipeline, node from {TABLE} where table_name = ?", (table,)
     ).fetchone()
-    return int(row[0]) if row else 0
+    return int(row[0]) if row and tuple(row[1:]) in owners else 0
 
 
 def _is_table(connection: sqlite3.Connection, name: str) -> bool:
@@ -45,9 +45,12 @@ def holds(connection: sqlite3.Connection, table: str) -> dict[str, int]:
     return {"iteration": iteration, "rows": int(rows)}
 
 
-def check_rows(connection: sqlite3.Connection, table: str, owner: Owner, place: str) -> None:
-    """Raise ConflictError when the table has rows that no overwrite of this sink has written. Raises sqlite3.Error."""
-    if not _is_table(connection, table) or overwritten(connection, table, owner):
+def check_rows(
+    connection: sqlite3.Connection, table: str, owner: Owner, place: str, former: Collection[Owner] = ()
+) -> None:
+    """Raise ConflictError when the table has rows that no overwrite of this sink, or of a ``former`` owner, has
+    written. Raises sqlite3.Error."""
+    if not _is_table(connection, table) or overwritten(connection, table, owner, *former):
         return
     (rows,) = connection.execute(f"select count(*) from {quote(table)}").fetchone()
     if rows:
@@ -70,3 +73,13 @@ def forget(connection: sqlite3.Connection, table: str) -> None:
     """Rows are added to those of an overwrite: a later one does not delete them. Raises sqlite3.Error."""
     if _is_table(connection, TABLE):
         connection.execute(f"delete from {TABLE} where table_name = ?", (table,))
+
+
+def hand_over(connection: sqlite3.Connection, table: str, former: Owner, owner: Owner) -> None:
+    """What the former owner of the table has overwritten is this one's. Raises sqlite3.Error."""
+    if _is_table(connection, TABLE):
+        connection.execute(
+            f"update {TABLE} set store_id = ?, pipeline = ?, node = ? where table_name = ? and store_id = ?"
+            " and pipeline = ? and node = ?",
+            (*owner, table, *former),
+        )

@@ -1,0 +1,158 @@
+"""Targets that pass from one sink to another: its node was renamed, or moved to another pipeline. Part of ``flow``.
+
+The configuration is applied first; then one record, ADOPT, says so, with nothing of the former sink in flight. What
+stands in the target keeps its names, and its mark follows when the new sink stages there: see docs/adr/0015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from odibi_actors.actor import Log
+from odibi_actors.broker import runs
+from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.checkpoint import adopted
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.adopted import Name
+from odibi_actors.config.model import PipelineSpec, ProjectSpec
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.messages import Adopt
+
+if TYPE_CHECKING:
+    from odibi_actors.broker.flow import Flow
+
+Row = dict[str, Any]
+
+
+def former(flow: Flow, pipeline: str, node: str, target: str) -> list[Name]:
+    """Sinks from which this one has taken over its target, newest first."""
+    return adopted.former(flow.adoptions, target, (pipeline, node))
+
+
+def stands(flow: Flow, pipeline: str, node: str, target: str) -> int:
+    """The newest committed iteration that is known to be in the target, under whichever of its sink's names; 0: none is
+    known."""
+    for name, sink in [(pipeline, node), *former(flow, pipeline, node, target)]:
+        place, number = flow.pipelines[name].stands.get(sink, ("", 0)) if name in flow.pipelines else ("", 0)
+        if place == target:
+            return number
+    return 0
+
+
+def check_spec(flow: Flow, spec: PipelineSpec, adopt: Sequence[Adopt]) -> None:
+    """Raise ConflictError when a sink of what is to be applied publishes where another one has taken over."""
+    for node in spec.nodes:
+        found = adopted.names(flow.adoptions, node.write.target) if node.write is not None else []
+        asked = any((one.pipeline, one.node) == (spec.name, node.name) for one in adopt)
+        if node.write is not None and found and found[0] != (spec.name, node.name) and not asked:
+            raise ConflictError(
+                f"pipeline {spec.name}: sink {node.name} publishes to {node.write.target}, which belongs to "
+                f"{'.'.join(found[0])}: `odibictl sink adopt {spec.name}.{node.name}` hands it over; else publish "
+                "elsewhere"
+            )
+
+
+def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
+    """What would happen. Raises NotFoundError, and ConflictError when it cannot be."""
+    mine, its = (adopt.pipeline, adopt.node), (adopt.from_pipeline, adopt.from_node)
+    name, other = ".".join(mine), ".".join(its)
+    sinks = {(p.name, node.name): node.write for p in project.pipelines for node in p.nodes if node.write is not None}
+    write, old = sinks.get(mine), flow.pipelines.get(adopt.from_pipeline)
+    if write is None:
+        known = ", ".join(".".join(one) for one in sinks if one[0] == adopt.pipeline) or "none"
+        raise NotFoundError(f"odibi.yaml has no sink {name}; those of {adopt.pipeline}: {known}")
+    target = write.target
+    found = adopted.names(flow.adoptions, target)
+    row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "target": target, "already": False}
+    if found and found[0] == mine and its in found:
+        return row | {"already": True}
+    if found and found[0] != its:
+        raise ConflictError(f"{target} belongs to {'.'.join(found[0])}, not to {other}")
+    if old is None:
+        raise NotFoundError(f"there was no pipeline {adopt.from_pipeline}; known: {', '.join(flow.pipelines)}")
+    still = sinks.get(its)
+    if its == mine or (still is not None and still.target == target):
+        raise ConflictError(
+            f"{other} is still in odibi.yaml, and publishes to {target}: take it out, or give one of the two another "
+            "target"
+        )
+    published = old.pins.get(adopt.from_node, target) is not None
+    if not (published or found or adopt.marked or old.stands.get(adopt.from_node, ("", 0))[0] == target):
+        raise NotFoundError(f"{other} has published nothing to {target} that is known: `odibictl sink list`")
+    _check_rest(flow, adopt, old, target)
+    return row
+
+
+def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: str) -> None:
+    """Raise ConflictError while something of the former sink is on its way, or is being taken back."""
+    for pipeline in (old, flow.pipelines.get(adopt.pipeline, old)):
+        if pipeline.rewind is not None:
+            raise ConflictError(f"pipeline {pipeline.name} is being rewound: wait until it is done")
+    for iteration in old.unfinished():
+        publication = iteration.publications.get(adopt.from_node)
+        if publication is None or publication.part.place != target:
+            continue
+        name, what = f"iteration {iteration.number} of {old.name}", f"{adopt.from_pipeline}.{adopt.from_node}"
+        if iteration.state == "blocked":
+            end = f"`odibictl iteration retry {old.name} {iteration.number}`, or `odibictl iteration abandon`"
+        else:
+            end = f"`odibictl pipeline drain {old.name}`"
+        raise ConflictError(
+            f"{name} is {iteration.state}, and {what} publishes it to {target} first: {end}; while nothing runs, put "
+            f"{adopt.from_node} back into odibi.yaml and `odibictl run {old.name}`"
+        )
+
+
+def carry_out(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
+    """It was checked, and the project is applied: the target passes on."""
+    target = row["target"]
+    if row["already"]:
+        return row | {"goes_on": [], "planned_again": []}
+    pipeline, old = flow.pipelines[adopt.pipeline], flow.pipelines[adopt.from_pipeline]
+    through, after = old.last_iteration, pipeline.last_iteration
+    again = _above(flow, pipeline, through, row, now) if pipeline is not old else []
+    record = rec.Adopt(
+        pipeline.name, adopt.node, target, old.name, adopt.from_node, through=through, after=after, at=now
+    )
+    flow.write(record, pipeline.name)
+    flow.adoptions.append(record)
+    pin = old.pins.get(adopt.from_node, target)
+    if pin is not None:
+        old.pins.drop(adopt.from_node)
+        pipeline.pins.put(replace(pin, pipeline=pipeline.name, node=adopt.node))
+    text = f"{pipeline.name}.{adopt.node} takes over {target} from {row['from']}"
+    flow.say(Log("info", text, {"notice": True}))
+    goes_on = []
+    for iteration in pipeline.unfinished():
+        if not iteration.prepared:
+            flow.void_stale(iteration, text)
+            if _failed_for_it(iteration, adopt.node):
+                flow.go_on(pipeline, iteration, now)
+                goes_on.append(iteration.number)
+            flow.wake(iteration)
+    return row | {"goes_on": goes_on, "planned_again": again}
+
+
+def _above(flow: Flow, pipeline: Pipeline, through: int, row: Row, now: float) -> list[int]:
+    """Numbers of the pipeline go on above those of the one before it in the target: no two parts there have one. What
+    has a lower number, and may still publish there, is planned again."""
+    above = f"{row['target']} is taken over from {row['from']}, and numbers go on above its {through}"
+    void: list[int] = []
+    for lane in pipeline.lanes:
+        unprepared = [one for one in pipeline.unfinished(lane.name) if not one.prepared]
+        if unprepared and unprepared[0].number <= through:
+            flow.cancel_from(pipeline, unprepared, now, f"{rec.PLANNED_AGAIN}{above}")
+            runs.plan_again(lane, unprepared)
+            void += [one.number for one in unprepared]
+    pipeline.last_iteration = max(pipeline.last_iteration, through)
+    return void
+
+
+def _failed_for_it(iteration: Iteration, node: str) -> bool:
+    """The target was another's, of which the iteration has failed."""
+    run = iteration.nodes.get(node)
+    return iteration.state == "failed" and run is not None and run.gave_up == "conflict"

@@ -1,0 +1,84 @@
+"""What sinks that take over their targets ask for, as far as it can be seen from here: whose each says it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from odibi_actors.config.model import ProjectSpec, WriteSpec
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.messages import Adopt
+from odibi_actors.nodes.sinks.owner import home_of, target_mark
+from odibi_actors.nodes.sinks.targets import check_targets
+
+Name = tuple[str, str]
+Names = Mapping[str, Sequence[Name]]
+
+
+def named(text: str) -> Name:
+    """(pipeline, node) of ``PIPELINE.NODE``. Raises NotFoundError."""
+    pipeline, dot, node = text.partition(".")
+    if not dot or not node:
+        raise NotFoundError(f"{text!r} names no sink; write PIPELINE.NODE, see `odibictl sink list`")
+    return pipeline, node
+
+
+def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str, names: Names) -> list[Adopt]:
+    """What to ask the broker for. ``from_``: who has published there, else its owner by the store, or by the target
+    itself. ``names``: see ``adopted.by_target``. Raises NotFoundError, and ConflictError when a target, these or others
+    of the project, is not this store's, or others have to be adopted with them."""
+    writes = {(p.name, one.name): one.write for p in project.pipelines for one in p.nodes if one.write is not None}
+    found, known = [], dict(names)
+    for sink in dict.fromkeys(map(named, sinks)):
+        if sink not in writes:
+            there = ", ".join(".".join(one) for one in writes if one[0] == sink[0]) or "none"
+            raise NotFoundError(f"odibi.yaml has no sink {'.'.join(sink)}; those of {sink[0]}: {there}")
+        adopt, owners = _one(writes[sink], sink, named(from_) if from_ else None, store_id, names)
+        found.append(adopt)
+        known[writes[sink].target] = owners
+    try:
+        check_targets(project.pipelines, store_id, home_of(Path(project.data_dir), Path(project.root)), known)
+    except ConflictError as error:
+        asked = {(one.pipeline, one.node) for one in found}
+        rest = [one for one, write in writes.items() if one not in asked and _of_another(write, one, store_id, known)]
+        if not rest:
+            raise
+        all_ = " ".join(".".join(one) for one in [*asked, *rest])
+        raise ConflictError(
+            f"{error}\nwhat is applied at once passes on at once: `odibictl sink adopt {all_}`"
+        ) from None
+    return found
+
+
+def _one(write: WriteSpec, sink: Name, from_: Name | None, store_id: str, names: Names) -> tuple[Adopt, list[Name]]:
+    ours, known = _marked(write, store_id), list(names.get(write.target, ()))
+    if from_ is None and known[:1] == [sink]:
+        from_ = known[1]
+    from_ = from_ or (known[0] if known else ours)
+    name = ".".join(sink)
+    if ours == sink and (from_ == sink or not known):
+        raise ConflictError(f"{name} owns {write.target} already: nothing is to be taken over")
+    if from_ is None:
+        raise NotFoundError(
+            f"nobody of this store is known to own {write.target}: {name} may begin it if it is nobody's; or name the "
+            "sink that has published there (--from PIPELINE.NODE)"
+        )
+    owners = [sink, *(one for one in (from_, ours, *known) if one is not None)]
+    return Adopt(*sink, *from_, marked=ours == from_), owners
+
+
+def _marked(write: WriteSpec, store_id: str) -> Name | None:
+    """Whose of this store the target says that it is."""
+    with suppress(sqlite3.Error, OSError, ConflictError):  # what cannot be looked at is told by whoever publishes
+        mark = target_mark(write)
+        if mark is not None and mark.owner.store_id == store_id:
+            return mark.owner.pipeline, mark.owner.node
+    return None
+
+
+def _of_another(write: WriteSpec, sink: Name, store_id: str, names: Names) -> bool:
+    """The target of the sink says that it is another one's of this store."""
+    owners = list(names.get(write.target, ()))
+    return _marked(write, store_id) not in (None, sink, *(owners if owners[:1] == [sink] else ()))
