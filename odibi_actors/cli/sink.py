@@ -73,7 +73,7 @@ def list_(app: App, pipeline: str | None) -> None:
 
 
 def _named(name: str) -> tuple[str, str]:
-    from odibi_actors.local.adopting import named
+    from odibi_actors.nodes.sinks.targets import named
 
     return named(name)
 

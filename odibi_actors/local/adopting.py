@@ -11,18 +11,10 @@ from odibi_actors.config.model import ProjectSpec, WriteSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.nodes.sinks.owner import home_of, target_mark
-from odibi_actors.nodes.sinks.targets import check_targets
+from odibi_actors.nodes.sinks.targets import check_targets, named
 
 Name = tuple[str, str]
 Names = Mapping[str, Sequence[Name]]
-
-
-def named(text: str) -> Name:
-    """(pipeline, node) of ``PIPELINE.NODE``. Raises NotFoundError."""
-    pipeline, dot, node = text.partition(".")
-    if not dot or not node:
-        raise NotFoundError(f"{text!r} names no sink; write PIPELINE.NODE, see `odibictl sink list`")
-    return pipeline, node
 
 
 def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str, names: Names) -> list[Adopt]:

@@ -205,7 +205,7 @@ def test_given_a_database_of_any_former_format_when_opened_then_targets_pass_on_
 ) -> None:
     path = tmp_path / "checkpoints.db"
     before = claimed(path)
-    put(before, version())
+    put(before, version(), plan(1, "a.csv"))
     made, mark = sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
     before.close()
     db = sqlite3.connect(path, isolation_level=None)

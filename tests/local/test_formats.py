@@ -32,7 +32,15 @@ RUNNING = {
     *("init", "up", "apply", "pipeline trigger", "pipeline backfill", "pipeline rewind"),
     *("schedule show", "schedule add", "schedule remove", "schedule pause", "schedule resume", "schedule history"),
     *("backfill show", "backfill cancel", "backfill wait", "iteration cancel", "iteration abandon", "iteration wait"),
-    *("source files", "source unpin", "sink adopt", "sink repin", "deadletter show", "deadletter replay", "deadletter discard"),
+    *(
+        "source files",
+        "source unpin",
+        "sink adopt",
+        "sink repin",
+        "deadletter show",
+        "deadletter replay",
+        "deadletter discard",
+    ),
 }
 """They change something, or need a schedule, a backfill, a running system."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.config.places import lies_in
-from odibi_actors.errors import ConflictError
+from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.model import Home
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, target_mark, target_name
@@ -18,6 +18,14 @@ from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, targe
 Names = Mapping[str, Sequence[Sequence[str]]]
 """Target -> the (pipeline, node) of all who have owned it, its owner first, if it has passed on."""
 _NOBODY: Names = {}
+
+
+def named(text: str) -> tuple[str, str]:
+    """(pipeline, node) of ``PIPELINE.NODE``. Raises NotFoundError."""
+    pipeline, dot, node = text.partition(".")
+    if not dot or not node:
+        raise NotFoundError(f"{text!r} names no sink; write PIPELINE.NODE, see `odibictl sink list`")
+    return pipeline, node
 
 
 def refused(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names: Names = _NOBODY) -> list[str]:
