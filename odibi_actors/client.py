@@ -57,7 +57,7 @@ from odibi_actors.messages import (
 from odibi_actors.model import LIVE, TRIGGER
 from odibi_actors.pending import held_by
 from odibi_actors.runtime import paths, wire
-from odibi_actors.runtime.presence import absence
+from odibi_actors.runtime.presence import MAX_CONNECTION_FILE, absence, moved
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.runtime.trouble import unheard
 from odibi_actors.version import __version__
@@ -73,7 +73,6 @@ REPEAT = 2.0
 """Seconds after which an unanswered request is sent again: a broker or store that restarted has forgotten it."""
 LOST_AFTER = 30.0
 """Seconds of silence after which a wait is given up: supervisors restart a crashed broker much sooner."""
-MAX_CONNECTION_FILE = 64 * 1024
 LINGER_MS = 100
 """For the Bye at the end; nothing depends on it."""
 
@@ -134,6 +133,8 @@ def read_connection(path: Path) -> dict[str, Any]:
         raise UnreachableError(f"no broker answers: {path} names no endpoint; {START}")
     if paths.copied(path, data):
         raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}")
+    if said := moved(path.parent):
+        raise UnreachableError(said)
     return data
 
 

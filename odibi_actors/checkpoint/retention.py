@@ -79,8 +79,8 @@ def told(db: sqlite3.Connection) -> dict[str, Any]:
 
 
 def before(db: sqlite3.Connection) -> dict[str, float]:
-    """``{"pruned_before": when the newest iteration that was pruned had ended}`` for a list that is empty, in which
-    something may have stood; else ``{}``."""
+    """``{"pruned_before": when the newest of what was pruned had ended}`` (iterations, runs, alerts that were told) for
+    a list that is empty, in which something may have stood; else ``{}``."""
     (through,) = db.execute("SELECT max(through) FROM prunings").fetchone()
     return {} if through is None else {"pruned_before": through}
 
@@ -95,7 +95,7 @@ class Sweep:
         """When the newest iteration had ended that went for its size: runs as old go with it."""
         self._cut: float | None = None
         """What is older goes, of runs and schedules; None: iterations are not done yet."""
-        self._rest: list[Callable[[sqlite3.Connection, float, int], int]] = []
+        self._rest: list[Callable[[sqlite3.Connection, float, int], tuple[int, float]]] = []
         self._seen = -1
         """Number of the occurrence looked at last."""
 
@@ -109,7 +109,7 @@ class Sweep:
         if not self._rest:
             self._rest = [_runs, self._occurrences, _alerts, _backfills]
         assert self._cut is not None
-        if self._chunk_of_rest(db, self._cut):
+        if self._chunk_of_rest(db, self._cut, now, HISTORY if self._cut <= before else HISTORY_SIZE):
             return True
         if used(db) > bound.size and not math.isinf(self._cut):  # and no iteration is left that may go
             self._cut = _later(db, self._cut)
@@ -153,16 +153,22 @@ class Sweep:
         self._cut = max(before, self._through)
         return False
 
-    def _chunk_of_rest(self, db: sqlite3.Connection, before: float) -> bool:
+    def _chunk_of_rest(self, db: sqlite3.Connection, before: float, now: float, why: str) -> bool:
         budget = CHUNK
-        while self._rest:
-            budget -= self._rest[0](db, before, budget)
-            if budget <= 0:
-                return True
-            del self._rest[0]
+        pruning = _Pruning(db, now)
+        try:
+            while self._rest:
+                gone, newest = self._rest[0](db, before, budget)
+                pruning.note_rest(gone, why, newest)
+                budget -= gone
+                if budget <= 0:
+                    return True
+                del self._rest[0]
+        finally:
+            pruning.write()
         return False
 
-    def _occurrences(self, db: sqlite3.Connection, before: float, limit: int) -> int:
+    def _occurrences(self, db: sqlite3.Connection, before: float, limit: int) -> tuple[int, float]:
         """They are numbered in the order of their times. One that was started goes after its run, which is looked up by
         name: a retry could make it active again."""
         rows = db.execute(
@@ -173,7 +179,7 @@ class Sweep:
         old = [row for row in rows if row[1] < before]
         db.executemany("DELETE FROM occurrences WHERE seq = ?", [(seq,) for seq, _, kept in old if not kept])
         self._seen = old[-1][0] if len(old) == limit else -1
-        return len(old)
+        return len(old), -math.inf  # what is skipped is counted with its schedule; the rest goes with its run
 
 
 class _Pruning:
@@ -193,6 +199,12 @@ class _Pruning:
             self._newest[pipeline] = max(self._newest.get(pipeline, 0), iteration)
             iterations, before, _ = self._taken.get(why, (0, 0, 0.0))
             self._taken[why] = (iterations + 1, before + rows, finished_at)
+
+    def note_rest(self, rows: int, why: str, ended: float) -> None:
+        """``rows`` of runs, alerts or backfills went, the newest of which had ``ended`` then."""
+        if rows and ended > -math.inf:
+            iterations, before, through = self._taken.get(why, (0, 0, -math.inf))
+            self._taken[why] = (iterations, before + rows, max(through, ended))
 
     def write(self) -> None:
         """Into the transaction."""
@@ -258,27 +270,31 @@ def _forget(db: sqlite3.Connection, pipeline: str, iteration: int) -> int:
     )
 
 
-def _runs(db: sqlite3.Connection, before: float, limit: int) -> int:
-    """Ended runs, but for those of iterations that may be retried."""
+def _runs(db: sqlite3.Connection, before: float, limit: int) -> tuple[int, float]:
+    """Ended runs, but for those of iterations that may be retried: how many, and when the newest had ended."""
     held = "FROM iterations WHERE state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"
-    gone = db.execute(
-        f"DELETE FROM runs WHERE seq IN (SELECT seq FROM runs WHERE ended < ? AND run NOT IN (SELECT run {held}"
-        f" UNION SELECT taken {held}) ORDER BY ended LIMIT ?)",
+    rows = db.execute(
+        f"SELECT seq, ended FROM runs WHERE ended < ? AND run NOT IN (SELECT run {held} UNION SELECT taken {held})"
+        " ORDER BY ended LIMIT ?",
         (before, limit),
-    ).rowcount
+    ).fetchall()
+    db.executemany("DELETE FROM runs WHERE seq = ?", [row[:1] for row in rows])
     db.execute("DELETE FROM given_back WHERE run NOT IN (SELECT run FROM runs)")
-    return gone
+    return len(rows), _newest(rows)
 
 
-def _alerts(db: sqlite3.Connection, before: float, limit: int) -> int:
-    return db.execute(
-        "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE told_at < ? LIMIT ?)", (before, limit)
-    ).rowcount
+def _alerts(db: sqlite3.Connection, before: float, limit: int) -> tuple[int, float]:
+    rows = db.execute("SELECT id, told_at FROM alerts WHERE told_at < ? LIMIT ?", (before, limit)).fetchall()
+    db.executemany("DELETE FROM alerts WHERE id = ?", [row[:1] for row in rows])
+    return len(rows), _newest(rows)
 
 
-def _backfills(db: sqlite3.Connection, before: float, limit: int) -> int:
-    return db.execute(
-        "DELETE FROM backfills WHERE (pipeline, lane) IN"
-        " (SELECT pipeline, lane FROM backfills WHERE ended < ? LIMIT ?)",
-        (before, limit),
-    ).rowcount
+def _backfills(db: sqlite3.Connection, before: float, limit: int) -> tuple[int, float]:
+    rows = db.execute("SELECT pipeline, lane, ended FROM backfills WHERE ended < ? LIMIT ?", (before, limit)).fetchall()
+    db.executemany("DELETE FROM backfills WHERE pipeline = ? AND lane = ?", [row[:2] for row in rows])
+    return len(rows), _newest(rows)
+
+
+def _newest(rows: list[tuple[object, ...]]) -> float:
+    """The greatest of their last columns."""
+    return max((float(str(row[-1])) for row in rows), default=-math.inf)

@@ -39,7 +39,8 @@ def _pruned(row: dict[str, Any] | None) -> str | None:
     if row is None:
         return None
     through = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["through"]))
-    return f"{plural(row['iterations'], 'iteration')} that ended by {through}; last {ago(row['at'])}"
+    what = plural(row["iterations"], "iteration") if row["iterations"] else "runs and alerts"
+    return f"{what} that ended by {through}; last {ago(row['at'])}"
 
 
 def _figures(result: dict[str, Any]) -> list[RenderableType]:

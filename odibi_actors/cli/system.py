@@ -100,6 +100,10 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
 def refuse_second(run: Path) -> None:
     """Raise ConflictError when another system lives on this data_dir. One whose launcher is dead is about to end, and
     is given the time."""
+    from odibi_actors.runtime.presence import moved
+
+    if said := moved(run):
+        raise ConflictError(said)
     end = time.monotonic() + DYING
     while holders := locks.holders(run):
         launcher = holders.get("up")

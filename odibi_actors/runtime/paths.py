@@ -202,6 +202,19 @@ def copied(connection: Path, told: Mapping[str, object]) -> bool:
     return told.get("folder", own) != own
 
 
+def left_behind(connection: Path, told: Mapping[str, object]) -> Path | None:
+    """Where the run folder was when the system that the connection file names, which says ``told``, started on it, if
+    it was moved away since; None when it was not."""
+    endpoint = str(told.get("endpoint"))
+    if not endpoint.startswith("ipc://") or "folder" not in told or copied(connection, told):
+        return None
+    run = Path(endpoint.removeprefix("ipc://")).parent
+    try:
+        return None if _folder(run) == _folder(connection.parent) else run
+    except OSError:
+        return run
+
+
 def _folder(path: Path) -> list[int]:
     """What a folder is known by, whatever its path: a copy is another one."""
     found = path.stat()

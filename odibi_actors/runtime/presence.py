@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
-from odibi_actors.runtime.paths import held
+from odibi_actors.runtime.paths import held, left_behind
 from odibi_actors.runtime.trouble import last_error, process_state
 
+MAX_CONNECTION_FILE = 64 * 1024
 LOGS = "see `odibictl logs broker`"
 
 
@@ -33,6 +35,24 @@ def absence(run: Path, waited: float) -> str:
         why = f" (it said last: {said})" if said else ""
         return f"a system runs, but not its broker, which is starting or is being started again{why}; {LOGS}"
     return ""
+
+
+def moved(run: Path) -> str:
+    """What is to be said when the ``run`` folder was moved, with its project, while a system runs on it, and what to
+    do; "" when it was not."""
+    try:
+        with (run / "connection.json").open("rb") as file:
+            told = json.loads(file.read(MAX_CONNECTION_FILE))
+        former = left_behind(run / "connection.json", told) if isinstance(told, dict) else None
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if former is None or not held(run):
+        return ""
+    place = f" from {former.parent}" if former.name == run.name else ""
+    return (
+        f"{run.parent} was moved{place} while its system runs, which still looks for everything there: `odibictl down` "
+        "stops it, then `odibictl up` goes on here"
+    )
 
 
 def _holder(path: Path) -> int:

@@ -181,6 +181,26 @@ def test_given_a_list_that_is_empty_since_its_history_is_pruned_then_it_says_so(
     assert "pruned_before" not in engine.answer("iteration.list", {"pipeline": P})
 
 
+@pytest.mark.parametrize(
+    ("verb", "begun", "ended"),
+    [
+        ("run.list", r.Run("a", "other", "manual", 1.0), r.RunEnd("a", "other", "no_data", 2 * DAY)),
+        ("alert.list", r.Alert(3, "failure", "other", "x", 1.0), r.Alerted(3, 2 * DAY)),
+    ],
+)
+def test_given_runs_or_alerts_that_were_pruned_alone_then_the_empty_list_says_so(
+    verb: str, begun: r.AnyRecord, ended: r.AnyRecord
+) -> None:
+    engine = claimed()
+    put(engine, version(), version(pipeline="other"), begun, ended)
+    params = {"pipeline": "other"}
+    assert len(engine.answer(verb, params)["items"]) == 1
+    sweep(engine, now=60 * DAY)
+    assert engine.answer(verb, params) | {"held": []} == {"items": [], "held": [], "pruned_before": 2 * DAY}
+    taken = retention.told(engine._db)["pruned_by_history"]
+    assert (taken["iterations"], taken["rows"], taken["through"]) == (0, 1, 2 * DAY)
+
+
 def test_given_a_long_history_of_a_schedule_when_pruned_then_it_goes_in_chunks() -> None:
     engine = claimed()
     put(engine, schedule())
