@@ -192,13 +192,14 @@ def apply(app: App, dry_run: bool) -> None:
     """
     from odibi_actors.cli import deep
     from odibi_actors.nodes.sinks.owner import home_of
-    from odibi_actors.nodes.sinks.targets import check_targets
+    from odibi_actors.nodes.sinks.targets import check_targets, refused
 
     project = load(app)
     client = app.client()
     if store := client.status().get("store_id"):
-        home = home_of(Path(project.data_dir), Path(project.root))
-        check_targets(project.pipelines, str(store), home, client.passed_on())
+        targets = (project.pipelines, str(store), home_of(Path(project.data_dir), Path(project.root)))
+        if refused(*targets):
+            check_targets(*targets, client.passed_on())  # some may have passed on
     deep.warn(project)
     if not dry_run:
         result = client.apply(project)

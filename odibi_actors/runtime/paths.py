@@ -208,11 +208,14 @@ def left_behind(connection: Path, told: Mapping[str, object]) -> Path | None:
     endpoint = str(told.get("endpoint"))
     if not endpoint.startswith("ipc://") or "folder" not in told or copied(connection, told):
         return None
-    run = Path(endpoint.removeprefix("ipc://")).parent
+    socket = Path(endpoint.removeprefix("ipc://"))
+    run = socket.parent
     try:
-        return None if _folder(run) == _folder(connection.parent) else run
+        here = _folder(run) == _folder(connection.parent)
     except OSError:
         return run
+    alone = socket.exists() and not (run / connection.name).exists()  # no folder of another project has taken its place
+    return None if here or alone else run
 
 
 def _folder(path: Path) -> list[int]:
