@@ -12,7 +12,7 @@ from odibi_actors.broker.directory import Directory, Peer
 from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.joining import RESTART, Joining
-from odibi_actors.broker.recovery import apply_project, would_change
+from odibi_actors.broker.recovery import apply_project, check_project, would_change
 from odibi_actors.broker.stopping import Stopping
 from odibi_actors.broker.versions import AnyHello, understood
 from odibi_actors.broker.views import source_specs
@@ -416,6 +416,7 @@ class Coordinator:
         adopt = request.adopt
         passed = [adopting.check(flow, request.project, one) for one in adopt]
         if request.dry_run:
+            check_project(flow, request.project, adopt)
             return {"adopted": passed}
         rows = apply_project(flow, request.project, now, adopt)
         self._project = request.project

@@ -237,8 +237,8 @@ def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
 
 
 def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> None:
-    """Whatever refuses a project, with nothing changed: an ``apply`` and its dry run ask this. ``adopt``: what sinks are
-    about to take over.
+    """Whatever refuses a project, with nothing changed: an ``apply`` and its dry run ask this. ``adopt``: what sinks
+    are about to take over.
 
     Raises ConfigError for what no odibi.yaml can say, ConflictError for what contradicts what was done, such as a
     source that has consumed data and would be removed.
