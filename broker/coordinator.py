@@ -508,10 +508,13 @@ class Coordinator:
                 journal = self._flow.journal
                 if not journal.backlog or journal.durable != self._flow.stalled[0]:
                     self._flow.stalled = (journal.durable, now)
-                for name in self._flow.dispatcher.silent(now):
+                silent = self._flow.dispatcher.silent(now)
+                elsewhere = len(silent) < len(self._flow.dispatcher.pools)
+                for name in silent:
                     self._flow.pool_lost(name)
                     self._directory.leave(name)
-                    effects.append(Log("warning", f"{name} is silent: its tasks run elsewhere"))
+                    where = "run elsewhere" if elsewhere else "run once a pool is heard again"
+                    effects.append(Log("warning", f"{name} is silent: its tasks {where}"))
             for peer in self._directory:
                 if peer.role == "client" and now - peer.seen > CLIENT_FORGOTTEN:
                     self._directory.leave(peer.name)

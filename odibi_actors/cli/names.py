@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -104,6 +106,16 @@ def _params(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -
             raise click.BadParameter(f"{text!r}: {value!r} is no YAML value; quote it: {key}='\"...\"'", ctx, param)
         read[key] = data["v"]
     return read
+
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_./-]*", re.IGNORECASE)
+"""A text that is read as itself without quotes."""
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Parameters as ``--param`` takes them: ``full=true, n="3"``."""
+    values = {k: v if isinstance(v, str) and _PLAIN.fullmatch(v) else json.dumps(v) for k, v in params.items()}
+    return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 PARAM = click.option(

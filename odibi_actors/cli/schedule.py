@@ -11,7 +11,7 @@ import click
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.moments import clock, spaced, until, utc, wall, zone_of
-from odibi_actors.cli.names import NAME, pipeline_argument
+from odibi_actors.cli.names import NAME, params_text, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
 from odibi_actors.cli.schedule_add import add
 from odibi_actors.cli.schedule_next import next_
@@ -211,7 +211,7 @@ def details(row: dict[str, Any]) -> list[RenderableType]:
         ("end", clock(spec["end"], zone) if spec.get("end") else None),
         ("exclude", ", ".join(spec.get("exclude") or [])),
         ("deadline", f"{span(int(spec['deadline']))} after it is due" if spec.get("deadline") else None),
-        ("params", ", ".join(f"{key}={value}" for key, value in (spec.get("params") or {}).items())),
+        ("params", params_text(spec.get("params") or {})),
         ("lag", f"{span(row['late'])} from due to noticed" if row.get("late") else None),
         ("from", "odibi.yaml" if row.get("origin") == "yaml" else "odibictl schedule add"),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from odibi_actors.actor import Stop
+from odibi_actors.actor import Log, Stop
 from odibi_actors.broker.dispatch import LOST_AFTER
 from odibi_actors.broker.stopping import FAREWELL, STOP_GRACE
 from odibi_actors.broker.views import pipeline_row
@@ -322,6 +322,8 @@ def test_a_silent_pool_loses_its_tasks() -> None:
     broker.tasks()
     broker.wait(LOST_AFTER + 1)
     assert broker.flow.dispatcher.pools == {}
+    (said,) = [one.text for one in broker.effects if isinstance(one, Log) and "is silent" in one.text]
+    assert said == f"{POOL} is silent: its tasks run once a pool is heard again"
     broker.pool_joins("w1")
     assert len(broker.tasks()) == 1
 

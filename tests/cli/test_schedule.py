@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 from ruamel.yaml import YAML
 
 from odibi_actors.cli import output, schedule
+from odibi_actors.cli.names import _params, params_text
 from odibi_actors.cli.schedule_skips import HELP, helps, summary
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
@@ -448,3 +450,21 @@ def test_given_what_waits_then_list_and_show_say_the_same(row: dict[str, int], s
     (column,) = [one for one in schedule.COLUMNS if one.heading == "WAITING"]
     assert column.cell(row) == (said or "-")
     assert schedule.waiting(row) == said
+
+
+def test_params_are_shown_as_they_are_given() -> None:
+    values = {
+        "full": True,
+        "n": 3,
+        "text": "3",
+        "word": "yes",
+        "plain": "fr",
+        "none": None,
+        "some": [1, "a"],
+        "day": "",
+    }
+    told = params_text(values)
+    assert told == 'full=true, n=3, text="3", word="yes", plain=fr, none=null, some=[1, "a"], day=""'
+    option = click.Option(["--param"])
+    context = click.Context(click.Command("x"))
+    assert _params(context, option, [params_text({key: value}) for key, value in values.items()]) == values
