@@ -173,15 +173,16 @@ def _is_plain(kind: pa.DataType) -> bool:
     none), and does not know run ends and extensions in nested types."""
     if isinstance(kind, pa.BaseExtensionType) or pa.types.is_run_end_encoded(kind) or _is_view(kind):
         return False
-    inner = [kind.value_type] if pa.types.is_dictionary(kind) else []
-    return all(_is_plain(one) for one in (*inner, *(kind.field(place).type for place in range(kind.num_fields))))
+    if pa.types.is_dictionary(kind) and normal_type(kind.value_type) != kind.value_type:
+        return False
+    return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def _rebuilt(array: pa.Array) -> pa.Array:
     """The array with its normal type, made from its parts."""
     kind = array.type
     if pa.types.is_dictionary(kind):
-        return _rebuilt(array.dictionary_decode())
+        return _rebuilt(array.dictionary).take(array.indices)  # views cannot be taken
     if pa.types.is_run_end_encoded(kind):
         return _rebuilt(pc.run_end_decode(array))
     if isinstance(kind, pa.BaseExtensionType):

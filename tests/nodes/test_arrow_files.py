@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pytest
@@ -52,6 +53,35 @@ def test_given_a_file_that_is_cut_off_anywhere_then_it_is_malformed(make: Any) -
         with pytest.raises(Malformed):
             parse(data[:length], {}, Wanted())
     assert parse(data, {}, Wanted()).table.num_rows == 6
+
+
+@pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
+@pytest.mark.parametrize("rows", [0, 2])
+def test_given_two_in_one_then_none_of_both_is_lost_in_silence(make: Any, rows: int) -> None:
+    one, other = written(TABLE, make), written(TABLE.slice(0, rows), make)
+    for data in (one + other, other + one):
+        with pytest.raises(Malformed, match=r"deliver each (stream )?by itself"):
+            parse(data, {}, Wanted())
+    with pytest.raises(Malformed):
+        parse(one + b"x" * 8, {}, Wanted())
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
+def test_given_a_file_within_a_value_then_it_is_one_file(compression: Any) -> None:
+    blobs = pl.DataFrame({"b": [written(TABLE), written(TABLE)], "x": [1, 2]})
+    sink = io.BytesIO()
+    blobs.write_ipc(sink, compression=compression)
+    assert parse(sink.getvalue(), {}, Wanted()).table.to_pylist() == blobs.to_dicts()
+    assert parse(written(blobs.to_arrow()), {}, Wanted()).table.to_pylist() == blobs.to_dicts()
+
+
+def test_given_categories_of_polars_then_their_values() -> None:
+    frame = pl.DataFrame({"c": pl.Series(["a", None, "b"], dtype=pl.Categorical), "e": pl.Series(["x"] * 3)})
+    frame = frame.with_columns(e=pl.col("e").cast(pl.Enum(["x", "y"])), l=pl.concat_list(pl.col("c")))
+    for write in (frame.write_ipc, frame.write_ipc_stream):
+        sink = io.BytesIO()
+        write(sink)
+        assert parse(sink.getvalue(), {}, Wanted()).table.to_pylist() == frame.to_dicts()
 
 
 def test_given_other_bytes_then_what_they_are() -> None:
