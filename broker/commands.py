@@ -351,8 +351,12 @@ class Commands:
         if publication is None:
             known = ", ".join(iteration.publications) or "none that is prepared"
             raise NotFoundError(f"{name} has no sink {node!r}; its sinks: {known}")
-        if publication.abandoned:
+        if publication.abandoned and not (publication.blocked and params.get("leave")):
             return {"pipeline": pipeline.name, "iteration": iteration.number, "sink": node, "state": iteration.state}
+        if params.get("leave") and not publication.abandoned:
+            raise ConflictError(
+                f"{name}: sink {node} is not given up yet; nothing is left there: without --leave first"
+            )
         if not publication.blocked:
             state = "published" if publication.done else "being published"
             raise ConflictError(f"{name}: sink {node} is {state}; only a blocked sink can be abandoned")

@@ -345,7 +345,7 @@ class Coordinator:
         if specs == self._sources:
             return []
         self._sources = specs
-        return [Send(SOURCE, Sources(epoch=self._flow.epoch, sources=specs))]
+        return [Send(SOURCE, Sources(epoch=self._flow.epoch, sources=specs, number=self._told_shape))]
 
     # --- work -----------------------------------------------------------------------------------------------------
 

@@ -434,6 +434,10 @@ class Flow:
                     continue
                 if publication.retry_at > now or publication.barrier > self.journal.durable:
                     continue
+                if publication.left:
+                    publication.done = True
+                    self.touch(pipeline.name)
+                    continue
                 if any(name in other.publications and not other.publications[name].done for other in earlier):
                     continue
                 publication.queued = True
@@ -606,13 +610,15 @@ class Flow:
 
     def abandon(self, pipeline: Pipeline, iteration: Iteration, node: str, now: float) -> None:
         """Give up a blocked sink for this iteration. Once that is durable its part is thrown away, and those after it
-        go on: not before, or a broker that never heard of it could publish it behind them."""
+        go on: not before, or a broker that never heard of it could publish it behind them. If it was given up already,
+        and cannot be thrown away: leave there what there is."""
         seq = self.write(
             rec.Abandon(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now), pipeline.name
         )
         publication = iteration.publications[node]
         publication.barrier = seq
-        publication.abandoned, publication.blocked, publication.retry_at = True, False, 0.0
+        publication.left, publication.abandoned = publication.abandoned, True
+        publication.blocked, publication.retry_at, publication.used = False, 0.0, 0
         pins.abandoned(self, pipeline, iteration, node)
         if not any(p.blocked for p in iteration.publications.values()):
             iteration.advance("abandon")

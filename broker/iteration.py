@@ -98,7 +98,9 @@ class NodeRun:
 class Publication:
     """The publishing of one prepared sink."""
 
-    __slots__ = ("abandoned", "attempt", "barrier", "blocked", "busy", "done", "part", "queued", "retry_at", "used")
+    __slots__ = (
+        *("abandoned", "attempt", "barrier", "blocked", "busy", "done", "left", "part", "queued", "retry_at", "used"),
+    )
 
     def __init__(self, part: StagedRef) -> None:
         self.part = part
@@ -111,6 +113,7 @@ class Publication:
         self.busy: Busy | None = None  # while its target is locked, or a disk is full
         self.barrier = 0  # record that must be durable before anything is done about it (ABANDON)
         self.abandoned = False  # an operator gave it up: its part is thrown away, not published
+        self.left = False  # and that could not be done: an operator said to leave there what there is
 
 
 class Iteration:

@@ -125,6 +125,7 @@ def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:
         for name, publication in iteration.publications.items():
             publication.blocked = name in item.blocked
             publication.abandoned = name in item.abandoned
+            publication.left = item.abandoned.count(name) > 1
 
 
 def _load_ack(flow: Flow, ack: rec.Ack) -> None:

@@ -417,16 +417,23 @@ def _retry(pipeline: Pipeline, iteration: Iteration) -> str:
     return f"`{name}`" if pipeline.manual else f"`{name} {iteration.number}`"
 
 
+def _in_the_way(pipeline: Pipeline, iteration: Iteration, publication: Publication, failed: NodeFailed) -> str:
+    """Why a sink is blocked. What was given up may have been published by somebody who died before telling so: until it
+    is thrown away nobody knows that it is not there."""
+    if not publication.abandoned:
+        return f"cannot publish {failed.node}: {failed.failure.message}"
+    name = f"{pipeline.name} {iteration.number}"
+    return (
+        f"cannot throw away what {failed.node} was to publish, which may be there: {failed.failure.message}; then "
+        f"`odibictl iteration retry {name}`, or `odibictl iteration abandon {name} --sink {failed.node} --leave`"
+    )
+
+
 def _publish_failed(
     flow: Flow, pipeline: Pipeline, iteration: Iteration, publication: Publication, failed: NodeFailed, now: float
 ) -> None:
     publication.attempt = None
     failure = failed.failure
-    if publication.abandoned:
-        # Its part could not be thrown away; nobody refers to it, and it holds up nothing.
-        publication.done = True
-        flow.touch(pipeline.name)
-        return
     spec = iteration.sink(failed.node)
     if failure.kind == "code_mismatch":
         publication.retry_at = now + CODE_MISMATCH_PAUSE
@@ -440,7 +447,7 @@ def _publish_failed(
     waits = failure.kind == "code_mismatch" or _waits(pipeline, failure)
     if not waits and (failure.kind not in COUNTED or publication.used >= spec.retry.max_attempts):
         publication.blocked = True
-        iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
+        iteration.trouble = _in_the_way(pipeline, iteration, publication, failed)
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         if iteration.state != "blocked":
             iteration.advance("block")

@@ -535,9 +535,14 @@ class Client(ScheduleVerbs):
         ``cancelled`` in the answer: their numbers; ``letters``: dead letters they had taken up, open again."""
         return self._dict("iteration.cancel", pipeline=pipeline, iteration=iteration)
 
-    def abandon(self, pipeline: str, iteration: int, sink: str, dry_run: bool = False) -> dict[str, Any]:
-        """Give up a blocked sink for this iteration: nothing of it is published there, later ones go on."""
-        return self._dict("iteration.abandon", pipeline=pipeline, iteration=iteration, sink=sink, dry_run=dry_run)
+    def abandon(
+        self, pipeline: str, iteration: int, sink: str, dry_run: bool = False, leave: bool = False
+    ) -> dict[str, Any]:
+        """Give up a blocked sink for this iteration: nothing of it is published there, later ones go on. ``leave``: it
+        was given up, and what it may have published cannot be thrown away: leave that there."""
+        return self._dict(
+            "iteration.abandon", pipeline=pipeline, iteration=iteration, sink=sink, dry_run=dry_run, leave=leave
+        )
 
     def sinks(self, pipeline: str | None = None) -> dict[str, Any]:
         """``{"items": [sink rows]}``: target, mode, and the schema each is held to."""

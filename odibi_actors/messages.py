@@ -263,11 +263,12 @@ class SourceSpec(msgspec.Struct, frozen=True):
 
 
 class Sources(Message, frozen=True):
-    """broker -> source: the complete list to discover for; replaces the former one. Sent after Welcome and at
-    changes."""
+    """broker -> source: the complete list to discover for; replaces the former one. Sent after Welcome and at changes.
+    ``number`` grows with each change within an epoch: a list that comes late replaces no newer one."""
 
     epoch: int
     sources: list[SourceSpec]
+    number: int = 0
 
 
 class Discover(Message, frozen=True):

@@ -327,20 +327,23 @@ def cancel(app: App, pipeline: str, number: int, dry_run: bool) -> None:
 @click.argument("number", metavar="N", type=click.IntRange(1))
 @click.option("--sink", required=True, help="The blocked sink (a write node).")
 @yes
+@click.option("--leave", is_flag=True, help="It was given up, and cannot be thrown away: leave there what there is.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it can be abandoned.")
 @lists
 @pass_app
-def abandon(app: App, pipeline: str, number: int, sink: str, dry_run: bool) -> None:
+def abandon(app: App, pipeline: str, number: int, sink: str, leave: bool, dry_run: bool) -> None:
     """Give up a blocked sink of iteration N.
 
     Nothing of N is published there; its other sinks are not touched, and later iterations go on. Cannot be undone: what
-    N would have published there is missing for good.
+    N would have published there is missing for good. What it may have published before somebody died is thrown away;
+    where that fails the iteration is blocked until it can be, or until `--leave` says that it stays.
     """
     client = app.client()
-    result = client.abandon(pipeline, number, sink, dry_run=True)
+    result = client.abandon(pipeline, number, sink, dry_run=True, leave=leave)
     if not dry_run:
-        app.confirm(f"Give up what iteration {number} of {pipeline} would publish to {sink}, for good?")
-        result = client.abandon(pipeline, number, sink)
+        stays = ", and leave there what it has published" if leave else ""
+        app.confirm(f"Give up what iteration {number} of {pipeline} would publish to {sink}{stays}, for good?")
+        result = client.abandon(pipeline, number, sink, leave=leave)
     said = "can be abandoned" if dry_run else "abandoned"
     emit(app, lambda: result, "iteration", lambda row: [f"{pipeline} {number}: sink {sink} {said}"])
 

@@ -49,6 +49,7 @@ class SourceActor:
     def __init__(self, incarnation: str, host: str, pid: int) -> None:
         self.incarnation, self.host, self.pid = incarnation, host, pid
         self.epoch = 0
+        self._listed = 0  # number of the newest list of sources
         self.sources: dict[str, Source] = {}
         self._start_seq = 0
         self._connected = False
@@ -136,6 +137,7 @@ class SourceActor:
         """A higher epoch voids what older ones told beyond ``start_seq``; the same one may have told it in vain."""
         if message.epoch < self.epoch:
             return
+        self._listed = self._listed if message.epoch == self.epoch else 0
         self.epoch, self._start_seq = message.epoch, message.start_seq
         for source in self.sources.values():
             source.welcome(self.epoch, self._start_seq, now)
@@ -172,7 +174,11 @@ class SourceActor:
         return []
 
     def _sources(self, message: Sources, now: float) -> list[Effect]:
-        """The complete list: keep what stays, begin what is new, end what is gone or reads something else now."""
+        """The complete list: keep what stays, begin what is new, end what is gone or reads something else now. One that
+        a newer one has overtaken would end lanes that are open."""
+        if message.number < self._listed:
+            return []
+        self._listed = message.number
         former, self.sources = self.sources, {}
         effects: list[Effect] = []
         for spec in message.sources:

@@ -251,10 +251,83 @@ def test_the_next_iteration_publishes_there_only_once_the_giving_up_is_durable()
     broker.durable()
     (task,) = broker.publications()
     assert (task.iteration, task.node.name, task.action) == (1, "a", "discard")
-    broker.fail(task, "a", Failure("io", "the disk is gone"))  # its part stays; nothing waits for that
+    broker.published(task)
     (task,) = broker.publications()
     assert (task.iteration, task.node.name, task.action) == (2, "a", "publish")
     assert [record.abandoned for record in broker.of(rec.Commit)] == [["a"]]
+
+
+def given_up() -> tuple[Broker, PublishTask]:
+    """Sink a of 1 is given up; returns the order to throw its part away."""
+    broker, other = blocked()
+    broker.published(other)
+    broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a")
+    broker.durable()
+    (task,) = [task for task in broker.publications() if task.action == "discard"]
+    return broker, task
+
+
+def test_what_was_given_up_and_cannot_be_thrown_away_is_no_commit_for_it_may_be_there() -> None:
+    broker, task = given_up()
+    broker.fail(task, "a", CONFLICT)
+    broker.durable()
+    assert broker.of(rec.Commit) == []
+    shown = broker.flow.pipelines["p"].iterations[1].trouble
+    assert "cannot throw away what a was to publish, which may be there" in shown
+    assert "odibictl iteration abandon p 1 --sink a --leave" in shown
+
+    broker.ask("iteration.retry", pipeline="p", iteration=1)
+    broker.durable()
+    (task,) = [task for task in broker.publications() if task.iteration == 1]
+    assert task.action == "discard"
+    broker.published(task)
+    assert [record.abandoned for record in broker.of(rec.Commit)] == [["a"]]
+
+
+def test_a_worker_that_dies_while_it_throws_away_is_followed_by_another() -> None:
+    broker, task = given_up()
+    broker.fail(task, "a", Failure("died", "killed"))
+    assert broker.of(rec.Commit) == []
+    broker.wait(60.0)
+    (task,) = [task for task in broker.publications() if task.iteration == 1]
+    assert task.action == "discard"
+
+
+def test_what_cannot_be_thrown_away_is_left_by_a_second_word_only() -> None:
+    broker, task = given_up()
+    assert broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a", leave=True).status == 0
+    broker.fail(task, "a", CONFLICT)
+    broker.durable()
+    broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a")
+    broker.durable()
+    assert broker.of(rec.Commit) == []
+    broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a", leave=True)
+    assert broker.of(rec.Commit) == []  # the second ABANDON is not durable
+    broker.durable()
+    assert [record.node for record in broker.of(rec.Abandon)] == ["a", "a"]
+    assert [record.abandoned for record in broker.of(rec.Commit)] == [["a"]]
+    assert [task.iteration for task in broker.publications()] == [2]
+
+
+def test_nothing_is_left_of_a_sink_that_is_not_given_up() -> None:
+    broker, _ = blocked()
+    reply = broker.ask("iteration.abandon", pipeline="p", iteration=1, sink="a", leave=True)
+    assert reply is not None
+    assert (reply.status, "without --leave first" in reply.error) == (4, True)
+
+
+def test_what_was_left_stays_so_after_a_restart() -> None:
+    former, _ = blocked()
+    prepared = former.of(rec.Prepare)[0]
+    plan = rec.Plan("p", "live", 1, 1, {"read": []}, ["read"], 0.0)
+    for count, tasks in ((1, [("a", "discard")]), (2, [])):
+        items: list[rec.AnyLoaded] = [
+            rec.LoadedVersion(rec.Version("p", 1, pipeline(), "code", 0.0)),
+            rec.LoadedCounter("p", 1, 0, 0, ["read"]),
+            rec.LoadedIteration(plan, "blocked", prepared.sinks, {}, ["b"], ["a"] * count),
+        ]
+        broker = Broker(recover=True).start(items, epoch=2, last_seq=20)
+        assert [(task.node.name, task.action) for task in broker.publications()] == tasks
 
 
 def test_what_was_given_up_stays_so_after_a_restart() -> None:

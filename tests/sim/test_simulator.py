@@ -21,7 +21,12 @@ FIRST, LIVES = 0, 70
 FOUND = (410,)
 """Lives that broke once."""
 
-COURSES: list[tuple[Course, int]] = [(Course("cancel", "", "rewind"), 1)]
+COURSES: list[tuple[Course, int]] = [
+    (Course("cancel", "", "rewind"), 1),
+    (Course("pause", "", "apply"), 9),
+    (Course("resume", "", "state switch"), 9),
+    (Course("rewind", "", "sink add"), 4),
+]
 """Lives of a course of verbs that broke once."""
 
 

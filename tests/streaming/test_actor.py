@@ -246,6 +246,17 @@ def test_given_a_changed_source_when_sources_are_told_then_the_former_is_forgott
     assert not world.actor.sources
 
 
+def test_given_a_list_of_sources_that_a_newer_one_has_overtaken_then_it_ends_nothing() -> None:
+    world = ready(World(), "a.csv")
+    spec = source_spec("/data", credit=4)
+    world.give(BROKER, Sources(1, [spec], 3), Sources(1, [], 2))
+    assert list(world.actor.sources) == [KEY]
+    world.give(BROKER, Sources(1, [spec], 3), Sources(1, [], 4))
+    assert not world.actor.sources
+    world.give(BROKER, Welcome(2, 0, "s"), Sources(2, [spec], 1))  # another broker counts anew
+    assert list(world.actor.sources) == [KEY]
+
+
 # --- readiness ----------------------------------------------------------------------------------------------------
 
 
