@@ -128,13 +128,13 @@ class App:
             raise UnreachableError(f"nothing runs on {path.parent.parent}; {START}")
 
     def confirm(self, question: str) -> None:
-        """Ask on stderr unless ``--yes``; a "no" ends the command with exit code 1."""
+        """Ask on stderr unless ``--yes``; a "no" ends the command with exit code 1, nobody there to answer with 2."""
         try:
             if self.yes or click.confirm(question, err=True):
                 return
         except click.Abort:  # Ctrl-C, or nobody there to answer
             errors.message("\nnothing was changed; pass --yes to go on without being asked")
-            raise click.exceptions.Exit(errors.INTERRUPTED) from None
+            raise click.exceptions.Exit(errors.INTERRUPTED if sys.stdin.isatty() else 2) from None
         errors.message(
             "nothing was changed" if sys.stdin.isatty() else "\nnothing was changed"
         )  # a terminal shows Enter

@@ -155,7 +155,7 @@ def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
     rows = _each(letters, client.discard, dry_run=True)
     if not dry_run:
         named = ", ".join(str(row["letter"]) for row in rows)
-        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {named} for good?")
+        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {named} for good (but for a rewind)?")
         rows = _each(letters, client.discard)
     said = "would be discarded" if dry_run else "discarded"
     emit(app, lambda: {"items": rows}, "letter", lambda result: [f"{row['letter']}: {said}" for row in rows])

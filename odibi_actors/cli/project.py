@@ -60,7 +60,7 @@ FOUND = (
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--from", "source", metavar="FOLDER", type=click.Path(path_type=Path),
-              help="A project for the csv and parquet files of this folder.")  # fmt: skip
+              help="A project for the files of this folder: csv, JSON, parquet, Arrow.")  # fmt: skip
 @lists
 @pass_app
 def init(app: App, folder: Path, source: Path | None) -> None:

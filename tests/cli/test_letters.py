@@ -77,7 +77,7 @@ def test_given_files_set_aside_before_the_iteration_then_they_are_the_ones_besid
 def test_given_nobody_answers_a_question_then_one_line_says_what_to_do(broker: Broker, invoke: Invoke) -> None:
     fake = broker(answers("discard", 99))
     result = invoke("--endpoint", fake.endpoint, "deadletter", "discard", 5)
-    assert result.exit_code == 130
+    assert result.exit_code == 2
     assert result.stderr.splitlines()[1:] == ["nothing was changed; pass --yes to go on without being asked"]
     assert done(fake, "discard") == []
 
