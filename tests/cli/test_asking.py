@@ -37,7 +37,7 @@ def test_given_nobody_who_could_answer_when_a_verb_asks_then_one_line_says_what_
 ) -> None:
     fake = broker(ASKING[args])
     result = invoke("--endpoint", fake.endpoint, *args)
-    assert result.exit_code == 130
+    assert result.exit_code == 2
     question, *said = result.stderr.splitlines()
     assert question.endswith("? [y/N]: ")
     assert said == ["nothing was changed; pass --yes to go on without being asked"]
