@@ -92,7 +92,7 @@ class Flow:
         self.adoptions: list[rec.Adopt] = []  # oldest first
         self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
         self.stalled = (start_seq, 0.0)  # newest durable record, and when it was last seen that nothing waits, or moves
-        self.publishing: dict[str, Attempt] = {}  # SQL database -> the one attempt that publishes there
+        self.publishing: dict[str, Attempt] = {}  # SQL database, or other sink -> its one attempt to publish
 
     # --- small helpers --------------------------------------------------------------------------------------------
 
@@ -464,6 +464,7 @@ class Flow:
                 letters.settled(pipeline, iteration, iteration.state_seq)
                 pipeline.keep_states(iteration, iteration.state_seq)
                 pipeline.last_committed = max(pipeline.last_committed, iteration.number)
+                pipeline.accounted = max(pipeline.accounted, iteration.number)
                 pipeline.committed += 1
                 pipeline.commits, pipeline.newest_commit = pipeline.commits + 1, iteration.number
                 for name, publication in iteration.publications.items():

@@ -48,6 +48,7 @@ class Pipeline:
         self.last_iteration = 0
         self.last_committed = 0
         self.stands: dict[str, tuple[str, int]] = {}  # sink -> where, and the newest committed iteration that is there
+        self.accounted = 0  # up to this number nothing in a target is unknown: see checkpoint/snapshot.py
         self.committed = 0
         self.commits = 0  # all there ever were, taken back since or not
         self.newest_commit = 0  # the iteration of the last one, which need not be the highest: lanes do not wait
@@ -118,6 +119,11 @@ class Pipeline:
             if not iteration.terminal or iteration.state_seq > durable:
                 return iteration.number - 1
         return self.last_iteration
+
+    def coming(self, node: str, place: str) -> list[tuple[int, str]]:
+        """(iteration, digest) of the parts that a sink may have in this target, and that are not committed."""
+        parts = ((i.number, i.publications[node].part) for i in self.unfinished() if node in i.publications)
+        return [(number, part.digest) for number, part in parts if part.place == place]
 
     def stuck(self, lane: str = LIVE) -> Iteration | None:
         """The first iteration of a lane that waits for an operator."""

@@ -54,6 +54,7 @@ def load(flow: Flow, items: list[rec.AnyLoaded]) -> None:
                 pipeline = flow.pipelines[item.pipeline]
                 pipeline.last_iteration = item.last_iteration
                 pipeline.last_committed = item.last_committed
+                pipeline.accounted = max(item.accounted, item.last_committed)
                 pipeline.committed = item.committed
                 pipeline.commits, pipeline.newest_commit = item.commits, item.newest
                 pipeline.ledger = dict.fromkeys(item.ledger)

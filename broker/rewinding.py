@@ -225,6 +225,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     pipeline.letters.clear()
     pins.rewound(flow, pipeline, record.to)
     pipeline.stands.clear()
+    pipeline.accounted = max(pipeline.accounted, record.last)
     flow.letters_seq = seq
     for kept in pipeline.states.values():
         for number in [n for n in kept if record.to < n <= record.last]:

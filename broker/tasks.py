@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from odibi_actors.broker import adopting, pins
 from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
+from odibi_actors.checkpoint import adopted
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
 from odibi_actors.model import split_target
 
@@ -24,15 +25,14 @@ def dispatch_publications(flow: Flow, now: float) -> None:
         publication = found[1].publications.get(node) if found is not None else None
         if found is None or publication is None or publication.done or publication.attempt is not None:
             continue
-        place, table = split_target(publication.part.target)
-        target = place if table else ""
-        if target and target in flow.publishing:
+        database, table = split_target(publication.part.target)
+        target = database if table else f"{name}.{node}"
+        if target in flow.publishing:
             deferred.append(item)
             continue
         publication.queued = False
         publication.attempt = flow.new_attempt(name, number)
-        if target:
-            flow.publishing[target] = publication.attempt
+        flow.publishing[target] = publication.attempt
         flow.dispatcher.give(pool, _publish_task(flow, found[0], found[1], node, publication), now)
     for item in deferred:
         heapq.heappush(flow.publishable, item)
@@ -134,4 +134,6 @@ def _publish_task(
         published=published,
         before=adopting.stands(flow, pipeline.name, node, place) if published else 0,
         former=adopting.former(flow, pipeline.name, node, place),
+        upto=max(pipeline.accounted, adopted.through(flow.adoptions, place)),
+        coming=pipeline.coming(node, place),
     )

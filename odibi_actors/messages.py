@@ -490,7 +490,9 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     the store lives; a target of another copy of it is not touched. ``given_up``: of those that are retracted, the
     iterations of which the sink published nothing. ``former``: sinks (pipeline, node) from which it has taken over its
     target; of what is retracted, all that have owned the folder, its owner first. ``spared``: (after, up to; 0: no end)
-    numbers that are not retracted."""
+    numbers that are not retracted. ``upto``: what stands in the target under a number up to it is accounted for, and
+    above it only what is ``coming``, the (iteration, digest) of what is prepared for it: anything else was published by
+    a newer store, of which ours is an older copy; -1: not to be asked."""
 
     attempt: Attempt
     pipeline: str
@@ -509,6 +511,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     given_up: list[int] = []
     former: list[tuple[str, str]] = []
     spared: list[tuple[int, int]] = []
+    upto: int = -1
+    coming: list[tuple[int, str]] = []
 
 
 AnyTask = Task | PublishTask

@@ -46,6 +46,11 @@ def spared(adoptions: Sequence[r.Adopt], target: str, name: Name) -> list[tuple[
     return [(low, high) for pipeline, node, low, high in found if node == name[1] and pipeline != name[0]]
 
 
+def through(adoptions: Sequence[r.Adopt], target: str) -> int:
+    """The newest number that any former owner of the target can have published there; 0 when it has none."""
+    return max((one.through for one in adoptions if one.target == target), default=0)
+
+
 def unused(adoptions: Sequence[r.Adopt], pipeline: str, after: int) -> int:
     """How many numbers after this one the pipeline has passed over, to go on above another pipeline's."""
     skipped = [one for one in adoptions if one.pipeline == pipeline != one.from_pipeline]

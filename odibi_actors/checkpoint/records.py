@@ -620,7 +620,9 @@ class LoadedCounter(Loaded, frozen=True):
     counts every commit there was, taken back since or not; ``newest``: the iteration of the last one. ``ledger`` lists
     the source nodes with planned positions, so that a source that has consumed data cannot be removed unnoticed;
     ``kept`` the dead-lettered iterations, whose batches stay; ``dead_letters`` counts them and the files set aside;
-    ``stands``: sink -> the place to which the newest committed iteration has published."""
+    ``stands``: sink -> the place to which the newest committed iteration has published. ``accounted``: the newest
+    number that was committed, or taken back or forgotten since: what is in a target under a higher one, and is not
+    prepared, a newer store than this one has published."""
 
     pipeline: str
     last_iteration: int
@@ -632,6 +634,7 @@ class LoadedCounter(Loaded, frozen=True):
     stands: dict[str, str] = {}
     commits: int = 0
     newest: int = 0
+    accounted: int = 0
 
 
 class LoadedState(Loaded, frozen=True):

@@ -101,8 +101,9 @@ def _settings(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
 
 def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
     rows = db.execute(
-        "SELECT pipeline, last_iteration, last_committed, committed, commits, newest FROM counters WHERE pipeline > ?"
-        " ORDER BY pipeline",
+        "SELECT pipeline, last_iteration, last_committed, committed, commits, newest, max(pruned, last_committed,"
+        " coalesce((SELECT iteration FROM iterations AS i WHERE i.pipeline = c.pipeline AND state = 'rewound'"
+        " ORDER BY iteration DESC LIMIT 1), 0)) FROM counters AS c WHERE pipeline > ? ORDER BY pipeline",
         after or ("",),
     )
     for row in rows:
@@ -117,7 +118,7 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         numbers = [number for (number,) in kept]
         sources = _ledger_sources(db, row[0])
         stands = _stands(db, (row[0], row[2]))
-        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters, stands, row[4], row[5])
+        item = r.LoadedCounter(row[0], row[1], row[2], row[3], sources, numbers, letters, stands, *row[4:])
         yield (row[0],), item, 200 + 5 * len(kept)
 
 

@@ -36,6 +36,7 @@ from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
+from odibi_actors.nodes.sinks.known import Known
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.parquet_current import CurrentSink
@@ -334,7 +335,8 @@ class Executor:
         if task.action == "discard":
             sink.discard(task.part, task.iteration)
         else:
-            sink.publish(task.part, task.iteration, task.settled, task.published, task.before)
+            known = Known(task.upto, dict(task.coming))
+            sink.publish(task.part, task.iteration, task.settled, task.published, task.before, known)
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(

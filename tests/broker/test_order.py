@@ -50,6 +50,24 @@ def test_iterations_are_committed_in_order_even_when_a_later_one_has_fewer_sinks
     assert [c.iteration for c in broker.of(rec.Commit)] == [1, 2]
 
 
+def test_a_publisher_is_told_what_may_stand_in_its_target() -> None:
+    broker = _two_prepared()
+    digests = {r.iteration: r.sinks["a"].digest for r in broker.of(rec.Prepare)}
+    for _ in digests:
+        tasks = broker.publications()
+        assert [(t.upto, t.coming) for t in tasks if t.node.name == "a"] == [(0, list(digests.items()))]
+        for task in tasks:
+            broker.published(task)
+    for task in broker.publications():
+        broker.published(task)
+    broker.offer("f3.csv")
+    broker.compute()
+    after = restarted(broker)
+    after.durable()
+    (task,) = [one for one in after.publications() if one.node.name == "a"]
+    assert (task.upto, [number for number, _ in task.coming]) == (2, [3])
+
+
 def test_one_publisher_at_a_time_per_database() -> None:
     mart = ConnectionSpec("mart", "sqlite", "/mart.db")
     spec = pipeline()

@@ -449,7 +449,7 @@ class Reference:
             numbers = (counter.last, counter.last_committed, counter.committed)
             newest = self.iterations.get((name, counter.last_committed))
             stands = {node: part.place for node, part in (newest.sinks if newest else {}).items()}
-            commits = (counter.commits, counter.newest)
+            commits = (counter.commits, counter.newest, counter.last_committed)
             items.append(r.LoadedCounter(name, *numbers, sources, kept, letters, stands, *commits))
         items += [r.LoadedAlert(alert) for alert, told in self.alerts.values() if told is None]
         for _, one in sorted(self.iterations.items(), key=lambda kv: kv[0]):

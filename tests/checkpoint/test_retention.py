@@ -72,7 +72,7 @@ def test_given_old_iterations_when_pruned_then_only_what_is_finished_and_without
     assert ledger(engine) == consumed == ["a.csv", "c.csv", "d.csv", "e.csv", "f.csv", "g.csv", "h.csv"]
     assert loaded(engine) == before
     put(engine, *committed(8, "i.csv"))
-    assert loaded(engine)[0] == r.LoadedCounter(P, 8, 8, 4, ["flights"], [3], 2, {"lake": "/lake"}, 4, 8)
+    assert loaded(engine)[0] == r.LoadedCounter(P, 8, 8, 4, ["flights"], [3], 2, {"lake": "/lake"}, 4, 8, 8)
 
 
 def test_given_a_project_that_says_how_long_when_pruned_then_that_rules() -> None:
@@ -283,9 +283,9 @@ def test_given_too_much_history_when_pruned_then_open_ones_and_letters_stay_and_
 
 
 def lasting(engine: Engine) -> list[r.AnyLoaded]:
-    """What is loaded, but for what is told of the newest committed iteration, which may be pruned."""
+    """What is loaded, but for what is told of the newest iterations, which may be pruned."""
     return [
-        msgspec.structs.replace(item, stands={}) if isinstance(item, r.LoadedCounter) else item
+        msgspec.structs.replace(item, stands={}, accounted=0) if isinstance(item, r.LoadedCounter) else item
         for item in loaded(engine)
     ]
 

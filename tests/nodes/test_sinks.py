@@ -127,12 +127,13 @@ def test_given_a_published_part_when_published_again_then_nothing_changes(world:
     assert pq.read_table(world.folder).equals(TABLE)
 
 
-def test_given_the_same_attempt_twice_then_the_first_part_stands(world: World) -> None:
-    first = world.stage(world.lake, TABLE)
-    second = world.stage(world.lake, OTHER)
-    assert first.staged == second.staged
+def test_given_the_same_attempt_twice_then_the_first_part_stands_and_another_is_beside_it(world: World) -> None:
+    first, other = world.stage(world.lake, TABLE), world.stage(world.lake, OTHER)
+    assert world.stage(world.lake, TABLE).staged == first.staged != other.staged
+    assert world.stage(world.lake, OTHER).staged == other.staged
     world.publish(world.lake, first)
     assert pq.read_table(world.folder).equals(TABLE)
+    assert world.leftovers() == []
 
 
 def test_given_dead_attempts_when_a_later_iteration_is_published_then_their_parts_are_swept(world: World) -> None:

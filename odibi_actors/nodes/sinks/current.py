@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import ConflictError
+from odibi_actors.nodes.sinks.known import ATTEMPT
 from odibi_actors.nodes.sinks.owner import Owner
 
 CURRENT = "current"
 _KEY = b"odibi.current"
 """Metadata of the file: JSON of whose it is, and the iteration."""
 _APPENDED = re.compile(r"part-\d{10,}-.*\.parquet")
-_VERSION = re.compile(r"_current-(?P<iteration>\d{10,})-(?P<node>.+)\.\d+-\d+(?P<link>\.link)?")
+_VERSION = re.compile(rf"_current-(?P<iteration>\d{{10,}})-(?P<node>.+)\.{ATTEMPT}(?P<link>\.link)?")
 
 
 class Held(NamedTuple):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.conform import VOID, Pin
+from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_mark, folder_owner, missed
 from odibi_actors.nodes.sinks.parquet_types import check_types
 
@@ -69,17 +71,22 @@ class ParquetSink:
             os.link(temporary, staged)
             failpoint("parquet.staged")
         except FileExistsError:
-            # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
-            digest, size = digest_file(staged)
-            rows = pq.read_metadata(staged).num_rows
+            if digest_file(staged)[0] != digest:
+                # Its part may be prepared, so it stands, and ours gets a name of its own: the attempt was made before
+                # by a process that died, of what came of it then; or by one that our store, put back, knows nothing of.
+                staged, target = self._places(iteration, f"{attempt}-{digest}")
+                make_dirs(staged.parent, sync=True)
+                with suppress(FileExistsError):
+                    os.link(temporary, staged)
         finally:
             temporary.unlink()
         fsync_dir(staged.parent)
         self._staged(staged)
         return StagedRef(str(staged), str(target), rows, size, digest, replaces=self.overwrite), table
 
-    def _places(self, iteration: int, attempt: Attempt) -> tuple[Path, Path]:
-        """Where a part is staged, and published."""
+    def _places(self, iteration: int, attempt: Attempt | str) -> tuple[Path, Path]:
+        """Where a part is staged, and published. ``attempt``: with the digest of the part, where that of another part
+        has its name."""
         stem = f"part-{iteration:010d}-{self.owner.node}"
         return self.folder / f"_{stem}.{attempt}.staged", self.folder / f"{stem}.parquet"
 
@@ -114,20 +121,45 @@ class ParquetSink:
     def _newest(self) -> Path | None:
         return newest_part(self.folder, *self.nodes)
 
-    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
+    def publish(
+        self,
+        part: StagedRef,
+        iteration: int,
+        settled: int,
+        published: bool = False,
+        before: int = 0,
+        known: Known = UNKNOWN,
+    ) -> None:
         """Make a prepared part visible; done already is done. ``settled``: every iteration up to it is terminal, in
         whatever lane. ``published``: others were before it; that of ``before`` may have been taken away by whoever
-        cleans the folder, which ``checkpoint verify`` tells. Raises ConflictError and OSError."""
+        cleans the folder, which ``checkpoint verify`` tells. ``known``: of what else may stand there. Raises
+        ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.target)
         self._check_paths(staged, target, iteration)
         self._check_published(published)
         self._claim()
+        if not os.path.lexists(target):
+            self._check_known(known, iteration)
         self._appear(part, iteration, staged, target)
         failpoint("parquet.linked")
         fsync_dir(self.folder)
         staged.unlink(missing_ok=True)
         failpoint("parquet.unlinked")
         self._sweep(iteration, settled)  # not synced: a name that returns after a power loss is swept by a later part
+
+    def _check_known(self, known: Known, iteration: int) -> None:
+        """Raise ConflictError when parts of this sink are there that our store has not published. Raises OSError."""
+        found = known.missed(_parts(self.folder, self.owner.node), lambda path: digest_file(path)[0])
+        if found:
+            names = [path.name for _, path in found]
+            raise unknown(
+                str(self.folder),
+                names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
+                [number for number, _ in found],
+                self.owner,
+                "or move that away, if the files it was made of are still there: they are read again. Then "
+                f"`odibictl iteration retry {self.owner.pipeline} {iteration}`",
+            )
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published, also where it was: somebody died before telling so. What
@@ -188,7 +220,7 @@ class ParquetSink:
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         """A part is published only under the names that staging gives: a message cannot choose others."""
         stem = f"part-{iteration:010d}-{self.owner.node}"
-        named = target.name == f"{stem}.parquet" and re.fullmatch(rf"_{stem}\.\d+-\d+\.staged", staged.name)
+        named = target.name == f"{stem}.parquet" and re.fullmatch(rf"_{stem}\.{ATTEMPT}\.staged", staged.name)
         if not named or staged.parent != self.folder or target.parent != self.folder:
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
 
@@ -203,11 +235,16 @@ class ParquetSink:
                 Path(path).unlink(missing_ok=True)
 
 
+def _parts(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:
+    """(iteration, path) of the parts that these nodes have appended to a folder, in no order. Raises OSError."""
+    pattern = re.compile(rf"part-(\d{{10,}})-(?:{'|'.join(map(re.escape, nodes))})\.parquet")
+    for match in filter(None, map(pattern.fullmatch, os.listdir(folder))):
+        yield int(match[1]), folder / match[0]
+
+
 def newest_part(folder: Path, *nodes: str) -> Path | None:
     """The newest part that one of these nodes has appended to a folder. Raises OSError."""
-    pattern = re.compile(rf"part-(\d{{10,}})-(?:{'|'.join(map(re.escape, nodes))})\.parquet")
-    names = [match for match in map(pattern.fullmatch, os.listdir(folder)) if match]
-    return folder / max(names, key=lambda match: int(match[1]))[0] if names else None
+    return max(_parts(folder, *nodes), default=(0, None))[1]
 
 
 def to_be_seen(staged: Path) -> bool:

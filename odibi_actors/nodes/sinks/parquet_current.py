@@ -13,6 +13,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.known import ATTEMPT, Known
 from odibi_actors.nodes.sinks.parquet import ParquetSink, check_published, check_staged, to_be_seen
 
 
@@ -21,7 +22,7 @@ class CurrentSink(ParquetSink):
 
     overwrite = True
 
-    def _places(self, iteration: int, attempt: Attempt) -> tuple[Path, Path]:
+    def _places(self, iteration: int, attempt: Attempt | str) -> tuple[Path, Path]:
         name = f"{iteration:010d}-{self.owner.node}"
         target = self.folder / f"_current-{name}.{attempt}" / f"part-{name}.parquet"
         return target.with_name(f"{target.name}.staged"), target
@@ -39,6 +40,9 @@ class CurrentSink(ParquetSink):
         with suppress(FileExistsError):  # the attempt was staged before
             os.symlink(staged.parent.name, _link(staged))
         fsync_dir(self.folder)
+
+    def _check_known(self, known: Known, iteration: int) -> None:
+        """Whatever stands there is replaced, and never by what is older."""
 
     def _appear(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
         try:
@@ -102,7 +106,7 @@ class CurrentSink(ParquetSink):
 
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         name = f"{iteration:010d}-{self.owner.node}"
-        named = re.fullmatch(rf"_current-{re.escape(name)}\.\d+-\d+", target.parent.name)
+        named = re.fullmatch(rf"_current-{re.escape(name)}\.{ATTEMPT}", target.parent.name)
         sound = target.name == f"part-{name}.parquet" and target.parent.parent == self.folder
         if not named or not sound or staged != target.with_name(f"{target.name}.staged"):
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")

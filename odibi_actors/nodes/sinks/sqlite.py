@@ -26,6 +26,7 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
+from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, check_table, missed, says_home, table_owner
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
 from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, hand_over, overwritten
@@ -135,9 +136,10 @@ class SqliteSink:
             os.link(temporary, path)
             failpoint("sqlite.staged")
         except FileExistsError:
-            # The same attempt was staged before, by a process that died later. Its part may be prepared: it stands.
-            digest, size = digest_file(path)
-            rows = ipc.decode(pa.memory_map(str(path))).num_rows
+            if digest_file(path)[0] != digest:  # it stands, for the reasons that parquet has
+                path = path.with_name(f"{self.owner.node}-{attempt}-{digest}.arrow")
+                with suppress(FileExistsError):
+                    os.link(temporary, path)
         finally:
             temporary.unlink()
         fsync_dir(path.parent)
@@ -201,10 +203,19 @@ class SqliteSink:
 
     # --- publish --------------------------------------------------------------------------------------------------
 
-    def publish(self, part: StagedRef, iteration: int, settled: int, published: bool = False, before: int = 0) -> None:
+    def publish(
+        self,
+        part: StagedRef,
+        iteration: int,
+        settled: int,
+        published: bool = False,
+        before: int = 0,
+        known: Known = UNKNOWN,
+    ) -> None:
         """Bring a prepared part into the table; done already is done. ``settled``: every iteration up to it is
         terminal, in whatever lane; one of another lane with a lower number than this may still be to come.
-        ``published``: others were before it, that of iteration ``before`` among them (0: not known).
+        ``published``: others were before it, that of iteration ``before`` among them (0: not known). ``known``: of what
+        else may stand there.
 
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
         refuses, what was published is missed: an older copy has been put in its place), sqlite3.Error and OSError.
@@ -217,6 +228,7 @@ class SqliteSink:
             self._own(connection)
             self._check_before(connection, before)
             if not self._is_published(connection, part, iteration):
+                self._check_known(connection, known, iteration)
                 self._order(connection, iteration)
                 self._apply(connection, _open(part))
                 self._mark(connection, part, iteration, settled)
@@ -231,7 +243,7 @@ class SqliteSink:
     def _check_path(self, part: StagedRef, iteration: int) -> Path:
         """A part has the name that staging gives: a message cannot choose another file."""
         staged = Path(part.staged)
-        named = re.fullmatch(rf"{re.escape(self.owner.node)}-\d+-\d+\.arrow", staged.name)
+        named = re.fullmatch(rf"{re.escape(self.owner.node)}-{ATTEMPT}\.arrow", staged.name)
         if not named or staged.parent != self.folder / str(iteration):
             raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
         return staged
@@ -254,6 +266,28 @@ class SqliteSink:
             f"table {self.table!r} of {self.database} has nothing of iteration {before}, which was published there; "
             f"the newest it has is {newest or low_water}: has an older copy been put in its place? Bring the newer one "
             f"back, then `odibictl iteration retry`; or `odibictl sink repin {sink}` goes on without what is missing"
+        )
+
+    def _check_known(self, connection: sqlite3.Connection, known: Known, iteration: int) -> None:
+        """Raise ConflictError when the table has rows of this sink that our store has not published, and they would
+        stay there."""
+        marks = connection.execute(
+            "select iteration, digest from _odibi_commits where store_id = ? and pipeline = ? and sink = ?"
+            " and iteration > ?",
+            (*self.owner, known.upto),
+        ).fetchall()
+        numbers = [number for number, _ in known.missed(marks, str)]
+        if not numbers or self.overwrite:
+            return
+        where = f"pipeline = '{self.owner.pipeline}' and sink = '{self.owner.node}' and iteration > {known.upto}"
+        raise unknown(
+            f"table {self.table!r} of {self.database}",
+            "rows",
+            numbers,
+            self.owner,
+            f"or the copy of {self.database} that goes with these, then `odibictl iteration retry "
+            f"{self.owner.pipeline} {iteration}`; or `odibictl reset {self.owner.pipeline} --targets`. If you have "
+            f"deleted these rows, or they are upserted again: `delete from _odibi_commits where {where}`, then retry",
         )
 
     def _is_published(self, connection: sqlite3.Connection, part: StagedRef, iteration: int) -> bool:
