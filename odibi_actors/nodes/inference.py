@@ -10,7 +10,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.formats import Parsed
 from odibi_actors.nodes.formats.columns import alike
 from odibi_actors.nodes.formats.exact import Inferred, Spelling, infer
-from odibi_actors.nodes.formats.typed import related
+from odibi_actors.nodes.formats.typed import held, related
 from odibi_actors.nodes.schemas import settle, widen
 
 
@@ -34,6 +34,7 @@ class Inference:
         self._declared = declared
         self._spelling = spelling
         self._texts = texts
+        self._sparse = False
         self._tables: list[pa.Table] = []
         self._inferred: dict[str, Inferred] = {}
         self._quoted: dict[str, None] = {}
@@ -44,6 +45,7 @@ class Inference:
     def add(self, parsed: Parsed) -> None:
         """Take a file in."""
         self._tables.append(parsed.table)
+        self._sparse |= parsed.sparse
         self._quoted |= dict.fromkeys(parsed.quoted)
         self.names = list(dict.fromkeys([*self.names, *parsed.table.column_names]))
         self.left_out = list(dict.fromkeys([*self.left_out, *parsed.left_out]))
@@ -75,7 +77,8 @@ class Inference:
         """Raise Clash unless ``kind`` can hold what each file has."""
         found = [(place, table.schema.field(name).type) for place, table in enumerate(self._tables)
                  if name in table.column_names and not pa.types.is_null(table.schema.field(name).type)]  # fmt: skip
-        if all(related(one, kind) for _, one in found):
+        holds = held if self._sparse else related
+        if all(holds(one, kind) for _, one in found):
             return
         (first, former), *others = found
         place, other = next(one for one in others if one[1] != former)

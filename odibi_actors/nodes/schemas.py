@@ -62,6 +62,13 @@ def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     if left == right:
         return left
     types, units = pa.types, ("s", "ms", "us", "ns")
+    if types.is_list(left) and types.is_list(right):
+        return pa.list_(widen(left.value_type, right.value_type))
+    if types.is_struct(left) and types.is_struct(right):
+        fields = {field.name: field.type for field in left}
+        for field in right:
+            fields[field.name] = widen(fields.get(field.name, field.type), field.type)
+        return pa.struct(list(fields.items()))
     if types.is_timestamp(left) and types.is_timestamp(right) and left.tz and right.tz:  # instants, whatever the zone
         return pa.timestamp(max(left.unit, right.unit, key=units.index), left.tz)
     for one, other in ((left, right), (right, left)):

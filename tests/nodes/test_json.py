@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import json
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats import Malformed, json_rows
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.json import parse
 from odibi_actors.nodes.read import read
@@ -91,7 +92,7 @@ def test_given_objects_then_keys_that_lack_are_null_at_every_level() -> None:
             'more digits than a double; read.schema: {a: "decimal128(38, 20)"}',
         ),
         ('{"a":0.5}\n{"a":9007199254740993}', 2, "9007199254740993 is no double, and others are"),
-        ('{"a":1e400}', 1, "1e400 has more digits than a double; read.schema: {a: string} takes it"),
+        ('{"a":1e400}', 1, "1e400 is beyond a double; read.schema: {a: string} takes it"),
         (
             '{"a":{"b":[1,"x"]}}',
             1,
@@ -99,6 +100,15 @@ def test_given_objects_then_keys_that_lack_are_null_at_every_level() -> None:
         ),
         ('{"a":{}}', 1, 'its objects are empty; read.schema: {a: "map<string, string>"} takes it'),
         ('{"a":"\\ud800"}', 1, "half of a character"),
+        ('{"a":["\\ud800"]}', 1, "correct the file; read.ignore: [a] leaves the column out"),
+        ('{"a":1}\n{"\\ud800":1}', 2, "the key '\\ud800' has half of a character in it"),
+        ('{"a":{"x":1}}\n{"a":{"\\ud800":1}}', 2, "the key '\\ud800' has half of a character in it"),
+        ('{"a":1e-99999999999999999999}', 1, "is beyond a double; read.schema: {a: string} takes it"),
+        ('{"a":1}\n{"a":', 2, "cut off"),
+        ('{"a":1}\n{"a":tru', 2, "cut off"),
+        ('{"a":1}\n{"a":"\\u12', 2, "cut off"),
+        ('{"a":1,\n "b":+1}', 2, "no JSON: '+1}'"),
+        ("{}\n{}", 0, "no row has a key"),
         ('{"a":1,"a":2}', 1, "an object has the key 'a' twice"),
         ('{"a":NaN}', 1, "NaN is no JSON"),
         ('{"a":1}\n{"a":2', 2, "it is cut off within a value: deliver it again"),
@@ -111,7 +121,7 @@ def test_given_objects_then_keys_that_lack_are_null_at_every_level() -> None:
         ("a,b\n1,2\n", 1, "no JSON: 'a,b"),
         ('{"a":01}', 1, "no JSON: expecting ',' delimiter"),
         ('{"a":"x\ty"}', 1, "invalid control character"),
-        ('{"": 1}', 0, "has the key '', which is no name"),
+        ('{"a":1}\n{"": 1}', 2, "has the key '', which is no name; read.ignore: [\"\"] leaves it out"),
         ("[" * 100_000, 1, "nests too deep"),
         ('{"a":' + "[" * 40 + "]" * 40 + "}", 1, "it nests deeper than 16 levels"),
     ],
@@ -212,6 +222,77 @@ def test_given_columns_that_lack_or_are_new_then_as_with_any_format(tmp_path: Pa
     assert found.table.to_pylist() == [{"a": 1, "b": None}]
 
 
+@pytest.mark.parametrize(
+    ("text", "inferred", "declared"),
+    [
+        ('{"a":9223372036854775808}\n{"a":-1}', None, {}),
+        ('{"a":-1}', None, {"a": "uint64"}),
+        ('{"a":0.12345678901234567890}\n{"a":12345678901234567890123}', None, {}),
+        ('{"a":12345678901234567890123}', None, {"a": "decimal128(38, 20)"}),
+        ('{"a":9007199254740993}\n{"a":0.25}\n{"a":0.0125}', None, {}),
+        ('{"a":9007199254740993}\n{"a":0.25}', {"a": "int64"}, {}),
+        ('{"a":9007199254740993}', {"a": "double"}, {}),
+        ('{"a":{"b":1,"c":2}}', {"a": "struct<b: int64>"}, {}),
+        ('{"a":[{"d":"2024-01-31","c":2.5}]}', None, {"a": "list<struct<d: date32>>"}),
+        ('{"a":[1]}', {"a": "list<string>"}, {}),
+        ('{"a":[0.5]}', {"a": "list<int64>"}, {}),
+        ('{"a":[9007199254740993]}', {"a": "list<double>"}, {}),
+        ('{"a":{"x":[]}}\n{"a":{"x":{}}}', None, {}),
+        ('{"a":{}}', None, {}),
+    ],
+)
+def test_given_a_remedy_when_it_is_followed_then_the_file_is_read_exactly(
+    text: str, inferred: dict[str, str] | None, declared: dict[str, str]
+) -> None:
+    said = re.search(r"read\.schema: {a: (.+)} takes", refused(text, inferred, **declared).message)
+    assert said is not None
+    table = parsed(text, a=said[1].strip('"'))
+    for found, line in zip(table["a"].to_pylist(), text.splitlines(), strict=True):
+        meant = json.loads(line, parse_float=Decimal)["a"]
+        assert str(found) == str(meant) or same_value(found, meant)
+
+
+def same_value(found: Any, meant: Any) -> bool:
+    """Whether a value of a declared column says what was written."""
+    if isinstance(found, str) and not isinstance(meant, str):
+        return bool(json.loads(found, parse_float=Decimal) == meant)
+    if isinstance(meant, list):
+        return all(map(same_value, found, meant))
+    if isinstance(meant, dict):
+        return all(same_value(dict(found)[name], part) for name, part in meant.items())
+    return str(found) == meant if isinstance(meant, str) else bool(Decimal(str(found)) == meant)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        ('{"x":1}', '{"y":"t"}', "struct<x: int64, y: string>"),
+        ('{"x":1.5}', '{"x":1}', "struct<x: double>"),
+        ('{"x":1}', '{"x":1.5,"y":[]}', "struct<x: double, y: list<string>>"),
+        ("[]", '[{"x":1}]', "list<struct<x: int64>>"),
+        ('[{"x":null}]', '[{"x":[1]}]', "list<struct<x: list<int64>>>"),
+    ],
+)
+def test_given_files_of_one_batch_with_other_keys_within_then_one_type_holds_all(
+    tmp_path: Path, first: str, second: str, kind: str
+) -> None:
+    files = [position(tmp_path, name, f'{{"a":{text}}}'.encode()) for name, text in (("1", first), ("2", second))]
+    table = read(read_spec(tmp_path, "json"), files, b"").table
+    assert table.schema.field("a").type == parse_type(kind)
+    assert all(map(same, table["a"].to_pylist(), [json.loads(first), json.loads(second)]))
+
+
+def test_given_files_of_one_batch_with_other_kinds_within_then_the_column_is_told(tmp_path: Path) -> None:
+    files = [position(tmp_path, name, text) for name, text in (("1", b'{"a":{"x":1}}'), ("2", b'{"a":{"x":"t"}}'))]
+    with pytest.raises(Failed, match=r"the column is struct<x: string> in this file, and struct<x: int64> in 1: no"):
+        read(read_spec(tmp_path, "json"), files, b"")
+
+
+def test_given_a_text_that_nests_too_deep_then_it_is_refused() -> None:
+    deep = '{"a":' + '{"b":' * 500 + "1" + "}" * 501
+    assert "it nests too deep for a text; read.ignore: [a]" in refused(deep, a="string").message
+
+
 NAMES = st.sampled_from(["a", "b", "c d", "ü"])
 SCALARS = st.one_of(
     st.none(),
@@ -225,6 +306,35 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, min_size=1, max_size=3)),
     max_leaves=6,
 )
+
+
+PIECES = st.sampled_from(
+    [*'{}[],: ', "\n", "\r\n", "\t", "\ufeff", '{"a":', '"b":', '"a":1', '{"a":1}\n', '{"a":[1.5]}\n',
+     "1", "-0", "1.10", "1e5", "0.1", "9007199254740993", "1E400", "12345678901234567890", "NaN", "null", "true",
+     '"x"', '"\\u00e4"', '"ä"', '"\\ud800"', '"\\/"']
+)  # fmt: skip
+
+
+def outcome(read: Any) -> Any:
+    try:
+        found = read()
+    except Malformed as refusal:
+        return str(refusal), refusal.line
+    return repr(found.objects), [found.line(row) for row in range(len(found.objects))]
+
+
+@given(st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text()).map(str.encode))
+def test_given_any_text_then_the_quick_way_reads_what_the_exact_one_does(data: bytes) -> None:
+    assert outcome(lambda: json_rows.rows(data)) == outcome(lambda: json_rows._scanned(data))
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=3), max_size=4), st.booleans(), st.booleans(), st.booleans())
+def test_given_any_rows_then_the_quick_way_reads_what_the_exact_one_does(
+    rows: list[dict[str, Any]], lines: bool, escaped: bool, blanks: bool
+) -> None:
+    options: Any = {"ensure_ascii": escaped, "separators": (", ", ": ") if blanks else (",", ":")}
+    text = "\n".join(json.dumps(row, **options) for row in rows) if lines else json.dumps(rows, **options)
+    assert outcome(lambda: json_rows.rows(text.encode())) == outcome(lambda: json_rows._scanned(text.encode()))
 
 
 def same(found: Any, meant: Any) -> bool:

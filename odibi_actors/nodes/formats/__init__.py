@@ -21,12 +21,14 @@ class Malformed(Exception):
 
 class Parsed(NamedTuple):
     """One file as a table; ``left_out``: its columns that were not read ("" for one without a name). ``quoted``: the
-    first row with a quoted cell of each column where that has a meaning. ``doubt``: why its header looks like data."""
+    first row with a quoted cell of each column where that has a meaning. ``doubt``: why its header looks like data.
+    ``sparse``: objects within lack keys, so that those of several files may become one type."""
 
     table: pa.Table
     left_out: list[str]
     quoted: dict[str, int] = {}
     doubt: str = ""
+    sparse: bool = False
 
 
 def first_bad(count: int, fits: Callable[[int, int], bool]) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
-from odibi_actors.config.remedies import schema
+from odibi_actors.config.remedies import listed, schema
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.cells import Cells
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.json_columns import column
+from odibi_actors.nodes.formats.json_remedy import remedy
 from odibi_actors.nodes.formats.json_rows import Rows, rows
-from odibi_actors.nodes.formats.json_types import Unfit, keys, kind_of
+from odibi_actors.nodes.formats.json_types import MAX_KEYS, Unfit, check_keys, kind_of
 
 
 def parse(
@@ -28,24 +32,56 @@ def parse(
 
     A file without a row has the columns that are known. Raises Malformed with the first row that does not fit.
     """
-    found = rows(data)
+    with _uncollected():
+        return _parsed(rows(data), declared, wanted, options, inferred)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look at millions of values again and again, none of them garbage."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _parsed(
+    found: Rows,
+    declared: Mapping[str, pa.DataType],
+    wanted: Wanted,
+    options: Mapping[str, Any],
+    inferred: Mapping[str, pa.DataType],
+) -> Parsed:
     if not found.objects:
         names = [name for name in wanted.expected or declared if not wanted.ignored(name)]
         fields = [(name, declared.get(name) or inferred.get(name) or pa.null()) for name in names]
         return Parsed(pa.schema(fields).empty_table(), [])
-    present = _names(found, wanted)
-    names = wanted.chosen(present)
+    present = list(dict.fromkeys(chain.from_iterable(found.objects)))
+    if not present:
+        raise Malformed("no row has a key: its objects are all empty")
+    named = [name for name in present if not wanted.ignored(name)]
+    _check(found, named)
+    names = wanted.chosen(named)
     cells = Cells(options)
     columns = [_column(found, name, declared, inferred, cells) for name in names]
-    return Parsed(pa.table(columns, names), [name for name in present if name not in names])
+    left_out = [name for name in present if name not in names][:MAX_KEYS]
+    return Parsed(pa.table(columns, names), left_out, sparse=True)
 
 
-def _names(found: Rows, wanted: Wanted) -> list[str]:
-    """The keys of all rows, in the order in which they come."""
+def _check(found: Rows, names: list[str]) -> None:
     try:
-        return keys({name: None for name in row if not wanted.ignored(name)} for row in found.objects)
+        check_keys(found.objects, names)
     except Unfit as unfit:
-        raise Malformed(unfit.message) from None
+        if len(names) > MAX_KEYS:
+            says = f"{listed('read.columns', names[0])} takes only those that it names"
+        elif unfit.remedy:
+            says = f"{listed('read.ignore', unfit.value)} leaves it out"
+        else:
+            says = ""
+        raise Malformed("; ".join(filter(None, (unfit.message, says))), line=found.line(unfit.row)) from None
 
 
 def _column(
@@ -56,12 +92,14 @@ def _column(
     cells: Cells,
 ) -> pa.Array:
     values = [row.get(name) for row in found.objects]
+    known = declared.get(name) or inferred.get(name)
     try:
-        kind = declared.get(name) or inferred.get(name) or kind_of(values)
-        return column(values, kind, declared=name in declared, cells=cells)
+        return column(values, known or kind_of(values), declared=name in declared, cells=cells)
     except Unfit as unfit:
         says = f"{name}{unfit.path}: {unfit.message}" if unfit.path else unfit.message
-        if unfit.remedy:
-            takes = "takes the whole column, as JSON text" if unfit.path else "takes it"
-            says += f"; {schema('read', name, unfit.remedy)} {takes}"
+        if kind := remedy(values, known, name in declared, unfit, cells):
+            takes = "takes the whole column, as JSON text" if unfit.path and kind == "string" else "takes it"
+            says += f"; {schema('read', name, kind)} {takes}"
+        else:
+            says += f"; {listed('read.ignore', name)} leaves the column out"
         raise Malformed(says, line=found.line(unfit.row), column=name, value=unfit.value) from None

@@ -11,10 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import first_bad
 from odibi_actors.nodes.formats.cells import Cells
-from odibi_actors.nodes.formats.json_rows import Digits, dump, shown
-from odibi_actors.nodes.formats.json_types import INT64, Unfit, as_decimal, decimal_for, is_double
+from odibi_actors.nodes.formats.json_rows import MAX_SHOWN, Digits, dump, shown
+from odibi_actors.nodes.formats.json_types import HALF, Unfit, as_decimal, is_double
+
+_PLAIN = {pa.string(): {str, type(None)}, pa.int64(): {int, type(None)}, pa.float64(): {float, type(None)},
+          pa.bool_(): {bool, type(None)}}  # fmt: skip
+"""What ``pa.array`` takes as it is."""
 
 
 def column(values: list[Any], kind: pa.DataType, *, declared: bool, cells: Cells) -> pa.Array:
@@ -30,13 +35,7 @@ def column(values: list[Any], kind: pa.DataType, *, declared: bool, cells: Cells
         return _maps(values, kind, declared, cells)
     if declared and (types.is_temporal(kind) or types.is_duration(kind)):
         return _moments(values, kind, cells)
-    take = _taker(kind, declared)
-    taken = []
-    for row, value in enumerate(values):
-        try:
-            taken.append(None if value is None else take(value))
-        except (ValueError, OverflowError, UnicodeEncodeError):
-            raise _misfit(row, value, kind) from None
+    taken = values if set(map(type, values)) <= _PLAIN.get(kind, set()) else _taken(values, kind, declared)
     try:
         return pa.array(taken, kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
@@ -44,27 +43,25 @@ def column(values: list[Any], kind: pa.DataType, *, declared: bool, cells: Cells
         raise _misfit(row, values[row], kind) from None
 
 
-def _misfit(row: int, value: Any, kind: pa.DataType) -> Unfit:
-    if isinstance(value, str) and not value.isascii():
+def _taken(values: list[Any], kind: pa.DataType, declared: bool) -> list[Any]:
+    take = _taker(kind, declared)
+    taken = []
+    for row, value in enumerate(values):
         try:
-            value.encode()
-        except UnicodeEncodeError:
-            return Unfit(f"{ascii(value)[:80]} is half of a character (a lone surrogate)", row=row, value=ascii(value))
-    remedy = ""
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        remedy = _wider(value, kind)
-    elif not pa.types.is_string(kind) or type(value) is not str:
-        remedy = "string"
-    return Unfit(f"{shown(value)} is not {type_name(kind)}", row=row, value=shown(value), remedy=remedy)
+            taken.append(None if value is None else take(value))
+        except (ValueError, OverflowError, UnicodeEncodeError, RecursionError):
+            raise _misfit(row, value, kind) from None
+    return taken
 
 
-def _wider(value: Any, kind: pa.DataType) -> str:
-    """The type that takes a number which ``kind``, one of numbers, does not take."""
-    if type(value) is float and pa.types.is_integer(kind):
-        return "double"
-    if type(value) is int and pa.types.is_integer(kind) and value in INT64:
-        return "int64"
-    return decimal_for(value) if type(value) in (int, float, Digits) else "string"
+def _misfit(row: int, value: Any, kind: pa.DataType) -> Unfit:
+    try:
+        text = value if isinstance(value, str) else dump(value)
+    except RecursionError:
+        return Unfit("it nests too deep for a text", row=row)
+    if not text.isascii() and shorten(text, len(text)) != text:
+        return Unfit(f"{shown(value)} has {HALF}", row=row, value=shown(value))
+    return Unfit(f"{shown(value)} is not {type_name(kind)}", row=row, value=shown(value))
 
 
 def _fits(taken: list[Any], kind: pa.DataType) -> bool:
@@ -220,7 +217,8 @@ def _structs(values: list[Any], kind: pa.DataType, declared: bool, cells: Cells)
     for row, value in enumerate(values):
         if value and not names.issuperset(value):
             new = next(name for name in value if name not in names)
-            raise Unfit(f"the key {new!r} is new; its type is {type_name(kind)}", row=row, path=f".{new}")
+            told = shorten(new, MAX_SHOWN)
+            raise Unfit(f"the key {told!r} is new; its type is {type_name(kind)}", row=row, path=f".{told}")
     rows = list(range(len(values)))
     parts = []
     for field in kind:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
 from odibi_actors.config.arrow_nested import MAX_DEPTH
+from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats.json_rows import Digits, shown
 
 MAX_KEYS = 2000
 """Different keys of the objects of one column that become fields."""
 _KINDS = {bool: "a truth value", int: "a number", float: "a number", Digits: "a number", str: "a text", list: "a list",
           dict: "an object"}  # fmt: skip
+HALF = "half of a character in it (a lone surrogate): correct the file"
 INT64 = range(-(1 << 63), 1 << 63)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 _MAX_EXPONENT = 400
@@ -31,7 +32,7 @@ _MAX_EXPONENT = 400
 
 class Unfit(Exception):
     """A value that does not fit: ``row`` in its column (from 0), its ``path`` below the column (``.a[].b``), what is
-    wrong with it, and the type that would take the column, "" where none does."""
+    wrong with it, and a type that is made for such values, "" where there is none."""
 
     def __init__(self, message: str, *, row: int = 0, path: str = "", value: str = "", remedy: str = "") -> None:
         super().__init__(message)
@@ -43,8 +44,7 @@ class Unfit(Exception):
 
     def within(self, step: str, row: int) -> Unfit:
         """The same, seen from what it is in."""
-        remedy = "string" if self.remedy else ""  # the whole column, as JSON text
-        return Unfit(self.message, row=row, path=step + self.path, value=self.value, remedy=remedy)
+        return Unfit(self.message, row=row, path=step + self.path, value=self.value)
 
 
 def kind_of(values: list[Any]) -> pa.DataType:
@@ -73,7 +73,7 @@ def _holds(values: list[Any]) -> bool:
 def _kind(values: list[Any], depth: int) -> pa.DataType:
     kinds = set(map(type, values)) - {type(None)}
     if depth > MAX_DEPTH:
-        raise Unfit(f"it nests deeper than {MAX_DEPTH} levels", remedy="string")
+        raise Unfit(f"it nests deeper than {MAX_DEPTH} levels")
     if not kinds:
         return pa.null()
     if kinds == {str}:
@@ -90,7 +90,6 @@ def _kind(values: list[Any], depth: int) -> pa.DataType:
     raise Unfit(
         f"{shown(other)} is {_KINDS[type(other)]}, and {shown(first)} before it {_KINDS[type(first)]}",
         value=shown(other),
-        remedy="string",
     )
 
 
@@ -112,17 +111,28 @@ def _struct(objects: list[dict[str, Any]], depth: int) -> pa.DataType:
     return pa.struct(fields)
 
 
-def keys(objects: Iterable[dict[str, Any]]) -> list[str]:
+def keys(objects: list[dict[str, Any]]) -> list[str]:
     """All keys, as they first come. Raises Unfit: too many to be fields, or one that is no name."""
-    found: dict[str, None] = {}
-    for one in objects:
-        found.update(dict.fromkeys(one))
-        if len(found) > MAX_KEYS:
-            raise Unfit(f"its objects have more than {MAX_KEYS} different keys", remedy="map<string, string>")
-    bad = next((name for name in found if not name.strip()), None)
-    if bad is not None:
-        raise Unfit(f"an object has the key {bad!r}, which is no name", remedy="map<string, string>")
-    return list(found)
+    found = list(dict.fromkeys(chain.from_iterable(objects)))
+    check_keys(objects, found)
+    return found
+
+
+def check_keys(objects: list[dict[str, Any]], found: list[str]) -> None:
+    """Raise Unfit for the first of these keys that cannot be a field."""
+    if len(found) > MAX_KEYS:
+        row = _first(objects, found[MAX_KEYS])
+        raise Unfit(f"its objects have more than {MAX_KEYS} different keys", row=row, remedy="map<string, string>")
+    for name in found:
+        if not name.strip():
+            says = f"an object has the key {name!r}, which is no name"
+            raise Unfit(says, row=_first(objects, name), value=name, remedy="map<string, string>")
+        if not name.isascii() and shorten(name, len(name)) != name:
+            raise Unfit(f"the key {name!a} has {HALF}", row=_first(objects, name), value=ascii(name))
+
+
+def _first(objects: list[dict[str, Any]], name: str) -> int:
+    return next(row for row, one in enumerate(objects) if name in one)
 
 
 def _two(values: list[Any]) -> tuple[Any, Any]:
@@ -135,16 +145,17 @@ def _two(values: list[Any]) -> tuple[Any, Any]:
 def _number(values: list[Any], kinds: set[type]) -> pa.DataType:
     if Digits in kinds:
         value = next(value for value in values if type(value) is Digits)
-        raise Unfit(f"{shown(value)} has more digits than a double", value=shown(value), remedy=decimal_for(value))
+        lost = float(value) in (0.0, float("inf"), float("-inf"))
+        says = "is beyond a double" if lost else "has more digits than a double"
+        raise Unfit(f"{shown(value)} {says}", value=shown(value))
     if float not in kinds:
         beyond = next((value for value in values if value is not None and value not in INT64), None)
         if beyond is None:
             return pa.int64()
-        remedy = "uint64" if 0 <= beyond < 1 << 64 else decimal_for(beyond)
-        raise Unfit(f"{shown(beyond)} has more than 64 bits", value=shown(beyond), remedy=remedy)
+        raise Unfit(f"{shown(beyond)} has more than 64 bits", value=shown(beyond))
     for value in values:
         if type(value) is int and not is_double(value):
-            raise Unfit(f"{shown(value)} is no double, and others are", value=shown(value), remedy=decimal_for(value))
+            raise Unfit(f"{shown(value)} is no double, and others are", value=shown(value))
     return pa.float64()
 
 
@@ -155,18 +166,6 @@ def is_double(value: int) -> bool:
         return False
 
 
-def decimal_for(value: Any) -> str:
-    """A decimal that takes the number, and some more; text where there is none."""
-    try:
-        _, digits, exponent = as_decimal(value).as_tuple()
-    except ValueError:
-        return "string"
-    assert isinstance(exponent, int)
-    scale = max(0, -exponent)
-    whole = max(0, len(digits) + exponent)
-    return f"decimal128(38, {scale})" if whole + scale <= 38 else "string"
-
-
 def as_decimal(value: Any) -> Decimal:
     """A number, or the text of one, exactly. Raises ValueError."""
     if type(value) is int:
@@ -174,7 +173,10 @@ def as_decimal(value: Any) -> Decimal:
     text = repr(value) if type(value) is float else str(value)
     if type(value) is bool or not _NUMBER.fullmatch(text) or len(text) > _MAX_EXPONENT:
         raise ValueError
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        raise ValueError from None
     if abs(number.adjusted()) > _MAX_EXPONENT:
         raise ValueError
     return number

@@ -68,6 +68,19 @@ def related(kind: pa.DataType, other: pa.DataType) -> bool:
     return _family(kind) == _family(other)
 
 
+def held(kind: pa.DataType, other: pa.DataType) -> bool:
+    """Whether values of type ``kind`` may be values of ``other``, where what an object lacks is null."""
+    types = pa.types
+    if types.is_null(kind):
+        return True
+    if types.is_list(kind) and types.is_list(other):
+        return held(kind.value_type, other.value_type)
+    if types.is_struct(kind) and types.is_struct(other):
+        fields = {field.name: field.type for field in other}
+        return all(field.name in fields and held(field.type, fields[field.name]) for field in kind)
+    return related(kind, other)
+
+
 def instead(name: str, kind: pa.DataType) -> str:
     """What reads a column of this type."""
     try:
