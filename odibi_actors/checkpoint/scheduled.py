@@ -103,7 +103,8 @@ def _runs_of(db: sqlite3.Connection, pipeline: str, after: int) -> Iterator[Item
         (pipeline, r.RUNS_LOADED),
     ).fetchall()
     held = db.execute(
-        "SELECT DISTINCT r.seq FROM iterations AS i JOIN runs AS r ON r.run IN (i.run, i.taken) WHERE i.pipeline = ?"
+        "SELECT DISTINCT r.seq FROM iterations AS i JOIN runs AS r ON r.run IN (i.run, i.taken)"
+        " WHERE i.pipeline = ? AND r.pipeline = i.pipeline"
         f" AND i.{OPEN} AND r.state = 'failed'",
         (pipeline,),
     ).fetchall()

@@ -63,6 +63,8 @@ def kill(app: App, worker: str) -> None:
     """SIGKILL one worker. It is replaced, and what it was doing runs again elsewhere."""
     client = app.client()
     if not any(worker in (row["worker"], str(row.get("pid"))) for row in client.workers()["items"]):
+        if app.rested:  # nothing runs that could have a worker: it says so
+            client.kill(worker)
         raise NotFoundError(f"no worker {worker!r}; see `odibictl worker list`")
     app.confirm(f"Kill worker {worker}?")
     client.kill(worker)

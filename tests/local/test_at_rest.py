@@ -273,9 +273,10 @@ def test_given_a_store_of_a_former_format_then_it_is_read_and_stays_as_it_is(tmp
                 ("iteration.show", {"iteration": 3}),
                 ("node.list", {"iteration": 11}),
             ):
-                assert store.answer(STORE, verb, {"pipeline": P, **params}) == before.answer(
-                    verb, {"pipeline": P, **params}
-                )
+                found = store.answer(STORE, verb, {"pipeline": P, **params})
+                for row in found.get("items", ()):
+                    row.pop("interrupted", None)  # said of a store at rest only
+                assert found == before.answer(verb, {"pipeline": P, **params})
             assert store.answer(BROKER, "pipeline.list", {})["items"][0]["committed"] == 10
         assert files(folder) == kept
 
