@@ -62,7 +62,9 @@ def _other(position: Position, file: dict[str, Any]) -> bool:
     return any(getattr(position, key) not in (0, file[key]) for key in ("size", "mtime_ns", "inode", "ctime_ns"))
 
 
-def as_files_are(flow: Flow, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> list[int]:
+def as_files_are(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, source: str, now: float, why: str = "by `iteration retry`"
+) -> list[int]:
     """An operator retries an iteration that a file of ``source`` made fail: whatever was done about the file, this one
     and those behind it are planned again with what is there now. Without that a planned file that has changed is never
     read. Returns the numbers of those that are void."""
@@ -72,7 +74,7 @@ def as_files_are(flow: Flow, pipeline: Pipeline, iteration: Iteration, source: s
             flow.write(rec.Retry(pipeline.name, one.number, now), pipeline.name)
             one.advance("retry")
             runs.retried(flow, pipeline, one, now)
-    reason = f"{rec.PLANNED_AGAIN}by `iteration retry`, with the files of {source} as they are now; not those gone"
+    reason = f"{rec.PLANNED_AGAIN}{why}, with the files of {source} as they are now; not those gone"
     flow.cancel_from(pipeline, suffix, now, reason)
     lane = pipeline.lane(iteration.lane)
     if lane is not None:

@@ -631,12 +631,15 @@ class Flow:
         for iteration in pipeline.unfinished():
             if iteration.prepared:
                 continue
+            source = again.at_fault(pipeline, iteration)
             void, unwanted = iteration.bind(pipeline.spec, pipeline.version)
             self.drop(unwanted)
             self.invalidate(iteration, void, f"version {pipeline.version} changes it")
             if iteration.state == "failed" and not any(run.gave_up for run in iteration.nodes.values()):
                 self.go_on(pipeline, iteration, now)
                 pipeline.gone_on[iteration.number] = pipeline.version
+                if source and iteration.replay is None:  # nobody would replay the letter of one that is void
+                    pipeline.at_fault[iteration.number] = source
                 text = f"{iteration.name}: goes on with version {pipeline.version}, in which nothing of it has failed"
                 self.say(Log("info", text, {"notice": True}))
             self.wake(iteration)

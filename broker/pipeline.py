@@ -70,6 +70,7 @@ class Pipeline:
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending
         self.gone_on: dict[int, int] = {}  # iteration that had failed -> version with which it went on, in this epoch
+        self.at_fault: dict[int, str] = {}  # those of them that had failed of a file -> its source
         self.unkept: dict[int, int] = {}  # iteration whose states are not kept any more -> the COMMIT that said so
         self.live = Lane(LIVE, start_seq)
         self.backfills: dict[str, Backfilling] = {}

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BUSY_PAUSE = 2.0
 """Seconds until a target that another program has locked is tried again; each try waits for a few seconds itself."""
 
+STAYS = "A planned file must stay as it is until it is read: deliver new data under a new name"
+"""What is told of one that was written again, but of a reference, which is planned again."""
+
 FULL_PAUSES = (2.0, 30.0)
 """The least and the most seconds until a disk that was full is tried again. Each try writes what there is room for, so
 that the pause grows with the time that was waited: it is a quarter of that."""
@@ -193,8 +196,15 @@ def _run_failed(
     reference = _reference(pipeline, failed.node)
     if failure.kind == "changed" and reference:
         _error(flow, iteration, run, failed.attempt, failure, now)
-        flow.say(Log("warning", f"{iteration.name}: planned again: {failure.message}"))
+        text = f"{iteration.name}: planned again, with reference {failed.node} as it is now: {failure.message}"
+        flow.say(Log("info", text))
         flow.plan_again(pipeline, iteration, failed.node, now)
+        return
+    if failure.kind == "changed" and pipeline.at_fault.get(iteration.number) == failed.node:
+        # Who corrected its file had changed the pipeline too, and it went on: there was nothing left to retry.
+        _error(flow, iteration, run, failed.attempt, failure, now)
+        why = f"version {iteration.version} changes {failed.node}, and {failure.message}"
+        again.as_files_are(flow, pipeline, iteration, failed.node, now, why)
         return
     if failure.kind in COUNTED:
         run.used += 1
@@ -203,6 +213,8 @@ def _run_failed(
         failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
     elif failure.kind in again.OF_FILES and failed.node in pipeline.sources and not _dead_letters(pipeline, iteration):
         failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration, failed)}")
+    elif failure.kind == "changed" and failed.node in pipeline.sources:
+        failure = replace(failure, message=f"{failure.message}. {STAYS}")
     _error(flow, iteration, run, failed.attempt, failure, now)
     if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
@@ -406,6 +418,8 @@ def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
 def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, failed: NodeFailed) -> str:
     """What is to be done about a file that is read once."""
     retry, node = _retry(pipeline, iteration), failed.node
+    if failed.failure.kind == "changed":
+        return f"{STAYS}. {retry} plans again what is there now"
     pin = pipeline.pins.get(node) if failed.failure.column else None
     told = f"{node}: its columns are those that iteration {pin.iteration} told" if pin and pin.iteration else ""
     held = f"{told} (`odibictl source show {pipeline.name}.{node}`). " if told else ""

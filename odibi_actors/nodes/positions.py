@@ -12,7 +12,7 @@ from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import FilePosition, FileRead
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.runtime.visible import visible
-from odibi_actors.units import plural
+from odibi_actors.units import format_instant, plural
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Never block on a FIFO, never follow a link: what was planned is a regular file, whatever has taken its name since."""
@@ -100,19 +100,22 @@ def _read(descriptor: int, position: FilePosition) -> tuple[bytes, int]:
 def _compare(position: FilePosition, now: os.stat_result) -> None:
     if not stat.S_ISREG(now.st_mode):
         raise _changed(position, "it is no regular file any more")
-    for name, planned, found in (
-        ("inode", position.inode, now.st_ino),
-        ("size", position.size, now.st_size),
-        ("mtime_ns", position.mtime_ns, now.st_mtime_ns),
-    ):
-        if planned != found:
-            raise _changed(position, f"{name} was {planned}, is {found}")
+    if position.inode != now.st_ino:
+        raise _changed(position, f"another file has taken its name{_written(position, now)}")
+    if position.size != now.st_size:
+        what = f"it had {plural(position.size, 'byte')}, and has {now.st_size:,}{_written(position, now)}"
+        raise _changed(position, what)
+    if position.mtime_ns != now.st_mtime_ns:
+        raise _changed(position, f"it was written again{_written(position, now)}")
+
+
+def _written(position: FilePosition, now: os.stat_result) -> str:
+    """When the file was written, and when the one that was planned; "" where these times do not tell them apart."""
+    planned, found = (format_instant(ns / 1e9) for ns in (position.mtime_ns, now.st_mtime_ns))
+    return f" (modified {found}; when planned, {planned})" if planned != found else ""
 
 
 def _changed(position: FilePosition, what: str) -> Failed:
-    message = (
-        f"{visible(position.identity, keep='')} is not the file that was planned: {what}. "
-        f"A planned file must stay as it is until it is "
-        "read: deliver new data under a new name"
-    )
+    """What is to be done about it the broker says: a reference may be replaced, what is read once may not."""
+    message = f"{visible(position.identity, keep='')} is not the file that was planned: {what}"
     return Failed("changed", message, position=position.identity)

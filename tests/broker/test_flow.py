@@ -517,6 +517,8 @@ def test_a_reference_file_that_changed_is_planned_again() -> None:
     broker.fail(task, "ref", Failure("changed", "ref.csv is not the file that was planned", position="ref.csv"))
     assert [c.iterations for c in broker.of(rec.Cancel)] == [[1]]
     assert broker.of(rec.Fail) == []
+    told = "p 1: planned again, with reference ref as it is now: ref.csv is not the file that was planned"
+    assert Log("info", told) in broker.effects  # a reference may be replaced
     broker.offer("f1.csv")
     assert len(broker.of(rec.Plan)) == 1  # not with the former content
     broker.say(SOURCE, Offer(1, "f1", "p", "ref", 0, [msgspec.structs.replace(pin, digest="new")]))

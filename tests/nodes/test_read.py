@@ -22,6 +22,7 @@ from odibi_actors.nodes.formats.csv import parse
 from odibi_actors.nodes.positions import load
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
+from odibi_actors.units import format_instant
 from tests.nodes.helpers import position, read_spec
 
 SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.string())])
@@ -266,6 +267,11 @@ def test_given_a_planned_file_that_changed_when_read_then_it_is_a_loud_error(tmp
     with pytest.raises(Failed) as caught:
         read(read_spec(tmp_path), [file], PINNED)
     assert (caught.value.failure.kind, caught.value.failure.position) == ("changed", "f")
+    if change == "touched":
+        assert caught.value.failure.message == (
+            "f is not the file that was planned: it was written again (modified 1970-01-01 00:00:00 UTC; when planned, "
+            f"{format_instant(file.mtime_ns / 1e9)})"
+        )
 
 
 def test_given_a_file_that_changes_while_it_is_read_then_it_is_a_loud_error(
@@ -284,7 +290,7 @@ def test_given_a_file_that_changes_while_it_is_read_then_it_is_a_loud_error(
         return found
 
     monkeypatch.setattr(os, "fstat", fstat_then_write)
-    with pytest.raises(Failed, match="size was"):
+    with pytest.raises(Failed, match="it had 8 bytes, and has 12"):
         load(tmp_path, file)
 
 
