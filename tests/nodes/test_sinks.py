@@ -31,7 +31,7 @@ from odibi_actors.nodes.sinks import parquet as parquet_sink
 from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
-from tests.nodes.helpers import done, failed, outcomes, parquet_node, publish_task, sqlite_node, task
+from tests.nodes.helpers import done, failed, outcomes, overwriting, parquet_node, publish_task, sqlite_node, task
 from tests.synced import Disk
 
 
@@ -92,6 +92,26 @@ def test_given_a_part_that_was_published_untold_when_given_up_then_it_is_gone_an
             assert isinstance(result, PublishDone)
         assert target.exists() == (number == 2)
     assert world.leftovers() == []
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "overwrite"])
+def test_given_rows_that_were_published_untold_when_given_up_then_that_is_refused_until_they_are_gone(
+    world: World, mode: str
+) -> None:
+    node = sqlite_node(world.mart, keys=("day",) if mode == "upsert" else ())
+    node = overwriting(node) if mode == "overwrite" else node
+    world.publish(node, world.stage(node, TABLE, 1))
+    staged = world.stage(node, OTHER, 2)
+    given_up = msgspec.structs.replace(publish_task(node, staged), action="discard")
+    world.publish(node, staged)
+    said = world.publish_failure(given_up)
+    assert (said.kind, said.message.startswith("2 rows of iteration 2 were published to table")) == ("conflict", True)
+    statement = said.message.rpartition("`delete")[2].rstrip("`")
+    with contextlib.closing(sqlite3.connect(world.mart)) as connection, connection:
+        connection.execute(f"delete{statement}")
+    for _ in range(2):
+        (result,) = outcomes(world.executor, given_up)
+        assert isinstance(result, PublishDone)
 
 
 TABLE = pa.table({"day": ["mon", "tue"], "n": [1, 2]})

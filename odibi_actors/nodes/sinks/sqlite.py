@@ -27,7 +27,16 @@ from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
-from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, check_table, missed, says_home, table_owner
+from odibi_actors.nodes.sinks.owner import (
+    OWNER_TABLE,
+    Mark,
+    Owner,
+    check_table,
+    missed,
+    says_home,
+    table_mark,
+    table_owner,
+)
 from odibi_actors.nodes.sinks.sqlite_keys import check_keys
 from odibi_actors.nodes.sinks.sqlite_overwrite import check_rows, empty, forget, hand_over, overwritten
 from odibi_actors.nodes.sinks.sqlite_table import (
@@ -237,8 +246,35 @@ class SqliteSink:
         self._sweep(iteration, settled)
 
     def discard(self, part: StagedRef, iteration: int) -> None:
-        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
-        self._check_path(part, iteration).unlink(missing_ok=True)
+        """Delete a prepared part that is not to be published. Raises ConflictError when it was, by somebody who died
+        before telling so: nothing tells its rows from others, and what they replaced is gone; sqlite3.Error and
+        OSError."""
+        staged = self._check_path(part, iteration)
+        if self._is_there(part, iteration):
+            where = f"pipeline = '{self.owner.pipeline}' and sink = '{self.owner.node}' and iteration = {iteration}"
+            raise ConflictError(
+                f"{plural(part.rows, 'row')} of iteration {iteration} were published to table {self.table!r} of "
+                f"{self.database} before its worker died, and cannot be told from others: delete them yourself, and "
+                f"their mark: `delete from _odibi_commits where {where}`"
+            )
+        staged.unlink(missing_ok=True)
+
+    def _is_there(self, part: StagedRef, iteration: int) -> bool:
+        """The mark of this part is in the database, and the table is ours."""
+        if not self.database.exists():
+            return False
+        with self._connect() as connection:
+            mark = table_mark(connection, self.table)
+            if mark is None or mark.owner not in (self.owner, *self.former):
+                return False
+            if mark.elsewhere(self.home, self.database):
+                return False  # the original's, of which our store is a copy
+            found = connection.execute(
+                "select 1 from _odibi_commits where store_id = ? and pipeline = ? and sink = ? and iteration = ?"
+                " and digest = ?",
+                (*self.owner, iteration, part.digest),
+            ).fetchone()
+            return found is not None
 
     def _check_path(self, part: StagedRef, iteration: int) -> Path:
         """A part has the name that staging gives: a message cannot choose another file."""
