@@ -28,6 +28,7 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
     from odibi_actors.nodes.sql_check import SqlChecker
 
     checker = SqlChecker()
+    names = {(node.pipeline, node.section.get("name")) for node in nodes}
     known: dict[tuple[str, str], Types] = {}
     try:
         for node in nodes:
@@ -35,7 +36,9 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
             if "read" in node.section:
                 known[key] = checker.declared(node.section["read"].get("schema", {}))
             elif "sql" in node.section.get("transform", {}):
-                known[key] = _check(checker, node, known, files, problems)
+                inputs = node.section.get("inputs", [])
+                unknown = any((node.pipeline, name) not in names for name in inputs)  # told already
+                known[key] = _check(checker, node, known, files, problems, unknown=unknown)
     finally:
         checker.close()
 
@@ -46,12 +49,14 @@ def _check(
     known: Mapping[tuple[str, str], Types],
     files: Mapping[str, str],
     problems: Problems,
+    *,
+    unknown: bool,
 ) -> Types:
     at = f"{node.at}.transform"
     sql, inputs = node.section["transform"]["sql"], node.section.get("inputs", [])
     if (at in files and not sql.strip()) or BAD in inputs:
         return {}  # told already
-    found, types = checker.check(sql, {name: known.get((node.pipeline, name), {}) for name in inputs})
+    found, types = checker.check(sql, {name: known.get((node.pipeline, name), {}) for name in inputs}, unknown=unknown)
     for problem in found:
         problems.add_inside(
             f"{at}.sql_file" if at in files else f"{at}.sql",

@@ -64,8 +64,9 @@ class SqlChecker:
         relation = self._connection.from_arrow(pa.schema(fields).empty_table())
         return _known(relation)
 
-    def check(self, sql: str, inputs: Mapping[str, Types]) -> tuple[list[SqlProblem], Types]:
-        """What is wrong with one node's SQL, and the columns it returns as far as they are known."""
+    def check(self, sql: str, inputs: Mapping[str, Types], *, unknown: bool = False) -> tuple[list[SqlProblem], Types]:
+        """What is wrong with one node's SQL, and the columns it returns as far as they are known. ``unknown``: one of
+        its inputs is no node, so that nobody knows what the tables are to be."""
         try:
             statements = self._connection.extract_statements(sql)
         except duckdb.Error as error:
@@ -74,8 +75,9 @@ class SqlChecker:
         if problem := _one_select(sql, statements):
             return [problem], {}
         tree = self._tree(sql)
-        problems = [] if tree is None else [*_tables(sql, tree, list(inputs)), *self._calls(sql, tree)]
-        return (problems, {}) if problems else self._bind(statements[0].query, sql, inputs)
+        tables = () if tree is None or unknown else _tables(sql, tree, list(inputs))
+        problems = [] if tree is None else [*tables, *self._calls(sql, tree)]
+        return (problems, {}) if problems or unknown else self._bind(statements[0].query, sql, inputs)
 
     def _tree(self, sql: str) -> Any:
         """The syntax tree; None for what DuckDB cannot write as one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,16 @@ def test_given_wrong_sql_then_file_line_column_node_and_what_to_write(project: P
             assert word in text[place:], text
             place = text.index(word, place)
     assert "\n" not in text
+
+
+def test_given_an_input_that_is_no_node_then_the_sql_is_not_told_to_read_it(project: Project) -> None:
+    write(project, "select countt(*) from clean")
+    (old,) = re.findall(r"inputs: \[clean\]\n +transform: ", (project.root / "odibi.yaml").read_text())
+    project.edit(old, old.replace("clean", "claen"))
+    text = said(project)
+    assert 'unknown input (got claen); did you mean "clean"?' in text
+    assert "not among its inputs" not in text
+    assert "there is no SQL function countt" in text
 
 
 @pytest.mark.parametrize(
