@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import adopting, alerts, backfill, pins, runs, scheduling
+from odibi_actors.broker import adopting, alerts, backfill, misfits, pins, runs, scheduling
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
@@ -175,9 +175,10 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float, adopt: Sequence[
     """Make a project's configuration the newest version of each of its pipelines. ``adopt``: what sinks are about to
     take over.
 
-    Returns a row per pipeline: ``{"pipeline", "version", "changed", "why", "goes_on"}``; ``why``: what is not the same
-    (see ``Difference.told``); ``goes_on``: the iterations that had failed and go on, as the nodes that failed are gone
-    or others. Raises as ``check_project``, with nothing changed.
+    Returns a row per pipeline: ``{"pipeline", "version", "changed", "why", "advice", "goes_on"}``; ``why``: what is
+    not the same (see ``Difference.told``); ``advice``: what pinned sinks need (see ``misfits.told``); ``goes_on``: the
+    iterations that had failed and go on, as the nodes that failed are gone or others. Raises as ``check_project``, with
+    nothing changed.
     """
     check_project(flow, project, adopt)
     rows: list[dict[str, object]] = []
@@ -194,6 +195,8 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float, adopt: Sequence[
             pipeline = _new_version(flow, spec, project.code_digest, now)
             why = f": {', '.join(changes['why'])}" if changes["why"] else ""
             flow.say(Log("info", f"{spec.name}: version {pipeline.version}{why}"))
+        for line in changes["advice"]:
+            flow.say(Log("warning", line, {"notice": True}))
         assert pipeline is not None
         if former != spec.trigger:
             flow.schedules.switched(pipeline, now)
@@ -235,7 +238,8 @@ def would_change(flow: Flow, project: ProjectSpec) -> list[dict[str, object]]:
 def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
     changed = pipeline is None or pipeline.spec != spec
     why = difference(parts(pipeline.spec), spec).told if changed and pipeline is not None else []
-    return {"changed": changed, "why": why}
+    advice = list(misfits.told(pipeline, spec)) if changed and pipeline is not None else []
+    return {"changed": changed, "why": why, "advice": advice}
 
 
 def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import again, alerts, letters, pins, reads, rewinding, runs
+from odibi_actors.broker import again, alerts, letters, misfits, pins, reads, rewinding, runs
 from odibi_actors.broker.iteration import MAX_LOST, NEVER, Busy, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -215,6 +215,8 @@ def _run_failed(
         failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration, failed)}")
     elif failure.kind == "changed" and failed.node in pipeline.sources:
         failure = replace(failure, message=f"{failure.message}. {STAYS}")
+    if failure.kind == "malformed" and (sinks := misfits.in_the_way(pipeline, failed.node, failure.column)):
+        failure = replace(failure, message=f"{failure.message}. {sinks}")
     _error(flow, iteration, run, failed.attempt, failure, now)
     if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
@@ -376,7 +378,8 @@ def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:
 def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
     """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
     aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
-    if aside and failure.kind not in ENVIRONMENT:
+    configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
+    if aside and failure.kind not in ENVIRONMENT and not configured:
         alerts.set_aside(flow, pipeline, iteration, f"dead letter at {node}: {failure.message}", now)
         pipeline.dead_letters += 1
         runs.set_aside(pipeline, iteration)
@@ -420,7 +423,10 @@ def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, failed: NodeFailed
     retry, node = _retry(pipeline, iteration), failed.node
     if failed.failure.kind == "changed":
         return f"{STAYS}. {retry} plans again what is there now"
-    pin = pipeline.pins.get(node) if failed.failure.column else None
+    read = pipeline.sources[node].node.read
+    assert read is not None
+    told_by_user = failed.failure.column in ("", *read.schema)
+    pin = None if told_by_user else pipeline.pins.get(node)
     told = f"{node}: its columns are those that iteration {pin.iteration} told" if pin and pin.iteration else ""
     held = f"{told} (`odibictl source show {pipeline.name}.{node}`). " if told else ""
     return f"{held}Fix the file, or take it away; then {retry}, and what is there then is planned again"

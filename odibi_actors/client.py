@@ -449,8 +449,9 @@ class Client(ScheduleVerbs):
         return self._dict("status")
 
     def apply(self, project: ProjectSpec | str | Path | None = None, *, dry_run: bool = False) -> dict[str, Any]:
-        """Make the project's configuration the newest version; ``{"items": [{pipeline, version, changed, why}]}``, the
-        last what is not the same. ``dry_run``: say so, or refuse, and change nothing.
+        """Make the project's configuration the newest version; ``{"items": [{pipeline, version, changed, why,
+        advice}]}``: what is not the same, and what pinned sinks need. ``dry_run``: say so, or refuse, and change
+        nothing.
 
         ``project``: a loaded one, or its folder (by default the client's). Raises ConfigError before anything is
         sent when it is invalid."""

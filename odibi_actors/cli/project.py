@@ -204,10 +204,11 @@ def apply(app: App, dry_run: bool) -> None:
     if not dry_run:
         result = client.apply(project)
         emit(app, lambda: result, "pipeline", lambda result: [table(result["items"], APPLIED)])
+        _advise(result["items"])
         for line in went_on(result["items"]):
             errors.message(line)
         return
-    client.apply(project, dry_run=True)  # what refuses an apply refuses this
+    _advise(client.apply(project, dry_run=True)["items"])  # what refuses an apply refuses this
     emit(
         app,
         lambda: {"items": preview(client, project), "project": settings(client, project)},
@@ -216,3 +217,9 @@ def apply(app: App, dry_run: bool) -> None:
             "\n".join([*project_lines(result["project"]), *(line for item in result["items"] for line in lines(item))])
         ],
     )
+
+
+def _advise(items: list[Row]) -> None:
+    for item in items:
+        for line in item.get("advice") or ():
+            errors.message(line, style="yellow")

@@ -1,0 +1,130 @@
+"""Columns of a source that sinks, held to their first part, do not take: found in the spec, for it is no row's fault.
+Part of ``flow``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from odibi_actors.config.arrow_types import arrow_type, parted
+from odibi_actors.config.model import NodeSpec, PipelineSpec
+
+if TYPE_CHECKING:
+    from odibi_actors.broker.pipeline import Pipeline
+
+
+def of_spec(pipeline: Pipeline, sink: str, column: str) -> bool:
+    """Whether every part of ``sink`` would have this column otherwise than it is pinned: a source above declares it
+    beside the pinned ones, or leaves a pinned one out; or one whose rows it takes as they are has it of another type.
+    """
+    node = next((one for one in pipeline.spec.nodes if one.name == sink and one.write is not None), None)
+    pinned = None if node is None else _pinned(pipeline, node)
+    if not column or node is None or pinned is None:
+        return False
+    for source in pipeline.spec.nodes:
+        read = source.read
+        if read is None or source.name not in _above(pipeline.spec, node):
+            continue
+        if column in read.ignore:
+            if column in pinned:
+                return True
+        elif column in read.schema:
+            if column not in pinned:
+                return True
+            if source.name in node.inputs and arrow_type(read.schema[column]) != arrow_type(pinned[column]):
+                return True
+    return False
+
+
+def in_the_way(pipeline: Pipeline, source: str, column: str) -> str:
+    """What else is to be done to take a column that is new to ``source``; "" for others, or if that is all."""
+    pin = pipeline.pins.get(source) if source in pipeline.sources else None
+    if not column or pin is None or column in dict(map(parted, pin.text)):
+        return ""
+    commands = [f"`odibictl sink repin {pipeline.name}.{name}`" for name in lacking(pipeline, source, column)]
+    if not commands:
+        return ""
+    return f"To take {column!r}, let it into what is pinned without it as well: {', '.join(commands)}"
+
+
+def lacking(pipeline: Pipeline, source: str, column: str) -> list[str]:
+    """The sinks below ``source`` whose first part is there and has no such column."""
+    below = _pinned_below(pipeline, pipeline.spec, source)
+    return [node.name for node, pinned in below if column not in pinned]
+
+
+def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
+    """What is to be done for ``spec``, about to be applied: a line for each column that a source declares, and did not
+    before, and each sink below it that is pinned without it, or with the former type."""
+    former = {node.name: node.read.schema for node in pipeline.spec.nodes if node.read is not None}
+    for node in spec.nodes:
+        if node.read is None or node.name not in former:
+            continue
+        pin = pipeline.pins.get(node.name)
+        before = (dict(map(parted, pin.text)) if pin is not None else {}) | former[node.name]
+        for column, kind in node.read.schema.items():
+            if before.get(column) != kind and column not in node.read.ignore:
+                for sink, pinned in _pinned_below(pipeline, spec, node.name):
+                    yield from _line(spec, node.name, sink, column, before.get(column), pinned.get(column))
+
+
+def _line(
+    spec: PipelineSpec, source: str, sink: NodeSpec, column: str, before: str | None, pinned: str | None
+) -> Iterator[str]:
+    assert sink.write is not None
+    name = f"{spec.name}.{sink.name}"
+    read = next(node.read for node in spec.nodes if node.name == source)
+    assert read is not None
+    if pinned is None:
+        line = (
+            f"{name} is pinned without {column!r}, which {source} declares: to let it in, `odibictl sink repin {name}`"
+        )
+        if sink.write.connection.type == "sqlite":
+            kind = _affinity(read.schema[column])
+            line += (
+                f", and `ALTER TABLE {_sql(sink.write.table or '')} ADD COLUMN {_sql(column)} {kind}` in its database"
+            )
+        yield line
+    elif before is not None and arrow_type(pinned) == arrow_type(before):
+        yield (
+            f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "
+            f"exactly of the pinned type is refused; publish to another place, or all of it again "
+            f"(`odibictl reset {spec.name} --targets`)"
+        )
+
+
+def _sql(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _affinity(kind: str) -> str:
+    """The type of a column of SQLite, as sinks have it."""
+    word = kind.partition("[")[0].rstrip("0123456789")
+    if word in ("bool", "int", "uint", "duration"):
+        return "INTEGER"
+    return "REAL" if word in ("float", "double") else "BLOB" if word in ("binary", "large_binary") else "TEXT"
+
+
+def _pinned(pipeline: Pipeline, node: NodeSpec) -> dict[str, str] | None:
+    """Type by column; None where the next part tells them."""
+    pin = None if node.write is None else pipeline.pins.get(node.name, node.write.target)
+    return None if pin is None or pin.open else dict(map(parted, pin.text))
+
+
+def _pinned_below(pipeline: Pipeline, spec: PipelineSpec, source: str) -> Iterator[tuple[NodeSpec, dict[str, str]]]:
+    for node in spec.nodes:
+        pinned = _pinned(pipeline, node)
+        if pinned is not None and source in _above(spec, node):
+            yield node, pinned
+
+
+def _above(spec: PipelineSpec, node: NodeSpec) -> set[str]:
+    by_name = {one.name: one for one in spec.nodes}
+    found: set[str] = set()
+    left = list(node.inputs)
+    while left:
+        name = left.pop()
+        if name not in found and name in by_name:
+            found.add(name)
+            left += by_name[name].inputs
+    return found
