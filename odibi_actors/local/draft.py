@@ -22,6 +22,7 @@ from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.local.grouping import Group, Skipped, grouped
 from odibi_actors.model import FilePosition
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma
 from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.schemas import parse_type
@@ -95,7 +96,7 @@ def look(folder: Path) -> Draft:
 def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     """Read as many files as are few bytes, as one batch, and note its types. False: they cannot be read."""
     spec = ReadSpec(ConnectionSpec("files", "local", str(folder)), group.format,
-                    "batch", options=dict(group.options))  # fmt: skip
+                    "batch", options=dict(group.options), optional=list(group.optional))  # fmt: skip
     positions: list[FilePosition] = []
     total = 0
     for name in group.files:
@@ -106,11 +107,17 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
         positions.append(FilePosition(name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
     if not positions:
         return True  # too large to look at: its first batch will tell
+    reasons: dict[str, str] = {}
     while True:
         try:
             found = read(spec, positions, b"")
             break
         except Failed as error:
+            if (wider := _otherwise(spec, error)) is not None:
+                if error.failure.column in wider.schema:
+                    reasons[error.failure.column] = _short(error).partition("; read.schema")[0]
+                spec = wider
+                continue
             bad = error.failure.position
             rest = [position for position in positions if position.identity != bad]
             if len(rest) in (0, len(positions)) or len(group.odd) >= MAX_ODD:
@@ -125,6 +132,7 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             return False
     group.looked = len(positions)
     if not found.notes:
+        group.columns = [(name, "string") for name in group.optional]
         return True  # headers alone: the first rows will tell
     if group.format == "csv" and (other := _with_commas(spec, positions, found)):
         found = other
@@ -145,8 +153,37 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             group.columns.append((field.name, text))
         else:
             group.untyped.append(field.name)
+    group.why |= reasons
+    group.optional = spec.optional
+    if 2 * len(group.optional) >= max(len(table.column_names), 1):
+        names = ", ".join(map(repr, group.optional))
+        skipped.append(Skipped(group.pattern, f"not all files have {names}; give each kind its own name"))
+        return False
+    if unsaid := [name for name in group.optional if name in group.untyped]:
+        skipped.append(
+            Skipped(group.pattern, f"column {unsaid[0]!r}, of a type that `schema` cannot say, is not in all")
+        )
+        return False
     group.key = next((name for name, _ in group.columns if _identifies(table[name])), "")
     return True
+
+
+def _otherwise(spec: ReadSpec, error: Failed) -> ReadSpec | None:
+    """How to read a file of JSON that did not fit: only the reader can tell which columns it has, and a type that takes
+    them is known. None: it stays odd."""
+    bad, column = error.__cause__, error.failure.column
+    if spec.format != "json" or not column:
+        return None
+    if isinstance(bad, Malformed) and bad.uneven:
+        if len(spec.optional) + len(bad.uneven) > MAX_ODD:
+            return None
+        return msgspec.structs.replace(spec, optional=[*spec.optional, *bad.uneven])
+    takes = (isinstance(bad, Malformed) and bad.takes) or "string"
+    if spec.schema.get(column, "uint64") != "uint64":
+        takes = "string"  # each step takes more than the one before, so that there is an end
+    if spec.schema.get(column) == "string":
+        return None
+    return msgspec.structs.replace(spec, schema={**spec.schema, column: takes})
 
 
 def _with_commas(spec: ReadSpec, positions: list[FilePosition], found: ReadResult) -> ReadResult | None:
@@ -255,6 +292,9 @@ def _pipeline(group: Group) -> Iterator[str]:
         for name, kind in group.columns:
             why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
             yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
+    if group.optional:
+        names = ", ".join(map(_quoted, group.optional))
+        yield f"          optional: [{names}]  # not in all files; null there"
     if group.untyped:
         yield f"          # types as the files have them: {visible(', '.join(group.untyped), keep='')}"
     key = _quoted(group.key) if group.key else "COLUMNS"

@@ -50,14 +50,16 @@ class Skipped(NamedTuple):
 class Group(msgspec.Struct):
     """Files that are one source. ``pattern`` and ``files`` are relative to the folder; ``looked``: how many of them
     were read to learn the types; ``columns``: (name, type) as inferred, ``untyped``: those whose types ``schema:`` has
-    no name for; ``odd``: files that the pattern takes too, and that do not fit; ``why`` a column has its type;
-    ``key``: one that no two rows share in what was read; ``notes``: what is to be looked at."""
+    no name for; ``odd``: files that the pattern takes too, and that do not fit; ``optional``: columns that not all
+    files have; ``why`` a column has its type; ``key``: one that no two rows share in what was read; ``notes``: what is
+    to be looked at."""
 
     name: str
     pattern: str
     format: str
     files: list[str]
     odd: list[str] = []
+    optional: list[str] = []
     options: dict[str, str | list[str]] = {}
     looked: int = 0
     columns: list[tuple[str, str]] = []
@@ -92,6 +94,7 @@ class _Kind(NamedTuple):
     header: _Header
     odd: list[str]
     note: str = ""
+    optional: tuple[str, ...] = ()
 
 
 def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
@@ -114,7 +117,9 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
             notes.append(f"does not take {other}, which is of another kind{digits}")
         format_name = _format(Path(one.pattern).name) or "csv"
         name = _stem(one.pattern, one.files[0])
-        groups.append(Group(name, pattern, format_name, one.files, one.odd, one.header.options(), notes=notes))
+        groups.append(
+            Group(name, pattern, format_name, one.files, one.odd, list(one.optional), one.header.options(), notes=notes)
+        )
     return groups
 
 
@@ -166,6 +171,7 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             except (OSError, csv.Error, ValueError) as error:
                 skipped.append(Skipped(name, str(error).split("\n", maxsplit=1)[0]))
                 odd.append(name)
+        optional = _united(headers)
         ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
         if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
             first, second = ranked[0][1][0], ranked[1][1][0]
@@ -179,7 +185,32 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             odd += some
         if ranked:
             header, some = ranked[0]
-            yield _Kind(pattern, some, header, odd, note if header.bare else "")
+            yield _Kind(pattern, some, header, odd, note if header.bare else "", optional.get(header, ()))
+
+
+def _united(headers: dict[_Header, list[str]]) -> dict[_Header, tuple[str, ...]]:
+    """Take headers together that are one kind: of two, one has all columns of the other, and most are in both. Returns
+    the columns that not all files of a header have; a file of each comes first, so that their types are found."""
+    optional: dict[_Header, tuple[str, ...]] = {}
+    most = max(headers, key=lambda one: len(headers[one]), default=None)
+    if most is None or most.bare or len(set(most.columns)) < len(most.columns):
+        return optional
+    whole, core, alike = list(most.columns), set(most.columns), [most]
+    for other in headers:
+        have, base = set(other.columns), set(most.columns)
+        same = (other.bare, other.delimiter, other.encoding) == (most.bare, most.delimiter, most.encoding)
+        if other == most or not same or len(have) < len(other.columns) or not (have < base or have > base):
+            continue
+        union = [*whole, *(name for name in other.columns if name not in whole)]
+        if 2 * len(core & have) > len(union):
+            whole, core = union, core & have
+            alike.append(other)
+    if len(alike) > 1:
+        files = [headers.pop(one) for one in alike]
+        united = most._replace(columns=tuple(whole))
+        headers[united] = [*(some[0] for some in files), *(name for some in files for name in some[1:])]
+        optional[united] = tuple(name for name in whole if name not in core)
+    return optional
 
 
 def _difference(one: _Header, other: _Header) -> str:
@@ -221,7 +252,9 @@ def _merged(kinds: list[_Kind]) -> list[_Kind]:
         else:
             files = [name for one in some for name in one.files]
             odd = [name for one in some for name in one.odd]
-            found.append(_Kind(f"{parent}/*{ending}" if parent else f"*{ending}", files, header, odd))
+            optional = tuple(dict.fromkeys(name for one in some for name in one.optional))
+            pattern = f"{parent}/*{ending}" if parent else f"*{ending}"
+            found.append(_Kind(pattern, files, header, odd, optional=optional))
     return sorted(found)
 
 

@@ -138,6 +138,49 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
     assert [group.pattern for group in look(folder).groups] == ["good.csv"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_given_files_that_lack_a_column_then_they_are_one_source_and_it_is_optional(folder: Path, ending: str) -> None:
+    rows: list[dict[str, object]] = [{"k": 1, "x": 2}, {"k": 2, "x": 3, "w": "a"}, {"k": 3, "w": "b", "x": 4}]
+    for n, row in enumerate(rows):
+        csv_text = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
+        (folder / f"b-{n}.{ending}").write_text(csv_text if ending == "csv" else json.dumps(row))
+    draft = init_from(folder.parent / "project", folder)
+    assert (draft.skipped, draft.groups[0].optional) == ([], ["w"])
+    assert draft.groups[0].columns == [("k", "int64"), ("x", "int64"), ("w", "string")]
+    assert "optional: [w]  # not in all files; null there" in (folder.parent / "project/odibi.yaml").read_text()
+    assert run_pipeline(load_project(folder.parent / "project"), "b").rows == 3
+    found = pq.read_table(folder.parent / "project/data/lake/b").to_pylist()
+    assert sorted((row["k"], row["w"]) for row in found) == [(1, None), (2, "a"), (3, "b")]
+
+
+def test_given_json_of_mixed_types_and_big_integers_then_it_is_drafted_with_what_takes_it(folder: Path) -> None:
+    (folder / "e-1.json").write_text('{"k": 1, "m": 1, "big": 1}\n{"k": 2, "m": "x", "big": 18446744073709551615}')
+    (folder / "e-2.json").write_text('{"k": 3, "m": [1], "big": 123456789012345678901234567890}')
+    (folder / "e-3.json").write_text('{"k": "text", "m": 2, "big": null}')
+    draft = init_from(folder.parent / "project", folder)
+    assert draft.skipped == []
+    assert draft.groups[0].columns == [("k", "string"), ("m", "string"), ("big", "decimal128(38, 0)")]
+    text = (folder.parent / "project/odibi.yaml").read_text()
+    assert """m: string  # e-1.json line 2, column m: "x" is a text, and 1 before it a number\n""" in text
+    assert run_pipeline(load_project(folder.parent / "project"), "e").rows == 4
+
+
+def test_given_json_numbers_that_no_decimal_takes_together_then_they_are_text(folder: Path) -> None:
+    (folder / "e-1.json").write_text(
+        '{"k": 1, "n": 123456789012345678901234567890123456}\n{"k": 2, "n": 0.12345678901}'
+    )
+    draft = look(folder)
+    assert (draft.skipped, draft.groups[0].columns) == ([], [("k", "int64"), ("n", "string")])
+
+
+def test_given_json_files_that_share_few_keys_then_they_are_no_kind(folder: Path) -> None:
+    for n in range(3):
+        (folder / f"e-{n}.json").write_text(json.dumps({"k": 1, f"a{n}": 1}))
+    draft = look(folder)
+    assert draft.groups == []
+    assert "give each kind its own name" in left_out(draft)["e-*.json"]
+
+
 def test_given_a_few_odd_files_among_many_then_each_is_told_once_and_the_rest_is_a_source(folder: Path) -> None:
     write(folder, **{f"orders-{n}": f"id,qty\n00{n},{n}\n" for n in range(1, 6)})
     write(folder, **{"orders-6": "", "orders-7": "id,amount\n7,7\n", "orders-8": "id,qty\n8\n"})

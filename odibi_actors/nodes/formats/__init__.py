@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
 
 class Malformed(Exception):
-    """The bytes of a file do not fit. ``line`` is 1-based (0: not known), ``column`` and ``value`` "" where none."""
+    """The bytes of a file do not fit. ``line`` is 1-based (0: not known), ``column`` and ``value`` "" where none.
+    ``takes``: the type that would take the column, "" where none is known; ``uneven``: the columns that this file has
+    and others do not, or the other way round."""
 
-    def __init__(self, message: str, *, line: int = 0, column: str = "", value: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int = 0,
+        column: str = "",
+        value: str = "",
+        takes: str = "",
+        uneven: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.column = column
         self.value = value
+        self.takes = takes
+        self.uneven = tuple(uneven)
 
 
 class Parsed(NamedTuple):

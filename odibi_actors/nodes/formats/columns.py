@@ -51,7 +51,7 @@ class Wanted(NamedTuple):
         missing = [name for name in needed if name not in named and name not in self.optional]
         extra = [] if self.expected is None else [name for name in named if name not in self.expected]
         if missing or extra:
-            raise Malformed(self._misfit(missing, extra, needed), column=(missing + extra)[0])
+            raise Malformed(self._misfit(missing, extra, needed), column=(missing + extra)[0], uneven=missing + extra)
         if not named:
             raise Malformed("no column has a name" if not found else "none of its columns is to be read")
         order = self.expected if self.expected is not None else (self.take or tuple(named))

@@ -102,4 +102,4 @@ def _column(
             says += f"; {schema('read', name, kind)} {takes}"
         else:
             says += f"; {listed('read.ignore', name)} leaves the column out"
-        raise Malformed(says, line=found.line(unfit.row), column=name, value=unfit.value) from None
+        raise Malformed(says, line=found.line(unfit.row), column=name, value=unfit.value, takes=kind) from None
