@@ -24,6 +24,7 @@ from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, LedgerPage, 
 from odibi_actors.model import Position
 from odibi_actors.scheduler.timetable import occurrences
 from odibi_actors.streaming.actor import SourceActor
+from odibi_actors.streaming.views import REFERENCE
 
 WAITING = frozenset({"run.wait", "iteration.wait"})
 """Reads that wait for something to happen: nothing will."""
@@ -47,6 +48,7 @@ class AtRest:
         self._store = Resting(data_dir, root)
         self.as_of = self._store.as_of
         self._known: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._whole: set[tuple[str, str, str]] = set()  # sources that are read whole by every iteration
         """Source -> iteration and identity of the file that is asked about."""
 
     def __enter__(self) -> AtRest:
@@ -109,6 +111,8 @@ class AtRest:
         for source in actor.sources.values():
             source.flush(0.0)  # it asks for the ledger, and for a look at its folder, which nobody takes
             key = (source.spec.pipeline, source.spec.node.name, source.spec.lane)
+            if source.batch:
+                self._whole.add(key)
             positions = self._planned(key, _names(source.read.connection.path, source.path, params.get("file")))
             source.page(LedgerPage(*key, "", positions, "", store.last_seq), 0.0)
             for position in positions:
@@ -139,6 +143,8 @@ class AtRest:
             if item["state"] in ("not_found", "waiting", "pending") and self._exists(file, item["reason"]):
                 item["state"] = "unplanned"
                 item["reason"] = "not planned as of now; nothing runs that would look at it (`odibictl up`)"
+                if key in self._whole:
+                    item["state"], item["reason"] = "reference", REFERENCE
         if reply.status and all(item["state"] == "not_found" for item in items):
             raise _error(reply)
         return reply.result

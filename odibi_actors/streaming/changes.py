@@ -38,7 +38,7 @@ MAX_PAUSE = 300.0
 TOLD_EVERY = 60.0
 """Seconds between two lines about files that changed, while there are more to be compared."""
 
-NEW_NAME = "give new data a new name"
+NEW_NAME = "if its data is new, rename it: then it is read, and this is told no more"
 FAILED = "if that iteration has failed, `odibictl iteration retry` reads it as it is now"
 
 
@@ -143,7 +143,7 @@ class Changes:
             self._tell(
                 found,
                 f"was written again after {when}, with the same size; whether its bytes are others is not known, no "
-                f"digest of it is kept: if the data is new, give it a new name",
+                f"digest of it is kept: {NEW_NAME}",
             )
             self.unsure[found.identity] = None
 

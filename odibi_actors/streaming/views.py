@@ -18,6 +18,7 @@ LINKED = "a symbolic link"
 """How the reasons begin that tell of one."""
 
 READY, WHOLE = "ready, not planned yet", "ready, read by every iteration"
+REFERENCE = "read whole by every iteration, as it is when that is planned"
 """What is told of files that wait for nothing but a plan: of a watched source, and of one that is read whole."""
 
 LISTED = 50
@@ -54,7 +55,9 @@ def changes(source: Source) -> list[str]:
     more = " or more" if source.changes.full else ""
     what = "were written again" if unsure else "changed"
     when = "read or discarded" if source.changes.given_up else "read"
-    told = f"{len(texts)}{more} files {what} after they were {when}: {naming(sorted(texts))}; give new data new names"
+    told = (
+        f"{len(texts)}{more} files {what} after they were {when}: {naming(sorted(texts))}; rename those with new data"
+    )
     if unsure:
         told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"
     return [f"{told} (`odibictl source files {name}` lists them)"]
@@ -206,6 +209,8 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     within = source.within
     if source.backfill and within is not None and identity not in within:
         return "ignored", "it was not there, or not read by the live lane, when the backfill began"
+    if file.ready and source.batch:
+        return "reference", REFERENCE
     if file.ready:
         return "pending", "ready, about to set this schedule off" if source.trigger else READY
     return _waiting(source, identity)

@@ -162,6 +162,10 @@ def test_given_nothing_runs_then_nothing_is_missed_that_only_runs_with_the_syste
     )
     project = load_project(tmp_path)
     run_pipeline(project, "p")
+    reference = json.loads(call(project, "source", "why", str(tmp_path / "ref.csv"), "-o", "json").stdout)
+    assert ("ref", "reference", "read whole by every iteration, as it is when that is planned") in [
+        (item["source"], item["state"], item["reason"]) for item in reference["items"]
+    ]
     shown = json.loads(call(project, "status", "-o", "json").stdout)
     assert [row["problems"] for row in shown["pipelines"]] == [[]]
     assert json.loads(call(project, "pipeline", "show", "p", "-o", "json").stdout)["problems"] == []

@@ -96,8 +96,8 @@ def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor
     summary = run_pipeline(copy, "p")
     assert (summary.rows, summary.committed) == (1, 1)
     assert capsys.readouterr().err == (
-        "warning: p/src: 4 files changed after they were read: f20.csv, f30.csv, f40.csv and 1 more; give new data new "
-        "names (`odibictl source files p.src` lists them)\n"
+        "warning: p/src: 4 files changed after they were read: f20.csv, f30.csv, f40.csv and 1 more; rename those "
+        "with new data (`odibictl source files p.src` lists them)\n"
     )
     changed = {"f20.csv", "f30.csv", "f40.csv", "f50.csv"}
     assert {name for name, numbers in on_disk(copy).items() if known(copy)[name] != numbers} == changed
@@ -132,9 +132,14 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
     os.link(Path(project.root) / "data/landing/f22.csv", Path(project.root) / "other-name")
     run_pipeline(project, "p")
     assert capsys.readouterr().err == (
-        "warning: p/src: file f20.csv changed after it was read (iteration 1), with the same size; give new data a new "
-        "name; if that iteration has failed, `odibictl iteration retry` reads it as it is now\n"
+        "warning: p/src: file f20.csv changed after it was read (iteration 1), with the same size; if its data "
+        "is new, rename it: then it is read, and this is told no more; if that iteration has "
+        "failed, `odibictl iteration retry` reads it as it is now\n"
     )
+    landing = Path(project.root) / "data/landing"
+    (landing / "f20.csv").rename(landing / "f20-new.csv")  # what is said does help
+    assert run_pipeline(project, "p").committed == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("ctime", [True, False])

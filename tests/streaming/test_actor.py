@@ -486,6 +486,10 @@ def test_given_a_batch_source_when_listed_then_its_files_are_known_and_none_wait
     world = ready(World(source_spec("/data", mode="batch")), "a.csv", "b.csv")
     (row,) = ask(world, "source.list").result["items"]
     assert (row["known"], row["pending"], row["waiting"]) == (2, None, 0)
+    (item,) = ask(world, "source.why", file="a.csv").result["items"]
+    assert (item["state"], item["reason"]) == (
+        "reference", "read whole by every iteration, as it is when that is planned"
+    )  # fmt: skip
 
 
 def test_given_a_batch_source_when_the_broker_says_look_again_then_digests_are_taken_again() -> None:

@@ -101,7 +101,7 @@ def test_given_several_changed_files_when_told_then_it_is_one_line_with_their_nu
     rescans(world)
     assert world.problems == [
         [
-            "4 files changed after they were read: a.csv, b.csv, c.csv and 1 more; give new data new names "
+            "4 files changed after they were read: a.csv, b.csv, c.csv and 1 more; rename those with new data "
             "(`odibictl source files p.files` lists them)"
         ]
     ]
@@ -124,13 +124,13 @@ def test_given_a_file_read_before_digests_were_kept_when_it_is_written_again_the
     (told,) = world.problems[-1]
     assert told == (
         "file a.csv was written again after it was read (iteration 11), with the same size; whether its bytes are "
-        "others is not known, no digest of it is kept: if the data is new, give it a new name"
+        f"others is not known, no digest of it is kept: {NEW_NAME}"
     )
     world.replace("b.csv", 1)
     rescans(world)
     assert world.problems[-1] == [
-        "2 files were written again after they were read: a.csv, b.csv; give new data new names (of 1 it is not known "
-        "whether the bytes are others: no digest was kept) (`odibictl source files p.files` lists them)"
+        "2 files were written again after they were read: a.csv, b.csv; rename those with new data (of 1 it is not "
+        "known whether the bytes are others: no digest was kept) (`odibictl source files p.files` lists them)"
     ]
     del world.read["c.csv"]
     world.replace("c.csv", ctime=True)  # other permissions, say: of that former releases said nothing
@@ -163,16 +163,13 @@ def test_given_a_file_whose_letter_was_discarded_when_it_is_another_then_that_is
     assert world.problems == []
     world.letters["a.csv"] = "discarded"
     rescans(world)
-    told = (
-        "file a.csv changed after it was set aside (iteration 11) and its dead letter discarded; give new data a new "
-        "name"
-    )
+    told = f"file a.csv changed after it was set aside (iteration 11) and its dead letter discarded; {NEW_NAME}"
     assert world.problems == [[told]]
     assert why(world, "a.csv") == ("changed", told)
     world.replace("b.csv", 1)
     rescans(world)
     assert world.problems[-1] == [
-        "2 files changed after they were read or discarded: a.csv, b.csv; give new data new names (`odibictl source "
+        "2 files changed after they were read or discarded: a.csv, b.csv; rename those with new data (`odibictl source "
         "files p.files` lists them)"
     ]
 
