@@ -18,6 +18,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
 from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
+from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.local.grouping import Group, Skipped, grouped
 from odibi_actors.model import FilePosition
@@ -293,8 +294,7 @@ def _pipeline(group: Group) -> Iterator[str]:
             why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
             yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
     if group.optional:
-        names = ", ".join(map(_quoted, group.optional))
-        yield f"          optional: [{names}]  # not in all files; null there"
+        yield f"          {listed('optional', *group.optional)}  # not in all files; null there"
     if group.untyped:
         yield f"          # types as the files have them: {visible(', '.join(group.untyped), keep='')}"
     key = _quoted(group.key) if group.key else "COLUMNS"

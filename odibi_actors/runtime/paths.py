@@ -180,9 +180,11 @@ def _expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def write_connection(places: Layout, endpoint: str, **fields: object) -> None:
-    """Write the connection file whole or not at all: clients read it at any time. It says which folder it is of."""
+    """Write the connection file whole or not at all: clients read it at any time. It says which folder it is of, and
+    where that was."""
     partial = places.connection.with_name(f"connection.json.{os.getpid()}")
-    told = {"endpoint": endpoint, "pid": os.getpid(), "folder": _folder(places.run), **fields}
+    own = {"folder": _folder(places.run), "path": str(places.run)}
+    told = {"endpoint": endpoint, "pid": os.getpid(), **own, **fields}
     try:
         with naming(partial):
             partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
@@ -205,17 +207,14 @@ def copied(connection: Path, told: Mapping[str, object]) -> bool:
 def left_behind(connection: Path, told: Mapping[str, object]) -> Path | None:
     """Where the run folder was when the system that the connection file names, which says ``told``, started on it, if
     it was moved away since; None when it was not."""
-    endpoint = str(told.get("endpoint"))
-    if not endpoint.startswith("ipc://") or "folder" not in told or copied(connection, told):
+    path = told.get("path")
+    if not isinstance(path, str) or copied(connection, told):
         return None
-    socket = Path(endpoint.removeprefix("ipc://"))
-    run = socket.parent
+    run = Path(path)
     try:
-        here = _folder(run) == _folder(connection.parent)
+        return None if _folder(run) == _folder(connection.parent) else run
     except OSError:
         return run
-    alone = socket.exists() and not (run / connection.name).exists()  # no folder of another project has taken its place
-    return None if here or alone else run
 
 
 def _folder(path: Path) -> list[int]:
