@@ -140,6 +140,8 @@ class Keeper:
     def _sums(self, books: Books, certain: list[Iteration]) -> Iterator[str]:
         for sink in ("whole", "mart") if self.goods.tables["totals"] else ("whole",):
             last = max((at for at, one in enumerate(certain) if sink not in one.abandoned), default=-1)
+            if last < 0 and any(one.state == "rewound" for one in books.iterations):
+                continue  # what is overwritten goes on to hold what it held until the next iteration is published
             sums: dict[str, list[int]] = {}
             for row in self._rows("totals", books, certain[: last + 1]).elements():
                 sums.setdefault(row[1], []).append(row[2])
