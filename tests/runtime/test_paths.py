@@ -90,6 +90,7 @@ def test_the_connection_file_is_whole(tmp_path: Path) -> None:
     paths.write_connection(places, places.endpoint, host="h")
     told = json.loads(places.connection.read_text())
     assert told.pop("folder")
+    assert told.pop("path") == str(places.run)
     assert told == {"endpoint": places.endpoint, "pid": os.getpid(), "host": "h"}
     assert [p.name for p in places.run.iterdir()] == ["connection.json"]
 
