@@ -437,12 +437,10 @@ def _retry(pipeline: Pipeline, iteration: Iteration) -> str:
     return f"`{name}`" if pipeline.manual else f"`{name} {iteration.number}`"
 
 
-def _in_the_way(pipeline: Pipeline, iteration: Iteration, publication: Publication, failed: NodeFailed) -> str:
-    """Why a sink is blocked. What was given up may have been published by somebody who died before telling so: until it
+def _not_thrown_away(iteration: Iteration, failed: NodeFailed) -> str:
+    """Why a sink that was given up is blocked: somebody may have published it who died before telling so, and until it
     is thrown away nobody knows that it is not there."""
-    if not publication.abandoned:
-        return f"cannot publish {failed.node}: {failed.failure.message}"
-    name = f"{pipeline.name} {iteration.number}"
+    name = f"{iteration.pipeline} {iteration.number}"
     return (
         f"cannot throw away what {failed.node} was to publish, which may be there: {failed.failure.message}; then "
         f"`odibictl iteration retry {name}`, or `odibictl iteration abandon {name} --sink {failed.node} --leave`"
@@ -467,7 +465,10 @@ def _publish_failed(
     waits = failure.kind == "code_mismatch" or _waits(pipeline, failure)
     if not waits and (failure.kind not in COUNTED or publication.used >= spec.retry.max_attempts):
         publication.blocked = True
-        iteration.trouble = _in_the_way(pipeline, iteration, publication, failed)
+        iteration.trouble = f"cannot publish {failed.node}: {failure.message}"
+        if publication.abandoned:
+            iteration.trouble = _not_thrown_away(iteration, failed)
+            failure = replace(failure, message=iteration.trouble)
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         if iteration.state != "blocked":
             iteration.advance("block")

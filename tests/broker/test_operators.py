@@ -275,6 +275,7 @@ def test_what_was_given_up_and_cannot_be_thrown_away_is_no_commit_for_it_may_be_
     shown = broker.flow.pipelines["p"].iterations[1].trouble
     assert "cannot throw away what a was to publish, which may be there" in shown
     assert "odibictl iteration abandon p 1 --sink a --leave" in shown
+    assert broker.of(rec.Block)[-1].failure.message == shown  # what lists and `iteration show` tell, running or at rest
 
     broker.ask("iteration.retry", pipeline="p", iteration=1)
     broker.durable()
