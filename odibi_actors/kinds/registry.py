@@ -20,11 +20,14 @@ FORMATS = "odibi_actors.formats"
 @cache
 def _found(group: str) -> Mapping[str, EntryPoint]:
     """The entry points of a group, by name; of two of one name ours."""
-    found = {one.name: one for one in sorted(entry_points(group=group), key=lambda one: one.value)}
-    ours = {one.name: one for one in entry_points(group=group) if one.value.startswith("odibi_actors.")}
-    if not ours:
+    ranked = sorted(entry_points(group=group), key=lambda one: (one.name, _ours(one), one.value))
+    if not any(map(_ours, ranked)):
         raise ConfigError(f"no entry point {group} of odibi-actors: it is not installed whole; install it again")
-    return dict(sorted((found | ours).items()))
+    return {one.name: one for one in ranked}
+
+
+def _ours(one: EntryPoint) -> bool:
+    return one.value.startswith("odibi_actors.")
 
 
 def formats() -> list[str]:

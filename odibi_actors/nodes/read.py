@@ -169,6 +169,9 @@ def _parse(
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error
     except BatchError as error:
         raise _failed(position, Malformed(str(error))) from error
+    except UnicodeDecodeError as error:  # of a format that is not ours: the file's fault, not that of all others
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _failed(position, Malformed(f"bytes that are not {error.encoding}", line=line)) from error
     except Malformed as error:
         raise _failed(position, error) from error
     return parsed

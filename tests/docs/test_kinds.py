@@ -37,7 +37,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def odibictl(folder: Path, packages: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "odibi_actors.cli", *words, "--project", str(folder)]
-    env = {**os.environ, "PYTHONPATH": str(packages)}
+    # This tree's code, also where it is a copy.
+    env = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{generate.DOCS.parent}"}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -56,6 +57,22 @@ def test_given_the_package_of_the_page_when_installed_then_it_reads_as_a_built_i
     bad = odibictl(tmp_path, installed, "run", "p")
     assert bad.returncode == 5
     assert "b.kv line 4, column id: '07' is not int64" in bad.stderr
+
+
+def test_given_a_file_that_a_plugged_format_cannot_decode_then_that_file_alone_is_set_aside(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "landing").mkdir()
+    text = PROJECT.format(read=blocks(PAGE, "yaml")[0].rstrip()).replace(
+        "    nodes:", "    on_error: dead_letter\n    nodes:"
+    )
+    (tmp_path / "odibi.yaml").write_text(text)
+    (tmp_path / "landing/a.kv").write_text("id=1\n")
+    (tmp_path / "landing/b.kv").write_bytes(b"id=2\n\nid=\xff\n")
+    ran = odibictl(tmp_path, installed, "run", "p")
+    assert ran.returncode == 5
+    assert "dead letter at src: b.kv line 3: bytes that are not utf-8" in ran.stderr
+    assert "rows           1" in ran.stdout
 
 
 def test_given_a_format_that_is_not_installed_then_validate_names_those_that_are(tmp_path: Path) -> None:
