@@ -172,6 +172,7 @@ def test_given_readers_that_never_rest_when_one_iteration_replaces_the_other_the
 
     def reader() -> None:
         while not ended.is_set():
+            followed = (world.folder / "current").resolve()
             try:
                 found = read(world, sink)
             except FileNotFoundError:  # replaced since the folder was listed; never by other bytes
@@ -179,6 +180,8 @@ def test_given_readers_that_never_rest_when_one_iteration_replaces_the_other_the
             except (OSError, pa.ArrowException) as error:
                 wrong.append(error)
                 return
+            if not found and sink == "lake" and not followed.exists():
+                continue  # replaced twice between the opening of the folder and its listing: that one is gone
             reads.append(len(found))
             if len(found) != 2 or len({n for _, n in found}) != 1:
                 wrong.append(found)
