@@ -262,13 +262,17 @@ class Commands:
         return {"pipeline": pipeline.name, "state": pipeline.state}
 
     def _drain(self, params: Row, _now: float) -> Row | None:
-        """Finish what is planned and take no more; the answer comes when that is so (``wait``: False: at once)."""
+        """Finish what is planned and take no more; the answer comes when that is so (``wait``: False: at once). A pause
+        ends by it, as nothing would be finished; whoever pauses or resumes later has the last word."""
         pipeline = self._pipeline(params)
-        if not pipeline.draining:
-            self.flow.set(pipeline, "draining", True)
-        if pipeline.in_flight and params.get("wait", True) and pipeline.state not in ("failed", "blocked"):
-            return None
-        return {"pipeline": pipeline.name, "state": pipeline.state, "in_flight": pipeline.in_flight}
+        if not params.get("begun"):
+            params["begun"] = True
+            if not pipeline.draining:
+                self.flow.set(pipeline, "draining", True)
+            if pipeline.paused:
+                self.flow.set(pipeline, "paused", False)
+                self.flow.wake_all(pipeline)
+        return waits.drain(pipeline, params)
 
     def _run_wait(self, params: Row, now: float) -> Row | None:
         return waits.run(self.flow, str(params.get("run")), params, now)

@@ -112,6 +112,8 @@ class Flow:
         """Append a record to the log; the pipeline is looked at again once it is durable."""
         seq = self.journal.append(record)
         self._on_durable.append((seq, pipeline))
+        if pipeline in self.pipelines:
+            self.pipelines[pipeline].written = seq
         self.touch(pipeline)
         return seq
 

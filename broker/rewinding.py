@@ -41,7 +41,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     if (refused := _in_the_way(pipeline)) and not params.get("dry_run"):
         raise ConflictError(refused)
     key = f"rewind {pipeline.name} {to} {pipeline.last_iteration}"
-    if flow.journal.backlog:
+    if pipeline.written > flow.journal.durable:
         return None  # what the store answers must be all there is
     preview = flow.asks.ask(key, STORE, "rewind.show", {"pipeline": pipeline.name, "to": to}, now)
     if preview is None:

@@ -99,13 +99,34 @@ def pipeline(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | N
         if stuck.state in ("failed", "blocked") and told:
             return {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state, "files": 0}
     looked = all(source.looked == params["look"] for source in pipeline.sources.values())
-    if not ((looked or pipeline.on_demand) and pipeline.idle and flow.journal.backlog == 0):
+    if not ((looked or pipeline.on_demand) and pipeline.idle and pipeline.written <= flow.journal.durable):
         return None
     return _ended(flow, pipeline, {"after": params["after"], "open": params["open"]}, now)
 
 
+def drain(pipeline: Pipeline, params: Row) -> Row | None:
+    """A pipeline that drains has nothing in flight, in any lane. ``held``: why that will not be so by itself."""
+    held = _undrained(pipeline) if pipeline.in_flight else ""
+    if pipeline.in_flight and params.get("wait", True) and not held:
+        return None
+    return {"pipeline": pipeline.name, "state": pipeline.state, "in_flight": pipeline.in_flight, "held": held}
+
+
+def _undrained(pipeline: Pipeline) -> str:
+    if not pipeline.draining:
+        return "it was resumed meanwhile, and goes on"
+    if pipeline.paused:
+        return f"it was paused meanwhile, and nothing of it runs: `odibictl pipeline resume {pipeline.name}`"
+    for lane in pipeline.lanes:
+        stuck = pipeline.stuck(lane.name)
+        if stuck is not None:
+            of = f"{lane.name}: " if lane.name != LIVE else ""
+            return f"{of}iteration {stuck.number} {stuck.trouble or stuck.state}"
+    return ""
+
+
 def _ended(flow: Flow, pipeline: Pipeline, which: Row, now: float) -> Row | None:
-    key = f"ends of {pipeline.name} {which} as of {flow.journal.last}"
+    key = f"ends of {pipeline.name} {which} as of {pipeline.written}"
     return _asked(flow, key, "iteration.ended", {"pipeline": pipeline.name, **which}, now)
 
 

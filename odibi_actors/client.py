@@ -78,7 +78,7 @@ LINGER_MS = 100
 
 ONCE = frozenset({"iteration.retry", "iteration.cancel", "worker.kill"})
 """Verbs that are not sent again by themselves: doing them twice is not the same as once."""
-WAITS = frozenset({"iteration.wait", "run.wait", "pipeline.drain"})
+WAITS = frozenset({"iteration.wait", "run.wait", "pipeline.drain", "pipeline.rewind"})
 """Verbs that are answered when a condition holds: no answer means not yet."""
 ERRORS: dict[int, type[OdibiError]] = {
     error.exit_code: error
@@ -485,8 +485,9 @@ class Client(ScheduleVerbs):
         return self._dict("pipeline.resume", pipeline=pipeline)
 
     def drain(self, pipeline: str, wait: bool = True, timeout: float | None = None) -> dict[str, Any]:
-        """Finish what is planned and take no more. ``wait``: until that is done, or an iteration failed or is
-        blocked; ``{"state": ...}``."""
+        """Finish what is planned and take no more; a pause ends by it. ``wait``: until that is done, or cannot be:
+        ``{"state", "in_flight", "held"}``, the last why (an iteration, of a backfill as well, failed or is blocked;
+        somebody paused or resumed it meanwhile), or ""."""
         if not wait:
             return self._dict("pipeline.drain", pipeline=pipeline, wait=False)
         return self._until("pipeline.drain", {"pipeline": pipeline, "wait": True}, timeout)
@@ -590,7 +591,7 @@ class Client(ScheduleVerbs):
         back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it
         would do, ``{"states", "files", "retractions": [...]}``."""
         params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
-        return cast(dict[str, Any], self.request("pipeline.rewind", params, timeout=timeout))
+        return self._until("pipeline.rewind", params, timeout)
 
     def dead_letter(self, letter: int) -> dict[str, Any]:
         """One dead letter: its failure, and its positions by source."""

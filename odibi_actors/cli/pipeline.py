@@ -230,19 +230,18 @@ def resume(app: App, pipeline: str) -> None:
 @click.option("--no-wait", is_flag=True, help="Return at once, while iterations are still being finished.")
 @pass_app
 def drain(app: App, pipeline: str, no_wait: bool) -> None:
-    """Finish what is planned and take no more.
+    """Finish what is planned and take no more; a pause ends by it.
 
-    Waits until that is done. Exit 5 when an iteration failed or is blocked and so cannot be finished.
+    Waits until that is done. Exit 5 when it cannot be done, and why: an iteration, of a backfill as well, failed or is
+    blocked, or somebody paused or resumed the pipeline meanwhile.
     """
     result = app.client().drain(pipeline, not no_wait, app.timeout)
     go_on = f"go on with `odibictl pipeline resume {pipeline}`"
     if no_wait:
         errors.message(f"{pipeline}: {result.get('state')}; {go_on}")
         return
-    if result.get("state") in ("failed", "blocked"):
-        errors.message(
-            f"error: {pipeline} is {result['state']} and cannot drain; see `odibictl pipeline show {pipeline}`"
-        )
+    if held := result.get("held"):
+        errors.message(f"error: {pipeline} cannot drain: {held}; see `odibictl pipeline show {pipeline}`")
         raise click.exceptions.Exit(5)
     errors.message(f"{pipeline}: {result.get('state')}; {go_on}")
 

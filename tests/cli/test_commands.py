@@ -430,8 +430,11 @@ def test_given_a_pipeline_that_drains_then_the_wait_is_the_brokers(broker: Broke
 
 
 def test_given_a_pipeline_that_cannot_drain_then_5(broker: Broker, invoke: Invoke) -> None:
-    endpoint = broker({"pipeline.drain": {"state": "failed"}}).endpoint
-    assert invoke("--endpoint", endpoint, "pipeline", "drain", "delays").exit_code == 5
+    held = "backfill-7: iteration 3 is blocked"
+    endpoint = broker({"pipeline.drain": {"state": "draining", "held": held}}).endpoint
+    result = invoke("--endpoint", endpoint, "pipeline", "drain", "delays")
+    assert result.exit_code == 5
+    assert f"error: delays cannot drain: {held}; see `odibictl pipeline show delays`" in result.stderr
 
 
 @pytest.mark.parametrize(("state", "code"), [("done", 0), ("no_data", 0), ("failed", 5)])
