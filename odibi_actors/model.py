@@ -47,10 +47,12 @@ Position = FilePosition
 
 
 class FileRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a worker has read of a planned file: the xxh3-128 of its bytes (16 bytes), and its ctime at that time."""
+    """What a worker has read of a planned file: the xxh3-128 of its bytes (16 bytes), its ctime at that time, and its
+    rows (-1: not told)."""
 
     digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     ctime_ns: int
+    rows: int = -1
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):

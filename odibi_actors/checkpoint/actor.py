@@ -291,6 +291,7 @@ class StoreActor:
         self._dirty = self._wrote = now
         self._wal_full = message.wal_full
         effects: list[Effect] = [Send(BROKER, Durable(self._epoch, self._last))] if advanced else []
+        effects += [Log("warning", note) for note in message.notes]
         if message.refused:
             self._queue.clear()
             self._refused = RecordRefused(self._epoch, self._last + 1, message.refused)

@@ -72,11 +72,12 @@ class StoreDriver:
 
     def _write(self, effect: Write) -> Written:
         engine = self._engine
+        refused = ""
         try:
             engine.apply(effect.epoch, effect.first, effect.records)
         except Refused as error:
-            return Written(engine.epoch, engine.last_seq, engine.wal_full, error.reason)
-        return Written(engine.epoch, engine.last_seq, engine.wal_full)
+            refused = error.reason
+        return Written(engine.epoch, engine.last_seq, engine.wal_full, refused, engine.notes())
 
     def _page(self, query: Load | LedgerQuery | LedgerLook) -> LoadedPage | LedgerPage | LedgerRows:
         engine = self._engine

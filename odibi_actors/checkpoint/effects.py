@@ -50,12 +50,14 @@ class Read(Effect, frozen=True):
 
 class Written(Message, frozen=True):
     """Durable through ``through``. If ``refused`` is not "", record ``through + 1`` was refused for that reason, and
-    nothing after it was applied. ``wal_full``: a Checkpoint is due although the store is busy."""
+    nothing after it was applied. ``wal_full``: a Checkpoint is due although the store is busy. ``notes``: what people
+    are to be told of these records."""
 
     epoch: int
     through: int
     wal_full: bool = False
     refused: str = ""
+    notes: Sequence[str] = ()
 
 
 class EpochSet(Message, frozen=True):

@@ -69,6 +69,7 @@ class Engine:
         self._broken = ""
         self._lock: int | None = None
         self._unsaved = 0
+        self._notes: list[str] = []
         self._sweep = retention.Sweep()
         self._giving = False  # a sweep is done, and its free pages are given back
         if str(path) == ":memory:":
@@ -148,8 +149,14 @@ class Engine:
             through = first + len(records) - 1
             self._db.execute("UPDATE meta SET last_seq = ? WHERE id = 1", (through,))
         self._files.advance(self.epoch, through)
+        self._notes += transaction.notes
         self.last_seq = through
         self._unsaved += PAGES_PER_COMMIT + transaction.weight
+
+    def notes(self) -> list[str]:
+        """What people are to be told of the records that were applied since this was asked last."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def load(self, cursor: str = "") -> tuple[list[AnyLoaded], str]:
         """A page of the snapshot in the order of ``records.Loaded``, and the cursor of the next ("": it was the last).

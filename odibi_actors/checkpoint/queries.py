@@ -22,6 +22,7 @@ from odibi_actors.checkpoint import (
     runs,
     sources,
     summary,
+    twins,
     verify,
     whereabouts,
 )
@@ -227,6 +228,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         **(found := _iteration(db, given.pipeline, tuple(row))),
         "planned_as": ends.planned_as(db, *key, found["lane"]) if found["state"] in ("cancelled", "rewound") else [],
         "positions": {name: [msgspec.structs.asdict(p) for p in some] for name, some in positions.items()},
+        "twins": [one for name, some in positions.items() for one in twins.earlier(db, *key, name, some)],
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],
         "errors": errors,

@@ -1,4 +1,4 @@
-"""The tables of ``checkpoints.db``, format 9, and the sealed form of payloads.
+"""The tables of ``checkpoints.db``, format 10, and the sealed form of payloads.
 
 ``payload`` columns hold a record as msgpack followed by its xxh3-64 (8 bytes, big endian): SQLite has no page
 checksums, so a flipped bit inside a row would otherwise be believed. Columns beside it repeat what is searched for.
@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import msgspec
 import xxhash
 
+from odibi_actors.checkpoint import twins
 from odibi_actors.errors import StoreError
 
-FORMAT = 9
+FORMAT = 10
 """``PRAGMA user_version``: raised with every change of the tables; a newer one is refused."""
 
 APPLICATION_ID = 0x0D1B1AC7
@@ -143,7 +144,7 @@ COUNTED = {
     "alerts": ("80 + length({0}.payload)", ""),
     "dead_letters": ("150 + length({0}.message) + length({0}.payload)", "payload"),
     "states": ("length({0}.payload) + 60", ""),
-    "ledger": ("140 + length({0}.source) + length({0}.identity)", ""),
+    "ledger": ("180 + 2 * length({0}.source) + 2 * length({0}.identity)", ""),
 }
 """Table -> bytes that a row takes, its entries in indexes included (about), and the columns that change them."""
 
@@ -205,13 +206,15 @@ CREATE TABLE settings (
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
   pruned INTEGER NOT NULL DEFAULT 0, commits INTEGER NOT NULL DEFAULT 0,
   newest INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-{ITERATIONS}{PLANS}CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
+{ITERATIONS}{PLANS}
+CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
   pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
   generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
   ctime_ns INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
-{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
+{twins.INDEX}{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}
+INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.checkpoint import adopted, scheduling
+from odibi_actors.checkpoint import adopted, scheduling, twins
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.letters import Letters
 from odibi_actors.checkpoint.scheduling import Scheduling
@@ -52,6 +52,8 @@ class Transaction(Letters, Scheduling):
         self._states: dict[tuple[str, int], IterationState] = {}
         self._acks: list[tuple[str, int, str, int, int, bytes]] = []
         self._reads: list[tuple[bytes, int, str, str, str, str, int]] = []
+        self.notes: list[str] = []
+        """What people are to be told of the records, once they are durable."""
 
     def run(self, first: int, records: Iterable[r.AnyRecord]) -> None:
         """Apply records numbered from ``first``; raises Contradiction with the index of the one at fault."""
@@ -137,6 +139,11 @@ class Transaction(Letters, Scheduling):
                 f" {len(positions)} are planned"
             )
         if node in plan.ledgered:
+            self._flush()  # what was read before is looked for in the ledger
+            if plan.lane == LIVE:
+                reads = [twins.Read(p.identity, p.size, file) for p, file in zip(positions, record.files, strict=True)]
+                if found := twins.found(self._execute, pipeline, node, iteration, reads):
+                    self.notes.append(twins.line(pipeline, node, iteration, found))
             self._reads += [
                 (file.digest, file.ctime_ns, pipeline, plan.lane, node, p.identity, p.generation)
                 for p, file in zip(positions, record.files, strict=True)
@@ -153,7 +160,7 @@ class Transaction(Letters, Scheduling):
             )
             self._acks.clear()
         if self._reads:
-            self.weight += 1024 * len(self._reads)
+            self.weight += 2 * 1024 * len(self._reads)  # of the ledger, and of its index
             self._executemany(
                 "UPDATE ledger SET digest = ?, ctime_ns = ? WHERE pipeline = ? AND lane = ? AND source = ?"
                 " AND identity = ? AND generation = ?",

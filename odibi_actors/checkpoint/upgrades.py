@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 
-from odibi_actors.checkpoint import schema
+from odibi_actors.checkpoint import schema, twins
 from odibi_actors.checkpoint.schema import FORMAT
 from odibi_actors.checkpoint.summary import beyond, summarise
 
@@ -61,6 +61,11 @@ CREATE INDEX finished ON iterations (finished_at) WHERE finished_at IS NOT NULL;
 """
 
 _LEDGER = schema.COUNTED["ledger"]
+_RECOUNT = f"""
+DROP TRIGGER ledger_in;
+DROP TRIGGER ledger_out;
+UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER[0].format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
+{schema.counting("ledger", *_LEDGER)}"""
 
 _SCRIPTS = {
     1: f"""
@@ -89,10 +94,7 @@ DROP TABLE former_runs;
 {schema.SCHEDULES}""",
     4: f"""
 ALTER TABLE ledger ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0;
-DROP TRIGGER ledger_in;
-DROP TRIGGER ledger_out;
-UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER[0].format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
-{schema.counting("ledger", *_LEDGER)}""",
+{_RECOUNT}""",
     5: f"""
 ALTER TABLE iterations ADD COLUMN taken TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN most INTEGER NOT NULL DEFAULT 0;
@@ -113,6 +115,7 @@ UPDATE counters SET commits = last_committed, newest = last_committed;
 """,
     7: schema.HOME,
     8: schema.ADOPTIONS,
+    9: f"{twins.INDEX}{_RECOUNT}",
 }
 """Format -> what makes its tables those of the next."""
 

@@ -71,6 +71,12 @@ SINKS = (
     Column("ROWS", lambda row: count(row.get("rows")), right=True),
     Column("DIGEST", "digest"),
 )
+TWINS = (
+    Column("NODE", "node", whole=True),
+    Column("POSITION", "identity"),
+    Column("SAME BYTES AS", "same_as"),
+    Column("READ IN", "iteration", right=True),
+)
 REVISED = (
     Column("NODE", "node", whole=True),
     Column("DEAD-LETTERED POSITION", "identity"),
@@ -130,7 +136,8 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     )
     sinks = [{"node": node, **sink} for node, sink in (result.get("sinks") or {}).items()]
     parts: list[RenderableType] = [fields(head), "", table(result.get("nodes", []), NODES, "no node is done")]
-    for rows, columns in ((positions, POSITIONS), (sinks, SINKS), (result.get("revised"), REVISED)):
+    lists = ((positions, POSITIONS), (result.get("twins"), TWINS), (sinks, SINKS), (result.get("revised"), REVISED))
+    for rows, columns in lists:
         if rows:
             parts += ["", table(rows, columns)]
     for error, times in _tries(result.get("errors") or []):

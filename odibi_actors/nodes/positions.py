@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import FilePosition, FileRead
@@ -42,6 +44,10 @@ class Files:
             self.touched.append(position.identity)
         self.read[position.identity] = FileRead(digest, ctime_ns)
         return data
+
+    def parsed(self, position: FilePosition, rows: int) -> None:
+        """A file that was loaded has so many rows."""
+        self.read[position.identity] = msgspec.structs.replace(self.read[position.identity], rows=rows)
 
 
 def load(folder: Path, position: FilePosition) -> bytes:

@@ -174,6 +174,7 @@ def _parse(
         raise _failed(position, Malformed(f"bytes that are not {error.encoding}", line=line)) from error
     except Malformed as error:
         raise _failed(position, error) from error
+    files.parsed(position, parsed.table.num_rows)
     return parsed
 
 

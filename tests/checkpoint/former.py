@@ -195,16 +195,23 @@ TO_1 = (
 """What makes tables of format 2 those of format 1."""
 
 
-TO_8 = "DROP TABLE adoptions; PRAGMA user_version = 8;"
-"""What makes tables of format 9 those of format 8."""
+TO_9 = (
+    "DROP INDEX twins; DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; PRAGMA user_version = 9;"
+    "UPDATE sizes SET bytes = (SELECT sum(140 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
+    + counting("ledger", "140 + length({0}.source) + length({0}.identity)", "")
+)
+"""What makes tables of format 10 those of format 9."""
+
+TO_8 = TO_9 + "DROP TABLE adoptions; PRAGMA user_version = 8;"
+"""What makes tables of format 10 those of format 8."""
 
 TO_7 = TO_8 + "DROP TABLE home; PRAGMA user_version = 7;"
-"""What makes tables of format 9 those of format 7."""
+"""What makes tables of format 10 those of format 7."""
 
 TO_6 = (
     TO_7 + "ALTER TABLE counters DROP COLUMN commits; ALTER TABLE counters DROP COLUMN newest; PRAGMA user_version = 6;"
 )
-"""What makes tables of format 9 those of format 6."""
+"""What makes tables of format 10 those of format 6."""
 
 TO_5 = (
     TO_6
@@ -215,7 +222,7 @@ TO_5 = (
     )
     + "PRAGMA user_version = 5;"
 )
-"""What makes tables of format 9 those of format 5."""
+"""What makes tables of format 10 those of format 5."""
 
 TO_4 = TO_5 + (
     "DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; ALTER TABLE ledger DROP COLUMN ctime_ns;"
@@ -223,7 +230,7 @@ TO_4 = TO_5 + (
     "UPDATE sizes SET bytes = (SELECT sum(110 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
     + counting("ledger", "110 + length({0}.source) + length({0}.identity)", "")
 )
-"""What makes tables of format 9 those of format 4."""
+"""What makes tables of format 10 those of format 4."""
 
 
 @contextmanager

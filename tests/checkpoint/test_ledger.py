@@ -199,7 +199,7 @@ def test_what_a_lane_had_taken_by_an_iteration_leaves_out_what_came_later_and_wh
     engine.close()
 
 
-@pytest.mark.parametrize("script", [former.TO_8, former.TO_7, former.TO_6, former.TO_5, former.TO_4])
+@pytest.mark.parametrize("script", [former.TO_9, former.TO_8, former.TO_7, former.TO_6, former.TO_5, former.TO_4])
 def test_given_a_database_of_any_former_format_when_opened_then_targets_pass_on_in_it(
     tmp_path: Path, script: str
 ) -> None:

@@ -90,7 +90,16 @@ def test_iterations_are_limited_and_selected_by_state(engine: Engine) -> None:
 
 def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> None:
     found = show(engine, 2)
-    assert set(found) == ITERATION | {"pipeline", "positions", "planned_as", "revised", "nodes", "errors", "sinks"}
+    assert set(found) == ITERATION | {
+        "pipeline",
+        "positions",
+        "planned_as",
+        "twins",
+        "revised",
+        "nodes",
+        "errors",
+        "sinks",
+    }
     assert found["positions"] == {
         "flights": [
             {

@@ -62,7 +62,7 @@ def test_given_a_file_with_another_ctime_only_when_read_then_it_is_read_as_it_is
     found = read(read_spec(tmp_path), [file], PINNED)
     data = TWO if what == "written" else ONE
     assert found.table.column("a").to_pylist() == [2 if what == "written" else 1]
-    assert found.files == [FileRead(bytes.fromhex(digest_bytes(data)), path.stat().st_ctime_ns)]
+    assert found.files == [FileRead(bytes.fromhex(digest_bytes(data)), path.stat().st_ctime_ns, rows=1)]
     assert found.touched == ["f"]
     assert read(read_spec(tmp_path), [replace(file, ctime_ns=0)], PINNED).touched == []  # planned by a former release
 
