@@ -27,7 +27,8 @@ from odibi_actors.config.digest import code_files
 from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.nodes.package import BarredError, claim, forget, module_of
-from odibi_actors.runtime.linux import die_with_parent, forking_own, ignore_draining
+from odibi_actors.runtime.forks import forking_own
+from odibi_actors.runtime.linux import die_with_parent, ignore_draining
 from odibi_actors.workers import worker as child
 from odibi_actors.workers.link import TEXT_MAX, Exited, Failed, Fork, Forked, Importing, Kill, Ready, hear, tell
 

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+from odibi_actors.runtime import forks
+
 INTERRUPTED: Final = 130
 JOIN_WITHIN: Final = 2.0
 """Seconds that a run waits at its end for the thread that watches for signals."""
@@ -32,30 +33,32 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[], None]] = []
-        self._owner = os.getpid()
         self._told = False
         self._busy = False
         self._former: dict[signal.Signals, Any] = {}
-        self._wake = -1
+        self._children: forks.Handlers | None = None
+        self._wake = self._former_wake = -1
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in forks.SIGNALS:
                 self._former[number] = signal.signal(number, self._signalled)
+            self._children = forks.children_get(self._former)
             out, self._wake = os.pipe()
             os.set_blocking(self._wake, False)
-            signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-            _mine[0] = os.getpid()
+            self._former_wake = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
             self._watcher = threading.Thread(target=self._watch, args=(out,), name="interrupts", daemon=True)
             self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._former:
+            forks.children_get(self._children)
         for number, former in self._former.items():
             signal.signal(number, former if former is not None else signal.SIG_DFL)
         if self._wake >= 0:
-            signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self._former_wake)
             os.close(self._wake)  # the thread reads the end, and ends
             self._wake = -1
         if self._watcher is not None:  # it may be within DuckDB, asking it to stop: see runtime/leaving.py
@@ -86,11 +89,7 @@ class Interrupts:
         finally:
             self._busy = False
 
-    def _signalled(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:  # a child that a node forked: it gets what it would get anywhere else
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
+    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
         if self._told:
             _end()
         self._told = True
@@ -101,7 +100,7 @@ class Interrupts:
         heard = 0
         with open(out, "rb", buffering=0) as pipe:
             while given := pipe.read(1):
-                heard += given[0] in SIGNALS
+                heard += given[0] in forks.SIGNALS
                 if heard == 1:
                     for listener in self.listeners:
                         with contextlib.suppress(Exception):  # it may have ended meanwhile
@@ -116,16 +115,3 @@ def _end() -> None:
         sys.stderr.write("interrupted\n")
         sys.stderr.flush()
     os._exit(INTERRUPTED)
-
-
-_mine = [0]
-
-
-def _forked() -> None:
-    """Signals of a child are not ours."""
-    if _mine[0]:
-        signal.set_wakeup_fd(-1)
-        _mine[0] = 0
-
-
-os.register_at_fork(after_in_child=_forked)

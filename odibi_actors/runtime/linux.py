@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from odibi_actors.runtime import forks
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,55 +45,12 @@ def stand_in(folder: Path) -> None:
         os.chdir(folder)
 
 
-_DRAINING = (signal.SIGTERM, signal.SIGINT)
-
-
-class _Forks:
-    """What happens to these signals where this process forks. They are blocked meanwhile: one that reached a child
-    before it is as any program would be lost."""
-
-    armed = False
-    own = False  # the child is one of ours
-
-    @classmethod
-    def arm(cls) -> None:
-        """Once per process; children inherit it."""
-        if not cls.armed:
-            cls.armed = True
-            os.register_at_fork(before=cls.before, after_in_parent=cls.after, after_in_child=cls.child)
-
-    @staticmethod
-    def before() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _DRAINING)
-
-    @staticmethod
-    def after() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DRAINING)
-
-    @classmethod
-    def child(cls) -> None:
-        if not cls.own:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        cls.after()
-
-
 def ignore_draining() -> None:
     """SIGTERM and SIGINT, which reach whole process groups, do nothing to this process; what it starts, or forks, gets
     them as any program does. So a handler, which exec resets: SIG_IGN would be inherited by whatever a node starts."""
-    for number in _DRAINING:
+    for number in forks.SIGNALS:
         signal.signal(number, lambda *_: None)
-    _Forks.arm()
-
-
-@contextmanager
-def forking_own() -> Iterator[None]:
-    """A process forked within is one of ours: it takes no notice of these signals from the beginning."""
-    _Forks.own = True
-    try:
-        yield
-    finally:
-        _Forks.own = False
+    forks.children_get(forks.USUAL)
 
 
 def die_with_parent(parent: int) -> None:

@@ -20,6 +20,7 @@ from odibi_actors.config import load_project
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
+from odibi_actors.runtime import forks
 
 PROJECT = """\
 project: naps
@@ -193,6 +194,43 @@ def test_given_a_child_that_a_node_forked_when_it_is_terminated_then_the_run_is_
     run = start(folder)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
+
+
+FORKS = """
+import os, signal, time
+from odibi_actors.local.interrupts import Interrupts
+
+with Interrupts() as interrupts:
+    for _ in range(200):
+        child = os.fork()
+        if child == 0:
+            time.sleep(10)
+            os._exit(7)
+        os.kill(child, signal.SIGTERM)  # most times before it runs
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    interrupts.check()
+"""
+
+
+def test_given_children_that_are_ended_before_they_run_then_they_end_and_the_run_hears_nothing() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKS], check=False, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_given_a_run_that_has_ended_then_signals_and_children_are_as_they_were() -> None:
+    out, wake = os.pipe()
+    os.set_blocking(wake, False)
+    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    try:
+        given = forks.children_get(None)
+        with Interrupts():
+            pass
+        assert forks.children_get(given) is None
+        assert signal.set_wakeup_fd(before) == wake
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(out)
+        os.close(wake)
 
 
 def test_given_a_task_that_makes_light_of_a_signal_then_what_it_returns_is_dropped() -> None:
