@@ -77,6 +77,9 @@ MAX_EARLY_APPLY = 16
 MAX_WAITING = 256
 """Requests that wait for something to come true; each is looked at after every change."""
 
+MAX_ANSWERED = 256
+"""Answers to requests that waited which are kept: whoever asks again while the answer is on its way gets the same."""
+
 MAX_PROMISED = 10_000
 """Answers that wait for the store; whoever gets none asks again."""
 
@@ -102,6 +105,7 @@ class Coordinator:
         self._directory = Directory()
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
+        self._answered: dict[tuple[str, str], Reply] = {}  # oldest first
         self._promised: deque[tuple[int, Send]] = deque(maxlen=MAX_PROMISED)  # (record that must be durable, answer)
         self._sources: list[SourceSpec] = []
         self._told_shape = -1  # what of the flow the source was told
@@ -442,6 +446,8 @@ class Coordinator:
             if request.verb == "shutdown":
                 reply = Send(sender, Reply(id=request.id, status=0, result={}))
                 return [reply, *(self._stop(now, told=True) if self._stopping is None else [])]
+            if (sender, request.id) in self._answered:
+                return self._tell(flow, sender, self._answered[sender, request.id])
             former = self._waiting.get((sender, request.id))
             if former is not None:
                 commands.look(former.params)
@@ -493,6 +499,9 @@ class Coordinator:
                 reply = Reply(id=request.id, status=error.exit_code, error=str(error))
             if result is not None or reply.status:
                 del self._waiting[key]
+                self._answered[key] = reply
+                while len(self._answered) > MAX_ANSWERED:
+                    del self._answered[next(iter(self._answered))]
                 at_once = reply.status or request.verb in READS
                 effects += [Send(key[0], reply)] if at_once else self._tell(flow, key[0], reply)
         return effects

@@ -55,11 +55,16 @@ class SimSourceDriver:
         gone = [i for i in effect.identities if i not in folder]
         self._feed(Stated(effect.source, effect.number, files, gone))
 
-    def hint(self, folder: str, identity: str, kind: str) -> None:
-        """A file event, unless it gets lost."""
+    def hint(self, folder: str, identity: str, kind: str) -> bool:
+        """A file event, unless it gets lost: False when somebody has not heard of it."""
+        heard = True
         for source, (base, pattern) in self._watched.items():
-            if base == folder and pattern.matches(identity) and self._host.world.rng.random() < 0.8:
-                self._feed(FileEvent(source, identity, kind))  # type: ignore[arg-type]
+            if base == folder and pattern.matches(identity):
+                if self._host.world.rng.random() < 0.8:
+                    self._feed(FileEvent(source, identity, kind))  # type: ignore[arg-type]
+                else:
+                    heard = False
+        return heard
 
     def inputs(self) -> Mapping[Any, Callable[[], Feed]]:
         """Nothing."""

@@ -25,6 +25,7 @@ class Landing:
         self.odd = self.shapes.random() < 0.5
         self.delivered: dict[Place, SimFile] = {}
         self.fixed: set[str] = set()  # files that were written again
+        self.unheard: set[str] = set()  # files of which an event was lost
         self._inode = self._row = 0
         self._contents: dict[tuple[Place, str], list[int]] = {}  # (file of a reference, its digest) -> rows
 
@@ -165,8 +166,8 @@ class Landing:
 
     def _hint(self, folder: str, identity: str, kind: str) -> None:
         driver = self._world.processes[SOURCE].driver
-        if isinstance(driver, SimSourceDriver):
-            driver.hint(folder, identity, kind)
+        if isinstance(driver, SimSourceDriver) and not driver.hint(folder, identity, kind):
+            self.unheard.add(identity)
 
     def _grow(self, file: SimFile, folder: str, steps: int, rng: random.Random) -> None:
         file.mtime_ns = int(self._world.now * 1e9)

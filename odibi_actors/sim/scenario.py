@@ -8,7 +8,7 @@ import traceback
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import copies, verbs
+from odibi_actors.sim import copies, encore, verbs
 from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
@@ -16,6 +16,7 @@ from odibi_actors.sim.event import Event
 from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
+from odibi_actors.sim.promptness import Promptness
 from odibi_actors.sim.truth import Planned, check
 
 FAULT_SECONDS = 20.0
@@ -66,6 +67,7 @@ class Scenario:
         self.plan = [event for place, event in enumerate(events) if place not in without]
         life.misbehave()
         self._ending = Ending(life)
+        self._prompt = Promptness(life)
         life.start()
 
     def run(self) -> Outcome:
@@ -86,12 +88,15 @@ class Scenario:
             if world.now >= quiet:
                 check(False, "I5", f"unfinished {QUIET_SECONDS:.0f} s after the last fault: {self._ending.left()}")
             world.run(world.now + 1.0)
+            self._prompt.look()
             self._ending.help()
             if rng.random() < 0.2:
                 life.retry_failed()
                 for pipeline in life.project.pipelines:
                     life.resume(pipeline.name)
                     self._teach(pipeline)
+        self._check_end()
+        encore.take_back(life, self._ending, self._prompt)
         self._check_end()
         copies.restore(life)
         copies.move(life)

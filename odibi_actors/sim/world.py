@@ -55,6 +55,7 @@ class World:
     """The event loop of the simulator."""
 
     def __init__(self, seed: int, start: float = START) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.now = self.start = start
         self.faults = Faults()

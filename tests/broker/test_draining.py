@@ -10,6 +10,7 @@ from tests.broker.harness import CLIENT, Broker, Failure, pipeline
 from tests.broker.test_backfills import Backfilled, given
 from tests.broker.test_operators import CONFLICT
 
+LEFT = {"committed": 0, "last_committed": 0, "letters": 0}
 MALFORMED = Failure("malformed", "no number", position="b1")
 
 
@@ -116,3 +117,21 @@ def test_given_no_iterations_when_it_is_drained_then_it_is_at_once() -> None:
     reply = drained(broker)
     assert reply is not None
     assert reply.result["state"] == "drained"
+
+
+def test_given_a_rewind_that_was_answered_when_the_same_request_comes_once_more_then_it_is_not_done_twice() -> None:
+    broker = busy()
+    finish(broker)
+    drained(broker)
+    broker.durable()
+    params = {"pipeline": "p", "to": 0}
+    broker.say(CLIENT, Request("same", "pipeline.rewind", dict(params)))
+    (asked,) = broker.take(Request, to=STORE)
+    preview = {"to": 0, "states": {"committed": 1}, "files": 1, "missing": 0, "retractions": [], "left": LEFT}
+    broker.say(STORE, Reply(asked.id, 0, preview))
+    broker.durable()
+    (reply,) = broker.replies()
+    assert (reply.id, reply.status, len(broker.of(rec.Rewound))) == ("same", 0, 1)
+    broker.say(CLIENT, Request("same", "pipeline.rewind", dict(params)))  # it was on its way when the answer left
+    assert broker.take(Request, to=STORE) == []
+    assert broker.replies() == [reply]
