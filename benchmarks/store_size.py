@@ -20,7 +20,7 @@ from pathlib import Path
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import Attempt, BatchRef, FilePosition, FileRead, StagedRef
+from odibi_actors.model import Attempt, BatchRef, FilePosition, FileRead, StagedRef, Target
 
 NODES = ("flights", "clean", "delayed", "by_carrier", "by_day", "lake_flights", "mart_delays")
 SINKS = NODES[5:]
@@ -97,7 +97,10 @@ def an_iteration(number: int) -> Iterator[r.AnyRecord]:
         if node in SINKS:
             target = f"{FOLDER}/lake/flights/part-{number:010}-{node}.parquet"
             staged = f"{FOLDER}/lake/flights/_part-{number:010}-{node}-{attempt}.staged"
-            parts[node] = StagedRef(staged, target, 120, 9000, _digest(number, node))
+            lake = Target("local", "", f"{FOLDER}/lake/flights")
+            parts[node] = StagedRef(
+                lake, staged, target, 120, 9000, _digest(number, node), exclusive=lake.locator, retracts=True
+            )
             yield r.Ack("delays", number, node, attempt, *told, staged=parts[node])
         else:
             data = b"".join(hashlib.blake2b(f"{number}{node}{i}".encode()).digest() for i in range(BATCH // 64))

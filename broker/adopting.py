@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
@@ -21,6 +22,7 @@ from odibi_actors.checkpoint.adopted import Name
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
+from odibi_actors.model import Target
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -28,16 +30,16 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def former(flow: Flow, pipeline: str, node: str, target: str) -> list[Name]:
+def former(flow: Flow, pipeline: str, node: str, target: Target) -> list[Name]:
     """Sinks from which this one has taken over its target, newest first."""
     return adopted.former(flow.adoptions, target, (pipeline, node))
 
 
-def stands(flow: Flow, pipeline: str, node: str, target: str) -> int:
+def stands(flow: Flow, pipeline: str, node: str, target: Target) -> int:
     """The newest committed iteration that is known to be in the target, under whichever of its sink's names; 0: none is
     known."""
     for name, sink in [(pipeline, node), *former(flow, pipeline, node, target)]:
-        place, number = flow.pipelines[name].stands.get(sink, ("", 0)) if name in flow.pipelines else ("", 0)
+        place, number = flow.pipelines[name].stands.get(sink, (None, 0)) if name in flow.pipelines else (None, 0)
         if place == target:
             return number
     return 0
@@ -67,7 +69,8 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
         raise NotFoundError(f"odibi.yaml has no sink {name}; those of {adopt.pipeline}: {known}")
     target = write.target
     found = adopted.names(flow.adoptions, target)
-    row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "target": target, "already": False}
+    row: Row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "already": False}
+    row |= {"target": target.name, "at": to_builtins(target)}
     if found and found[0] == mine and its in found:
         return row | {"already": True}
     if found and found[0] != its:
@@ -81,20 +84,20 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
             "target"
         )
     published = old.pins.get(adopt.from_node, target) is not None
-    if not (published or found or adopt.marked or old.stands.get(adopt.from_node, ("", 0))[0] == target):
+    if not (published or found or adopt.marked or old.stands.get(adopt.from_node, (None, 0))[0] == target):
         raise NotFoundError(f"{other} has published nothing to {target} that is known: `odibictl sink list`")
     _check_rest(flow, adopt, old, target)
     return row
 
 
-def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: str) -> None:
+def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: Target) -> None:
     """Raise ConflictError while something of the former sink is on its way, or is being taken back."""
     for pipeline in (old, flow.pipelines.get(adopt.pipeline, old)):
         if pipeline.rewind is not None:
             raise ConflictError(f"pipeline {pipeline.name} is being rewound: wait until it is done")
     for iteration in old.unfinished():
         publication = iteration.publications.get(adopt.from_node)
-        if publication is None or publication.part.place != target:
+        if publication is None or publication.part.at != target:
             continue
         name, what = f"iteration {iteration.number} of {old.name}", f"{adopt.from_pipeline}.{adopt.from_node}"
         if iteration.state == "blocked":
@@ -109,7 +112,7 @@ def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: str) -> None:
 
 def carry_out(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
     """It was checked, and the project is applied: the target passes on."""
-    target = row["target"]
+    target = Target(*row["at"])
     if row["already"]:
         return row | {"goes_on": [], "planned_again": []}
     pipeline, old = flow.pipelines[adopt.pipeline], flow.pipelines[adopt.from_pipeline]

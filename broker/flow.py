@@ -471,7 +471,7 @@ class Flow:
                 pipeline.commits, pipeline.newest_commit = pipeline.commits + 1, iteration.number
                 for name, publication in iteration.publications.items():
                     if not publication.abandoned:
-                        pipeline.stands[name] = (publication.part.place, iteration.number)
+                        pipeline.stands[name] = (publication.part.at, iteration.number)
                 self.schedules.committed(pipeline)
                 if iteration.lane in pipeline.backfills:
                     pipeline.backfills[iteration.lane].committed += 1

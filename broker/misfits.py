@@ -79,11 +79,9 @@ def _line(
         line = (
             f"{name} is pinned without {column!r}, which {source} declares: to let it in, `odibictl sink repin {name}`"
         )
-        if sink.write.connection.type == "sqlite":
+        if sink.write.table is not None:
             kind = _affinity(read.schema[column])
-            line += (
-                f", and `ALTER TABLE {_sql(sink.write.table or '')} ADD COLUMN {_sql(column)} {kind}` in its database"
-            )
+            line += f", and `ALTER TABLE {_sql(sink.write.table)} ADD COLUMN {_sql(column)} {kind}` in its database"
         yield line
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (

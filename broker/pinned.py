@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
-from odibi_actors.model import pin_digest
+from odibi_actors.model import Target, pin_digest
 
 
 class Pins:
@@ -19,7 +19,7 @@ class Pins:
         """The newest pin of this node."""
         self.drop(pin.node)
         self._pins[pin.node] = (pin, "" if pin.open else pin_digest(pin.arrow))
-        if not pin.target:
+        if pin.target is None:
             self.sources[pin.node] = pin.arrow
 
     def drop(self, node: str) -> None:
@@ -32,16 +32,16 @@ class Pins:
         gone = [pin for pin, _ in self._pins.values() if not pin.outlives(to)]
         for pin in gone:
             self.drop(pin.node)
-        return [pin for pin in gone if not pin.target]
+        return [pin for pin in gone if pin.target is None]
 
-    def get(self, node: str, target: str = "") -> rec.Schema | None:
+    def get(self, node: str, target: Target | None = None) -> rec.Schema | None:
         """The pin of a sink with this target, or of a source."""
         pin, _ = self._pins.get(node, (None, ""))
         return pin if pin is not None and pin.target == target else None
 
     def digest(self, node: NodeSpec) -> str:
         """Digest of the schema a source or sink is held to; "" when it is free."""
-        if self.get(node.name, node.write.target if node.write is not None else "") is None:
+        if self.get(node.name, node.write.target if node.write is not None else None) is None:
             return ""
         return self._pins[node.name][1]
 

@@ -20,7 +20,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import NodeDone
-from odibi_actors.model import pin_digest
+from odibi_actors.model import Target, pin_digest
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -111,7 +111,7 @@ def prepare(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
     here on. Written before PREPARE: were it the other way round, a crash in between would leave a part that goes on and
     a pin that does not. Of a source the pin is that of the lowest iteration that has read its files with it."""
     for node, part in iteration.parts().items():
-        pin = pipeline.pins.get(node, part.place)
+        pin = pipeline.pins.get(node, part.at)
         if pin is not None and not pin.open and _unsure(pipeline, pin, iteration):
             _write(flow, pipeline, replace(pin, iteration=iteration.number))
     for node in list(pipeline.pins.sources):
@@ -145,10 +145,10 @@ def release(flow: Flow, pipeline: Pipeline, iterations: list[int], now: float, n
             pipeline.pins.put(replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
         else:
             pipeline.pins.drop(pin.node)
-        if not pin.target:
+        if pin.target is None:
             _told_void(flow, pin)
         _void(flow, pipeline, 0, f"the schema of {pin.node} is void")
-        if not pin.target:
+        if pin.target is None:
             _give_each_a_file(flow, pipeline, pin.node, now)
 
 
@@ -236,14 +236,14 @@ def reopen(flow: Flow, pipeline: Pipeline, node: str) -> rec.Schema:
     return opened
 
 
-def published(pipeline: Pipeline, node: str, target: str) -> bool:
+def published(pipeline: Pipeline, node: str, target: Target) -> bool:
     """Something of the sink stands in this target: the iteration that told its schema is committed; or, where the sink
     was given up for that one, a later one has published there."""
     pin = pipeline.pins.get(node, target)
     if pin is None or pin.open:
         return False
     if not pin.iteration:
-        return pipeline.stands.get(node, ("", 0))[0] == target
+        return pipeline.stands.get(node, (None, 0))[0] == target
     return pin.iteration not in pipeline.iterations
 
 

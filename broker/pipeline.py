@@ -10,7 +10,7 @@ from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.broker.pinned import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Trigger
+from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Target, Trigger
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
@@ -27,11 +27,13 @@ class Ended(NamedTuple):
 
 
 class Rewinding:
-    """A rewind in progress: what is still to be taken back, and by which attempt. Keys are (node, folder)."""
+    """A rewind in progress: what is still to be taken back, and by which attempt. Keys are (node, target)."""
 
     def __init__(self, record: Rewind) -> None:
         self.record = record
-        self.left: dict[tuple[str, str], Attempt | None] = {(one.node, one.folder): None for one in record.retractions}
+        self.left: dict[tuple[str, Target], Attempt | None] = {
+            (one.node, one.target): None for one in record.retractions
+        }
         self.retry_at = 0.0
         self.used = 0
 
@@ -47,7 +49,7 @@ class Pipeline:
         self.iterations: dict[int, Iteration] = {}  # not terminal, or terminal but not yet durably so; ascending
         self.last_iteration = 0
         self.last_committed = 0
-        self.stands: dict[str, tuple[str, int]] = {}  # sink -> where, and the newest committed iteration that is there
+        self.stands: dict[str, tuple[Target, int]] = {}  # sink -> where, and the newest that is there
         self.accounted = 0  # up to this number nothing in a target is unknown: see checkpoint/snapshot.py
         self.committed = 0
         self.commits = 0  # all there ever were, taken back since or not
@@ -122,10 +124,10 @@ class Pipeline:
                 return iteration.number - 1
         return self.last_iteration
 
-    def coming(self, node: str, place: str) -> list[tuple[int, str]]:
+    def coming(self, node: str, target: Target) -> list[tuple[int, str]]:
         """(iteration, digest) of the parts that a sink may have in this target, and that are not committed."""
         parts = ((i.number, i.publications[node].part) for i in self.unfinished() if node in i.publications)
-        return [(number, part.digest) for number, part in parts if part.place == place]
+        return [(number, part.digest) for number, part in parts if part.at == target]
 
     def stuck(self, lane: str = LIVE) -> Iteration | None:
         """The first iteration of a lane that waits for an operator."""

@@ -16,7 +16,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import STORE, NodeFailed, PublishTask
-from odibi_actors.model import Attempt, StagedRef, split_target
+from odibi_actors.model import Attempt, StagedRef, Target
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -109,27 +109,27 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
         )
     found = []
     for row in preview["retractions"]:
-        node, folder = row["node"], row["folder"]
-        owner = next(iter(adopted.names(flow.adoptions, folder)), (pipeline.name, node))
+        node, target = row["node"], Target(*row["at"])
+        owner = next(iter(adopted.names(flow.adoptions, target)), (pipeline.name, node))
         moved = owner[0] != pipeline.name
         spec = next((one.write for one in pipeline.spec.nodes if one.name == owner[1] and not moved), None)
-        still = spec is not None and spec.mode == "overwrite" and spec.target == folder
-        if row.get("replaced") and (still or not split_target(folder)[1]):
+        still = spec is not None and spec.mode == "overwrite" and spec.target == target
+        if row.get("replaced") and (still or row["retracts"]):
             until = " until the next commit replaces it" if still else ""
             row["action"] = f"what iteration {row['last']} published stays{until}"
             continue
-        if not split_target(folder)[1]:
-            found.append(rec.Retraction(node, folder, row.get("given_up", [])))
+        if row["retracts"]:
+            found.append(rec.Retraction(node, target, row.get("given_up", [])))
             row["action"] = "parts are deleted"
             continue
         if moved:
             raise ConflictError(
-                f"sink {node} has published rows to {folder}, which {'.'.join(owner)} has taken over: they cannot be "
+                f"sink {node} has published rows to {target}, which {'.'.join(owner)} has taken over: they cannot be "
                 "taken back"
             )
         if spec is None or spec.mode == "append":
             raise ConflictError(
-                f"sink {node} has appended rows to {folder}: they cannot be taken back; to have all of it again, "
+                f"sink {node} has appended rows to {target}: they cannot be taken back; to have all of it again, "
                 f"`odibictl reset {pipeline.name} --targets`"
             )
         row["action"] = "rows stay until they are upserted again"
@@ -148,7 +148,7 @@ def dispatch(flow: Flow, now: float) -> None:
             pool = flow.dispatcher.place()
             if pool is None:
                 return
-            node, folder = place
+            node, target = place
             number = rewind.record.last
             given = rewind.left[place] = flow.new_attempt(pipeline.name, number)
             task = PublishTask(
@@ -156,15 +156,15 @@ def dispatch(flow: Flow, now: float) -> None:
                 pipeline=pipeline.name,
                 iteration=number,
                 node=next((one for one in pipeline.spec.nodes if one.name == node), NodeSpec(node)),
-                part=StagedRef("", folder, 0, 0, ""),
+                part=StagedRef(target, "", "", 0, 0, ""),
                 store_id=flow.store_id,
                 home=flow.home,
                 code_digest=pipeline.code_digest,
                 action="retract",
                 after=rewind.record.to,
-                former=adopted.names(flow.adoptions, folder),
-                spared=adopted.spared(flow.adoptions, folder, (pipeline.name, node)),
-                given_up=next((r.given_up for r in rewind.record.retractions if (r.node, r.folder) == place), []),
+                former=adopted.names(flow.adoptions, target),
+                spared=adopted.spared(flow.adoptions, target, (pipeline.name, node)),
+                given_up=next((r.given_up for r in rewind.record.retractions if (r.node, r.target) == place), []),
             )
             flow.dispatcher.give(pool, task, now)
 
@@ -204,7 +204,7 @@ def failed(flow: Flow, failure: NodeFailed, now: float) -> bool:
     return True
 
 
-def _find(flow: Flow, attempt: Attempt) -> tuple[Pipeline, Rewinding, tuple[str, str]] | None:
+def _find(flow: Flow, attempt: Attempt) -> tuple[Pipeline, Rewinding, tuple[str, Target]] | None:
     for pipeline in flow.pipelines.values():
         if pipeline.rewind is not None:
             for place, given in pipeline.rewind.left.items():

@@ -10,7 +10,6 @@ from odibi_actors.broker.iteration import BEHIND, Iteration, NodeRun, Publicatio
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import adopted
 from odibi_actors.messages import AnyTask, PublishTask, Step, Task
-from odibi_actors.model import split_target
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -25,14 +24,13 @@ def dispatch_publications(flow: Flow, now: float) -> None:
         publication = found[1].publications.get(node) if found is not None else None
         if found is None or publication is None or publication.done or publication.attempt is not None:
             continue
-        database, table = split_target(publication.part.target)
-        target = database if table else f"{name}.{node}"
-        if target in flow.publishing:
+        exclusive = publication.part.exclusive
+        if exclusive in flow.publishing:
             deferred.append(item)
             continue
         publication.queued = False
         publication.attempt = flow.new_attempt(name, number)
-        flow.publishing[target] = publication.attempt
+        flow.publishing[exclusive] = publication.attempt
         flow.dispatcher.give(pool, _publish_task(flow, found[0], found[1], node, publication), now)
     for item in deferred:
         heapq.heappush(flow.publishable, item)
@@ -117,8 +115,8 @@ def _publish_task(
     flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, publication: Publication
 ) -> PublishTask:
     assert publication.attempt is not None
-    published = pins.published(pipeline, node, publication.part.place)
-    place = publication.part.place
+    place = publication.part.at
+    published = pins.published(pipeline, node, place)
     return PublishTask(
         attempt=publication.attempt,
         pipeline=pipeline.name,

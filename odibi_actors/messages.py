@@ -483,7 +483,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     """Publish one prepared part of one sink: idempotent, keyed by (store id, pipeline, node, iteration).
 
     ``action`` ``discard``: delete the staged part instead, its sink was given up. ``retract``: take back what the sink
-    published to the folder ``part.target`` in iterations after ``after`` up to ``iteration``. ``settled``: every
+    published to ``part.at`` in iterations after ``after`` up to ``iteration``. ``settled``: every
     iteration up to this number is terminal, in whatever lane: what dead attempts of theirs have left can go.
     ``published``: something of the sink stands in its target already. ``before``: the newest iteration of which that
     is known, 0 for none: where it is missing, an older copy of the target has been put in its place. ``home``: where

@@ -90,36 +90,44 @@ class BatchRef(msgspec.Struct, frozen=True):
     host: str = ""
 
 
-def split_target(target: str) -> tuple[str, str]:
-    """(database, table) of ``<database path>#<table>``, (folder, "") of a folder. Other folders on the way may have a
-    ``#`` in their names; no folder that a sink publishes to has one, and no table a ``/``."""
-    place, mark, table = target.rpartition("#")
-    return (place, table) if mark and "/" not in table else (target, "")
+class Target(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where a sink publishes. ``sink``: its kind; ``connection``: what it publishes in, as far as a place in there
+    needs it (the path of a database; "" for folders, whose paths say all); ``locator``: the place, as this kind writes
+    it (an absolute folder, a table). Nobody but the kind asks what is in these texts."""
+
+    sink: str
+    connection: str
+    locator: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and answers: one name for one target, which nobody takes apart."""
+        return f"{self.connection}#{self.locator}" if self.connection else self.locator
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sink's staged part: synced, attempt-unique, not visible under the published name.
 
-    ``staged`` and ``target`` are absolute paths for file sinks; for SQL sinks ``staged`` is a synced Arrow IPC
-    file and ``target`` is ``<database path>#<table>``. ``digest`` covers the staged bytes. ``replaces``: it takes the
-    place of all that the sink has published before (``write.mode: overwrite``).
+    ``staged``: the file in which it is, absolute; ``published``: the file that it becomes, "" if it becomes rows of a
+    table. ``digest`` covers the staged bytes. ``exclusive``: what no two publications may touch at once, such as a
+    database. ``retracts``: what is published can be taken back. ``replaces``: it takes the place of all that the sink
+    has published before (``write.mode: overwrite``). ``void``: nothing is to be seen of it, as it has no rows and types
+    that nobody told.
     """
 
+    at: Target
     staged: str
-    target: str
+    published: str
     rows: int
     size: int
     digest: str
+    exclusive: str = ""
+    retracts: bool = False
     replaces: bool = False
-
-    @property
-    def place(self) -> str:
-        """Where the sink publishes, as ``WriteSpec.target`` has it: a folder, or ``<database path>#<table>``. A part
-        that replaces others has a folder of its own in there."""
-        if split_target(self.target)[1]:
-            return self.target
-        folder = self.target.rpartition("/")[0]
-        return folder.rpartition("/")[0] if self.replaces else folder
+    void: bool = False
 
 
 class Home(msgspec.Struct, frozen=True, array_like=True):

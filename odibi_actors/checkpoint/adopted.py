@@ -10,6 +10,7 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.model import Target
 
 AdoptDecoder = msgspec.msgpack.Decoder(r.Adopt)
 
@@ -17,7 +18,7 @@ Name = tuple[str, str]
 """(pipeline, node) of a sink."""
 
 
-def names(adoptions: Sequence[r.Adopt], target: str) -> list[Name]:
+def names(adoptions: Sequence[r.Adopt], target: Target) -> list[Name]:
     """The sinks that have published to the target, its owner first, the others newest first, each once; [] when it has
     never passed on."""
     chain = [one for one in adoptions if one.target == target]
@@ -27,13 +28,13 @@ def names(adoptions: Sequence[r.Adopt], target: str) -> list[Name]:
     return list(dict.fromkeys(found))
 
 
-def former(adoptions: Sequence[r.Adopt], target: str, name: Name) -> list[Name]:
+def former(adoptions: Sequence[r.Adopt], target: Target, name: Name) -> list[Name]:
     """The names under which others have published what this sink owns now, newest first."""
     found = names(adoptions, target)
     return found[1:] if found and found[0] == name else []
 
 
-def spared(adoptions: Sequence[r.Adopt], target: str, name: Name) -> list[tuple[int, int]]:
+def spared(adoptions: Sequence[r.Adopt], target: Target, name: Name) -> list[tuple[int, int]]:
     """Numbers (after, up to; 0: no end) of parts in the target that have this sink's file names and are another
     pipeline's: its node is called the same. Numbers in a target only grow, whoever it belongs to."""
     chain = [one for one in adoptions if one.target == target]
@@ -46,7 +47,7 @@ def spared(adoptions: Sequence[r.Adopt], target: str, name: Name) -> list[tuple[
     return [(low, high) for pipeline, node, low, high in found if node == name[1] and pipeline != name[0]]
 
 
-def through(adoptions: Sequence[r.Adopt], target: str) -> int:
+def through(adoptions: Sequence[r.Adopt], target: Target) -> int:
     """The newest number that any former owner of the target can have published there; 0 when it has none."""
     return max((one.through for one in adoptions if one.target == target), default=0)
 
@@ -58,8 +59,8 @@ def unused(adoptions: Sequence[r.Adopt], pipeline: str, after: int) -> int:
 
 
 def by_target(adoptions: Sequence[r.Adopt]) -> dict[str, list[Name]]:
-    """Target -> ``names`` of all that have passed on."""
-    return {target: names(adoptions, target) for target in dict.fromkeys(one.target for one in adoptions)}
+    """Name of a target -> ``names`` of all that have passed on."""
+    return {target.name: names(adoptions, target) for target in dict.fromkeys(one.target for one in adoptions)}
 
 
 def load(execute: Callable[..., sqlite3.Cursor]) -> list[r.Adopt]:
@@ -68,7 +69,7 @@ def load(execute: Callable[..., sqlite3.Cursor]) -> list[r.Adopt]:
     return [unseal(payload, AdoptDecoder, f"adoption {seq}") for seq, payload in rows]
 
 
-def forget(db: sqlite3.Connection, targets: Sequence[str]) -> None:
+def forget(db: sqlite3.Connection, targets: Sequence[Target]) -> None:
     """These targets are no more: whoever begins them is their first owner. Raises StoreError, sqlite3.Error."""
     rows = db.execute("SELECT seq, payload FROM adoptions").fetchall()
     gone = [(seq,) for seq, blob in rows if unseal(blob, AdoptDecoder, f"adoption {seq}").target in targets]

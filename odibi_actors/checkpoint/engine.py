@@ -29,7 +29,7 @@ from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOOKED_UP, Claimed, ClaimRefused, LedgerRow
-from odibi_actors.model import Position
+from odibi_actors.model import Position, Target
 from odibi_actors.nodes.sinks.owner import home_of
 
 WAL_CAP = 16_000_000
@@ -218,7 +218,7 @@ class Engine:
         with self._guard("reading what there is"):
             return forgetting.known(self._db, pipeline)
 
-    def forget(self, pipeline: str, now: float, targets: Sequence[str] = ()) -> None:
+    def forget(self, pipeline: str, now: float, targets: Sequence[Target] = ()) -> None:
         """Forget all that a pipeline has done, in one transaction; see ``forgetting.forget``."""
         with self._guard("forgetting a pipeline"), self._transaction():
             forgetting.forget(self._db, pipeline, now, targets)

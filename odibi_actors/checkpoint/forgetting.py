@@ -14,7 +14,7 @@ from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SinksDecoder
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import TRIGGER
+from odibi_actors.model import TRIGGER, Target
 
 _TABLES = ("iterations", "plans", "acks", "errors", "dead_letters", "states", "rewinds", "schemas")
 
@@ -35,18 +35,17 @@ def refuse(data_dir: Path, resetting: str = "") -> None:
 
 def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     """What there is to forget: counts, (source, identity) of the planned ``files``, and (node, target) of what was
-    published, and the iterations of which a sink was ``given_up``; None: no iteration was ever planned. ``target``: a
-    folder, or ``database#table``."""
+    published, and the iterations of which a sink was ``given_up``; None: no iteration was ever planned."""
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", (pipeline,)).fetchone()
     if row is None or not row[0]:
         return None
     states = dict(
         db.execute("SELECT state, count(*) FROM iterations WHERE pipeline = ? GROUP BY state ORDER BY 1", (pipeline,))
     )
-    targets: dict[tuple[str, str], None] = {}
+    targets: dict[tuple[str, Target], None] = {}
     for (sinks,) in db.execute("SELECT sinks FROM iterations WHERE pipeline = ? AND sinks IS NOT NULL", (pipeline,)):
         for node, part in unseal(sinks, SinksDecoder, f"the sinks of {pipeline}").items():
-            targets[node, part.place] = None
+            targets[node, part.at] = None
     files = db.execute(
         "SELECT DISTINCT source, identity FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER)
     ).fetchall()
@@ -63,7 +62,7 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     return {"iterations": states, "files": files, **counts, "targets": list(targets), "given_up": given_up}
 
 
-def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[str] = ()) -> None:
+def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[Target] = ()) -> None:
     """Forget iterations, the ledger, letters, pinned schemas, states; end runs and backfills. Numbers go on from where
     they were, so that no part has the name of a former one. Versions, schedules and what they have waiting stay, and so
     do the files that started runs. ``targets``: what was deleted, with who has owned it."""

@@ -90,7 +90,9 @@ def _part(part: StagedRef, published: bool) -> dict[str, Any]:
         "rows": part.rows,
         "size": part.size,
         "digest": part.digest,
-        "path": part.target if published else part.staged,
+        "path": (part.published or part.at.name) if published else part.staged,
+        "at": msgspec.to_builtins(part.at),
+        "rows_of_table": published and not part.published,
         "host": "",
         "data": None,
     }
@@ -99,7 +101,7 @@ def _part(part: StagedRef, published: bool) -> dict[str, Any]:
 def replaced_by(db: sqlite3.Connection, key: tuple[Any, ...], part: StagedRef) -> int:
     """The next iteration that was to put its part in the place of this one, which ``key`` has published, whatever has
     become of it since; 0 when there is none."""
-    others = {name for name, _ in adopted.names(adopted.load(db.execute), part.place)} - {key[0]}
+    others = {name for name, _ in adopted.names(adopted.load(db.execute), part.at)} - {key[0]}
     pipelines = [key[0], *sorted(others)]  # in a target that has passed on numbers go on, whoever's they are
     later = db.execute(
         "SELECT iteration, sinks, abandoned FROM iterations WHERE iteration > ? AND sinks IS NOT NULL"
@@ -109,6 +111,6 @@ def replaced_by(db: sqlite3.Connection, key: tuple[Any, ...], part: StagedRef) -
     for number, sinks, abandoned in later:
         given_up = json.loads(abandoned)
         parts = unseal(sinks, SinksDecoder, f"the sinks of iteration {number}")
-        if any(one.place == part.place and node not in given_up for node, one in parts.items()):
+        if any(one.at == part.at and node not in given_up for node, one in parts.items()):
             return int(number)
     return 0

@@ -43,7 +43,7 @@ from odibi_actors.checkpoint.tables import position as position_of
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import LIVE, Failure, FilePosition, IterationState
+from odibi_actors.model import LIVE, Failure, FilePosition, IterationState, Target
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
@@ -233,7 +233,12 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         "nodes": _nodes(db, given)["items"],
         "errors": errors,
         "sinks": {
-            name: {"target": p.target, "rows": p.rows, "digest": p.digest, "abandoned": name in given_up}
+            name: {
+                "target": p.published or p.at.name,
+                "rows": p.rows,
+                "digest": p.digest,
+                "abandoned": name in given_up,
+            }
             for name, p in parts.items()
         },
     }
@@ -393,8 +398,9 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
 
 def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     """What a rewind would take back: ``{"to", "last", "states": {state: count}, "files", "missing", "retractions":
-    [{"node", "folder", "parts", "last", "replaced"}]}``. ``missing``: iterations whose history is pruned. ``last``: the
-    newest iteration that has published there; ``replaced``: each of them in the place of the one before.
+    [{"node", "folder", "at", "parts", "last", "replaced", "retracts"}]}``. ``at``: the target, which ``folder`` names;
+    ``missing``: iterations whose history is pruned; ``last``: the newest iteration that has published there;
+    ``replaced``: each of them in the place of the one before; ``retracts``: its parts can be taken back.
     ``files``: those that live sources read again, each once; not references, which every iteration reads.
     ``never_stateful``: nodes that keep state now, and had none as of then."""
     key = (given.pipeline, given.to)
@@ -405,7 +411,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     if last - given.to > REWIND_LIMIT:
         raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
     states: dict[str, int] = {}
-    places: dict[tuple[str, str], dict[str, Any]] = {}
+    places: dict[tuple[str, Target], dict[str, Any]] = {}
     for number, state, sinks, abandoned in db.execute(
         "SELECT iteration, state, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
         " ORDER BY iteration",
@@ -414,8 +420,9 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
         states[state] = states.get(state, 0) + 1
         if state == "committed" and sinks is not None:
             for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
-                new = {"node": node, "folder": part.place, "parts": 0, "last": 0, "replaced": False, "given_up": []}
-                place = places.setdefault((node, part.place), new)
+                new = {"node": node, "folder": part.at.name, "at": msgspec.to_builtins(part.at), "given_up": []}
+                new |= {"parts": 0, "last": 0, "replaced": False, "retracts": part.retracts}
+                place = places.setdefault((node, part.at), new)
                 if node in json.loads(abandoned):
                     place["given_up"].append(number)
                 else:

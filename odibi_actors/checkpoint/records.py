@@ -21,6 +21,7 @@ from odibi_actors.model import (
     Position,
     RunState,
     StagedRef,
+    Target,
     Trigger,
 )
 
@@ -42,8 +43,8 @@ class Version(Record, frozen=True):
 class Schema(Record, frozen=True):
     """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``.
     ``iteration`` is the one that told the schema, without which the pin is void (0: no iteration takes it along). Of a
-    sink also: ``target`` is what it writes to, never ""; ``open``: an operator lets the next part bring other columns;
-    ``former``: the pin that was open until then.
+    sink also: ``target`` is what it writes to, never None; ``open``: an operator lets the next part bring other
+    columns; ``former``: the pin that was open until then.
     Of a read node: ``notes`` of how each type came (declared, inferred and why), and ``left_out``, the columns that are
     not read."""
 
@@ -51,7 +52,7 @@ class Schema(Record, frozen=True):
     node: str
     arrow: bytes
     text: list[str]
-    target: str = ""
+    target: Target | None = None
     iteration: int = 0
     open: bool = False
     former: bytes = b""
@@ -61,7 +62,7 @@ class Schema(Record, frozen=True):
     def outlives(self, to: int) -> bool:
         """It stays when its pipeline is taken back to iteration ``to``: it was told by then. A sink's that was opened,
         or of whose iteration nothing was published there, goes: what is left in the target tells it again."""
-        return to > 0 and self.iteration <= to and (not self.target or self.iteration > 0)
+        return to > 0 and self.iteration <= to and (self.target is None or self.iteration > 0)
 
 
 class Unpin(Record, frozen=True):
@@ -79,7 +80,7 @@ class Adopt(Record, frozen=True):
 
     pipeline: str
     node: str
-    target: str
+    target: Target
     from_pipeline: str
     from_node: str
     through: int
@@ -404,11 +405,11 @@ class Discard(Record, frozen=True):
 
 
 class Retraction(msgspec.Struct, frozen=True):
-    """Where parts are taken back: the folder that this sink node published to. ``given_up``: iterations of which the
+    """Where parts are taken back: what this sink node published to. ``given_up``: iterations of which the
     sink was abandoned; a file of such a name there is somebody else's."""
 
     node: str
-    folder: str
+    target: Target
     given_up: list[int] = []
 
 
@@ -631,7 +632,7 @@ class LoadedCounter(Loaded, frozen=True):
     ledger: list[str]
     kept: list[int] = []
     dead_letters: int = 0
-    stands: dict[str, str] = {}
+    stands: dict[str, Target] = {}
     commits: int = 0
     newest: int = 0
     accounted: int = 0

@@ -24,8 +24,9 @@ from odibi_actors.checkpoint.tables import AckDecoder, ScheduleDecoder, SchemaDe
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ScheduleSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import Home, StagedRef, split_target
-from odibi_actors.nodes.sinks.owner import Owner, recorded_mark
+from odibi_actors.model import Home, StagedRef, Target
+from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.targets import looked_at, mark_of
 
 Follow = Callable[[str], str]
 """A recorded path -> where it is now."""
@@ -104,11 +105,11 @@ def _followed(db: sqlite3.Connection, follow: Follow) -> Iterator[_Row]:
     """The rows that hold a path that is another now, with it."""
     changes: tuple[tuple[str, str, msgspec.msgpack.Decoder[Any], Callable[[Any, Follow], Any]], ...] = (
         ("versions", "payload", VersionDecoder, lambda one, to: replace(one, spec=_pipeline(one.spec, to))),
-        ("schemas", "payload", SchemaDecoder, lambda one, to: replace(one, target=to(one.target))),
+        ("schemas", "payload", SchemaDecoder, _schema),
         ("acks", "payload", AckDecoder, _ack),
         ("iterations", "sinks", SinksDecoder, lambda parts, to: {node: _part(one, to) for node, one in parts.items()}),
         ("rewinds", "payload", RewindDecoder, _rewind),
-        ("adoptions", "payload", AdoptDecoder, lambda one, to: replace(one, target=to(one.target))),
+        ("adoptions", "payload", AdoptDecoder, lambda one, to: replace(one, target=followed(one.target, to))),
         ("schedules", "payload", ScheduleDecoder, lambda one, to: replace(one, spec=_schedule(one.spec, to))),
     )
     for table, column, decoder, change in changes:
@@ -120,7 +121,7 @@ def _followed(db: sqlite3.Connection, follow: Follow) -> Iterator[_Row]:
                 yield table, tuple(key), column, moved
 
 
-def _targets(db: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+def _targets(db: sqlite3.Connection) -> Iterator[tuple[str, str, Target]]:
     """(pipeline, sink, target) of all that was published as far as it is known."""
     seen = set()
     for pipeline, node, blob in db.execute("SELECT pipeline, node, payload FROM schemas"):
@@ -131,9 +132,9 @@ def _targets(db: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
         "SELECT pipeline, iteration, sinks FROM iterations WHERE sinks IS NOT NULL ORDER BY id DESC"
     ):
         for node, part in unseal(blob, SinksDecoder, f"the sinks of {pipeline} iteration {number}").items():
-            if (pipeline, node, part.place) not in seen:
-                seen.add((pipeline, node, part.place))
-                yield pipeline, node, part.place
+            if (pipeline, node, part.at) not in seen:
+                seen.add((pipeline, node, part.at))
+                yield pipeline, node, part.at
 
 
 def _refuse_shared(db: sqlite3.Connection, former: Home, home: Home) -> None:
@@ -144,7 +145,7 @@ def _refuse_shared(db: sqlite3.Connection, former: Home, home: Home) -> None:
         return
     follow = follower(former, home)
     for _, _, target in _targets(db):
-        old, new = _path(target), _path(follow(target))
+        old, new = _path(target), _path(followed(target, follow))
         if old.exists() and old.resolve() != new.resolve():
             raise ConflictError(
                 f"data_dir {home.data_dir} is that of the project in {former.root}, which has published to {old}: give "
@@ -161,30 +162,49 @@ def _inferred(db: sqlite3.Connection, home: Home) -> Home:
         if lies_in(str(path), home.root):
             return home
         for depth in range(1, len(path.parts)):
-            here = str(Path(home.root, *path.parts[depth:])) + target[len(str(path)) :]
-            with suppress(ConflictError, sqlite3.Error, OSError):
-                mark, _ = recorded_mark(here)
+            here = str(Path(home.root, *path.parts[depth:]))
+            with suppress(ConflictError), looked_at(target):
+                mark = mark_of(followed(target, lambda _, here=here: here))  # type: ignore[misc]
                 if mark is not None and mark.owner == Owner(store_id, pipeline, node):
                     root = str(Path(*path.parts[:depth]))
                     return Home(follower(home, Home(root=root))(home.data_dir), root)
     return home
 
 
-def _path(target: str) -> Path:
+def _path(target: Target) -> Path:
     """The folder, or the database, of a recorded target."""
-    return Path(split_target(target)[0])
+    return Path(target.connection or target.locator)
+
+
+def followed(target: Target, follow: Follow) -> Target:
+    """A target where it is now: what has a path is where that is: what is in a database is called there as it was."""
+    if target.connection:
+        return replace(target, connection=follow(target.connection))
+    return replace(target, locator=follow(target.locator))
 
 
 def _part(part: StagedRef, follow: Follow) -> StagedRef:
-    return replace(part, staged=follow(part.staged), target=follow(part.target))
+    return replace(
+        part,
+        at=followed(part.at, follow),
+        staged=follow(part.staged),
+        published=follow(part.published),
+        exclusive=follow(part.exclusive),
+    )
 
 
 def _ack(ack: r.Ack, follow: Follow) -> r.Ack:
     return ack if ack.staged is None else replace(ack, staged=_part(ack.staged, follow))
 
 
+def _schema(pin: r.Schema, follow: Follow) -> r.Schema:
+    return pin if pin.target is None else replace(pin, target=followed(pin.target, follow))
+
+
 def _rewind(rewind: r.Rewind, follow: Follow) -> r.Rewind:
-    return replace(rewind, retractions=[replace(one, folder=follow(one.folder)) for one in rewind.retractions])
+    return replace(
+        rewind, retractions=[replace(one, target=followed(one.target, follow)) for one in rewind.retractions]
+    )
 
 
 def _schedule(spec: ScheduleSpec, follow: Follow) -> ScheduleSpec:

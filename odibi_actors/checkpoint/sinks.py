@@ -78,7 +78,8 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
     row: dict[str, Any] = {
         "pipeline": pipeline,
         "sink": node.name,
-        "target": write.target,
+        "target": write.target.name,
+        "at": msgspec.to_builtins(write.target),
         "mode": write.mode,
         "keys": write.keys,
         "version": write.version,

@@ -28,7 +28,7 @@ from odibi_actors.checkpoint.tables import (
     StatesDecoder,
 )
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import LIVE, BatchRef
+from odibi_actors.model import LIVE, BatchRef, Target
 
 PAGE_ITEMS = 1000
 PAGE_BYTES = 1_000_000
@@ -122,13 +122,13 @@ def _counters(db: sqlite3.Connection, after: tuple[Any, ...]) -> Iterator[Item]:
         yield (row[0],), item, 200 + 5 * len(kept)
 
 
-def _stands(db: sqlite3.Connection, key: tuple[str, int]) -> dict[str, str]:
+def _stands(db: sqlite3.Connection, key: tuple[str, int]) -> dict[str, Target]:
     """Sink -> place of what a committed iteration has published, but for sinks that were given up."""
     row = db.execute("SELECT sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
     if row is None or row[0] is None:
         return {}
     parts, given_up = unseal(row[0], SinksDecoder, f"the sinks of {key[0]} iteration {key[1]}"), json.loads(row[1])
-    return {node: part.place for node, part in parts.items() if node not in given_up}
+    return {node: part.at for node, part in parts.items() if node not in given_up}
 
 
 def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:

@@ -26,7 +26,7 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
         "SELECT payload FROM schemas WHERE pipeline = ? AND node = ?", (given.pipeline, given.source)
     ).fetchone()
     record = None if row is None else unseal(row[0], SchemaDecoder, f"the schema of {given.pipeline}.{given.source}")
-    if record is None or record.target:  # a sink's
+    if record is None or record.target is not None:  # a sink's
         known(db, given.pipeline)
         raise NotFoundError(f"{given.pipeline}.{given.source} has read nothing yet, so no types are pinned")
     notes = [*record.notes, *[""] * (len(record.text) - len(record.notes))]

@@ -9,6 +9,7 @@ import sqlite3
 from odibi_actors.checkpoint import schema, twins
 from odibi_actors.checkpoint.schema import FORMAT
 from odibi_actors.checkpoint.summary import beyond, summarise
+from odibi_actors.checkpoint.typing_targets import parts_say_what_they_are, targets_say_what_they_are
 
 KEPT_WHOLE = 5
 """Iterations per pipeline that keep their outputs in the step to format 4: the default of ``checkpoint.keep_last``."""
@@ -153,11 +154,15 @@ def upgrade(db: sqlite3.Connection, *, rewrite: bool = True) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             if before == 3:
+                parts_say_what_they_are(db)  # before they are summarised: ours reads no others
                 _to_4(db)
             else:
                 _script(db, _SCRIPTS[before])
             if before == 6:
                 _to_7(db)
+            elif before == 9:
+                parts_say_what_they_are(db)
+                targets_say_what_they_are(db)
             db.execute(f"PRAGMA user_version = {before + 1}")
             db.execute("COMMIT")
         except BaseException:

@@ -17,7 +17,7 @@ from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
 from odibi_actors.errors import ConfigError
-from odibi_actors.model import BatchRef, StagedRef, split_target
+from odibi_actors.model import BatchRef, StagedRef
 
 PAGES = 2000
 ROWS = 500
@@ -169,18 +169,17 @@ def _parts(
         if not part.rows:
             continue
         what = f"the part of {node} of {_told(key)}"
-        database, table = split_target(part.target)
-        if table and state == "committed":
+        if not part.published and state == "committed":
             (store,) = db.execute("SELECT store_id FROM meta").fetchone()
-            owners = adopted.names(adopted.load(db.execute), part.target) or [(key[0], node)]
+            owners = adopted.names(adopted.load(db.execute), part.at) or [(key[0], node)]
             sink = {"sink": [store, key[0], node], "owners": [[store, *one] for one in owners]}
-            mark = {"table": table, **sink, "iteration": key[1]}
+            mark = {"at": msgspec.to_builtins(part.at), **sink, "iteration": key[1]}
             fix = f"{_MARK} `odibictl sink repin {'.'.join(owners[0])}` goes on without what is missing"
-            found.append(_staged(what, part, [database], fix) | mark)
+            found.append(_staged(what, part, [part.at.connection], fix) | mark)
         elif state == "committed":
-            found.append(_staged(what, part, [part.target], _PART))
-        elif not table and state in ("prepared", "blocked"):
-            found.append(_staged(what, part, [part.target, part.staged], _STAGED))
+            found.append(_staged(what, part, [part.published], _PART))
+        elif part.published and state in ("prepared", "blocked"):
+            found.append(_staged(what, part, [part.published, part.staged], _STAGED))
     return found
 
 

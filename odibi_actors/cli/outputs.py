@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
-from odibi_actors.model import split_target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +40,7 @@ def there(data_dir: Path, shown: Mapping[str, Any]) -> str | None:
     """Whether an output that was not read is kept: "yes", "no" with the reason, or None where that is not known."""
     output = shown.get("output")
     name = f"{shown['node']} of {shown['pipeline']} iteration {shown['iteration']}"
-    if not output or split_target(output["path"])[1] or output["host"] not in ("", socket.gethostname()):
+    if not output or output.get("rows_of_table") or output["host"] not in ("", socket.gethostname()):
         return None
     path = data_dir / "spool" / output["path"]
     if path.exists():
@@ -106,8 +105,8 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
 
     target = output["path"]
     later = output.get("replaced_by")
-    database, table = split_target(target)
-    if table:
+    if output.get("rows_of_table"):
+        _, database, table = output["at"]
         since = f", which iteration {later} overwrites" if later else ""
         raise OdibiError(f"{name} has published its rows to table {table} of {database}{since}; look at them there")
     if not output["rows"] and output["where"] == "published" and not later and not os.path.exists(target):

@@ -288,7 +288,7 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     client = app.client()
     shown = client.rewind(pipeline, to, dry_run=True, timeout=app.timeout)
     for row in shown["retractions"]:
-        if owner := original(app, row["folder"]):
+        if owner := original(app, row["at"]):
             row["action"] = f"stays: it belongs to {owner}, of which this is a copy"
     if dry_run:
         emit(app, lambda: shown, "pipeline", preview)

@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 
 
 def _deleted(row: Row) -> str:
-    """Parts of a folder are files, those of a table rows."""
-    from odibi_actors.model import split_target  # not at load time: it brings msgspec along
+    """Files of a folder, or rows of a table."""
+    from odibi_actors.kinds.registry import sink_of  # not at load time: it brings msgspec along
 
-    return (
-        f"{plural(row['parts'], 'row')}, and the table"
-        if split_target(row["target"])[1]
-        else plural(row["parts"], "file")
-    )
+    unit = sink_of(row["sink"]).unit
+    return plural(row["parts"], unit) + (", and the table" if unit == "row" else "")
 
 
 TARGETS = (
@@ -74,7 +71,9 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
 
 def _counts(plan: Any) -> dict[str, Any]:
     names = ("iterations", "files", "letters", "schemas", "states")
-    published = [{"node": one.node, "target": one.target, "parts": one.parts} for one in plan.published]
+    published = [
+        {"node": one.node, "target": one.target, "sink": one.where.sink, "parts": one.parts} for one in plan.published
+    ]
     return {**{name: getattr(plan, name) for name in names}, "published": published}
 
 

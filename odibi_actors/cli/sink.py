@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,61 +76,66 @@ def _named(name: str) -> tuple[str, str]:
     return named(name)
 
 
-def _owner(app: App, target: str) -> str:
+def _owner(app: App, row: Row) -> str:
     """Whom the target says it belongs to, as seen from here."""
-    from odibi_actors.nodes.sinks.owner import recorded_mark
+    from odibi_actors.kinds.registry import sink_of
+    from odibi_actors.model import Target
+    from odibi_actors.nodes.sinks.targets import understood
 
+    at = Target(*row["at"])
+    kind = sink_of(at.sink)
     try:
-        found, place = recorded_mark(target)
-    except (ConflictError, OSError, sqlite3.Error) as error:
+        with understood(at):
+            found = kind.mark(at)
+    except (ConflictError, OSError) as error:
         return f"unknown: {error}"
+    place = kind.place(at)
     if found is None:
         return "nobody" if place.exists() else "nobody: it is not there"
     other = found.elsewhere(app.home, place)
     return f"{found.owner} at {other}, of which this is a copy" if other else str(found.owner)
 
 
-def original(app: App, target: str) -> str:
+def original(app: App, at: Sequence[str]) -> str:
     """The data_dir of the original, to which the target belongs, as seen from here; "" when there is none."""
-    from odibi_actors.nodes.sinks.owner import recorded_mark
+    from odibi_actors.kinds.registry import sink_of
+    from odibi_actors.model import Target
+    from odibi_actors.nodes.sinks.targets import looked_at
 
-    with suppress(ConflictError, OSError, sqlite3.Error):
-        found, place = recorded_mark(target)
-        return found.elsewhere(app.home, place) if found is not None else ""
+    target = Target(*at)
+    kind = sink_of(target.sink)
+    with suppress(ConflictError), looked_at(target):
+        found = kind.mark(target)
+        return found.elsewhere(app.home, kind.place(target)) if found is not None else ""
     return ""
 
 
 def _teller(row: Row) -> str:
     """What tells the schema of a sink that has none, as seen from here."""
-    from odibi_actors.model import split_target  # not at load time: it brings msgspec along
-    from odibi_actors.nodes.sinks.parquet import newest_part
+    from odibi_actors.kinds.registry import sink_of
+    from odibi_actors.model import Target
 
     nodes = [row["sink"], *(one.partition(".")[2] for one in row.get("former", ()))]
+    at = Target(*row["at"])
     with suppress(OSError):
-        if not split_target(row["target"])[1] and (left := newest_part(Path(row["target"]), *nodes)) is not None:
-            return f"told by the newest part there, {left.name}"
+        if left := sink_of(at.sink).newest(at, nodes):
+            return f"told by the newest part there, {left}"
     return "told by the next part"
 
 
-_NOTHING = {"iteration": 0, "rows": 0}
-
-
-def _holds(target: str) -> dict[str, Any] | str:
+def _holds(row: Row) -> dict[str, Any] | str:
     """What stands in a target that is overwritten, as seen from here: ``iteration`` (0: nothing) and ``rows``."""
-    from odibi_actors.model import split_target
-    from odibi_actors.nodes.sinks import current, sqlite_overwrite
+    from odibi_actors.kinds.registry import sink_of
+    from odibi_actors.model import Target
+    from odibi_actors.nodes.sinks.targets import understood
 
-    place, name = split_target(target)
+    at = Target(*row["at"])
     try:
-        if not name:
-            found = current.held(Path(place))
-            return {"iteration": found.iteration, "rows": found.rows} if found is not None else _NOTHING
-        if not Path(place).is_file():
-            return _NOTHING
-        with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-            return sqlite_overwrite.holds(connection, name)
-    except (ConflictError, OSError, sqlite3.Error) as error:
+        with understood(at):
+            iteration, rows = sink_of(at.sink).holds(at)
+    except (ConflictError, OSError) as error:
         return f"unknown: {error}"
+    return {"iteration": iteration, "rows": rows}
 
 
 def _standing(row: Row) -> str:
@@ -175,8 +178,8 @@ def show(app: App, name: str) -> None:
     def fetch() -> dict[str, Any]:
         row = app.client().sink(pipeline, node)
         row["teller"] = _teller(row)
-        holds = {"holds": _holds(row["target"])} if row["mode"] == "overwrite" else {}
-        return row | {"owner": _owner(app, row["target"])} | holds
+        holds = {"holds": _holds(row)} if row["mode"] == "overwrite" else {}
+        return row | {"owner": _owner(app, row)} | holds
 
     emit(app, fetch, "sink", _details)
 

@@ -97,12 +97,13 @@ def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
 
     if file["host"] not in ("", socket.gethostname()):
         return None
-    if "table" in file:
-        from odibi_actors.nodes.sinks.marks import missing
+    if "at" in file:
+        from odibi_actors.kinds.registry import sink_of
+        from odibi_actors.model import Target
 
-        named = [file[name] for name in ("table", "sink", "iteration", "digest", "owners")]
-        wrong = missing(Path(file["paths"][0]), *named)
-        what = f"{file['what']}, in {file['paths'][0]}#{file['table']}, {wrong}"
+        at, named = Target(*file["at"]), [file[name] for name in ("sink", "iteration", "digest", "owners")]
+        wrong = sink_of(at.sink).missing(at, *named)
+        what = f"{file['what']}, in {at}, {wrong}"
         return {"what": what, "fix": file["fix"]} if wrong else None
     reason = "is missing"
     for name in file["paths"]:

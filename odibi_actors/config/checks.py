@@ -23,7 +23,9 @@ from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
 from odibi_actors.kinds.format import check_options
-from odibi_actors.kinds.registry import format_of
+from odibi_actors.kinds.registry import format_of, sink_of
+from odibi_actors.kinds.sink import Sink
+from odibi_actors.model import Target
 
 MAX_SQL_FILE = 1024 * 1024
 Section = dict[str, Any]
@@ -36,7 +38,7 @@ class Checker:
         self._root = root
         self._problems = problems
         self._modules = Modules(root)
-        self._targets: dict[str, str] = {}
+        self._targets: dict[Target, str] = {}
         self.nodes: list[PlacedNode] = []
         """All nodes, those of a pipeline in topological order if it has one."""
         self.sql_files: dict[str, str] = {}
@@ -79,10 +81,8 @@ class Checker:
         path = self._absolute(at, section["path"])
         if PurePosixPath(path).is_relative_to(data_dir):
             self._problems.add(at, "lies in data_dir, which belongs to the system", path, "choose another place")
-        elif section["type"] == "local" and os.path.isfile(path):
-            self._problems.add(at, "is a file; a local connection is a folder", path)
-        elif section["type"] == "sqlite" and os.path.isdir(path):
-            self._problems.add(at, "is a folder; a sqlite connection is a database file", path, "such as data/mart.db")
+        elif (misplaced := sink_of(section["type"]).misplaced(path))[0]:
+            self._problems.add(at, misplaced[0], path, misplaced[1])
         self.connections[name] = ConnectionSpec(name, section["type"], path, section.get("shared", False))
 
     def _absolute(self, at: str, path: str) -> str:
@@ -225,7 +225,7 @@ class Checker:
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
         elif "keys" in write and write.get("mode") in ("append", "overwrite"):
             self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
-        self._types(at, write.get("schema", {}), "SQLite" if connection and connection.type == "sqlite" else "")
+        self._types(at, write.get("schema", {}), sink_of(connection.type).flat if connection else "")
         if "version" in write:
             if not upsert and not self._problems.written(f"{at}.keys"):
                 self._problems.add(f"{at}.version", "version is for upsert", suggestion="mode: upsert, or delete it")
@@ -234,31 +234,28 @@ class Checker:
                 self._problems.add(f"{at}.version", message, suggestion="a column that grows, such as updated_at")
         if connection is None:
             return
-        local = connection.type == "local"
-        kind = f"{connection.name} is a {connection.type} connection"
-        if upsert and local:
+        sink, kind = sink_of(connection.type), f"{connection.name} is a {connection.type} connection"
+        if upsert and "upsert" not in sink.modes:
             self._problems.add(f"{at}.mode", f"upsert needs a SQL connection; {kind}", suggestion="mode: append")
-        for key in ("path", "format") if local else ("table",):
+        for key in sink.needs:
             if not self._problems.written(f"{at}.{key}") and not self._problems.misspelt(at, key):
                 self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=f"such as {_EXAMPLE[key]}")
-        for key in ("table",) if local else ("path", "format"):
-            if key in write:
+        for key in _EXAMPLE:
+            if key in write and key not in sink.needs:
                 self._problems.add(f"{at}.{key}", f"does not apply: {kind}", suggestion="delete it")
-        if local and "path" in write:
-            write["path"] = self._inside(f"{at}.path", write["path"], "the connection's folder")
-            target = os.path.normpath(os.path.join(connection.path, write["path"]))
-            if "#" in os.path.basename(target):
-                message = "a folder to write to has no # in its name: that stands between a database and its table"
-                self._problems.add(f"{at}.path", message, os.path.basename(target), "choose another")
-            self._target(f"{at}.path", target)
-        elif not local and "table" in write:
-            table = write["table"].lower()  # SQLite's names do not depend on case
-            if table.startswith(("sqlite_", "odibi_", "_odibi")):
-                self._problems.add(f"{at}.table", "the name is reserved", write["table"], "choose another")
-            self._target(f"{at}.table", f"{connection.path}#{table}")
+        for key in sink.needs:
+            if key == "path" and key in write:
+                write["path"] = self._inside(f"{at}.path", write["path"], "the connection's folder")
+                place = os.path.normpath(os.path.join(connection.path, write["path"]))
+                self._target(f"{at}.path", sink, Target(sink.name, "", place))
+            elif key == "table" and key in write:
+                self._target(f"{at}.table", sink, Target(sink.name, connection.path, write["table"]))
 
-    def _target(self, at: str, target: str) -> None:
-        first = self._targets.setdefault(target, at)
+    def _target(self, at: str, sink: Sink, target: Target) -> None:
+        message, value = sink.reserved(target)
+        if message:
+            self._problems.add(at, message, value, "choose another")
+        first = self._targets.setdefault(sink.folded(target), at)
         if first != at:
             message = f"another sink writes there: {first} (line {self._problems.line(first)})"
             self._problems.add(at, message, suggestion="a target belongs to one node")

@@ -40,7 +40,7 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.received import MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
-from odibi_actors.kinds.registry import formats
+from odibi_actors.kinds.registry import formats, sinks
 
 MAX_CONCURRENT = 1000
 """Iterations in flight and workers of a host: more is a slip of the finger."""
@@ -56,7 +56,7 @@ _TAKE = Number(1, 10**12)
 CONNECTION = Object(
     {
         "type": Key(
-            Choice(("local", "sqlite"), later=("s3", "postgres", "delta", "kafka")),
+            Choice(tuple(sinks()), later=("s3", "postgres", "delta", "kafka")),
             "local: a folder; sqlite: a database file.",
             required=True,
         ),

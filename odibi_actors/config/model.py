@@ -12,19 +12,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from odibi_actors.config.places import without_secret
+from odibi_actors.model import Target
+
+KindName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
+"""Of a format or a sink: which there are is told by ``kinds.registry`` where they are used."""
 
 
 class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where data lives. ``path`` is absolute: a folder for ``local``, a database file for ``sqlite``."""
+    """Where data lives. ``type``: of the sinks that publish there; sources read from ``local``. ``path`` is absolute: a
+    folder for ``local``, a database file for ``sqlite``."""
 
     name: str
-    type: Literal["local", "sqlite"]
+    type: KindName
     path: str
     shared: bool = False
-
-
-FormatName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
-"""Of a format: which there are is told by ``kinds.registry`` where files are read."""
 
 
 class ReadSpec(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack."""
 
     connection: ConnectionSpec
-    format: FormatName
+    format: KindName
     mode: Literal["file_watch", "batch"]
     path: str = "."
     pattern: str = "*"
@@ -68,11 +69,12 @@ class WriteSpec(msgspec.Struct, frozen=True):
     version: str | None = None
 
     @property
-    def target(self) -> str:
-        """Where it publishes: a folder, or ``<database path>#<table>``."""
+    def target(self) -> Target:
+        """Where it publishes: a table of what the connection leads to, or a folder."""
+        kind = self.connection.type
         if self.table is not None:
-            return f"{self.connection.path}#{self.table}"
-        return os.path.normpath(os.path.join(self.connection.path, self.path or "."))
+            return Target(kind, self.connection.path, self.table)
+        return Target(kind, "", os.path.normpath(os.path.join(self.connection.path, self.path or ".")))
 
 
 class RetrySpec(msgspec.Struct, frozen=True):

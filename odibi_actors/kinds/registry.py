@@ -1,7 +1,8 @@
 """Which kinds are installed: entry points of Python packages, ours among them (PyPA, "Entry points specification").
 
 The group ``odibi_actors.formats`` has one entry point for each format; its name is what ``format:`` says, and it leads
-to the kind itself (see ``format``). A kind is loaded when it is first asked for.
+to the kind itself (see ``format``). ``odibi_actors.sinks`` has those of sinks, by the ``type:`` of the connection they
+publish to (see ``sink``). A kind is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import cast
 
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.format import Format
+from odibi_actors.kinds.sink import Sink
 
 FORMATS = "odibi_actors.formats"
+SINKS = "odibi_actors.sinks"
 
 
 @cache
@@ -35,13 +38,28 @@ def formats() -> list[str]:
     return list(_found(FORMATS))
 
 
+def sinks() -> list[str]:
+    """The names of the sinks that are installed, which are types of connections."""
+    return list(_found(SINKS))
+
+
 @cache
 def format_of(name: str) -> Format:
     """The format of that name. Raises ConfigError: not installed, or it cannot be loaded."""
-    entry = _found(FORMATS).get(name)
+    return cast(Format, _load(FORMATS, "format", name))
+
+
+@cache
+def sink_of(name: str) -> Sink:
+    """The sink of connections of that type. Raises ConfigError: not installed, or it cannot be loaded."""
+    return cast(Sink, _load(SINKS, "sink", name))
+
+
+def _load(group: str, noun: str, name: str) -> object:
+    entry = _found(group).get(name)
     if entry is None:
-        raise ConfigError(f"no format {name!r} is installed here; there are: {', '.join(formats())}")
+        raise ConfigError(f"no {noun} {name!r} is installed here; there are: {', '.join(_found(group))}")
     try:
-        return cast(Format, entry.load())
+        return entry.load()
     except Exception as error:
-        raise ConfigError(f"format {name!r} ({entry.value}) cannot be loaded: {error}") from error
+        raise ConfigError(f"{noun} {name!r} ({entry.value}) cannot be loaded: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 from odibi_actors.config.model import ProjectSpec, WriteSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
-from odibi_actors.nodes.sinks.owner import home_of, target_mark
-from odibi_actors.nodes.sinks.targets import check_targets, named
+from odibi_actors.nodes.sinks.owner import home_of
+from odibi_actors.nodes.sinks.targets import check_targets, looked_at, mark_of, named
 
 Name = tuple[str, str]
 Names = Mapping[str, Sequence[Name]]
@@ -29,7 +28,7 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
             raise NotFoundError(f"odibi.yaml has no sink {'.'.join(sink)}; those of {sink[0]}: {there}")
         adopt, owners = _one(writes[sink], sink, named(from_) if from_ else None, store_id, names)
         found.append(adopt)
-        known[writes[sink].target] = owners
+        known[writes[sink].target.name] = owners
     try:
         check_targets(project.pipelines, store_id, home_of(Path(project.data_dir), Path(project.root)), known)
     except ConflictError as error:
@@ -45,7 +44,7 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
 
 
 def _one(write: WriteSpec, sink: Name, from_: Name | None, store_id: str, names: Names) -> tuple[Adopt, list[Name]]:
-    ours, known = _marked(write, store_id), list(names.get(write.target, ()))
+    ours, known = _marked(write, store_id), list(names.get(write.target.name, ()))
     if from_ is None and known[:1] == [sink]:
         from_ = known[1]
     from_ = from_ or (known[0] if known else ours)
@@ -63,8 +62,8 @@ def _one(write: WriteSpec, sink: Name, from_: Name | None, store_id: str, names:
 
 def _marked(write: WriteSpec, store_id: str) -> Name | None:
     """Whose of this store the target says that it is."""
-    with suppress(sqlite3.Error, OSError, ConflictError):  # what cannot be looked at is told by whoever publishes
-        mark = target_mark(write)
+    with suppress(ConflictError), looked_at(write.target):  # what cannot be looked at is told by whoever publishes
+        mark = mark_of(write.target)
         if mark is not None and mark.owner.store_id == store_id:
             return mark.owner.pipeline, mark.owner.node
     return None
@@ -72,5 +71,5 @@ def _marked(write: WriteSpec, store_id: str) -> Name | None:
 
 def _of_another(write: WriteSpec, sink: Name, store_id: str, names: Names) -> bool:
     """The target of the sink says that it is another one's of this store."""
-    owners = list(names.get(write.target, ()))
+    owners = list(names.get(write.target.name, ()))
     return _marked(write, store_id) not in (None, sink, *(owners if owners[:1] == [sink] else ()))

@@ -4,12 +4,10 @@ the store closed until all is done: killed anywhere, a reset has not begun, or t
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,26 +15,30 @@ import msgspec
 from odibi_actors.batches.files import fsync_dir, new_file
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.relocating import follower
+from odibi_actors.checkpoint.relocating import followed, follower
+from odibi_actors.checkpoint.typing_targets import target as former_target
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.kinds.registry import sink_of
 from odibi_actors.local.runtime import tell
-from odibi_actors.model import NOWHERE, Home, split_target
-from odibi_actors.nodes.sinks.current import CURRENT, is_of, versions
-from odibi_actors.nodes.sinks.owner import OWNER_FILE, OWNER_TABLE, Mark, Owner, folder_mark, table_mark, target_name
-from odibi_actors.nodes.sinks.sqlite_overwrite import forget
-from odibi_actors.nodes.sinks.sqlite_table import quote
+from odibi_actors.model import NOWHERE, Home, Target
+from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.runtime import paths
 
 
-class Target(msgspec.Struct, frozen=True):
-    """What a node of the pipeline has published and owns: ``parts`` files of a folder, or the rows of a table
-    (``database#table``). ``append``: the next run would add to it."""
+class Published(msgspec.Struct, frozen=True):
+    """What a node of the pipeline has published and owns: ``parts`` files of a folder, or rows of a table. ``append``:
+    the next run would add to it. ``at``: what ``target`` names; None in an intention of a former release."""
 
     node: str
     target: str
     parts: int
     append: bool
+    at: Target | None = None
+
+    @property
+    def where(self) -> Target:
+        return self.at or Target(*former_target(self.target))
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     letters: int = 0
     schemas: int = 0
     states: int = 0
-    published: list[Target] = []
+    published: list[Published] = []
     resumed: bool = False
     home: Home = NOWHERE
     others: list[str] = []
@@ -66,7 +68,7 @@ class Reset:
         self._pipeline = pipeline
         self._intention = places.data_dir / f"reset-{pipeline}.json"
         self._others: dict[str, None] = {}
-        self._gone: list[str] = []  # targets that are deleted, or were by an interrupted reset
+        self._gone: list[Target] = []  # targets that are deleted, or were by an interrupted reset
         self._passed_on = adopted.by_target(engine.adoptions())
         self._given_up: dict[str, list[int]] = {}  # sink -> iterations of which it was abandoned, as far as `history`
 
@@ -81,16 +83,16 @@ class Reset:
         if found is None and begun is None:
             raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
         known = dict(found or {})
-        named = [tuple(one) for one in known.pop("targets", [])]
+        named: list[tuple[str, Target]] = known.pop("targets", [])
         self._given_up = known.pop("given_up", {})
         known["files"] = self._read_again(known.get("files", []))
         if begun is not None:
             follow = follower(begun.home, self._engine.home)
-            named += [(one.node, follow(one.target)) for one in begun.published]
-            self._gone = [follow(one.target) for one in begun.published]
+            self._gone = [followed(one.where, follow) for one in begun.published]
+            named += zip((one.node for one in begun.published), self._gone, strict=True)
         self._others.clear()
         published = list(self._published(dict.fromkeys(named)))
-        self._gone += [one.target for one in published] if targets else []
+        self._gone += [one.where for one in published] if targets else []
         doubled = [one for one in published if one.append and one.parts]
         if doubled and not targets:
             listed = "; ".join(f"{one.node}: {one.parts} in {one.target}" for one in doubled)
@@ -139,95 +141,51 @@ class Reset:
 
     # --- targets --------------------------------------------------------------------------------------------------
 
-    def _published(self, named: dict[tuple[str, ...], None]) -> Iterator[Target]:
+    def _published(self, named: dict[tuple[str, Target], None]) -> Iterator[Published]:
         """Targets of the project's sinks, and those that the store knows of, as far as they are this pipeline's."""
         appending = {}
         for spec in self._project.pipelines:
             for node in spec.nodes if spec.name == self._pipeline else []:
                 if node.write is not None:
-                    named.setdefault((node.name, target_name(node.write)))
-                    appending[target_name(node.write)] = node.write.mode == "append"
+                    named.setdefault((node.name, node.write.target))
+                    appending[node.write.target] = node.write.mode == "append"
         found_owners = [(self._owners(node, target), target) for node, target in named]
         for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
-            owners, node_name = self._owners(owner.node, target), owner.node
-            place, table = split_target(target)
-            if not table:
-                if self._is_ours(folder_mark(Path(target)), owner, Path(target), target):
-                    found = self._parts(Path(target), owners)
-                    parts = [one for one in found if one.suffix == ".parquet" or one.name == CURRENT]
-                    replaced = all(one.name == CURRENT for one in parts) and not appending.get(target, False)
-                    yield Target(node_name, target, len(parts), append=not replaced)
-                continue
-            if Path(place).exists():
-                with closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True)) as db:
-                    if self._is_ours(table_mark(db, table), owner, Path(place), target):
-                        rows = 0
-                        if db.execute("select 1 from sqlite_master where name = ? collate nocase", (table,)).fetchone():
-                            (rows,) = db.execute(f"select count(*) from {quote(table)}").fetchone()
-                        yield Target(node_name, target, rows, appending.get(target, True))
+            kept = None
+            if self._is_ours(owner, target):
+                kept = sink_of(target.sink).kept(target, *self._those(owner.node, target))
+            if kept is not None:
+                append = appending.get(target, not kept.replaced)
+                yield Published(owner.node, target.name, kept.parts, append, target)
 
-    def _owners(self, node: str, target: str) -> list[Owner]:
+    def _owners(self, node: str, target: Target) -> list[Owner]:
         """The owner of what the node has published to, and those it was taken over from; none when that is another
         pipeline's now."""
-        names = self._passed_on.get(target, [(self._pipeline, node)])
+        names = self._passed_on.get(target.name, [(self._pipeline, node)])
         return [Owner(self._engine.store_id, *one) for one in names] if names[0][0] == self._pipeline else []
 
-    def _parts(self, folder: Path, owners: Sequence[Owner]) -> list[Path]:
-        """See ``_parts``; of those who had the folder before as well."""
-        found = []
-        for owner in owners:
-            given_up = self._given_up.get(owner.node, ()) if owner.pipeline == self._pipeline else ()
-            found += _parts(folder, owner, given_up, owners)
-        return list(dict.fromkeys(found))
+    def _those(self, node: str, target: Target) -> tuple[list[Owner], list[Collection[int]]]:
+        """Whose what is in the target is, and of each the iterations of which it was given up."""
+        owners = self._owners(node, target) or [Owner(self._engine.store_id, self._pipeline, node)]
+        return owners, [self._given_up.get(one.node, ()) if one.pipeline == self._pipeline else () for one in owners]
 
-    def _is_ours(self, mark: Mark | None, owner: Owner, place: Path, target: str) -> bool:
-        """What the mark at ``place`` says is this node's, or that of one from which it was taken over; that of another
+    def _is_ours(self, owner: Owner, target: Target) -> bool:
+        """What the target is marked as is this node's, or that of one from which it was taken over; that of another
         copy of the store is told, and stays."""
+        kind = sink_of(target.sink)
+        mark = kind.mark(target)
         if mark is None or mark.owner not in (owner, *self._owners(owner.node, target)):
             return False
-        if other := mark.elsewhere(self._engine.home, place):
+        if other := mark.elsewhere(self._engine.home, kind.place(target)):
             self._others[f"{owner.node}: {target} belongs to {other}, of which this is a copy, and stays"] = None
             return False
         return True
 
-    def _delete(self, target: Target) -> None:
+    def _delete(self, published: Published) -> None:
         """Delete what the node has published there, then its ownership. Done already is done."""
-        owner = Owner(self._engine.store_id, self._pipeline, target.node)
-        place, table = split_target(target.target)
-        if not table:
-            folder = Path(target.target)
-            if self._is_ours(folder_mark(folder), owner, folder, target.target):
-                for part in self._parts(folder, self._owners(target.node, target.target) or [owner]):
-                    if part.is_dir() and not part.is_symlink():
-                        shutil.rmtree(part)
-                    else:
-                        part.unlink(missing_ok=True)
-                fsync_dir(folder)
-                (folder / OWNER_FILE).unlink()
-                fsync_dir(folder)
-            return
-        with closing(sqlite3.connect(place, timeout=30.0, isolation_level=None)) as db:
-            db.execute("pragma synchronous = extra")
-            if not self._is_ours(table_mark(db, table), owner, Path(place), target.target):
-                return
-            db.execute("begin immediate")
-            db.execute(f"drop table if exists {quote(table)}")
-            for one in self._owners(target.node, target.target):
-                db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(one))
-            db.execute(f"delete from {OWNER_TABLE} where table_name = ? collate nocase", (table,))
-            forget(db, table)
-            db.execute("commit")
-
-
-def _parts(folder: Path, owner: Owner, given_up: Collection[int], owners: Collection[Owner]) -> list[Path]:
-    """Published and staged parts of a node, newest first: what is left of an interrupted reset is a prefix. A file with
-    the name of an iteration whose sink was ``given_up`` is somebody else's."""
-    pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(owner.node)}\.(parquet|.*\.staged)")
-    named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
-    ours = [one for one, match in named if match[2] != "parquet" or int(match[1]) not in given_up]
-    parts = sorted(ours, reverse=True)
-    published = [folder / CURRENT] if is_of(folder, owners) else []  # the link before what it points to
-    return [*parts, *published, *(path for _, path in versions(folder, owner.node))]
+        target = published.where
+        if self._is_ours(Owner(self._engine.store_id, self._pipeline, published.node), target):
+            sink_of(target.sink).delete(target, *self._those(published.node, target))
 
 
 @contextmanager

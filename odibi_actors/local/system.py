@@ -30,8 +30,7 @@ from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, Loca
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
 from odibi_actors.nodes.package import claim
-from odibi_actors.nodes.sinks.owner import target_mark, target_name
-from odibi_actors.nodes.sinks.targets import check_targets, taken_over
+from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
@@ -168,7 +167,7 @@ def run_pipeline(
 
 def _refuse_owned(spec: PipelineSpec) -> None:
     """Temporary checkpoints know nothing of what was published: they never add to it."""
-    owned = {node.name: target_name(node.write) for node in spec.nodes if node.write and target_mark(node.write)}
+    owned = {one.name: one.write.target.name for one in spec.nodes if one.write and mark_of(one.write.target)}
     if owned:
         listed = "; ".join(f"{name}: {target}" for name, target in owned.items())
         raise ConflictError(

@@ -6,32 +6,27 @@ that folder too, into an empty table made like the one there is, so what they re
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
+from odibi_actors.kinds.registry import sink_of
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Trigger
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
-from odibi_actors.nodes.sinks.current import CURRENT
-from odibi_actors.nodes.sinks.owner import Owner, target_mark, target_name
-from odibi_actors.nodes.sinks.parquet import ParquetSink
-from odibi_actors.nodes.sinks.parquet_current import CurrentSink
-from odibi_actors.nodes.sinks.targets import check_mode
+from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.targets import mark_of, understood
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
@@ -208,20 +203,17 @@ class Trial:
     def _write(self, node: NodeSpec, write: WriteSpec) -> TriedNode:
         """Stage and publish into the temporary folder; then see whose the real target is."""
         real = Path(write.connection.path)
-        target = target_name(write)
+        target = write.target
         stand_in = self._folder / "targets" / node.name
         stand_in.mkdir(parents=True)
+        kind = sink_of(write.target.sink)
+        stand_in = kind.stand_in(stand_in)
         note = f"accepted; would go to {target}"
         try:
-            if write.connection.type == "sqlite":
-                stand_in /= "database.db"
-                _like(real, stand_in)
-            else:
-                below = write.path or "."
-                owner = Owner(STORE, self._spec.name, node.name)
-                _like_folder(real / below, stand_in / below, owner, write.mode == "overwrite")
-            problem = _owned(write, self._spec.name, node.name)
-        except (sqlite3.Error, OSError, OdibiError, pa.ArrowException) as error:
+            with understood(write.target):
+                kind.resemble(write, stand_in, Owner(STORE, self._spec.name, node.name))
+                problem = _owned(write, self._spec.name, node.name)
+        except (OSError, OdibiError, pa.ArrowException) as error:
             problem, note = "", f"would go to {target}; what is there was not checked: {error}"
         connection = ConnectionSpec(write.connection.name, write.connection.type, str(stand_in))
         tried, done = self._run(_with(node, write, connection), [])
@@ -298,41 +290,16 @@ def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeS
     return msgspec.structs.replace(node, write=msgspec.structs.replace(write, connection=connection))
 
 
-def _like(database: Path, copy: Path) -> None:
-    """Make ``copy`` an empty database with the tables, indexes and views of ``database``, if there is one."""
-    if not database.exists():
-        return
-    with (
-        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
-        closing(sqlite3.connect(copy, isolation_level=None)) as target,
-    ):
-        found = source.execute(
-            "select sql from sqlite_master where sql is not null and name not like 'sqlite\\_%' escape '\\'"
-            " and name not like '\\_odibi\\_%' escape '\\' order by rowid"
-        ).fetchall()
-        for (statement,) in found:
-            target.execute(statement)
-
-
-def _like_folder(folder: Path, copy: Path, owner: Owner, overwrite: bool) -> None:
-    """Give ``copy`` an empty part with the schema of the newest one in ``folder``, which later ones are held to."""
-    parts = sorted(folder.glob(f"{CURRENT + '/' if overwrite else ''}part-*-{owner.node}.parquet"))
-    if parts:
-        empty = pq.read_schema(parts[-1]).remove_metadata().empty_table()
-        sink = (CurrentSink if overwrite else ParquetSink)(copy, owner)
-        part, _ = sink.stage(empty, 0, Attempt(0, 0))
-        sink.publish(part, 0, 0)
-
-
 def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
     """Why the target is not this node's, or not for its mode, or "". Which store owns it is not asked: only a store
     could tell its id."""
-    found = target_mark(write)
+    found = mark_of(write.target)
     owner = found.owner if found is not None else None
     if owner is not None and (owner.pipeline, owner.node) != (pipeline, node):
         return f"the target belongs to {owner}"
     try:
-        check_mode(write, owner or Owner(STORE, pipeline, node))
+        kind, replaces = sink_of(write.target.sink), write.mode == "overwrite"
+        kind.check(write.target, owner or Owner(STORE, pipeline, node), replaces)
     except ConflictError as error:
         return str(error)
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.kinds.registry import sink_of
+from odibi_actors.kinds.sink import Site
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
 from odibi_actors.model import (
     LIVE,
@@ -25,11 +26,10 @@ from odibi_actors.model import (
     STATE,
     BatchRef,
     Failure,
-    FailureKind,
     StagedRef,
+    Target,
     node_key,
     pin_digest,
-    split_target,
 )
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
@@ -38,33 +38,13 @@ from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known
 from odibi_actors.nodes.sinks.owner import Owner
-from odibi_actors.nodes.sinks.parquet import ParquetSink
-from odibi_actors.nodes.sinks.parquet_current import CurrentSink
-from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
 from odibi_actors.nodes.untyped import by_default, hint
 from odibi_actors.runtime import room
-from odibi_actors.runtime.linux import lock_holders
 from odibi_actors.runtime.memory import Peak
 
-_SQLITE_IO = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-"""Errors of the environment, which may pass."""
-_SQLITE_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_SQLITE_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-"""The database is at fault; all others say that rows and table do not fit."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Outcome = Started | NodeDone | NodeFailed | PublishDone
 
@@ -276,25 +256,16 @@ class Executor:
         known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
         name = f"{task.pipeline}.{step.node.name}"
         pin = Pin(known, open=step.open, declared=spec.schema, name=name, guessed=guessed)
-        place, overwrite = Path(spec.connection.path), spec.mode == "overwrite"
+        overwrite = spec.mode == "overwrite"
         if overwrite and task.lane != LIVE:
             raise ConflictError(
                 f"{name} overwrites: what {task.lane} reads again is older than what stands there, and does not "
                 f"replace it; `odibictl backfill cancel {task.pipeline} {task.lane}`"
             )
+        site = Site(spec.target, owner, task.home, former, self._staged, overwrite)
         with naming(spec.target):
-            if spec.connection.type == "sqlite":
-                if not spec.table or (spec.mode == "upsert" and not spec.keys):
-                    raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
-                keys, version = (spec.keys, spec.version) if spec.mode == "upsert" else ([], None)
-                sql = SqliteSink(place, spec.table, owner, self._staged, overwrite, task.home, former)
-                staged, rows = sql.stage(table, task.iteration, task.attempt, keys, version, pin, step.published)
-            else:
-                relative = Path(spec.path or ".")
-                if relative.is_absolute() or ".." in relative.parts:
-                    raise Failed("invalid", f"write.path {spec.path!r} leaves the folder of its connection")
-                sink = (CurrentSink if overwrite else ParquetSink)(place / relative, owner, task.home, former)
-                staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
+            sink = sink_of(spec.target.sink).open(site, spec)
+            staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
         if (known is not None and not step.open) or pin.void(rows):
             return table, staged, b"", []
         told = pin_of(rows)
@@ -318,25 +289,17 @@ class Executor:
         """To the target that was prepared, not to what the configuration may name by now."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
         others = [Owner(task.store_id, *one) for one in task.former]
-        if task.action == "retract":
-            sink = ParquetSink(Path(task.part.target), owner, task.home)
-            sink.retract(task.after, task.iteration, task.given_up, others, task.spared)
-            return
-        with naming(task.part.target):
-            self._publish_to(task, owner, others)
-
-    def _publish_to(self, task: PublishTask, owner: Owner, former: list[Owner]) -> None:
-        sink: ParquetSink | SqliteSink
-        if task.part.staged.endswith(".staged"):
-            sink = (CurrentSink if task.part.replaces else ParquetSink)(Path(task.part.place), owner, task.home, former)
-        else:
-            database, table = split_target(task.part.target)
-            sink = SqliteSink(Path(database), table, owner, self._staged, task.part.replaces, task.home, former)
-        if task.action == "discard":
-            sink.discard(task.part, task.iteration)
-        else:
-            known = Known(task.upto, dict(task.coming))
-            sink.publish(task.part, task.iteration, task.settled, task.published, task.before, known)
+        part, retracting = task.part, task.action == "retract"
+        site = Site(part.at, owner, task.home, () if retracting else others, self._staged, part.replaces)
+        with naming(part.at):
+            sink = sink_of(part.at.sink).open(site, None)
+            if retracting:
+                sink.retract(task.after, task.iteration, task.given_up, others, task.spared)
+            elif task.action == "discard":
+                sink.discard(part, task.iteration)
+            else:
+                known = Known(task.upto, dict(task.coming))
+                sink.publish(part, task.iteration, task.settled, task.published, task.before, known)
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(
@@ -353,21 +316,14 @@ def node_logger(pipeline: str, iteration: int, node: str) -> logging.Logger:
 
 
 @contextmanager
-def naming(target: str) -> Iterator[None]:
-    """Errors of the environment name the target, unless they name a path themselves."""
+def naming(target: Target) -> Iterator[None]:
+    """Errors of the environment name the target, unless they name a path themselves; those of its kind are failures."""
     try:
-        with named(target):
+        with named(target.name):
             yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED:
-            path = split_target(target)[0]
-            who = lock_holders(*(Path(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")))
-            message = f"{path} is locked by {who or 'another program'}; it is tried again until the lock is released"
-            raise Failed("busy", message) from error
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            path = split_target(target)[0]
-            raise Failed("full", room.with_free(f"{path}: {error}", path)) from error
-        error.args = (f"{split_target(target)[0]}: {error}",)
+    except Exception as error:
+        if (failed := sink_of(target.sink).failure(target, error)) is not None:
+            raise failed from error
         raise
 
 
@@ -377,10 +333,6 @@ def to_failure(error: Exception) -> Failure:
         return error.failure
     if isinstance(error, ConflictError):
         return Failed("conflict", str(error)).failure
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind: FailureKind = "io" if code in _SQLITE_IO else "conflict" if code in _SQLITE_DAMAGE else "invalid"
-        return Failed(kind, describe(error)).failure
     if isinstance(error, OSError):
         if room.lacking(error):
             return Failed("full", room.with_free(describe(error), error.filename)).failure

@@ -45,7 +45,7 @@ class Pins:
                 self._void(record.pipeline, [record.iteration], record.node)
             case rec.Rewound():
                 for key, pin in list(self._pins.items()):
-                    opened = bool(pin.target) and not pin.iteration  # what is left in its target tells it again
+                    opened = pin.target is not None and not pin.iteration  # what is left in its target tells it again
                     if key[0] == record.pipeline and (not record.to or pin.iteration > record.to or opened):
                         del self._pins[key]
             case rec.Prepare():
@@ -61,7 +61,7 @@ class Pins:
     def _schema(self, record: rec.Schema, iterations: dict[tuple[str, int], Planned]) -> None:
         key = (record.pipeline, record.node)
         former = self._pins.get(key)
-        if not record.target:
+        if record.target is None:
             name = f"{record.pipeline}.{record.node}"
             by = iterations.get((record.pipeline, record.iteration))
             check(by is not None and not by.terminal, "I1", f"{name} is pinned by {record.iteration}, which is over")

@@ -262,9 +262,19 @@ class SimPoolDriver:
             staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
             self._host.staged[f"{task.pipeline}/{staged}"] = data
             target, replaces = f"part-{task.iteration:010d}", node.write.mode == "overwrite"
-            into = f"{node.write.target}/{task.attempt}" if replaces else node.write.target
-            target = f"{into}/{target}"
-            part = StagedRef(f"{task.pipeline}/{staged}", target, len(rows), len(data), digest, replaces)
+            at = node.write.target
+            target = f"{at}/{task.attempt}/{target}" if replaces else f"{at}/{target}"
+            part = StagedRef(
+                at,
+                f"{task.pipeline}/{staged}",
+                target,
+                len(rows),
+                len(data),
+                digest,
+                exclusive=at.name,
+                retracts=True,
+                replaces=replaces,
+            )
             return msgspec.structs.replace(done, staged=part)
         outputs[node.name] = (digest, output)
         return msgspec.structs.replace(done, output=self._keep(task, f"{node.name}-{task.attempt}", output))

@@ -52,7 +52,8 @@ from odibi_actors.messages import (
     Tick,
     WorkerInfo,
 )
-from odibi_actors.model import PIN, Attempt, BatchRef, Failure, FilePosition, StagedRef, node_key, pin_digest
+from odibi_actors.model import PIN, Attempt, BatchRef, Failure, FilePosition, node_key, pin_digest
+from tests.targets import file_part, folder
 
 POOL = "pool-0"
 CLIENT = "client-t"
@@ -185,7 +186,9 @@ class Broker:
             if node.read is not None and (pin := pin_digest(schema or step.schema)):
                 inputs[PIN] = pin
             ref = BatchRef(rows=1, size=1, digest=digests[node.name], path="x")
-            part = StagedRef(f"{node.name}.{task.attempt}.staged", f"part-{task.iteration}", 1, 1, digests[node.name])
+            at = node.write.target if node.write is not None else folder(f"/{task.pipeline}/{node.name}")
+            published = f"{at}/part-{task.iteration}"
+            part = file_part(f"{node.name}.{task.attempt}.staged", published, 1, 1, digests[node.name])
             done.append(
                 NodeDone(
                     task.attempt,

@@ -12,6 +12,7 @@ from odibi_actors.messages import Adopt, Apply, Hello, Reply
 from odibi_actors.model import Failure
 from tests.broker.harness import Broker, pipeline, project
 from tests.broker.test_pins import publish, run
+from tests.targets import folder
 
 CLIENT = "client"
 
@@ -142,9 +143,9 @@ def test_given_another_pipeline_then_its_numbers_go_on_above_and_the_store_says_
     record = broker.of(rec.Adopt)[0]
     assert (record.through, record.after) == (3, 0)
     assert broker.flow.pipelines["q"].last_iteration == 3
-    pin = broker.flow.pipelines["q"].pins.get("a", "/lake/a")
+    pin = broker.flow.pipelines["q"].pins.get("a", folder("/lake/a"))
     assert pin is not None
-    assert broker.flow.pipelines["p"].pins.get("a", "/lake/a") is None
+    assert broker.flow.pipelines["p"].pins.get("a", folder("/lake/a")) is None
     engine = Engine(":memory:")
     engine.claim(0, "b1")
     engine.apply(1, 1, broker.records)
@@ -154,9 +155,9 @@ def test_given_another_pipeline_then_its_numbers_go_on_above_and_the_store_says_
     counters = {item.pipeline: item.last_iteration for item in items if isinstance(item, rec.LoadedCounter)}
     assert counters == {"p": 3, "q": 3}
     assert [item.record for item in items if isinstance(item, rec.LoadedAdopt)] == [record]
-    assert [item.record for item in items if isinstance(item, rec.LoadedSchema) if item.record.target == "/lake/a"] == [
-        pin
-    ]
+    assert [
+        item.record for item in items if isinstance(item, rec.LoadedSchema) if item.record.target == folder("/lake/a")
+    ] == [pin]
     shown = engine.answer("rewind.show", {"pipeline": "q", "to": 0})
     assert (shown["last"], shown["missing"]) == (3, 0)
     engine.close()

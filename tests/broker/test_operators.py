@@ -13,6 +13,7 @@ from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, R
 from odibi_actors.model import Failure, FilePosition, Trigger
 from tests.broker.harness import Broker, pipeline
 from tests.broker.test_state import state_ref, stateful
+from tests.targets import folder
 
 BAD = Failure("invalid", "duplicate keys")
 CONFLICT = Failure("conflict", "somebody else's file stands there")
@@ -349,7 +350,9 @@ def test_what_was_given_up_stays_so_after_a_restart() -> None:
 PREVIEW = {
     "to": 1, "last": 3, "states": {"committed": 2}, "positions": 2, "missing": 0,
     "left": {"committed": 1, "last_committed": 1, "letters": 0},
-    "retractions": [{"node": "a", "folder": "/lake/a", "parts": 2}],
+    "retractions": [
+        {"node": "a", "folder": "/lake/a", "at": ["local", "", "/lake/a"], "parts": 2, "retracts": True}
+    ],
 }  # fmt: skip
 
 
@@ -391,7 +394,7 @@ def test_a_rewind_is_durable_before_anything_is_taken_back_and_all_is_before_any
     assert broker.publications() == []
     broker.durable()
     (task,) = broker.publications()
-    assert (task.action, task.after, task.iteration, task.part.target) == ("retract", 1, 3, "/lake/a")
+    assert (task.action, task.after, task.iteration, task.part.at) == ("retract", 1, 3, folder("/lake/a"))
     assert broker.of(rec.Rewound) == []
     broker.offer("f4.csv")
     broker.ask("pipeline.resume", pipeline="p")
@@ -408,7 +411,7 @@ def test_a_rewind_is_durable_before_anything_is_taken_back_and_all_is_before_any
 
 
 def test_a_new_broker_rolls_a_rewind_forward() -> None:
-    record = rec.Rewind("p", 1, 3, [rec.Retraction("a", "/lake/a")], 0.0, rec.Left(1, 1, 0))
+    record = rec.Rewind("p", 1, 3, [rec.Retraction("a", folder("/lake/a"))], 0.0, rec.Left(1, 1, 0))
     items: list[rec.AnyLoaded] = [
         rec.LoadedVersion(rec.Version("p", 1, pipeline(), "code", 0.0)),
         rec.LoadedCounter("p", 3, 3, 3, ["read"]),
@@ -425,7 +428,10 @@ def test_a_new_broker_rolls_a_rewind_forward() -> None:
     ("change", "says"),
     [
         ({"missing": 2}, "pruned"),
-        ({"retractions": [{"node": "a", "folder": "/mart.db#sales", "parts": 2}]}, "all of it again, `odibictl reset "),
+        (
+            {"retractions": [{"node": "a", "at": ["sqlite", "/mart.db", "sales"], "parts": 2, "retracts": False}]},
+            "all of it again, `odibictl reset ",
+        ),
     ],
 )
 def test_what_cannot_be_taken_back_is_refused_before_anything_happens(change: dict[str, Any], says: str) -> None:

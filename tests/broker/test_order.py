@@ -10,6 +10,7 @@ from odibi_actors.config.model import BatchSpec, ConnectionSpec, WriteSpec
 from odibi_actors.messages import Release, Released, Task
 from tests.broker.harness import Broker, Failure, pipeline
 from tests.broker.restart import restarted
+from tests.targets import rows_part
 
 
 def _two_prepared() -> Broker:
@@ -90,9 +91,7 @@ def test_one_publisher_at_a_time_per_database() -> None:
 def _with_target(broker: Broker, task: Task) -> list[object]:
     """Results whose staged parts are of tables in one database."""
     return [
-        msgspec.structs.replace(d, staged=msgspec.structs.replace(d.staged, target=f"/mart.db#{d.node}"))
-        if d.staged
-        else d
+        msgspec.structs.replace(d, staged=rows_part(d.staged, "/mart.db", d.node)) if d.staged else d
         for d in broker.run(task)
     ]
 

@@ -17,6 +17,8 @@ from tests.broker.test_operators import BAD, PREVIEW, answer, done, letter, publ
 
 TABLE = ConnectionSpec("mart", "sqlite", "/mart.db")
 
+FOLDER = {"folder": "/lake/a", "at": ["local", "", "/lake/a"], "retracts": True}
+
 
 def overwritten(spec: PipelineSpec | None = None, **write: Any) -> PipelineSpec:
     """Sink ``a`` is overwritten."""
@@ -149,11 +151,11 @@ def rewound(broker: Broker, row: dict[str, Any], dry_run: bool = True) -> Reply 
 
 def test_given_a_rewind_then_what_was_published_last_is_told_to_stay_and_nothing_is_deleted() -> None:
     broker = done(overwritten())
-    reply = rewound(broker, {"folder": "/lake/a"})
+    reply = rewound(broker, FOLDER)
     assert reply is not None
     (row,) = reply.result["retractions"]
     assert row["action"] == "what iteration 3 published stays until the next commit replaces it"
-    assert rewound(broker, {"folder": "/lake/a"}, dry_run=False) is None
+    assert rewound(broker, FOLDER, dry_run=False) is None
     assert [record.retractions for record in broker.of(rec.Rewind)] == [[]]
     broker.durable()
     assert broker.publications() == []
@@ -161,13 +163,13 @@ def test_given_a_rewind_then_what_was_published_last_is_told_to_stay_and_nothing
 
 
 def test_given_a_sink_that_publishes_elsewhere_by_now_then_nothing_is_said_to_replace_what_stays() -> None:
-    reply = rewound(done(), {"folder": "/lake/a"})
+    reply = rewound(done(), FOLDER)
     assert reply is not None
     assert [row["action"] for row in reply.result["retractions"]] == ["what iteration 3 published stays"]
 
 
 def test_given_a_table_when_its_mode_is_append_by_now_then_a_rewind_is_refused_as_rows_would_be_doubled() -> None:
-    folder = {"folder": "/mart.db#t"}
+    folder = {"folder": "/mart.db#t", "at": ["sqlite", "/mart.db", "t"], "retracts": False}
     reply = rewound(done(overwritten(connection=TABLE, path=None, format=None, table="t")), folder)
     assert reply is not None
     assert reply.status == 0

@@ -22,7 +22,7 @@ def run(broker: Broker, task: Task, told: bytes = b"int", salt: str = "") -> lis
             given = {name: digests[name] for name in step.node.inputs}
             key = node_key(step.static, given | {PIN: pin_digest(schema or step.schema)})
             assert done.staged is not None
-            part = replace(done.staged, target=f"{step.node.write.target}/part-{task.iteration}")
+            part = replace(done.staged, at=step.node.write.target)
             done = replace(done, schema=schema, key=key, staged=part)  # noqa: PLW2901
         found.append(done)
     return found

@@ -6,11 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+import msgspec
 
 from odibi_actors.checkpoint import seals, transaction
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.schema import counting
+from odibi_actors.checkpoint.schema import counting, seal, unseal
 from odibi_actors.checkpoint.seals import Mark
 
 FORMAT_2 = """
@@ -233,6 +236,56 @@ TO_4 = TO_5 + (
 """What makes tables of format 10 those of format 4."""
 
 
+def take_back(db: sqlite3.Connection, script: str) -> None:
+    """Make a database of ours one of a former format: ``script`` is one of the above."""
+    targets_are_texts(db)
+    db.executescript(script)
+
+
+def targets_are_texts(db: sqlite3.Connection) -> None:
+    """Parts and targets as formats up to 9 had them."""
+    for table, key, column, change in (
+        ("acks", "seq", "payload", _of_ack),
+        ("iterations", "pipeline || iteration", "sinks", lambda sinks: [_of_part(part) for part in sinks.values()]),
+        ("schemas", "pipeline || node", "payload", _of_record),
+        ("adoptions", "seq", "payload", _of_record),
+        ("rewinds", "pipeline", "payload", _of_rewind),
+    ):
+        if not _has(db, table, column):
+            continue
+        for name, blob in db.execute(f"SELECT {key}, {column} FROM {table} WHERE {column} IS NOT NULL").fetchall():
+            value = unseal(blob, msgspec.msgpack.Decoder(), table)
+            change(value)
+            db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (seal(value), name))
+
+
+def _has(db: sqlite3.Connection, table: str, column: str) -> bool:
+    return column in [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+
+
+def _of_ack(ack: dict[str, Any]) -> None:
+    if ack.get("staged") is not None:
+        _of_part(ack["staged"])
+
+
+def _of_part(part: dict[str, Any]) -> None:
+    at, published = part.pop("at"), part.pop("published")
+    part["target"] = published or "#".join(at[1:])
+    for name in ("exclusive", "retracts", "void"):
+        part.pop(name, None)
+
+
+def _of_record(record: dict[str, Any]) -> None:
+    if (at := record.pop("target", None)) is not None:
+        record["target"] = "#".join(at[1:]) if at[1] else at[2]
+
+
+def _of_rewind(rewind: dict[str, Any]) -> None:
+    for one in rewind["retractions"]:
+        at = one.pop("target")
+        one["folder"] = at[2]
+
+
 @contextmanager
 def whole() -> Iterator[None]:
     """Engines keep acks and plans of all iterations, as former releases did."""
@@ -253,6 +306,7 @@ def downgrade(engine: Engine, path: Path, more: str = "", tables: str = FORMAT_2
             rows = engine._db.execute(f"SELECT {names} FROM {table}").fetchall()
             marks = ", ".join("?" * len(names.split(", ")))
             new.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+    targets_are_texts(new)
     new.executescript(more)
     new.close()
     seals.create(path, path, Mark(engine.epoch, engine.last_seq))

@@ -11,6 +11,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import NodeSpec, PipelineSpec, ScheduleSpec
 from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Place, StagedRef, Trigger
+from tests.targets import file_part
 
 P = "delays"
 
@@ -43,7 +44,7 @@ def ack(iteration: int, node: str = "flights", data: bytes = b"", counter: int =
 
 
 def staged(iteration: int) -> StagedRef:
-    return StagedRef(f"/lake/{iteration}.staged", f"/lake/part-{iteration}", 7, 100, "d" * 32)
+    return file_part(f"/lake/{iteration}.staged", f"/lake/part-{iteration}", 7, 100, "d" * 32)
 
 
 def failure(message: str = "it broke", position: str = "") -> Failure:

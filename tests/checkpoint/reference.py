@@ -448,7 +448,7 @@ class Reference:
             letters = len(kept) + sum(p == name and bool(revised) for p, _, _, revised in self.letters)
             numbers = (counter.last, counter.last_committed, counter.committed)
             newest = self.iterations.get((name, counter.last_committed))
-            stands = {node: part.place for node, part in (newest.sinks if newest else {}).items()}
+            stands = {node: part.at for node, part in (newest.sinks if newest else {}).items()}
             commits = (counter.commits, counter.newest, counter.last_committed)
             items.append(r.LoadedCounter(name, *numbers, sources, kept, letters, stands, *commits))
         items += [r.LoadedAlert(alert) for alert, told in self.alerts.values() if told is None]

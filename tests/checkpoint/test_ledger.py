@@ -20,6 +20,7 @@ from tests.checkpoint.counting import counted, recounted
 from tests.checkpoint.make import P, ack, claimed, commit, failure, file, loaded, plan, prepare, put, version
 from tests.checkpoint.test_actor import Store
 from tests.checkpoint.test_opening import dump_schema
+from tests.targets import folder
 
 
 def digest(name: str) -> bytes:
@@ -124,7 +125,7 @@ def test_given_a_database_of_format_4_when_opened_then_all_is_there_and_digests_
     dump, made, mark = loaded(before), sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
     before.close()
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(former.TO_4)
+    former.take_back(db, former.TO_4)
     db.close()
     path.with_name("checkpoints.db-seals").unlink()
     seals.create(path, path, mark)
@@ -153,7 +154,7 @@ def test_given_a_database_of_format_6_when_opened_then_schedules_go_on_from_what
     made, mark = sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
     before.close()
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(former.TO_6)
+    former.take_back(db, former.TO_6)
     db.close()
     path.with_name("checkpoints.db-seals").unlink()
     seals.create(path, path, mark)
@@ -209,13 +210,13 @@ def test_given_a_database_of_any_former_format_when_opened_then_targets_pass_on_
     made, mark = sorted(dump_schema(before)), Mark(before.epoch, before.last_seq)
     before.close()
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(script)
+    former.take_back(db, script)
     db.close()
     path.with_name("checkpoints.db-seals").unlink()
     seals.create(path, path, mark)
     engine = Engine(path)
     assert sorted(dump_schema(engine)) == made
-    adopted = r.Adopt(P, "new", "/lake/x", P, "old", 0, 0, 1.0)
+    adopted = r.Adopt(P, "new", folder("/lake/x"), P, "old", 0, 0, 1.0)
     put(engine, adopted)
     assert engine.adoptions() == [adopted]
     engine.close()

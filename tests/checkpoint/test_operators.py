@@ -15,8 +15,9 @@ from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.checkpoint.tables import LetterDecoder
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.errors import NotFoundError
-from odibi_actors.model import BatchRef, Trigger
+from odibi_actors.model import BatchRef, Target, Trigger
 from tests.checkpoint.make import P, ack, claimed, failure, loaded, plan, put, staged, version
+from tests.targets import folder, table
 
 LEFT = r.Left(1, 1, 0)
 
@@ -251,9 +252,9 @@ def test_given_a_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transac
     committed(engine, 1)
     source = r.Schema(P, "flights", b"read", [], iteration=1)
     new = r.Schema(P, "carriers", b"read", [], iteration=2)
-    other = r.Schema(P, "mart", b"m", [], "mart.db#t", 1)
-    told = r.Schema(P, "lake", b"l", ["n: int64"], "/lake", 2)
-    reopened = r.Schema(P, "third", b"new", [], "/third", 2, former=b"old")
+    other = r.Schema(P, "mart", b"m", [], table("mart.db", "t"), 1)
+    told = r.Schema(P, "lake", b"l", ["n: int64"], folder("/lake"), 2)
+    reopened = r.Schema(P, "third", b"new", [], folder("/third"), 2, former=b"old")
     put(engine, plan(2, "f2.csv"), source, new, other, told, reopened)
     if end == "rewind":
         put(engine, *finish(2), r.Rewind(P, 1, 2, [], 5.0, LEFT), r.Rewound(P, 1, 2, 6.0))
@@ -266,7 +267,7 @@ def test_given_a_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transac
 
 def test_given_a_sources_pin_when_a_file_is_set_aside_then_it_goes_with_what_told_it(engine: Engine) -> None:
     committed(engine, 1)
-    pins = [r.Schema(P, "flights", b"f", [], iteration=2), r.Schema(P, "lake", b"l", [], "/lake", 2)]
+    pins = [r.Schema(P, "flights", b"f", [], iteration=2), r.Schema(P, "lake", b"l", [], folder("/lake"), 2)]
     put(engine, plan(2, "f2.csv", "f3.csv"), *pins, r.Schema(P, "old", b"o", []))
     put(engine, r.Revise(P, 2, "flights", ["f2.csv"], failure("bad"), 3.0))
     assert pinned(engine) == [("lake", b"l", False), ("old", b"o", False)]
@@ -284,7 +285,8 @@ def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_
     put(engine, replace(former, spec=replace(former.spec, nodes=[*former.spec.nodes, sink])))
     (row,) = engine.answer("sink.list", {})["items"]
     assert (row["pipeline"], row["sink"], row["columns"], row["pinned_by"]) == (P, "lake", [], 0)
-    target = row["target"]
+    assert row["target"] == str(Target(*row["at"]))
+    target = Target(*row["at"])
     put(
         engine, plan(1, "f1.csv"), ack(1, "flights"), ack(1, "lake"), r.Schema(P, "lake", b"l", ["n: int64"], target, 1)
     )
@@ -292,7 +294,7 @@ def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_
     shown = engine.answer("sink.show", {"pipeline": P, "sink": "lake"})
     assert (shown["columns"], shown["pinned_by"], shown["open"]) == (["n: int64"], 1, False)
     assert (shown["parts"], shown["rows"], shown["first"], shown["last"]) == (1, 7, 1, 1)
-    put(engine, r.Schema(P, "lake", b"l", ["n: int64"], "/elsewhere", 1))
+    put(engine, r.Schema(P, "lake", b"l", ["n: int64"], folder("/elsewhere"), 1))
     assert engine.answer("sink.show", {"pipeline": P, "sink": "lake"})["columns"] == []
     with pytest.raises(NotFoundError, match="its sinks: lake"):
         engine.answer("sink.show", {"pipeline": P, "sink": "flights"})

@@ -129,7 +129,7 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
         "used": 2,
     }
     assert show(engine, 4)["sinks"] == {
-        "lake": {"target": staged(4).target, "rows": 7, "digest": "d" * 32, "abandoned": False}
+        "lake": {"target": staged(4).published, "rows": 7, "digest": "d" * 32, "abandoned": False}
     }
 
 

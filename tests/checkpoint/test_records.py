@@ -20,6 +20,7 @@ from odibi_actors.model import Attempt, BatchRef, FilePosition, Place, StagedRef
 from tests.checkpoint import make
 from tests.checkpoint.make import P, ack, claimed, commit, error, ledger, loaded, plan, prepare, put, version
 from tests.checkpoint.reference import Bad, Reference
+from tests.targets import folder
 
 # Few names, so that records meet: most tell of the first iterations of one pipeline.
 pipelines = st.sampled_from(["one", "one", "one", "two"])
@@ -131,7 +132,7 @@ records = st.one_of(
         nodes,
         st.binary(max_size=9),
         st.just(["a: int64"]),
-        st.just("/lake"),
+        st.just(folder("/lake")),
         numbers,
         st.booleans(),
         st.sampled_from([b"", b"former"]),

@@ -34,6 +34,7 @@ from tests.checkpoint.make import (
     started,
     version,
 )
+from tests.targets import folder
 
 DAY = 86400.0
 
@@ -72,7 +73,7 @@ def test_given_old_iterations_when_pruned_then_only_what_is_finished_and_without
     assert ledger(engine) == consumed == ["a.csv", "c.csv", "d.csv", "e.csv", "f.csv", "g.csv", "h.csv"]
     assert loaded(engine) == before
     put(engine, *committed(8, "i.csv"))
-    assert loaded(engine)[0] == r.LoadedCounter(P, 8, 8, 4, ["flights"], [3], 2, {"lake": "/lake"}, 4, 8, 8)
+    assert loaded(engine)[0] == r.LoadedCounter(P, 8, 8, 4, ["flights"], [3], 2, {"lake": folder("/lake")}, 4, 8, 8)
 
 
 def test_given_a_project_that_says_how_long_when_pruned_then_that_rules() -> None:

@@ -37,6 +37,7 @@ from odibi_actors.local.system import RunSummary
 from odibi_actors.model import Home
 from odibi_actors.nodes.sinks.owner import OWNER_FILE
 from tests.checkpoint import former
+from tests.targets import folder
 
 PROJECT = """\
 project: moving
@@ -340,7 +341,7 @@ def test_given_a_moved_project_when_its_store_is_opened_then_nothing_in_it_names
     second = moved(first)
     path = second / ".odibi/checkpoints.db"
     engine = Engine(path)
-    retractions = [rec.Retraction("out", f"{first}/lake/out")]
+    retractions = [rec.Retraction("out", folder(f"{first}/lake/out"))]
     rewinding = rec.Rewind("p", 1, 9, retractions, 1.0, rec.Left(1, 1, 0))
     engine._db.execute("INSERT INTO rewinds VALUES ('p', ?)", (seal(rewinding),))
     assert set(naming(engine, str(first))) == {
@@ -453,7 +454,7 @@ def test_given_a_copy_that_names_other_targets_when_rewound_or_given_up_then_the
     assert run(copy).state == "no_data"
     assert names(outside) == before
     shown = rewind(copy, 1)
-    assert [original(App(project=copy), row["folder"]) for row in shown["retractions"]] == [f"{first}/.odibi"] * 3
+    assert [original(App(project=copy), row["at"]) for row in shown["retractions"]] == [f"{first}/.odibi"] * 3
     assert names(outside) == before
     monkeypatch.undo()
     monkeypatch.setenv("LAKE", str(outside / "lake"))
@@ -569,7 +570,7 @@ def test_given_a_store_of_format_5_when_its_project_was_moved_before_then_it_is_
     if bring == "link":  # as if it had always been reached by a link
         relocating._rewrite(engine._db, Home(root=str(first)), Home(root=f"{first}-link"))
         (first.with_name("first-link")).symlink_to(first)
-    engine._db.executescript(former.TO_5)
+    former.take_back(engine._db, former.TO_5)
     engine.close()
     capsys.readouterr()
     assert "no problem was found" in ctl(second, "checkpoint", "verify")

@@ -25,7 +25,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.messages import NodeDone, PublishDone, Step
 from odibi_actors.model import NOWHERE
 from odibi_actors.nodes.sinks import owner, parquet, parquet_current, sqlite
-from odibi_actors.nodes.sinks.targets import check_targets
+from odibi_actors.nodes.sinks.targets import check_targets, mark_of
 from tests.nodes.helpers import done, outcomes, overwriting, publish_task, sqlite_node, task
 from tests.nodes.test_sinks import PUBLISH, World
 from tests.synced import Disk
@@ -311,7 +311,7 @@ def test_given_a_part_when_it_replaces_another_then_the_name_is_synced_after_it(
     disk = Disk(monkeypatch)
     world.publish(node(world, "lake"), staged)
     assert staged.staged is not None
-    part = Path(staged.staged.target)
+    part = Path(staged.staged.published)
     assert disk.done == [
         ("rename", part),
         ("fsync", part.parent),
@@ -374,7 +374,7 @@ def test_given_dead_attempts_and_files_of_others_when_published_then_the_former_
     assert sorted(os.listdir(world.folder)) == names
 
 
-@pytest.mark.parametrize("field", ["staged", "target"])
+@pytest.mark.parametrize("field", ["staged", "published"])
 def test_given_names_that_staging_does_not_give_when_published_or_discarded_then_they_are_refused(
     world: World, field: str
 ) -> None:
@@ -382,7 +382,10 @@ def test_given_names_that_staging_does_not_give_when_published_or_discarded_then
     assert staged.staged is not None
     (world.root / "victim").mkdir()
     path = str(world.root / "victim" / "x.staged")
-    for part in (staged.staged, msgspec.structs.replace(staged.staged, target=str(world.root / "victim" / "x" / "y"))):
+    for part in (
+        staged.staged,
+        msgspec.structs.replace(staged.staged, published=str(world.root / "victim" / "x" / "y")),
+    ):
         work = publish_task(
             node(world, "lake"), msgspec.structs.replace(staged, staged=msgspec.structs.replace(part, **{field: path}))
         )
@@ -435,7 +438,7 @@ def test_given_a_target_that_is_refused_when_nobody_owns_it_then_nobody_does_aft
     refusal(world, node(world, sink), table(1), 1)
     spec = node(world, sink).write
     assert spec is not None
-    assert owner.target_mark(spec) is None
+    assert mark_of(spec.target) is None
 
 
 def test_given_a_strange_file_that_appears_at_the_last_moment_when_published_then_it_is_not_replaced(

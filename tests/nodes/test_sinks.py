@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from odibi_actors.batches.files import digest_file
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec
+from odibi_actors.kinds.sink import Site
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask
 from odibi_actors.model import Attempt, BatchRef
 from odibi_actors.nodes.executor import Executor
@@ -31,6 +32,7 @@ from odibi_actors.nodes.sinks import parquet as parquet_sink
 from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
+from tests import targets
 from tests.nodes.helpers import done, failed, outcomes, overwriting, parquet_node, publish_task, sqlite_node, task
 from tests.synced import Disk
 
@@ -81,7 +83,7 @@ def test_given_a_part_that_was_published_untold_when_given_up_then_it_is_gone_an
     for number in (1, 2):
         staged = world.stage(world.lake, pa.table({"a": [number]}), number)
         assert staged.staged is not None
-        target = Path(staged.staged.target)
+        target = Path(staged.staged.published)
         if number == 1:
             world.publish(world.lake, staged)
         else:
@@ -132,7 +134,7 @@ def test_given_a_staged_part_then_no_reader_of_the_folder_sees_it_until_it_is_pu
     assert pq.read_table(world.folder).num_rows == 4
     names = sorted(os.listdir(world.folder))
     assert names == [OWNER_FILE, "part-0000000001-lake.parquet", "part-0000000002-lake.parquet"]
-    assert digest_file(Path(staged.staged.target)) == (staged.staged.digest, staged.staged.size)
+    assert digest_file(Path(staged.staged.published)) == (staged.staged.digest, staged.staged.size)
 
 
 def test_given_no_rows_when_published_then_there_is_one_empty_part(world: World) -> None:
@@ -223,7 +225,7 @@ def test_given_changed_config_when_a_prepared_part_is_published_then_it_goes_to_
     assert pq.read_table(world.folder).equals(TABLE)
 
 
-@pytest.mark.parametrize("field", ["staged", "target"])
+@pytest.mark.parametrize("field", ["staged", "published"])
 def test_given_names_that_staging_does_not_give_when_published_then_they_are_refused(world: World, field: str) -> None:
     staged = world.stage(world.lake, TABLE)
     assert staged.staged is not None
@@ -586,7 +588,7 @@ def test_given_a_part_when_staged_and_published_then_bytes_and_names_are_synced(
     if sink == "lake":
         assert world.folder.stat().st_ino in synced
     else:
-        sql = sqlite_sink.SqliteSink(world.mart, "t", sqlite_sink.Owner("s", "p", "n"), world.root)
+        sql = sqlite_sink.SqliteSink(Site(targets.table(str(world.mart), "t"), sqlite_sink.Owner("s", "p", "n")))
         with sql._connect() as connection:
             assert connection.execute("pragma synchronous").fetchone() == (3,)
 
@@ -658,7 +660,7 @@ def test_given_a_part_when_staged_then_its_bytes_are_synced_before_it_has_its_na
     if sink == "lake":
         disk.done.clear()
         world.publish(node, staged)
-        assert disk.done == [("link", Path(staged.staged.target)), ("fsync", world.folder)]
+        assert disk.done == [("link", Path(staged.staged.published)), ("fsync", world.folder)]
 
 
 @pytest.mark.parametrize("sink", ["lake", "mart"])

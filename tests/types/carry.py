@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from odibi_actors.errors import BatchError
+from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.owner import Owner
@@ -22,6 +23,7 @@ from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner
 from odibi_actors.nodes.transform import to_table
+from tests import targets
 from tests.types.cases import Case
 
 OWNER = Owner("store", "p", "n")
@@ -40,15 +42,16 @@ def output(case: Case, runner: SqlRunner) -> pa.Table:
 
 def through_parquet(table: pa.Table, root: Path) -> pa.Table:
     """The table as read from its published part. Raises Failed."""
-    sink = ParquetSink(root / "lake", OWNER)
+    sink = ParquetSink(Site(targets.folder(str(root / "lake")), OWNER))
     sink.publish(sink.stage(table, 1, Attempt(1, 1))[0], 1, 0)
     return pq.read_table(root / "lake" / "part-0000000001-n.parquet")
 
 
 def through_sqlite(table: pa.Table, root: Path, keys: list[str] | None = None) -> list[tuple[Any, str]]:
     """Each value of ``x`` in SQLite, with its storage class. Raises Failed."""
-    sink = SqliteSink(root / "mart.db", "t", OWNER, root / "staged")
-    sink.publish(sink.stage(table, 1, Attempt(1, 1), keys or [])[0], 1, 0)
+    at = targets.table(str(root / "mart.db"), "t")
+    sink = SqliteSink(Site(at, OWNER, staging=root / "staged"), keys or [])
+    sink.publish(sink.stage(table, 1, Attempt(1, 1))[0], 1, 0)
     with contextlib.closing(sqlite3.connect(root / "mart.db")) as connection:
         return connection.execute("select x, typeof(x) from t order by rowid").fetchall()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from odibi_actors import messages as m
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, TransformSpec, WriteSpec
-from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.model import Attempt
+from tests.targets import file_part
 
 CODE = "c" * 32
 
@@ -22,7 +23,7 @@ def publish(counter: int, *, epoch: int = 1, code: str = CODE) -> m.PublishTask:
     """A task to publish ``sink``."""
     connection = ConnectionSpec("lake", "local", "/lake")
     node = NodeSpec("sink", write=WriteSpec(connection, path="x", format="parquet"), timeout=10.0)
-    part = StagedRef("/lake/x.staged", "/lake/x", 1, 1, "d")
+    part = file_part("/lake/x.staged", "/lake/x", 1, 1, "d")
     return m.PublishTask(Attempt(epoch, counter), "p", counter, node, part, "store", code)
 
 

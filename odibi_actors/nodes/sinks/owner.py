@@ -15,11 +15,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from odibi_actors.config.model import WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.model import NOWHERE, Home, split_target
+from odibi_actors.model import NOWHERE, Home
 
 OWNER_FILE = "_odibi_owner.json"
 OWNER_TABLE = "_odibi_owners"
@@ -110,14 +109,6 @@ def stands(data_dir: str, store_id: str) -> bool:
         return False
     except (OSError, sqlite3.Error, TypeError):
         return True
-
-
-def recorded_mark(target: str) -> tuple[Mark | None, Path]:
-    """The mark of a target as it is recorded (``database#table``, or a folder), and where it lies. Raises
-    ConflictError, sqlite3.Error, OSError."""
-    place, table = split_target(target)
-    path = Path(place)
-    return mark_in(path, table) if table else folder_mark(path), path
 
 
 def folder_owner(folder: Path) -> Owner | None:
@@ -225,21 +216,6 @@ def check_table(
     if found is not None:
         found.check(owner, home, Path(place), f"table {table!r} of {place}", take_table(table), former)
     return found
-
-
-def target_name(write: WriteSpec) -> str:
-    """How a target is called in messages: its folder, or ``database#table``."""
-    place = Path(write.connection.path)
-    return f"{place}#{write.table}" if write.connection.type == "sqlite" else str(place / (write.path or "."))
-
-
-def target_mark(write: WriteSpec) -> Mark | None:
-    """The mark of the target, None when nobody owns it; only looked at. Raises ConflictError, sqlite3.Error,
-    OSError."""
-    place = Path(write.connection.path)
-    if write.connection.type != "sqlite":
-        return folder_mark(place / (write.path or "."))
-    return mark_in(place, write.table or "")
 
 
 def mark_in(database: Path, table: str) -> Mark | None:

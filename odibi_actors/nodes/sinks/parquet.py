@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
 from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
+from odibi_actors.kinds.sink import Site
+from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
@@ -31,13 +32,13 @@ class ParquetSink:
 
     overwrite = False
 
-    def __init__(self, folder: Path, owner: Owner, home: Home = NOWHERE, former: Sequence[Owner] = ()) -> None:
-        """``former``: from whom it has taken the folder over."""
-        self.folder = folder
-        self.owner = owner
-        self.home = home
-        self.former = former
-        self.owners = (owner, *former)
+    def __init__(self, site: Site) -> None:
+        self.at = site.at
+        self.folder = Path(site.at.locator)
+        self.owner = site.owner
+        self.home = site.home
+        self.former = site.former
+        self.owners = (site.owner, *site.former)
         self.nodes = list(dict.fromkeys(one.node for one in self.owners))
 
     def stage(
@@ -82,7 +83,18 @@ class ParquetSink:
             temporary.unlink()
         fsync_dir(staged.parent)
         self._staged(staged)
-        return StagedRef(str(staged), str(target), rows, size, digest, replaces=self.overwrite), table
+        part = StagedRef(
+            self.at,
+            str(staged),
+            str(target),
+            rows,
+            size,
+            digest,
+            exclusive=self.at.locator,
+            retracts=True,
+            replaces=self.overwrite,
+        )
+        return part, table
 
     def _places(self, iteration: int, attempt: Attempt | str) -> tuple[Path, Path]:
         """Where a part is staged, and published. ``attempt``: with the digest of the part, where that of another part
@@ -134,7 +146,7 @@ class ParquetSink:
         whatever lane. ``published``: others were before it; that of ``before`` may have been taken away by whoever
         cleans the folder, which ``checkpoint verify`` tells. ``known``: of what else may stand there. Raises
         ConflictError and OSError."""
-        staged, target = Path(part.staged), Path(part.target)
+        staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         self._check_published(published)
         self._claim()
@@ -164,7 +176,7 @@ class ParquetSink:
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published, also where it was: somebody died before telling so. What
         has its name and is not what was prepared is somebody else's. Raises ConflictError and OSError."""
-        staged, target = Path(part.staged), Path(part.target)
+        staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         if self._of_a_copy():
             return

@@ -97,7 +97,7 @@ class CurrentSink(ParquetSink):
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
-        staged, target = Path(part.staged), Path(part.target)
+        staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         if self._of_a_copy():
             return

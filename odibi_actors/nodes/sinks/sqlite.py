@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from odibi_actors.batches import ipc
 from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
 from odibi_actors.errors import BatchError, ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef
+from odibi_actors.kinds.sink import Site
+from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
@@ -74,28 +75,20 @@ _CREATE = (
 
 
 class SqliteSink:
-    """The sink of one node in one table. ``staged_root`` is ``<data_dir>/staged``. ``overwrite``: what it publishes
-    replaces all rows of the table."""
+    """The sink of one node in one table. ``overwrite``: what it publishes replaces all rows of the table."""
 
-    def __init__(
-        self,
-        database: Path,
-        table: str,
-        owner: Owner,
-        staged_root: Path,
-        overwrite: bool = False,
-        home: Home = NOWHERE,
-        former: Sequence[Owner] = (),
-    ) -> None:
-        """``former``: from whom it has taken the table over."""
-        self.former = former
-        self.database = database
-        self.table = table
-        self.owner = owner
-        self.home = home
-        self.folder = staged_root / owner.pipeline
-        self.target = f"{database}#{table}"
-        self.overwrite = overwrite
+    def __init__(self, site: Site, keys: Sequence[str] = (), version: str | None = None) -> None:
+        """``keys`` and ``version`` of an upsert, for staging: what is prepared has its own."""
+        self.at = site.at
+        self.database = Path(site.at.connection)
+        self.table = site.at.locator
+        self.owner = site.owner
+        self.home = site.home
+        self.former = site.former
+        self.folder = site.staging / site.owner.pipeline
+        self.overwrite = site.replaces
+        self.keys = list(keys)
+        self.version = version
 
     # --- stage ----------------------------------------------------------------------------------------------------
 
@@ -104,18 +97,17 @@ class SqliteSink:
         table: pa.Table,
         iteration: int,
         attempt: Attempt,
-        keys: list[str],
-        version: str | None = None,
         pin: Pin | None = None,
         published: bool = False,
     ) -> tuple[StagedRef, pa.Table]:
         """Write the part of an iteration as a synced Arrow file, once it is sure that the SQL table can take it.
         Returns it, and the rows that are in it.
 
-        ``keys`` of an upsert; none appends or overwrites. Raises Failed (``invalid``: types, duplicate or null keys,
+        Raises Failed (``invalid``: types, duplicate or null keys,
         rows that the SQL table refuses or would change), ConflictError (another owner, columns the SQL table lacks,
         rows that an overwrite would delete; ``published`` rows are missed), sqlite3.Error and OSError.
         """
+        keys, version = self.keys, self.version
         table = (pin or Pin()).conform(table)
         check_types(table)
         check_lengths(table)
@@ -152,7 +144,10 @@ class SqliteSink:
         finally:
             temporary.unlink()
         fsync_dir(path.parent)
-        return StagedRef(str(path), self.target, rows, size, digest, replaces=self.overwrite), table
+        part = StagedRef(
+            self.at, str(path), "", rows, size, digest, exclusive=self.at.connection, replaces=self.overwrite
+        )
+        return part, table
 
     # --- the database ---------------------------------------------------------------------------------------------
 
@@ -258,6 +253,17 @@ class SqliteSink:
                 f"their mark: `delete from _odibi_commits where {where}`"
             )
         staged.unlink(missing_ok=True)
+
+    def retract(
+        self,
+        after: int,
+        last: int,
+        given_up: Collection[int] = (),
+        owners: Sequence[Owner] = (),
+        spared: Collection[tuple[int, int]] = (),
+    ) -> None:
+        """Nothing tells rows from others: never asked, as no part says that it can be taken back."""
+        raise ConflictError(f"rows of table {self.table!r} of {self.database} cannot be taken back")
 
     def _is_there(self, part: StagedRef, iteration: int) -> bool:
         """The mark of this part is in the database, and the table is ours."""

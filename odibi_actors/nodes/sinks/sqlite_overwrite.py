@@ -36,13 +36,13 @@ def _is_table(connection: sqlite3.Connection, name: str) -> bool:
     return connection.execute(query, (name,)).fetchone() is not None
 
 
-def holds(connection: sqlite3.Connection, table: str) -> dict[str, int]:
-    """The iteration whose rows stand in the table, whoever's sink that is (0: no overwrite's), and how many rows there
+def holds(connection: sqlite3.Connection, table: str) -> tuple[int, int]:
+    """(iteration, rows): whose rows stand in the table, whoever's sink that is (0: no overwrite's), and how many there
     are. Raises sqlite3.Error."""
     owner = table_owner(connection, table)
     iteration = overwritten(connection, table, owner) if owner is not None else 0
     rows = connection.execute(f"select count(*) from {quote(table)}").fetchone()[0] if iteration else 0
-    return {"iteration": iteration, "rows": int(rows)}
+    return iteration, int(rows)
 
 
 def check_rows(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError, NotFoundError
-from odibi_actors.model import Home
-from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.owner import Owner, take_folder, take_table, target_mark, target_name
+from odibi_actors.kinds.registry import sink_of
+from odibi_actors.model import Home, Target
+from odibi_actors.nodes.sinks.owner import Mark, Owner
 
 Names = Mapping[str, Sequence[Sequence[str]]]
-"""Target -> the (pipeline, node) of all who have owned it, its owner first, if it has passed on."""
+"""Name of a target -> the (pipeline, node) of all who have owned it, its owner first, if it has passed on."""
 _NOBODY: Names = {}
 
 
@@ -33,7 +31,7 @@ def refused(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names:
     mode does not go with. A target that cannot be looked at is not told here: whoever publishes will say why."""
     lines = []
     for name, write, owner in _sinks(pipelines, store_id):
-        with suppress(sqlite3.Error, OSError):
+        with looked_at(write.target):
             try:
                 check_target(write, owner, home, _former(names, write, owner))
             except ConflictError as error:
@@ -46,8 +44,8 @@ def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, nam
     project was moved, and goes on there. Of targets that ``refused`` says nothing of."""
     lines = []
     for name, write, owner in _sinks(pipelines, store_id):
-        with suppress(sqlite3.Error, OSError, ConflictError):
-            found = target_mark(write)
+        with looked_at(write.target), suppress(ConflictError):
+            found = mark_of(write.target)
             place = os.path.realpath(write.connection.path)
             owners = (owner, *_former(names, write, owner))
             if found is None or found.owner not in owners or found.home in ("", home.data_dir):
@@ -55,7 +53,7 @@ def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, nam
             if lies_in(place, home.root):
                 continue
             lines.append(
-                f"{name}: {target_name(write)} was published from {found.home}, where its checkpoints are no more; it "
+                f"{name}: {write.target} was published from {found.home}, where its checkpoints are no more; it "
                 f"goes on from {home.data_dir}"
             )
     return lines
@@ -70,7 +68,7 @@ def _sinks(pipelines: Iterable[PipelineSpec], store_id: str) -> Iterator[tuple[s
 
 def _former(names: Names, write: WriteSpec, owner: Owner) -> list[Owner]:
     """From whom the sink has taken its target over."""
-    known = [tuple(one) for one in names.get(write.target, ())]
+    known = [tuple(one) for one in names.get(write.target.name, ())]
     return [Owner(owner.store_id, *one) for one in known[1:]] if known and known[0] == owner[1:] else []
 
 
@@ -82,26 +80,40 @@ def check_targets(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, 
 
 def check_target(write: WriteSpec, owner: Owner, home: Home, former: Collection[Owner] = ()) -> None:
     """Raise ConflictError when the target is another's than a ``former`` owner's, or holds what the sink's mode does
-    not go with; only looked at. Raises sqlite3.Error, OSError."""
-    local = write.connection.type != "sqlite"
-    place, table = Path(write.connection.path), write.table or ""
-    if local:
-        place = place / (write.path or ".")
-    found = target_mark(write)
-    if found is not None:
-        called, take = (str(place), take_folder(place)) if local else (f"table {table!r} of {place}", take_table(table))
-        found.check(owner, home, place, called, take, former)
-    check_mode(write, owner, former)
+    not go with; only looked at. Raises what the kind cannot look at it for."""
+    kind, at = sink_of(write.target.sink), write.target
+    if (found := kind.mark(at)) is not None:
+        called, take = kind.called(at)
+        found.check(owner, home, kind.place(at), called, take, former)
+    kind.check(at, owner, write.mode == "overwrite", former)
 
 
-def check_mode(write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
-    """Raise ConflictError when the target holds what the sink's mode does not go with. Raises sqlite3.Error,
-    OSError."""
-    place, overwrite = Path(write.connection.path), write.mode == "overwrite"
-    if write.connection.type != "sqlite":
-        current.check_folder(place / (write.path or "."), owner, overwrite, former)
-    elif overwrite and place.exists():
-        from odibi_actors.nodes.sinks import sqlite_overwrite  # not above: most commands need none of Arrow
+def mark_of(at: Target) -> Mark | None:
+    """Whose the target is, None: nobody's; only looked at. Raises ConflictError, OSError, and what its kind knows."""
+    return sink_of(at.sink).mark(at)
 
-        with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            sqlite_overwrite.check_rows(connection, write.table or "", owner, str(place), former)
+
+@contextmanager
+def looked_at(at: Target) -> Iterator[None]:
+    """Passes over that the target cannot be looked at; ConflictError is told."""
+    try:
+        yield
+    except ConflictError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and sink_of(at.sink).failure(at, error) is None:
+            raise
+
+
+@contextmanager
+def understood(at: Target) -> Iterator[None]:
+    """Whatever the target cannot be looked at for is an OSError that says so; ConflictError stays."""
+    try:
+        yield
+    except (ConflictError, OSError):
+        raise
+    except Exception as error:
+        failed = sink_of(at.sink).failure(at, error)
+        if failed is None:
+            raise
+        raise OSError(str(failed)) from error

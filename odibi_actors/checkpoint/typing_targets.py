@@ -1,0 +1,92 @@
+"""To format 10: parts and targets say what they are.
+
+Up to format 9 a target was a text, a folder or ``<database path>#<table>``, which whoever wanted to know took apart;
+and so was what a part becomes, a file or again such a text. This is the last place that does it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from odibi_actors.checkpoint.schema import seal, unseal
+
+_Value = dict[str, Any]
+_Decoder = msgspec.msgpack.Decoder()
+
+
+def target(text: str) -> list[str]:
+    """A target of former formats as ``model.Target`` has it. Other folders on the way may have a ``#`` in their names;
+    no folder that a sink published to had one, and no table a ``/``."""
+    place, mark, table = text.rpartition("#")
+    return ["sqlite", place, table] if mark and "/" not in table else ["local", "", text]
+
+
+def parts_say_what_they_are(db: sqlite3.Connection) -> None:
+    """Staged parts, of acks and of prepared iterations. Those that do so already stay as they are. Raises StoreError,
+    sqlite3.Error."""
+    _rewrite(db, "acks", ("pipeline", "iteration", "node"), "payload", _ack)
+    _rewrite(db, "iterations", ("pipeline", "iteration"), "sinks", _sinks)
+
+
+def targets_say_what_they_are(db: sqlite3.Connection) -> None:
+    """Targets of pinned schemas, of adoptions and of rewinds under way. Raises StoreError, sqlite3.Error."""
+    _rewrite(db, "schemas", ("pipeline", "node"), "payload", _target)
+    _rewrite(db, "adoptions", ("seq",), "payload", _target)
+    _rewrite(db, "rewinds", ("pipeline",), "payload", _rewind)
+
+
+def _rewrite(
+    db: sqlite3.Connection, table: str, key: tuple[str, ...], column: str, change: Callable[[_Value], bool]
+) -> None:
+    """``change`` alters what it is given, and says whether it has."""
+    where = " AND ".join(f"{name} = ?" for name in key)
+    rows = f"SELECT {', '.join(key)} FROM {table} WHERE {column} IS NOT NULL"
+    for names in db.execute(rows).fetchall():  # one by one: of a long history there may be more than fits in memory
+        (blob,) = db.execute(f"SELECT {column} FROM {table} WHERE {where}", names).fetchone()
+        value = unseal(blob, _Decoder, f"{column} of {table} {' '.join(map(str, names))}")
+        if change(value):
+            db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (seal(value), *names))
+
+
+def _ack(ack: _Value) -> bool:
+    return ack.get("staged") is not None and _part(ack["staged"])
+
+
+def _sinks(parts: _Value) -> bool:
+    changed = False
+    for part in parts.values():
+        changed |= _part(part)
+    return changed
+
+
+def _part(part: _Value) -> bool:
+    if "at" in part:
+        return False
+    text = part.pop("target")
+    sink, connection, locator = target(text)
+    if sink == "local":  # it had the name of its file: a folder further up, where that is one of the part's own
+        folder = text.rpartition("/")[0]
+        locator = folder.rpartition("/")[0] if part.get("replaces") else folder
+        part |= {"published": text, "exclusive": locator, "retracts": True}
+    else:
+        part |= {"published": "", "exclusive": connection}
+    part["at"] = [sink, connection, locator]
+    return True
+
+
+def _target(record: _Value) -> bool:
+    """Of a source's schema there is none."""
+    text = record.pop("target", "")
+    if text:
+        record["target"] = target(text)
+    return True
+
+
+def _rewind(rewind: _Value) -> bool:
+    for one in rewind["retractions"]:
+        one["target"] = target(one.pop("folder"))
+    return bool(rewind["retractions"])

@@ -1,0 +1,140 @@
+"""The sink of a ``local`` connection: a folder of files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from odibi_actors.batches.files import fsync_dir
+from odibi_actors.kinds.sink import Kept, Publisher, Site
+from odibi_actors.model import Attempt, Target
+from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.owner import OWNER_FILE, Mark, Owner, folder_mark, take_folder
+
+if TYPE_CHECKING:
+    from odibi_actors.config.model import WriteSpec
+    from odibi_actors.nodes.failures import Failed
+
+
+class LocalSink:
+    """See ``kinds.sink.Sink``."""
+
+    name = "local"
+    about = "a folder"
+    needs = ("path", "format")
+    takes = ()
+    modes = ("append", "overwrite")
+    flat = ""
+    unit = "file"
+
+    def misplaced(self, path: str) -> tuple[str, str]:
+        return ("is a file; a local connection is a folder", "") if os.path.isfile(path) else ("", "")
+
+    def reserved(self, at: Target) -> tuple[str, str]:
+        name = os.path.basename(at.locator)
+        if "#" in name:
+            message = "a folder to write to has no # in its name: that stands between a database and its table"
+            return message, name
+        return "", ""
+
+    def folded(self, at: Target) -> Target:
+        return at
+
+    def place(self, at: Target) -> Path:
+        return Path(at.locator)
+
+    def called(self, at: Target) -> tuple[str, tuple[str, str]]:
+        return at.locator, take_folder(Path(at.locator))
+
+    def mark(self, at: Target) -> Mark | None:
+        return folder_mark(Path(at.locator))
+
+    def check(self, at: Target, owner: Owner, replaces: bool, former: Collection[Owner] = ()) -> None:
+        current.check_folder(Path(at.locator), owner, replaces, former)
+
+    def newest(self, at: Target, nodes: Collection[str]) -> str:
+        from odibi_actors.nodes.sinks.parquet import newest_part
+
+        found = newest_part(Path(at.locator), *nodes)
+        return found.name if found is not None else ""
+
+    def holds(self, at: Target) -> tuple[int, int]:
+        found = current.held(Path(at.locator))
+        return (found.iteration, found.rows) if found is not None else (0, 0)
+
+    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
+        return ""  # each part is a file, which is looked for itself
+
+    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
+        found = _all(Path(at.locator), owners, given_up)
+        parts = [one for one in found if one.suffix == ".parquet" or one.name == current.CURRENT]
+        return Kept(len(parts), all(one.name == current.CURRENT for one in parts))
+
+    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
+        folder = Path(at.locator)
+        for part in _all(folder, owners, given_up):
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
+        fsync_dir(folder)
+        (folder / OWNER_FILE).unlink()
+        fsync_dir(folder)
+
+    def stand_in(self, folder: Path) -> Path:
+        return folder
+
+    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner) -> None:
+        """With an empty part, of the schema of the newest one there, which later ones are held to."""
+        import pyarrow.parquet as pq
+
+        from odibi_actors.nodes.sinks.conform import Pin
+        from odibi_actors.nodes.sinks.known import UNKNOWN
+
+        below, overwrite = write.path or ".", write.mode == "overwrite"
+        real = Path(write.target.locator)
+        pattern = f"{current.CURRENT + '/' if overwrite else ''}part-*-{owner.node}.parquet"
+        if parts := sorted(real.glob(pattern)):
+            empty = pq.read_schema(parts[-1]).remove_metadata().empty_table()
+            at = Target(self.name, "", os.path.normpath(stand_in / below))
+            sink = self.open(Site(at, owner, replaces=overwrite), write)
+            part, _ = sink.stage(empty, 0, Attempt(0, 0), Pin())
+            sink.publish(part, 0, 0, False, 0, UNKNOWN)
+
+    def open(self, site: Site, write: WriteSpec | None) -> Publisher:
+        from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.sinks.parquet import ParquetSink
+        from odibi_actors.nodes.sinks.parquet_current import CurrentSink
+
+        below = Path(write.path or ".") if write is not None else Path()
+        if below.is_absolute() or ".." in below.parts:
+            raise Failed("invalid", f"write.path {str(below)!r} leaves the folder of its connection")
+        return (CurrentSink if site.replaces else ParquetSink)(site)
+
+    def failure(self, at: Target, error: Exception) -> Failed | None:
+        return None  # those of a file system are everybody's
+
+
+def _all(folder: Path, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> list[Path]:
+    """What these have published and staged, newest first: what is left of an interrupted reset is a prefix."""
+    found = []
+    for owner, numbers in zip(owners, given_up, strict=True):
+        found += _of(folder, owner, numbers, owners)
+    return list(dict.fromkeys(found))
+
+
+def _of(folder: Path, owner: Owner, given_up: Collection[int], owners: Collection[Owner]) -> list[Path]:
+    """A file with the name of an iteration whose sink was ``given_up`` is somebody else's."""
+    pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(owner.node)}\.(parquet|.*\.staged)")
+    named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
+    ours = [one for one, match in named if match[2] != "parquet" or int(match[1]) not in given_up]
+    parts = sorted(ours, reverse=True)
+    published = [folder / current.CURRENT] if current.is_of(folder, owners) else []  # the link before what it points to
+    return [*parts, *published, *(path for _, path in current.versions(folder, owner.node))]
+
+
+SINK = LocalSink()
