@@ -197,3 +197,5 @@ def run_seed(
         return None, what, scenario.world.story or []
     except Exception:  # noqa: BLE001 - whatever an actor raises would end its process: that is a find
         return None, f"raised: {traceback.format_exc(limit=-4)}", scenario.world.story or []
+    finally:
+        scenario.world.end()

@@ -90,6 +90,13 @@ class World:
         if self.story is not None:
             self.story.append(f"{self.now - self.start:10.4f}  {line}")
 
+    def end(self) -> None:
+        """Let go of all actors: the collector does not see that some of theirs lead back here (``judge.Stream``)."""
+        for process in (*self.processes.values(), *self._seconds):
+            process.actor = process.driver = None
+            process.mailbox.clear()
+        self._queue.clear()
+
     # --- time -----------------------------------------------------------------------------------------------------
 
     def after(self, delay: float, function: Callable[..., Any], *args: Any) -> None:

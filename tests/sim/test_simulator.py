@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from odibi_actors.sim.happenings import HAPPENINGS
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink
 from odibi_actors.sim.verbs import VERBS
+from odibi_actors.sim.world import World
 
 FIRST, LIVES = 0, 70
 
@@ -84,6 +88,20 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
 def test_a_life_that_broke_once_does_not_break_again(seed: int) -> None:
     outcome, violation, _ = run_seed(seed)
     assert outcome is not None, violation
+
+
+def test_a_life_that_has_ended_leaves_nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = []
+    begin = World.__init__
+
+    def noted(world: World, *given: Any) -> None:
+        begin(world, *given)
+        worlds.append(weakref.ref(world))
+
+    monkeypatch.setattr(World, "__init__", noted)
+    run_seed(1, course=Course("pause", "", "replay"))  # it has schedules
+    gc.collect()
+    assert [world() for world in worlds] == [None]
 
 
 def test_every_kind_of_event_is_in_the_plans() -> None:
