@@ -20,7 +20,8 @@ from pathlib import Path
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import Attempt, BatchRef, FilePosition, FileRead, StagedRef, Target
+from odibi_actors.model import Attempt, BatchRef, PositionRead, StagedRef, Target
+from odibi_actors.sources.file_position import file_position
 
 NODES = ("flights", "clean", "delayed", "by_carrier", "by_day", "lake_flights", "mart_delays")
 SINKS = NODES[5:]
@@ -88,7 +89,7 @@ def an_iteration(number: int) -> Iterator[r.AnyRecord]:
     """The records of a whole life."""
     at = 1_700_000_000.0 + number
     written = 1_700_000_000_123_456_789 + number * 10**9
-    file = FilePosition(f"flights-{number:08}.csv", 20_000 + number, written, number, ctime_ns=written)
+    file = file_position(f"flights-{number:08}.csv", 20_000 + number, written, number, ctime_ns=written)
     yield r.Plan("delays", "live", number, 1, {"flights": [file]}, ["flights"], at)
     parts = {}
     for at_node, node in enumerate(NODES):
@@ -105,7 +106,7 @@ def an_iteration(number: int) -> Iterator[r.AnyRecord]:
         else:
             data = b"".join(hashlib.blake2b(f"{number}{node}{i}".encode()).digest() for i in range(BATCH // 64))
             output = BatchRef(120, len(data), _digest(number, node), "", data, "host")
-            files = [FileRead(bytes.fromhex(_digest(number)), written)] if node == NODES[0] else []
+            files = [PositionRead(bytes.fromhex(_digest(number)), file.detail)] if node == NODES[0] else []
             yield r.Ack("delays", number, node, attempt, *told, output=output, files=files)
     yield r.Prepare("delays", number, parts, at)
     yield r.Commit("delays", number, at + 1, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from odibi_actors.actor import Log
 from odibi_actors.broker import runs
@@ -10,7 +10,6 @@ from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.messages import SOURCE
-from odibi_actors.model import Position
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -42,24 +41,19 @@ def written_since(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: flo
         run, read = iteration.nodes.get(name), iteration.positions.get(name)
         if source.batch or not read or run is None or run.ack is None or iteration.state != "failed":
             continue
-        wanted = {"pipeline": pipeline.name, "source": name, "identities": [position.identity for position in read]}
+        wanted = {"pipeline": pipeline.name, "source": name, "positions": [position.shown() for position in read]}
         keys.append(f"files of {iteration.name} {name}")
         answer = flow.asks.ask(keys[-1], SOURCE, "source.stat", wanted, now)
         if answer is None:
             return None
-        files = {row["identity"]: row for row in answer["files"]}
-        changed += [(name, p.identity) for p in read if p.identity in files and _other(p, files[p.identity])]
+        # The bytes of one that has other times may be the same: then that costs only time.
+        changed += [(name, identity) for identity in answer["changed"]]
         gone += answer["gone"]
     flow.asks.forget(*keys)
     if changed and gone:
         what = f"{changed[0][1]} was written again, and {gone[0]} is gone: what was read of them runs again"
         flow.say(Log("warning", f"{iteration.name}: {what}", {"notice": True}))
     return changed[0][0] if changed and not gone else ""
-
-
-def _other(position: Position, file: dict[str, Any]) -> bool:
-    """The file is not as it was when it was planned. Its bytes may be the same: then that costs only time."""
-    return any(getattr(position, key) not in (0, file[key]) for key in ("size", "mtime_ns", "inode", "ctime_ns"))
 
 
 def as_files_are(

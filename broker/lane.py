@@ -187,10 +187,10 @@ class Lane:
     def take(self, limits: BatchSpec, schemas: dict[str, bytes]) -> dict[str, list[Position]]:
         """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.
 
-        Sources take turns, one position each, until a limit of ``batch`` is reached (rows by estimate, from the rows
-        per byte of earlier files); the first is always taken, so that one larger than the limits is taken alone. A
-        source whose schema is not known yet gives one in any case: without a schema there is not even an empty table
-        to run on.
+        Sources take turns, one position each, until a limit of ``batch`` is reached (rows where a position tells them,
+        else by estimate, from the rows per byte of earlier ones); the first is always taken, so that one larger than
+        the limits is taken alone. A source whose schema is not known yet gives one in any case: without a schema there
+        is not even an empty table to run on.
         """
         taken: dict[str, list[Position]] = {s.node.name: [] for s in self.sources.values()}
         files = size = 0
@@ -204,13 +204,14 @@ class Lane:
                     continue
                 position = source.pending[len(done)]
                 must = not done and source.node.name not in schemas
-                more = position.size * source.density
-                full = size + position.size > limits.max_bytes or rows + more > limits.max_rows
+                sized = max(0, position.size)
+                more = position.rows if position.rows >= 0 else sized * source.density
+                full = size + sized > limits.max_bytes or rows + more > limits.max_rows
                 over = files >= limits.max_files or full
                 if files and over and not must:
                     continue
                 done.append(position)
-                files, size, rows, progress = files + 1, size + position.size, rows + more, True
+                files, size, rows, progress = files + 1, size + sized, rows + more, True
         for source in self.sources.values():
             if source.batch:
                 taken[source.node.name] = list(source.pending)

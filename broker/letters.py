@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from odibi_actors.actor import Log
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
-from odibi_actors.model import LIVE, FilePosition, Position, Trigger
+from odibi_actors.model import LIVE, Position, Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -73,7 +75,7 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
             if source.batch:
                 positions[name] = list(source.pending)
                 continue
-            former = [FilePosition(**position) for position in row["positions"].get(name, [])]
+            former = [Position.of(position) for position in row["positions"].get(name, [])]
             asked.append(f"{key} {name}")
             found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now)
             if found is None:
@@ -197,20 +199,20 @@ def _check_order(pipeline: Pipeline, letter: Row) -> None:
 
 
 def _as_it_is_now(
-    flow: Flow, pipeline: Pipeline, source: str, former: list[FilePosition], key: str, now: float
+    flow: Flow, pipeline: Pipeline, source: str, former: list[Position], key: str, now: float
 ) -> list[Position] | None:
     """The letter's files of one source, as the next generation."""
     if not former:
         return []
-    wanted = {"pipeline": pipeline.name, "source": source, "identities": [p.identity for p in former]}
+    wanted = {"pipeline": pipeline.name, "source": source, "positions": [p.shown() for p in former]}
     answer = flow.asks.ask(key, SOURCE, "source.stat", wanted, now)
     if answer is None:
         return None
-    files = {row["identity"]: row for row in answer["files"]}
+    files = {row["identity"]: Position.of(row) for row in answer["files"]}
     missing = [p.identity for p in former if p.identity not in files]
     if missing:
         raise ConflictError(
             f"{missing[0]} of source {source} is not there any more ({len(missing)} of {len(former)} files); put it "
             "back, or `odibictl deadletter discard`"
         )
-    return [FilePosition(**files[p.identity], generation=p.generation + 1) for p in former]
+    return [replace(files[p.identity], generation=p.generation + 1) for p in former]

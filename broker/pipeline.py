@@ -167,7 +167,7 @@ class Pipeline:
 
     def learn(self, iteration: Iteration, node: str, rows: int) -> None:
         """A read node has read its positions: remember how many rows its bytes hold."""
-        size = sum(p.size for p in iteration.positions.get(node, []))
+        size = sum(max(0, p.size) for p in iteration.positions.get(node, []))
         if node in self.sources and size:
             self.sources[node].density = rows / size
         lane = self.lane(iteration.lane)

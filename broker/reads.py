@@ -9,7 +9,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.config.remedies import schema
 from odibi_actors.messages import NodeDone, SameBytes
-from odibi_actors.model import FileRead
+from odibi_actors.model import PositionRead
 from odibi_actors.units import naming, plural
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SHOWN = 30
 """Columns that one line names: a file may have thousands."""
 
 
-def files(iteration: Iteration, node: NodeSpec, done: NodeDone) -> list[FileRead]:
+def files(iteration: Iteration, node: NodeSpec, done: NodeDone) -> list[PositionRead]:
     """What the ledger is to keep of the files that were read. A worker of the version before tells nothing, and the
     ledger does not hold those of a reference, which are pinned by digest."""
     if node.read is None or node.read.mode == "batch":

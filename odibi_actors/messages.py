@@ -21,10 +21,10 @@ from odibi_actors.model import (
     Attempt,
     BatchRef,
     Failure,
-    FileRead,
     Home,
     Place,
     Position,
+    PositionRead,
     StagedRef,
     Trigger,
 )
@@ -35,7 +35,7 @@ LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
 HEARTBEAT = 1.0
 """Seconds between two Heartbeats of a peer."""
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of these messages and of the records in them. It grows with each change that an actor of the release before
 would read wrongly, or not at all. What every release can read: who a Hello comes from, Refused, Bye, Shutdown, and what
 is said to and by clients, but for Apply."""
@@ -562,7 +562,7 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     left_out: list[str] = []
     memory: int = 0
     memory_before: int = 0
-    files: list[FileRead] = []
+    files: list[PositionRead] = []
     touched: list[str] = []
 
 

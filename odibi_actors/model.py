@@ -25,33 +25,42 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.epoch}-{self.counter}"
 
 
-class FilePosition(msgspec.Struct, frozen=True, array_like=True):
-    """One generation of one file: ``identity`` is its path relative to the connection's folder, with ``/``.
+MAX_DETAIL = 65_536
+"""Bytes of the detail of a position."""
 
-    ``size`` in bytes; ``digest`` (xxh3-128, 32 hex digits) where known, else "". For ``batch`` sources
-    ``digest`` is always known. A planned position never changes: a file that no longer matches is an error.
-    ``ctime_ns`` (0: not known) is no such error: other permissions or another link change it too. A file that has
-    another one is read as it is, and that is told.
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """One piece of what a source gives, as an atom: a generation of a file, a range of a log.
+
+    ``identity`` names it within its source; ``size`` in bytes and ``rows`` as far as they are known, else -1;
+    ``generation`` (from 1) grows when it is read again on purpose; ``digest`` (xxh3-128, 32 hex digits) of its bytes
+    where known, else "". ``detail`` says how to find it again and how to know that it is the same: only its kind of
+    source reads it (of files: ``sources/file_position.py``); others compare it, and carry it.
     """
 
     identity: str
-    size: int
-    mtime_ns: int
-    inode: int
+    size: int = -1
+    rows: int = -1
     generation: int = 1
     digest: str = ""
-    ctime_ns: int = 0
+    detail: Annotated[bytes, msgspec.Meta(max_length=MAX_DETAIL)] = b""
+
+    def shown(self) -> dict[str, Any]:
+        """As people and other programs see it: by the names of its fields, ``detail`` in hex digits."""
+        return {**msgspec.structs.asdict(self), "detail": self.detail.hex()}
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> Position:
+        """The position that is ``shown`` so."""
+        return Position(**{**row, "detail": bytes.fromhex(row["detail"])})
 
 
-Position = FilePosition
-
-
-class FileRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a worker has read of a planned file: the xxh3-128 of its bytes (16 bytes), its ctime at that time, and its
-    rows (-1: not told)."""
+class PositionRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a worker has read of a planned position: the xxh3-128 of its bytes (16 bytes), the position's detail as of
+    that time, and its rows (-1: not told)."""
 
     digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-    ctime_ns: int
+    detail: Annotated[bytes, msgspec.Meta(max_length=MAX_DETAIL)]
     rows: int = -1
 
 

@@ -16,6 +16,11 @@ ACTORS = [
     *sorted((ROOT / "broker").glob("[!_]*.py")),
     *(ROOT / f"odibi_actors/{name}/actor.py" for name in ("checkpoint", "streaming", "scheduler")),
     *(ROOT / f"odibi_actors/scheduler/{name}.py" for name in ("agenda", "answers", "judge")),
+    *(
+        ROOT / f"odibi_actors/streaming/{name}.py"
+        for name in ("batch", "changes", "effects", "files", "ledger", "offers", "source", "views")
+    ),
+    ROOT / "odibi_actors/sources/file_position.py",
     *(ROOT / f"odibi_actors/local/callbacks/{name}.py" for name in ("callback", "desk", "effects")),
     *(ROOT / f"workers/{name}.py" for name in ("pool", "crew", "outbox")),
     *(ROOT / f"odibi_actors/{name}.py" for name in ("model", "messages", "actor")),

@@ -101,7 +101,7 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
         state = db.execute(
             "SELECT state FROM iterations WHERE pipeline = ? AND iteration = ?", (pipeline, iteration)
         ).fetchone()
-        whether = _whether_read(columns[5], revised, state)
+        whether = _whether_read(columns[4], revised, state)
         if whether == "letter" and not _lies(db, pipeline, iteration, identity, revised):
             whether = "discarded"
         found.append(LedgerRow(position(tuple(columns)), iteration, whether))

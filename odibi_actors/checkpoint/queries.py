@@ -43,7 +43,7 @@ from odibi_actors.checkpoint.tables import position as position_of
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import LIVE, Failure, FilePosition, IterationState, Target
+from odibi_actors.model import LIVE, Failure, IterationState, Position, Target
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
@@ -227,7 +227,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         "pipeline": given.pipeline,
         **(found := _iteration(db, given.pipeline, tuple(row))),
         "planned_as": ends.planned_as(db, *key, found["lane"]) if found["state"] in ("cancelled", "rewound") else [],
-        "positions": {name: [msgspec.structs.asdict(p) for p in some] for name, some in positions.items()},
+        "positions": {name: [p.shown() for p in some] for name, some in positions.items()},
         "twins": [one for name, some in positions.items() for one in twins.earlier(db, *key, name, some)],
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],
@@ -245,20 +245,22 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
 
 
 def _as_read(
-    db: sqlite3.Connection, key: tuple[str, int], positions: dict[str, list[FilePosition]]
-) -> dict[str, list[FilePosition]]:
-    """The first positions of each source, with digest and ctime of what was read of them, as far as it was: a file may
+    db: sqlite3.Connection, key: tuple[str, int], positions: dict[str, list[Position]]
+) -> dict[str, list[Position]]:
+    """The first positions of each source, with digest and detail of what was read of them, as far as it was: a file may
     have been written again after it was planned (see ``broker.reads.touched``)."""
 
-    def read(source: str, planned: FilePosition) -> FilePosition:
+    columns = ", ".join(f"ledger.{name}" for name in POSITION.split(", "))
+
+    def read(source: str, planned: Position) -> Position:
         row = db.execute(
-            f"SELECT {POSITION} FROM iterations JOIN ledger USING (pipeline, lane, iteration)"
+            f"SELECT {columns} FROM iterations JOIN ledger USING (pipeline, lane, iteration)"
             " WHERE pipeline = ? AND iteration = ? AND source = ? AND identity = ? AND generation = ?",
             (*key, source, planned.identity, planned.generation),
         ).fetchone()
         if row is None or not (known := position_of(row)).digest:
             return planned
-        return msgspec.structs.replace(planned, digest=known.digest, ctime_ns=known.ctime_ns)
+        return msgspec.structs.replace(planned, digest=known.digest, detail=known.detail)
 
     return {source: [read(source, position) for position in some[:MAX_ROWS]] for source, some in positions.items()}
 
@@ -386,7 +388,7 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
     letter = dict(zip(names, row, strict=True))
     kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
     held = kept.held()
-    listed = {name: [{f: getattr(p, f) for f in p.__struct_fields__} for p in some] for name, some in held.items()}
+    listed = {name: [p.shown() for p in some] for name, some in held.items()}
     return {
         **letter,
         **_failure(kept.failure),

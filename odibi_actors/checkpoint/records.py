@@ -15,10 +15,10 @@ from odibi_actors.model import (
     Attempt,
     BatchRef,
     Failure,
-    FileRead,
     IterationState,
     Place,
     Position,
+    PositionRead,
     RunState,
     StagedRef,
     Target,
@@ -283,7 +283,7 @@ class Ack(Record, frozen=True):
     state: BatchRef | None = None
     memory: int = 0
     memory_before: int = 0
-    files: list[FileRead] = []
+    files: list[PositionRead] = []
 
 
 class Same(Record, frozen=True):

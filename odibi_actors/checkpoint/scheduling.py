@@ -9,7 +9,7 @@ from typing import Any
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal
-from odibi_actors.checkpoint.tables import OPEN, Contradiction, Tables, signed
+from odibi_actors.checkpoint.tables import OPEN, Contradiction, Tables
 from odibi_actors.model import LIVE, TRIGGER, Place, Trigger
 
 REASONS_MAX = 20
@@ -88,12 +88,11 @@ class Scheduling(Tables):
     def _arrived(self, record: r.Occurrence) -> None:
         """The files are the schedule's in the ledger, as those of an iteration 0: no rewind gives them back."""
         rows = [
-            (record.pipeline, TRIGGER, record.schedule, p.identity, p.generation, p.size, p.mtime_ns, signed(p.inode),
-             p.digest, p.ctime_ns)
+            (record.pipeline, TRIGGER, record.schedule, p.identity, p.generation, p.size, p.rows, p.digest, p.detail)
             for p in record.positions
-        ]  # fmt: skip
+        ]
         try:
-            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, ?)", rows)
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 0, ?)", rows)
         except sqlite3.IntegrityError:
             what = f"schedule {record.pipeline}.{record.schedule}, occurrence {record.id}"
             raise Contradiction(f"{what}: a file of it has started a run already") from None

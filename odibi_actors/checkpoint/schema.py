@@ -7,6 +7,7 @@ No statement here needs SQLite newer than 3.24.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -119,6 +120,14 @@ CREATE INDEX alerts_of ON alerts (pipeline);
 CREATE INDEX alerts_told ON alerts (told_at) WHERE told_at IS NOT NULL;
 """
 
+LEDGER = """\
+CREATE TABLE ledger (             -- never pruned; size, rows: -1 where not known; digest: '' or 16 bytes
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+  generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, rows INTEGER NOT NULL,
+  digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)), detail BLOB NOT NULL,
+  PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
+"""
+
 HOME = """\
 CREATE TABLE home (               -- one row, or none yet: where the store was when it was opened last, see relocating
   data_dir TEXT NOT NULL, root TEXT NOT NULL);
@@ -144,7 +153,7 @@ COUNTED = {
     "alerts": ("80 + length({0}.payload)", ""),
     "dead_letters": ("150 + length({0}.message) + length({0}.payload)", "payload"),
     "states": ("length({0}.payload) + 60", ""),
-    "ledger": ("180 + 2 * length({0}.source) + 2 * length({0}.identity)", ""),
+    "ledger": ("155 + 2 * length({0}.source) + 2 * length({0}.identity) + length({0}.detail)", "detail"),
 }
 """Table -> bytes that a row takes, its entries in indexes included (about), and the columns that change them."""
 
@@ -168,17 +177,20 @@ def counting(table: str, size: str, changed: str) -> str:
     return made + (trigger("to", f"UPDATE OF {changed}", "", f"({new}) - ({old})") if changed else "")
 
 
-SIZES = """\
+def sizes(counted: Mapping[str, tuple[str, str]]) -> str:
+    """The tables of sizes and of prunings, with the triggers of these tables."""
+    return """\
 CREATE TABLE sizes (              -- what tables hold, as triggers keep it: to count a table is to read it
   name TEXT NOT NULL PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE prunings (           -- why: history or history_size; at: the last time; the rest: since ever
   why TEXT NOT NULL PRIMARY KEY, at REAL NOT NULL, iterations INTEGER NOT NULL, rows INTEGER NOT NULL,
   through REAL NOT NULL) WITHOUT ROWID;
 """ + "".join(
-    f"INSERT INTO sizes SELECT '{table}', count(*), coalesce(sum({size.format(table)}), 0) FROM {table};\n"
-    + counting(table, size, changed)
-    for table, (size, changed) in COUNTED.items()
-)
+        f"INSERT INTO sizes SELECT '{table}', count(*), coalesce(sum({size.format(table)}), 0) FROM {table};\n"
+        + counting(table, size, changed)
+        for table, (size, changed) in counted.items()
+    )
+
 
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -206,14 +218,7 @@ CREATE TABLE settings (
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
   pruned INTEGER NOT NULL DEFAULT 0, commits INTEGER NOT NULL DEFAULT 0,
   newest INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-{ITERATIONS}{PLANS}
-CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
-  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
-  generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-  inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
-  ctime_ns INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
-{twins.INDEX}{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{SIZES}
+{ITERATIONS}{PLANS}{LEDGER}{twins.INDEX}{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{sizes(COUNTED)}
 INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """
@@ -225,7 +230,11 @@ _SEAL = 8
 
 def seal(value: Any) -> bytes:
     """The value as msgpack, followed by its xxh3-64."""
-    data = _encoder.encode(value)
+    return sealing(_encoder.encode(value))
+
+
+def sealing(data: bytes) -> bytes:
+    """The bytes, followed by their xxh3-64."""
     return data + xxhash.xxh3_64_digest(data)
 
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
-import xxhash
 
 from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint.schema import seal, sealed, unseal
+from odibi_actors.checkpoint.schema import seal, sealed, sealing, unseal
 from odibi_actors.checkpoint.tables import AckDecoder, PlanDecoder, SinksDecoder
 from odibi_actors.errors import StoreError
 from odibi_actors.model import Attempt, Position
@@ -114,22 +113,28 @@ def positions_of(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str
 
 
 def _pack(summary: Summary) -> bytes:
-    data = zlib.compress(_encoder.encode(summary))
-    return data + xxhash.xxh3_64_digest(data)
+    return sealing(zlib.compress(_encoder.encode(summary)))
 
 
-def summarise(execute: Execute, key: tuple[str, int], acks: str = "acks", plans: str = "plans") -> int:
-    """Put a summary in the place of the acks and the plan of a finished iteration (in tables of these names), and of
-    what its sinks had staged; returns its bytes."""
+def summarise(
+    execute: Execute,
+    key: tuple[str, int],
+    acks: str = "acks",
+    plans: str = "plans",
+    ack: msgspec.msgpack.Decoder[Any] = AckDecoder,
+    plan: msgspec.msgpack.Decoder[Any] = PlanDecoder,
+) -> int:
+    """Put a summary in the place of the acks and the plan of a finished iteration (in tables of these names, of former
+    releases read with these decoders), and of what its sinks had staged; returns its bytes."""
     what = f"of {key[0]} iteration {key[1]}"
     found = [
-        output(unseal(blob, AckDecoder, f"the ack of {node} {what}"))
+        output(unseal(blob, ack, f"the ack of {node} {what}"))
         for node, blob in execute(
             f"SELECT node, payload FROM {acks} WHERE pipeline = ? AND iteration = ? ORDER BY seq", key
         )
     ]
     row = execute(f"SELECT payload FROM {plans} WHERE pipeline = ? AND iteration = ?", key).fetchone()
-    positions = unseal(row[0], PlanDecoder, f"the plan {what}").positions if row else {}
+    positions = unseal(row[0], plan, f"the plan {what}").positions if row else {}
     blob = _pack(Summary(found, positions))
     sources, sinks = execute(
         "SELECT sources, sinks FROM iterations WHERE pipeline = ? AND iteration = ?", key

@@ -9,7 +9,7 @@ import msgspec
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.model import BatchRef, Failure, FilePosition, Position, StagedRef, Trigger
+from odibi_actors.model import BatchRef, Failure, Position, StagedRef, Trigger
 
 AckDecoder = msgspec.msgpack.Decoder(r.Ack)
 SinksDecoder = msgspec.msgpack.Decoder(dict[str, StagedRef])
@@ -58,20 +58,14 @@ class Contradiction(Exception):
     index = 0
 
 
-def signed(inode: int) -> int:
-    """An inode as SQLite can hold it: some network file systems use all 64 bits."""
-    return inode - (1 << 64) if inode >= 1 << 63 else inode
-
-
-POSITION = "identity, size, mtime_ns, inode, generation, digest, ctime_ns"
+POSITION = "identity, size, rows, generation, digest, detail"
 """The columns of the ledger that make a position."""
 
 
 def position(row: tuple[Any, ...]) -> Position:
     """A position from its ledger columns (see ``POSITION``)."""
-    identity, size, mtime_ns, inode, generation, digest, ctime_ns = row
-    digest = digest if isinstance(digest, str) else digest.hex()
-    return FilePosition(identity, size, mtime_ns, inode & 0xFFFF_FFFF_FFFF_FFFF, generation, digest, ctime_ns)
+    identity, size, rows, generation, digest, detail = row
+    return Position(identity, size, rows, generation, digest if isinstance(digest, str) else digest.hex(), detail)
 
 
 def trigger(blob: bytes | None, run: str) -> Trigger:

@@ -27,7 +27,6 @@ from odibi_actors.checkpoint.tables import (
     PlanDecoder,
     SchemaDecoder,
     StatesDecoder,
-    signed,
 )
 from odibi_actors.model import (
     LIVE,
@@ -51,7 +50,7 @@ class Transaction(Letters, Scheduling):
         super().__init__(db)
         self._states: dict[tuple[str, int], IterationState] = {}
         self._acks: list[tuple[str, int, str, int, int, bytes]] = []
-        self._reads: list[tuple[bytes, int, str, str, str, str, int]] = []
+        self._reads: list[tuple[bytes, bytes, str, str, str, str, int]] = []
         self.notes: list[str] = []
         """What people are to be told of the records, once they are durable."""
 
@@ -145,7 +144,7 @@ class Transaction(Letters, Scheduling):
                 if found := twins.found(self._execute, pipeline, node, iteration, reads):
                     self.notes.append(twins.line(pipeline, node, iteration, found))
             self._reads += [
-                (file.digest, file.ctime_ns, pipeline, plan.lane, node, p.identity, p.generation)
+                (file.digest, file.detail, pipeline, plan.lane, node, p.identity, p.generation)
                 for p, file in zip(positions, record.files, strict=True)
             ]
 
@@ -162,7 +161,7 @@ class Transaction(Letters, Scheduling):
         if self._reads:
             self.weight += 2 * 1024 * len(self._reads)  # of the ledger, and of its index
             self._executemany(
-                "UPDATE ledger SET digest = ?, ctime_ns = ? WHERE pipeline = ? AND lane = ? AND source = ?"
+                "UPDATE ledger SET digest = ?, detail = ? WHERE pipeline = ? AND lane = ? AND source = ?"
                 " AND identity = ? AND generation = ?",
                 self._reads,
             )
@@ -238,13 +237,12 @@ class Transaction(Letters, Scheduling):
         if iteration <= last:
             raise Contradiction(f"pipeline {pipeline}: iteration {iteration} is not above {last}, the newest planned")
         ledger = [
-            (pipeline, plan.lane, source, p.identity, p.generation, iteration, p.size, p.mtime_ns, signed(p.inode),
-             p.digest, p.ctime_ns)
+            (pipeline, plan.lane, source, p.identity, p.generation, iteration, p.size, p.rows, p.digest, p.detail)
             for source in plan.ledgered
             for p in plan.positions.get(source, ())
-        ]  # fmt: skip
+        ]
         try:
-            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", ledger)
+            self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", ledger)
         except sqlite3.IntegrityError:
             raise Contradiction(self._planned_twice(ledger)) from None
         count = sum(map(len, plan.positions.values()))
@@ -287,15 +285,12 @@ class Transaction(Letters, Scheduling):
 
     def _same(self, _seq: int, record: r.Same) -> None:
         """A file is known by other times from now on, as long as what was read of it is what it holds."""
+        source = (record.pipeline, record.lane, record.source)
         self._executemany(
-            "UPDATE ledger SET mtime_ns = ?, inode = ?, ctime_ns = ? WHERE pipeline = ? AND lane = ? AND source = ?"
+            "UPDATE ledger SET detail = ? WHERE pipeline = ? AND lane = ? AND source = ?"
             " AND identity = ? AND generation = ? AND size = ? AND digest <> '' AND hex(digest) = ?",
-            [
-                (p.mtime_ns, signed(p.inode), p.ctime_ns, record.pipeline, record.lane, record.source, p.identity,
-                 p.generation, p.size, p.digest.upper())
-                for p in record.positions
-            ],
-        )  # fmt: skip
+            [(p.detail, *source, p.identity, p.generation, p.size, p.digest.upper()) for p in record.positions],
+        )
         self.weight += 1024 * len(record.positions)
 
     def _error(self, seq: int, record: r.Error) -> None:

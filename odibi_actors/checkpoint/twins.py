@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from odibi_actors.model import LIVE, FileRead
+from odibi_actors.model import LIVE, PositionRead
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
 
@@ -46,7 +46,7 @@ class Read(NamedTuple):
 
     identity: str
     size: int
-    file: FileRead
+    file: PositionRead
 
 
 def found(execute: Execute, pipeline: str, source: str, iteration: int, reads: Sequence[Read]) -> list[Twin]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from typing import Any
 
-from odibi_actors.checkpoint import schema, twins
+import msgspec
+
+from odibi_actors.checkpoint import packing_positions, schema
+from odibi_actors.checkpoint.records import Ack, Plan
 from odibi_actors.checkpoint.schema import FORMAT
 from odibi_actors.checkpoint.summary import beyond, summarise
 from odibi_actors.checkpoint.typing_targets import parts_say_what_they_are, targets_say_what_they_are
@@ -61,12 +65,8 @@ CREATE INDEX whole ON iterations (pipeline, iteration)
 CREATE INDEX finished ON iterations (finished_at) WHERE finished_at IS NOT NULL;
 """
 
-_LEDGER = schema.COUNTED["ledger"]
-_RECOUNT = f"""
-DROP TRIGGER ledger_in;
-DROP TRIGGER ledger_out;
-UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER[0].format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
-{schema.counting("ledger", *_LEDGER)}"""
+_LEDGER_5 = "140 + length({0}.source) + length({0}.identity)"
+"""Bytes of a row of the ledger, as formats 5 to 9 counted them."""
 
 _SCRIPTS = {
     1: f"""
@@ -95,7 +95,10 @@ DROP TABLE former_runs;
 {schema.SCHEDULES}""",
     4: f"""
 ALTER TABLE ledger ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0;
-{_RECOUNT}""",
+DROP TRIGGER ledger_in;
+DROP TRIGGER ledger_out;
+UPDATE sizes SET bytes = (SELECT coalesce(sum({_LEDGER_5.format("ledger")}), 0) FROM ledger) WHERE name = 'ledger';
+{schema.counting("ledger", _LEDGER_5, "")}""",
     5: f"""
 ALTER TABLE iterations ADD COLUMN taken TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN most INTEGER NOT NULL DEFAULT 0;
@@ -116,7 +119,6 @@ UPDATE counters SET commits = last_committed, newest = last_committed;
 """,
     7: schema.HOME,
     8: schema.ADOPTIONS,
-    9: f"{twins.INDEX}{_RECOUNT}",
 }
 """Format -> what makes its tables those of the next."""
 
@@ -142,8 +144,23 @@ DROP TABLE former_errors;
 
 _WHOLE = (
     "INSERT INTO acks SELECT * FROM former_acks; INSERT INTO plans SELECT * FROM former_plans;"
-    f"DROP TABLE former_acks; DROP TABLE former_plans; {schema.SIZES}"
+    f"DROP TABLE former_acks; DROP TABLE former_plans; {schema.sizes({**schema.COUNTED, 'ledger': (_LEDGER_5, '')})}"
 )
+
+
+class _Ack(Ack, frozen=True, tag="ack"):
+    """As formats before 10 had it: what was read of a file was another thing."""
+
+    files: list[Any] = []
+
+
+class _Plan(Plan, frozen=True, tag="plan"):
+    """As formats before 10 had it: so was a position."""
+
+    positions: dict[str, list[Any]]
+
+
+_AckDecoder, _PlanDecoder = msgspec.msgpack.Decoder(_Ack), msgspec.msgpack.Decoder(_Plan)
 
 
 def upgrade(db: sqlite3.Connection, *, rewrite: bool = True) -> None:
@@ -156,6 +173,8 @@ def upgrade(db: sqlite3.Connection, *, rewrite: bool = True) -> None:
             if before == 3:
                 parts_say_what_they_are(db)  # before they are summarised: ours reads no others
                 _to_4(db)
+            elif before == 9:
+                packing_positions.upgrade(db, _script)
             else:
                 _script(db, _SCRIPTS[before])
             if before == 6:
@@ -179,7 +198,7 @@ def _to_4(db: sqlite3.Connection) -> None:
     pipelines = db.execute("SELECT pipeline FROM counters ORDER BY pipeline").fetchall()
     for (pipeline,) in pipelines:
         for key in beyond(db.execute, pipeline, KEPT_WHOLE, -1):
-            summarise(db.execute, key, "former_acks", "former_plans")
+            summarise(db.execute, key, "former_acks", "former_plans", _AckDecoder, _PlanDecoder)
     _script(db, _WHOLE)
 
 

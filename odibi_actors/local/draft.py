@@ -21,13 +21,14 @@ from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.local.grouping import Group, Skipped, grouped
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma
 from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import visible
+from odibi_actors.sources.file_position import file_position
 from odibi_actors.units import plural
 
 MAX_LOOKED = 256_000_000
@@ -98,14 +99,14 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     """Read as many files as are few bytes, as one batch, and note its types. False: they cannot be read."""
     spec = ReadSpec(ConnectionSpec("files", "local", str(folder)), group.format,
                     "batch", options=dict(group.options), optional=list(group.optional))  # fmt: skip
-    positions: list[FilePosition] = []
+    positions: list[Position] = []
     total = 0
     for name in group.files:
         seen = os.stat(folder / name)
         total += seen.st_size
         if total > MAX_LOOKED:
             break
-        positions.append(FilePosition(name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
+        positions.append(file_position(name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
     if not positions:
         return True  # too large to look at: its first batch will tell
     reasons: dict[str, str] = {}
@@ -187,7 +188,7 @@ def _otherwise(spec: ReadSpec, error: Failed) -> ReadSpec | None:
     return msgspec.structs.replace(spec, schema={**spec.schema, column: takes})
 
 
-def _with_commas(spec: ReadSpec, positions: list[FilePosition], found: ReadResult) -> ReadResult | None:
+def _with_commas(spec: ReadSpec, positions: list[Position], found: ReadResult) -> ReadResult | None:
     """The same read with a decimal comma; None unless the rows leave no doubt: a column is numbers so, of which one
     cannot be anything else, and none loses its type. What may be groups of digits as well stays text."""
     texts = [name for name in found.table.column_names if pa.types.is_string(found.table[name].type)]

@@ -21,12 +21,13 @@ from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Trigger
+from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import mark_of, understood
+from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming.effects import Found, Scan, Scanned
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
@@ -125,7 +126,7 @@ class Trial:
         self._counter += 1
         return Attempt(1, self._counter)
 
-    def _run(self, node: NodeSpec, positions: list[FilePosition]) -> tuple[TriedNode, NodeDone | None]:
+    def _run(self, node: NodeSpec, positions: list[Position]) -> tuple[TriedNode, NodeDone | None]:
         """Run one node."""
         task = Task(
             attempt=self._attempt(),
@@ -147,7 +148,7 @@ class Trial:
                 tried.state, tried.failure, tried.duration = "failed", said.failure, said.duration
         return tried, None
 
-    def _table(self, node: NodeSpec, positions: list[FilePosition]) -> tuple[TriedNode, pa.Table | None]:
+    def _table(self, node: NodeSpec, positions: list[Position]) -> tuple[TriedNode, pa.Table | None]:
         tried, done = self._run(node, positions)
         table = self._executor.spool.read(done.output) if done is not None and done.output is not None else None
         if done is not None:
@@ -184,7 +185,7 @@ class Trial:
         return self._kept(tried, table)
 
     def _sound(
-        self, node: NodeSpec, positions: list[FilePosition], aside: list[tuple[str, str]]
+        self, node: NodeSpec, positions: list[Position], aside: list[tuple[str, str]]
     ) -> tuple[TriedNode, pa.Table | None]:
         """Read these files; with ``on_error: dead_letter`` without those that cannot be read, which are put ``aside``
         as a run does, as long as others are left. References are never read in part."""
@@ -254,7 +255,7 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
     return [node for node in spec.nodes if node.name in needed]
 
 
-def listed(read: ReadSpec, files: str | None) -> tuple[list[FilePosition], list[str]]:
+def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]]:
     """The files of a source in the order in which it would read them, and what could not be listed. Those planned long
     ago are among them, and those that somebody still writes."""
     path = join("", read.path)
@@ -270,7 +271,7 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[FilePosition], list[
         fits = Pattern(files)
         only = fits if any(fits.matches(file.identity[below:]) for file in found) else Pattern(inside)
     return [
-        FilePosition(file.identity, file.size, file.mtime_ns, file.inode)
+        file_position(file.identity, file.size, file.mtime_ns, file.inode)
         for file in sorted(found, key=lambda file: (file.mtime_ns if ordered else 0, file.identity))
         if only is None or only.matches(file.identity[below:])
     ], problems

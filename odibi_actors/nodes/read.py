@@ -15,7 +15,7 @@ from odibi_actors.config.remedies import schema as declares
 from odibi_actors.errors import BatchError, ConfigError
 from odibi_actors.kinds.format import Format, Request, check_options
 from odibi_actors.kinds.registry import format_of
-from odibi_actors.model import FilePosition, FileRead
+from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
@@ -43,11 +43,11 @@ class ReadResult(NamedTuple):
     schema_text: list[str] = []
     notes: list[str] = []
     left_out: list[str] = []
-    files: list[FileRead] = []
+    files: list[PositionRead] = []
     touched: list[str] = []
 
 
-def read(spec: ReadSpec, positions: list[FilePosition], pinned: bytes) -> ReadResult:
+def read(spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
     """All planned files of one iteration, in order, as one table.
 
     The schema is ``read.schema`` over the pinned one (``pinned``, b"" for none) over what the files of this first batch
@@ -93,7 +93,7 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
     return pa.schema([field for field in schema if not wanted.ignored(field.name)])
 
 
-def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], declared: Types) -> ReadResult:
+def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declared: Types) -> ReadResult:
     inference = Inference(declared, Spelling.of(spec.options), texts=_format(spec).texts)
     wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
@@ -125,7 +125,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[FilePosition], dec
     return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
 
 
-def _check_declared(spec: ReadSpec, wanted: Wanted, position: FilePosition, table: pa.Table) -> None:
+def _check_declared(spec: ReadSpec, wanted: Wanted, position: Position, table: pa.Table) -> None:
     known = {*table.column_names, *spec.optional}
     missing = [name for name in spec.schema if name not in known and not wanted.ignored(name)]
     if not missing:
@@ -140,7 +140,7 @@ def _check_declared(spec: ReadSpec, wanted: Wanted, position: FilePosition, tabl
     raise _failed(position, Malformed(message, line=_format(spec).header, column=missing[0]))
 
 
-def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Schema, declared: Types) -> pa.Table:
+def _fitted(spec: ReadSpec, files: Files, position: Position, schema: pa.Schema, declared: Types) -> pa.Table:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
     return _parse(spec, files, position, known, inferred, schema.names).table
@@ -149,7 +149,7 @@ def _fitted(spec: ReadSpec, files: Files, position: FilePosition, schema: pa.Sch
 def _parse(
     spec: ReadSpec,
     files: Files,
-    position: FilePosition,
+    position: Position,
     declared: Types,
     inferred: Types,
     expected: list[str] | None,
@@ -178,7 +178,7 @@ def _parse(
     return parsed
 
 
-def _failed(position: FilePosition, error: Malformed) -> Failed:
+def _failed(position: Position, error: Malformed) -> Failed:
     place = visible(position.identity, keep="")  # a name may hold line ends
     if error.line:
         place += f" line {error.line}"

@@ -14,6 +14,7 @@ from odibi_actors.model import LIVE, Home
 from odibi_actors.sim.host import SimFile
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.truth import check
+from odibi_actors.sources.file_position import file_times
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.changes import MAX_PAUSE
 
@@ -94,6 +95,8 @@ def _unknown(life: Life, read: dict[tuple[str, str, str], SimFile]) -> str:
     """A file that the ledger does not know as it is; "" when there is none."""
     for (pipeline, name, _), file in read.items():
         for row in life.host.engine.ledger_rows(pipeline, LIVE, name, [file.identity]):
-            if row.state == "read" and row.position.inode != file.inode and file.identity not in life.landing.fixed:
+            if row.state != "read" or file.identity in life.landing.fixed:
+                continue
+            if file_times(row.position.detail).inode != file.inode:
                 return f"{pipeline}.{name}: {file.identity} is not known as it is: {row}"
     return ""

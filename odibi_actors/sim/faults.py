@@ -29,11 +29,12 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
-from odibi_actors.model import Attempt, FilePosition
+from odibi_actors.model import Attempt
 from odibi_actors.sim.clock import CHANGES
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.verbs import perform
 from odibi_actors.sim.workers import SimPoolDriver
+from odibi_actors.sources.file_position import file_position
 
 
 def _pipeline(life: Life, rng: random.Random) -> PipelineSpec:
@@ -111,7 +112,7 @@ def _absurd(life: Life, rng: random.Random) -> list[Message]:
     epoch, huge = rng.choice([-1, 0, life.truth.epoch, life.truth.epoch + 5, 2**62]), 2**62
     nobody, attempt = rng.choice(["p", "q", "nobody"]), Attempt(epoch, rng.choice([-1, 1, huge]))
     done = NodeDone(attempt, nobody, huge, "t0", "", 0.0, -1.0, -1, huge, "w", last=True)
-    position = FilePosition("../../etc/passwd", -1, huge, huge, -5)
+    position = file_position("../../etc/passwd", -1, huge, huge, -5)
     record = Prepare(pipeline=nobody, iteration=1, sinks={}, at=-1.0)
     return [
         AppendRecords(epoch=epoch, first=rng.choice([0, 1, huge]), records=[record]),

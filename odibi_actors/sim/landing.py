@@ -7,7 +7,7 @@ import random
 
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import SOURCE
-from odibi_actors.model import LIVE, FilePosition
+from odibi_actors.model import LIVE, Position
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.host import SHAPE, Host, SimFile
 from odibi_actors.sim.places import Place
@@ -145,7 +145,7 @@ class Landing:
                 self.fixed.add(file.identity)
                 self._world.count("fixed file")
 
-    def rows(self, pipeline: str, source: str, position: FilePosition) -> list[int]:
+    def rows(self, pipeline: str, source: str, position: Position) -> list[int]:
         """What a planned file has to give."""
         place = (pipeline, source, position.identity)
         return self._contents.get((place, position.digest), self.delivered[place].rows)

@@ -34,13 +34,14 @@ from odibi_actors.model import (
     BatchRef,
     Failure,
     FailureKind,
-    FileRead,
+    PositionRead,
     StagedRef,
     node_key,
     pin_digest,
 )
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
+from odibi_actors.sources.file_position import file_times
 
 SHARED, LEFT = 200_000_000, 50_000_000
 """Bytes that a worker has in memory at first, and that a task of it leaves behind, one to three times."""
@@ -204,13 +205,14 @@ class SimPoolDriver:
             return self._failed(task, node.name, "full")
         if self._poisoned(step) == "raises":
             return self._failed(task, node.name, "raised")
-        files: list[FileRead] = []
+        files: list[PositionRead] = []
         shape = step.schema
         if node.read is not None:
             folder = self._host.folders[node.read.connection.path]
             for position in step.positions:
                 file = folder.get(position.identity)
-                same = file is not None and (file.size, file.mtime_ns) == (position.size, position.mtime_ns)
+                times = file_times(position.detail)
+                same = file is not None and (file.size, file.mtime_ns) == (position.size, times.mtime_ns)
                 if file is None or not same or position.digest not in ("", file.digest):
                     return self._failed(task, node.name, "changed", position=position.identity)
                 shape = shape or file.shape
@@ -218,7 +220,8 @@ class SimPoolDriver:
                     return self._failed(task, node.name, "malformed", position=position.identity, line=2)
                 check(file.whole, "I1", f"{position.identity} was read before it was whole")
                 rows += file.rows
-                files.append(FileRead(bytes.fromhex(file.digest), file.ctime_ns))
+                times = times._replace(ctime_ns=file.ctime_ns)
+                files.append(PositionRead(bytes.fromhex(file.digest), times.packed()))
         if node.transform is not None and self._host.nondeterministic:
             salt += self._host.world.rng.getrandbits(32)
         state = None

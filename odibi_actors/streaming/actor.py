@@ -28,8 +28,9 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
-from odibi_actors.model import LIVE
+from odibi_actors.model import LIVE, Position
 from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stat, Stated
+from odibi_actors.streaming.ledger import Stamp, same_stamp, stamp
 from odibi_actors.streaming.source import MAX_STAT, Source, source_key
 from odibi_actors.streaming.views import match, mistake, row, show, why
 
@@ -56,7 +57,7 @@ class SourceActor:
         self._next_beat = 0.0
         self._stop_at: float | None = None
         self._made = 0
-        self._stats: dict[int, tuple[str, str]] = {}  # number of a Stat that somebody asked for -> (who, request)
+        self._stats: dict[int, tuple[str, str, dict[str, Stamp]]] = {}  # number of a Stat -> who asked
 
     def start(self, now: float) -> list[Effect]:
         """Nothing happens before the link is up."""
@@ -267,27 +268,31 @@ class SourceActor:
         return [Send(sender, answer)]
 
     def _stat(self, sender: str, request: Request) -> list[Effect]:
-        """The broker asks how files are now that were read before: ``{"files": [...], "gone": [identity]}``."""
+        """The broker asks how files are now that were planned, or set aside, as ``positions``: ``{"files": [position],
+        "changed": [identity], "gone": [identity]}``, the second those that are not as they were planned."""
         source = self._find(request)
-        identities = request.params.get("identities")
+        positions = request.params.get("positions")
         if source is None:
             return [Send(sender, Reply(request.id, 3, error="there is no such source"))]
-        if not isinstance(identities, list) or not all(isinstance(one, str) for one in identities):
-            return [Send(sender, Reply(request.id, 2, error="source.stat needs a list of identities"))]
+        try:
+            asked = [Position.of(row) for row in positions[:MAX_STAT]]  # type: ignore[index]
+            planned = {position.identity: stamp(position) for position in asked}
+        except (TypeError, ValueError, KeyError) as error:
+            return [Send(sender, Reply(request.id, 2, error=f"source.stat needs a list of positions: {error}"))]
         self._made += NUMBERS
-        self._stats[self._made] = (sender, request.id)
+        self._stats[self._made] = (sender, request.id, planned)
         while len(self._stats) > MAX_STATS:
             del self._stats[next(iter(self._stats))]
-        return [Stat(source.key, self._made, source.read.connection.path, identities[:MAX_STAT])]
+        return [Stat(source.key, self._made, source.read.connection.path, list(planned))]
 
     def _stated(self, answer: Stated) -> list[Effect]:
-        sender, request = self._stats.pop(answer.number)
-        files = [
-            {"identity": f.identity, "size": f.size, "mtime_ns": f.mtime_ns, "inode": f.inode, "ctime_ns": f.ctime_ns}
-            for f in answer.files
-        ]
+        sender, request, planned = self._stats.pop(answer.number)
+        files = [found.position() for found in answer.files]
+        changed = [now.identity for now in files if not same_stamp(planned[now.identity], stamp(now))]
         gone = [*answer.gone, *(identity for identity, _ in answer.skipped)]
-        return [Send(sender, Reply(request, 0, {"files": files, "gone": gone}))]
+        return [
+            Send(sender, Reply(request, 0, {"files": [now.shown() for now in files], "changed": changed, "gone": gone}))
+        ]
 
     def _why(self, request: Request) -> Reply:
         file = request.params.get("file")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from odibi_actors.model import FilePosition
+from msgspec.structs import replace
+
+from odibi_actors.model import Position
 from odibi_actors.streaming.effects import Digested, Found
 from odibi_actors.streaming.files import Files
 
@@ -19,7 +21,7 @@ class Digests:
         self._known: dict[str, tuple[Found, str]] = {}
         self._asked: dict[str, Found] = {}
 
-    def positions(self, files: Files) -> list[FilePosition] | None:
+    def positions(self, files: Files) -> list[Position] | None:
         """All files in order of identity; None until every one of them is finished and digested."""
         if not files.all_ready() or len(files.known) > MAX_BATCH:
             return None
@@ -29,7 +31,7 @@ class Digests:
             known = self._known.get(identity)
             if known is None or known[0] != now_is:
                 return None
-            found.append(FilePosition(identity, now_is.size, now_is.mtime_ns, now_is.inode, digest=known[1]))
+            found.append(replace(now_is, ctime_ns=0).position(digest=known[1]))
         return found
 
     def wanted(self, files: Files, looked_at: Container[str] = ()) -> list[Found]:

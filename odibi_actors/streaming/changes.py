@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from odibi_actors.actor import Effect, Send
 from odibi_actors.messages import BROKER, LOOKED_UP, STORE, LedgerLook, LedgerRow, LedgerRows, SameBytes
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.streaming.effects import Digest, Digested, Found
 from odibi_actors.streaming.ledger import RETRY, Stamp, same_but_ctime, same_stamp, stamp
 
@@ -60,7 +60,7 @@ class Changes:
         self._looking: dict[str, Found] = {}
         self._comparing: dict[str, tuple[Found, LedgerRow]] = {}
         self._to_digest: list[Found] = []
-        self._same: list[FilePosition] = []
+        self._same: list[Position] = []
         self._number = 0  # of the round: a store that answers late has answered
         self._round_began = 0.0
         self._next: float | None = None  # when a lookup is due: the next, or this one again
@@ -165,17 +165,7 @@ class Changes:
     def _know_again(self, found: Found, row: LedgerRow) -> None:
         self.ledger.index[found.identity] = stamp(found)
         self.forget(found.identity)
-        self._same.append(
-            FilePosition(
-                found.identity,
-                found.size,
-                found.mtime_ns,
-                found.inode,
-                row.position.generation,
-                row.position.digest,
-                found.ctime_ns,
-            )
-        )
+        self._same.append(found.position(row.position.generation, row.position.digest))
 
     def _tell(self, found: Found, what: str) -> None:
         self.unsure.pop(found.identity, None)

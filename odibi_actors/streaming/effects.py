@@ -8,6 +8,8 @@ import msgspec
 
 from odibi_actors.actor import Effect
 from odibi_actors.messages import Message
+from odibi_actors.model import Position
+from odibi_actors.sources.file_position import file_position
 
 FileEventKind = Literal["created", "modified", "closed", "moved", "gone", "folder"]
 
@@ -15,14 +17,19 @@ FileEventKind = Literal["created", "modified", "closed", "moved", "gone", "folde
 class Found(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A regular file as ``stat`` saw it; ``identity`` is relative to the connection's folder. ``size`` in bytes.
 
-    ``ctime_ns`` tells what a writer who sets the mtime back has done. It is no part of a position: a new link, or
-    other permissions, change it as well."""
+    ``ctime_ns`` tells what a writer who sets the mtime back has done; a new link, or other permissions, change it as
+    well."""
 
     identity: str
     size: int
     mtime_ns: int
     inode: int
     ctime_ns: int = 0
+
+    def position(self, generation: int = 1, digest: str = "") -> Position:
+        """The file as a plan takes it."""
+        times = (self.mtime_ns, self.inode)
+        return file_position(self.identity, self.size, *times, generation, digest, self.ctime_ns)
 
 
 # --- actor -> driver ----------------------------------------------------------------------------------------------

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 
 from odibi_actors.messages import LedgerPage, LedgerQuery, Planned
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
+from odibi_actors.sources.file_position import FileTimes
 from odibi_actors.streaming.effects import Found
 
 Stamp = bytes
-"""size, mtime, inode, ctime, 8 bytes each: by these a planned file is known. There may be millions: a tuple of four
-numbers takes three times as much."""
+"""The size and the detail of a file's position (mtime, inode, ctime), 8 bytes each: by these a planned file is known.
+There may be millions: a tuple of four numbers takes three times as much."""
 
-_STAMP = struct.Struct("<4Q")
+_SIZE = struct.Struct("<Q")
 _CTIME = 24
 _64 = (1 << 64) - 1
 
@@ -128,9 +129,10 @@ class Ledger:
         self._told = max(self._told, seq)
 
 
-def stamp(file: FilePosition | Found) -> Stamp:
+def stamp(file: Position | Found) -> Stamp:
     """The stamp of a file, planned or found."""
-    return _STAMP.pack(*(n & _64 for n in (file.size, file.mtime_ns, file.inode, file.ctime_ns)))
+    detail = file.detail if isinstance(file, Position) else FileTimes(file.mtime_ns, file.inode, file.ctime_ns).packed()
+    return _SIZE.pack(file.size & _64) + detail
 
 
 def size_of(stamp: Stamp) -> int:

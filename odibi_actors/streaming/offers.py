@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from odibi_actors.actor import Effect, Send
 from odibi_actors.messages import BROKER, Offer
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.streaming.batch import Digests
 from odibi_actors.streaming.effects import Digest
 
@@ -125,7 +125,7 @@ class Offers:
         # what more there is beyond the credit is told with the next offer, or when this one is repeated
         return None if former is not None and offer == replace(former, left=left) else offer
 
-    def _all(self) -> tuple[list[FilePosition], int, bool] | None:
+    def _all(self) -> tuple[list[Position], int, bool] | None:
         """All files of a reference: positions, their number, whether a run has all it waits for. None while that is not
         known, and was not before."""
         source = self._source
@@ -138,7 +138,7 @@ class Offers:
         scanned = source.run is None or source.run.left is not None
         return positions, len(positions), scanned and found is not None
 
-    def _first(self, now: float) -> tuple[list[FilePosition], int, bool] | None:
+    def _first(self, now: float) -> tuple[list[Position], int, bool] | None:
         """The oldest files beyond what is planned: positions, how many there are, whether no more are of the run.
         None until it is known that nobody writes them."""
         source, run, within = self._source, self._source.run, self._source.within
@@ -152,6 +152,5 @@ class Offers:
             exhausted = False
         return [self._position(identity) for identity in identities], left, exhausted
 
-    def _position(self, identity: str) -> FilePosition:
-        file = self._source.files.known[identity]
-        return FilePosition(identity, file.size, file.mtime_ns, file.inode, ctime_ns=file.ctime_ns)
+    def _position(self, identity: str) -> Position:
+        return self._source.files.known[identity].found(identity).position()

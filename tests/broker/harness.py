@@ -52,7 +52,8 @@ from odibi_actors.messages import (
     Tick,
     WorkerInfo,
 )
-from odibi_actors.model import PIN, Attempt, BatchRef, Failure, FilePosition, node_key, pin_digest
+from odibi_actors.model import PIN, Attempt, BatchRef, Failure, Position, node_key, pin_digest
+from odibi_actors.sources.file_position import file_position
 from tests.targets import file_part, folder
 
 POOL = "pool-0"
@@ -79,13 +80,8 @@ def project(spec: PipelineSpec | None = None) -> ProjectSpec:
     return ProjectSpec("test", "/", "/data", 2, [spec or pipeline()], code_digest="code")
 
 
-def position(name: str, size: int = 10) -> FilePosition:
-    return FilePosition(name, size, 1, 1)
-
-
-def as_told(file: FilePosition) -> dict[str, Any]:
-    """The file as the source tells of it."""
-    return {key: getattr(file, key) for key in ("identity", "size", "mtime_ns", "inode", "ctime_ns")}
+def position(name: str, size: int = 10) -> Position:
+    return file_position(name, size, 1, 1)
 
 
 class Broker:
@@ -99,7 +95,7 @@ class Broker:
         self.records: list[rec.AnyRecord] = []
         self.epoch = 0
         self.asked = 0  # requests of the client; each has its number as id
-        self.files: dict[str, FilePosition | None] = {}  # how files are now that are not as planned; None: gone
+        self.files: dict[str, Position | None] = {}  # how files are now that are not as planned; None: gone
 
     @property
     def flow(self) -> Flow:
@@ -230,10 +226,14 @@ class Broker:
         """The source says how planned files are now."""
         planned = {p.identity: p for plan in self.of(rec.Plan) for some in plan.positions.values() for p in some}
         for request in self.take(Request, to=SOURCE):
-            names = request.params["identities"]
+            names = [row["identity"] for row in request.params["positions"]]
             found = [now for name in names if (now := self.files.get(name, planned.get(name))) is not None]
-            gone = [name for name in names if name in self.files and self.files[name] is None]
-            self.say(SOURCE, Reply(request.id, 0, {"files": [as_told(one) for one in found], "gone": gone}))
+            told = {
+                "files": [now.shown() for now in found],
+                "changed": [now.identity for now in found if now != planned[now.identity]],
+                "gone": [name for name in names if name in self.files and self.files[name] is None],
+            }
+            self.say(SOURCE, Reply(request.id, 0, told))
 
     def store_answers(self) -> None:
         """The store has everything, and says which runs it knows when the broker asks for one, and how iterations

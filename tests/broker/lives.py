@@ -50,7 +50,7 @@ from odibi_actors.messages import (
     Tick,
 )
 from odibi_actors.model import TRIGGER, Failure, Place
-from tests.broker.harness import CLIENT, POOL, Broker, as_told, pipeline, position
+from tests.broker.harness import CLIENT, POOL, Broker, pipeline, position
 from tests.broker.scheduling import HOUR
 
 OVERLAPS = ["skip", "buffer_one", "buffer_all", "allow", "cancel"]
@@ -201,8 +201,10 @@ class Life:
         if request.verb == "source.match":
             return Reply(request.id, 0, {"files": 1, "bytes": 1, "first": "a", "last": "b"})
         # As planned, or written again since.
-        sizes = {one: self.rng.choice([10, 10, 11]) for one in params["identities"]}
-        return Reply(request.id, 0, {"files": [as_told(position(*one)) for one in sizes.items()], "gone": []})
+        sizes = {one["identity"]: self.rng.choice([10, 10, 11]) for one in params["positions"]}
+        found = [position(*one).shown() for one in sizes.items()]
+        changed = [row["identity"] for row in params["positions"] if sizes[row["identity"]] != row["size"]]
+        return Reply(request.id, 0, {"files": found, "changed": changed, "gone": []})
 
     def arrive(self) -> None:
         where = self.rng.choice(["p", "p", "q", "landing"])

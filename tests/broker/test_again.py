@@ -8,7 +8,8 @@ from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import Offer, Released
-from odibi_actors.model import Failure, FilePosition
+from odibi_actors.model import Failure, Position
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import SOURCE, Broker, pipeline, position
 from tests.broker.restart import restarted
 from tests.broker.test_references import given
@@ -56,10 +57,10 @@ def test_given_a_file_at_fault_when_retried_then_all_from_there_is_planned_again
     broker.durable()
     assert [m.seq for m in broker.take(Released)] == [broker.flow.pipelines["p"].sources["read"].seq]
     seq = broker.flow.pipelines["p"].sources["read"].seq
-    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [FilePosition("f1.csv", 99, 7, 7)]))  # f2 is gone
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [file_position("f1.csv", 99, 7, 7)]))  # f2 is gone
     commit(broker)
     plan = broker.of(rec.Plan)[-1]
-    assert (plan.iteration, plan.positions["read"]) == (3, [FilePosition("f1.csv", 99, 7, 7)])
+    assert (plan.iteration, plan.positions["read"]) == (3, [file_position("f1.csv", 99, 7, 7)])
     assert [one.iteration for one in broker.of(rec.Commit)] == [3]
 
 
@@ -85,9 +86,9 @@ def test_given_what_is_not_the_files_fault_when_retried_then_the_plan_stands(kin
 
 
 @pytest.mark.parametrize(
-    "now", [position("f1.csv", 11), FilePosition("f1.csv", 10, 2, 1), FilePosition("f1.csv", 10, 1, 2)]
+    "now", [position("f1.csv", 11), file_position("f1.csv", 10, 2, 1), file_position("f1.csv", 10, 1, 2)]
 )
-def test_given_a_file_written_again_after_it_was_read_when_retried_then_all_is_planned_again(now: FilePosition) -> None:
+def test_given_a_file_written_again_after_it_was_read_when_retried_then_all_is_planned_again(now: Position) -> None:
     broker = failed_behind(now)
     reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
     assert reply is not None
@@ -114,7 +115,7 @@ def test_given_a_file_that_is_gone_after_it_was_read_when_retried_then_what_was_
     assert said == "p 1: f2.csv was written again, and f1.csv is gone: what was read of them runs again"
 
 
-def failed_behind(now: FilePosition | None, max_files: int = 1) -> Broker:
+def failed_behind(now: Position | None, max_files: int = 1) -> Broker:
     """Iteration 1 has read f1.csv, and failed at a transform; the file is ``now`` this."""
     broker = Broker(pipeline(batch=BatchSpec(max_files=max_files))).start()
     broker.know(read=b"schema")

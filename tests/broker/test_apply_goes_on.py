@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec, PipelineSpec, TransformSpec
 from odibi_actors.messages import Offer
-from odibi_actors.model import FilePosition
+from odibi_actors.sources.file_position import file_position
 from tests.broker import test_again
 from tests.broker.harness import SOURCE, Broker, Failure, pipeline
 from tests.broker.restart import restarted
@@ -103,7 +103,7 @@ def test_given_a_file_corrected_in_place_when_its_source_is_another_one_then_it_
     )
     broker.durable()
     seq = broker.flow.pipelines["p"].sources["read"].seq
-    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [FilePosition("f1.csv", 99, 7, 7)]))
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, [file_position("f1.csv", 99, 7, 7)]))
     test_again.commit(broker)
     assert [one.iteration for one in broker.of(rec.Commit)] == [3]
     assert broker.flow.pipelines["p"].state == "active"

@@ -11,7 +11,8 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import PipelineSpec, ReadSpec
 from odibi_actors.messages import SOURCE, Discover, Offer, Sources
-from odibi_actors.model import Failure, FilePosition
+from odibi_actors.model import Failure
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import Broker
 from tests.broker.test_references import given, joined
 
@@ -32,7 +33,7 @@ def reads(broker: Broker, source: str) -> ReadSpec:
 
 def offer(broker: Broker, source: str, *names: str, read: ReadSpec | None = None, run: str = "") -> None:
     state = broker.flow.pipelines["p"].sources[source]
-    positions = [FilePosition(name, 10, 1, 1, digest="d" if source == "cust" else "") for name in names]
+    positions = [file_position(name, 10, 1, 1, digest="d" if source == "cust" else "") for name in names]
     of = read_digest(read or reads(broker, source))
     broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, state.seq, positions, run, read=of))
 

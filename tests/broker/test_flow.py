@@ -35,7 +35,8 @@ from odibi_actors.messages import (
     Shutdown,
     Terminate,
 )
-from odibi_actors.model import Attempt, FailureKind, FilePosition
+from odibi_actors.model import Attempt, FailureKind
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import POOL, Broker, Failure, pipeline, position
 
 RAISED = Failure("raised", "boom", traceback="Traceback ...")
@@ -510,7 +511,7 @@ def test_a_reference_file_that_changed_is_planned_again() -> None:
     reference = NodeSpec("ref", read=msgspec.structs.replace(spec.nodes[0].read, mode="batch"))
     joined = msgspec.structs.replace(spec.nodes[1], inputs=["read", "ref"])
     broker = Broker(msgspec.structs.replace(spec, nodes=[spec.nodes[0], reference, joined, *spec.nodes[2:]])).start()
-    pin = FilePosition("ref.csv", 5, 1, 1, digest="old")
+    pin = file_position("ref.csv", 5, 1, 1, digest="old")
     broker.say(SOURCE, Offer(1, "f1", "p", "ref", 0, [pin]))
     broker.offer("f1.csv")
     task = next(t for t in broker.tasks() if t.steps[0].node.name == "ref")

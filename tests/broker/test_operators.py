@@ -10,7 +10,8 @@ import pytest
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, Request
-from odibi_actors.model import Failure, FilePosition, Trigger
+from odibi_actors.model import Failure, Trigger
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import Broker, pipeline
 from tests.broker.test_state import state_ref, stateful
 from tests.targets import folder
@@ -30,7 +31,7 @@ def replies(broker: Broker) -> list[Reply]:
 
 
 def letter(state: str = "open", replay: int = 0, **more: Any) -> dict[str, Any]:
-    row = {"identity": "f2.csv", "size": 10, "mtime_ns": 1, "inode": 1, "generation": 1, "digest": ""}
+    row = file_position("f2.csv", 10, 1, 1).shown()
     return {"id": 7, "pipeline": "p", "iteration": 2, "state": state, "replay": replay, "whole": True,
             "positions": {"read": [row]}, "trigger": {}, **more}  # fmt: skip
 
@@ -62,7 +63,7 @@ def replay(broker: Broker, size: int = 11) -> Reply | None:
     """Ask for the replay of the letter; the file is there, of this size."""
     assert broker.ask("deadletter.replay", letter=7) is None
     answer(broker, STORE, letter())
-    answer(broker, SOURCE, {"files": [{"identity": "f2.csv", "size": size, "mtime_ns": 5, "inode": 6}], "gone": []})
+    answer(broker, SOURCE, {"files": [file_position("f2.csv", size, 5, 6).shown()], "gone": []})
     found = replies(broker)
     return found[0] if found else None
 
@@ -76,7 +77,7 @@ def test_a_replay_plans_the_file_as_it_is_now_as_the_next_generation() -> None:
     assert reply is not None
     assert reply.result == {"letter": 7, "pipeline": "p", "files": 1, "iteration": 3}
     plan = broker.of(rec.Plan)[-1]
-    assert plan.positions == {"read": [FilePosition("f2.csv", 11, 5, 6, generation=2)]}
+    assert plan.positions == {"read": [file_position("f2.csv", 11, 5, 6, generation=2)]}
     assert plan.replay == rec.Replay(7, 2, True)
 
 
@@ -85,7 +86,7 @@ def test_a_replay_bears_what_had_set_its_letter_off() -> None:
     assert broker.ask("deadletter.replay", letter=7) is None
     trigger = {"kind": "schedule", "schedule": "nightly", "due": 5.0, "params": {"rate": 3}}
     answer(broker, STORE, letter(trigger=trigger))
-    answer(broker, SOURCE, {"files": [{"identity": "f2.csv", "size": 11, "mtime_ns": 5, "inode": 6}], "gone": []})
+    answer(broker, SOURCE, {"files": [file_position("f2.csv", 11, 5, 6).shown()], "gone": []})
     wanted = msgspec.convert(trigger, Trigger)
     assert broker.of(rec.Plan)[-1].trigger == wanted
     assert broker.of(rec.Plan)[-1].run == ""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ConnectionSpec, PipelineSpec
 from odibi_actors.messages import SOURCE, STORE, Reply
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import Broker, pipeline
 from tests.broker.scheduling import HOUR
 from tests.broker.test_backfills import Backfilled, batch_only, given
@@ -82,7 +83,7 @@ def replayed(broker: Broker, **more: Any) -> Reply:
     answer(broker, STORE, letter(**more))
     found = replies(broker)
     if not found:
-        answer(broker, SOURCE, {"files": [{"identity": "f2.csv", "size": 1, "mtime_ns": 5, "inode": 6}], "gone": []})
+        answer(broker, SOURCE, {"files": [file_position("f2.csv", 1, 5, 6).shown()], "gone": []})
         found = replies(broker)
     return found[0]
 

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.messages import SOURCE, SameBytes
-from odibi_actors.model import LIVE, FilePosition, FileRead
+from odibi_actors.model import LIVE, PositionRead
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import POOL, Broker
 from tests.broker.test_references import given as with_a_reference
 
-READ = FileRead(b"0123456789abcdef", 77)
+READ = PositionRead(b"0123456789abcdef", b"detail")
 
 
 def read(broker: Broker, **more: object) -> None:
@@ -40,7 +41,7 @@ def test_what_was_read_of_a_file_is_part_of_its_acknowledgement_and_what_was_tou
 
 
 @pytest.mark.parametrize("files", [[], [READ, READ]])
-def test_a_worker_that_does_not_tell_of_each_file_is_believed_in_the_rest(files: list[FileRead]) -> None:
+def test_a_worker_that_does_not_tell_of_each_file_is_believed_in_the_rest(files: list[PositionRead]) -> None:
     broker = Broker().start()
     read(broker, files=files)
     (ack,) = [ack for ack in broker.of(rec.Ack) if ack.node == "read"]
@@ -58,8 +59,8 @@ def test_the_files_of_a_reference_are_pinned_by_digest_and_not_kept_again() -> N
 
 def test_files_that_the_source_knows_again_are_written_and_nothing_else_is() -> None:
     broker = Broker().start()
-    known = FilePosition("f1.csv", 10, 2, 3, 1, "ab" * 16, 4)
-    odd = [FilePosition("f2.csv", 10, 2, 3), FilePosition("f3.csv", 10, 2, 3, 1, "short")]
+    known = file_position("f1.csv", 10, 2, 3, 1, "ab" * 16, 4)
+    odd = [file_position("f2.csv", 10, 2, 3), file_position("f3.csv", 10, 2, 3, 1, "short")]
     broker.say(SOURCE, SameBytes(broker.epoch, "p", "read", [known, *odd]))
     assert broker.of(rec.Same) == [rec.Same("p", LIVE, "read", [known])]
     for message in (

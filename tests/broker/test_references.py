@@ -19,7 +19,8 @@ from odibi_actors.config.model import (
     WriteSpec,
 )
 from odibi_actors.messages import SOURCE, STORE, Discover, Heartbeat, Offer, Reply, Request, SourceProblem
-from odibi_actors.model import Failure, FilePosition
+from odibi_actors.model import Failure, Position
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import POOL, Broker, position
 
 KINDS = ("raised", "timeout", "died", "io", "malformed", "invalid", "code", "state_lost", "conflict")
@@ -42,7 +43,7 @@ def joined(other: str = "batch", **more: object) -> PipelineSpec:
 
 def offer(broker: Broker, source: str, *names: str, size: int = 10) -> None:
     seq = broker.flow.pipelines["p"].sources[source].seq
-    positions = [FilePosition(name, size, 1, 1, digest="d" if source == "cust" else "") for name in names]
+    positions = [file_position(name, size, 1, 1, digest="d" if source == "cust" else "") for name in names]
     broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, seq, positions))
 
 
@@ -142,9 +143,9 @@ def test_a_source_whose_only_file_is_malformed_takes_the_iteration_with_it_and_a
 # --- dead letters that are taken up ------------------------------------------------------------------------------
 
 
-def replayed(broker: Broker) -> list[FilePosition] | str | None:
+def replayed(broker: Broker) -> list[Position] | str | None:
     """Replay letter 7, which holds f1.csv: what is read of ``cust``, or why not; None: it waits."""
-    file = {"identity": "f1.csv", "size": 10, "mtime_ns": 1, "inode": 1}
+    file = file_position("f1.csv", 10, 1, 1).shown()
     row = {"id": 7, "pipeline": "p", "iteration": 1, "state": "open", "replay": 0, "whole": True, "trigger": {}}
     broker.ask("deadletter.replay", letter=7)
     for peer, result in ((STORE, {**row, "positions": {"read": [file]}}), (SOURCE, {"files": [file], "gone": []})):
@@ -165,7 +166,7 @@ def test_a_letter_is_taken_up_after_a_run_with_the_reference_as_it_is() -> None:
     (run,) = {message.run for message in broker.take(Discover) if message.run}
     for source, names in (("cust", ["cust.csv"]), ("read", [])):
         seq = broker.flow.pipelines["p"].sources[source].seq
-        positions = [FilePosition(name, 10, 1, 1, digest="d") for name in names]
+        positions = [file_position(name, 10, 1, 1, digest="d") for name in names]
         broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, seq, positions, run, exhausted=True))
     assert [end.state for end in broker.of(rec.RunEnd)] == ["no_data"]
     found = replayed(broker)
@@ -180,7 +181,7 @@ def test_a_letter_waits_until_the_reference_was_looked_at() -> None:
     assert broker.of(rec.Plan) == []
     offer(broker, "cust", "cust.csv")
     for request in broker.take(Request, to=SOURCE):
-        file = {"identity": "f1.csv", "size": 10, "mtime_ns": 1, "inode": 1}
+        file = file_position("f1.csv", 10, 1, 1).shown()
         broker.say(SOURCE, Reply(request.id, 0, {"files": [file], "gone": []}))
     assert [position.identity for position in broker.of(rec.Plan)[-1].positions["cust"]] == ["cust.csv"]
 

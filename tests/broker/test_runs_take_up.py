@@ -12,6 +12,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import SOURCE, STORE, Offer, Reply, Request, Task, Tasks
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import Failure, pipeline, position
 from tests.broker.scheduling import Timed
 
@@ -294,7 +295,7 @@ def test_a_run_ends_so_whenever_the_broker_is_another(what: str) -> None:
 
 def letter(id_: int, name: str) -> dict[str, Any]:
     """What the store says of a letter."""
-    row = {"identity": name, "size": 10, "mtime_ns": 1, "inode": 1, "generation": 1, "digest": ""}
+    row = file_position(name, 10, 1, 1).shown()
     return {"id": id_, "pipeline": "p", "iteration": 1, "state": "open", "replay": 0, "whole": True,
             "positions": {"read": [row]}, "trigger": {}}  # fmt: skip
 
@@ -308,7 +309,7 @@ def replaying(*failures: Step) -> Life:
     life.ask("pipeline.trigger", run="r2", letters=[1], **TAKE)
     for role, answer in (
         (STORE, letter(1, "f1")),
-        (SOURCE, {"files": [{"identity": "f1", "size": 11, "mtime_ns": 5, "inode": 6}], "gone": []}),
+        (SOURCE, {"files": [file_position("f1", 11, 5, 6).shown()], "gone": []}),
     ):
         (request,) = life.broker.take(Request, to=role)
         life.broker.say(role, Reply(request.id, 0, answer))

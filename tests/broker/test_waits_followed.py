@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from odibi_actors.messages import Offer, Reply
-from odibi_actors.model import Failure, FilePosition
+from odibi_actors.model import Failure, Position
+from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import SOURCE, Broker
 from tests.broker.test_again import commit, failed
 
@@ -19,7 +20,7 @@ def again(broker: Broker) -> None:
     assert broker.replies() == []
 
 
-def offer(broker: Broker, *files: FilePosition) -> None:
+def offer(broker: Broker, *files: Position) -> None:
     seq = broker.flow.pipelines["p"].sources["read"].seq
     broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", seq, list(files)))
 
@@ -35,7 +36,7 @@ def told(broker: Broker) -> Any:
 def test_given_an_iteration_that_is_planned_again_when_its_files_are_committed_then_the_wait_says_as_which() -> None:
     broker = failed()
     again(broker)
-    offer(broker, FilePosition("f1.csv", 99, 7, 7))
+    offer(broker, file_position("f1.csv", 99, 7, 7))
     broker.durable()
     broker.store_answers()
     assert broker.replies() == []  # planned, not ended
@@ -51,7 +52,7 @@ def test_given_an_iteration_that_is_planned_again_when_its_files_are_committed_t
 def test_given_one_that_fails_under_its_new_number_too_when_waited_for_then_that_is_its_end() -> None:
     broker = failed()
     again(broker)
-    offer(broker, FilePosition("f1.csv", 99, 7, 7))
+    offer(broker, file_position("f1.csv", 99, 7, 7))
     broker.durable()
     (task,) = [one for one in broker.tasks() if one.iteration == 3]
     broker.fail(task, "read", Failure("malformed", "still bad", position="f1.csv"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import msgspec
 
 from odibi_actors.checkpoint import seals, transaction
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.schema import counting, seal, unseal
+from odibi_actors.checkpoint.schema import counting, seal, sealed, sealing, unseal
 from odibi_actors.checkpoint.seals import Mark
+from odibi_actors.sources.file_position import file_times
 
 FORMAT_2 = """
 PRAGMA application_id = 219880135;
@@ -198,23 +200,106 @@ TO_1 = (
 """What makes tables of format 2 those of format 1."""
 
 
-TO_9 = (
-    "DROP INDEX twins; DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; PRAGMA user_version = 9;"
-    "UPDATE sizes SET bytes = (SELECT sum(140 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
-    + counting("ledger", "140 + length({0}.source) + length({0}.identity)", "")
-)
-"""What makes tables of format 10 those of format 9."""
+LEDGER_9 = """
+DROP TABLE ledger;
+CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+  generation INTEGER NOT NULL, iteration INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  inode INTEGER NOT NULL, digest TEXT NOT NULL, revised INTEGER NOT NULL DEFAULT 0 CHECK (revised IN (0, 1)),
+  ctime_ns INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
+""" + counting("ledger", "140 + length({0}.source) + length({0}.identity)", "")
 
-TO_8 = TO_9 + "DROP TABLE adoptions; PRAGMA user_version = 8;"
-"""What makes tables of format 10 those of format 8."""
+
+def to_9(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Make tables and payloads of format 10 those of format 9, in which a position was a file; returns ``db``."""
+    names = "pipeline, lane, source, identity, generation, iteration, size, digest, revised, detail"
+    rows = db.execute(f"SELECT {names} FROM ledger").fetchall()
+    db.executescript(LEDGER_9)
+    db.execute("UPDATE sizes SET rows = 0, bytes = 0 WHERE name = 'ledger'")
+    for *row, digest, revised, detail in rows:
+        mtime_ns, inode, ctime_ns = file_times(detail)
+        inode -= (inode >> 63) << 64
+        db.execute(
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, mtime_ns, inode, digest, revised, ctime_ns),
+        )
+
+    def by_source(value: Any, name: Any) -> None:
+        value[name] = {source: [_file(one) for one in some] for source, some in value[name].items()}
+
+    def listed(value: Any, name: str) -> None:
+        value[name] = [_file(one) for one in value[name]]
+
+    def read(value: Any, _name: str) -> None:
+        value["files"] = [[digest, file_times(detail).ctime_ns] for digest, detail, _rows in value["files"]]
+
+    _change(db, "plans", "payload", "positions", by_source)
+    _change(db, "acks", "payload", "files", read)
+    _change(db, "occurrences", "payload", "positions", listed)
+    _change(db, "dead_letters", "payload", 1, by_source)
+    _change(db, "iterations", "summary", 1, by_source)
+    db.execute("PRAGMA user_version = 9")
+    return db
+
+
+def _change(db: sqlite3.Connection, table: str, column: str, name: object, change: Callable[[Any, Any], None]) -> None:
+    for key, blob in db.execute(f"SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL").fetchall():
+        data = sealed(blob, table)
+        value = msgspec.msgpack.decode(zlib.decompress(data) if column == "summary" else data)
+        change(value, name)
+        data = msgspec.msgpack.encode(value)
+        data = sealing(zlib.compress(data) if column == "summary" else data)
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (data, key))
+
+
+def _file(position: list[Any]) -> list[Any]:
+    """As former releases wrote it."""
+    identity, size, _rows, generation, digest, detail = position
+    mtime_ns, inode, ctime_ns = file_times(detail)
+    return [identity, size, mtime_ns, inode, generation, digest, ctime_ns]
+
+
+STORES = Path(__file__).parent / "stores"
+"""Dumps of stores that former releases have made, by the name of their format."""
+
+
+def stored(name: str, path: Path) -> None:
+    """Put a store that a former release has made at ``path``, sealed."""
+    db = opened(path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript((STORES / f"{name}.sql").read_text())
+    db.close()
+    resealed(path)
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """The database, as any SQLite file."""
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def resealed(path: Path) -> None:
+    """Its seals are of what it holds now."""
+    db = opened(path)
+    mark = Mark(*db.execute("SELECT epoch, last_seq FROM meta").fetchone())
+    db.close()
+    path.with_name(path.name + seals.SUFFIX).unlink(missing_ok=True)
+    seals.create(path, path, mark)
+
+
+TO_9 = ""
+"""What makes tables of format 9 those of format 9: ``take_back`` does the rest."""
+
+TO_8 = "DROP TABLE adoptions; PRAGMA user_version = 8;"
+"""What makes tables of format 9 those of format 8."""
 
 TO_7 = TO_8 + "DROP TABLE home; PRAGMA user_version = 7;"
-"""What makes tables of format 10 those of format 7."""
+"""What makes tables of format 9 those of format 7."""
 
 TO_6 = (
     TO_7 + "ALTER TABLE counters DROP COLUMN commits; ALTER TABLE counters DROP COLUMN newest; PRAGMA user_version = 6;"
 )
-"""What makes tables of format 10 those of format 6."""
+"""What makes tables of format 9 those of format 6."""
 
 TO_5 = (
     TO_6
@@ -225,7 +310,7 @@ TO_5 = (
     )
     + "PRAGMA user_version = 5;"
 )
-"""What makes tables of format 10 those of format 5."""
+"""What makes tables of format 9 those of format 5."""
 
 TO_4 = TO_5 + (
     "DROP TRIGGER ledger_in; DROP TRIGGER ledger_out; ALTER TABLE ledger DROP COLUMN ctime_ns;"
@@ -233,13 +318,13 @@ TO_4 = TO_5 + (
     "UPDATE sizes SET bytes = (SELECT sum(110 + length(source) + length(identity)) FROM ledger) WHERE name = 'ledger';"
     + counting("ledger", "110 + length({0}.source) + length({0}.identity)", "")
 )
-"""What makes tables of format 10 those of format 4."""
+"""What makes tables of format 9 those of format 4."""
 
 
 def take_back(db: sqlite3.Connection, script: str) -> None:
     """Make a database of ours one of a former format: ``script`` is one of the above."""
     targets_are_texts(db)
-    db.executescript(script)
+    to_9(db).executescript(script)
 
 
 def targets_are_texts(db: sqlite3.Connection) -> None:
@@ -296,6 +381,9 @@ def whole() -> Iterator[None]:
 def downgrade(engine: Engine, path: Path, more: str = "", tables: str = FORMAT_2) -> None:
     """Write what an engine holds (see ``whole``) to a database of a former format; ``more`` is run on it afterwards. It
     gets seals, as formats from 2 on had them."""
+    old = sqlite3.connect(":memory:", isolation_level=None)
+    engine._db.backup(old)
+    to_9(old)
     new = sqlite3.connect(path, isolation_level=None)
     new.execute("PRAGMA journal_mode = WAL")
     new.executescript(tables)
@@ -303,7 +391,7 @@ def downgrade(engine: Engine, path: Path, more: str = "", tables: str = FORMAT_2
     for (table,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         names = ", ".join(row[1] for row in new.execute(f"PRAGMA table_info({table})"))
         if names:
-            rows = engine._db.execute(f"SELECT {names} FROM {table}").fetchall()
+            rows = old.execute(f"SELECT {names} FROM {table}").fetchall()
             marks = ", ".join("?" * len(names.split(", ")))
             new.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
     targets_are_texts(new)

@@ -10,14 +10,15 @@ import msgspec
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import NodeSpec, PipelineSpec, ScheduleSpec
-from odibi_actors.model import Attempt, BatchRef, Failure, FilePosition, Place, StagedRef, Trigger
+from odibi_actors.model import Attempt, BatchRef, Failure, Place, Position, StagedRef, Trigger
+from odibi_actors.sources.file_position import file_position
 from tests.targets import file_part
 
 P = "delays"
 
 
-def file(name: str, generation: int = 1) -> FilePosition:
-    return FilePosition(name, 10, 20, 30, generation)
+def file(name: str, generation: int = 1) -> Position:
+    return file_position(name, 10, 20, 30, generation)
 
 
 def version(number: int = 1, pipeline: str = P) -> r.Version:

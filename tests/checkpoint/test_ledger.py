@@ -14,7 +14,8 @@ from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.checkpoint.seals import Mark
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.messages import LOOKED_UP, LedgerLook, LedgerRow, LedgerRows
-from odibi_actors.model import FilePosition, FileRead, Place
+from odibi_actors.model import Place, Position, PositionRead
+from odibi_actors.sources.file_position import FileTimes, file_position
 from tests.checkpoint import former
 from tests.checkpoint.counting import counted, recounted
 from tests.checkpoint.make import P, ack, claimed, commit, failure, file, loaded, plan, prepare, put, version
@@ -28,11 +29,13 @@ def digest(name: str) -> bytes:
 
 
 def read(iteration: int, *names: str, ctime_ns: int = 40) -> r.Ack:
-    return replace(ack(iteration), files=[FileRead(digest(name), ctime_ns) for name in names])
+    return replace(
+        ack(iteration), files=[PositionRead(digest(name), FileTimes(20, 30, ctime_ns).packed()) for name in names]
+    )
 
 
-def known(name: str, ctime_ns: int = 40, generation: int = 1) -> FilePosition:
-    return FilePosition(name, 10, 20, 30, generation, digest(name).hex(), ctime_ns)
+def known(name: str, ctime_ns: int = 40, generation: int = 1) -> Position:
+    return file_position(name, 10, 20, 30, generation, digest(name).hex(), ctime_ns)
 
 
 def rows(engine: Engine, *names: str, lane: str = "live") -> list[LedgerRow]:
@@ -84,9 +87,13 @@ def test_given_generations_of_a_file_when_it_is_looked_up_then_it_is_the_newest(
 def test_given_files_that_are_known_again_when_told_then_only_rows_of_the_same_bytes_take_their_times() -> None:
     engine = claimed()
     put(engine, version(), plan(1, "a.csv", "b.csv"), read(1, "a.csv", "b.csv"), plan(2, "c.csv"))
-    copies = [replace(known(name), mtime_ns=70, inode=2**64 - 1, ctime_ns=80) for name in ("a.csv", "b.csv", "c.csv")]
+    moved = FileTimes(70, 2**64 - 1, 80).packed()
+    copies = [replace(known(name), detail=moved) for name in ("a.csv", "b.csv", "c.csv")]
     copies[1] = replace(copies[1], digest=digest("other").hex())
-    copies += [replace(known("c.csv"), digest=""), replace(known("a.csv"), digest="no hex", mtime_ns=1)]
+    copies += [
+        replace(known("c.csv"), digest=""),
+        replace(known("a.csv"), digest="no hex", detail=FileTimes(1, 30, 40).packed()),
+    ]
     put(engine, r.Same(P, "live", "flights", copies))
     assert engine.ledger(P, "live", "flights")[0] == [copies[0], known("b.csv"), file("c.csv")]
     assert counted(engine) == recounted(engine)

@@ -130,7 +130,7 @@ def test_a_rewind_brings_back_to_a_letter_what_its_replay_had_set_aside(engine: 
     ("damage", "said"),
     [
         ("UPDATE ledger SET size = 0", ""),
-        ("INSERT INTO ledger SELECT pipeline, lane, source, identity, 2, 7, 0, 0, 0, '', 0, 0 FROM ledger",
+        ("INSERT INTO ledger SELECT pipeline, lane, source, identity, 2, 7, 0, 0, '', 0, '' FROM ledger",
          "dead letter 1 of delays holds f1.csv of flights, which iteration 7 has as well"),
         ("UPDATE dead_letters SET payload = emptied(payload)", "dead letter 1 of delays is open, and holds no file"),
     ],

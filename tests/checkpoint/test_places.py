@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import consistency
 from odibi_actors.checkpoint import records as r
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.sim.places import Held, Places, Taken
+from odibi_actors.sources.file_position import file_position
 from tests.checkpoint.make import P, ack, claimed, failure, put, staged, version
 
 NAMES = ("a.csv", "b.csv", "c.csv", "d.csv")
@@ -79,7 +80,7 @@ class Operating:
         for source in SOURCES:
             taken = {p.identity for p in self.engine.ledger(P, "live", source)[0]}
             free = [name for name in NAMES if name not in taken]
-            positions[source] = [FilePosition(name, 10, 20, 30) for name in free[: self.rng.randint(0, 3)]]
+            positions[source] = [file_position(name, 10, 20, 30) for name in free[: self.rng.randint(0, 3)]]
         if any(positions.values()):
             self._start(positions)
 
@@ -113,7 +114,7 @@ class Operating:
         found = self.engine.answer("deadletter.show", {"id": self.rng.choice(self.letters)})
         positions = {
             source: [
-                FilePosition(**{**p, "generation": p["generation"] + 1}) for p in found["positions"].get(source, [])
+                replace(Position.of(p), generation=p["generation"] + 1) for p in found["positions"].get(source, [])
             ]
             for source in SOURCES
         }

@@ -10,6 +10,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.queries import spec_digest
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure
+from odibi_actors.sources.file_position import FileTimes
 from tests.checkpoint.make import (
     P,
     ack,
@@ -105,11 +106,10 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
             {
                 "identity": "c.csv",
                 "size": 10,
-                "mtime_ns": 20,
-                "inode": 30,
+                "rows": -1,
                 "generation": 1,
                 "digest": "",
-                "ctime_ns": 0,
+                "detail": FileTimes(20, 30).packed().hex(),
             },
         ]
     }

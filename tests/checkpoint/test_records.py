@@ -16,7 +16,8 @@ from odibi_actors.checkpoint import snapshot
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import Attempt, BatchRef, FilePosition, Place, StagedRef, Trigger
+from odibi_actors.model import Attempt, BatchRef, Place, Position, StagedRef, Trigger
+from odibi_actors.sources.file_position import file_position
 from tests.checkpoint import make
 from tests.checkpoint.make import P, ack, claimed, commit, error, ledger, loaded, plan, prepare, put, version
 from tests.checkpoint.reference import Bad, Reference
@@ -30,12 +31,12 @@ times = st.integers(0, 100).map(float)
 failures = st.builds(make.failure, st.sampled_from(["x", "y"]), st.sampled_from(["", "a.csv"]))
 attempts = st.builds(Attempt, st.just(1), st.integers(1, 1000))
 positions = st.builds(
-    FilePosition,
+    Position,
     st.sampled_from(["a.csv", "b.csv", "d/c.csv", "ü.csv"]),
-    st.integers(0, 2**40),
-    st.integers(0, 2**62),
-    st.integers(0, 2**64 - 1),
+    st.integers(-1, 2**40),
+    st.integers(-1, 2**40),
     st.integers(1, 2),
+    detail=st.binary(max_size=40),
 )
 plans = st.builds(
     r.Plan,
@@ -256,11 +257,11 @@ def listed(engine: Engine, reference: Reference) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(positions, unique_by=lambda p: (p.identity, p.generation)), st.integers(1, 3))
-@example([FilePosition("a", 1, 1, 2**64 - 1, 1), FilePosition("a", 1, 1, 1, 2)], 1)
-def test_pages_of_the_ledger_give_back_every_position_once(found: list[FilePosition], limit: int) -> None:
+@example([file_position("a", 1, 1, 2**64 - 1, 1), file_position("a", 1, 1, 1, 2)], 1)
+def test_pages_of_the_ledger_give_back_every_position_once(found: list[Position], limit: int) -> None:
     engine = claimed()
     put(engine, r.Plan(P, "live", 1, 1, {"flights": found}, ["flights"], 1.0))
-    pages: list[FilePosition] = []
+    pages: list[Position] = []
     cursor = ""
     while True:
         page, cursor = engine.ledger(P, "live", "flights", cursor, limit)
@@ -355,7 +356,7 @@ def test_given_many_failed_tries_when_counted_then_the_newest_fifty_are_kept() -
 def test_given_a_value_sqlite_cannot_hold_when_applied_then_it_is_refused_and_named() -> None:
     engine = claimed()
     with pytest.raises(Refused, match="cannot be stored"):
-        put(engine, r.Plan(P, "live", 1, 1, {"f": [FilePosition("a", 2**64, 1, 1)]}, ["f"], 1.0))
+        put(engine, r.Plan(P, "live", 1, 1, {"f": [file_position("a", 2**64, 1, 1)]}, ["f"], 1.0))
     put(engine, plan(1, "a.csv"))
 
 

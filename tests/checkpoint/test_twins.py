@@ -7,19 +7,20 @@ from msgspec.structs import replace
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint import twins
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.model import FilePosition, FileRead
+from odibi_actors.model import PositionRead
+from odibi_actors.sources.file_position import file_position
 from tests.checkpoint.make import P, ack, claimed, commit, plan, prepare, put, version
 
 SIZE = twins.LEAST
 
 
 def planned(iteration: int, *names: str, size: int = SIZE, lane: str = "live") -> r.Plan:
-    files = [FilePosition(name, size, 20, 30) for name in names]
+    files = [file_position(name, size, 20, 30) for name in names]
     return replace(plan(iteration), positions={"flights": files}, lane=lane)
 
 
 def read(iteration: int, *contents: str, rows: int = 3) -> r.Ack:
-    return replace(ack(iteration), files=[FileRead(one.encode().ljust(16, b"."), 40, rows) for one in contents])
+    return replace(ack(iteration), files=[PositionRead(one.encode().ljust(16, b"."), b"", rows) for one in contents])
 
 
 def whole(engine: Engine, iteration: int, **files: str) -> None:

@@ -681,9 +681,9 @@ def arrow() -> Target:
 def reading(form: str) -> Callable[[bytes], None]:
     """A source's file as a worker reads it: a table, or a Failed that says what is wrong with the file."""
     from odibi_actors.config.model import ConnectionSpec, ReadSpec
-    from odibi_actors.model import FilePosition
     from odibi_actors.nodes.failures import Failed
     from odibi_actors.nodes.read import read
+    from odibi_actors.sources.file_position import file_position
 
     folder = _folder()
     file = folder / "f"
@@ -696,7 +696,7 @@ def reading(form: str) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         file.write_bytes(data)
         seen = file.stat()
-        position = FilePosition("f", seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        position = file_position("f", seen.st_size, seen.st_mtime_ns, seen.st_ino)
         for spec in specs:
             try:
                 found = read(spec, [position], b"")

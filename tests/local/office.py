@@ -30,8 +30,9 @@ from odibi_actors.messages import (
     StoreHello,
     Tick,
 )
-from odibi_actors.model import TRIGGER, FilePosition, Place
+from odibi_actors.model import TRIGGER, Place
 from odibi_actors.scheduler.timetable import occurrences
+from odibi_actors.sources.file_position import file_position
 
 BEGIN = 1_700_000_000.0
 
@@ -126,7 +127,7 @@ class Office:
 
     def offer(self, name: str, *files: str, seq: int | None = None) -> None:
         """The source tells of files."""
-        positions = [FilePosition(file, 1, 1, 1) for file in files]
+        positions = [file_position(file, 1, 1, 1) for file in files]
         seq = self.desk.callbacks[name].ledger_seq if seq is None else seq
         self.say(SOURCE, Offer(self.engine.epoch, "source", name, name, seq, positions, lane=TRIGGER))
 

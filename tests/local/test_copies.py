@@ -15,8 +15,9 @@ from odibi_actors.client import Client
 from odibi_actors.config import load_project
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.local import LocalSystem, run_pipeline
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.nodes.positions import Files
+from odibi_actors.sources.file_position import file_times
 from odibi_actors.streaming import scan
 from odibi_actors.streaming.effects import Found
 from tests.local.test_moved_projects import MOVED
@@ -63,9 +64,9 @@ def in_place(path: Path, text: str) -> None:
 def known(project: ProjectSpec) -> dict[str, tuple[int, int, int]]:
     """What the ledger knows files by."""
     with sqlite3.connect(Path(project.data_dir) / "checkpoints.db") as db:
-        found = db.execute("SELECT identity, mtime_ns, inode, ctime_ns FROM ledger").fetchall()
+        found = db.execute("SELECT identity, detail FROM ledger").fetchall()
     db.close()
-    return {identity: tuple(numbers) for identity, *numbers in found}
+    return {identity: tuple(file_times(detail)) for identity, detail in found}
 
 
 def on_disk(project: ProjectSpec) -> dict[str, tuple[int, int, int]]:
@@ -108,7 +109,7 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
 ) -> None:
     real, done = Files.load, []
 
-    def load(self: Files, position: FilePosition) -> bytes:
+    def load(self: Files, position: Position) -> bytes:
         if position.identity == "f20.csv" and not done:
             done.append(position)
             in_place(self.folder / position.identity, "id,country\n20,fr\n")
@@ -126,7 +127,8 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
     with Client(project=project.root) as client:  # the iteration tells what it has read, not what was planned
         (shown,) = [p for p in client.iteration("p", 1)["positions"]["src"] if p["identity"] == "f20.csv"]
     path = Path(project.root) / "data/landing/f20.csv"
-    assert (shown["digest"], shown["ctime_ns"]) == (digest_file(path)[0], path.stat().st_ctime_ns)
+    assert shown["digest"] == digest_file(path)[0]
+    assert file_times(bytes.fromhex(shown["detail"])).ctime_ns == path.stat().st_ctime_ns
     in_place(Path(project.root) / "data/landing/f20.csv", "id,country\n20,it\n")  # and again, now that it was read
     (Path(project.root) / "data/landing/f21.csv").chmod(0o600)
     os.link(Path(project.root) / "data/landing/f22.csv", Path(project.root) / "other-name")
@@ -169,7 +171,7 @@ def test_given_a_reference_that_never_is_what_was_planned_when_a_file_comes_then
         until(system, lambda: state(system) == {1: "committed"}, "the first")
         real = Files.load
 
-        def load(self: Files, position: FilePosition) -> bytes:
+        def load(self: Files, position: Position) -> bytes:
             if position.identity == "cust.csv":
                 in_place(self.folder / position.identity, GOOD.replace("fr", f"{time.monotonic_ns() % 100:02}"))
             return real(self, position)

@@ -18,6 +18,7 @@ from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
+from odibi_actors.sources.file_position import file_times
 
 YAML = """\
 project: refs
@@ -108,7 +109,7 @@ def offered(system: LocalSystem, ref: Path) -> bool:
     """The broker knows the reference as it is now."""
     flow = system.coordinator.flow
     assert flow is not None
-    known = {(p.identity, p.mtime_ns) for p in flow.pipelines["p"].sources["cust"].pending}
+    known = {(p.identity, file_times(p.detail).mtime_ns) for p in flow.pipelines["p"].sources["cust"].pending}
     return known == {(path.name, path.stat().st_mtime_ns) for path in ref.glob("*.csv")}
 
 

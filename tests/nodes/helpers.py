@@ -11,8 +11,9 @@ import xxhash
 
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, TransformSpec, WriteSpec
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
-from odibi_actors.model import Attempt, BatchRef, FilePosition
+from odibi_actors.model import Attempt, BatchRef, Position
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.sources.file_position import file_position
 
 STORE = "store-1"
 
@@ -21,13 +22,13 @@ def read_spec(folder: Path, format: str = "csv", **more: Any) -> ReadSpec:
     return ReadSpec(ConnectionSpec("landing", "local", str(folder)), format, "file_watch", **more)
 
 
-def position(folder: Path, name: str, data: bytes | None = None, digest: bool = False) -> FilePosition:
+def position(folder: Path, name: str, data: bytes | None = None, digest: bool = False) -> Position:
     path = folder / name
     if data is not None:
         path.write_bytes(data)
     stat = os.lstat(path)
     known = xxhash.xxh3_128_hexdigest(path.read_bytes()) if digest else ""
-    return FilePosition(name, stat.st_size, stat.st_mtime_ns, stat.st_ino, digest=known)
+    return file_position(name, stat.st_size, stat.st_mtime_ns, stat.st_ino, digest=known)
 
 
 def parquet_node(folder: Path, name: str = "lake", inputs: tuple[str, ...] = ("clean",)) -> NodeSpec:

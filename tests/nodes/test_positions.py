@@ -11,21 +11,26 @@ from msgspec.structs import replace
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import Step
-from odibi_actors.model import FilePosition, FileRead
+from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes import positions
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.positions import TRIES, Files
 from odibi_actors.nodes.read import read
+from odibi_actors.sources.file_position import file_times
 from tests.nodes.helpers import done, position, read_spec, task
 from tests.nodes.test_read import PINNED
 
 ONE, TWO = b"a,b\n1,x\n", b"a,b\n2,y\n"
 
 
-def planned(folder: Path, name: str = "f", data: bytes = ONE) -> FilePosition:
+def planned(folder: Path, name: str = "f", data: bytes = ONE) -> Position:
     file = position(folder, name, data)
-    return replace(file, ctime_ns=(folder / name).stat().st_ctime_ns)
+    return with_ctime(file, (folder / name).stat().st_ctime_ns)
+
+
+def with_ctime(file: Position, ctime_ns: int) -> Position:
+    return replace(file, detail=file_times(file.detail)._replace(ctime_ns=ctime_ns).packed())
 
 
 def rewrite(path: Path, data: bytes) -> None:
@@ -39,8 +44,8 @@ def rewrite(path: Path, data: bytes) -> None:
 def test_given_files_when_read_then_digest_and_ctime_of_each_are_told(tmp_path: Path, pinned: bytes) -> None:
     files = [planned(tmp_path, "f"), planned(tmp_path, "g", TWO)]
     found = read(read_spec(tmp_path), files, pinned)
-    assert [(one.digest.hex(), one.ctime_ns) for one in found.files] == [
-        (digest_bytes(data), file.ctime_ns) for data, file in zip((ONE, TWO), files, strict=True)
+    assert [(one.digest.hex(), one.detail) for one in found.files] == [
+        (digest_bytes(data), file.detail) for data, file in zip((ONE, TWO), files, strict=True)
     ]
     assert found.touched == []
 
@@ -62,9 +67,10 @@ def test_given_a_file_with_another_ctime_only_when_read_then_it_is_read_as_it_is
     found = read(read_spec(tmp_path), [file], PINNED)
     data = TWO if what == "written" else ONE
     assert found.table.column("a").to_pylist() == [2 if what == "written" else 1]
-    assert found.files == [FileRead(bytes.fromhex(digest_bytes(data)), path.stat().st_ctime_ns, rows=1)]
+    times = with_ctime(file, path.stat().st_ctime_ns).detail
+    assert found.files == [PositionRead(bytes.fromhex(digest_bytes(data)), times, rows=1)]
     assert found.touched == ["f"]
-    assert read(read_spec(tmp_path), [replace(file, ctime_ns=0)], PINNED).touched == []  # planned by a former release
+    assert read(read_spec(tmp_path), [with_ctime(file, 0)], PINNED).touched == []  # planned by a former release
 
 
 @pytest.mark.parametrize("times", [1, TRIES])

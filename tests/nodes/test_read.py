@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from odibi_actors.batches.ipc import decode_schema, encode_schema
 from odibi_actors.kinds.format import check_options
@@ -22,6 +23,7 @@ from odibi_actors.nodes.formats.csv import parse
 from odibi_actors.nodes.positions import load
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
+from odibi_actors.sources.file_position import file_times
 from odibi_actors.units import format_instant
 from tests.nodes.helpers import position, read_spec
 
@@ -246,7 +248,8 @@ def test_given_a_planned_file_that_changed_when_read_then_it_is_a_loud_error(tmp
     file = position(tmp_path, "f", b"a,b\n1,x\n", digest=True)
     path = tmp_path / "f"
     kept = path.rename(tmp_path / "kept") if change in ("gone", "replaced", "folder", "fifo", "link") else path
-    times = (file.mtime_ns, file.mtime_ns)
+    mtime_ns = file_times(file.detail).mtime_ns
+    times = (mtime_ns, mtime_ns)
     match change:
         case "grown":
             path.write_bytes(b"a,b\n1,x\n2,y\n")
@@ -270,7 +273,7 @@ def test_given_a_planned_file_that_changed_when_read_then_it_is_a_loud_error(tmp
     if change == "touched":
         assert caught.value.failure.message == (
             "f is not the file that was planned: it was written again (modified 1970-01-01 00:00:00 UTC; when planned, "
-            f"{format_instant(file.mtime_ns / 1e9)})"
+            f"{format_instant(mtime_ns / 1e9)})"
         )
 
 
@@ -282,7 +285,7 @@ def test_given_a_file_that_changes_while_it_is_read_then_it_is_a_loud_error(
 
     def fstat_then_write(descriptor: int) -> os.stat_result:
         found = real(descriptor)
-        if found.st_ino == file.inode:
+        if found.st_ino == file_times(file.detail).inode:
             calls.append(1)
             if len(calls) == 1:
                 with open(tmp_path / "f", "ab") as other:
@@ -298,7 +301,7 @@ def test_given_a_file_that_changes_while_it_is_read_then_it_is_a_loud_error(
 def test_given_a_position_outside_the_connection_when_read_then_it_is_refused(tmp_path: Path, identity: str) -> None:
     file = position(tmp_path, "f", b"a,b\n1,x\n")
     with pytest.raises(Failed, match="not a path below"):
-        load(tmp_path, type(file)(identity, file.size, file.mtime_ns, file.inode))
+        load(tmp_path, replace(file, identity=identity))
 
 
 # --- options and types --------------------------------------------------------------------------------------------

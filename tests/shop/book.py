@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet
 
 from odibi_actors.client import Client
+from odibi_actors.sources.file_position import file_times
 from tests.shop.goods import REFERRING, WRITING, Goods, Settings
 
 Row = tuple[Any, ...]
@@ -68,7 +69,10 @@ class Books:
             shown["version"],
             shown["run"],
             frozenset(name for name, sink in shown["sinks"].items() if sink["abandoned"]),
-            {position["identity"]: position["ctime_ns"] for position in shown["positions"].get("rows", ())},
+            {
+                position["identity"]: file_times(bytes.fromhex(position["detail"])).ctime_ns
+                for position in shown["positions"].get("rows", ())
+            },
             [(one["identity"], one["digest"]) for one in shown["positions"].get("prices", ())],
         )
 

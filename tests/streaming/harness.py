@@ -31,7 +31,7 @@ from odibi_actors.messages import (
     Tick,
     Welcome,
 )
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
 
@@ -51,7 +51,7 @@ def source_spec(
 class System:
     """Runs until something is true, waiting on the driver's inputs only."""
 
-    def __init__(self, *specs: SourceSpec, ledger: list[FilePosition] | None = None) -> None:
+    def __init__(self, *specs: SourceSpec, ledger: list[Position] | None = None) -> None:
         self.driver = SourceDriver()
         self.actor = SourceActor("i1", "host", 1)
         self.ledger = list(ledger or [])

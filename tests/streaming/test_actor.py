@@ -29,7 +29,7 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
-from odibi_actors.model import FilePosition
+from odibi_actors.sources.file_position import file_position, file_times
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.changes import FAILED, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent, Forget, Scan, Scanned, Stat, Stated
@@ -64,7 +64,7 @@ def test_given_a_ledger_of_many_pages_when_loaded_then_none_of_it_is_offered() -
     world = World()
     for number in range(10):
         world.create(f"f{number}.csv", age=100.0)
-    world.stamps = {n: FilePosition(n, 1, e.mtime_ns, e.inode) for n, e in world.files.items()}
+    world.stamps = {n: file_position(n, 1, e.mtime_ns, e.inode) for n, e in world.files.items()}
     world.planned = [(9, [f"f{number}.csv" for number in range(9)])]
     world.sync()
     world.work()
@@ -159,7 +159,7 @@ def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_
     world.work()
     assert world.problems[-1] == [f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"]
     found = world.found("a.csv")
-    position = FilePosition("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
+    position = file_position("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
     world.give(BROKER, Planned(world.epoch, "p", "files", world.seq + 1, 2, [position], world.seq))
     world.work()
     assert world.problems[-1] == []
@@ -515,7 +515,7 @@ def test_given_a_reference_that_is_another_when_digested_at_once_then_it_is_look
     assert world.orders == [], "one question makes the answer to the other void, for ever"
     world.advance(5.0)
     world.work()
-    assert [one.inode for one in world.offers[-1].positions] == [world.files["a.csv"].inode]
+    assert [file_times(one.detail).inode for one in world.offers[-1].positions] == [world.files["a.csv"].inode]
 
 
 def test_given_no_welcome_when_connected_then_hello_is_repeated_and_then_the_heartbeat_begins() -> None:

@@ -11,7 +11,8 @@ import pytest
 from odibi_actors.actor import Send
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.messages import BROKER, LOCAL, LOOKED_UP, STORE, Discover, LedgerLook, LedgerRows, Reply, Request
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
+from odibi_actors.sources.file_position import file_position, file_times
 from odibi_actors.streaming.changes import FAILED, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent
 from tests.streaming.harness import System, source_spec
@@ -72,7 +73,7 @@ def test_given_files_that_were_copied_over_themselves_when_seen_then_each_is_dig
     assert [(p.identity, p.digest, p.generation) for p in same] == [
         (name, world.read[name], 1) for name in ("a.csv", "b.csv")
     ]
-    assert [(p.mtime_ns, p.inode, p.ctime_ns) for p in same] == [
+    assert [tuple(file_times(p.detail)) for p in same] == [
         (e.mtime_ns, e.inode, e.ctime_ns) for e in world.files.values()
     ]
     world.meet()  # the ledger is read again: it knows them as they are
@@ -318,9 +319,9 @@ def test_given_a_run_when_files_are_being_compared_then_it_ends_when_that_is_kno
 # --- with real files ----------------------------------------------------------------------------------------------
 
 
-def of(path: Path) -> FilePosition:
+def of(path: Path) -> Position:
     seen = path.stat()
-    return FilePosition(path.name, seen.st_size, seen.st_mtime_ns, seen.st_ino, ctime_ns=seen.st_ctime_ns)
+    return file_position(path.name, seen.st_size, seen.st_mtime_ns, seen.st_ino, ctime_ns=seen.st_ctime_ns)
 
 
 def test_given_a_folder_that_is_copied_when_a_source_begins_there_then_it_knows_all_files_and_says_nothing(

@@ -13,7 +13,8 @@ import xxhash
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.cli.source import _listed
 from odibi_actors.messages import BROKER, LOCAL, Discover, Sources, SourceSpec
-from odibi_actors.model import FilePosition
+from odibi_actors.model import Position
+from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming import leases, watcher
 from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
@@ -41,10 +42,10 @@ def start() -> Iterator[Start]:
         system.close()
 
 
-def position(path: Path, base: Path) -> FilePosition:
+def position(path: Path, base: Path) -> Position:
     seen = path.stat()
     name = str(path.relative_to(base))
-    return FilePosition(name, seen.st_size, seen.st_mtime_ns, seen.st_ino, ctime_ns=seen.st_ctime_ns)
+    return file_position(name, seen.st_size, seen.st_mtime_ns, seen.st_ino, ctime_ns=seen.st_ctime_ns)
 
 
 def test_given_a_slow_writer_when_it_pauses_beyond_settle_then_its_file_is_offered_only_after_the_close(

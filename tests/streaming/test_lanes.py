@@ -27,7 +27,7 @@ from odibi_actors.messages import (
     Tick,
     Welcome,
 )
-from odibi_actors.model import FilePosition
+from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming.actor import NUMBERS, SourceActor
 from odibi_actors.streaming.changes import FAILED, NEW_NAME
 from odibi_actors.streaming.effects import FileEvent, Forget, Found, Scan, Scanned, Stated
@@ -102,7 +102,7 @@ def test_given_files_that_live_had_not_taken_when_a_backfill_looks_then_they_are
     spec = replace(source_spec("/data", lane=BACKFILL), through=5, since=12)
     found = [Found(name, 1, 5, 1) for name in ("a.csv", "b.csv", "new.csv")]
     told: list[Message] = []
-    taken = [FilePosition(name, 1, 5, 1) for name in ("a.csv", "b.csv")]
+    taken = [file_position(name, 1, 5, 1) for name in ("a.csv", "b.csv")]
     messages: list[tuple[str, Message]] = [
         (BROKER, Connected()),
         (BROKER, Welcome(1, 10, "s")),
@@ -147,13 +147,13 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
         (BROKER, Welcome(1, 10, "s")),
         (BROKER, Sources(1, both)),
         (BROKER, Discover(1, "p", "b1", BACKFILL)),
-        (STORE, LedgerPage("p", "files", "live", "", [FilePosition("a.csv", 1, 5, 1)], "", 10)),
+        (STORE, LedgerPage("p", "files", "live", "", [file_position("a.csv", 1, 5, 1)], "", 10)),
         (STORE, LedgerPage("p", "files", BACKFILL, "", [], "", 10)),
         (LOCAL, Scanned("p/files", first_scan(1), found, done=True)),
         (LOCAL, Scanned("p/files/backfill-7", first_scan(2), found, done=True)),
         (LOCAL, Stated("p/files/backfill-7", first_scan(2) + 1, found, [])),
         (LOCAL, Tick()),
-        (STORE, LedgerRows("p", "files", "live", 1, [LedgerRow(FilePosition("a.csv", 1, 5, 1), 7, "read")], 10)),
+        (STORE, LedgerRows("p", "files", "live", 1, [LedgerRow(file_position("a.csv", 1, 5, 1), 7, "read")], 10)),
     ]
     for number, (sender, message) in enumerate(messages):
         now = 1000.0 + 0.1 * number
@@ -236,13 +236,13 @@ def test_given_a_live_source_and_a_backfill_of_it_when_orders_come_then_each_lan
     assert [one.key for one in (live, again, trigger)] == ["p/files", "p/files/backfill-7", "p/files/trigger"]
     asked = [(m.source, m.lane) for m in world.sent if isinstance(m, LedgerQuery)]
     assert asked == [("files", "live"), ("files", BACKFILL), ("files", "trigger")]
-    position = FilePosition("a.csv", 1, 2, 3)
+    position = file_position("a.csv", 1, 2, 3)
     world.give(STORE, LedgerPage("p", "files", BACKFILL, "", [position], "", 10))
     assert [one.ledger.loaded for one in (live, again, trigger)] == [False, True, False]
     world.give(
         STORE, LedgerPage("p", "files", "live", "", [], "", 10), LedgerPage("p", "files", "trigger", "", [], "", 10)
     )
-    world.give(BROKER, Planned(1, "p", "files", 12, 3, [FilePosition("b.csv", 1, 2, 3)], 10, BACKFILL))
+    world.give(BROKER, Planned(1, "p", "files", 12, 3, [file_position("b.csv", 1, 2, 3)], 10, BACKFILL))
     assert [one.ledger.seq for one in (live, again, trigger)] == [10, 12, 10]
     assert [sorted(one.ledger.index) for one in (live, again, trigger)] == [[], ["a.csv", "b.csv"], []]
     world.give(BROKER, Released(1, "p", "files", 13, "live"))

@@ -31,7 +31,8 @@ from odibi_actors.messages import (
     Tick,
     Welcome,
 )
-from odibi_actors.model import TRIGGER, FilePosition
+from odibi_actors.model import TRIGGER, Position
+from odibi_actors.sources.file_position import file_times
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.effects import (
     Digest,
@@ -90,12 +91,12 @@ class World:
         self.planned: list[tuple[int, list[str]]] = []
         self.durable: list[tuple[int, list[str]]] = []
         self.durable_seq = 10
-        self.stamps: dict[str, FilePosition] = {}
+        self.stamps: dict[str, Position] = {}
         self.read: dict[str, str] = {}
         self.unread: list[str] = []
         self.letters: dict[str, str] = {}
         self.same: list[SameBytes] = []
-        self.pending: list[FilePosition] = []
+        self.pending: list[Position] = []
         self.watched = True
         self.lose = False
         self.actor = SourceActor("i1", "host", 1)
@@ -158,7 +159,7 @@ class World:
             if entry is not None and entry.honest:
                 assert not entry.open, f"{position.identity} is being written"
                 found = (entry.size, entry.mtime_ns, entry.inode)
-                assert found == (position.size, position.mtime_ns, position.inode)
+                assert found == (position.size, *file_times(position.detail)[:2])
 
     def work(self, count: int = 1_000_000) -> None:
         """The driver and the store answer their oldest orders."""
