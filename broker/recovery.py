@@ -145,7 +145,7 @@ def _load_error(flow: Flow, error: rec.Error) -> None:
         run.used = error.used
         if iteration.state == "failed":
             run.state, run.retry_at, run.failed = "retrying", NEVER, error.failure.kind
-            iteration.trouble = f"failed at {error.node}: {error.failure.message}"
+            iteration.trouble = f"failed at {error.node}: {error.failure.text}"
 
 
 def _iteration(flow: Flow, pipeline: str, number: int) -> Iteration | None:

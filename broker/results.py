@@ -206,28 +206,29 @@ def _run_failed(
         why = f"version {iteration.version} changes {failed.node}, and {failure.message}"
         again.as_files_are(flow, pipeline, iteration, failed.node, now, why)
         return
+    aside = failure.position and not reference and _dead_letters(pipeline, iteration)
+    if failure.also and not aside:
+        failure = replace(failure, message=f"{failure.message}. {failure.also}")
     if failure.kind in COUNTED:
         run.used += 1
     tries_left = failure.kind in COUNTED and run.used < run.spec.retry.max_attempts
-    if reference and not tries_left:
-        failure = replace(failure, message=f"{failure.message}. {_remedy(pipeline, iteration, failed.node)}")
-    elif failure.kind in again.OF_FILES and failed.node in pipeline.sources and not _dead_letters(pipeline, iteration):
-        failure = replace(failure, message=f"{failure.message}. {_remedy_of_file(pipeline, iteration, failed)}")
-    elif failure.kind == "changed" and failed.node in pipeline.sources:
-        failure = replace(failure, message=f"{failure.message}. {STAYS}")
-    if failure.kind == "malformed" and (sinks := misfits.in_the_way(pipeline, failed.node, failure.column)):
-        failure = replace(failure, message=f"{failure.message}. {sinks}")
+    failure = _with_remedy(pipeline, iteration, failed.node, failure, reference and not tries_left)
     _error(flow, iteration, run, failed.attempt, failure, now)
     if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
         tries = f"attempt {run.used}/{run.spec.retry.max_attempts}"
-        text = f"{iteration.name} {run.spec.name}: {tries}: {failure.message}; the next in {pause:.1f} s"
+        text = f"{iteration.name} {run.spec.name}: {tries}: {failure.text}; the next in {pause:.1f} s"
         flow.say(Log("warning", text))
-        run.trouble = failure.message if pause >= TOLD_PAUSE else ""
+        run.trouble = failure.text if pause >= TOLD_PAUSE else ""
         _later(flow, iteration, run, now + pause)
         return
-    if failure.position and not reference and _dead_letters(pipeline, iteration):
-        _revise(flow, pipeline, iteration, run, failure, now)
+    if aside:
+        _revise(flow, pipeline, iteration, run, failure.alone(), now)
+        for one in failure.others:
+            planned = [position.identity for position in iteration.positions.get(failed.node, [])]
+            if one.position in planned and not iteration.terminal:
+                told = _with_remedy(pipeline, iteration, failed.node, one, reference)
+                _revise(flow, pipeline, iteration, iteration.nodes[failed.node], told, now)
         return
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
 
@@ -342,7 +343,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
     file = "" if failure.position in failure.message else f"{failure.position}: "
-    alerts.set_aside(flow, pipeline, iteration, f"dead letter at {name}: {file}{failure.message}", now)
+    alerts.set_aside(flow, pipeline, iteration, f"dead letter at {name}: {file}{failure.text}", now)
     iteration.positions[name] = left
     iteration.set_aside += 1
     pipeline.dead_letters += 1
@@ -358,7 +359,7 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         ),
         iteration.pipeline,
     )
-    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.message}", about=pipeline.name))
+    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.text}", about=pipeline.name))
     iteration.bind(pipeline.spec, iteration.version)
     iteration.nodes[name].barrier = barrier
     pins.release(flow, pipeline, [iteration.number], now, name)
@@ -380,7 +381,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
     configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
     if aside and failure.kind not in ENVIRONMENT and not configured:
-        alerts.set_aside(flow, pipeline, iteration, f"dead letter at {node}: {failure.message}", now)
+        alerts.set_aside(flow, pipeline, iteration, f"dead letter at {node}: {failure.text}", now)
         pipeline.dead_letters += 1
         runs.set_aside(pipeline, iteration)
         iteration.advance("dead_letter")
@@ -392,7 +393,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
         pins.release(flow, pipeline, [iteration.number], now)
-        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.message}", about=pipeline.name))
+        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.text}", about=pipeline.name))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
         return
@@ -400,7 +401,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         iteration.nodes[node].failed = failure.kind
         _later(flow, iteration, iteration.nodes[node], NEVER)
     if iteration.state != "failed":
-        iteration.trouble = f"failed at {node}: {failure.message}"
+        iteration.trouble = f"failed at {node}: {failure.text}"
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         iteration.advance("fail")
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)
@@ -409,7 +410,21 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         runs.stop(flow, pipeline, iteration, now)
         flow.wake_all(pipeline)
     else:
-        flow.say(Log("error", f"{iteration.name}: failed at {node} too: {failure.message}", about=pipeline.name))
+        flow.say(Log("error", f"{iteration.name}: failed at {node} too: {failure.text}", about=pipeline.name))
+
+
+def _with_remedy(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, reference: bool) -> Failure:
+    """The failure, with what is to be done about it; ``reference``: it is one that cannot be read, for good."""
+    said = []
+    if reference:
+        said.append(_remedy(pipeline, iteration, node))
+    elif failure.kind in again.OF_FILES and node in pipeline.sources and not _dead_letters(pipeline, iteration):
+        said.append(_remedy_of_file(pipeline, iteration, node, failure))
+    elif failure.kind == "changed" and node in pipeline.sources:
+        said.append(STAYS)
+    if failure.kind == "malformed":
+        said.append(misfits.in_the_way(pipeline, node, failure.column))
+    return replace(failure, remedy=". ".join(filter(None, said)))
 
 
 def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
@@ -418,18 +433,19 @@ def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
     return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {_retry(pipeline, iteration)}"
 
 
-def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, failed: NodeFailed) -> str:
+def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:
     """What is to be done about a file that is read once."""
-    retry, node = _retry(pipeline, iteration), failed.node
-    if failed.failure.kind == "changed":
+    retry = _retry(pipeline, iteration)
+    if failure.kind == "changed":
         return f"{STAYS}. {retry} plans again what is there now"
     read = pipeline.sources[node].node.read
     assert read is not None
-    told_by_user = failed.failure.column in ("", *read.schema)
+    told_by_user = failure.column in ("", *read.schema)
     pin = None if told_by_user else pipeline.pins.get(node)
     told = f"{node}: its columns are those that iteration {pin.iteration} told" if pin and pin.iteration else ""
+    what, them = ("the files", "them") if failure.others else ("the file", "it")
     held = f"{told} (`odibictl source show {pipeline.name}.{node}`). " if told else ""
-    return f"{held}Fix the file, or take it away; then {retry}, and what is there then is planned again"
+    return f"{held}Fix {what}, or take {them} away; then {retry}, and what is there then is planned again"
 
 
 def _retry(pipeline: Pipeline, iteration: Iteration) -> str:

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import xxhash
 
+from odibi_actors.runtime.visible import visible
+from odibi_actors.units import plural
+
 LIVE = "live"
 """The lane of a pipeline that follows its sources; each backfill has a lane of its own."""
 
@@ -170,7 +173,9 @@ COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io", "full"})
 
 class Failure(msgspec.Struct, frozen=True):
     """Why a node failed, as kept durably and shown to the user. ``position`` is the identity of the file at fault;
-    ``lost`` names the input node whose output was lost (kind ``input_lost``). ``line`` is 1-based."""
+    ``lost`` names the input node whose output was lost (kind ``input_lost``). ``line`` is 1-based. ``others``: further
+    files of the batch that cannot be read; ``more``: how many there are besides, each to be told in its turn.
+    ``remedy``: what is to be done about it as long as the iteration is failed."""
 
     kind: FailureKind
     message: str
@@ -180,6 +185,41 @@ class Failure(msgspec.Struct, frozen=True):
     column: str = ""
     value: str = ""
     lost: str = ""
+    others: list[Failure] = []
+    more: int = 0
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message, with what is to be done."""
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+    def alone(self) -> Failure:
+        """Without the others."""
+        return msgspec.structs.replace(self, others=[], more=0)
+
+    @property
+    def also(self) -> str:
+        """What is told of the others, in a sentence; "" when there are none."""
+        if not self.others:
+            return ""
+        count = len(self.others) + self.more
+        names = "; ".join(map(_brief, self.others))
+        more = f"; and {self.more} more" if self.more else ""
+        return f"{plural(count, 'more file')} of this batch cannot be read: {names}{more}"
+
+
+_BRIEF, _VALUE = 160, 40
+"""Characters of what is told of a file beside another one, and of the value in it."""
+
+
+def _brief(failure: Failure) -> str:
+    """Which value at which place, or what is wrong: the remedy is that of the first one, most times."""
+    text = failure.message
+    if failure.value and failure.column:
+        line = f" line {failure.line}" if failure.line else ""
+        text = visible(f"{failure.position}{line}, column {failure.column} ({failure.value[:_VALUE]!r})", keep="")
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 3]}..."
 
 
 IterationState = Literal[

@@ -26,7 +26,7 @@ class Letters(Tables):
         self._execute(
             "INSERT INTO dead_letters (pipeline, iteration, node, position, revised, kind, message, at, payload)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.message, record.at,
+            (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.text, record.at,
              seal(Letter(failure, positions, trigger=trigger))),
         )  # fmt: skip
 

@@ -212,14 +212,15 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         " AND revised = 1 ORDER BY id LIMIT ?",
         (*key, MAX_ROWS),
     ).fetchall()
-    errors = _errors(db, key, what)
+    ended = row[2] in FREED
+    errors = _errors(db, key, what, ended)
     final = unseal(failures, FailuresDecoder, f"the failures {what}") if failures is not None else {}
     told = {(error["node"], error["message"]): None for error in errors}
     # The try that condemned an iteration is among the errors already; one that blocked a sink is not.
     errors += [
-        {"node": node, "attempt": "", **_failure(failure), "at": at, "used": 0}
+        {"node": node, "attempt": "", **_failure(failure, ended), "at": at, "used": 0}
         for node, (failure, at) in final.items()
-        if (node, failure.message) not in told
+        if (node, failure.message if ended else failure.text) not in told
     ]
     parts = unseal(sinks, SinksDecoder, f"the sinks {what}") if sinks is not None else {}
     given_up = json.loads(abandoned)
@@ -265,20 +266,26 @@ def _as_read(
     return {source: [read(source, position) for position in some[:MAX_ROWS]] for source, some in positions.items()}
 
 
-def _errors(db: sqlite3.Connection, key: tuple[str, int], what: str) -> list[dict[str, Any]]:
+def _errors(db: sqlite3.Connection, key: tuple[str, int], what: str, ended: bool) -> list[dict[str, Any]]:
     """Failed tries that are kept, oldest first."""
     rows = db.execute(
         "SELECT payload FROM errors WHERE pipeline = ? AND iteration = ? ORDER BY seq DESC LIMIT ?", (*key, MAX_ROWS)
     ).fetchall()
     found = [unseal(row[0], ErrorDecoder, f"an error {what}") for row in reversed(rows)]
     return [
-        {"node": e.node, "attempt": str(e.attempt), **_failure(e.failure), "at": e.at, "used": e.used} for e in found
+        {"node": e.node, "attempt": str(e.attempt), **_failure(e.failure, ended), "at": e.at, "used": e.used}
+        for e in found
     ]
 
 
-def _failure(failure: Failure) -> dict[str, Any]:
+def _failure(failure: Failure, ended: bool = False) -> dict[str, Any]:
+    """``ended``: its iteration has, and nothing is to be done about it any more."""
     names = ("kind", "message", "traceback", "position", "line", "column", "value")
-    return {name: getattr(failure, name) for name in names}
+    shown = {name: getattr(failure, name) for name in names} | {"message": failure.message if ended else failure.text}
+    if failure.others:
+        shown["others"] = [{name: getattr(one, name) for name in names} for one in failure.others]
+        shown["more"] = failure.more
+    return shown
 
 
 # --- nodes --------------------------------------------------------------------------------------------------------
@@ -312,7 +319,7 @@ def _nodes(db: sqlite3.Connection, given: One) -> Any:
         error = unseal(blob, ErrorDecoder, f"an error of {node} {what}")
         row = rows.setdefault(node, _node(node))
         if seq > acked.get(node, 0):
-            row["error"] = error.failure.message
+            row["error"] = error.failure.message if state in FREED else error.failure.text
             row["state"], row["attempt"] = "error", str(error.attempt)
             row["used"] = error.used if live else 0
         elif live:

@@ -358,7 +358,7 @@ class Transaction(Letters, Scheduling):
             "SELECT payload FROM errors WHERE pipeline = ? AND iteration = ? AND node = ? ORDER BY seq DESC LIMIT 1",
             (*key, record.node),
         ).fetchone()
-        message = unseal(row[0], ErrorDecoder, f"an error of {key[0]} {key[1]}").failure.message if row else ""
+        message = unseal(row[0], ErrorDecoder, f"an error of {key[0]} {key[1]}").failure.text if row else ""
         self._execute(
             "UPDATE iterations SET state = ?, node = ?, error = ? WHERE pipeline = ? AND iteration = ?",
             (state, record.node, message, *key),
@@ -444,7 +444,7 @@ class Transaction(Letters, Scheduling):
                 state,
                 record.at,
                 record.node,
-                record.failure.message,
+                record.failure.text,
                 seal({record.node: (record.failure, record.at)}),
                 *key,
             ),
@@ -476,9 +476,8 @@ class Transaction(Letters, Scheduling):
                 "UPDATE counters SET positions = positions - ? WHERE pipeline = ?", (len(rows), record.pipeline)
             )
             self._execute(
-                "UPDATE iterations SET state = ?, finished_at = ?, error = CASE ? WHEN '' THEN error ELSE ? END"
-                " WHERE pipeline = ? AND iteration = ?",
-                (state, record.at, record.reason, record.reason, *key),
+                "UPDATE iterations SET state = ?, finished_at = ?, error = ? WHERE pipeline = ? AND iteration = ?",
+                (state, record.at, record.reason or self._what_failed(key), *key),
             )
             letter = self._give_back(plan)
             self.weight += 1024 * len(rows)
@@ -487,6 +486,16 @@ class Transaction(Letters, Scheduling):
             if plan.lane != LIVE:
                 self._backfilled(record.pipeline, plan.lane, 0, -sum(map(len, plan.positions.values())))
                 self._goes_on(key)
+
+    def _what_failed(self, key: tuple[str, int]) -> str:
+        """What an iteration has failed of, without what was to be done about it; "" when it has not."""
+        row = self._execute("SELECT node, error FROM iterations WHERE pipeline = ? AND iteration = ?", key).fetchone()
+        for (blob,) in self._execute(
+            "SELECT payload FROM errors WHERE pipeline = ? AND iteration = ? AND node = ? ORDER BY seq DESC LIMIT 1",
+            (*key, row[0]),
+        ):
+            return unseal(blob, ErrorDecoder, f"an error of {key[0]} {key[1]}").failure.message
+        return str(row[1])
 
     def _abandon(self, _seq: int, record: r.Abandon) -> None:
         key = (record.pipeline, record.iteration)

@@ -15,6 +15,7 @@ from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
 from odibi_actors.errors import ConflictError
+from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -104,9 +105,11 @@ def _error(row: Row, times: int) -> list[RenderableType]:
     """Failed attempts, so many in the same way: where, what, and the traceback as it was."""
     from rich.text import Text
 
-    where = [str(row["position"])] if row.get("position") else []
-    where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word)]
-    where += [f"value {row['value']!r}"] if row.get("value") else []
+    message = str(row.get("message") or "")
+    placed = bool(row.get("position")) and message.startswith(visible(row["position"], keep=""))
+    where = [str(row["position"])] if row.get("position") and not placed else []
+    where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word) and not placed]
+    where += [f"value {row['value']!r}"] if row.get("value") and not (placed and row["value"] in message) else []
     said = [ago(row.get("at"))]
     said += [f"attempt {row['used']}"] if row.get("used") else []  # not all count: a lost input, a locked target
     said += [f"the last of {times} that failed like this"] if times > 1 else []
@@ -114,7 +117,7 @@ def _error(row: Row, times: int) -> list[RenderableType]:
     lines: list[RenderableType] = ["", Text(head, style="bold red")]
     if where:
         lines.append(Text("  " + ", ".join(where)))
-    lines.append(Text(indent(str(row.get("message") or ""), "  ")))
+    lines.append(Text(indent(message, "  ")))
     if row.get("traceback"):
         lines.append(Text(indent(str(row["traceback"]).rstrip(), "  "), style="dim"))
     return lines
@@ -122,6 +125,12 @@ def _error(row: Row, times: int) -> list[RenderableType]:
 
 def details(result: dict[str, Any]) -> list[RenderableType]:
     """One iteration."""
+    tries = _tries(result.get("errors") or [])
+    below = {error.get("message"): f"{error.get('kind')}, see below" for error, _ in tries}
+    nodes = [{**node, "error": below.get(node.get("error"), node.get("error"))} for node in result.get("nodes") or ()]
+    error = str(result.get("error") or "")
+    if error in below:
+        result = {**result, "error": f"at {_node_of(tries, error)}, see below"}
     head = [(column.heading.lower(), column.cell(result)) for column in COLUMNS]
     head.insert(0, ("pipeline", str(result.get("pipeline"))))
     if again := result.get("planned_as"):
@@ -135,14 +144,19 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
         else []
     )
     sinks = [{"node": node, **sink} for node, sink in (result.get("sinks") or {}).items()]
-    parts: list[RenderableType] = [fields(head), "", table(result.get("nodes", []), NODES, "no node is done")]
+    parts: list[RenderableType] = [fields(head), "", table(nodes, NODES, "no node is done")]
     lists = ((positions, POSITIONS), (result.get("twins"), TWINS), (sinks, SINKS), (result.get("revised"), REVISED))
     for rows, columns in lists:
         if rows:
             parts += ["", table(rows, columns)]
-    for error, times in _tries(result.get("errors") or []):
-        parts += _error(error, times)
+    for failed, times in tries:
+        parts += _error(failed, times)
     return parts
+
+
+def _node_of(tries: list[tuple[Row, int]], message: str) -> object:
+    """The node that has failed so."""
+    return next(error.get("node") for error, _ in tries if error.get("message") == message)
 
 
 @iteration.command(

@@ -193,11 +193,15 @@ class Trial:
             known = {identity for identity, _ in aside}
             rest = [position for position in positions if position.identity not in known]
             tried, table = self._table(node, rest)
-            bad = tried.failure.position if tried.failure is not None else ""
+            first = tried.failure.position if tried.failure is not None else ""
             spared = self._spec.on_error == "dead_letter" and node.read is not None and node.read.mode != "batch"
-            if not spared or tried.failure is None or len(rest) < 2 or bad not in {one.identity for one in rest}:
+            if not spared or tried.failure is None or len(rest) < 2 or first not in {one.identity for one in rest}:
+                if tried.failure is not None and (also := tried.failure.also):
+                    message = f"{tried.failure.message}. {also}"
+                    tried.failure = msgspec.structs.replace(tried.failure.alone(), message=message)
                 return tried, table
-            aside.append((bad, tried.failure.message))
+            bad = [(one.position, one.message) for one in (tried.failure, *tried.failure.others)]
+            aside += bad[: len(rest) - 1]
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 

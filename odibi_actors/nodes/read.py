@@ -17,6 +17,7 @@ from odibi_actors.kinds.format import Format, Request, check_options
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed, shorten
+from odibi_actors.nodes.faults import Faults
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
 from odibi_actors.nodes.formats.exact import Spelling
@@ -59,8 +60,7 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult
     files = Files(Path(spec.connection.path))
     if pinned:
         schema = _known(spec, decode_schema(pinned), declared)
-        tables = [_fitted(spec, files, position, schema, declared) for position in positions]
-        result = ReadResult(_concat(tables, schema))
+        result = ReadResult(_concat(_all_fitted(spec, files, positions, schema, declared), schema))
     elif positions:
         result = _read_first(spec, files, positions, declared)
     else:
@@ -98,12 +98,15 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declare
     wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
     doubt = ""
+    faults = Faults()
     for position in positions:
-        parsed = _parse(spec, files, position, declared, {}, names)
-        doubt = doubt or (f"{position.identity} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else "")
-        _check_declared(spec, wanted, position, parsed.table)
-        inference.add(parsed)
-        names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
+        with faults.looking():
+            parsed = _parse(spec, files, position, declared, {}, names)
+            doubt = doubt or (f"{position.identity} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else "")
+            _check_declared(spec, wanted, position, parsed.table)
+            inference.add(parsed)
+            names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
+    faults.tell()
     inference.expect(name for name in declared if name in spec.optional and not wanted.ignored(name))
     try:
         schema = inference.schema()
@@ -114,7 +117,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declare
         raise _failed(positions[clash.place], Malformed(message, column=clash.name)) from None
     tables = inference.tables(schema)
     if tables is None or not spec.options.get("strings_can_be_null", True):
-        tables = [_fitted(spec, files, position, schema, declared) for position in positions]
+        tables = _all_fitted(spec, files, positions, schema, declared)
     table = _concat(tables, schema)
     if not table.num_rows and (not schema.names or not declared.keys() >= set(schema.names)):
         return ReadResult(table)  # headers alone tell no types: let a later batch pin them
@@ -138,6 +141,22 @@ def _check_declared(spec: ReadSpec, wanted: Wanted, position: Position, table: p
     message = f"{columns} of read.schema {are} missing; found: {found}; "
     message += f"{listed('read.optional', *named)} reads nulls where {they} missing"
     raise _failed(position, Malformed(message, line=_format(spec).header, column=missing[0]))
+
+
+def _all_fitted(
+    spec: ReadSpec, files: Files, positions: list[Position], schema: pa.Schema, declared: Types
+) -> list[pa.Table]:
+    tables: list[pa.Table] = []
+    faults = Faults()
+    for position in positions:
+        with faults.looking():
+            table = _fitted(spec, files, position, schema, declared)
+            if not faults.found:
+                tables.append(table)
+        if faults.found:
+            tables.clear()
+    faults.tell()
+    return tables
 
 
 def _fitted(spec: ReadSpec, files: Files, position: Position, schema: pa.Schema, declared: Types) -> pa.Table:

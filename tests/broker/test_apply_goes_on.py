@@ -118,7 +118,7 @@ def test_given_what_had_failed_elsewhere_when_a_file_changed_meanwhile_then_an_o
     broker.fail(task, "read", Failure("changed", "f1.csv is not the file that was planned", position="f1.csv"))
     assert broker.of(rec.Cancel) == []
     assert broker.flow.pipelines["p"].state == "failed"
-    assert broker.of(rec.Error)[-1].failure.message == (
+    assert broker.of(rec.Error)[-1].failure.text == (
         "f1.csv is not the file that was planned. A planned file must stay as it is until it is read: deliver new data "
         "under a new name. `odibictl iteration retry p 1` plans again what is there now"
     )

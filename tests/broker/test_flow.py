@@ -761,3 +761,45 @@ def test_down_does_not_wait_for_ever() -> None:
         broker.wait(STOP_GRACE)
         waited += 1
     assert waited == 3  # pools, sources, store
+
+
+THREE = msgspec.structs.replace(
+    MALFORMED,
+    others=[Failure("malformed", "f2.csv line 9: worse", position="f2.csv", line=9, column="x", value="y")],
+    more=1,
+)
+
+
+def test_given_several_malformed_files_when_the_pipeline_halts_then_all_are_told_in_one_message() -> None:
+    broker = Broker(pipeline(batch=BatchSpec(max_files=4))).start()
+    broker.offer("f1.csv", "f2.csv", "f3.csv", "f4.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", THREE)
+    (error,) = broker.of(rec.Error)
+    said = "f1.csv line 3: bad. 2 more files of this batch cannot be read: f2.csv line 9, column x ('y'); and 1 more"
+    assert error.failure.message == said
+    assert error.failure.text.startswith(f"{said}. Fix the files, or take them away; then `odibictl iteration retry")
+    assert len(broker.of(rec.Fail)) == 1
+
+
+def test_given_several_malformed_files_when_they_are_set_aside_then_each_has_a_letter_of_its_own() -> None:
+    broker = Broker(pipeline(on_error="dead_letter", batch=BatchSpec(max_files=4))).start()
+    broker.offer("f1.csv", "f2.csv", "f3.csv", "f4.csv")
+    (task,) = broker.tasks()
+    others = [*THREE.others, Failure("malformed", "never planned", position="elsewhere.csv")]
+    broker.fail(task, "read", msgspec.structs.replace(THREE, others=others))
+    revised = broker.of(rec.Revise)
+    assert [one.identities for one in revised] == [["f1.csv"], ["f2.csv"]]
+    assert [one.failure for one in revised] == [MALFORMED, THREE.others[0]]
+    broker.durable()
+    (again,) = broker.tasks()
+    assert [one.identity for one in again.steps[0].positions] == ["f3.csv", "f4.csv"]
+
+
+def test_given_nothing_but_malformed_files_when_they_are_set_aside_then_the_last_takes_the_iteration_along() -> None:
+    broker = Broker(pipeline(on_error="dead_letter", batch=BatchSpec(max_files=2))).start()
+    broker.offer("f1.csv", "f2.csv")
+    (task,) = broker.tasks()
+    broker.fail(task, "read", msgspec.structs.replace(THREE, more=0))
+    assert [one.identities for one in broker.of(rec.Revise)] == [["f1.csv"]]
+    assert [one.failure.position for one in broker.of(rec.DeadLetter)] == ["f2.csv"]
