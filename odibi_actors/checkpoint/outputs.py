@@ -93,6 +93,7 @@ def _part(part: StagedRef, published: bool) -> dict[str, Any]:
         "path": (part.published or part.at.name) if published else part.staged,
         "at": msgspec.to_builtins(part.at),
         "rows_of_table": published and not part.published,
+        "name": part.published.rpartition("/")[2],
         "host": "",
         "data": None,
     }

@@ -99,9 +99,9 @@ def _spooled(name: str, data_dir: Path, output: Mapping[str, Any], state: str) -
 
 def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from odibi_actors.batches import ipc
+    from odibi_actors.kinds.registry import sink_of
+    from odibi_actors.model import Target
 
     target = output["path"]
     later = output.get("replaced_by")
@@ -115,17 +115,11 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
         gone = f"is no longer kept: iteration {later} has replaced it" if later else f"is not at {target} any more"
         raise NotFoundError(f"what {name} has {output['where']} {gone}")
     _compare(name, Path(target), output["digest"])
+    at = Target(*output["at"])
     try:
-        if target.endswith(".parquet") or _start(target) == b"PAR1":
-            return pq.read_table(target, partitioning=None)
-        return ipc.decode(pa.memory_map(target), output["rows"])
-    except (pa.ArrowInvalid, OSError) as error:
+        return sink_of(at.sink).rows(at, Path(target), output["name"])
+    except (pa.ArrowInvalid, ConflictError, OSError) as error:
         raise OdibiError(f"{target} cannot be read: {error}") from None
-
-
-def _start(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(4)
 
 
 def _compare(name: str, path: Path, digest: str) -> None:

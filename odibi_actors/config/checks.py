@@ -23,7 +23,7 @@ from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
 from odibi_actors.kinds.format import check_options
-from odibi_actors.kinds.registry import format_of, sink_of
+from odibi_actors.kinds.registry import format_of, formats, sink_of, writing
 from odibi_actors.kinds.sink import Sink
 from odibi_actors.model import Target
 
@@ -241,8 +241,9 @@ class Checker:
             if not self._problems.written(f"{at}.{key}") and not self._problems.misspelt(at, key):
                 self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=f"such as {_EXAMPLE[key]}")
         for key in _EXAMPLE:
-            if key in write and key not in sink.needs:
+            if key in write and key not in (*sink.needs, *sink.takes):
                 self._problems.add(f"{at}.{key}", f"does not apply: {kind}", suggestion="delete it")
+        self._written(at, write)
         for key in sink.needs:
             if key == "path" and key in write:
                 write["path"] = self._inside(f"{at}.path", write["path"], "the connection's folder")
@@ -250,6 +251,19 @@ class Checker:
                 self._target(f"{at}.path", sink, Target(sink.name, "", place))
             elif key == "table" and key in write:
                 self._target(f"{at}.table", sink, Target(sink.name, connection.path, write["table"]))
+
+    def _written(self, at: str, write: Section) -> None:
+        if "format" not in write or write["format"] is BAD:
+            return
+        known = writing(write["format"])
+        if known is None:
+            named = ", ".join(name for name in formats() if writing(name) is not None)
+            self._problems.add(f"{at}.format", f"{write['format']} is only read", suggestion=f"written are: {named}")
+        elif "compression" in write and not known.packed:
+            hint = "delete it, or write another format"
+            self._problems.add(f"{at}.compression", f"{known.name} is compressed within", suggestion=hint)
+        else:
+            self._types(at, write.get("schema", {}), known.name if known.texts else "")
 
     def _target(self, at: str, sink: Sink, target: Target) -> None:
         message, value = sink.reserved(target)
@@ -348,7 +362,12 @@ class Checker:
             self._problems.add(at, "initial is longer than max", suggestion="raise max")
 
 
-_EXAMPLE = {"path": "path: flights", "format": "format: parquet", "table": "table: delays"}
+_EXAMPLE = {
+    "path": "path: flights",
+    "format": "format: parquet",
+    "table": "table: delays",
+    "compression": "compression: gzip",
+}
 
 
 def _items(section: Section, key: str, path: str = "") -> Iterator[tuple[str, Section]]:

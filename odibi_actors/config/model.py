@@ -62,11 +62,12 @@ class WriteSpec(msgspec.Struct, frozen=True):
     connection: ConnectionSpec
     mode: Literal["append", "overwrite", "upsert"] = "append"
     path: str | None = None
-    format: Literal["parquet"] | None = None
+    format: KindName | None = None
     table: str | None = None
     keys: list[str] = []
     schema: dict[str, str] = {}
     version: str | None = None
+    compression: Literal["gzip", "zstd"] | None = None
 
     @property
     def target(self) -> Target:

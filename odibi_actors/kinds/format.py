@@ -1,11 +1,11 @@
-"""A format of files: how the bytes of one file become a table. Nothing here loads pyarrow, nor may a format before it
-parses: names and options are asked for by whoever checks a project file."""
+"""A format of files: how the bytes of one file become a table, and a table bytes. Nothing here loads pyarrow, nor may a
+format before it parses: names and options are asked for by whoever checks a project file."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +67,21 @@ class Format(Protocol):
         texts (``texts``), or of the type that the file has for them. Raises Malformed with the first place that does
         not fit; pyarrow's ArrowNotImplementedError stands for a type that this format cannot be read as.
         """
+
+
+class WritingFormat(Format, Protocol):
+    """A format that is written as well. ``written``: the suffix of the files that it makes. ``tells_schema``: a file
+    says by itself what its columns are; else that is kept beside it."""
+
+    written: str
+    tells_schema: bool
+
+    def check(self, table: pa.Table) -> None:
+        """Raise Failed (``invalid``) for the first column, by its type or by a value, that a file would not give back
+        exactly to a reader that knows the type."""
+
+    def write(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """The bytes of one file, batch by batch; equal tables have equal bytes. Raises OSError."""
 
 
 def check_options(known: Format, options: Mapping[str, Any]) -> list[str]:

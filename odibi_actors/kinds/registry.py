@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from odibi_actors.errors import ConfigError
-from odibi_actors.kinds.format import Format
+from odibi_actors.kinds.format import Format, WritingFormat
 from odibi_actors.kinds.sink import Sink
 
 FORMATS = "odibi_actors.formats"
@@ -47,6 +47,12 @@ def sinks() -> list[str]:
 def format_of(name: str) -> Format:
     """The format of that name. Raises ConfigError: not installed, or it cannot be loaded."""
     return cast(Format, _load(FORMATS, "format", name))
+
+
+def writing(name: str) -> WritingFormat | None:
+    """The format of that name, None if it is only read. Raises ConfigError as ``format_of``."""
+    found = format_of(name)
+    return cast(WritingFormat, found) if hasattr(found, "write") else None
 
 
 @cache

@@ -114,8 +114,8 @@ class Sink(Protocol):
     def mark(self, at: Target) -> Mark | None:
         """To whom the target belongs; None: nobody. Raises ConflictError, OSError, and what ``failure`` knows."""
 
-    def check(self, at: Target, owner: Owner, replaces: bool, former: Collection[Owner] = ()) -> None:
-        """Raise ConflictError when the target holds what the sink's mode does not go with; only looked at."""
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+        """Raise ConflictError when the target holds what the sink's mode or format does not go with; only looked at."""
 
     def newest(self, at: Target, nodes: Collection[str]) -> str:
         """What is left of these nodes in the target that tells the schema of the next part; "" when nothing does."""
@@ -126,6 +126,10 @@ class Sink(Protocol):
     def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
         """Why a committed part without a file (``StagedRef.published``) is not known to be in the target; "" when it
         is. ``sink``: store id, pipeline, node; ``owners``: whose the target may be."""
+
+    def rows(self, at: Target, path: Path, name: str) -> pa.Table:
+        """What is in the file of a part, staged or published, whose published name is ``name``. Raises ConflictError,
+        OSError."""
 
     # --- done at rest ---------------------------------------------------------------------------------------------
 

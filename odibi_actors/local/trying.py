@@ -303,8 +303,7 @@ def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
     if owner is not None and (owner.pipeline, owner.node) != (pipeline, node):
         return f"the target belongs to {owner}"
     try:
-        kind, replaces = sink_of(write.target.sink), write.mode == "overwrite"
-        kind.check(write.target, owner or Owner(STORE, pipeline, node), replaces)
+        sink_of(write.target.sink).check(write, owner or Owner(STORE, pipeline, node))
     except ConflictError as error:
         return str(error)
     return ""

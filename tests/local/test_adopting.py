@@ -385,7 +385,7 @@ ADOPTING = [f"{place}:kill@{time}" for place in ("store.begin", "store.commit", 
 CLAIMING = [
     *("owner.replace:kill@1", "owner.replaced:kill@1", "owner.replace:kill@2", "owner.replaced:kill@2"),
     *("sqlite.begin:kill@1", "sqlite.commit:kill@1", "sqlite.commit:kill@2", "sqlite.committed:kill@1"),
-    *("parquet.staged:kill@1", "parquet.linked:kill@1", "parquet.rename:kill@1"),
+    *("folder.staged:kill@1", "folder.linked:kill@1", "folder.rename:kill@1"),
 ]
 
 
@@ -432,7 +432,7 @@ def test_given_a_kill_while_both_names_are_taken_back_then_the_rest_goes_and_all
         "import sys; from odibi_actors.config import load_project; from odibi_actors.local import LocalSystem\n"
         "with LocalSystem(load_project(sys.argv[-1])) as s: s.request('pipeline.rewind', {'pipeline': 'p', 'to': 0})\n"
     )
-    env = {**os.environ, "ODIBI_FAILPOINTS": "parquet.retract:kill@2"}
+    env = {**os.environ, "ODIBI_FAILPOINTS": "folder.retract:kill@2"}
     done = subprocess.run([sys.executable, "-c", script, str(renamed)], env=env, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     ctl(renamed, "pipeline", "resume", "p")

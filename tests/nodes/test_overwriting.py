@@ -24,7 +24,7 @@ from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import NodeDone, PublishDone, Step
 from odibi_actors.model import NOWHERE
-from odibi_actors.nodes.sinks import owner, parquet, parquet_current, sqlite
+from odibi_actors.nodes.sinks import folder, folder_current, owner, sqlite
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of
 from tests.nodes.helpers import done, outcomes, overwriting, publish_task, sqlite_node, task
 from tests.nodes.test_sinks import PUBLISH, World
@@ -150,17 +150,17 @@ def test_given_any_step_of_publishing_when_somebody_reads_then_it_is_the_old_who
     world: World, sink: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, list[tuple[Any, ...]]]] = []
-    for module in (parquet, parquet_current, sqlite):
+    for module in (folder, folder_current, sqlite):
         monkeypatch.setattr(module, "failpoint", lambda name: seen.append((name, read(world, sink))))
     publish(world, sink, 1)
-    expected = {"lake": ["parquet.link", "parquet.linked", "parquet.unlinked"]}.get(sink, ["sqlite.committed"])
+    expected = {"lake": ["folder.link", "folder.linked", "folder.unlinked"]}.get(sink, ["sqlite.committed"])
     assert [name for name, _ in seen][-len(expected) :] == expected
     seen.clear()
     publish(world, sink, 2)
     states = [rows for _, rows in seen]
     assert all(rows in (state(1), state(2)) for rows in states), seen
     assert states == sorted(states, key=state(2).__eq__)
-    assert ("parquet.rename" if sink == "lake" else "sqlite.commit", state(1)) in seen
+    assert ("folder.rename" if sink == "lake" else "sqlite.commit", state(1)) in seen
 
 
 @SINKS
@@ -224,7 +224,7 @@ def elsewhere(world: World, staged: NodeDone, sink: str, point: str) -> subproce
     )
 
 
-POINTS = ["parquet.link", "parquet.rename", "parquet.linked", "parquet.unlinked"]
+POINTS = ["folder.link", "folder.rename", "folder.linked", "folder.unlinked"]
 
 
 @pytest.mark.process
@@ -232,8 +232,8 @@ POINTS = ["parquet.link", "parquet.rename", "parquet.linked", "parquet.unlinked"
 def test_given_a_publisher_killed_anywhere_when_published_again_then_the_new_one_stands(
     world: World, point: str
 ) -> None:
-    sink = "lake" if point.startswith("parquet") else "mart"
-    number = 1 if point == "parquet.link" else 2
+    sink = "lake" if point.startswith("folder") else "mart"
+    number = 1 if point == "folder.link" else 2
     if number == 2:
         publish(world, sink, 1)
     before = read(world, sink)
@@ -249,12 +249,12 @@ def test_given_a_publisher_killed_anywhere_when_published_again_then_the_new_one
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("point", ["parquet.link", "parquet.rename", "sqlite.begin"])
+@pytest.mark.parametrize("point", ["folder.link", "folder.rename", "sqlite.begin"])
 def test_given_a_publisher_that_was_stopped_when_it_wakes_behind_newer_ones_then_they_stay(
     world: World, point: str
 ) -> None:
-    sink = "lake" if point.startswith("parquet") else "mart"
-    number = 1 if point == "parquet.link" else 2
+    sink = "lake" if point.startswith("folder") else "mart"
+    number = 1 if point == "folder.link" else 2
     if number == 2:
         publish(world, sink, 1)
     staged = world.stage(node(world, sink), table(number), number)
@@ -274,10 +274,10 @@ def test_given_a_stopped_publisher_whose_sink_was_given_up_when_it_wakes_then_wh
 ) -> None:
     publish(world, "lake", 1)
     staged = world.stage(node(world, "lake"), table(2), 2)
-    stopped = elsewhere(world, staged, "lake", "parquet.rename:stop")
+    stopped = elsewhere(world, staged, "lake", "folder.rename:stop")
     os.waitpid(stopped.pid, os.WUNTRACED)
     later = world.stage(node(world, "lake"), table(3), 3)
-    killed = elsewhere(world, later, "lake", "parquet.linked:kill")  # before it tidies up
+    killed = elsewhere(world, later, "lake", "folder.linked:kill")  # before it tidies up
     assert killed.wait(60) == -signal.SIGKILL
     os.kill(stopped.pid, signal.SIGCONT)
     out, _ = stopped.communicate(timeout=60)
@@ -288,7 +288,7 @@ def test_given_a_stopped_publisher_whose_sink_was_given_up_when_it_wakes_then_wh
 def test_given_two_publishers_of_one_part_when_the_other_is_faster_then_it_is_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, point in ((1, "parquet.link"), (2, "parquet.rename")):
+    for number, point in ((1, "folder.link"), (2, "folder.rename")):
         staged = world.stage(node(world, "lake"), table(number), number)
         assert staged.staged is not None
         part = Path(staged.staged.staged)
@@ -298,7 +298,7 @@ def test_given_two_publishers_of_one_part_when_the_other_is_faster_then_it_is_do
                 os.rename(f"{part.parent}.link", world.folder / "current")
 
         with monkeypatch.context() as patched:
-            patched.setattr(parquet_current, "failpoint", faster)
+            patched.setattr(folder_current, "failpoint", faster)
             world.publish(node(world, "lake"), staged)
         assert read(world, "lake") == state(number)
 
@@ -446,7 +446,7 @@ def test_given_a_strange_file_that_appears_at_the_last_moment_when_published_the
 ) -> None:
     staged = world.stage(node(world, "lake"), table(1))
     strange = world.folder / "current"
-    monkeypatch.setattr(parquet_current, "failpoint", lambda _: strange.write_bytes(b"mine"))
+    monkeypatch.setattr(folder_current, "failpoint", lambda _: strange.write_bytes(b"mine"))
     assert world.publish_failure(publish_task(node(world, "lake"), staged)).kind == "conflict"
     assert strange.read_bytes() == b"mine"
 

@@ -28,7 +28,7 @@ from odibi_actors.kinds.sink import Site
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask
 from odibi_actors.model import Attempt, BatchRef
 from odibi_actors.nodes.executor import Executor
-from odibi_actors.nodes.sinks import parquet as parquet_sink
+from odibi_actors.nodes.sinks import folder as folder_sink
 from odibi_actors.nodes.sinks import sqlite as sqlite_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
@@ -182,10 +182,10 @@ def test_given_a_strange_file_that_appears_at_the_last_moment_when_published_the
     strange = world.folder / "part-0000000001-lake.parquet"
 
     def appear(name: str) -> None:
-        if name == "parquet.link":
+        if name == "folder.link":
             strange.write_bytes(b"mine")
 
-    monkeypatch.setattr(parquet_sink, "failpoint", appear)
+    monkeypatch.setattr(folder_sink, "failpoint", appear)
     assert world.publish_failure(publish_task(world.lake, staged)).kind == "conflict"
     assert strange.read_bytes() == b"mine"
 
@@ -534,12 +534,12 @@ print(list(executor.run(msgspec.json.decode(sys.argv[2], type=PublishTask)))[-1]
 @pytest.mark.process
 @pytest.mark.parametrize(
     "point",
-    ["parquet.link", "parquet.linked", "parquet.unlinked", "sqlite.begin", "sqlite.commit", "sqlite.committed"],
+    ["folder.link", "folder.linked", "folder.unlinked", "sqlite.begin", "sqlite.commit", "sqlite.committed"],
 )
 def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_there_once(
     world: World, point: str
 ) -> None:
-    node = world.lake if point.startswith("parquet") else sqlite_node(world.mart)
+    node = world.lake if point.startswith("folder") else sqlite_node(world.mart)
     staged = world.stage(node, TABLE)
     work = publish_task(node, staged)
     argv = [sys.executable, "-c", PUBLISH, str(world.root / ".odibi"), msgspec.json.encode(work).decode()]
@@ -548,7 +548,7 @@ def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_th
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     world.publish(node, staged)
-    if point.startswith("parquet"):
+    if point.startswith("folder"):
         assert pq.read_table(world.folder).equals(TABLE)
         assert sorted(os.listdir(world.folder)) == [OWNER_FILE, "part-0000000001-lake.parquet"]
     else:

@@ -16,8 +16,8 @@ KILLS = [
     "peer.received",
     "worker.sent",
     "spool.rename",
-    "parquet.linked",
-    "parquet.rename",  # the file that is overwritten is still the former one
+    "folder.linked",
+    "folder.rename",  # the file that is overwritten is still the former one
     "sqlite.committed",  # the rows are there, the broker is not told
     "template.forked",  # workers nobody knows of
     "pool.spawned",

@@ -18,8 +18,9 @@ from odibi_actors.errors import BatchError
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks.folder import FolderSink
+from odibi_actors.nodes.sinks.forms import form_of
 from odibi_actors.nodes.sinks.owner import Owner
-from odibi_actors.nodes.sinks.parquet import ParquetSink
 from odibi_actors.nodes.sinks.sqlite import SqliteSink
 from odibi_actors.nodes.sql import SqlRunner
 from odibi_actors.nodes.transform import to_table
@@ -42,7 +43,7 @@ def output(case: Case, runner: SqlRunner) -> pa.Table:
 
 def through_parquet(table: pa.Table, root: Path) -> pa.Table:
     """The table as read from its published part. Raises Failed."""
-    sink = ParquetSink(Site(targets.folder(str(root / "lake")), OWNER))
+    sink = FolderSink(Site(targets.folder(str(root / "lake")), OWNER), form_of("parquet"))
     sink.publish(sink.stage(table, 1, Attempt(1, 1))[0], 1, 0)
     return pq.read_table(root / "lake" / "part-0000000001-n.parquet")
 

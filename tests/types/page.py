@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
+from odibi_actors.kinds.registry import writing
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
 from odibi_actors.nodes.sql import SqlRunner
 from tests.types.carry import output
 from tests.types.cases import CASES, REFUSED, Case
+
+HEAD = "| type | between nodes | parquet reads back | csv | JSON | SQLite holds |"
 
 
 def types() -> str:
@@ -28,7 +33,7 @@ def types() -> str:
 
 
 def _table(origin: str, runner: SqlRunner) -> str:
-    lines = [f"### {origin}\n", "| type | between nodes | parquet reads back | SQLite holds |", "|---|---|---|---|"]
+    lines = [f"### {origin}\n", HEAD, "|---|---|---|---|---|---|"]
     lines += [_row(case, runner) for case in CASES if case.origin == origin]
     return "\n".join(lines)
 
@@ -39,13 +44,33 @@ def _row(case: Case, runner: SqlRunner) -> str:
         table = output(case, runner)
     except (BatchError, Failed) as error:
         assert case.kept is REFUSED, case
-        return f"| {label} | **refused**: {_remedy(str(error))} | | |"
+        return f"| {label} | **refused**: {_remedy(str(error))} | | | | |"
     kind = table.schema.field("x").type
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     back = pq.read_table(pa.BufferReader(sink.getvalue())).schema.field("x").type
     parquet = "the same" if back == kind else f"`{type_name(back)}`"
-    return f"| {label} | `{type_name(kind)}` | {parquet} | {_sqlite(case, table)} |"
+    texts = " | ".join(_text(name, table) for name in ("csv", "json"))
+    return f"| {label} | `{type_name(kind)}` | {parquet} | {texts} | {_sqlite(case, table)} |"
+
+
+def _text(name: str, table: pa.Table) -> str:
+    """What a file of texts holds of the first value."""
+    known = writing(name)
+    assert known is not None
+    whole = table if table.column("x").null_count == 0 else table.append_column("k", pa.array(range(table.num_rows)))
+    try:
+        known.check(whole)
+    except Failed:
+        return "**refused**"
+    out = io.BytesIO()
+    first = table.filter(pc.is_valid(table.column("x"))).slice(0, 1)
+    if not first.num_rows:
+        return "empty" if name == "csv" else "`null`"
+    known.write(first.schema, first.to_batches(), out)
+    told = out.getvalue().decode()
+    said = told.partition("\n")[2].strip("\n") if name == "csv" else told.partition(":")[2].rstrip("}\n")
+    return f"`{said}`".replace("|", "\\|").replace("\n", " ") if said.strip() else '`""`'
 
 
 def _label(text: str) -> str:

@@ -20,7 +20,7 @@ from odibi_actors.batches.frames import from_pandas
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sinks import parquet_types
+from odibi_actors.nodes.formats import parquet_types
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
 from odibi_actors.nodes.sql import SqlRunner
 from odibi_actors.nodes.transform import to_table

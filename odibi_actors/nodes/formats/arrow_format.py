@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from odibi_actors.kinds.format import Request
 from odibi_actors.nodes.formats.options import COMPRESSION
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.nodes.formats import Parsed
 
 
@@ -19,6 +22,8 @@ class Arrow:
     suffixes: Final = (".arrow", ".feather", ".ipc", ".arrows")
     packed: Final = True
     texts: Final = False
+    written: Final = ".arrow"
+    tells_schema: Final = True
     header: Final = 0
     options: Final = {"compression": COMPRESSION}
 
@@ -27,6 +32,18 @@ class Arrow:
         from odibi_actors.nodes.formats import arrow
 
         return arrow.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
+
+    def check(self, table: pa.Table) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import arrow_write
+
+        arrow_write.check(table)
+
+    def write(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import arrow_write
+
+        arrow_write.write(schema, batches, out)
 
 
 FORMAT = Arrow()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from odibi_actors.kinds.format import Request
 from odibi_actors.nodes.formats.options import (
@@ -16,6 +17,8 @@ from odibi_actors.nodes.formats.options import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.nodes.formats import Parsed
 
 
@@ -27,6 +30,8 @@ class Csv:
     suffixes: Final = (".csv", ".tsv")
     packed: Final = True
     texts: Final = True
+    written: Final = ".csv"
+    tells_schema: Final = False
     header: Final = 1
     options: Final = {
         "delimiter": CHARACTER,
@@ -63,6 +68,18 @@ class Csv:
         parsed = csv.parse(data, request.declared, request.wanted, options, request.inferred)
         doubt = data_first(csv.plain_text(data, options), options) if request.first else ""
         return parsed._replace(quoted=csv.quoted_columns(data, options), doubt=doubt)
+
+    def check(self, table: pa.Table) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import csv_write
+
+        csv_write.check(table)
+
+    def write(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import csv_write
+
+        csv_write.write(schema, batches, out)
 
 
 FORMAT = Csv()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from odibi_actors.kinds.format import Request
 from odibi_actors.nodes.formats.options import COMPRESSION, TEXTS
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.nodes.formats import Parsed
 
 
@@ -19,6 +22,8 @@ class Json:
     suffixes: Final = (".jsonl", ".ndjson", ".json")
     packed: Final = True
     texts: Final = False
+    written: Final = ".jsonl"
+    tells_schema: Final = False
     header: Final = 0
     options: Final = {"compression": COMPRESSION, "timestamp_parsers": TEXTS}
 
@@ -27,6 +32,18 @@ class Json:
         from odibi_actors.nodes.formats import json
 
         return json.parse(request.data, request.declared, request.wanted, request.options, request.inferred)
+
+    def check(self, table: pa.Table) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import json_write
+
+        json_write.check(table)
+
+    def write(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import json_write
+
+        json_write.write(schema, batches, out)
 
 
 FORMAT = Json()

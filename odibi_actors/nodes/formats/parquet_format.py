@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from odibi_actors.kinds.format import Option, Request
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.nodes.formats import Parsed
 
 
@@ -18,6 +21,8 @@ class Parquet:
     suffixes: Final = (".parquet", ".pq")
     packed: Final = False
     texts: Final = False
+    written: Final = ".parquet"
+    tells_schema: Final = True
     header: Final = 0
     options: Final[dict[str, Option]] = {}
 
@@ -26,6 +31,18 @@ class Parquet:
         from odibi_actors.nodes.formats import parquet
 
         return parquet.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
+
+    def check(self, table: pa.Table) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats.parquet_types import check_types
+
+        check_types(table)
+
+    def write(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """See ``WritingFormat``."""
+        from odibi_actors.nodes.formats import parquet_write
+
+        parquet_write.write(schema, batches, out)
 
 
 FORMAT = Parquet()

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import ConflictError
+from odibi_actors.nodes.sinks.forms import PARQUET, PART, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT
-from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.owner import Owner, folder_mark
 
 CURRENT = "current"
 _KEY = b"odibi.current"
 """Metadata of the file: JSON of whose it is, and the iteration."""
-_APPENDED = re.compile(r"part-\d{10,}-.*\.parquet")
 _VERSION = re.compile(rf"_current-(?P<iteration>\d{{10,}})-(?P<node>.+)\.{ATTEMPT}(?P<link>\.link)?")
 
 
@@ -38,9 +38,9 @@ class Held(NamedTuple):
     part: Path
 
 
-def marked(owner: Owner, iteration: int) -> dict[bytes, bytes]:
-    """The metadata of a file that is to become the current one."""
-    return {_KEY: json.dumps({**owner._asdict(), "iteration": iteration}).encode()}
+def marked(owner: Owner, iteration: int, rows: int) -> dict[bytes, bytes]:
+    """The metadata of a file that is to become the current one, or of the schema beside it."""
+    return {_KEY: json.dumps({**owner._asdict(), "iteration": iteration, "rows": rows}).encode()}
 
 
 def held(folder: Path) -> Held | None:
@@ -56,16 +56,24 @@ def held(folder: Path) -> Held | None:
         match = _VERSION.fullmatch(os.readlink(path) if path.is_symlink() else "")
         if match is None or match["link"]:
             raise ValueError("it is not a link to a version")
-        part = path.resolve() / f"part-{match['iteration']}-{match['node']}.parquet"
-        found = pq.read_metadata(part)
-        said = json.loads((found.metadata or {})[_KEY])
+        part = _part(path.resolve(), f"part-{match['iteration']}-{match['node']}")
+        said = json.loads((schema_of(part).metadata or {})[_KEY])
         owner = Owner(str(said["store_id"]), str(said["pipeline"]), str(said["node"]))
-        return Held(owner, int(said["iteration"]), found.num_rows, part)
-    except (FileNotFoundError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        rows = said["rows"] if "rows" in said else pq.read_metadata(part).num_rows  # former releases did not say it
+        return Held(owner, int(said["iteration"]), int(rows), part)
+    except (ConflictError, FileNotFoundError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise ConflictError(
             f"{path} is not what a sink has published ({error}), and is not overwritten: move it away, or publish to "
             "another path"
         ) from error
+
+
+def _part(version: Path, stem: str) -> Path:
+    """The file in a version's folder. Raises FileNotFoundError, ValueError."""
+    names = [name for name in os.listdir(version) if name.startswith(f"{stem}.") and PART.fullmatch(name)]
+    if len(names) != 1:
+        raise ValueError(f"it holds {len(names)} parts named {stem}")
+    return version / names[0]
 
 
 def is_of(folder: Path, owners: Collection[Owner]) -> bool:
@@ -77,14 +85,18 @@ def is_of(folder: Path, owners: Collection[Owner]) -> bool:
     return found is not None and found.owner in owners
 
 
-def check_folder(folder: Path, owner: Owner, overwrite: bool, former: Collection[Owner] = ()) -> None:
+def check_folder(
+    folder: Path, owner: Owner, overwrite: bool, former: Collection[Owner] = (), suffix: str = PARQUET
+) -> None:
     """Raise ConflictError unless a sink of this mode may publish to the folder, which may be a ``former`` owner's:
-    parts that were appended and one that is overwritten are not mixed. Raises OSError."""
+    parts that were appended and one that is overwritten are not mixed, nor are parts that end in different suffixes.
+    Raises OSError."""
     if not folder.is_dir():
         return
+    _check_suffix(folder, owner, former, suffix, overwrite)
     fresh = f"move them away, publish to another path, or `odibictl reset {owner.pipeline} --targets`"
     if overwrite:
-        parts = sorted(name for name in os.listdir(folder) if _APPENDED.fullmatch(name))
+        parts = sorted(name for name in os.listdir(folder) if PART.fullmatch(name))
         if parts:
             more = f", and {len(parts) - 1} more" if len(parts) > 1 else ""
             raise ConflictError(
@@ -100,6 +112,21 @@ def check_folder(folder: Path, owner: Owner, overwrite: bool, former: Collection
         raise ConflictError(
             f"{folder / CURRENT} is what this sink has published with `mode: overwrite`, and stays as it is when parts "
             f"are appended: {fresh.replace('them', 'it')}"
+        )
+
+
+def _check_suffix(folder: Path, owner: Owner, former: Collection[Owner], suffix: str, overwrite: bool) -> None:
+    """Readers take what ends in one suffix: what is published in another one would be out of their sight."""
+    mark = folder_mark(folder)
+    if mark is None or mark.suffix == suffix or mark.owner not in (owner, *former):
+        return
+    nodes = [one.node for one in (owner, *former)]
+    parts = [match for match in map(PART.fullmatch, sorted(os.listdir(folder))) if match and match["node"] in nodes]
+    parts = [match for match in parts if match["suffix"] != suffix]
+    if parts:
+        raise ConflictError(
+            f"{folder} holds parts that end in {parts[0]['suffix']} ({parts[0][0]}), and readers of these would not "
+            f"see those that end in {suffix}: publish to another path, or `odibictl reset {owner.pipeline} --targets`"
         )
 
 

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.batches.files import fsync_dir
+from odibi_actors.errors import ConflictError
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Attempt, Target
 from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.forms import PART, SCHEMA_FILE, form_of
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, Mark, Owner, folder_mark, take_folder
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.config.model import WriteSpec
     from odibi_actors.nodes.failures import Failed
 
@@ -26,7 +30,7 @@ class LocalSink:
     name = "local"
     about = "a folder"
     needs = ("path", "format")
-    takes = ()
+    takes = ("compression",)
     modes = ("append", "overwrite")
     flat = ""
     unit = "file"
@@ -53,11 +57,12 @@ class LocalSink:
     def mark(self, at: Target) -> Mark | None:
         return folder_mark(Path(at.locator))
 
-    def check(self, at: Target, owner: Owner, replaces: bool, former: Collection[Owner] = ()) -> None:
-        current.check_folder(Path(at.locator), owner, replaces, former)
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+        suffix = form_of(write.format, write.compression).suffix
+        current.check_folder(Path(write.target.locator), owner, write.mode == "overwrite", former, suffix)
 
     def newest(self, at: Target, nodes: Collection[str]) -> str:
-        from odibi_actors.nodes.sinks.parquet import newest_part
+        from odibi_actors.nodes.sinks.folder import newest_part
 
         found = newest_part(Path(at.locator), *nodes)
         return found.name if found is not None else ""
@@ -71,7 +76,7 @@ class LocalSink:
 
     def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
         found = _all(Path(at.locator), owners, given_up)
-        parts = [one for one in found if one.suffix == ".parquet" or one.name == current.CURRENT]
+        parts = [one for one in found if PART.fullmatch(one.name) or one.name == current.CURRENT]
         return Kept(len(parts), all(one.name == current.CURRENT for one in parts))
 
     def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
@@ -81,6 +86,7 @@ class LocalSink:
                 shutil.rmtree(part)
             else:
                 part.unlink(missing_ok=True)
+        (folder / SCHEMA_FILE).unlink(missing_ok=True)
         fsync_dir(folder)
         (folder / OWNER_FILE).unlink()
         fsync_dir(folder)
@@ -90,30 +96,44 @@ class LocalSink:
 
     def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner) -> None:
         """With an empty part, of the schema of the newest one there, which later ones are held to."""
-        import pyarrow.parquet as pq
-
         from odibi_actors.nodes.sinks.conform import Pin
+        from odibi_actors.nodes.sinks.folder import newest_part
+        from odibi_actors.nodes.sinks.forms import schema_of
         from odibi_actors.nodes.sinks.known import UNKNOWN
 
         below, overwrite = write.path or ".", write.mode == "overwrite"
         real = Path(write.target.locator)
-        pattern = f"{current.CURRENT + '/' if overwrite else ''}part-*-{owner.node}.parquet"
-        if parts := sorted(real.glob(pattern)):
-            empty = pq.read_schema(parts[-1]).remove_metadata().empty_table()
+        if overwrite:
+            held = current.held(real) if real.is_dir() else None
+            newest = held.part if held is not None else None
+        else:
+            newest = newest_part(real, owner.node) if real.is_dir() else None
+        if newest is not None:
+            empty = schema_of(newest).remove_metadata().empty_table()
             at = Target(self.name, "", os.path.normpath(stand_in / below))
             sink = self.open(Site(at, owner, replaces=overwrite), write)
             part, _ = sink.stage(empty, 0, Attempt(0, 0), Pin())
             sink.publish(part, 0, 0, False, 0, UNKNOWN)
 
+    def rows(self, at: Target, path: Path, name: str) -> pa.Table:
+        from odibi_actors.nodes.formats import Malformed
+        from odibi_actors.nodes.sinks.forms import read
+
+        try:
+            return read(path, name)
+        except Malformed as error:
+            raise ConflictError(str(error)) from error
+
     def open(self, site: Site, write: WriteSpec | None) -> Publisher:
         from odibi_actors.nodes.failures import Failed
-        from odibi_actors.nodes.sinks.parquet import ParquetSink
-        from odibi_actors.nodes.sinks.parquet_current import CurrentSink
+        from odibi_actors.nodes.sinks.folder import FolderSink
+        from odibi_actors.nodes.sinks.folder_current import CurrentSink
 
         below = Path(write.path or ".") if write is not None else Path()
         if below.is_absolute() or ".." in below.parts:
             raise Failed("invalid", f"write.path {str(below)!r} leaves the folder of its connection")
-        return (CurrentSink if site.replaces else ParquetSink)(site)
+        form = form_of(write.format, write.compression) if write is not None else None
+        return (CurrentSink if site.replaces else FolderSink)(site, form)
 
     def failure(self, at: Target, error: Exception) -> Failed | None:
         return None  # those of a file system are everybody's
@@ -129,9 +149,9 @@ def _all(folder: Path, owners: Sequence[Owner], given_up: Sequence[Collection[in
 
 def _of(folder: Path, owner: Owner, given_up: Collection[int], owners: Collection[Owner]) -> list[Path]:
     """A file with the name of an iteration whose sink was ``given_up`` is somebody else's."""
-    pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(owner.node)}\.(parquet|.*\.staged)")
+    pattern = re.compile(rf"(_?)part-(\d{{10,}})-{re.escape(owner.node)}\..+")
     named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
-    ours = [one for one, match in named if match[2] != "parquet" or int(match[1]) not in given_up]
+    ours = [one for one, match in named if match[1] or int(match[2]) not in given_up]
     parts = sorted(ours, reverse=True)
     published = [folder / current.CURRENT] if current.is_of(folder, owners) else []  # the link before what it points to
     return [*parts, *published, *(path for _, path in current.versions(folder, owner.node))]

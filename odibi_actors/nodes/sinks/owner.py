@@ -56,10 +56,11 @@ class Owner(NamedTuple):
 
 class Mark(NamedTuple):
     """What stands at a target. ``home``: the data_dir of the store that has published there last; "" by former
-    releases."""
+    releases. ``suffix``: in what the parts of a folder end."""
 
     owner: Owner
     home: str = ""
+    suffix: str = ".parquet"
 
     def elsewhere(self, home: Home, place: Path) -> str:
         """The data_dir of another copy of the owner's store, to which the target at ``place`` belongs; "" when it is
@@ -126,7 +127,7 @@ def folder_mark(folder: Path) -> Mark | None:
         with open(path, "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
         owner = Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
-        return Mark(owner, str(content.get("home", "")))
+        return Mark(owner, str(content.get("home", "")), str(content.get("suffix", ".parquet")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -144,16 +145,20 @@ def check_folder_owner(folder: Path, owner: Owner, home: Home, former: Collectio
     return found
 
 
-def claim_folder(folder: Path, owner: Owner, home: Home = NOWHERE, former: Collection[Owner] = ()) -> None:
-    """Own an existing folder from here on, durably. Raises ConflictError when it is another's than a ``former``
-    owner's, and OSError."""
-    mine = Mark(owner, home.data_dir)
+def claim_folder(
+    folder: Path, owner: Owner, home: Home = NOWHERE, former: Collection[Owner] = (), suffix: str = ""
+) -> None:
+    """Own an existing folder from here on, durably, for parts that end in ``suffix`` ("": as before). Raises
+    ConflictError when it is another's than a ``former`` owner's, and OSError."""
     found = check_folder_owner(folder, owner, home, former)
-    if found is not None and found.owner == owner and (found == mine or not mine.home):
+    known = found or Mark(owner)
+    mine = Mark(owner, home.data_dir or known.home, suffix or known.suffix)
+    if found == mine:
         return
     path, temporary = folder / OWNER_FILE, folder / f"{OWNER_FILE}.{os.getpid()}.staged"
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump({**owner._asdict(), **({"home": mine.home} if mine.home else {})}, file)
+        said = {**owner._asdict(), "home": mine.home, "suffix": mine.suffix}
+        json.dump({name: value for name, value in said.items() if value not in ("", ".parquet")}, file)
         file.flush()
         os.fsync(file.fileno())
     try:

@@ -15,6 +15,8 @@ from odibi_actors.nodes.sinks import marks
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, mark_in, take_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.config.model import WriteSpec
     from odibi_actors.nodes.failures import Failed
 
@@ -69,8 +71,9 @@ class SqliteKind:
     def mark(self, at: Target) -> Mark | None:
         return mark_in(Path(at.connection), at.locator)
 
-    def check(self, at: Target, owner: Owner, replaces: bool, former: Collection[Owner] = ()) -> None:
-        if replaces and Path(at.connection).exists():
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+        at = write.target
+        if write.mode == "overwrite" and Path(at.connection).exists():
             from odibi_actors.nodes.sinks import sqlite_overwrite  # not above: most commands need none of Arrow
 
             with _looking(at) as db:
@@ -129,6 +132,14 @@ class SqliteKind:
             ).fetchall()
             for (statement,) in found:
                 target.execute(statement)
+
+    def rows(self, at: Target, path: Path, name: str) -> pa.Table:
+        import pyarrow as pa
+
+        from odibi_actors.batches import ipc
+
+        with pa.memory_map(str(path)) as file:  # a staged part; published ones are rows of the table
+            return ipc.decode(file, pa.ipc.open_file(file).read_all().num_rows)
 
     def open(self, site: Site, write: WriteSpec | None) -> Publisher:
         from odibi_actors.nodes.failures import Failed

@@ -85,7 +85,7 @@ def check_target(write: WriteSpec, owner: Owner, home: Home, former: Collection[
     if (found := kind.mark(at)) is not None:
         called, take = kind.called(at)
         found.check(owner, home, kind.place(at), called, take, former)
-    kind.check(at, owner, write.mode == "overwrite", former)
+    kind.check(write, owner, former)
 
 
 def mark_of(at: Target) -> Mark | None:

@@ -13,22 +13,23 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.folder import FolderSink, check_published, check_staged, to_be_seen
+from odibi_actors.nodes.sinks.forms import PART
 from odibi_actors.nodes.sinks.known import ATTEMPT, Known
-from odibi_actors.nodes.sinks.parquet import ParquetSink, check_published, check_staged, to_be_seen
 
 
-class CurrentSink(ParquetSink):
+class CurrentSink(FolderSink):
     """The sink of one node in one folder, of which each part takes the place of the one before."""
 
     overwrite = True
 
     def _places(self, iteration: int, attempt: Attempt | str) -> tuple[Path, Path]:
         name = f"{iteration:010d}-{self.owner.node}"
-        target = self.folder / f"_current-{name}.{attempt}" / f"part-{name}.parquet"
+        target = self.folder / f"_current-{name}.{attempt}" / f"part-{name}{self._form().suffix}"
         return target.with_name(f"{target.name}.staged"), target
 
-    def _marks(self, iteration: int) -> dict[bytes, bytes]:
-        return current.marked(self.owner, iteration)
+    def _marks(self, iteration: int, rows: int) -> dict[bytes, bytes]:
+        return current.marked(self.owner, iteration, rows)
 
     def _newest(self) -> Path | None:
         found = current.held(self.folder)
@@ -66,7 +67,7 @@ class CurrentSink(ParquetSink):
             )
         if target.exists():
             check_published(part, target)
-        elif found is None and not part.rows and not to_be_seen(staged):
+        elif found is None and not to_be_seen(part, staged):
             return
         else:
             check_staged(part, staged, f"{target} does not exist")
@@ -75,10 +76,10 @@ class CurrentSink(ParquetSink):
         self._fence(iteration)
         try:
             if found is None:
-                failpoint("parquet.link")
+                failpoint("folder.link")
                 os.symlink(target.parent.name, published)  # unlike a rename it replaces nothing that appears just now
             else:
-                failpoint("parquet.rename")
+                failpoint("folder.rename")
                 os.rename(_link(staged), published)
         except FileExistsError:
             raise ConflictError(f"{published} has appeared meanwhile: move it away and retry") from None
@@ -107,7 +108,8 @@ class CurrentSink(ParquetSink):
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         name = f"{iteration:010d}-{self.owner.node}"
         named = re.fullmatch(rf"_current-{re.escape(name)}\.{ATTEMPT}", target.parent.name)
-        sound = target.name == f"part-{name}.parquet" and target.parent.parent == self.folder
+        part = PART.fullmatch(target.name)
+        sound = part and part[0] == f"part-{name}{part['suffix']}" and target.parent.parent == self.folder
         if not named or not sound or staged != target.with_name(f"{target.name}.staged"):
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
 
@@ -116,12 +118,17 @@ class CurrentSink(ParquetSink):
         which somebody may be reading."""
         published = (self.folder / current.CURRENT).resolve()
         found = sorted(current.versions(self.folder, *self.nodes), reverse=True)
-        former = next((p for n, p in found if n < iteration and not p.is_symlink() and any(p.glob("*.parquet"))), None)
+        former = next((p for n, p in found if n < iteration and not p.is_symlink() and _published(p)), None)
         for number, path in found:
             if number <= iteration and path.is_symlink():
                 path.unlink(missing_ok=True)
             elif number <= iteration and path != former and path.resolve() != published:
                 _remove(path)
+
+
+def _published(version: Path) -> bool:
+    """There is a part in the folder of a version."""
+    return any(map(PART.fullmatch, os.listdir(version)))
 
 
 def _link(staged: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Append to a folder: one file ``part-<iteration, 10 digits>-<node>.parquet`` per iteration.
+"""Append to a folder: one file ``part-<iteration, 10 digits>-<node>.<format>`` per iteration.
 
 A staged part lies beside its target, under a leading underscore and ending in ``.staged``: ``*.parquet`` does not match
 it, and readers of whole folders (pyarrow, Spark) skip the underscore.
@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,17 +23,19 @@ from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.conform import VOID, Pin
+from odibi_actors.nodes.sinks.forms import PARQUET, PART, Form, remember, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_mark, folder_owner, missed
-from odibi_actors.nodes.sinks.parquet_types import check_types
 
 
-class ParquetSink:
+class FolderSink:
     """The sink of one node in one folder."""
 
     overwrite = False
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, form: Form | None = None) -> None:
+        """``form``: in which parts are staged (None: they are staged already)."""
+        self.form = form
         self.at = site.at
         self.folder = Path(site.at.locator)
         self.owner = site.owner
@@ -46,31 +49,33 @@ class ParquetSink:
     ) -> tuple[StagedRef, pa.Table]:
         """Write the part of an iteration, synced and invisible. Returns it, and the rows that are in it.
 
-        Raises Failed (``invalid``: types that parquet has not, rows that do not fit the ``pin``), ConflictError
+        Raises Failed (``invalid``: what the format does not hold, rows that do not fit the ``pin``), ConflictError
         (another owner or mode; ``published`` parts are missed) and OSError.
         """
-        check_types(table)
+        form, given = self._form(), table.schema
+        form.known.check(table)
         self._check_published(published)
         pin = pin or Pin()
         if pin.known is None:
             pin.known = self._newest_schema()
         table = pin.conform(table)
-        if pin.void(table):
-            table = table.replace_schema_metadata({VOID: b"1"})
+        if table.schema != given:
+            form.known.check(table)
+        void = pin.void(table)
         make_dirs(self.folder, sync=True)
-        self._claim()
+        self._claim(form.suffix)
         staged, target = self._places(iteration, attempt)
         make_dirs(staged.parent, sync=True)
         temporary = staged.with_name(f"{staged.name.removesuffix('.staged')}.{os.getpid()}.tmp.staged")
         temporary.unlink(missing_ok=True)  # of a dead process with our number
-        marks = self._marks(iteration)
+        marks = self._marks(iteration, table.num_rows)
         with new_file(temporary, sync=True) as writer:
-            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **marks}), writer)
+            form.write(table.replace_schema_metadata(marks or None), cast(BinaryIO, writer))
         digest, size, rows = writer.digest, writer.size, table.num_rows
         try:
-            failpoint("parquet.stage")
+            failpoint("folder.stage")
             os.link(temporary, staged)
-            failpoint("parquet.staged")
+            failpoint("folder.staged")
         except FileExistsError:
             if digest_file(staged)[0] != digest:
                 # Its part may be prepared, so it stands, and ours gets a name of its own: the attempt was made before
@@ -82,6 +87,8 @@ class ParquetSink:
         finally:
             temporary.unlink()
         fsync_dir(staged.parent)
+        if not form.known.tells_schema:
+            remember(staged.parent, table.schema, marks)
         self._staged(staged)
         part = StagedRef(
             self.at,
@@ -93,6 +100,7 @@ class ParquetSink:
             exclusive=self.at.locator,
             retracts=True,
             replaces=self.overwrite,
+            void=void,
         )
         return part, table
 
@@ -100,20 +108,24 @@ class ParquetSink:
         """Where a part is staged, and published. ``attempt``: with the digest of the part, where that of another part
         has its name."""
         stem = f"part-{iteration:010d}-{self.owner.node}"
-        return self.folder / f"_{stem}.{attempt}.staged", self.folder / f"{stem}.parquet"
+        return self.folder / f"_{stem}.{attempt}.staged", self.folder / f"{stem}{self._form().suffix}"
 
-    def _marks(self, iteration: int) -> dict[bytes, bytes]:
+    def _form(self) -> Form:
+        assert self.form is not None, "only staging asks for it"
+        return self.form
+
+    def _marks(self, iteration: int, rows: int) -> dict[bytes, bytes]:
         """Metadata of a part."""
         return {}
 
     def _staged(self, staged: Path) -> None:
         """A part is staged."""
 
-    def _claim(self) -> None:
-        """Own the folder, for this mode. One that is refused is left as it was."""
+    def _claim(self, suffix: str) -> None:
+        """Own the folder, for this mode and for parts that end so. One that is refused is left as it was."""
         if folder_owner(self.folder) in (None, *self.owners):
-            current.check_folder(self.folder, self.owner, self.overwrite, self.former)
-        claim_folder(self.folder, self.owner, self.home, self.former)
+            current.check_folder(self.folder, self.owner, self.overwrite, self.former, suffix)
+        claim_folder(self.folder, self.owner, self.home, self.former, suffix)
 
     def _check_published(self, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
@@ -123,12 +135,7 @@ class ParquetSink:
     def _newest_schema(self) -> pa.Schema | None:
         """That of the newest part of this sink. Raises ConflictError, and OSError."""
         newest = self._newest() if folder_owner(self.folder) in self.owners else None
-        if newest is None:
-            return None
-        try:
-            return pq.read_schema(newest).remove_metadata()
-        except pa.ArrowInvalid as error:
-            raise ConflictError(f"{newest}, whose schema later parts are to have, cannot be read: {error}") from error
+        return schema_of(newest).remove_metadata() if newest is not None else None
 
     def _newest(self) -> Path | None:
         return newest_part(self.folder, *self.nodes)
@@ -149,14 +156,14 @@ class ParquetSink:
         staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         self._check_published(published)
-        self._claim()
+        self._claim(_suffix(target))
         if not os.path.lexists(target):
             self._check_known(known, iteration)
         self._appear(part, iteration, staged, target)
-        failpoint("parquet.linked")
+        failpoint("folder.linked")
         fsync_dir(self.folder)
         staged.unlink(missing_ok=True)
-        failpoint("parquet.unlinked")
+        failpoint("folder.unlinked")
         self._sweep(iteration, settled)  # not synced: a name that returns after a power loss is swept by a later part
 
     def _check_known(self, known: Known, iteration: int) -> None:
@@ -206,13 +213,13 @@ class ParquetSink:
             return  # nothing was ever published there, or all that is there is the original's
         claim_folder(self.folder, owners[0] if owners else self.owner, self.home, owners)
         kept = [range(low + 1, high + 1 if high else last + 1) for low, high in spared]
-        pattern = re.compile(rf"_?part-(\d{{10,}})-{re.escape(self.owner.node)}\.(parquet|.*\.staged)")
+        pattern = re.compile(rf"(_?)part-(\d{{10,}})-{re.escape(self.owner.node)}\..+")
         with os.scandir(self.folder) as entries:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in sorted(found, reverse=True):
-            ours = match is not None and (int(match[1]) not in given_up or match[2] != "parquet")
-            if match and after < int(match[1]) <= last and ours and not any(int(match[1]) in one for one in kept):
-                failpoint("parquet.retract")
+            ours = match is not None and (int(match[2]) not in given_up or match[1])
+            if match and after < int(match[2]) <= last and ours and not any(int(match[2]) in one for one in kept):
+                failpoint("folder.retract")
                 Path(path).unlink(missing_ok=True)
         fsync_dir(self.folder)
 
@@ -220,10 +227,10 @@ class ParquetSink:
         if os.path.lexists(target):
             check_published(part, target)
             return
-        if not part.rows and not to_be_seen(staged):
+        if not to_be_seen(part, staged):
             return
         check_staged(part, staged, f"{target} does not exist")
-        failpoint("parquet.link")
+        failpoint("folder.link")
         try:
             os.link(staged, target)
         except FileExistsError:
@@ -232,7 +239,7 @@ class ParquetSink:
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         """A part is published only under the names that staging gives: a message cannot choose others."""
         stem = f"part-{iteration:010d}-{self.owner.node}"
-        named = target.name == f"{stem}.parquet" and re.fullmatch(rf"_{stem}\.{ATTEMPT}\.staged", staged.name)
+        named = target.name == stem + _suffix(target) and re.fullmatch(rf"_{stem}\.{ATTEMPT}\.staged", staged.name)
         if not named or staged.parent != self.folder or target.parent != self.folder:
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
 
@@ -247,11 +254,17 @@ class ParquetSink:
                 Path(path).unlink(missing_ok=True)
 
 
+def _suffix(part: Path) -> str:
+    """What the name of a published part ends in; "" when it is none."""
+    match = PART.fullmatch(part.name)
+    return match["suffix"] if match is not None else ""
+
+
 def _parts(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:
     """(iteration, path) of the parts that these nodes have appended to a folder, in no order. Raises OSError."""
-    pattern = re.compile(rf"part-(\d{{10,}})-(?:{'|'.join(map(re.escape, nodes))})\.parquet")
-    for match in filter(None, map(pattern.fullmatch, os.listdir(folder))):
-        yield int(match[1]), folder / match[0]
+    for match in filter(None, map(PART.fullmatch, os.listdir(folder))):
+        if match["node"] in nodes:
+            yield int(match["iteration"]), folder / match[0]
 
 
 def newest_part(folder: Path, *nodes: str) -> Path | None:
@@ -259,8 +272,11 @@ def newest_part(folder: Path, *nodes: str) -> Path | None:
     return max(_parts(folder, *nodes), default=(0, None))[1]
 
 
-def to_be_seen(staged: Path) -> bool:
-    """Whether a part without rows becomes a file. One that is gone has been published, or swept: nothing is missed."""
+def to_be_seen(part: StagedRef, staged: Path) -> bool:
+    """Whether a part becomes a file. Former releases said so in the file: one that is gone has been published, or
+    swept, so that nothing is missed."""
+    if part.rows or part.void or not part.published.endswith(PARQUET):
+        return not part.void
     try:
         return VOID not in (pq.read_schema(staged).metadata or {})
     except FileNotFoundError:
