@@ -29,6 +29,7 @@ from odibi_actors.config.kinds import (
 )
 from odibi_actors.model import TERMINAL, TRANSITIONS
 from tests.docs.client_page import client
+from tests.sinks.contract import table as sinks
 from tests.types.page import types
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -161,7 +162,13 @@ def describe(kind: Kind) -> str:
     raise TypeError(f"no words for {type(kind).__name__}")
 
 
-PARTS: dict[str, Callable[[], str]] = {"transitions": transitions, "keys": keys, "types": types, "client": client}
+PARTS: dict[str, Callable[[], str]] = {
+    "transitions": transitions,
+    "keys": keys,
+    "types": types,
+    "client": client,
+    "sinks": sinks,
+}
 
 
 def renew(text: str) -> str:
