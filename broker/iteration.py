@@ -341,6 +341,13 @@ class Iteration:
         and all that needs is in its part."""
         return self.nodes[name].spec if name in self.nodes else NodeSpec(name)
 
+    def part(self, name: str) -> StagedRef | None:
+        """What a sink is to publish of it, as far as that is staged."""
+        if name in self.publications:
+            return self.publications[name].part
+        ack = self.nodes[name].ack if name in self.nodes and not self.prepared else None
+        return ack.staged if ack is not None else None
+
     def prepare(self, sinks: dict[str, StagedRef], states: dict[str, BatchRef], seq: int) -> None:
         """The state that PREPARE (record ``seq``) leads to."""
         self.prepare_seq = seq

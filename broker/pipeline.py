@@ -125,9 +125,10 @@ class Pipeline:
         return self.last_iteration
 
     def coming(self, node: str, target: Target) -> list[tuple[int, str]]:
-        """(iteration, digest) of the parts that a sink may have in this target, and that are not committed."""
-        parts = ((i.number, i.publications[node].part) for i in self.unfinished() if node in i.publications)
-        return [(number, part.digest) for number, part in parts if part.at == target]
+        """(iteration, digest) of the parts that a sink may have in this target, and that are not committed. One that is
+        staged counts before it is prepared: it may have been published already, where an older store was put back."""
+        parts = ((i.number, i.part(node)) for i in self.unfinished())
+        return [(number, part.digest) for number, part in parts if part is not None and part.at == target]
 
     def stuck(self, lane: str = LIVE) -> Iteration | None:
         """The first iteration of a lane that waits for an operator."""

@@ -2,10 +2,12 @@
 
 scripts/simulate --seeds 10000 --jobs 2
 scripts/simulate --hours 24                as many lives as make a virtual day
+scripts/simulate --seeds 20000 --record F  and later the same again: goes on where it was left
 scripts/simulate --seed 662                one life again; if it breaks something: what matters of it
 scripts/simulate --seed 662 --story        all of it, told
 scripts/simulate --pairs --jobs 2          verbs two by two with a crash between them, until each pair was lived enough
 scripts/simulate --triples --jobs 2        the same, with a state of the pipeline in which the other verb comes
+scripts/simulate --pairs --record F --table  what was lived, as a table of docs/guarantees.md
 scripts/simulate --course cancel,rewind --seed 7 [--story]         one of those again
 scripts/simulate --course cancel,failed,rewind --seed 7 [--story]  likewise
 scripts/simulate --year --seed 3           a year of schedules: what became of every occurrence
@@ -22,44 +24,37 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from odibi_actors.model import TRANSITIONS
 from odibi_actors.sim import coverage
 from odibi_actors.sim.courses import STATES, Course
-from odibi_actors.sim.scenario import Outcome, run_seed
+from odibi_actors.sim.scenario import run_seed
 from odibi_actors.sim.shrink import about, shrink
+from odibi_actors.sim.tally import Chunk, Life, Tally, chunk, commit
 from odibi_actors.sim.verbs import VERBS
 from odibi_actors.sim.verdict import Violation
 from odibi_actors.sim.year import Year
 
 CHUNK = 50  # seeds per job: long enough to hide the hand-over, short enough for progress
-ENOUGH = 100
-"""Times a transition must have been taken to count as tried."""
-
-Life = tuple[int, Outcome | None, str]
-"""(seed, outcome or None, violation or "")."""
 
 
-def _live(seeds: range, course: Course | None = None) -> list[Life]:
-    lives = []
+def _live(seeds: range, course: Course | None = None) -> Chunk:
+    lives: list[Life] = []
     for seed in seeds:
         outcome, violation, _ = run_seed(seed, course=course)
         lives.append((seed, outcome, violation))
-    return lives
+    return chunk(lives)
 
 
-def _all(first: int, count: int | None, jobs: int, course: Course | None) -> Iterator[list[Life]]:
-    """All lives, in chunks in order; ``count`` None: for ever."""
-    starts = itertools.count(first, CHUNK) if count is None else range(first, first + count, CHUNK)
-    chunks = (range(s, s + CHUNK if count is None else min(s + CHUNK, first + count)) for s in starts)
+def _all(chunks: Iterator[range], jobs: int, course: Course | None) -> Iterator[Chunk]:
+    """All lives, chunk by chunk, in order."""
     if jobs == 1:
         yield from map(partial(_live, course=course), chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
         # A few at a time: an endless supply must not be handed over at once.
-        waiting = [pool.submit(_live, chunk, course) for chunk in itertools.islice(chunks, 2 * jobs)]
+        waiting = [pool.submit(_live, one, course) for one in itertools.islice(chunks, 2 * jobs)]
         while waiting:
             yield waiting.pop(0).result()
-            waiting += [pool.submit(_live, chunk, course) for chunk in itertools.islice(chunks, 1)]
+            waiting += [pool.submit(_live, one, course) for one in itertools.islice(chunks, 1)]
 
 
 def tell(seed: int, whole: bool, course: Course | None = None) -> int:
@@ -79,51 +74,6 @@ def tell(seed: int, whole: bool, course: Course | None = None) -> int:
     print("\n".join(story))
     print(f"seed {seed}: {violation}")
     return 1
-
-
-class Tally:
-    """What many lives came to."""
-
-    def __init__(self) -> None:
-        self.lived = self.iterations = 0
-        self.virtual = 0.0
-        self.broken: list[tuple[int, str]] = []
-        self.faults: dict[str, int] = {}
-        self.transitions: dict[str, int] = {}
-        self.occurrences: dict[str, int] = {}
-
-    def add(self, life: Life) -> None:
-        """One more life."""
-        seed, outcome, violation = life
-        self.lived += 1
-        if outcome is None:
-            self.broken.append((seed, violation))
-            print(f"seed {seed}: {violation}", flush=True)
-            return
-        self.iterations += outcome.iterations
-        self.virtual += outcome.seconds
-        for total, counts in (
-            (self.faults, outcome.counts),
-            (self.transitions, outcome.transitions),
-            (self.occurrences, outcome.occurrences),
-        ):
-            for what, number in counts.items():
-                total[what] = total.get(what, 0) + number
-
-    def report(self, first: int, took: float, jobs: int) -> None:
-        """The figures."""
-        hours = self.virtual / 3600
-        print(f"{self.lived} seeds from {first} on: {len(self.broken)} violations; {self.iterations} iterations")
-        print(
-            f"{hours:.1f} virtual h ({hours / 24:.1f} days) in {took:.0f} s with {jobs} jobs: "
-            f"{hours / (took * jobs / 60):.1f} virtual h per core minute"
-        )
-        print("faults:      " + ", ".join(f"{what} {number}" for what, number in sorted(self.faults.items())))
-        print("transitions: " + ", ".join(f"{what} {number}" for what, number in sorted(self.transitions.items())))
-        print("occurrences: " + ", ".join(f"{what} {number}" for what, number in sorted(self.occurrences.items())))
-        known = [f"{state}/{event}" for state, events in TRANSITIONS.items() for event in events]
-        few = [f"{what} {self.transitions.get(what, 0)}" for what in known if self.transitions.get(what, 0) < ENOUGH]
-        print(f"taken less than {ENOUGH} times: " + (", ".join(few) or "none"))
 
 
 def year(seed: int, days: float, story: bool) -> int:
@@ -162,18 +112,32 @@ def _progress(done: str) -> None:
         print(f"\r{done}", end="", file=sys.stderr, flush=True)
 
 
-def search(first: int, count: int | None, hours: float, jobs: int, course: Course | None = None) -> int:
-    """Live ``count`` seeds, or until ``hours`` virtual hours are over; returns 1 when an invariant broke."""
-    began = time.monotonic()
-    tally = Tally()
-    for lives in _all(first, count, jobs, course):
-        for life in lives:
-            tally.add(life)
+def search(
+    first: int,
+    count: int | None,
+    hours: float,
+    jobs: int,
+    course: Course | None = None,
+    record: Path | None = None,
+    seconds: float = float("inf"),
+) -> int:
+    """Live ``count`` seeds, or until ``hours`` virtual hours, or ``seconds``, are over; what is in the ``record`` is
+    not lived again. Returns 1 when an invariant broke."""
+    began, tree = time.monotonic(), commit()
+    tally = Tally(record)
+    starts = itertools.count(first, CHUNK) if count is None else range(first, first + count, CHUNK)
+    ranges = (range(s, s + CHUNK if count is None else min(s + CHUNK, first + count)) for s in starts)
+    left = (one for one in ranges if not tally.has(one))
+    timely = itertools.takewhile(lambda _one: time.monotonic() < began + seconds, left)
+    for lived in _all(timely, jobs, course) if count is not None or tally.virtual < hours * 3600 else ():
+        for seed, violation in lived.broken:
+            print(f"seed {seed}: {violation}", flush=True)
+        tally.add(lived._replace(commit=tree))
         goal = f"{count} seeds" if count is not None else f"{hours:g} h"
         _progress(f"{tally.lived} seeds, {tally.virtual / 3600:.1f} h of {goal}, {len(tally.broken)} broken")
         if count is None and tally.virtual >= hours * 3600:
             break
-    tally.report(first, time.monotonic() - began, jobs)
+    print("\n".join(tally.report(time.monotonic() - began, jobs)))
     if tally.broken:
         of = f" --course '{course}'" if course is not None else ""
         print(f"`scripts/simulate{of} --seed {tally.broken[0][0]}` tells what matters of the first")
@@ -203,13 +167,17 @@ def main() -> int:
     parser.add_argument("--pairs", action="store_true", help="pairs of operators' verbs, drawn by what was lived least")
     parser.add_argument("--triples", action="store_true", help="likewise a verb, a state of the pipeline, and a verb")
     parser.add_argument("--times", type=int, default=20, metavar="N", help="with these: how often each (default 20)")
-    parser.add_argument("--record", type=Path, help="with these: a file that keeps what was lived, to go on with")
-    parser.add_argument("--seconds", type=float, default=float("inf"), metavar="S", help="with these: stop after these")
+    parser.add_argument("--record", type=Path, help="a file that keeps what was lived, to go on with")
+    parser.add_argument("--seconds", type=float, default=float("inf"), metavar="S", help="begin nothing after these")
+    parser.add_argument("--table", action="store_true", help="with --pairs or --triples: print what the record has")
     parser.add_argument("--course", metavar="VERB,[STATE,]VERB", help="lives of one of these alone")
     options = parser.parse_args()
     if options.pairs or options.triples:
         kind = coverage.KINDS["pairs" if options.pairs else "triples"]
         jobs = max(1, options.jobs)
+        if options.table:
+            print(coverage.Coverage(kind, options.record).markdown(options.times))
+            return 0
         return coverage.search(kind, options.times, jobs, options.record, options.seconds, print, _progress)
     if options.year:
         return year(options.seed or 0, options.days, options.story)
@@ -217,7 +185,8 @@ def main() -> int:
     if options.seed is not None:
         return tell(options.seed, options.story, course)
     count = options.seeds if options.seeds is not None or options.hours is not None else 1000
-    return search(options.first, count, options.hours or 0.0, max(1, options.jobs), course)
+    jobs, hours = max(1, options.jobs), options.hours or 0.0
+    return search(options.first, count, hours, jobs, course, options.record, options.seconds)
 
 
 if __name__ == "__main__":

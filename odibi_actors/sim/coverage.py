@@ -15,19 +15,20 @@ from typing import NamedTuple
 
 from odibi_actors.sim.courses import PAIRS, STATES, TRIPLES, Course
 from odibi_actors.sim.scenario import run_seed
+from odibi_actors.sim.tally import Counts, add, commit, told
 from odibi_actors.sim.verbs import ANSWERS, VERBS
-
-Counts = dict[str, int]
 
 
 class Lived(NamedTuple):
-    """Some lives of a course: how it was answered, how each verb of them, and (seed, violation) of those that broke."""
+    """Some lives of a course: how it was answered, how each verb of them, (seed, violation) of those that broke, and of
+    which commit they are."""
 
     course: Course
     lives: int
     counts: Counts
     verbs: Counts
     broken: list[tuple[int, str]]
+    commit: str = ""
 
 
 class Kind(NamedTuple):
@@ -50,14 +51,9 @@ def _live(course: Course, first: int, lives: int) -> Lived:
         if outcome is None:
             lived.broken.append((seed, violation))
             continue
-        _add(lived.counts, outcome.lived)
-        _add(lived.verbs, outcome.verbs)
+        add(lived.counts, outcome.lived)
+        add(lived.verbs, outcome.verbs)
     return lived
-
-
-def _add(total: Counts, more: Counts) -> None:
-    for what, count in more.items():
-        total[what] = total.get(what, 0) + count
 
 
 class Coverage:
@@ -67,6 +63,7 @@ class Coverage:
         self.kind, self.record = kind, record
         self.counts: dict[Course, Counts] = {course: {} for course in kind.courses}
         self.verbs: Counts = {}
+        self.commits: Counts = {}  # commit -> lives
         self.lives = 0
         self.broken: list[tuple[Course, int, str]] = []
         self.begun: dict[Course, int] = dict.fromkeys(kind.courses, 0)  # lives, also those that are being lived
@@ -88,8 +85,9 @@ class Coverage:
     def _add(self, lived: Lived) -> None:
         self.lives += lived.lives
         self.broken += [(lived.course, seed, violation) for seed, violation in lived.broken]
-        _add(self.counts[lived.course], lived.counts)
-        _add(self.verbs, lived.verbs)
+        add(self.commits, {lived.commit: lived.lives})
+        add(self.counts[lived.course], lived.counts)
+        add(self.verbs, lived.verbs)
 
     def next(self, times: int) -> tuple[Course, int, int] | None:
         """The course that was accepted least of those that were tried least, its next seed, and how many lives; None
@@ -114,6 +112,20 @@ class Coverage:
     def table(self, times: int) -> str:
         """What was lived, and what was not."""
         return _pairs(self, times) if self.kind.name == "pairs" else _triples(self)
+
+    def markdown(self, times: int) -> str:
+        """For docs/guarantees.md: how many courses were lived, by commit, and each verb in them."""
+        accepted = [self.accepted(course) for course in self.kind.courses]
+        refused = [course for course in self.kind.courses if self.counts[course] and not self.accepted(course)]
+        enough, some = sum(n >= times for n in accepted), sum(0 < n < times for n in accepted)
+        untried = sum(not counts for counts in self.counts.values())
+        head = (
+            f"{self.lives:,} lives (by commit: {told(self.commits)}), {len(self.broken)} violations. Of "
+            f"{len(accepted):,} {self.kind.name} both verbs were accepted {times} times or more in {enough:,}, less "
+            f"often in {some:,}, never in {len(refused):,}; {untried:,} did not come about."
+        )
+        rare = [str(course) for course in refused] if self.kind.name == "pairs" else []
+        return "\n".join([head, "", self.by_verb(), *(["", "Never both accepted: " + "; ".join(rare)] if rare else [])])
 
     def by_verb(self) -> str:
         """A table for docs/guarantees.md: each verb, what there must be for it, and how it was answered."""
@@ -173,7 +185,7 @@ def search(
 ) -> int:
     """Live until every course was accepted ``times`` times, or tried enough, or ``seconds`` are over; 1 when an
     invariant broke."""
-    coverage, began = Coverage(kind, record), time.monotonic()
+    coverage, began, tree = Coverage(kind, record), time.monotonic(), commit()
     with ProcessPoolExecutor(jobs) as pool:
         waiting: list[Future[Lived]] = []
         while True:
@@ -185,7 +197,7 @@ def search(
             if not waiting:
                 break
             lived = waiting.pop(0).result()
-            coverage.add(lived)
+            coverage.add(lived._replace(commit=tree))
             for seed, violation in lived.broken:
                 say(f"course {lived.course} seed {seed}: {violation}")
             progress(f"{coverage.lives} lives, {len(coverage.broken)} broken")

@@ -40,6 +40,10 @@ class Course:
         self.spec, self.place, self.rules, self.until = spec, place, rules, until
         self._found: Iterator[Occurrence] | None = None
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Course:
+        """It is read on from the same place."""
+        return Course(self.spec, self.place, self.rules, self.until)
+
     def take(self, count: int) -> list[Occurrence]:
         """The next ones."""
         if self._found is None:

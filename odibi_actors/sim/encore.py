@@ -11,6 +11,7 @@ import random
 
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import BROKER, SOURCE, STORE
+from odibi_actors.sim import restoring
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.promptness import Promptness
@@ -39,6 +40,7 @@ def take_back(life: Life, ending: Ending, prompt: Promptness) -> None:
         prompt.look()
         ending.help()
         if rng.random() < 0.2:
+            restoring.move_away(life)
             life.retry_failed()
             for pipeline in life.project.pipelines:
                 life.resume(pipeline.name)

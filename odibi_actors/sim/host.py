@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import xxhash
@@ -24,6 +24,9 @@ from odibi_actors.streaming.effects import Found
 
 SHAPE = b"schema"
 """Columns and types of most files."""
+
+Older = Literal["", "in place", "tidied"]
+"""Whether an older store was put back: no; and nobody has done anything about it; what nobody knows was moved away."""
 
 Feed = Iterable[tuple[str, Message]]
 
@@ -91,6 +94,9 @@ class Host:
         self.current: dict[tuple[str, str], int] = {}  # (pipeline, sink that is overwritten) -> whose rows it holds
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
         self.missing: dict[tuple[str, str], list[tuple[str, int, str]]] = {}  # what a sink lacks, put back as it was
+        self.older: Older = ""  # the store was put back as it was, and its targets were not
+        self.took: dict[tuple[str, int, str], frozenset[tuple[str, str]]] = {}  # files of what is of lane live
+        self.changes = 0  # of what is visible
         self.full_until = self.spool_full_until = 0.0  # until when the store's disk, and the spool's, are full
         self.nondeterministic = False
         self.cumulative: Callable[[str, str], bool] = lambda _pipeline, _sink: False

@@ -142,6 +142,19 @@ def changed(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
     return replace(project, pipelines=pipelines)
 
 
+def with_params(pipeline: PipelineSpec, rng: random.Random) -> PipelineSpec:
+    """A transform of it has other parameters: what it has made of unfinished iterations is made again."""
+    transforms = [node.name for node in pipeline.nodes if node.transform is not None]
+    one = rng.choice(transforms)
+    nodes = [
+        replace(n, transform=replace(n.transform, params={"v": rng.getrandbits(16)}))
+        if n.name == one and n.transform is not None
+        else n
+        for n in pipeline.nodes
+    ]
+    return replace(pipeline, nodes=nodes)
+
+
 def with_sink(pipeline: PipelineSpec, rng: random.Random, instead: bool) -> PipelineSpec:
     """It has one more sink, which takes over from another when it comes ``instead``."""
     sinks = [node for node in pipeline.nodes if node.write is not None]

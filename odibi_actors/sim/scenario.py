@@ -8,7 +8,7 @@ import traceback
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import copies, encore, verbs
+from odibi_actors.sim import copies, encore, restoring, verbs
 from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
@@ -91,6 +91,7 @@ class Scenario:
             self._prompt.look()
             self._ending.help()
             if rng.random() < 0.2:
+                restoring.move_away(life)
                 life.retry_failed()
                 for pipeline in life.project.pipelines:
                     life.resume(pipeline.name)
@@ -147,6 +148,7 @@ class Scenario:
         parts: dict[tuple[str, int], dict[str, None]] = {}
         for name, number, sink in self.host.visible:
             parts.setdefault((name, number), {})[sink] = None
+            check((name, number) in self.truth.iterations, "I1", f"{name}/{number}/{sink} is visible, and nobody's")
         for (pipeline, number), iteration in self.truth.iterations.items():
             rows = self.life.rows_of(iteration)
             for sink in iteration.sinks | parts.get((pipeline, number), {}):

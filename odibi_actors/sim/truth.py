@@ -75,6 +75,11 @@ class Truth:
         """Whether the live lane has planned the file, or it became a dead letter there."""
         return place in self.places.owners(place[0], LIVE)
 
+    def files_of(self, pipeline: str, number: int) -> frozenset[tuple[str, str]]:
+        """The (source, file) that an iteration consumes."""
+        one = self.iterations[pipeline, number]
+        return frozenset((name, p.identity) for name in one.plan.ledgered for p in one.positions.get(name, []))
+
     def promise(self, through: int) -> None:
         """The broker was told that everything up to ``through`` is durable (I2)."""
         self.promised = max(self.promised, through)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
+from odibi_actors.sim import restoring
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
-from odibi_actors.sim.project import PATTERNS, with_pattern, with_sink, with_state
+from odibi_actors.sim.project import PATTERNS, with_params, with_pattern, with_sink, with_state
 from odibi_actors.streaming.patterns import Pattern
 
 Do = Callable[[Life, random.Random, PipelineSpec], str]
@@ -207,6 +208,10 @@ def _schedule_remove(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
     return life.ask("schedule.remove", pipeline=pipeline.name, schedule=rng.choice(there or ["hand0"]))
 
 
+def _params(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    return life.apply_pipeline(with_params(pipeline, rng))
+
+
 def _sink_add(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     few = sum(node.write is not None for node in pipeline.nodes) < 5
     return life.apply_pipeline(with_sink(pipeline, rng, instead=False)) if few else ""
@@ -249,11 +254,23 @@ def _reference_take_away(life: Life, rng: random.Random, pipeline: PipelineSpec)
     return life.by_hand()
 
 
+def _store_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """An older copy of the store; the targets stay as they are."""
+    if life.host.older == "in place" or life.host.missing or not life.newest(pipeline.name):
+        return ""
+    restoring.begin(life, rng)
+    return life.by_hand()
+
+
 def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """An older copy of a target; the newer one is brought back after a while."""
     there: dict[str, int] = {}
     for name, _, sink in life.host.visible:
-        if name == pipeline.name and (name, sink) not in life.host.current | life.host.missing:
+        if (
+            name == pipeline.name
+            and life.host.older != "in place"
+            and (name, sink) not in life.host.current | life.host.missing
+        ):
             there[sink] = there.get(sink, 0) + 1
     if not there:
         return ""
@@ -283,11 +300,13 @@ VERBS: dict[str, Verb] = {
     "schedule pause": Verb(4, "a schedule", _schedule_pause),
     "schedule add": Verb(4, "", _schedule_add),
     "schedule remove": Verb(2, "a schedule that was added", _schedule_remove),
+    "params": Verb(1, "", _params),
     "sink add": Verb(1, "", _sink_add),
     "sink rename": Verb(1, "", _sink_rename),
     "state switch": Verb(1, "a function", _state_switch),
     "reference pattern": Verb(2, "a reference", _reference_pattern),
     "reference replace": Verb(3, "a reference", _reference_replace),
     "target put back": Verb(2, "a part that was published", _target_put_back),
+    "store put back": Verb(1, "an iteration", _store_put_back),
     "reference take away": Verb(2, "a reference", _reference_take_away),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
@@ -39,6 +38,7 @@ from odibi_actors.model import (
     node_key,
     pin_digest,
 )
+from odibi_actors.sim import targets
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sources.file_position import file_times
@@ -263,6 +263,8 @@ class SimPoolDriver:
         )
         if node.write is not None:
             staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
+            if self._host.staged.get(f"{task.pipeline}/{staged}", data) != data:
+                staged = f"{staged}-{digest}"  # another part of that attempt, from before an older store was put back
             self._host.staged[f"{task.pipeline}/{staged}"] = data
             target, replaces = f"part-{task.iteration:010d}", node.write.mode == "overwrite"
             at = node.write.target
@@ -297,52 +299,43 @@ class SimPoolDriver:
             for key in [k for k in host.visible if k[0] == place[0] and k[2] == place[2]]:
                 if task.after < key[1] <= task.iteration and key[1] not in task.given_up:
                     del host.visible[key]
+                    host.changes += 1
             lacks = host.missing.get((place[0], place[2]), [])
             lacks[:] = [key for key in lacks if not task.after < key[1] <= task.iteration]
             return PublishDone(task.attempt, *place, "w")
         if task.action == "discard":
-            host.staged.pop(task.part.staged, None)
+            host.changes += host.staged.pop(task.part.staged, None) is not None
             lacks = host.missing.get((place[0], place[2]), [])
             lacks[:] = [key for key in lacks if key != place]
             if place in host.visible and digest_of(host.visible[place]) == task.part.digest:
                 self._unpublish(place)
             return PublishDone(task.attempt, *place, "w")
-        if (task.pipeline, task.node.name) in host.broken or self._lacks(task):
+        if (task.pipeline, task.node.name) in host.broken or targets.lacks(host, task) or targets.unknown(host, task):
             return self._failed(task, task.node.name, "conflict")
-        data = host.staged.pop(task.part.staged, None)
+        data = host.staged.get(task.part.staged)
         if data is None:
             if place in host.visible and digest_of(host.visible[place]) == task.part.digest:
                 return PublishDone(task.attempt, *place, "w")
             return self._failed(task, task.node.name, "conflict")
-        host.truth.published(*place, digest_of(data))
         if place in host.visible and host.visible[place] != data:
             return self._failed(task, task.node.name, "conflict")
+        host.truth.published(*place, digest_of(data))
+        del host.staged[task.part.staged]
         self._check_order(task)
+        if place in host.visible:
+            return PublishDone(task.attempt, *place, "w")
+        targets.check_once(host, task)
+        host.changes += 1
         host.visible[place] = data
         if task.part.replaces:
             self._overwrite(task)
         return PublishDone(task.attempt, *place, "w")
 
-    def _lacks(self, task: PublishTask) -> bool:
-        """The target is a table in which marks tell what was published, and that of the task's ``before`` is missing.
-        What was committed last is to be looked for."""
-        host, sink = self._host, (task.pipeline, task.node.name)
-        if not host.missing.get(sink) or not tells(*sink):
-            return False
-        if task.before and (task.pipeline, task.before, task.node.name) in host.missing[sink]:
-            host.world.count("older target told")
-            return True
-        newest = host.truth.newest_commit.get(task.pipeline)
-        if newest is not None and task.node.name in newest.sinks and task.node.name not in newest.abandoned:
-            place = (task.pipeline, newest.plan.iteration, task.node.name)
-            name = f"{task.pipeline}/{task.iteration}/{task.node.name}"
-            check(place not in host.missing[sink], "I1", f"{name} is published, and {newest.plan.iteration} is missing")
-        return False
-
     def _unpublish(self, place: tuple[str, int, str]) -> None:
         """Somebody died after it was published, and before that was told; what was overwritten stays so."""
         if (place[0], place[2]) not in self._host.current:
             del self._host.visible[place]
+            self._host.changes += 1
             self._host.world.count("published and given up")
 
     def _overwrite(self, task: PublishTask) -> None:
@@ -377,8 +370,3 @@ class SimPoolDriver:
             place = (task.pipeline, number, node)
             done = skipped or place in host.visible or place in host.missing.get((task.pipeline, node), [])
             check(done, "I1", f"{task.pipeline}/{task.iteration}/{node} is published before {number}")
-
-
-def tells(pipeline: str, sink: str) -> bool:
-    """Half of the sinks are tables, and tell what was published into them; of a folder anybody may take parts away."""
-    return crc32(f"{pipeline}.{sink}".encode()) % 2 == 0

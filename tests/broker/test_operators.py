@@ -464,3 +464,20 @@ def test_a_stateful_pipeline_goes_back_only_to_a_state_that_is_kept() -> None:
     assert [record.to for record in broker.of(rec.Rewound)] == [2]
     broker.ask("pipeline.resume", pipeline="p")
     assert broker.flow.pipelines["p"].states["t"] == {2: state_ref(2)}
+
+
+def test_what_is_staged_and_may_have_been_published_by_a_newer_store_is_told_to_the_sink() -> None:
+    broker = Broker().start()
+    broker.know(read=b"schema")
+    for number in (1, 2):
+        broker.offer(f"f{number}.csv")
+    first, second = broker.tasks()
+    broker.finish(second)
+    for task in broker.tasks():
+        if task.steps[0].node.name == "a":
+            broker.finish(task)  # its other sink is not done: it is not prepared
+    broker.finish(first)
+    broker.compute()
+    broker.durable()
+    told = {(task.iteration, task.node.name): dict(task.coming) for task in broker.publications()}
+    assert told[1, "a"] == {1: "1-a", 2: "2-a"}

@@ -30,6 +30,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("pause", "", "apply"), 9),
     (Course("resume", "", "state switch"), 9),
     (Course("rewind", "", "sink add"), 4),
+    (Course("store put back", "", "cancel"), 11),
 ]
 """Lives of a course of verbs that broke once."""
 
