@@ -29,7 +29,7 @@ import pyarrow.parquet
 from odibi_actors.errors import OdibiError
 from odibi_actors.failpoints import DECLARED
 from tests.system.arrivals import PER_FILE, PIPELINES, Arrivals, Verdict, verdicts
-from tests.system.harness import ACTORS, SUPERVISORS, System, until
+from tests.system.harness import ACTORS, SUPERVISORS, System
 
 SINGLE = (*ACTORS, *SUPERVISORS, "template", "worker")
 """What is to come back by itself."""
@@ -299,19 +299,28 @@ class Soak:
         """Wait for the end of all work; what every output holds."""
         system = self.system
         system.await_up()
-        wanted = sum(self.arrivals.delivered.values())
-
-        def found() -> bool:
-            known = [row["known"] for row in system.client.sources()["items"] if row["mode"] == "file_watch"]
-            return sum(known) >= wanted
-
-        until(f"all {wanted} files are found", found, RECOVERY)
+        self._planned(sum(self.arrivals.delivered.values()))
         for name in PIPELINES:
             state = system.settled(name, RECOVERY)
             assert state in ("committed", "dead_lettered"), f"pipeline {name} is {state}"
         self.wait(RECOVERY, quiet=True)
         assert not (bugs := system.bugs()), "\n".join(bugs)
         return verdicts(self.arrivals, self.letters())
+
+    def _planned(self, wanted: int) -> None:
+        """Wait until so many files are planned. The verdict is of a system that stands still, not of a slow machine."""
+        client, before, end = self.system.client, -1, 0.0
+        while True:
+            rows = [row for row in client.sources()["items"] if row["mode"] == "file_watch"]
+            planned = sum(row["known"] for row in rows)
+            if planned >= wanted:
+                return
+            if planned != before:
+                before, end = planned, time.monotonic() + RECOVERY
+            states = [(row["pipeline"], row["state"], row["problems"]) for row in client.pipelines()["items"]]
+            said = f"{planned} of {wanted} files are planned, and no more for {RECOVERY:g} s: {rows}; {states}"
+            assert time.monotonic() < end, f"{said}\n{self.system.tail()}"
+            time.sleep(LOOK)
 
     def _halted(self) -> None:
         """Nothing that happens here is a reason to wait for an operator."""
