@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,8 +125,23 @@ class Coverage:
             f"{len(accepted):,} {self.kind.name} both verbs were accepted {times} times or more in {enough:,}, less "
             f"often in {some:,}, never in {len(refused):,}; {untried:,} did not come about."
         )
-        rare = [str(course) for course in refused] if self.kind.name == "pairs" else []
-        return "\n".join([head, "", self.by_verb(), *(["", "Never both accepted: " + "; ".join(rare)] if rare else [])])
+        parts = [head, "", self.by_verb()]
+        if self.kind.name == "pairs":
+            for title, answer in (("Both accepted", "accepted"), ("One or both refused", "refused")):
+                cells = _matrix(VERBS, partial(self._answered, answer))
+                parts += [
+                    "",
+                    f"{title}, first verb by row, the other by column:",
+                    "",
+                    "```text",
+                    *cells,
+                    "```",
+                ]
+            parts += ["", f"Never both accepted: {'; '.join(map(str, refused)) or 'none'}"]
+        return "\n".join(parts)
+
+    def _answered(self, answer: str, first: str, then: str) -> int:
+        return self.counts[Course(first, "", then)].get(answer, 0)
 
     def by_verb(self) -> str:
         """A table for docs/guarantees.md: each verb, what there must be for it, and how it was answered."""

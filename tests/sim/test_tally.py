@@ -51,4 +51,7 @@ def test_given_a_record_then_its_table_says_how_often_each_verb_was_done_and_of_
     assert "accepted 20 times or more in 1, less often in 0, never in 1" in table
     assert "| pause | - | 42 | 0 | 0 |" in table
     assert f"Never both accepted: {other}" in table
+    blocks = [block.splitlines() for block in table.split("```")[1::2]]
+    rows = [next(line.split() for line in block if line.startswith("pause ")) for block in blocks]
+    assert [row[1:3] for row in rows] == [["21", "0"], ["3", "5"]]
     assert all(f"| {verb} |" in table for verb in VERBS)
