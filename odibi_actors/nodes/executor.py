@@ -17,6 +17,7 @@ from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.kinds.sink import Site
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
@@ -299,7 +300,9 @@ class Executor:
                 sink.discard(part, task.iteration)
             else:
                 known = Known(task.upto, dict(task.coming))
+                failpoint("sink.publish")
                 sink.publish(part, task.iteration, task.settled, task.published, task.before, known)
+                failpoint("sink.published")
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(

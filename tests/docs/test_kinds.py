@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.test_docs import blocks, generate
+from tests.sinks.contract import FAULTS
 
 PAGE = generate.DOCS / "kinds.md"
 PROJECT = """\
@@ -33,6 +35,47 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*command, "--target", str(target), str(source)], check=True)
     return target
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's sink, as pip installs it."""
+    source, target = tmp_path_factory.mktemp("journal"), tmp_path_factory.mktemp("journal-installed")
+    (source / "pyproject.toml").write_text(blocks(PAGE, "toml")[1])
+    (source / "odibi_journal.py").write_text(blocks(PAGE, "python")[1])
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(target), str(source)], check=True)
+    return target
+
+
+def test_given_the_sink_of_the_page_when_installed_then_it_goes_through_all_that_sinks_are_promised(
+    journal: Path, tmp_path: Path
+) -> None:
+    env = {**os.environ, "PYTHONPATH": f"{journal}{os.pathsep}{generate.DOCS.parent}"}
+    command = [sys.executable, "-m", "tests.sinks.plugged", str(tmp_path)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=250)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [*FAULTS]
+
+
+def test_given_the_sink_of_the_page_when_a_project_uses_it_then_all_verbs_know_it(
+    journal: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "landing").mkdir()
+    read = '        read: {connection: landing, format: csv, mode: file_watch, pattern: "*.csv"}'
+    text = PROJECT.format(read=read).replace(
+        "connection: lake, path: out, format: parquet", "connection: books, table: sales"
+    )
+    text = text.replace("lake: {type: local, path: lake}", "books: {type: journal, path: books}")
+    (tmp_path / "odibi.yaml").write_text(text)
+    for name in ("a", "b"):
+        (tmp_path / f"landing/{name}.csv").write_text(f"id\n{ord(name)}\n")
+        assert odibictl(tmp_path, journal, "run", "p").returncode == 0
+    assert [len(json.loads(line)) for line in (tmp_path / "books/sales.jsonl").read_text().splitlines()] == [4, 3, 3]
+    for words in (["sink", "show", "p.out"], ["try", "p"], ["checkpoint", "verify"], ["node", "show", "p", "1", "out"]):
+        assert odibictl(tmp_path, journal, *words).returncode == 0, words
+    assert odibictl(tmp_path, journal, "reset", "p", "--targets", "--yes").returncode == 0
+    assert not (tmp_path / "books/sales.jsonl").exists()
 
 
 def odibictl(folder: Path, packages: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -9,25 +9,23 @@ does nothing.
 from __future__ import annotations
 
 import json
-import os
-import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from odibi_actors.batches import ipc
-from odibi_actors.batches.files import digest_file, fsync_dir, make_dirs, new_file
-from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.batches.files import make_dirs
+from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks import staged
 from odibi_actors.nodes.sinks.conform import VOID, Pin
-from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
+from odibi_actors.nodes.sinks.known import UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import (
     OWNER_TABLE,
     Mark,
@@ -79,13 +77,12 @@ class SqliteSink:
 
     def __init__(self, site: Site, keys: Sequence[str] = (), version: str | None = None) -> None:
         """``keys`` and ``version`` of an upsert, for staging: what is prepared has its own."""
-        self.at = site.at
+        self.site = site
         self.database = Path(site.at.connection)
         self.table = site.at.locator
         self.owner = site.owner
         self.home = site.home
         self.former = site.former
-        self.folder = site.staging / site.owner.pipeline
         self.overwrite = site.replaces
         self.keys = list(keys)
         self.version = version
@@ -103,8 +100,8 @@ class SqliteSink:
         """Write the part of an iteration as a synced Arrow file, once it is sure that the SQL table can take it.
         Returns it, and the rows that are in it.
 
-        Raises Failed (``invalid``: types, duplicate or null keys,
-        rows that the SQL table refuses or would change), ConflictError (another owner, columns the SQL table lacks,
+        Raises Failed (``invalid``: types, duplicate or null keys, rows that the SQL table refuses or would change),
+        ConflictError (another owner, columns the SQL table lacks,
         rows that an overwrite would delete; ``published`` rows are missed), sqlite3.Error and OSError.
         """
         keys, version = self.keys, self.version
@@ -124,30 +121,9 @@ class SqliteSink:
             if not self._marked(mark):
                 self._claim(connection)
             Existing(connection, self.table, str(self.database)).check(table, keys, version)
-        path = self.folder / str(iteration) / f"{self.owner.node}-{attempt}.arrow"
-        make_dirs(path.parent, sync=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.unlink(missing_ok=True)  # of a dead process with our number
-        with new_file(temporary, sync=True) as writer:
-            void = {VOID: b"1"} if pin is not None and pin.void(table) else {}
-            ipc.write(table.replace_schema_metadata({KEYS: json.dumps(keys), VERSION: version or "", **void}), writer)
-        digest, size, rows = writer.digest, writer.size, table.num_rows
-        try:
-            failpoint("sqlite.stage")
-            os.link(temporary, path)
-            failpoint("sqlite.staged")
-        except FileExistsError:
-            if digest_file(path)[0] != digest:  # it stands, for the reasons that parquet has
-                path = path.with_name(f"{self.owner.node}-{attempt}-{digest}.arrow")
-                with suppress(FileExistsError):
-                    os.link(temporary, path)
-        finally:
-            temporary.unlink()
-        fsync_dir(path.parent)
-        part = StagedRef(
-            self.at, str(path), "", rows, size, digest, exclusive=self.at.connection, replaces=self.overwrite
-        )
-        return part, table
+        void = {VOID: b"1"} if pin is not None and pin.void(table) else {}
+        metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **void}
+        return staged.stage(self.site, table, iteration, attempt, metadata), table
 
     # --- the database ---------------------------------------------------------------------------------------------
 
@@ -224,7 +200,7 @@ class SqliteSink:
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
         refuses, what was published is missed: an older copy has been put in its place), sqlite3.Error and OSError.
         """
-        staged = self._check_path(part, iteration)
+        path = staged.check(self.site, part, iteration)
         if published and not self.database.exists():
             raise missed(str(self.database), self.owner)
         with self._connect() as connection, self._transaction(connection):
@@ -234,17 +210,17 @@ class SqliteSink:
             if not self._is_published(connection, part, iteration):
                 self._check_known(connection, known, iteration)
                 self._order(connection, iteration)
-                self._apply(connection, _open(part))
+                self._apply(connection, staged.opened(part))
                 self._mark(connection, part, iteration, settled)
         failpoint("sqlite.committed")
-        staged.unlink(missing_ok=True)
-        self._sweep(iteration, settled)
+        path.unlink(missing_ok=True)
+        staged.sweep(self.site, iteration, settled)
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published. Raises ConflictError when it was, by somebody who died
         before telling so: nothing tells its rows from others, and what they replaced is gone; sqlite3.Error and
         OSError."""
-        staged = self._check_path(part, iteration)
+        path = staged.check(self.site, part, iteration)
         if self._is_there(part, iteration):
             where = f"pipeline = '{self.owner.pipeline}' and sink = '{self.owner.node}' and iteration = {iteration}"
             raise ConflictError(
@@ -252,7 +228,7 @@ class SqliteSink:
                 f"{self.database} before its worker died, and cannot be told from others: delete them yourself, and "
                 f"their mark: `delete from _odibi_commits where {where}`"
             )
-        staged.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
     def retract(
         self,
@@ -281,14 +257,6 @@ class SqliteSink:
                 (*self.owner, iteration, part.digest),
             ).fetchone()
             return found is not None
-
-    def _check_path(self, part: StagedRef, iteration: int) -> Path:
-        """A part has the name that staging gives: a message cannot choose another file."""
-        staged = Path(part.staged)
-        named = re.fullmatch(rf"{re.escape(self.owner.node)}-{ATTEMPT}\.arrow", staged.name)
-        if not named or staged.parent != self.folder / str(iteration):
-            raise ConflictError(f"{staged} is not a part of iteration {iteration} of {self.owner}")
-        return staged
 
     def _check_before(self, connection: sqlite3.Connection, before: int) -> None:
         """Raise ConflictError when the marker of that iteration is not there. Old ones go, see ``low_water``."""
@@ -405,20 +373,6 @@ class SqliteSink:
                 f"update {OWNER_TABLE} set low_water = max(low_water, ?) where table_name = ?", (low_water, self.table)
             )
 
-    def _sweep(self, iteration: int, settled: int) -> None:
-        """Delete what dead attempts staged for this iteration and for settled ones. Other lower numbers may be of
-        another lane: their parts are still to be published."""
-        nodes = [one.node for one in (self.owner, *self.former) if one.pipeline == self.owner.pipeline]
-        numbers = [int(name) for name in os.listdir(self.folder) if name.isdecimal()] if self.folder.is_dir() else []
-        for number in sorted(numbers):
-            if number > settled and number != iteration:
-                continue
-            folder = self.folder / str(number)
-            for path in [path for node in nodes for path in folder.glob(f"{node}-*.arrow*")]:
-                path.unlink(missing_ok=True)
-            with suppress(OSError):  # not empty: other sinks of that iteration have parts in it
-                folder.rmdir()
-
 
 def check_lengths(table: pa.Table) -> None:
     """Raise Failed (``invalid``) when a row may be longer than SQLite takes."""
@@ -430,16 +384,3 @@ def check_lengths(table: pa.Table) -> None:
         name = max(longest, key=longest.__getitem__)
         message = f"column {name!r} holds a value of {longest[name]} bytes; SQLite takes rows of {LONGEST_ROW} bytes"
         raise Failed("invalid", message, column=name)
-
-
-def _open(part: StagedRef) -> pa.Table:
-    path = Path(part.staged)
-    try:
-        digest, _ = digest_file(path)
-        if digest != part.digest:
-            raise ConflictError(f"the prepared part {path} has digest {digest}, not {part.digest}: it was damaged")
-        return ipc.decode(pa.memory_map(str(path)), part.rows)
-    except FileNotFoundError:
-        raise ConflictError(f"the prepared part {path} is gone and was not published; put it back and retry") from None
-    except BatchError as error:
-        raise ConflictError(f"the prepared part {path}: {error}") from error

@@ -13,10 +13,9 @@ from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import FailureKind, Target
 from odibi_actors.nodes.sinks import marks
 from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, mark_in, take_table
+from odibi_actors.nodes.sinks.plain import PlainSink
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from odibi_actors.config.model import WriteSpec
     from odibi_actors.nodes.failures import Failed
 
@@ -38,7 +37,7 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """The database is at fault; all others say that rows and table do not fit."""
 
 
-class SqliteKind:
+class SqliteKind(PlainSink):
     """See ``kinds.sink.Sink``."""
 
     name = "sqlite"
@@ -47,7 +46,6 @@ class SqliteKind:
     takes = ("keys", "version")
     modes = ("append", "overwrite", "upsert")
     flat = "SQLite"
-    unit = "row"
 
     def misplaced(self, path: str) -> tuple[str, str]:
         if os.path.isdir(path):
@@ -62,9 +60,6 @@ class SqliteKind:
     def folded(self, at: Target) -> Target:
         return Target(at.sink, at.connection, at.locator.lower())
 
-    def place(self, at: Target) -> Path:
-        return Path(at.connection)
-
     def called(self, at: Target) -> tuple[str, tuple[str, str]]:
         return f"table {at.locator!r} of {at.connection}", take_table(at.locator)
 
@@ -78,9 +73,6 @@ class SqliteKind:
 
             with _looking(at) as db:
                 sqlite_overwrite.check_rows(db, at.locator, owner, at.connection, former)
-
-    def newest(self, at: Target, nodes: Collection[str]) -> str:
-        return ""
 
     def holds(self, at: Target) -> tuple[int, int]:
         from odibi_actors.nodes.sinks import sqlite_overwrite
@@ -132,14 +124,6 @@ class SqliteKind:
             ).fetchall()
             for (statement,) in found:
                 target.execute(statement)
-
-    def rows(self, at: Target, path: Path, name: str) -> pa.Table:
-        import pyarrow as pa
-
-        from odibi_actors.batches import ipc
-
-        with pa.memory_map(str(path)) as file:  # a staged part; published ones are rows of the table
-            return ipc.decode(file, pa.ipc.open_file(file).read_all().num_rows)
 
     def open(self, site: Site, write: WriteSpec | None) -> Publisher:
         from odibi_actors.nodes.failures import Failed
