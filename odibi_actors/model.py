@@ -28,6 +28,9 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.epoch}-{self.counter}"
 
 
+MAX_PLACE = 4096
+"""Bytes of a place in a partition."""
+
 MAX_DETAIL = 65_536
 """Bytes of the detail of a position."""
 
@@ -56,6 +59,15 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     def of(row: Mapping[str, Any]) -> Position:
         """The position that is ``shown`` so."""
         return Position(**{**row, "detail": bytes.fromhex(row["detail"])})
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True):
+    """What a position of an ordered source reads: of one ``partition``, from ``lower`` on, up to before ``upper``. Both
+    are bytes in whose order the partition is read; what they say only the source's kind knows."""
+
+    partition: Annotated[str, msgspec.Meta(max_length=1000)]
+    lower: Annotated[bytes, msgspec.Meta(max_length=MAX_PLACE)]
+    upper: Annotated[bytes, msgspec.Meta(max_length=MAX_PLACE)]
 
 
 class PositionRead(msgspec.Struct, frozen=True, array_like=True, gc=False):

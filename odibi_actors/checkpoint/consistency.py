@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from odibi_actors.checkpoint import adopted
+from odibi_actors.checkpoint import adopted, ranges
 from odibi_actors.checkpoint.tables import (
     AlertDecoder,
     BackfillDecoder,
@@ -146,4 +146,5 @@ _CHECKS: dict[str, Callable[[sqlite3.Connection, tuple[Any, ...], bytes | None],
     "alerts": _alert,
     "dead_letters": _letter,
     "adoptions": _adoption,
+    "places": lambda db, key, _data: iter(ranges.problems(db.execute, key)),
 }

@@ -70,6 +70,8 @@ def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[
     for table in _TABLES:
         db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
     db.execute("DELETE FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER))
+    for table in ("ranges", "places"):
+        db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
     for table in ("runs", "backfills"):
         db.execute(
             f"UPDATE {table} SET state = 'cancelled', ended = ? WHERE pipeline = ? AND ended IS NULL", (now, pipeline)

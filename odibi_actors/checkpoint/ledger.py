@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from odibi_actors.checkpoint import ranges
 from odibi_actors.checkpoint.asking import Name
 from odibi_actors.checkpoint.tables import POSITION, position
 from odibi_actors.messages import LedgerRow
@@ -83,7 +84,34 @@ def _aside(db: sqlite3.Connection, given: Aside) -> Any:
     return {"files": [row[0] for row in rows[:LEDGER_LIMIT]], "more": len(rows) > LEDGER_LIMIT}
 
 
-VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {"ledger.aside": (_aside, Aside)}
+class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ledger.places``: how far a lane has read the partitions of an ordered source, those after ``cursor``."""
+
+    pipeline: Name
+    source: Name
+    lane: Name = LIVE
+    cursor: str = ""
+
+
+def _places(db: sqlite3.Connection, given: Places) -> Any:
+    """``{"items": [{"partition", "place", "holes": [[lower, upper]]}], "cursor"}``, places in hex digits; ``cursor`` ""
+    after the last: see ``ranges.Reached``."""
+    found, cursor = ranges.reached(db.execute, given.pipeline, given.lane, given.source, given.cursor)
+    items = [
+        {
+            "partition": one.partition,
+            "place": one.place.hex(),
+            "holes": [[lower.hex(), upper.hex()] for lower, upper in one.holes],
+        }
+        for one in found
+    ]
+    return {"items": items, "cursor": cursor}
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {
+    "ledger.aside": (_aside, Aside),
+    "ledger.places": (_places, Places),
+}
 
 
 def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:

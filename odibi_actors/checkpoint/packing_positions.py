@@ -30,6 +30,7 @@ INSERT INTO ledger SELECT pipeline, lane, source, identity, generation, iteratio
   file_detail(mtime_ns, inode, ctime_ns) FROM former_ledger;
 DROP TABLE former_ledger;
 {twins.INDEX}
+{schema.RANGES}
 UPDATE sizes SET bytes = (SELECT coalesce(sum({schema.COUNTED["ledger"][0].format("ledger")}), 0) FROM ledger)
   WHERE name = 'ledger';
 """

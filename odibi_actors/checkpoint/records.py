@@ -19,6 +19,7 @@ from odibi_actors.model import (
     Place,
     Position,
     PositionRead,
+    Range,
     RunState,
     StagedRef,
     Target,
@@ -246,6 +247,8 @@ class Plan(Record, frozen=True):
     """PLAN(N): the input of iteration N, for good. The ledger's rows are written in the same transaction; a
     position of a
     ``ledgered`` source (all but ``batch``) that is planned already is an error of the broker and refused whole.
+    ``ranges``: of sources that are read in order, in place of the ledger, what each of their positions reads; the
+    places of their partitions move in the same transaction, and one that does not begin there is refused.
     ``run`` has planned it; ``taken``: the run that answers for it besides, or instead (see ``Run.took``)."""
 
     pipeline: str
@@ -259,6 +262,7 @@ class Plan(Record, frozen=True):
     replay: Replay | None = None
     trigger: Trigger = Trigger()
     taken: str = ""
+    ranges: dict[str, list[Range]] = {}
 
 
 class Ack(Record, frozen=True):

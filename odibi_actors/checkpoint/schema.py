@@ -128,6 +128,17 @@ CREATE TABLE ledger (             -- never pruned; size, rows: -1 where not know
   PRIMARY KEY (pipeline, lane, source, identity, generation)) WITHOUT ROWID;
 """
 
+RANGES = """\
+CREATE TABLE ranges (             -- never pruned; hole: its position is a dead letter
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, partition TEXT NOT NULL, lower BLOB NOT NULL,
+  upper BLOB NOT NULL, iteration INTEGER NOT NULL, hole INTEGER NOT NULL CHECK (hole IN (0, 1)),
+  PRIMARY KEY (pipeline, lane, source, partition, lower)) WITHOUT ROWID;
+CREATE INDEX ranges_of ON ranges (pipeline, iteration);
+CREATE TABLE places (             -- how far each partition was read: see ``ranges``
+  pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, partition TEXT NOT NULL, place BLOB NOT NULL,
+  PRIMARY KEY (pipeline, lane, source, partition)) WITHOUT ROWID;
+"""
+
 HOME = """\
 CREATE TABLE home (               -- one row, or none yet: where the store was when it was opened last, see relocating
   data_dir TEXT NOT NULL, root TEXT NOT NULL);
@@ -218,7 +229,7 @@ CREATE TABLE settings (
   committed INTEGER NOT NULL DEFAULT 0, positions INTEGER NOT NULL DEFAULT 0,
   pruned INTEGER NOT NULL DEFAULT 0, commits INTEGER NOT NULL DEFAULT 0,
   newest INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-{ITERATIONS}{PLANS}{LEDGER}{twins.INDEX}{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{sizes(COUNTED)}
+{ITERATIONS}{PLANS}{LEDGER}{twins.INDEX}{RANGES}{HOME}{ADOPTIONS}{ACKS}{STATES}{ERRORS}{LETTERS}{sizes(COUNTED)}
 INSERT INTO meta VALUES (1, ':store_id:', 0, '', 0, 0);
 COMMIT;
 """

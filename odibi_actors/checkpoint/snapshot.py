@@ -132,8 +132,14 @@ def _stands(db: sqlite3.Connection, key: tuple[str, int]) -> dict[str, Target]:
 
 
 def _ledger_sources(db: sqlite3.Connection, pipeline: str) -> list[str]:
-    """Sources that have rows in the ledger of the live lane, by skipping from one to the next: it may hold millions."""
-    found: list[str] = []
+    """Sources of which the live lane has planned something: those that are read in order, and those that have rows in
+    the ledger, by skipping from one to the next: it may hold millions."""
+    ordered = db.execute(
+        "SELECT DISTINCT source FROM places WHERE pipeline = ? AND lane = ? AND EXISTS (SELECT 1 FROM ranges AS r WHERE"
+        " r.pipeline = places.pipeline AND r.lane = places.lane AND r.source = places.source) ORDER BY source",
+        (pipeline, LIVE),
+    ).fetchall()
+    found = [row[0] for row in ordered]
     source = ""
     while True:
         row = db.execute(

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.checkpoint import adopted, scheduling, twins
+from odibi_actors.checkpoint import adopted, ranges, scheduling, twins
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.letters import Letters
 from odibi_actors.checkpoint.scheduling import Scheduling
@@ -245,9 +245,11 @@ class Transaction(Letters, Scheduling):
             self._executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", ledger)
         except sqlite3.IntegrityError:
             raise Contradiction(self._planned_twice(ledger)) from None
+        self._ranges(plan)
         count = sum(map(len, plan.positions.values()))
         # Reference data are read again by every iteration: counted with the rows, they would hide them.
-        counted = [source for source in plan.positions if source in plan.ledgered] or list(plan.positions)
+        consumed = (*plan.ledgered, *plan.ranges)
+        counted = [source for source in plan.positions if source in consumed] or list(plan.positions)
         self._execute(
             "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources,"
             " taken) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?)",
@@ -268,6 +270,17 @@ class Transaction(Letters, Scheduling):
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)
+
+    def _ranges(self, plan: r.Plan) -> None:
+        """The places of ordered sources move with the plan, or it is refused."""
+        for source, some in plan.ranges.items():
+            if len(some) != len(plan.positions.get(source, ())) or source in plan.ledgered:
+                raise Contradiction(
+                    f"pipeline {plan.pipeline}, iteration {plan.iteration}: {source} has {plural(len(some), 'range')}, "
+                    f"but {plural(len(plan.positions.get(source, ())), 'position')}, each of which is to have one"
+                )
+            ranges.take(self._execute, (plan.pipeline, plan.lane, source), plan.iteration, some)
+            self.weight += 2048 * len(some)
 
     def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:
         for row in ledger:
@@ -332,9 +345,15 @@ class Transaction(Letters, Scheduling):
         if missing:
             raise Contradiction(f"pipeline {pipeline}, iteration {iteration}: {min(missing)} of {node} is not planned")
         positions = {**plan.positions, node: [p for p in before if p.identity not in wanted]}
+        left = plan.ranges
+        if read := left.get(node):
+            aside = [p.identity in wanted for p in before]
+            left = {**left, node: [one for one, out in zip(read, aside, strict=True) if not out]}
+            gone_ranges = [(node, one) for one, out in zip(read, aside, strict=True) if out]
+            ranges.set_aside(self._execute, pipeline, iteration, gone_ranges)
         self._execute(
             "UPDATE plans SET payload = ? WHERE pipeline = ? AND iteration = ?",
-            (seal(msgspec.structs.replace(plan, positions=positions)), pipeline, iteration),
+            (seal(msgspec.structs.replace(plan, positions=positions, ranges=left)), pipeline, iteration),
         )
         self._execute(
             "UPDATE iterations SET positions = positions - ? WHERE pipeline = ? AND iteration = ?",
@@ -452,11 +471,13 @@ class Transaction(Letters, Scheduling):
         plan = self._plan(*key)
         self._dead_letter_row(record, record.failure.position, plan.positions, plan.trigger, revised=0)
         self._set_aside(key, 1)
+        ranges.set_aside(self._execute, *key)
         self._release_pins(record.pipeline, [record.iteration])
         self._replayed(key)  # its own letter takes the place of the former one
 
     def _cancel(self, _seq: int, record: r.Cancel) -> None:
         self._release_pins(record.pipeline, record.iterations)
+        ranges.release(self._execute, record.pipeline, record.iterations)
         for iteration in record.iterations:
             key = (record.pipeline, iteration)
             state = self._next(*key, "cancel")
@@ -553,6 +574,7 @@ class Transaction(Letters, Scheduling):
             key,
         )
         released = self._execute("DELETE FROM ledger WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
+        ranges.take_back(self._execute, *key)
         self._letters_rewound(pipeline, to, last)
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         for pin in self._pins(pipeline):

@@ -54,6 +54,7 @@ _TABLES = (
     _Table("backfills", (_P, ("lane", str))),
     _Table("alerts", (("id", int),)),
     _Table("adoptions", (("seq", int),)),
+    _Table("places", (_P, ("lane", str), ("source", str), ("partition", str)), ()),
 )
 
 
@@ -69,7 +70,7 @@ def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str,
     keys = ", ".join(name for name, _ in table.keys)
     where = f"WHERE ({keys}) > ({', '.join('?' * len(after))})" if after else ""
     rows = db.execute(
-        f"SELECT {keys}, {', '.join(table.blobs)} FROM {table.name} {where} ORDER BY {keys} LIMIT ?", (*after, ROWS)
+        f"SELECT {', '.join([keys, *table.blobs])} FROM {table.name} {where} ORDER BY {keys} LIMIT ?", (*after, ROWS)
     ).fetchall()
     problems: list[dict[str, str]] = []
     files: list[dict[str, Any]] = []
@@ -81,7 +82,7 @@ def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str,
         ]
         if not bad:
             files += _files(db, table.name, key, blobs)
-            problems += consistency.problems(db, table.name, key, blobs[0])
+            problems += consistency.problems(db, table.name, key, blobs[0] if blobs else None)
     if len(rows) == ROWS:
         following = [section, *rows[-1][: len(table.keys)]]
     else:

@@ -201,6 +201,8 @@ TO_1 = (
 
 
 LEDGER_9 = """
+DROP TABLE ranges;
+DROP TABLE places;
 DROP TABLE ledger;
 CREATE TABLE ledger (             -- never pruned; inode signed; digest: '' or 16 bytes
   pipeline TEXT NOT NULL, lane TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
