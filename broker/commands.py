@@ -158,7 +158,7 @@ class Commands:
         return views.status(self.flow, self.directory, self.started_at, now)
 
     def _pipeline_list(self, _params: Row, _now: float) -> Row:
-        return {"items": [views.pipeline_row(p) for p in self.flow.pipelines.values()]}
+        return {"items": [views.pipeline_row(p) for p in self.flow.listed()]}
 
     def _pipeline_show(self, params: Row, _now: float) -> Row:
         return views.pipeline_detail(self._pipeline(params))
@@ -408,7 +408,7 @@ class Commands:
         return pipeline, self.flow.schedules.find(pipeline.name, params.get("schedule"))
 
     def _some(self, params: Row) -> list[Pipeline]:
-        return [self._pipeline(params)] if params.get("pipeline") else list(self.flow.pipelines.values())
+        return [self._pipeline(params)] if params.get("pipeline") else self.flow.listed()
 
     def _schedule_list(self, params: Row, now: float) -> Row:
         named = params.get("schedule")

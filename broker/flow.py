@@ -551,7 +551,8 @@ class Flow:
         """Keep the project's name and the limits of workers, for a broker that recovers without the project file, and,
         for the store, how many seconds and bytes of history it is to keep."""
         former = self.worker_limits()
-        wanted = {**project_settings(project), rec.CODE: project.code_digest}
+        order = ",".join(spec.name for spec in project.pipelines)
+        wanted = {**project_settings(project), rec.CODE: project.code_digest, rec.ORDER: order}
         for name, value in wanted.items():
             if self.project.get(name, "") != value:
                 self.project[name] = value
@@ -559,6 +560,12 @@ class Flow:
         if (limits := self.worker_limits()) != former:
             for pool in self.dispatcher.pools:
                 self.say(Send(pool, limits))
+
+    def listed(self) -> list[Pipeline]:
+        """All pipelines as people see them: in the order of the project file, whatever was loaded first; then those
+        that are not in it any more."""
+        places = {name: place for place, name in enumerate(self.project.get(rec.ORDER, "").split(","))}
+        return sorted(self.pipelines.values(), key=lambda pipeline: places.get(pipeline.name, len(places)))
 
     def worker_limits(self) -> WorkerLimits:
         """When workers make way for fresh ones, as pools are told."""

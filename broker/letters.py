@@ -46,7 +46,8 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     pipeline, number = ready.pipeline, ready.iteration
     if number:  # asked twice, or by two: it is on its way
         return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
-    answer = {"letter": letter, "pipeline": pipeline.name, "files": sum(map(len, ready.positions.values()))}
+    files = [some for name, some in ready.positions.items() if not pipeline.sources[name].batch]
+    answer = {"letter": letter, "pipeline": pipeline.name, "files": sum(map(len, files or ready.positions.values()))}
     number = pipeline.last_iteration + 1 if dry_run else take_up(flow, ready, now)
     return {**answer, "iteration": number}
 

@@ -13,7 +13,7 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
-from odibi_actors.checkpoint.records import CODE
+from odibi_actors.checkpoint.records import CODE, ORDER
 from odibi_actors.messages import SourceSpec
 from odibi_actors.units import format_instant, plural
 from odibi_actors.version import __version__
@@ -176,7 +176,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "epoch": flow.epoch,
         "version": __version__,
         "project": flow.project.get("name", ""),
-        "settings": {name: value for name, value in flow.project.items() if value and name != CODE},
+        "settings": {name: value for name, value in flow.project.items() if value and name not in (CODE, ORDER)},
         "store_id": flow.store_id,
         "started_at": started_at,
         "durable": flow.journal.durable,
@@ -184,7 +184,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "peers": peers,
         "silent": silent(flow, directory, now),
         "refused": directory.refused.rows(),
-        "pipelines": [pipeline_row(p) for p in flow.pipelines.values()],
+        "pipelines": [pipeline_row(p) for p in flow.listed()],
         "workers": worker_rows(flow),
         "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],
         "alerts": {"pending": flow.alerts.pending, "untold": flow.alerts.untold(now)},
@@ -209,7 +209,7 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             through=_through(pipeline, lane, source),
             since=pipeline.backfills[lane.name].since if lane.name in pipeline.backfills else 0,
         )
-        for pipeline in flow.pipelines.values()
+        for pipeline in flow.listed()
         if not pipeline.removed
         for lane in pipeline.lanes
         for source in lane.sources.values()

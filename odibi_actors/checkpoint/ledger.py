@@ -132,7 +132,7 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
         whether = _whether_read(columns[4], revised, state)
         if whether == "letter" and not _lies(db, pipeline, iteration, identity, revised):
             whether = "discarded"
-        found.append(LedgerRow(position(tuple(columns)), iteration, whether))
+        found.append(LedgerRow(position(tuple(columns)), iteration, whether, state == ("failed",)))
     return found
 
 

@@ -227,6 +227,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     return {
         "pipeline": given.pipeline,
         **(found := _iteration(db, given.pipeline, tuple(row))),
+        "files": found["positions"],
         "planned_as": ends.planned_as(db, *key, found["lane"]) if found["state"] in ("cancelled", "rewound") else [],
         "positions": {name: [p.shown() for p in some] for name, some in positions.items()},
         "twins": [one for name, some in positions.items() for one in twins.earlier(db, *key, name, some)],

@@ -264,6 +264,12 @@ class Plan(Record, frozen=True):
     taken: str = ""
     ranges: dict[str, list[Range]] = {}
 
+    def counted(self) -> list[str]:
+        """The sources whose positions and rows are those of the iteration. References are not, which every iteration
+        reads again, unless there is nothing else."""
+        consumed = (*self.ledgered, *self.ranges)
+        return [source for source in self.positions if source in consumed] or list(self.positions)
+
 
 class Ack(Record, frozen=True):
     """A node's acknowledgement: the node-level checkpoint. Exactly one of ``output`` (read, transform) and ``staged``
@@ -473,6 +479,9 @@ CODE = "code"
 """Setting of the project: the digest of ``nodes/`` that workers have to have. Versions tell what a pipeline needs of
 it, and stay as they are when something else is changed."""
 
+
+ORDER = "order"
+"""Setting of the project: its pipelines in the order of the project file, separated by commas."""
 
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""

@@ -246,10 +246,9 @@ class Transaction(Letters, Scheduling):
         except sqlite3.IntegrityError:
             raise Contradiction(self._planned_twice(ledger)) from None
         self._ranges(plan)
-        count = sum(map(len, plan.positions.values()))
         # Reference data are read again by every iteration: counted with the rows, they would hide them.
-        consumed = (*plan.ledgered, *plan.ranges)
-        counted = [source for source in plan.positions if source in consumed] or list(plan.positions)
+        counted = plan.counted()
+        count = sum(len(plan.positions[source]) for source in counted)
         self._execute(
             "INSERT INTO iterations (pipeline, iteration, lane, state, version, run, planned_at, positions, sources,"
             " taken) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?)",
@@ -266,7 +265,7 @@ class Transaction(Letters, Scheduling):
             self._take_up(plan, plan.replay)
         self._run_plans(plan)
         if plan.lane != LIVE:
-            self._backfilled(pipeline, plan.lane, 1, count)
+            self._backfilled(pipeline, plan.lane, 1, sum(map(len, plan.positions.values())))
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)

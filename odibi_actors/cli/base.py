@@ -90,13 +90,13 @@ class App:
         return client
 
     def _refuse_nowhere(self) -> None:
-        """Where there is neither a project nor what one has left, nothing can be asked. Raises UnreachableError."""
+        """Where there is neither a project nor what one has left, nothing can be asked. Raises ConfigError."""
         from odibi_actors.client import connection_file
-        from odibi_actors.errors import UnreachableError
+        from odibi_actors.errors import ConfigError
 
         root = self.root
         if not (root / "odibi.yaml").exists() and not connection_file(self.project).parent.parent.exists():
-            raise UnreachableError(
+            raise ConfigError(
                 f"{root} is no project: there is no odibi.yaml; go to one, or name it: --project DIR (a running system "
                 "also by --endpoint); `odibictl init DIR` makes one"
             )

@@ -38,7 +38,9 @@ def _took(row: Row) -> str:
 def _positions(row: Row) -> object:
     """The number of positions: the list has a number, the details have them by node."""
     value = row.get("positions")
-    return sum(len(part) for part in value.values()) if isinstance(value, dict) else value
+    if isinstance(value, dict):  # with its references, which are not counted
+        return row.get("files", sum(len(part) for part in value.values()))
+    return value
 
 
 def _state(row: Row) -> object:

@@ -108,7 +108,7 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
     if output.get("rows_of_table"):
         _, database, table = output["at"]
         since = f", which iteration {later} overwrites" if later else ""
-        raise OdibiError(f"{name} has published its rows to table {table} of {database}{since}; look at them there")
+        raise NotFoundError(f"{name} has published its rows to table {table} of {database}{since}; look at them there")
     if not output["rows"] and output["where"] == "published" and not later and not os.path.exists(target):
         raise NotFoundError(f"{name} had no rows, and the sink none before: no file was made of them")
     if not os.path.exists(target):

@@ -120,8 +120,12 @@ class Changes:
         rows = {row.position.identity: row for row in answer.rows}
         for identity, found in looking.items():
             row = rows.get(identity)
-            if row is not None and row.state in ("read", "discarded") and identity in self.ledger.index:
+            if row is None or identity not in self.ledger.index:
+                continue
+            if row.state in ("read", "discarded"):
                 self._judge(found, row)
+            elif row.failed and row.state == "unread" and not same_but_ctime(stamp(row.position), stamp(found)):
+                self._tell(found, f"was written again since iteration {row.iteration} failed; {self._retry(row)}")
         self._done(now)
 
     def _judge(self, found: Found, row: LedgerRow) -> None:
@@ -135,7 +139,7 @@ class Changes:
             self.ledger.index[found.identity] = was
             self.forget(found.identity)
         elif found.size != row.position.size:
-            self._tell(found, f"changed after {when}; {_remedy(row)}")
+            self._tell(found, f"changed after {when}; {self._remedy(row)}")
         elif row.position.digest:
             self._comparing[found.identity] = (found, row)
             self._to_digest.append(found)
@@ -157,15 +161,22 @@ class Changes:
             if answer.digest == row.position.digest:
                 self._know_again(found, row)
             else:
-                self._tell(
-                    found, f"changed after it was read (iteration {row.iteration}), with the same size; {_remedy(row)}"
-                )
+                what = f"changed after it was read (iteration {row.iteration}), with the same size"
+                self._tell(found, f"{what}; {self._remedy(row)}")
         self._done(now)
 
     def _know_again(self, found: Found, row: LedgerRow) -> None:
         self.ledger.index[found.identity] = stamp(found)
         self.forget(found.identity)
         self._same.append(found.position(row.position.generation, row.position.digest))
+
+    def _remedy(self, row: LedgerRow) -> str:
+        if row.failed:
+            return f"that has failed; {self._retry(row)}"
+        return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; {FAILED}"
+
+    def _retry(self, row: LedgerRow) -> str:
+        return f"`odibictl iteration retry {self.ledger.pipeline} {row.iteration}` reads it as it is now"
 
     def _tell(self, found: Found, what: str) -> None:
         self.unsure.pop(found.identity, None)
@@ -222,7 +233,3 @@ class Changes:
     def deadline(self) -> float | None:
         """When ``flush`` has something to do at the latest."""
         return self._next if self.ledger.loaded else None
-
-
-def _remedy(row: LedgerRow) -> str:
-    return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; {FAILED}"

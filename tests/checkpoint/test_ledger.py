@@ -18,7 +18,7 @@ from odibi_actors.model import Place, Position, PositionRead
 from odibi_actors.sources.file_position import FileTimes, file_position
 from tests.checkpoint import former
 from tests.checkpoint.counting import counted, recounted
-from tests.checkpoint.make import P, ack, claimed, commit, failure, file, loaded, plan, prepare, put, version
+from tests.checkpoint.make import P, ack, claimed, commit, error, failure, file, loaded, plan, prepare, put, version
 from tests.checkpoint.test_actor import Store
 from tests.checkpoint.test_opening import dump_schema
 from tests.targets import folder
@@ -226,4 +226,19 @@ def test_given_a_database_of_any_former_format_when_opened_then_targets_pass_on_
     adopted = r.Adopt(P, "new", folder("/lake/x"), P, "old", 0, 0, 1.0)
     put(engine, adopted)
     assert engine.adoptions() == [adopted]
+    engine.close()
+
+
+def test_given_files_of_a_failed_iteration_when_they_are_looked_up_then_each_row_says_so_until_it_is_retried() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv"), read(1, "a.csv"), plan(2, "b.csv"), plan(3, "c.csv"))
+    for number, node in ((1, "clean"), (2, "flights")):
+        put(engine, replace(error(number), node=node), r.Fail(P, number, node, 1.0))
+    assert [(row.state, row.failed) for row in rows(engine, "a.csv", "b.csv", "c.csv")] == [
+        ("read", True),
+        ("unread", True),
+        ("unread", False),
+    ]
+    put(engine, r.Retry(P, 1, 2.0))
+    assert [row.failed for row in rows(engine, "a.csv", "b.csv")] == [False, True]
     engine.close()

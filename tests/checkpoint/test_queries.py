@@ -96,6 +96,7 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
         "positions",
         "planned_as",
         "twins",
+        "files",
         "revised",
         "nodes",
         "errors",

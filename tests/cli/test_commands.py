@@ -648,7 +648,7 @@ def test_given_iterations_that_go_on_when_applied_then_each_is_told(
 
 def test_given_a_folder_that_is_no_project_then_status_says_so_and_where_to_go(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("--project", tmp_path, "status")
-    assert result.exit_code == 69
+    assert result.exit_code == 2
     assert f"{tmp_path} is no project: there is no odibi.yaml" in result.stderr
     assert "--project DIR" in result.stderr
     assert "odibictl up" not in result.stderr

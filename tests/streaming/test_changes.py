@@ -350,3 +350,25 @@ def test_given_a_folder_that_is_copied_when_a_source_begins_there_then_it_knows_
         assert len(system.problems) == 1
     finally:
         system.close()
+
+
+@pytest.mark.parametrize("size", [0, 77], ids=["the same size", "another size"])
+def test_given_a_file_of_a_failed_iteration_when_it_is_written_again_then_the_retry_that_reads_it_is_named(
+    size: int,
+) -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.failed = True
+    world.replace("a.csv", 1, size=size)
+    rescans(world)
+    (told,) = world.problems[-1]
+    assert told.endswith("that has failed; `odibictl iteration retry p 11` reads it as it is now")
+    assert NEW_NAME not in told
+
+
+def test_given_a_file_that_could_not_be_read_when_it_is_corrected_then_the_retry_is_named() -> None:
+    world = after_reading("a.csv", "b.csv")
+    world.failed, world.unread = True, ["a.csv"]
+    world.replace("a.csv", 1)
+    rescans(world)
+    retry = "`odibictl iteration retry p 11` reads it as it is now"
+    assert world.problems[-1] == [f"file a.csv was written again since iteration 11 failed; {retry}"]
