@@ -81,8 +81,8 @@ def stats(app: App) -> None:
 def verify(app: App) -> None:
     """Compare the store and its files with their digests.
 
-    Each page and row of the database, its log, outputs and staged parts of what is under way, states, and parquet parts
-    that are committed. Works on a running system, and on one that is stopped. Exit 1 when there is a problem.
+    Each page and row of the database, its log, outputs and staged parts of what is under way, states, and what sinks
+    have published. Works on a running system, and on one that is stopped. Exit 1 when there is a problem.
     """
     from odibi_actors.cli import verify as verification
 

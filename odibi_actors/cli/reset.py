@@ -48,7 +48,7 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
     """Forget all that a pipeline has done: it reads its files again.
 
     Iterations, the list of files read, dead letters, pinned schemas and states go. Schedules, versions and settings
-    stay, and iterations are numbered on. With --targets its parquet parts are deleted and its tables dropped; without,
+    stay, and iterations are numbered on. With --targets its files are deleted and its tables dropped; without,
     rows of an upsert and what is overwritten stay until they are replaced, and parts or rows that were appended refuse
     it, as they would be there twice. Needs a system at rest (`odibictl down`); an interrupted reset is ended by the
     next one.
