@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -20,11 +21,12 @@ from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
-from odibi_actors.local.grouping import Group, Skipped, grouped
+from odibi_actors.local.grouping import Group, Skipped, grouped, unpacked
 from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
-from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma
+from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma, pointed, points_may_group
+from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.read import ReadResult, read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import visible
@@ -133,6 +135,9 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             skipped.append(Skipped(group.pattern, _short(error)))
             return False
     group.looked = len(positions)
+    if group.format == "json" and (reason := _no_rows(folder, group, found)):
+        skipped.append(Skipped(group.pattern, reason))
+        return False
     if not found.notes:
         group.columns = [(name, "string") for name in group.optional]
         return True  # headers alone: the first rows will tell
@@ -170,6 +175,22 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     return True
 
 
+def _no_rows(folder: Path, group: Group, found: ReadResult) -> str:
+    """Why a JSON file is taken for none of the data, or "": one object in a file that is the only one of its name is
+    what configuration looks like. Where files of one object each are rows, there are, or will be, more of them."""
+    name = group.files[0]
+    alone = len(group.files) == 1 and not group.odd and "*" not in group.pattern
+    if not alone or found.table.num_rows != 1 or not unpacked(name).lower().endswith(".json"):
+        return ""
+    text = unpack((folder / name).read_bytes(), name, "auto").removeprefix(codecs.BOM_UTF8)
+    if not text.lstrip().startswith(b"{"):
+        return ""
+    return (
+        "one object, as configuration is: rows are one array of objects, or a file of one object each whose name has a "
+        "number or a date"
+    )
+
+
 def _otherwise(spec: ReadSpec, error: Failed) -> ReadSpec | None:
     """How to read a file of JSON that did not fit: only the reader can tell which columns it has, and a type that takes
     them is known. None: it stays odd."""
@@ -190,25 +211,32 @@ def _otherwise(spec: ReadSpec, error: Failed) -> ReadSpec | None:
 
 def _with_commas(spec: ReadSpec, positions: list[Position], found: ReadResult) -> ReadResult | None:
     """The same read with a decimal comma; None unless the rows leave no doubt: a column is numbers so, of which one
-    cannot be anything else, and none loses its type. What may be groups of digits as well stays text."""
+    cannot be anything else, and none is certainly written with a decimal point. What may be groups of digits as well is
+    text."""
     texts = [name for name in found.table.column_names if pa.types.is_string(found.table[name].type)]
-    if not any(decimal_comma(found.table[name]) for name in texts):
+    if not any(decimal_comma(found.table[name]) or pointed(found.table[name]) for name in texts):
         return None
     other = read(msgspec.structs.replace(spec, options={**spec.options, "decimal_point": ","}), positions, b"")
     doubtful = [name for name in texts if comma_numbers(found.table[name]) and not decimal_comma(found.table[name])]
+    gained = False
     for place, field in enumerate(found.table.schema):
-        if not pa.types.is_string(field.type) and other.table.field(place).type != field.type:
-            return None
+        now = other.table[field.name]
         if field.name in doubtful:
             other.notes[place] = (
-                f"inferred: {_first(found.table[place])!r} may have a decimal comma, or groups of digits"
+                f"inferred: {_first(found.table[place], ',')!r} may have a decimal comma, or groups of digits"
             )
             other = other._replace(table=other.table.set_column(place, field, found.table[place]))
-    return other
+        elif now.type != field.type:
+            if not pa.types.is_string(field.type):
+                if not (pa.types.is_string(now.type) and points_may_group(now)):
+                    return None
+                other.notes[place] = f"inferred: {_first(now, '.')!r} may have groups of digits, or a decimal point"
+            gained = True
+    return other if gained else None
 
 
-def _first(texts: pa.ChunkedArray) -> str:
-    return next(str(text) for text in texts.to_pylist() if text and "," in text)
+def _first(texts: pa.ChunkedArray, mark: str) -> str:
+    return next(str(text) for text in texts.to_pylist() if text and mark in text)
 
 
 def _generous(paths: list[Path], schema: pa.Schema) -> dict[str, pa.DataType]:

@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from odibi_actors.nodes.formats.packed import (
     converted,
     marked_encoding,
     other_encoding,
+    unpack,
     what_it_is,
 )
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
@@ -102,7 +103,7 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
     ``skipped``."""
     files = list(_files(folder, skipped))
     groups = []
-    for one in _merged(list(_kinds(folder, files, skipped))):
+    for one in _packed_too(folder, _merged(list(_kinds(folder, files, skipped))), files, skipped):
         notes = [one.note] if one.note else []
         mine = {*one.files, *one.odd}
         others = [name for name in files if name not in mine]
@@ -149,9 +150,14 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
         folders[:] = [name for name in folders if not temporary(name) and utf8(name)]
 
 
+def unpacked(name: str) -> str:
+    """The name without the ending of what it is packed with."""
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in COMPRESSED else name
+
+
 def _format(name: str) -> str | None:
-    stem, ending = os.path.splitext(name.lower())
-    return FORMATS.get(os.path.splitext(stem)[1] if ending in COMPRESSED else ending)
+    return FORMATS.get(os.path.splitext(unpacked(name.lower()))[1])
 
 
 def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_Kind]:
@@ -258,6 +264,43 @@ def _merged(kinds: list[_Kind]) -> list[_Kind]:
     return sorted(found)
 
 
+def _packed_too(folder: Path, kinds: list[_Kind], files: list[str], skipped: list[Skipped]) -> list[_Kind]:
+    """Files of one kind of which some are packed are one source. What is there both ways is taken once where a pattern
+    can do that, and told of where none can."""
+    alike: dict[tuple[str, _Header], list[_Kind]] = {}
+    for kind in kinds:
+        alike.setdefault((unpacked(kind.pattern), kind.header), []).append(kind)
+    found: list[_Kind] = []
+    for (plain, header), every in alike.items():
+        twins = {name for one in every for name in one.files if _twin(folder, name, files)}
+        some = [one for one in every if not twins.issuperset(one.files)]
+        again = [name for one in every for name in one.files if twins.issuperset(one.files)]
+        skipped += [Skipped(name, f"{unpacked(name)} has the same content") for name in again]
+        names = [name for one in some for name in one.files]
+        odd = [name for one in some for name in one.odd]
+        others = {*files, *(one.name for one in skipped)} - {*names, *odd}
+        if len(some) == 1 or not _takes(f"{plain}*", {*names, *odd}, others):
+            found += some
+            continue
+        notes = [one.note for one in some if one.note][:1]
+        notes += [f"{name} has the same rows as {unpacked(name)}: take one away" for name in names if name in twins]
+        optional = tuple(dict.fromkeys(name for one in some for name in one.optional))
+        found.append(_Kind(f"{plain}*", names, header, odd, "; ".join(notes), optional))
+    return sorted(found)
+
+
+def _twin(folder: Path, name: str, files: list[str]) -> bool:
+    """Whether a packed file is there unpacked as well."""
+    plain = unpacked(name)
+    if plain == name or plain not in files:
+        return False
+    try:
+        data = (folder / plain).read_bytes()
+        return unpack((folder / name).read_bytes(), name, "auto", limit=len(data)) == data
+    except (OSError, Malformed):
+        return False
+
+
 # --- patterns ---------------------------------------------------------------------------------------------------------
 
 
@@ -277,7 +320,7 @@ def _patterns(pattern: str, names: list[str]) -> Iterator[str]:
             yield next(iter(some))
 
 
-def _takes(pattern: str, mine: set[str], others: list[str]) -> bool:
+def _takes(pattern: str, mine: set[str], others: Iterable[str]) -> bool:
     """Whether a pattern takes all of these files and none of the others."""
     matches = Pattern(pattern).matches
     return all(map(matches, mine)) and not any(map(matches, others))

@@ -22,6 +22,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._failures: list[Failure] = []
+        self._cause: BaseException | None = None
 
     @property
     def found(self) -> bool:
@@ -37,17 +38,19 @@ class Faults:
             if error.failure.kind not in OF_FILES:
                 self.tell()
                 raise
+            if not self._failures:
+                self._cause = error.__cause__
             self._failures.append(error.failure)
         except Exception:
             self.tell()
             raise
 
     def tell(self) -> None:
-        """Raises Failed with the first, which names the others, if there is any."""
+        """Raises Failed with the first, which names the others, if there is any; its cause is that of the first."""
         if not self._failures:
             return
         first, *others = self._failures
         error = Failed(first.kind, first.message)
         more = max(0, len(others) - NAMED)
         error.failure = msgspec.structs.replace(first, others=others[:NAMED], more=more)
-        raise error
+        raise error from self._cause

@@ -133,7 +133,8 @@ def test_given_types_and_names_with_brackets_when_shown_to_people_then_nothing_o
     broker: Broker, invoke: Invoke
 ) -> None:
     columns = ["at: timestamp[us, tz=UTC]", "[red]: list<item: time32[ms]>", "smile :smile: : string"]
-    row = {"pipeline": "p", "sink": "lake", "mode": "append", "target": "/lake/[b]", "columns": columns, "pinned_by": 1}
+    row = {"pipeline": "p", "sink": "lake", "mode": "append", "target": "/lake/[b]", "columns": columns, "pinned_by": 1,
+           "at": ["local", "", "/lake/[b]"]}  # fmt: skip
     fake = broker({"sink.show": row, "sink.list": {"items": [row]}})
     lines = invoke("--endpoint", fake.endpoint, "sink", "show", "p.lake").stdout.splitlines()
     assert lines[0] == "p.lake: append to /lake/[b]"

@@ -320,6 +320,9 @@ COMMAS = {
     "doubt": ("price;n\n12,50;12,500\n7,5;7,250\n", [("price", "double"), ("n", "string")], True),
     "both": ("price;w\n12,50;1.5\n7,5;2\n", [("price", "string"), ("w", "double")], False),
     "mixed": ("price;n\n1.234,50;1\n12,50;2\n", [("price", "string"), ("n", "int64")], False),
+    "points": ("price;n\n1.234,50;1.234\n12,50;2.500\n", [("price", "string"), ("n", "string")], True),
+    "point or group": ("price;n\n12,50;1.234\n7,5;2\n", [("price", "double"), ("n", "string")], True),
+    "points and a point": ("price;n\n1.234,50;1.5\n12,50;2\n", [("price", "string"), ("n", "double")], False),
     "pairs": ("at;n\n1,2,3;1\n12,50;1\n", [("at", "string"), ("n", "int64")], False),
     "digits": ("price;n\n1,2345678901234567890;1\n", [("price", "string"), ("n", "int64")], False),
 }
@@ -341,6 +344,86 @@ def test_given_numbers_with_commas_then_they_are_read_only_where_nothing_else_ca
     for found, _ in columns:
         for value, cell in zip(read[found].to_pylist(), csv_cells(text, found), strict=True):
             assert value is None if not cell else str(value) == cell or float(cell.replace(",", ".")) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("price;n\n1.234,50;1.234\n12,50;2.500\n",
+         ["'1.234,50' would not be kept as a number; its digits are in groups",
+          "'1.234' may have groups of digits, or a decimal point"]),
+        ("price;n\n12,50;1.234\n7,5;2\n", ["'1.234' may have groups of digits, or a decimal point"]),
+        ('price\n"1,234.50"\n12.5\n', ["'1,234.50' would not be kept as a number; its digits are in groups"]),
+        ("price\n1 234.50\n12.5\n", ["'1 234.50' would not be kept as a number; its digits are in groups"]),
+        ("ip\n192.168.100.200\n", []),
+    ],
+)  # fmt: skip
+def test_given_numbers_in_groups_of_digits_then_the_draft_says_why_they_are_text(
+    folder: Path, text: str, why: list[str]
+) -> None:
+    write(folder, prices=text)
+    (group,) = init_from(folder.parent / "project", folder).groups
+    drafted = (folder.parent / "project/odibi.yaml").read_text()
+    assert all(one in drafted for one in why)
+    assert sum(bool(one) for one in group.why.values()) == len(why)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "data"),
+    [
+        ("package.json", '{\n  "name": "shop",\n  "version": "1.0"\n}\n', False),
+        ("settings.json", '\ufeff{"debug": true}', False),
+        ("settings.json.gz", '{"debug": true}', False),
+        ("rows.json", '[{"debug": true}]', True),
+        ("rows.json", '{"debug": true}\n{"debug": false}\n', True),
+        ("rows.jsonl", '{"debug": true}\n', True),
+        ("event-1.json", '{"debug": true}\n', True),
+    ],
+)
+def test_given_json_that_holds_one_object_alone_then_it_is_no_data(
+    folder: Path, name: str, text: str, data: bool
+) -> None:
+    write(folder, other="x\n1\n")
+    raw = text.encode()
+    (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    draft = look(folder)
+    assert [group.files for group in draft.groups] == [*([[name]] if data else []), ["other.csv"]][
+        :: 1 if name < "other" else -1
+    ]
+    assert list(left_out(draft)) == ([] if data else [name])
+    assert data or "one object, as configuration is" in left_out(draft)[name]
+
+
+def test_given_files_of_one_kind_of_which_some_are_packed_then_they_are_one_source(folder: Path) -> None:
+    write(folder, x="id\n1\n", **{"orders-1": "id\na\n", "orders-2": "id\nb\n", "y": "id\n1\n"})
+    (folder / "x.csv.gz").write_bytes(gzip.compress(b"id\n2\n"))
+    (folder / "y.csv.gz").write_bytes(gzip.compress(b"other\n2\n"))
+    (folder / "orders-3.csv.gz").write_bytes(gzip.compress(b"id\nc\n"))
+    project = folder.parent / "project"
+    draft = init_from(project, folder)
+    assert [(group.pattern, len(group.files)) for group in draft.groups] == [
+        ("orders-*.csv*", 3), ("x.csv*", 2), ("y.csv", 1), ("y.csv.gz", 1)
+    ]  # fmt: skip
+    assert run_pipeline(load_project(project), "orders").rows == 3
+    assert run_pipeline(load_project(project), "x").rows == 2
+
+
+def test_given_a_file_that_is_there_packed_and_not_then_its_rows_are_drafted_once_or_it_is_told(folder: Path) -> None:
+    write(folder, x="id\n1\n", **{"orders-1": "id\na\n"})
+    (folder / "x.csv.gz").write_bytes(gzip.compress(b"id\n1\n"))
+    for n, rows in ((1, b"id\na\n"), (2, b"id\nb\n")):
+        (folder / f"orders-{n}.csv.gz").write_bytes(gzip.compress(rows))
+    draft = look(folder)
+    assert [(group.pattern, len(group.files)) for group in draft.groups] == [("orders-*.csv*", 3), ("x.csv", 1)]
+    assert left_out(draft) == {"x.csv.gz": "x.csv has the same content"}
+    assert draft.groups[0].notes == ["orders-1.csv.gz has the same rows as orders-1.csv: take one away"]
+
+
+def test_given_a_copy_with_another_ending_then_no_pattern_takes_it_with_the_packed_ones(folder: Path) -> None:
+    write(folder, x="id\n1\n")
+    (folder / "x.csv.gz").write_bytes(gzip.compress(b"id\n2\n"))
+    (folder / "x.csv.bak").write_bytes(b"id\n3\n")
+    assert [group.pattern for group in look(folder).groups] == ["x.csv", "x.csv.gz"]
 
 
 def csv_cells(text: str, column: str) -> list[str]:

@@ -31,11 +31,17 @@ _TINY = 2.3e-308
 _ODD_NUMBER = r"^\+|^-?0[0-9]"
 _GROUPED = r"^[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+$"
 """Numbers whose commas may stand between groups of digits: 1,250 is 1250 to some, 1.25 to others."""
+_POINTED = r"^[-+]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$"
+"""Numbers with points between groups of digits, and a decimal comma."""
+_COMMA = r"^[-+]?([0-9]+|[0-9]{1,3}([.][0-9]{3})+)(,[0-9]+)?$"
+_POINTS_ALONE = r"^[-+]?[0-9]{1,3}([.][0-9]{3})*$"
+_IN_GROUPS = r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:[ '\u2019\u00a0\u202f]\d{3})+[.,]\d+"
+"""Numbers that nobody takes for anything else, of which no type keeps how they are written."""
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _UTC = "(Z|[+-]00(:?00)?)$"
 
 _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("number", re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)),
+    ("number", re.compile(rf"[-+]?({_IN_GROUPS}|(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?)", re.ASCII)),
     ("date", re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)),
     ("time", re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?", re.ASCII)),
     ("instant", re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d(:?\d\d)?)", re.ASCII)),
@@ -120,7 +126,9 @@ def _as_text(texts: pa.ChunkedArray, sample: list[str], spelling: Spelling) -> I
         exact(texts, kinds[-1] if likely == "number" else kinds[0], spelling)
     except Inexact as spoiled:
         why = f"{shorten(repr(spoiled.value), MAX_SHOWN)} would not be kept as a {_WORDS[likely]}"
-        if likely == "number" and spelling.decimal_point == "." and decimal_comma(texts):
+        if re.fullmatch(rf"[-+]?({_IN_GROUPS})", spoiled.value, re.ASCII):
+            why += "; its digits are in groups, which a transform can take away"
+        elif likely == "number" and spelling.decimal_point == "." and decimal_comma(texts):
             why += f"; {option('decimal_point', ',')} reads it, where all numbers of the source are written so"
         return Inferred(texts, why)
     return Inferred(texts)
@@ -134,6 +142,20 @@ def decimal_comma(texts: pa.ChunkedArray) -> bool:
 def comma_numbers(texts: pa.ChunkedArray) -> bool:
     """Whether all texts are numbers if a comma is their decimal point, and some have one."""
     return pc.any(_with_comma(texts)).as_py() is True and holds(texts, pa.float64(), Spelling(decimal_point=","))
+
+
+def pointed(texts: pa.ChunkedArray) -> bool:
+    """Whether the texts are numbers with a decimal comma, some with points between groups of digits (1.234,50)."""
+    return _all(texts, _COMMA) and pc.any(pc.match_substring_regex(texts, _POINTED)).as_py() is True
+
+
+def points_may_group(texts: pa.ChunkedArray) -> bool:
+    """Whether all points in the texts may stand between groups of digits: 1.234 is 1234 to some."""
+    return _all(texts, _POINTS_ALONE)
+
+
+def _all(texts: pa.ChunkedArray, pattern: str) -> bool:
+    return pc.all(pc.match_substring_regex(texts, pattern)).as_py() is True
 
 
 def _with_comma(texts: pa.ChunkedArray) -> pa.ChunkedArray:
