@@ -85,27 +85,24 @@ class Engine:
         self._db = self._files.db
         # SQLite copies the log when a connection is garbage: it must be sealed before, at the latest at the exit.
         self._release = weakref.finalize(self, self._files.close)
-        with self._guard("reading its identity"):
-            row = self._db.execute("SELECT store_id, epoch, claimant, claim_seq, last_seq FROM meta").fetchone()
-        self.store_id: str = row[0]
-        self.epoch: int = row[1]
-        self.last_seq: int = row[4]
-        self._claimant, self._claim_seq = row[2:4]
-        self.home = home_of(self.path.parent, root)
-        self.moved = ""
-        if root is not None:
-            self._settle()
-
-    def _settle(self) -> None:
-        """What is recorded follows to where the store is now."""
         try:
-            with self._guard("following a project that was moved"):
-                former = relocating.relocate(self._db, self.home)
+            with self._guard("reading its identity"):
+                row = self._db.execute("SELECT store_id, epoch, claimant, claim_seq, last_seq FROM meta").fetchone()
+            self.store_id: str = row[0]
+            self.epoch: int = row[1]
+            self.last_seq: int = row[4]
+            self._claimant, self._claim_seq = row[2:4]
+            self.home = home_of(self.path.parent, root)
+            self.moved = self._settle() if root is not None else ""
         except BaseException:
             self.close()
             raise
-        if former is not None:
-            self.moved = relocating.told(former, self.home)
+
+    def _settle(self) -> str:
+        """What is recorded follows to where the store is now; returns what is to be told of it."""
+        with self._guard("following a project that was moved"):
+            former = relocating.relocate(self._db, self.home)
+        return relocating.told(former, self.home) if former is not None else ""
 
     def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
         """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""

@@ -42,10 +42,10 @@ def upgrade(db: sqlite3.Connection, script: Callable[[sqlite3.Connection, str], 
     script(db, _LEDGER + schema.counting("ledger", *schema.COUNTED["ledger"]))
     # Acks first: what they have read is told by the times in their plans.
     _rewrite(db, "acks", "pipeline, iteration, node", "payload", _Acks(db))
-    _rewrite(db, "plans", "pipeline, iteration", "payload", lambda _key, value: _by_source(value, "positions"))
+    _rewrite(db, "plans", "pipeline, iteration", "payload", _Positions(db, "pipeline, iteration", "positions"))
     _rewrite(db, "occurrences", "seq", "payload", lambda _key, value: _listed(value, "positions"))
     _rewrite(db, "dead_letters", "id", "payload", lambda _key, value: _by_source(value, 1))
-    _rewrite(db, "iterations", "id", "summary", lambda _key, value: _by_source(value, 1), packed=True)
+    _rewrite(db, "iterations", "id", "summary", _Positions(db, "id", 1), packed=True)
 
 
 def _rewrite(
@@ -114,6 +114,23 @@ def _by_source(holder: Any, name: Any) -> bool:
 def _listed(holder: Any, name: str) -> bool:
     holder[name] = [_position(one) for one in holder.get(name, [])]
     return bool(holder[name])
+
+
+class _Positions:
+    """Those of an iteration, in a field of its plan or of its summary. References among them are not counted now."""
+
+    def __init__(self, db: sqlite3.Connection, keys: str, field: Any) -> None:
+        self._db, self._field = db, field
+        self._where = " AND ".join(f"{key} = ?" for key in keys.split(", "))
+
+    def __call__(self, key: tuple[Any, ...], holder: Any) -> bool:
+        """Change them; returns whether there are any."""
+        changed = _by_source(holder, self._field)
+        row = self._db.execute(f"SELECT sources FROM iterations WHERE {self._where}", key).fetchone()
+        if row is not None:
+            count = sum(len(holder[self._field].get(source, ())) for source in msgspec.json.decode(row[0]))
+            self._db.execute(f"UPDATE iterations SET positions = ? WHERE {self._where}", (count, *key))
+        return changed
 
 
 class _Acks:

@@ -36,7 +36,6 @@ class Iteration:
     blocked: dict[str, None] = field(default_factory=dict)
     acks: dict[str, r.Ack] = field(default_factory=dict)
     errors: dict[str, r.Error] = field(default_factory=dict)
-    blocked: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass
@@ -478,7 +477,8 @@ class Reference:
             ended = sorted((run.ended, place) for place, run in enumerate(mine) if run.state != "active")
             newest = [place for _, place in ended[-r.RUNS_LOADED :]]
             for place, run in enumerate(mine):
-                if run.state == "active" or place in newest:
+                again = run.state == "failed" and any(self.answers(run, i) for i in self.iterations.values())
+                if run.state == "active" or again or place in newest:
                     counts = (run.planned - run.cancelled, run.aside, run.took, run.voided)
                     record = msgspec.structs.replace(run.record, took=[], over=[])
                     back = sorted(run.given_back)

@@ -16,12 +16,12 @@ from odibi_actors.checkpoint import snapshot
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import ProtocolError, StoreError
-from odibi_actors.model import Attempt, BatchRef, Place, Position, StagedRef, Trigger
+from odibi_actors.model import Attempt, BatchRef, Place, Position, Trigger
 from odibi_actors.sources.file_position import file_position
 from tests.checkpoint import make
 from tests.checkpoint.make import P, ack, claimed, commit, error, ledger, loaded, plan, prepare, put, version
 from tests.checkpoint.reference import Bad, Reference
-from tests.targets import folder
+from tests.targets import file_part, folder
 
 # Few names, so that records meet: most tell of the first iterations of one pipeline.
 pipelines = st.sampled_from(["one", "one", "one", "two"])
@@ -64,7 +64,7 @@ acks = st.builds(
     st.just("w"),
     st.builds(BatchRef, st.integers(0, 9), st.integers(0, 9), st.just("d" * 32), data=st.binary(max_size=40)),
 )
-parts = st.builds(StagedRef, st.just("/a.staged"), st.just("/a"), st.integers(0, 9), st.integers(0, 9), st.just("d"))
+parts = st.builds(file_part, st.just("/a.staged"), st.just("/a"), st.integers(0, 9), st.integers(0, 9), st.just("d"))
 runs = st.sampled_from(["r1", "r2", "r3"])
 lanes = st.sampled_from(["backfill-1", "backfill-1", "backfill-2", "live", "trigger"])
 ends = st.sampled_from(["done", "failed", "failed", "no_data", "cancelled", "active"])
@@ -215,8 +215,19 @@ def test_any_records_of_the_scheduler_leave_what_the_reference_says(
     compare([first, *batches], page)
 
 
+FAILED_RUN_THAT_HAS_TAKEN_UP: list[r.AnyRecord] = [
+    r.Run("r1", "one", "trigger", 0.0),
+    r.Run("r2", "one", "manual", 0.0, took=[1]),
+    r.Run("r3", "one", "trigger", 0.0),
+    r.RunEnd("r1", "one", "done", 1.0),
+    r.RunEnd("r2", "one", "failed", 0.0),
+    r.RunEnd("r3", "one", "done", 0.0),
+]
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.lists(records, min_size=1, max_size=12), max_size=10), st.integers(1, 5))
+@example([FAILED_RUN_THAT_HAS_TAKEN_UP], 1)
 def test_any_records_leave_what_the_reference_says(batches: list[list[r.AnyRecord]], page: int) -> None:
     compare([[make.plan(1, "z.csv", pipeline="one")], *batches], page)
 
