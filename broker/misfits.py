@@ -55,7 +55,9 @@ def lacking(pipeline: Pipeline, source: str, column: str) -> list[str]:
 
 def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
     """What is to be done for ``spec``, about to be applied: a line for each column that a source declares, and did not
-    before, and each sink below it that is pinned without it, or with the former type."""
+    before, and each sink below it that is pinned without it, or with the former type; and for each column that a sink
+    declares otherwise than it is pinned."""
+    yield from _declared_late(pipeline, spec)
     former = {node.name: node.read.schema for node in pipeline.spec.nodes if node.read is not None}
     for node in spec.nodes:
         if node.read is None or node.name not in former:
@@ -66,6 +68,31 @@ def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
             if before.get(column) != kind and column not in node.read.ignore:
                 for sink, pinned in _pinned_below(pipeline, spec, node.name):
                     yield from _line(spec, node.name, sink, column, before.get(column), pinned.get(column))
+
+
+def _declared_late(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
+    """What ``write.schema`` says otherwise than the first part that a sink has published: no other part is taken."""
+    for node in spec.nodes:
+        pinned = _pinned(pipeline, node)
+        if node.write is None or pinned is None:
+            continue
+        name = f"{spec.name}.{node.name}"
+        for column, kind in node.write.schema.items():
+            known = pinned.get(column)
+            if known is None:
+                yield (
+                    f"{name} is pinned without {column!r}, which its write.schema names: every part is refused; to let "
+                    f"it in, `odibictl sink repin {name}`"
+                )
+            elif arrow_type(known) != arrow_type(kind):
+                yield (
+                    f"{name} is pinned with {column}: {known}, and its write.schema says {kind}: every part is "
+                    f"refused; {_elsewhere(spec)}"
+                )
+
+
+def _elsewhere(spec: PipelineSpec) -> str:
+    return f"publish to another place, or all of it again (`odibictl reset {spec.name} --targets`)"
 
 
 def _line(
@@ -86,8 +113,7 @@ def _line(
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (
             f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "
-            f"exactly of the pinned type is refused; publish to another place, or all of it again "
-            f"(`odibictl reset {spec.name} --targets`)"
+            f"exactly of the pinned type is refused; {_elsewhere(spec)}"
         )
 
 

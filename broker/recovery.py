@@ -231,7 +231,10 @@ def would_change(flow: Flow, project: ProjectSpec) -> list[dict[str, object]]:
     for spec in project.pipelines:
         pipeline = flow.pipelines.get(spec.name)
         version = pipeline.version if pipeline is not None else 0
-        rows.append({"pipeline": spec.name, "version": version, **_changes(pipeline, spec), "goes_on": []})
+        changes = _changes(pipeline, spec)
+        if pipeline is not None:
+            changes["advice"] = list(misfits.told(pipeline, spec))  # whoever asks is told of what was applied as well
+        rows.append({"pipeline": spec.name, "version": version, **changes, "goes_on": []})
     return rows
 
 

@@ -362,7 +362,8 @@ class Client(ScheduleVerbs):
         adopting = isinstance(message, Apply) and bool(message.adopt)
         if adopting or (to == BROKER and verb in changes.CHANGES):
             return self._change(folder, message)
-        if not at_rest.answers(to, verb):
+        asking = isinstance(message, Apply) and message.dry_run
+        if not asking and not at_rest.answers(to, verb):
             pipeline = ""
             if "letter" in params:
                 with self._opened(folder) as store:
@@ -370,7 +371,9 @@ class Client(ScheduleVerbs):
             what = "" if self._told_rest else f"nothing runs on {folder}; "
             raise UnreachableError(what + changes.instead(verb, params, pipeline))
         with self._opened(folder) as store:
-            result = store.answer(to, verb, params)
+            result = (
+                store.would_change(message.project) if isinstance(message, Apply) else store.answer(to, verb, params)
+            )
             if self.on_rest is not None:
                 self.on_rest(folder, store.as_of)
                 self._told_rest = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.errors import OdibiError
+from odibi_actors.errors import ConfigError, ConflictError, OdibiError
 
 if TYPE_CHECKING:
     from odibi_actors.cli.base import App
@@ -30,6 +31,24 @@ def code_differs(app: App, client: Client, pipeline: str) -> bool:
         return bool(applied) and applied != code_digest(app.root)
     except (OdibiError, OSError):
         return False
+
+
+def against_store(app: App, project: ProjectSpec) -> list[str]:
+    """What of the project contradicts what was read and published so far, each with what to do about it; nothing where
+    that cannot be asked. Raises ConfigError, ConflictError when an ``apply`` would be refused."""
+    if app.endpoint or (app.project is None and os.environ.get("ODIBI_ENDPOINT")):
+        return []  # an address names a system, and the project here need not be its
+    if not (Path(project.data_dir) / "checkpoints.db").exists():
+        return []
+    try:
+        client = app.client()
+        client.on_rest = None  # what is told is of the project
+        rows = client.apply(project, dry_run=True)["items"]
+    except (ConfigError, ConflictError):
+        raise
+    except OdibiError:
+        return []
+    return [line for row in rows for line in row.get("advice", ())]
 
 
 def preview(client: Client, project: ProjectSpec) -> list[dict[str, Any]]:

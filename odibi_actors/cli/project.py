@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.applied import lines, preview, project_lines, settings, went_on
+from odibi_actors.cli.applied import against_store, lines, preview, project_lines, settings, went_on
 from odibi_actors.cli.base import App, Command, group, lists, output_option, pass_app
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
-from odibi_actors.errors import ConfigError, NotFoundError
+from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
 
@@ -109,7 +109,8 @@ def validate(app: App, deep: bool) -> None:
     """Check odibi.yaml and print all problems at once (exit 2).
 
     Each problem has its place, what stands there, and what to write instead: SQL included, with the tables and
-    functions it uses. Nothing needs to run, and no code of the project is run without --deep.
+    functions it uses. Warned of is what contradicts what was read and published so far (as `odibictl apply --dry-run`
+    says). Nothing needs to run, and no code of the project is run without --deep.
     """
     try:
         project = load(app)
@@ -127,6 +128,10 @@ def validate(app: App, deep: bool) -> None:
     from odibi_actors.config.load import load_warnings
 
     warnings = load_warnings(app.root)
+    try:
+        warnings += against_store(app, project)
+    except (ConfigError, ConflictError) as refused:
+        warnings.append(f"`odibictl apply` refuses it: {refused}")
     for line in warnings:
         errors.message(f"warning: {line}", style="yellow")
     pipelines = [{"pipeline": one.name, "nodes": len(one.nodes)} for one in project.pipelines]

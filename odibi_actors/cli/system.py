@@ -8,22 +8,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from odibi_actors.cli import errors, locks
+from odibi_actors.cli.applied import against_store
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.output import emit
 from odibi_actors.cli.project import load
 from odibi_actors.cli.status import render
-from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, UnreachableError
+from odibi_actors.errors import ConfigError, ConflictError, OdibiError, TimedOutError, UnreachableError
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.entry import findable
 from odibi_actors.runtime.launcher import Launcher, environment
 from odibi_actors.runtime.trouble import last_error
 from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    from odibi_actors.config.model import ProjectSpec
 
 UP_TIMEOUT = 60.0
 """Seconds a detached start may take: cold imports on a busy machine, recovery of a large store."""
@@ -49,11 +54,11 @@ POLL = 0.1
 def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     """Start every actor, and keep it running.
 
-    The project is validated first, and a module of nodes/ that cannot be imported is warned of. If it has a Procfile,
-    the lines of that are run. What each says is shown behind its name, on stderr, and whatever dies is started again.
-    Ctrl-C or SIGTERM stops all: running nodes get 25 s to finish, a second one stops at once. Nothing is lost however
-    it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4 when it is
-    running.
+    The project is validated first; what `validate` warns of is said, and which modules of nodes/ cannot be imported. If
+    it has a Procfile, the lines of that are run. What each says is shown behind its name, on stderr, and whatever dies
+    is started again. Ctrl-C or SIGTERM stops all: running nodes get 25 s to finish, a second one stops at once. Nothing
+    is lost however it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4
+    when it is running.
     """
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import passed_on, store_id
@@ -76,6 +81,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     refuse(places.data_dir)
     if log is None:  # else who has detached this has said it
         deep.warn(project)
+        _warn(app, project, detach)
     try:
         write_schema(places.data_dir)
     except OSError as error:  # it is for editors; the system waits for room
@@ -95,6 +101,19 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     code = Launcher(lines, root, environment(root, workers, _variables(root)), console).run()
     paths.tidy(places)
     raise click.exceptions.Exit(code)
+
+
+def _warn(app: App, project: ProjectSpec, detach: bool) -> None:
+    """Say what ``validate`` warns of. What contradicts the store the broker says when it applies the project, and is
+    refused by it: where its words go to a log only, it is said here."""
+    from odibi_actors.config.load import load_warnings
+
+    found = load_warnings(app.root)
+    if detach:
+        with suppress(ConfigError, ConflictError):
+            found += against_store(app, project)
+    for line in found:
+        errors.message(f"warning: {line}", style="yellow")
 
 
 def refuse_second(run: Path) -> None:

@@ -19,6 +19,7 @@ from odibi_actors.broker.coordinator import READS
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.checkpoint.resting import Resting
+from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError, StoreError
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, LedgerPage, Reply, Request, Sources, Welcome
 from odibi_actors.model import Position
@@ -80,6 +81,10 @@ class AtRest:
                     {"pipeline": name, "schedule": one.name, "next": due.due if due is not None else None, "late": None}
                 )
         return found
+
+    def would_change(self, project: ProjectSpec) -> dict[str, Any]:
+        """What ``apply`` with ``dry_run`` answers. Raises as that does."""
+        return {"items": recovery.would_change(self._flow(), project)}
 
     def letter(self, id_: int) -> str:
         """The pipeline of a dead letter. Raises NotFoundError."""

@@ -63,6 +63,49 @@ def test_given_a_project_when_up_detached_then_it_answers_and_down_ends_everythi
     assert invoke("--project", root, "down").exit_code == 69
 
 
+OVERWRITTEN = """\
+project: warned
+connections:
+  landing: {type: local, path: landing}
+  lake: {type: local, path: lake}
+pipelines:
+  - pipeline: copy
+    nodes:
+      - name: s
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*"}
+      - {name: out, inputs: [s], write: {connection: lake, path: out, format: parquet, mode: overwrite}}
+"""
+
+
+@pytest.mark.process
+def test_given_what_validate_warns_of_when_up_detached_then_it_is_said_once(
+    invoke: Invoke, started: Callable[..., Path]
+) -> None:
+    root = started()
+    (root / "odibi.yaml").write_text(OVERWRITTEN)
+    (root / "landing").mkdir()
+    (root / "landing/1.csv").write_text("x\n1\n")
+    assert invoke("--project", root, "run", "copy").exit_code == 0
+    (root / "odibi.yaml").write_text(OVERWRITTEN.replace("mode: overwrite", "mode: overwrite, schema: {x: string}"))
+    warned = invoke("--project", root, "validate").stderr.splitlines()
+    assert len(warned) == 2
+    up = invoke("--project", root, "up", "--detach")
+    assert up.exit_code == 0, up.stderr
+    assert [line for line in up.stderr.splitlines() if line.startswith("warning: ")] == warned
+    assert not [line for line in warned if line in (root / ".odibi/log/up.log").read_text()]
+
+
+def test_given_what_validate_warns_of_when_up_then_it_is_said_before_anything_starts(
+    invoke: Invoke, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system.Launcher, "run", lambda _: 0)
+    (project / "odibi.yaml").write_text(OVERWRITTEN)
+    (project / "landing").mkdir()
+    (warned,) = invoke("--project", project, "validate").stderr.splitlines()
+    up = invoke("--project", project, "up")
+    assert (up.exit_code, up.stderr.count(warned)) == (0, 1)
+
+
 @pytest.mark.process
 def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
     invoke: Invoke, started: Callable[..., Path]
