@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -22,8 +22,8 @@ from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
 from odibi_actors.streaming.effects import Found
 
-SHAPE = b"schema"
-"""Columns and types of most files."""
+SHAPE, OTHER, MIXED = b"schema", b"other", b"texts"
+"""Columns and types of most files, and of others; what can hold both."""
 
 Older = Literal["", "in place", "tidied"]
 """Whether an older store was put back: no; and nobody has done anything about it; what nobody knows was moved away."""
@@ -36,6 +36,13 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
 
     rows: list[int]
     salt: int
+
+
+class Part(NamedTuple):
+    """What is in a part of a sink, an ``Output``, and the digest of the bytes as they were staged."""
+
+    data: bytes
+    digest: str
 
 
 def digest_of(data: bytes) -> str:
@@ -75,9 +82,16 @@ class SimFile:
         return Found(self.identity, self.size, self.mtime_ns, self.inode, self.ctime_ns)
 
     @property
+    def content(self) -> bytes:
+        """Its bytes: csv, of numbers and dates; where it is malformed, with a line that has too many columns."""
+        extra = "2024-01-{:02d}" if self.shape == OTHER else "{}"
+        lines = ["id,extra", *["too,many,columns"] * self.malformed]
+        return "\n".join([*lines, *(f"{row},{extra.format(row % 28 + 1)}" for row in self.rows), ""]).encode()
+
+    @property
     def digest(self) -> str:
         """Of its bytes."""
-        return digest_of(repr((self.rows, self.size, self.shape)).encode())
+        return digest_of(self.content)
 
 
 class Host:
@@ -86,11 +100,12 @@ class Host:
     def __init__(self, world: World, truth: Truth) -> None:
         self.world = world
         self.truth = truth
+        self.real = False  # files are read, and sinks written, by the code that does so anywhere
         self.engine = Engine(":memory:")
         self.folders: dict[str, dict[str, SimFile]] = {}
         self.spool: dict[str, bytes] = {}
-        self.staged: dict[str, bytes] = {}
-        self.visible: dict[tuple[str, int, str], bytes] = {}
+        self.staged: dict[str, Part] = {}
+        self.visible: dict[tuple[str, int, str], Part] = {}
         self.current: dict[tuple[str, str], int] = {}  # (pipeline, sink that is overwritten) -> whose rows it holds
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
         self.missing: dict[tuple[str, str], list[tuple[str, int, str]]] = {}  # what a sink lacks, put back as it was
@@ -120,21 +135,6 @@ class Host:
             elif dice < share:
                 self.spool[path] += b"!"
         self.world.count("power cut")
-
-    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
-        """An older copy of a target is put in its place, which lacks what was published last; the answer brings the
-        newer one back, but for what was taken back meanwhile."""
-        mine = [place for place in self.visible if (place[0], place[2]) == (pipeline, sink)]
-        newer = dict(self.visible)
-        lacks = self.missing[pipeline, sink] = mine[-count:]
-        for place in lacks:
-            del self.visible[place]
-
-        def bring_back() -> None:
-            for place in self.missing.pop((pipeline, sink)):
-                self.visible.setdefault(place, newer[place])
-
-        return bring_back
 
     def keep(self, path: str, data: bytes, inline: bool) -> dict[str, Any]:
         """Keep a batch, inline or in the spool; returns the fields of its reference that say where."""

@@ -9,7 +9,7 @@ from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import SOURCE
 from odibi_actors.model import LIVE, Position
 from odibi_actors.sim.discovery import SimSourceDriver
-from odibi_actors.sim.host import SHAPE, Host, SimFile
+from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, SimFile
 from odibi_actors.sim.places import Place
 from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
@@ -46,7 +46,7 @@ class Landing:
         mtime = int(self._world.now * 1e9)
         file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
         if not whole:
-            file.shape = self._truth.pins.known(pipeline.name, node.name) if sound else self._odd_shape(file)
+            file.shape = self._known(pipeline.name, node.name) if sound else self._odd_shape(file)
             file.shape = file.shape or SHAPE * bool(rows)
         self._host.folders.setdefault(folder, {})[identity] = file
         self.delivered[pipeline.name, node.name, identity] = file
@@ -138,10 +138,10 @@ class Landing:
         for place in places:
             file = self.delivered[place]
             file.poison = ""
-            known = self._truth.pins.known(*place[:2]) or SHAPE
+            known = self._known(*place[:2]) or SHAPE
             if file.malformed or (file.shape not in (b"", known) and not self._read(place)):
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self._world.now * 1e9)
-                file.shape = known
+                file.shape = known if file.rows else b""
                 self.fixed.add(file.identity)
                 self._world.count("fixed file")
 
@@ -155,6 +155,11 @@ class Landing:
         self._row += len(rows)
         return rows
 
+    def _known(self, pipeline: str, source: str) -> bytes:
+        """A shape that the source takes; b"" while it has none."""
+        known = self._truth.pins.known(pipeline, source)
+        return SHAPE if known == MIXED else known
+
     def _odd_shape(self, file: SimFile) -> bytes:
         """Some files have other columns, or headers alone: then they have no rows."""
         if not self.odd or self.shapes.random() < 0.7:
@@ -162,7 +167,7 @@ class Landing:
         if self.shapes.random() < 0.3:
             file.rows.clear()
             return b""
-        return b"other"
+        return OTHER
 
     def _hint(self, folder: str, identity: str, kind: str) -> None:
         driver = self._world.processes[SOURCE].driver

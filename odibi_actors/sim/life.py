@@ -33,8 +33,9 @@ from odibi_actors.sim.disk import SimStoreDriver
 from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.host import Host
 from odibi_actors.sim.landing import Landing
-from odibi_actors.sim.project import changed, cumulative, make_project
+from odibi_actors.sim.project import changed, cumulative, is_real, make_project, with_real_sinks
 from odibi_actors.sim.truth import Planned, Truth, check
+from odibi_actors.sim.work import Work
 from odibi_actors.sim.workers import SimPoolDriver
 from odibi_actors.sim.world import Faults, World
 from odibi_actors.streaming.actor import SourceActor
@@ -66,11 +67,14 @@ class Life:
         self.dues = Dues(self.clock, Patience(word=60.0, zones=60.0, lag=float("inf")))
         self.truth = Truth(self.dues)
         self.host = Host(self.world, self.truth)
+        self.work = _real_work(self.host, seed) if is_real(seed) else Work(self.host)
         self.landing = Landing(seed, self.world, self.host, self.truth)
         self._observe()
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
+        if self.host.real:
+            self.project = with_real_sinks(self.project, random.Random(f"sinks {seed}"))
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.did: list[tuple[str, str]] = []
@@ -146,7 +150,7 @@ class Life:
         def pool(name: str, generation: int) -> tuple[PoolActor, SimPoolDriver]:
             memory = HOST_MEMORY if self.recycles else 0
             actor = PoolActor(name, f"w{generation}", "host", 1, 2, "code", host.spool_folders(), memory)
-            return actor, SimPoolDriver(host, name, generation)
+            return actor, SimPoolDriver(host, self.work, name, generation)
 
         def scheduler(generation: int) -> tuple[SchedulerActor, SimSchedulerDriver]:
             driver = SimSchedulerDriver(world, self.clock, generation, self.truth.alerts.tell)
@@ -277,3 +281,9 @@ class Life:
         if not self.recycles:
             return WorkerSpec()
         return WorkerSpec(self.limits.choice([None, 1, 3, 20]), self.limits.choice([None, 150_000_000, 600_000_000]))
+
+
+def _real_work(host: Host, seed: int) -> Work:
+    from odibi_actors.sim.real_work import RealWork  # not above: the other lives need none of Arrow
+
+    return RealWork(host, seed)

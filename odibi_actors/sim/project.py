@@ -29,6 +29,32 @@ REFERRING = 0.25
 CHAINED = 0.15
 """Share of lives in which one pipeline runs after each commit of another."""
 
+REAL = 0.1
+"""Share of lives in which files are really read and sinks really written (``real_work``)."""
+
+
+def is_real(seed: int) -> bool:
+    """Whether the life of this seed is one of these."""
+    return random.Random(f"real {seed}").random() < REAL
+
+
+def with_real_sinks(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
+    """Its sinks are folders of files of all formats that are written, and tables of databases."""
+
+    def real(pipeline: PipelineSpec, node: NodeSpec) -> NodeSpec:
+        if node.write is None:
+            return node
+        kind = rng.choice(["parquet", "csv", "json", "arrow", "table"])
+        if kind != "table":
+            return replace(node, write=replace(node.write, format=kind))
+        if node.write.mode == "overwrite":
+            return node
+        mart = ConnectionSpec("mart", "sqlite", f"/out/{pipeline.name}-{node.name}.db")
+        return replace(node, write=replace(node.write, connection=mart, table="rows", path=None, format=None))
+
+    pipelines = [replace(one, nodes=[real(one, node) for node in one.nodes]) for one in project.pipelines]
+    return replace(project, pipelines=pipelines)
+
 
 def _schedules(
     rng: random.Random, name: str, earlier: list[str], wall: float, follows: bool = False

@@ -15,7 +15,7 @@ from typing import Any
 
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.model import StagedRef
-from odibi_actors.sim.host import Older, digest_of
+from odibi_actors.sim.host import Older
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.planned import Planned
 
@@ -81,11 +81,11 @@ def _has(life: Life, place: tuple[str, int], one: Planned) -> bool:
     host = life.host
     for sink, part in parts(one).items():
         data = host.visible.get((*place, sink))
-        published = data is not None and digest_of(data) == part.digest
+        published = data is not None and data.digest == part.digest
         staged = one.state != "committed" and part.staged in host.staged
         if one.state in ("cancelled", "rewound", "dead_lettered") or sink in one.abandoned:
             continue
-        if not published and not (staged and digest_of(host.staged[part.staged]) == part.digest):
+        if not published and not (staged and host.staged[part.staged].digest == part.digest):
             return False
     return True
 
@@ -116,8 +116,8 @@ def move_away(life: Life) -> None:
         pipeline, number, sink = place
         one = life.truth.iterations.get((pipeline, number))
         part = parts(one).get(sink) if one is not None else None
-        if part is None or part.digest != digest_of(host.visible[place]):
-            del host.visible[place]
+        if part is None or part.digest != host.visible[place].digest:
+            life.work.move_away(place)
             life.world.count("moved away")
     for pipeline, sink in [*host.current]:
         left = [number for name, number, one in host.visible if (name, one) == (pipeline, sink)]

@@ -164,13 +164,14 @@ class Scenario:
                     continue
                 check(data is not None, "I1", f"{name} is committed and not visible")
                 assert data is not None
-                part = msgspec.msgpack.decode(data, type=Output)
+                part = msgspec.msgpack.decode(data.data, type=Output)
                 check(part.rows == rows, "I1", f"{name} has {len(part.rows)} rows, planned were {len(rows)}")
             if iteration.state == "committed":
                 self._check_same_execution(pipeline, iteration, number)
         for (name, sink), held in self.host.current.items():
             newest = max(number for p, number, s in self.host.visible if (p, s) == (name, sink))
             check(held == newest, "I1", f"{name}/{sink} holds what {held} published, not {newest}")
+        self.life.work.check()
 
     def _check_same_execution(self, pipeline: str, iteration: Planned, number: int) -> None:
         """Sinks of one node publish one execution of it (code may be non-deterministic)."""
@@ -178,7 +179,7 @@ class Scenario:
         for sink, feeds in iteration.inputs.items():
             if (pipeline, number, sink) not in self.host.visible:
                 continue  # an abandoned sink
-            part = msgspec.msgpack.decode(self.host.visible[pipeline, number, sink], type=Output)
+            part = msgspec.msgpack.decode(self.host.visible[pipeline, number, sink].data, type=Output)
             salt = by_input.setdefault(feeds, part.salt)
             check(salt == part.salt, "I1", f"{pipeline}/{number}: two executions of {feeds} are published")
 
@@ -201,3 +202,4 @@ def run_seed(
         return None, f"raised: {traceback.format_exc(limit=-4)}", scenario.world.story or []
     finally:
         scenario.world.end()
+        scenario.life.work.close()

@@ -275,7 +275,7 @@ def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
     if not there:
         return ""
     sink = rng.choice([*there])
-    bring_back = life.host.put_back(pipeline.name, sink, rng.randint(1, there[sink]))
+    bring_back = life.work.put_back(pipeline.name, sink, rng.randint(1, there[sink]))
     life.world.after(rng.choice([0.1, 1.0, 4.0]), bring_back)
     return life.by_hand()
 

@@ -126,6 +126,18 @@ def test_given_a_published_part_when_published_again_then_nothing_changes(world:
 
 
 @SINKS
+def test_given_a_part_that_was_replaced_when_a_broker_that_does_not_know_publishes_it_again_then_it_is_done(
+    world: World, sink: str
+) -> None:
+    staged = {number: publish(world, sink, number) for number in (1, 2, 3, 4)}
+    coming = [(number, staged[number].staged.digest) for number in (2, 3, 4)]  # type: ignore[union-attr]
+    work = publish_task(node(world, sink), staged[2], settled=1)
+    (result,) = outcomes(world.executor, msgspec.structs.replace(work, upto=1, coming=coming))
+    assert isinstance(result, PublishDone), result
+    assert read(world, sink) == state(4)
+
+
+@SINKS
 def test_given_an_older_part_when_published_after_a_newer_one_then_it_is_a_conflict_and_the_newer_one_stays(
     world: World, sink: str
 ) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from odibi_actors.broker.iteration import Iteration
+from odibi_actors.nodes.sinks.folder import FolderSink
 from odibi_actors.sim.courses import COURSE, PAIRS, STATES, TRIPLES, Course
 from odibi_actors.sim.coverage import KINDS, Coverage, search
 from odibi_actors.sim.happenings import HAPPENINGS
+from odibi_actors.sim.project import is_real
 from odibi_actors.sim.scenario import Outcome, Scenario, run_seed
 from odibi_actors.sim.shrink import about, shrink
 from odibi_actors.sim.verbs import VERBS
@@ -145,8 +147,31 @@ def test_a_verb_comes_when_its_pipeline_is_in_the_state_of_the_course() -> None:
     assert len(TRIPLES) == len(PAIRS) * len(STATES)
 
 
-def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
-    code = "from odibi_actors.sim.scenario import run_seed; o, v, _ = run_seed(7); print(v or o.hash)"
+REAL = (20, 130, 537)
+"""Lives that read real files and publish to real sinks; 130 broke once."""
+
+
+def test_some_lives_read_and_publish_by_the_code_that_does_so_anywhere_and_die_at_its_failpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: dict[str, int] = {}
+    for seed in REAL:
+        assert is_real(seed)
+        outcome, violation, _ = run_seed(seed)
+        assert outcome is not None, violation
+        for what, number in outcome.counts.items():
+            found[what] = found.get(what, 0) + number
+    assert [what for what in found if what.startswith("crash worker at folder.")]
+    assert [what for what in found if what.startswith("crash worker at sqlite.")]
+
+    # What the model cannot know: a sink that says it has published, and has not.
+    monkeypatch.setattr(FolderSink, "_appear", lambda *_: None)
+    assert any("holds" in run_seed(seed)[1] for seed in REAL)
+
+
+@pytest.mark.parametrize("seed", [7, 20])
+def test_a_seed_gives_the_same_trace_whatever_the_hash_seed(seed: int) -> None:
+    code = f"from odibi_actors.sim.scenario import run_seed; o, v, _ = run_seed({seed}); print(v or o.hash)"
     hashes = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -159,7 +159,7 @@ class FolderSink:
         self._claim(_suffix(target))
         if not os.path.lexists(target):
             self._check_known(known, iteration)
-        self._appear(part, iteration, staged, target)
+        self._appear(part, iteration, known)
         failpoint("folder.linked")
         fsync_dir(self.folder)
         staged.unlink(missing_ok=True)
@@ -223,7 +223,8 @@ class FolderSink:
                 Path(path).unlink(missing_ok=True)
         fsync_dir(self.folder)
 
-    def _appear(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
+    def _appear(self, part: StagedRef, iteration: int, known: Known) -> None:
+        staged, target = Path(part.staged), Path(part.published)
         if os.path.lexists(target):
             check_published(part, target)
             return

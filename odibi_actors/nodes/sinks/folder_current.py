@@ -45,12 +45,22 @@ class CurrentSink(FolderSink):
     def _check_known(self, known: Known, iteration: int) -> None:
         """Whatever stands there is replaced, and never by what is older."""
 
-    def _appear(self, part: StagedRef, iteration: int, staged: Path, target: Path) -> None:
+    def _appear(self, part: StagedRef, iteration: int, known: Known) -> None:
+        staged, target = Path(part.staged), Path(part.published)
         try:
             self._replace(part, iteration, staged, target)
         except (ConflictError, OSError):
-            if not self._stands(part, target):  # else another process of ours was faster
+            # Else another process of ours was faster; or this one has long been replaced, by what is prepared as well.
+            if not self._stands(part, target) and not self._is_past(iteration, known):
                 raise
+
+    def _is_past(self, iteration: int, known: Known) -> bool:
+        """A later part stands there that our store has prepared, and not committed. Parts come in order: this one was
+        there before, and a broker that has started again does not know."""
+        found = current.held(self.folder)
+        if found is None or found.owner != self.owner or found.iteration <= iteration:
+            return False
+        return known.coming.get(found.iteration) == digest_file(found.part)[0]
 
     def _stands(self, part: StagedRef, target: Path) -> bool:
         found = current.held(self.folder)

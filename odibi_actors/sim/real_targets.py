@@ -1,0 +1,126 @@
+"""Folders and databases to which the sinks of a simulated life really publish: what stands in them, and what operators
+do to that by hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from odibi_actors.batches.files import digest_file
+from odibi_actors.kinds.registry import sink_of
+from odibi_actors.model import StagedRef
+from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks.forms import PART
+from odibi_actors.sim.verdict import check
+from odibi_actors.sim.work import Place
+
+TYPES = {"id": (pa.int64(),), "name": (pa.string(),), "amount": (pa.int64(), pa.float64()), "salt": (pa.int64(),)}
+"""What columns may be: that of the first part decides."""
+
+Row = tuple[Any, ...]
+
+
+class Publication(NamedTuple):
+    """A part of a place, that is published, or may be. ``ids``, ``salt``: of its rows."""
+
+    place: Place
+    part: StagedRef
+    ids: list[int]
+    salt: int
+
+    def stands(self) -> bool:
+        """It is in its target, as it was prepared."""
+        part, path = self.part, Path(self.part.published)
+        if part.at.sink == "sqlite":
+            return self._mark() is not None
+        if part.replaces:
+            found = current.held(Path(part.at.locator))
+            return found is not None and found.part == path.resolve()
+        return os.path.lexists(path) and digest_file(path)[0] == part.digest
+
+    def move_away(self) -> None:
+        """An operator does; of a table rows and mark are deleted."""
+        part, path = self.part, Path(self.part.published)
+        if part.at.sink == "sqlite":
+            self._delete()
+            return
+        if part.replaces:
+            if self.stands():
+                (Path(part.at.locator) / current.CURRENT).unlink()
+            shutil.rmtree(path.parent, ignore_errors=True)
+        path.unlink(missing_ok=True)
+
+    def take_out(self) -> Callable[[], None]:
+        """An older copy of the target, which has nothing of it, takes the place of the newer one; what brings that
+        back."""
+        path = Path(self.part.published)
+        if self.part.at.sink == "sqlite":
+            return self._delete()
+        aside = path.with_name(f"aside-{path.name}")
+        with suppress(FileNotFoundError):  # nothing is to be seen of it
+            path.rename(aside)
+
+        def bring_back() -> None:
+            with suppress(FileNotFoundError):
+                aside.rename(path)
+
+        return bring_back
+
+    def _mark(self) -> Row | None:
+        if not os.path.exists(self.part.at.connection):
+            return None
+        with closing(sqlite3.connect(self.part.at.connection)) as db:
+            if not db.execute("select 1 from sqlite_master where name = '_odibi_commits'").fetchone():
+                return None
+            where = "pipeline = ? and iteration = ? and sink = ? and digest = ?"
+            found = db.execute(f"select * from _odibi_commits where {where}", (*self.place, self.part.digest))
+            mark: Row | None = found.fetchone()
+            return mark
+
+    def _delete(self) -> Callable[[], None]:
+        """Rows and mark; what puts them back."""
+        mark = self._mark()
+        assert mark is not None
+        mine = f"select max(rowid) from rows where salt = ? and id in ({', '.join(map(str, self.ids))}) group by id"
+        with closing(sqlite3.connect(self.part.at.connection)) as db, db:
+            rows: list[Row] = []
+            if self.ids:  # else there may be no table
+                rows = db.execute(f"select * from rows where rowid in ({mine})", (self.salt,)).fetchall()
+                db.execute(f"delete from rows where rowid in ({mine})", (self.salt,))
+            db.execute("delete from _odibi_commits where pipeline = ? and iteration = ? and sink = ?", self.place)
+
+        def put_back() -> None:
+            with closing(sqlite3.connect(self.part.at.connection)) as db, db:
+                db.execute("insert into _odibi_commits values (?, ?, ?, ?, ?, ?)", mark)
+                for row in rows:
+                    db.execute("insert into rows values (?, ?, ?, ?)", row)
+
+        return put_back
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Its rows, comparable. Raises Violation where a type is another one."""
+    for field in table.schema:
+        check(field.type in TYPES.get(field.name, ()), "I1", f"column {field.name} is {field.type}")
+    check(table.column_names == [*TYPES], "I1", f"columns are {table.column_names}")
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def held(part: StagedRef) -> list[Row]:
+    """All rows that a reader finds in the target of this part."""
+    at = part.at
+    if at.sink == "sqlite":
+        with closing(sqlite3.connect(at.connection)) as db:
+            if not db.execute("select 1 from sqlite_master where name = 'rows'").fetchone():
+                return []
+            return db.execute("select * from rows").fetchall()
+    folder = Path(at.locator, current.CURRENT if part.replaces else "")
+    names = [name for name in sorted(os.listdir(folder)) if PART.fullmatch(name)] if folder.is_dir() else []
+    return [row for name in names for row in rows_of(sink_of(at.sink).rows(at, folder / name, name))]

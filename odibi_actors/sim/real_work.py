@@ -1,0 +1,308 @@
+"""Work as it is done anywhere: the executor of a worker reads csv files, and stages and publishes parts in folders and
+databases. They lie in a folder of the life's own, which the rest of the life does not know: what it calls ``/out`` is
+``out`` in there.
+
+The model of all that lives beside it and is done to as well: both must come to the same. Workers are killed at
+failpoints, by dice of their own; what they have left there is looked at, and the model has it so.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+from msgspec.structs import replace
+
+from odibi_actors.batches.ipc import encode_schema
+from odibi_actors.config.model import NodeSpec
+from odibi_actors.failpoints import watching
+from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, PublishTask, Step, Task
+from odibi_actors.model import Position, StagedRef
+from odibi_actors.nodes.executor import Executor, Outcome
+from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile
+from odibi_actors.sim.real_targets import Publication, Row, held, rows_of
+from odibi_actors.sim.truth import check
+from odibi_actors.sim.work import Killed, Place, Reading, Work, failed
+from odibi_actors.sources.file_position import FileTimes, file_times
+
+RARE = 0.1
+"""Share of deaths at failpoints of any file, which are passed more often than those of sinks."""
+STATE = "/state"
+"""The ``data_dir``, which lies nowhere near the targets."""
+
+PINS = {
+    b"": b"",
+    SHAPE: encode_schema(pa.schema([("id", pa.int64()), ("extra", pa.int64())])),
+    OTHER: encode_schema(pa.schema([("id", pa.int64()), ("extra", pa.date32())])),
+    MIXED: encode_schema(pa.schema([("id", pa.int64()), ("extra", pa.string())])),
+}
+"""What the life knows a schema of files by, and the schema."""
+SHAPES = {schema: shape for shape, schema in PINS.items()}
+
+
+def table_of(output: Output, iteration: int) -> pa.Table:
+    """The rows of an output. Iterations disagree about a type, and their values are those of both."""
+    amount = pa.int64() if iteration % 2 else pa.float64()
+    columns = {
+        "id": pa.array(output.rows, pa.int64()),
+        "name": pa.array([f'röw, "{row}"' if row % 3 else None for row in output.rows], pa.string()),
+        "amount": pa.array([row * 3 for row in output.rows], amount),
+        "salt": pa.array([output.salt] * len(output.rows), pa.int64()),
+    }
+    return pa.table(columns)
+
+
+class RealWork(Work):
+    """Work in a folder of its own, which ``close`` deletes."""
+
+    def __init__(self, host: Host, seed: int) -> None:
+        super().__init__(host)
+        host.real = True
+        self._dice = random.Random(f"killed at failpoints {seed}")
+        self._emptied: set[tuple[str, str]] = set()  # sinks that are overwritten, whose targets were emptied by hand
+        self._parts: dict[tuple[Place, str], StagedRef] = {}  # (place, digest) -> what was staged, in our folder
+
+    @cached_property
+    def _root(self) -> str:
+        memory = "/dev/shm"  # syncing is tried elsewhere
+        return tempfile.mkdtemp(prefix="odibi-life-", dir=memory if os.access(memory, os.W_OK) else None)
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return Executor(Path(self._root + STATE), "host", "w", "code", lambda: self.host.world.now)
+
+    def close(self) -> None:
+        if "_executor" in self.__dict__:
+            self._executor.close()
+        if "_root" in self.__dict__:
+            shutil.rmtree(self._root)
+
+    def _run(self, task: Task | PublishTask) -> Outcome:
+        """Raises Killed."""
+        task = replace(task, code_digest="code")
+        with watching(self._reach):
+            *_, outcome = self._executor.run(task)
+        if isinstance(outcome, NodeFailed):
+            said = outcome.failure.message.replace(self._root, "")
+            outcome = replace(outcome, failure=replace(outcome.failure, message=said))
+        return outcome
+
+    def _reach(self, name: str) -> None:
+        often = name.startswith(("folder.", "sqlite."))
+        if self._dice.random() < self.host.die * (1.0 if often else RARE):
+            raise Killed(name)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def read(self, task: Task, step: Step) -> Reading | NodeFailed:
+        told = super().read(task, step)
+        node = step.node
+        assert node.read is not None
+        folder = node.read.connection.path
+        positions = [self._lay(folder, position) for position in step.positions]
+        connection = replace(node.read.connection, path=self._root + folder)
+        node = replace(node, read=replace(node.read, connection=connection))
+        alone = replace(step, node=node, positions=positions, schema=PINS[step.schema])
+        outcome = self._run(replace(task, steps=[alone], inputs={}))
+        name = f"{task.pipeline}/{task.iteration}/{node.name}"
+        if isinstance(outcome, NodeFailed):
+            same = isinstance(told, NodeFailed) and outcome.failure.kind in ("changed", "malformed")
+            check(same, "I6", f"{name} is not read: {outcome.failure}; the model: {told}")
+            return failed(self.host, task, node.name, outcome.failure)
+        assert isinstance(outcome, NodeDone)
+        assert outcome.output is not None
+        check(isinstance(told, Reading), "I6", f"{name} is read; the model: {told}")
+        assert isinstance(told, Reading)
+        rows = self._executor.spool.read(outcome.output).column("id").to_pylist()
+        check(rows == told.rows, "I6", f"{name}: {len(rows)} rows were read; the files hold {len(told.rows)}")
+        shape = SHAPES.get(outcome.schema)
+        same = shape == (b"" if step.schema else told.shape)
+        check(same, "I6", f"{name} was read as {outcome.schema_text}; the model: {told.shape!r}")
+        digests = [file.digest for file in outcome.files] == [file.digest for file in told.files]
+        check(digests, "I6", f"{name}: other digests were read")
+        return told
+
+    def first_shape(self, files: list[SimFile]) -> bytes:
+        found = {file.shape for file in files} - {b""}
+        return MIXED if len(found) > 1 else super().first_shape(files)
+
+    def _lay(self, folder: str, position: Position) -> Position:
+        """The file lies there as it is by now; its position says the same of it as the other does."""
+        file = self.host.folders[folder].get(position.identity)
+        path = Path(self._root + folder, position.identity)
+        if file is None:
+            path.unlink(missing_ok=True)
+            return position
+        content = _laid(path, file)
+        found, planned = path.stat(), file_times(position.detail)
+        detail = FileTimes(planned.mtime_ns, found.st_ino + planned.inode - file.inode, found.st_ctime_ns)
+        return replace(position, size=position.size - file.size + len(content), detail=detail.packed())
+
+    # --- staging --------------------------------------------------------------------------------------------------
+
+    def stage(self, task: Task, step: Step, output: Output) -> tuple[StagedRef, bytes] | NodeFailed:
+        place = (task.pipeline, task.iteration, step.node.name)
+        table = table_of(output, task.iteration)
+        (name,) = step.node.inputs
+        given = self._executor.spool.write(table, task.pipeline, task.iteration, name, task.attempt)
+        alone = replace(step, node=self._outside(step.node))
+        outcome = self._run(replace(task, steps=[alone], inputs={name: given}, verify=[]))
+        check(isinstance(outcome, NodeDone), "I5", f"{place} is not staged: {outcome}")
+        assert isinstance(outcome, NodeDone)
+        assert outcome.staged is not None
+        part = self._inside(outcome.staged)
+        check(part.rows == len(output.rows), "I1", f"{place} has {part.rows} rows, not {len(output.rows)}")
+        self._parts[place, part.digest] = outcome.staged
+        self.host.staged[part.staged] = Part(msgspec.msgpack.encode(output), part.digest)
+        return part, outcome.schema
+
+    def _outside(self, node: NodeSpec) -> NodeSpec:
+        """The node, whose target is in our folder."""
+        assert node.write is not None
+        connection = replace(node.write.connection, path=self._root + node.write.connection.path)
+        return replace(node, write=replace(node.write, connection=connection))
+
+    def _inside(self, part: StagedRef) -> StagedRef:
+        """The part, as the rest of the life knows it."""
+        return _elsewhere(part, lambda path: path.removeprefix(self._root))
+
+    def _in_ours(self, part: StagedRef) -> StagedRef:
+        """The other way round."""
+        return _elsewhere(part, lambda path: self._root + path if path.startswith("/") else path)
+
+    # --- publishing -----------------------------------------------------------------------------------------------
+
+    def publish(self, task: PublishTask) -> PublishDone | NodeFailed:
+        place = (task.pipeline, task.iteration, task.node.name)
+        if task.action == "publish" and self.refuses(task):
+            return super().publish(task)
+        part = self._in_ours(task.part)
+        try:
+            outcome = self._run(replace(task, part=part))
+        except Killed:
+            self._look(task, part)
+            self._swept()
+            raise
+        assert isinstance(outcome, PublishDone | NodeFailed)
+        if isinstance(outcome, NodeFailed):
+            outcome = failed(self.host, task, task.node.name, outcome.failure)
+        if self._by_hand(task, part, outcome):
+            return outcome
+        told = super().publish(task)
+        self._swept()
+        if task.action == "publish" and isinstance(outcome, PublishDone):
+            self._emptied.discard((place[0], place[2]))
+        late = task.part.replaces and self.host.current.get((place[0], place[2]), 0) > place[1]
+        same = isinstance(told, NodeFailed) == isinstance(outcome, NodeFailed)
+        check(same or late or part.void, "I3", f"{place}: {task.action}: {outcome}; the model: {told}")
+        return outcome if late else told if part.void else outcome
+
+    def _look(self, task: PublishTask, part: StagedRef) -> None:
+        """What has a worker that was killed left? The model has it so."""
+        place = (task.pipeline, task.iteration, task.node.name)
+        visible = place in self.host.visible
+        match task.action:
+            case "publish" if not visible and not part.void and Publication(place, part, [], 0).stands():
+                super().publish(task)
+            case "discard" if visible and not self._published(place).stands():
+                super().publish(task)
+            case "retract":
+                self.host.truth.retracted(task.pipeline, task.after, task.iteration)
+                for one in self.retracted(task):
+                    if not self._published(one).stands():
+                        del self.host.visible[one]
+                        self.host.changes += 1
+
+    def _by_hand(self, task: PublishTask, part: StagedRef, outcome: PublishDone | NodeFailed) -> bool:
+        """Rows of a table that are to be given up nobody but an operator deletes, who does so after a while."""
+        place = (task.pipeline, task.iteration, task.node.name)
+        there = place in self.host.visible and self.host.visible[place].digest == part.digest
+        if task.action != "discard" or part.at.sink == "local" or not there:
+            return False
+        check(isinstance(outcome, NodeFailed), "I3", f"{place}: rows that are published are told as given up")
+        self.host.world.count("rows to delete by hand")
+        self.host.world.after(2.0, self._delete, place)
+        return True
+
+    def _delete(self, place: Place) -> None:
+        if place in self.host.visible:
+            self.move_away(place)
+            self.host.changes += 1
+
+    def _swept(self) -> None:
+        """What is staged, and nobody asks for any more, a sink deletes."""
+        for path in [path for path in self.host.staged if not os.path.lexists(self._root + path)]:
+            del self.host.staged[path]
+
+    # --- what operators do ----------------------------------------------------------------------------------------
+
+    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
+        mine = [place for place in self.host.visible if (place[0], place[2]) == (pipeline, sink)]
+        newer = {place: self._published(place).take_out() for place in mine[-count:]}
+        bring_back = super().put_back(pipeline, sink, count)
+
+        def really() -> None:
+            for place in self.host.missing[pipeline, sink]:
+                if place not in self.host.visible:
+                    newer[place]()
+            bring_back()
+
+        return really
+
+    def move_away(self, place: Place) -> None:
+        self._published(place).move_away()
+        if self._published(place).part.replaces:
+            self._emptied.add((place[0], place[2]))
+        super().move_away(place)
+
+    # --- what is there --------------------------------------------------------------------------------------------
+
+    def _published(self, place: Place) -> Publication:
+        visible = self.host.visible[place]
+        output = msgspec.msgpack.decode(visible.data, type=Output)
+        return Publication(place, self._parts[place, visible.digest], output.rows, output.salt)
+
+    def check(self) -> None:
+        sinks: dict[tuple[str, str], list[Place]] = {}
+        for place in self.host.visible:
+            sinks.setdefault((place[0], place[2]), []).append(place)
+        for sink, places in sinks.items():
+            if sink in self._emptied:
+                continue
+            newest = self.host.current.get(sink)
+            read = [place for place in places if newest in (None, place[1])]
+            expected = [row for place in read for row in self._rows(place)]
+            found = held(self._published(read[0]).part)
+            same = sorted(found, key=number_of) == sorted(expected, key=number_of)
+            check(same, "I1", f"{sink} holds {len(found)} rows; those of {read} are {len(expected)}")
+
+    def _rows(self, place: Place) -> list[Row]:
+        return rows_of(table_of(msgspec.msgpack.decode(self.host.visible[place].data, type=Output), place[1]))
+
+
+def _elsewhere(part: StagedRef, path: Callable[[str], str]) -> StagedRef:
+    at = replace(part.at, connection=path(part.at.connection), locator=path(part.at.locator))
+    names = ("staged", "published", "exclusive")
+    return replace(part, at=at, **{name: path(getattr(part, name)) for name in names})
+
+
+def number_of(row: Row) -> tuple[int, int]:
+    """What rows are sorted by: number and salt."""
+    return row[0], row[3]
+
+
+def _laid(path: Path, file: SimFile) -> bytes:
+    """Write the file, unless it is there as it is; its bytes."""
+    content = file.content
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
+    return content

@@ -1,0 +1,226 @@
+"""What a worker does to the world: it reads files, and stages and publishes parts of sinks. Here by a model of them;
+``real_work`` has what does so anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from odibi_actors.messages import NodeFailed, PublishDone, PublishTask, Step, Task
+from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef
+from odibi_actors.sim import targets
+from odibi_actors.sim.host import MIXED, Host, Output, Part, SimFile, digest_of
+from odibi_actors.sim.truth import check
+from odibi_actors.sources.file_position import file_times
+
+Place = tuple[str, int, str]
+"""(pipeline, iteration, sink)."""
+
+
+class Killed(BaseException):
+    """A worker is killed at a failpoint, whose name this is: nobody catches it."""
+
+
+class Reading(NamedTuple):
+    """What was read. ``shape``: columns and types of the files, b"" for headers alone."""
+
+    rows: list[int]
+    shape: bytes
+    files: list[PositionRead]
+
+
+def failed(host: Host, task: Task | PublishTask, node: str, failure: Failure) -> NodeFailed:
+    """A node has failed just now."""
+    return NodeFailed(task.attempt, task.pipeline, task.iteration, node, failure, host.world.now, 0.01, "w")
+
+
+class Work:
+    """Work of all workers of a life."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def read(self, task: Task, step: Step) -> Reading | NodeFailed:
+        """The files of a source."""
+        node = step.node
+        assert node.read is not None
+        rows: list[int] = []
+        files: list[PositionRead] = []
+        folder = self.host.folders[node.read.connection.path]
+        shape = step.schema or self.first_shape([folder[p.identity] for p in step.positions if p.identity in folder])
+        for position in step.positions:
+            file = folder.get(position.identity)
+            times = file_times(position.detail)
+            same = file is not None and (file.size, file.mtime_ns) == (position.size, times.mtime_ns)
+            kind: FailureKind = "changed"
+            if file is None or not same or position.digest not in ("", file.digest):
+                return failed(self.host, task, node.name, Failure(kind, kind, position=position.identity))
+            if file.malformed or (file.shape not in (b"", shape) and shape != MIXED):
+                kind = "malformed"
+                return failed(self.host, task, node.name, Failure(kind, kind, position=position.identity, line=2))
+            check(file.whole, "I1", f"{position.identity} was read before it was whole")
+            rows += file.rows
+            files.append(PositionRead(bytes.fromhex(file.digest), times._replace(ctime_ns=file.ctime_ns).packed()))
+        return Reading(rows, shape, files)
+
+    def first_shape(self, files: list[SimFile]) -> bytes:
+        """What the files of a first batch tell of their columns and types."""
+        return next((file.shape for file in files if file.shape), b"")
+
+    def stage(self, task: Task, step: Step, output: Output) -> tuple[StagedRef, bytes] | NodeFailed:
+        """The part of a sink; also the schema that it tells, b"" if none."""
+        node, data = step.node, msgspec.msgpack.encode(output)
+        assert node.write is not None
+        digest = digest_of(data)
+        staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
+        if self.host.staged.get(f"{task.pipeline}/{staged}", Part(data, digest)).digest != digest:
+            staged = f"{staged}-{digest}"  # another part of that attempt, from before an older store was put back
+        self.host.staged[f"{task.pipeline}/{staged}"] = Part(data, digest)
+        target, replaces = f"part-{task.iteration:010d}", node.write.mode == "overwrite"
+        at = node.write.target
+        target = f"{at}/{task.attempt}/{target}" if replaces else f"{at}/{target}"
+        part = StagedRef(
+            at,
+            f"{task.pipeline}/{staged}",
+            target,
+            len(output.rows),
+            len(data),
+            digest,
+            exclusive=at.name,
+            retracts=True,
+            replaces=replaces,
+        )
+        # Iterations disagree about the schema of a sink, so that whether one is pinned makes a difference.
+        return part, b"" if step.schema and not step.open else b"schema %d" % (task.iteration % 2)
+
+    def publish(self, task: PublishTask) -> PublishDone | NodeFailed:
+        """Publish a part, discard it, or take back what was published."""
+        host, place = self.host, (task.pipeline, task.iteration, task.node.name)
+        done = PublishDone(task.attempt, *place, "w")
+        match task.action:
+            case "retract":
+                self._retract(task)
+            case "discard":
+                self._discard(task)
+            case "publish":
+                if self.refuses(task) or targets.lacks(host, task) or targets.unknown(host, task):
+                    return self._conflict(task)
+                if not self._publish(task, place):
+                    return self._conflict(task)
+        return done
+
+    def refuses(self, task: PublishTask) -> bool:
+        """The sink is broken."""
+        return (task.pipeline, task.node.name) in self.host.broken
+
+    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
+        """An older copy of a target is put in its place, which lacks what was published last; the answer brings the
+        newer one back, but for what was taken back meanwhile."""
+        host = self.host
+        mine = [place for place in host.visible if (place[0], place[2]) == (pipeline, sink)]
+        newer = dict(host.visible)
+        lacks = host.missing[pipeline, sink] = mine[-count:]
+        for place in lacks:
+            del host.visible[place]
+
+        def bring_back() -> None:
+            for place in host.missing.pop((pipeline, sink)):
+                host.visible.setdefault(place, newer[place])
+
+        return bring_back
+
+    def move_away(self, place: Place) -> None:
+        """Somebody moves away what was published."""
+        del self.host.visible[place]
+
+    def check(self) -> None:
+        """The targets hold what was published. Raises Violation."""
+
+    def close(self) -> None:
+        """The life has ended."""
+
+    # --- the model of a target ------------------------------------------------------------------------------------
+
+    def _conflict(self, task: PublishTask) -> NodeFailed:
+        return failed(self.host, task, task.node.name, Failure("conflict", "conflict"))
+
+    def _publish(self, task: PublishTask, place: Place) -> bool:
+        host = self.host
+        part, there = host.staged.get(task.part.staged), host.visible.get(place)
+        if part is None:
+            return there is not None and there.digest == task.part.digest
+        if there is not None and there.digest != part.digest:
+            return False
+        host.truth.published(*place, part.digest)
+        del host.staged[task.part.staged]
+        self._check_order(task)
+        if there is None:
+            targets.check_once(host, task)
+            host.changes += 1
+            host.visible[place] = part
+            if task.part.replaces:
+                self._overwrite(task)
+        return True
+
+    def _discard(self, task: PublishTask) -> None:
+        """Somebody may have died after it was published, and before that was told; what was overwritten stays so."""
+        host, place = self.host, (task.pipeline, task.iteration, task.node.name)
+        host.changes += host.staged.pop(task.part.staged, None) is not None
+        lacks = host.missing.get((place[0], place[2]), [])
+        lacks[:] = [key for key in lacks if key != place]
+        there = host.visible.get(place)
+        if there is not None and there.digest == task.part.digest and (place[0], place[2]) not in host.current:
+            del host.visible[place]
+            host.changes += 1
+            host.world.count("published and given up")
+
+    def _retract(self, task: PublishTask) -> None:
+        host, sink = self.host, (task.pipeline, task.node.name)
+        check(sink not in host.current, "I3", f"{sink}: what was overwritten is taken back")
+        host.truth.retracted(task.pipeline, task.after, task.iteration)
+        for key in self.retracted(task):
+            del host.visible[key]
+            host.changes += 1
+        lacks = host.missing.get(sink, [])
+        lacks[:] = [key for key in lacks if not task.after < key[1] <= task.iteration]
+
+    def retracted(self, task: PublishTask) -> list[Place]:
+        """What a retraction takes back."""
+        sink = (task.pipeline, task.node.name)
+        mine = [place for place in self.host.visible if (place[0], place[2]) == sink]
+        return [place for place in mine if task.after < place[1] <= task.iteration and place[1] not in task.given_up]
+
+    def _overwrite(self, task: PublishTask) -> None:
+        """What the sink holds is replaced, never by what is older."""
+        host, sink = self.host, (task.pipeline, task.node.name)
+        name = f"{task.pipeline}/{task.iteration}/{task.node.name}"
+        check(host.current.get(sink, 0) < task.iteration, "I1", f"{name} replaces {host.current.get(sink)}")
+        check(task.lane == LIVE, "I1", f"{name} of {task.lane} replaces what is live")
+        replay = host.truth.iterations[task.pipeline, task.iteration].plan.replay
+        if replay is not None and not host.cumulative(*sink):
+            later = [n for p, n, s in host.visible if (p, s) == sink and replay.iteration < n < task.iteration]
+            check(not later and replay.whole, "I1", f"{name}, a replay of {replay.iteration}, replaces {later}")
+        host.current[sink] = task.iteration
+        host.world.count("overwritten")
+
+    def _check_order(self, task: PublishTask) -> None:
+        """A part is published after those before it in its lane. What it calls settled is so, durably: a sink deletes
+        parts and markers up to there."""
+        host, node = self.host, task.node.name
+        for number in range(1, task.iteration):
+            earlier = host.truth.iterations.get((task.pipeline, number))
+            if number <= task.settled:
+                settled = earlier is not None and earlier.terminal
+                check(settled, "I2", f"{task.pipeline}: {number} is not settled when {task.iteration} is published")
+            if earlier is not None and earlier.plan.lane != task.lane:
+                continue
+            skipped = earlier is not None and (
+                earlier.state in ("cancelled", "dead_lettered", "rewound")
+                or node in earlier.abandoned
+                or (earlier.state in ("prepared", "blocked", "committed") and node not in earlier.sinks)
+            )
+            place = (task.pipeline, number, node)
+            done = skipped or place in host.visible or place in host.missing.get((task.pipeline, node), [])
+            check(done, "I1", f"{task.pipeline}/{task.iteration}/{node} is published before {number}")
