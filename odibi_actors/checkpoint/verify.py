@@ -15,7 +15,7 @@ from odibi_actors.checkpoint import adopted, consistency
 from odibi_actors.checkpoint.outputs import replaced_by
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.checkpoint.seals import Seals
-from odibi_actors.checkpoint.tables import AckDecoder, SinksDecoder
+from odibi_actors.checkpoint.tables import AckDecoder, SchemaDecoder, SinksDecoder
 from odibi_actors.errors import ConfigError
 from odibi_actors.model import BatchRef, StagedRef
 
@@ -60,9 +60,10 @@ _TABLES = (
 
 def chunk(db: sqlite3.Connection, seals: Seals | None, cursor: str) -> dict[str, Any]:
     """What the chunk after ``cursor`` shows: ``problems`` ({what, fix}), ``files`` to look at ({what, paths: any of
-    these, size, digest, host, fix}; a path without "/" in front is in the spool; with a ``table`` the path is that of a
-    database of one of the ``owners``, which is to have the mark of ``sink`` and ``iteration``), ``pages`` and ``rows``
-    looked at, the next ``cursor``, "" after the last. Raises ConfigError for a bad cursor."""
+    these, size, digest, host, fix, before: of what these are files that may be gone together}; a path without "/" in
+    front is in the spool; with a ``table`` the path is that of a database of one of the ``owners``, which is to have
+    the mark of ``sink`` and ``iteration``), ``pages`` and ``rows`` looked at, the next ``cursor``, "" after the last.
+    Raises ConfigError for a bad cursor."""
     section, *after = _parse(cursor)
     if section == 0:
         return _pages(seals, after[0])
@@ -164,24 +165,38 @@ def _parts(
     db: sqlite3.Connection, state: str, key: tuple[Any, ...], parts: dict[str, StagedRef]
 ) -> list[dict[str, Any]]:
     """A committed part is at its target, or its mark is in that database; a prepared one there or staged. One without
-    rows is not looked at: there may be nothing of it to be seen."""
+    rows is not looked at: there may be nothing of it to be seen. Nor are rows from before a repin, which goes on
+    without what is missing of them; files from before it may be gone together (``before``)."""
     found = []
     for node, part in parts.items():
         if not part.rows:
             continue
         what = f"the part of {node} of {_told(key)}"
+        owners = adopted.names(adopted.load(db.execute), part.at) or [(key[0], node)]
+        before = state == "committed" and _before_repin(db, *owners[0], part, key[1])
         if not part.published and state == "committed":
+            if before:
+                continue
             (store,) = db.execute("SELECT store_id FROM meta").fetchone()
-            owners = adopted.names(adopted.load(db.execute), part.at) or [(key[0], node)]
             sink = {"sink": [store, key[0], node], "owners": [[store, *one] for one in owners]}
             mark = {"at": msgspec.to_builtins(part.at), **sink, "iteration": key[1]}
             fix = f"{_MARK} `odibictl sink repin {'.'.join(owners[0])}` goes on without what is missing"
             found.append(_staged(what, part, [part.at.connection], fix) | mark)
         elif state == "committed":
-            found.append(_staged(what, part, [part.published], _PART))
+            one = _staged(what, part, [part.published], _PART)
+            found.append(one | {"before": f"{'.'.join(owners[0])} in {part.at.name}"} if before else one)
         elif part.published and state in ("prepared", "blocked"):
             found.append(_staged(what, part, [part.published, part.staged], _STAGED))
     return found
+
+
+def _before_repin(db: sqlite3.Connection, pipeline: str, node: str, part: StagedRef, number: int) -> bool:
+    """Whether the part of this iteration was there before the sink's schema was to be told again."""
+    row = db.execute("SELECT payload FROM schemas WHERE pipeline = ? AND node = ?", (pipeline, node)).fetchone()
+    if row is None or not _holds(row[0]):
+        return False
+    pin = SchemaDecoder.decode(row[0][:-_SEAL])
+    return pin.target == part.at and (pin.open or pin.iteration > number)
 
 
 def _state(db: sqlite3.Connection, key: tuple[Any, ...]) -> str:

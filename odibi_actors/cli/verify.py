@@ -77,9 +77,16 @@ def _pages(path: Path) -> list[dict[str, str]]:
 def _walk(ask: Ask, spool: Path) -> Report:
     report = Report([])
     cursor = ""
+    before: dict[str, list[dict[str, str] | None]] = {}
     while True:
         part = ask(cursor)
-        found = [problem for file in part["files"] if (problem := _file(file, spool)) is not None]
+        found = []
+        for file in part["files"]:
+            problem = _file(file, spool)
+            if group := file.get("before"):
+                before.setdefault(group, []).append(problem)
+            elif problem is not None:
+                found.append(problem)
         report = Report(
             report.problems + part["problems"] + found,
             report.pages + part["pages"],
@@ -88,7 +95,12 @@ def _walk(ask: Ask, spool: Path) -> Report:
         )
         cursor = part["cursor"]
         if not cursor:
-            return report
+            return report._replace(problems=[*report.problems, *_remains(before)])
+
+
+def _remains(before: dict[str, list[dict[str, str] | None]]) -> list[dict[str, str]]:
+    """What is wrong with files from before a repin: it has begun a target that was gone for good where all are away."""
+    return [one for files in before.values() if None in files for one in files if one is not None]
 
 
 def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
