@@ -18,6 +18,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
 from odibi_actors.model import LIVE, Position, Trigger
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -78,7 +79,8 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
                 continue
             former = [Position.of(position) for position in row["positions"].get(name, [])]
             asked.append(f"{key} {name}")
-            found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now)
+            others = sum(map(len, _consumed(pipeline, row).values())) - len(former)
+            found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now, others)
             if found is None:
                 return None
             positions[name] = found
@@ -114,7 +116,19 @@ def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
         seq = flow.write(rec.Discard(pipeline=pipeline.name, letter=letter, at=now), pipeline.name)
         pipeline.letters[letter] = 0
         _gone(pipeline, rec.Replay(letter, row["iteration"], row["whole"]), seq)
-    return {"letter": letter, "pipeline": pipeline.name, "iteration": row["iteration"]}
+    files = [
+        {"source": name, "identity": one["identity"]}
+        for name, some in sorted(_consumed(pipeline, row).items(), key=lambda item: item[0] != row["node"])
+        for one in sorted(some, key=lambda one: one["identity"] != row["position"])
+    ]
+    return {"letter": letter, "pipeline": pipeline.name, "iteration": row["iteration"], "files": files}
+
+
+def _consumed(pipeline: Pipeline, row: Row) -> dict[str, list[Row]]:
+    """The files that lie in a letter, by source; without references, which no letter consumes."""
+    held: dict[str, list[Row]] = row["positions"]
+    batch = {name for name, source in pipeline.sources.items() if source.batch}
+    return {name: some for name, some in held.items() if name not in batch}
 
 
 def settled(pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
@@ -200,9 +214,9 @@ def _check_order(pipeline: Pipeline, letter: Row) -> None:
 
 
 def _as_it_is_now(
-    flow: Flow, pipeline: Pipeline, source: str, former: list[Position], key: str, now: float
+    flow: Flow, pipeline: Pipeline, source: str, former: list[Position], key: str, now: float, others: int
 ) -> list[Position] | None:
-    """The letter's files of one source, as the next generation."""
+    """The letter's files of one source, as the next generation. ``others``: how many it has of other sources."""
     if not former:
         return []
     wanted = {"pipeline": pipeline.name, "source": source, "positions": [p.shown() for p in former]}
@@ -212,8 +226,11 @@ def _as_it_is_now(
     files = {row["identity"]: Position.of(row) for row in answer["files"]}
     missing = [p.identity for p in former if p.identity not in files]
     if missing:
+        left = len(former) - len(missing) + others
+        rest = f" and the {plural(left, 'file')} that {'lies' if left == 1 else 'lie'} in the letter with it"
         raise ConflictError(
             f"{missing[0]} of source {source} is not there any more ({len(missing)} of {len(former)} files); put it "
-            "back, or `odibictl deadletter discard`"
+            f"back{', corrected or without its rows (its header alone)' if left else ''}; `odibictl deadletter discard`"
+            f" gives up its rows{rest if left else ''}"
         )
     return [replace(files[p.identity], generation=p.generation + 1) for p in former]

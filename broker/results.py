@@ -14,6 +14,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
 from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
+from odibi_actors.runtime.visible import visible
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -38,6 +39,9 @@ ENVIRONMENT: frozenset[str] = frozenset({"io", "full", "code", "conflict", "stat
 """Failures that say nothing about the data: a full disk, code that cannot be loaded, a target of somebody else, a lost
 state. They halt whatever ``on_error`` says, and so does whatever fails at a reference (a source of mode ``batch``):
 every iteration needs it, and one after the other would be set aside for what is not the fault of its files."""
+
+NAMED = 8
+"""Files that one line names."""
 
 TOLD_PAUSE = 5.0
 """Seconds of a pause before the next attempt from which on it is a problem that people are told of."""
@@ -366,6 +370,21 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     flow.wake(iteration)
 
 
+def _set_aside_with(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:
+    """Which files are not at fault, and lie in the same letter."""
+    others = [
+        position.identity
+        for name, some in iteration.positions.items()
+        for position in some
+        if not _reference(pipeline, name) and (name, position.identity) != (node, failure.position)
+    ]
+    if not failure.position or not others:
+        return ""
+    named = ", ".join(visible(one, keep="") for one in others[:NAMED])
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return f"; set aside with it, as they were to be read together: {named}{more}"
+
+
 def _reference(pipeline: Pipeline, node: str) -> bool:
     """The node reads a reference: all of it, for every iteration."""
     return node in pipeline.sources and pipeline.sources[node].batch
@@ -381,7 +400,8 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
     configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
     if aside and failure.kind not in ENVIRONMENT and not configured:
-        alerts.set_aside(flow, pipeline, iteration, f"dead letter at {node}: {failure.text}", now)
+        text = f"dead letter at {node}: {failure.text}{_set_aside_with(pipeline, iteration, node, failure)}"
+        alerts.set_aside(flow, pipeline, iteration, text, now)
         pipeline.dead_letters += 1
         runs.set_aside(pipeline, iteration)
         iteration.advance("dead_letter")
@@ -393,7 +413,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         )
         letters.settled(pipeline, iteration, iteration.state_seq)
         pins.release(flow, pipeline, [iteration.number], now)
-        flow.say(Log("error", f"{iteration.name}: dead letter at {node}: {failure.text}", about=pipeline.name))
+        flow.say(Log("error", f"{iteration.name}: {text}", about=pipeline.name))
         flow.states_changed(pipeline, iteration.number)
         flow.wake_all(pipeline)
         return

@@ -91,7 +91,7 @@ class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``deadletter.list``: newest first, of one pipeline or all."""
+    """``deadletter.list``: newest first, of one pipeline or all. ``files``: how many were set aside in it."""
 
     pipeline: Name | None = None
 
@@ -370,16 +370,18 @@ def _acked(ack: summary.Output) -> dict[str, Any]:
 
 def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     names = ("id", "pipeline", "iteration", "node", "position", "kind", "message", "at", "state", "replay")
+    columns = ", ".join(f"l.{name}" for name in names)
     one = given.pipeline is not None
-    where = "WHERE state <> 'replayed'" + (" AND pipeline = ?" if one else "")
-    order = "iteration DESC, id DESC" if one else "id DESC"
+    where = "WHERE l.state <> 'replayed'" + (" AND l.pipeline = ?" if one else "")
+    order = "l.iteration DESC, l.id DESC" if one else "l.id DESC"
     rows = db.execute(
-        f"SELECT {', '.join(names)} FROM dead_letters {where} ORDER BY {order} LIMIT ?",
+        f"SELECT {columns}, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM dead_letters AS l"
+        f" LEFT JOIN iterations AS i USING (pipeline, iteration) {where} ORDER BY {order} LIMIT ?",
         (given.pipeline, MAX_ROWS) if one else (MAX_ROWS,),
     ).fetchall()
     if given.pipeline is not None and not rows:
         known(db, given.pipeline)
-    return {"items": [dict(zip(names, row, strict=True)) for row in rows]}
+    return {"items": [dict(zip((*names, "files"), row, strict=True)) for row in rows]}
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.checkpoint.asking import Name
+from odibi_actors.runtime.visible import visible
 from odibi_actors.units import format_instant
 
 OPEN = "fix it and `odibictl deadletter replay {id}`, or give it up with `odibictl deadletter discard {id}`"
@@ -42,24 +43,25 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
     ).fetchone()
     state, finished, node, error = found or ("pruned", None, "", "")
     letter = db.execute(
-        "SELECT id, state, replay, message FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = ?"
-        " AND (? = 0 OR position = ?) ORDER BY id DESC LIMIT 1",
+        "SELECT id, state, replay, message, position FROM dead_letters WHERE pipeline = ? AND iteration = ?"
+        " AND revised = ? AND (? = 0 OR position = ?) ORDER BY id DESC LIMIT 1",
         (given.pipeline, number, revised, revised, given.identity),
     ).fetchone()
     aside = revised or state == "dead_lettered"
     if aside:
-        reason = _aside(number, letter)
+        reason = _aside(number, letter, given.identity)
     else:
         reason = _planned(given.pipeline, number, state, finished, node, error)
     is_open = aside and letter is not None and letter[1] != "replayed"
     return {"iteration": number, "state": state, "letter": letter[0] if is_open else 0, "reason": reason}
 
 
-def _aside(number: int, letter: tuple[int, str, int, str] | None) -> str:
+def _aside(number: int, letter: tuple[int, str, int, str, str] | None, identity: str) -> str:
     if letter is None:
         return f"set aside in iteration {number}, and its dead letter was discarded: {GIVEN_UP}"
-    id_, state, replay, message = letter
-    what = f"set aside in iteration {number}, as dead letter {id_} ({message})"
+    id_, state, replay, message, at_fault = letter
+    other = f"with {visible(at_fault, keep='')}, which is at fault, " if at_fault not in ("", identity) else ""
+    what = f"set aside {other}in iteration {number}, as dead letter {id_} ({message})"
     if state == "open":
         return f"{what}: {OPEN.format(id=id_)}"
     return f"{what}; iteration {replay} takes it up again" if state == "replaying" else f"{what}, which was discarded"

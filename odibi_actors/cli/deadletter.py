@@ -13,6 +13,7 @@ from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
 from odibi_actors.cli.sink import overwriting
 from odibi_actors.errors import OdibiError
+from odibi_actors.runtime.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ COLUMNS = (
     Column("ITERATION", "iteration", right=True),
     Column("NODE", "node", whole=True),
     Column("POSITION", "position"),
+    Column("FILES", "files", right=True),
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),
     Column("STATE", lambda row: f"replaying, #{row['replay']}" if row.get("state") == "replaying" else "open"),
@@ -77,6 +79,9 @@ def show(app: App, letter: int) -> None:
     """Show one dead letter: why it was given up, and its files."""
     emit(app, lambda: app.client().dead_letter(letter), "id", details)
 
+
+NAMED = 8
+"""Files of a letter that are named."""
 
 LETTERS = click.argument("letters", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1))
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
@@ -147,15 +152,26 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
 @lists
 @pass_app
 def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
-    """Give dead letters up for good.
+    """Give dead letters up for good, with all of their files.
 
-    Their files count as read: another one under the same name is not taken, and `status` tells of it.
+    A letter may hold good files beside the one at fault, if they were in an iteration that could not do without it:
+    `--dry-run`, and the question, name them. They count as read: another one under the same name is not taken, and
+    `status` tells of it.
     """
     client = app.client()
     rows = _each(letters, client.discard, dry_run=True)
     if not dry_run:
-        named = ", ".join(str(row["letter"]) for row in rows)
+        named = "; ".join(f"{row['letter']} ({_files(row)})" for row in rows)
         app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {named} for good (but for a rewind)?")
         rows = _each(letters, client.discard)
     said = "would be discarded" if dry_run else "discarded"
-    emit(app, lambda: {"items": rows}, "letter", lambda result: [f"{row['letter']}: {said}" for row in rows])
+    lines = [f"{row['letter']}: {said}: {_files(row)}" for row in rows]
+    emit(app, lambda: {"items": rows}, "letter", lambda result: lines)
+
+
+def _files(row: dict[str, Any]) -> str:
+    """The files of a letter, that at fault first."""
+    several = len({one["source"] for one in row["files"]}) > 1
+    names = [visible(one["identity"], keep="") + f" of {one['source']}" * several for one in row["files"]]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}" if names else "no files"

@@ -32,7 +32,8 @@ def replies(broker: Broker) -> list[Reply]:
 
 def letter(state: str = "open", replay: int = 0, **more: Any) -> dict[str, Any]:
     row = file_position("f2.csv", 10, 1, 1).shown()
-    return {"id": 7, "pipeline": "p", "iteration": 2, "state": state, "replay": replay, "whole": True,
+    return {"id": 7, "pipeline": "p", "iteration": 2, "node": "read", "position": "f2.csv",
+            "state": state, "replay": replay, "whole": True,
             "positions": {"read": [row]}, "trigger": {}, **more}  # fmt: skip
 
 

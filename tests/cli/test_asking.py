@@ -19,7 +19,7 @@ SCHEDULE = {
 }
 REWIND = {"pipeline": "p", "to": 0, "states": {"committed": 1}, "files": 1, "retractions": []}
 ASKING: dict[tuple[str, ...], dict[str, Any]] = {
-    ("deadletter", "discard", "1"): {"deadletter.discard": {"letter": 1, "pipeline": "p", "iteration": 1}},
+    ("deadletter", "discard", "1"): {"deadletter.discard": {"letter": 1, "pipeline": "p", "iteration": 1, "files": []}},
     ("iteration", "cancel", "p", "1"): {"pipeline.show": {"iterations": [{"iteration": 1, "state": "failed"}]}},
     ("iteration", "abandon", "p", "1", "--sink", "s"): {"iteration.abandon": {"iteration": 1}},
     ("worker", "kill", "w"): {"worker.list": {"items": [{"worker": "w", "pid": 7}]}},

@@ -25,7 +25,8 @@ def answers(verb: str, refused: int, dry_too: bool = True) -> dict[str, Any]:
         letter = params["letter"]
         if letter == refused and (dry_too or not params["dry_run"]):
             return Reply("", 3, None, f"there is no dead letter {letter}")
-        return {"letter": letter, "pipeline": "delays", "iteration": 10 + letter}
+        files = [{"source": "src", "identity": "bad.csv"}, {"source": "cust", "identity": f"{letter}.csv"}]
+        return {"letter": letter, "pipeline": "delays", "iteration": 10 + letter, "files": files}
 
     return {f"deadletter.{verb}": answer, "sink.list": {"items": []}}
 
@@ -61,7 +62,7 @@ def test_given_a_letter_goes_on_the_way_then_it_is_told_which_were_done(
 def test_given_a_letter_twice_then_it_is_discarded_once(broker: Broker, invoke: Invoke) -> None:
     fake = broker(answers("discard", 99))
     result = invoke("--endpoint", fake.endpoint, "deadletter", "discard", 5, 5, "--yes")
-    assert (result.exit_code, result.stdout) == (0, "5: discarded\n")
+    assert (result.exit_code, result.stdout) == (0, "5: discarded: bad.csv of src, 5.csv of cust\n")
     assert done(fake, "discard") == [5]
 
 
@@ -78,6 +79,8 @@ def test_given_nobody_answers_a_question_then_one_line_says_what_to_do(broker: B
     fake = broker(answers("discard", 99))
     result = invoke("--endpoint", fake.endpoint, "deadletter", "discard", 5)
     assert result.exit_code == 2
+    question = "Give up dead letter 5 (bad.csv of src, 5.csv of cust) for good (but for a rewind)?"
+    assert question in result.stderr
     assert result.stderr.splitlines()[1:] == ["nothing was changed; pass --yes to go on without being asked"]
     assert done(fake, "discard") == []
 

@@ -232,7 +232,7 @@ def test_given_a_reference_rewritten_in_place_with_its_former_times_when_files_c
 
 
 def test_given_two_sources_that_consume_when_the_only_file_of_one_is_malformed_then_a_replay_joins_what_came_together(
-    tmp_path: Path,
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "odibi.yaml").write_text(YAML.format(on_error="dead_letter", mode="file_watch"))
     project = load_project(tmp_path)
@@ -244,9 +244,18 @@ def test_given_two_sources_that_consume_when_the_only_file_of_one_is_malformed_t
     written(tmp_path / "data/landing/b.csv", "id,cust\n2,5\n")
     summary = run_pipeline(project, "p")
     assert (summary.committed, summary.dead_lettered) == (0, 1)
+    assert "; set aside with it, as they were to be read together: b.csv" in capfd.readouterr().err
     assert rows(project) == [(1, "de")]
     with LocalSystem(project) as system:
         (letter,) = letters(system)
+        assert (letter["position"], letter["files"]) == ("b.csv", 2)
+        given_up = system.request("deadletter.discard", {"letter": letter["id"], "dry_run": True})
+        assert [(one["source"], one["identity"]) for one in given_up["files"]] == [("cust", "b.csv"), ("src", "b.csv")]
+        (ref / "b.csv").rename(ref / "b")
+        with pytest.raises(
+            OdibiError, match=r"put it back, corrected or without its rows .* gives up its rows and the 1 f"
+        ):
+            system.request("deadletter.replay", {"letter": letter["id"]})
         shown = system.request("deadletter.show", {"id": letter["id"]}, to=STORE)
         assert {name: [p["identity"] for p in some] for name, some in shown["positions"].items()} == {
             "src": ["b.csv"],
