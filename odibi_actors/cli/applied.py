@@ -33,16 +33,28 @@ def code_differs(app: App, client: Client, pipeline: str) -> bool:
         return False
 
 
+def of_store(app: App, project: ProjectSpec) -> Client | None:
+    """Who tells what this project's store holds, whether anything runs or not; None where there is none, and where an
+    address names a system: the project here need not be its."""
+    if app.endpoint or (app.project is None and os.environ.get("ODIBI_ENDPOINT")):
+        return None
+    if not (Path(project.data_dir) / "checkpoints.db").exists():
+        return None
+    try:
+        client = app.client()
+    except OdibiError:
+        return None
+    client.on_rest = None  # what is told is of the project
+    return client
+
+
 def against_store(app: App, project: ProjectSpec) -> list[str]:
     """What of the project contradicts what was read and published so far, each with what to do about it; nothing where
     that cannot be asked. Raises ConfigError, ConflictError when an ``apply`` would be refused."""
-    if app.endpoint or (app.project is None and os.environ.get("ODIBI_ENDPOINT")):
-        return []  # an address names a system, and the project here need not be its
-    if not (Path(project.data_dir) / "checkpoints.db").exists():
+    client = of_store(app, project)
+    if client is None:
         return []
     try:
-        client = app.client()
-        client.on_rest = None  # what is told is of the project
         rows = client.apply(project, dry_run=True)["items"]
     except (ConfigError, ConflictError):
         raise

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import cells, errors
+from odibi_actors.cli.applied import of_store
 from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, count, emit, span, table
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.cli.run import log_nodes
+from odibi_actors.errors import OdibiError
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from odibi_actors.config.model import ProjectSpec
     from odibi_actors.local.trying import TriedNode
 
 NODES = (
@@ -57,16 +60,16 @@ def try_(
 ) -> None:
     """Run a pipeline on a sample and show what came out of each node.
 
-    Files are read whether or not they were read before; nothing is published or remembered, so it works beside a
-    running system. Sources of mode batch are read whole. A sink is tried on an empty copy of its table. Your functions
-    do run, with whatever else they do. They get the parameters as `context.params`, SQL as `getvariable('KEY')`. With
-    `on_error: dead_letter`, files that cannot be read are named, and the others go on. Exit 5 when a file or a node
-    failed, or a sink would refuse its rows.
+    Files are read whether or not they were read before, with the types that are pinned; nothing is published or
+    remembered, so it works beside a running system. Sources of mode batch are read whole. A sink is tried on an empty
+    copy of its table. Your functions do run, with whatever else they do. They get the parameters as `context.params`,
+    SQL as `getvariable('KEY')`. With `on_error: dead_letter`, files that cannot be read are named, and the others go
+    on. Exit 5 when a file or a node failed, or a sink would refuse its rows.
     """
     project = load(app)
     chosen(project, pipeline)
     trial_of: Any = importlib.import_module("odibi_actors.local.trying").Trial
-    trial = trial_of(project, pipeline, sample, files, head, params)
+    trial = trial_of(project, pipeline, sample, files, head, params, _pins(app, project, pipeline))
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
     for one in tried:
@@ -86,6 +89,20 @@ def try_(
     errors.message(f"{pipeline}: {what}; nothing was published")
     if any(one.failure is not None or one.aside for one in tried):
         raise click.exceptions.Exit(5)
+
+
+def _pins(app: App, project: ProjectSpec, pipeline: str) -> dict[str, bytes]:
+    """The schemas that sources are held to, by node: as a run would read them."""
+    from odibi_actors.nodes.schemas import pinned_as
+
+    client = of_store(app, project)
+    found: dict[str, bytes] = {}
+    for node in project.pipeline(pipeline).nodes if client is not None else ():
+        if client is not None and node.read is not None:
+            with contextlib.suppress(OdibiError, ValueError):  # it has read nothing yet; or types that have no name
+                columns = client.schema(pipeline, node.name)["columns"]
+                found[node.name] = pinned_as((one["column"], one["type"]) for one in columns)
+    return found
 
 
 def _row(tried: TriedNode) -> dict[str, Any]:

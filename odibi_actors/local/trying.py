@@ -62,7 +62,8 @@ class TriedNode(msgspec.Struct):
 class Trial:
     """One pipeline over a sample. ``sample``: rows of each watched source; ``files``: a pattern for their files (paths
     below the source's folder; None: all). ``params``: as an operator would trigger a run with. Sources of mode
-    ``batch`` are read whole, as in every iteration. Raises ConfigError for parameters that no run may have."""
+    ``batch`` are read whole, as in every iteration. ``pins``: the Arrow schemas that sources are held to. Raises
+    ConfigError for parameters that no run may have."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Trial:
         files: str | None = None,
         head: int = HEAD,
         params: Mapping[str, Any] | None = None,
+        pins: Mapping[str, bytes] | None = None,
     ) -> None:
         if problem := params_problem(dict(params or {})):
             raise ConfigError(problem)
@@ -81,6 +83,7 @@ class Trial:
         self._sample = sample
         self._files = files
         self._head = head
+        self._pins = dict(pins or {})
         self._counter = 0
         self._outputs: dict[str, BatchRef] = {}
         self.sampled = False
@@ -132,7 +135,7 @@ class Trial:
             attempt=self._attempt(),
             pipeline=self._spec.name,
             iteration=1,
-            steps=[Step(node, "", positions)],
+            steps=[Step(node, "", positions, self._pins.get(node.name, b""))],
             inputs={name: self._outputs[name] for name in node.inputs},
             verify=[],
             code_digest=self._project.code_digest,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pyarrow as pa
 
+from odibi_actors.batches.ipc import encode_schema
 from odibi_actors.batches.normalise import normal_type
 from odibi_actors.config.arrow_nested import Nested, split
-from odibi_actors.config.arrow_types import suggestion
+from odibi_actors.config.arrow_types import arrow_type, suggestion
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 
@@ -55,6 +57,12 @@ def override(pinned: pa.Schema, declared: dict[str, pa.DataType]) -> pa.Schema:
     """The pinned schema with the declared types; declared columns it lacks come last."""
     fields = {field.name: field.type for field in pinned} | declared
     return pa.schema(list(fields.items()))
+
+
+def pinned_as(columns: Iterable[tuple[str, str]]) -> bytes:
+    """The schema of (name, type) as it is told, as a node is held to it. Raises ValueError for a type that has no name
+    to be told by."""
+    return encode_schema(pa.schema([(name, parse_type(arrow_type(kind))) for name, kind in columns]))
 
 
 def widen(left: pa.DataType, right: pa.DataType) -> pa.DataType:

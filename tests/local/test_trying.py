@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -221,3 +222,38 @@ def test_given_a_first_line_that_looks_like_data_then_it_is_warned_of(root: Path
         "warning: orders: orders-1.csv has a first line that looks like data ('4711' is a number, as below it)"
         in told.stderr
     )
+
+
+PINNED = """\
+project: pinned
+connections:
+  landing: {type: local, path: landing}
+  mart: {type: sqlite, path: mart.db}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    nodes:
+      - name: s
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "*"}
+      - {name: tab, inputs: [s], write: {connection: mart, table: t}}
+"""
+
+
+def test_given_pinned_types_when_tried_then_a_bad_file_is_set_aside_as_a_run_does(
+    tmp_path: Path,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    (tmp_path / "odibi.yaml").write_text(PINNED)
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/a.csv").write_text("k,x\n1,10\n")
+    assert invoke("--project", tmp_path, "run", "p").exit_code == 0
+    (tmp_path / "landing/b.csv").write_text("k,x\n2,ten\n")
+    found = invoke("--project", tmp_path, "try", "p", "-o", "json")
+    source, sink = json.loads(found.stdout)["items"]
+    assert (source["state"], source["rows"], [one["file"] for one in source["aside"]]) == ("ok", 1, ["b.csv"])
+    assert source["columns"] == [{"name": "k", "type": "int64"}, {"name": "x", "type": "int64"}]
+    assert (sink["state"], sink["error"]) == ("ok", None)
+    assert "nothing runs" not in found.stderr
+    edit(tmp_path, 'pattern: "*"}', 'pattern: "*", schema: {x: string}}')
+    declared = json.loads(invoke("--project", tmp_path, "try", "p", "-o", "json").stdout)["items"][0]
+    assert (declared["aside"], declared["columns"][1]) == ([], {"name": "x", "type": "string"})
