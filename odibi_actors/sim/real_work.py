@@ -95,7 +95,7 @@ class RealWork(Work):
         return outcome
 
     def _reach(self, name: str) -> None:
-        often = name.startswith(("folder.", "sqlite."))
+        often = name.startswith(("sink.", "folder.", "rows.", "sqlite."))
         if self._dice.random() < self.host.die * (1.0 if often else RARE):
             raise Killed(name)
 
@@ -221,11 +221,14 @@ class RealWork(Work):
                         self.host.changes += 1
 
     def _by_hand(self, task: PublishTask, part: StagedRef, outcome: PublishDone | NodeFailed) -> bool:
-        """Rows of a table that are to be given up nobody but an operator deletes, who does so after a while."""
+        """What is to be given up, and is in a table or has replaced something, nobody but an operator deletes, who does
+        so after a while."""
         place = (task.pipeline, task.iteration, task.node.name)
         there = place in self.host.visible and self.host.visible[place].digest == part.digest
-        if task.action != "discard" or part.at.sink == "local" or not there:
+        if task.action != "discard" or not there or not (part.replaces or part.at.sink != "local"):
             return False
+        if part.replaces and isinstance(outcome, PublishDone):
+            return False  # it was replaced since
         check(isinstance(outcome, NodeFailed), "I3", f"{place}: rows that are published are told as given up")
         self.host.world.count("rows to delete by hand")
         self.host.world.after(2.0, self._delete, place)

@@ -126,6 +126,19 @@ def test_given_a_published_part_when_published_again_then_nothing_changes(world:
 
 
 @SINKS
+def test_given_a_part_that_stands_when_it_is_to_be_given_up_then_that_is_refused_and_it_stays(
+    world: World, sink: str
+) -> None:
+    publish(world, sink, 1)
+    work = publish_task(node(world, sink), publish(world, sink, 2))
+    failure = world.publish_failure(msgspec.structs.replace(work, action="discard"))
+    assert (failure.kind, "iteration 2" in failure.message) == ("conflict", True)
+    assert read(world, sink) == state(2)
+    publish(world, sink, 3)
+    assert read(world, sink) == state(3)
+
+
+@SINKS
 def test_given_a_part_that_was_replaced_when_a_broker_that_does_not_know_publishes_it_again_then_it_is_done(
     world: World, sink: str
 ) -> None:

@@ -107,11 +107,19 @@ class CurrentSink(FolderSink):
                 path.unlink(missing_ok=True)
 
     def discard(self, part: StagedRef, iteration: int) -> None:
-        """Delete a prepared part that is not to be published. Raises ConflictError and OSError."""
+        """Delete a prepared part that is not to be published. Raises ConflictError when it was, by somebody who died
+        before telling so: readers are led to it, and what it replaced may be gone; and OSError."""
         staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         if self._of_a_copy():
             return
+        if self._stands(part, target):
+            published = self.folder / current.CURRENT
+            raise ConflictError(
+                f"{published} is what iteration {iteration} published before its worker died, and what it replaced may "
+                f"be gone: `odibictl iteration abandon {self.owner.pipeline} {iteration} --sink {self.owner.node} "
+                f"--leave` leaves it there; or move {published} away and retry"
+            )
         _link(staged).unlink(missing_ok=True)
         _remove(staged.parent)
 
