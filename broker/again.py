@@ -57,7 +57,7 @@ def written_since(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: flo
 
 
 def as_files_are(
-    flow: Flow, pipeline: Pipeline, iteration: Iteration, source: str, now: float, why: str = "by `iteration retry`"
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, source: str, now: float, why: str = "when it was retried"
 ) -> list[int]:
     """An operator retries an iteration that a file of ``source`` made fail: whatever was done about the file, this one
     and those behind it are planned again with what is there now. Without that a planned file that has changed is never
@@ -68,7 +68,7 @@ def as_files_are(
             flow.write(rec.Retry(pipeline.name, one.number, now), pipeline.name)
             one.advance("retry")
             runs.retried(flow, pipeline, one, now)
-    reason = f"{rec.PLANNED_AGAIN}{why}, with the files of {source} as they are now; not those gone"
+    reason = f"{rec.PLANNED_AGAIN}{why}, with the files of {source} as they are now, without those that are gone"
     flow.cancel_from(pipeline, suffix, now, reason)
     lane = pipeline.lane(iteration.lane)
     if lane is not None:

@@ -7,6 +7,7 @@ asks it never sees a former one. Paths elsewhere stay: they are the same place f
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -67,6 +68,9 @@ def told(former: Home, home: Home) -> str:
     """What happened, in words."""
     if former.root == home.root:
         return f"the data_dir was {former.data_dir}, and is {home.data_dir} now; recorded paths follow"
+    if os.path.exists(os.path.join(former.data_dir, "checkpoints.db")):
+        paths = f"its recorded paths are those in {home.root} from now on"
+        return f"this project is a copy of the one in {former.root}; {paths}"
     return f"the project was in {former.root}, and is in {home.root} now; recorded paths follow"
 
 

@@ -99,7 +99,7 @@ def test_given_a_file_corrected_in_place_when_its_source_is_another_one_then_it_
     assert cancel.iterations == [1, 2]
     assert cancel.reason == (
         f"{rec.PLANNED_AGAIN}version 2 changes read, and f1.csv is not the file that was planned, with the files of "
-        "read as they are now; not those gone"
+        "read as they are now, without those that are gone"
     )
     broker.durable()
     seq = broker.flow.pipelines["p"].sources["read"].seq

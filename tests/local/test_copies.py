@@ -20,7 +20,7 @@ from odibi_actors.nodes.positions import Files
 from odibi_actors.sources.file_position import file_times
 from odibi_actors.streaming import scan
 from odibi_actors.streaming.effects import Found
-from tests.local.test_moved_projects import MOVED
+from tests.local.test_moved_projects import COPIED
 from tests.local.test_references import GOOD, YAML, rows, state, until, written
 
 WATCHED = """\
@@ -87,7 +87,7 @@ def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor
     copy = copied(project, tmp_path / "second")
     capsys.readouterr()
     assert run_pipeline(copy, "p").state == "no_data"
-    assert capsys.readouterr().err == MOVED.format(project.root, copy.root)
+    assert capsys.readouterr().err == COPIED.format(project.root, copy.root)
     assert known(copy) == on_disk(copy)  # and so none of them is digested again
     for name in list(on_disk(copy)):
         os.utime(Path(copy.root) / "data/landing" / name)

@@ -60,6 +60,7 @@ pipelines:
 WATCHED = "    trigger: schedule\n    schedules: [{name: come, file_watch: {path: landing/q, pattern: '*'}}]\n"
 ALL = [1, 2, 3]
 MOVED = "the project was in {}, and is in {} now; recorded paths follow\n"
+COPIED = "this project is a copy of the one in {}; its recorded paths are those in {} from now on\n"
 
 
 @pytest.fixture
@@ -412,7 +413,7 @@ def test_given_a_copy_whose_targets_are_shared_when_run_then_each_is_refused_by_
     capsys.readouterr()
     with pytest.raises(ConflictError) as refusal:
         run(copy)
-    assert capsys.readouterr().err == MOVED.format(first, copy)  # what is recorded of the sources has followed
+    assert capsys.readouterr().err == COPIED.format(first, copy)  # what is recorded of the sources has followed
     lines = str(refusal.value).splitlines()
     called = [f"{outside}/lake/out", f"{outside}/lake/now", f"table 't' of {outside}/mart.db"]
     assert len(lines) == len(called)

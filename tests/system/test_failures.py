@@ -129,7 +129,7 @@ def test_given_a_malformed_file_when_it_is_to_halt_then_it_is_named_and_a_fixed_
     assert system.settled("strict") == "committed"
     assert published(system, "strict") == [1, 2, 3, 4]
     shown = system.ctl("iteration", "show", "strict", "2").stdout
-    assert "planned again: by `iteration retry`, with the files of" in " ".join(shown.split())
+    assert "planned again: when it was retried, with the files of" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(("name", "state"), [("raising", "failed"), ("raising_on", "dead_lettered")])
