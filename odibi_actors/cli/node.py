@@ -156,7 +156,7 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
     """Show a node of iteration N: timing, output, tracebacks.
 
     The output is read where it is kept: in the store or the spool, of a sink its part. It is compared with its digest
-    first. Exit 3 when its rows are asked for and are not kept any more.
+    first. Exit 3 when its rows are asked for and are not kept any more, or stand in a table.
     """
     from odibi_actors.batches.shown import head as rows_shown
     from odibi_actors.cli import outputs

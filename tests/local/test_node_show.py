@@ -59,15 +59,17 @@ def test_given_a_committed_iteration_then_each_node_shows_its_rows_and_types(ran
     assert f"first 2 of {result['rows_out']} rows" in call(ran, "1", source, "--head", "2").stdout
 
 
-def test_given_a_sink_then_its_published_part_is_shown_and_a_table_is_named(ran: ProjectSpec) -> None:
+def test_given_a_sink_then_its_published_part_is_shown_and_a_table_is_named(ran: ProjectSpec, tmp_path: Path) -> None:
     result = json.loads(call(ran, "1", "lake_orders", "--head", "100", "-o", "json").stdout)
     assert result["output"]["where"] == "published"
     part = pq.read_table(result["output"]["path"])
     assert len(result["head"]) == part.num_rows == result["output"]["rows"]
     table = next(name for name in names(ran) if name.startswith("mart"))
-    refused = call(ran, "1", table, "--head", "1")
-    assert refused.exit_code == 1
-    assert "published its rows to table" in refused.stderr
+    for asked_for in (("--head", "1"), ("--to", str(tmp_path / "rows.csv"))):
+        refused = call(ran, "1", table, *asked_for)
+        assert refused.exit_code == 3
+        assert "published its rows to table" in refused.stderr
+    assert not (tmp_path / "rows.csv").exists()
     assert call(ran, "1", table).exit_code == 0
 
 
