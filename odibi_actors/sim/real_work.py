@@ -187,8 +187,11 @@ class RealWork(Work):
         try:
             outcome = self._run(replace(task, part=part))
         except Killed:
+            staged = self.host.staged.get(task.part.staged)
             self._look(task, part)
             self._swept()
+            if task.action == "publish" and staged is not None and place not in self.host.visible:
+                self.host.staged[task.part.staged] = staged  # on its way: beside what stands, and not in its place yet
             raise
         assert isinstance(outcome, PublishDone | NodeFailed)
         if isinstance(outcome, NodeFailed):

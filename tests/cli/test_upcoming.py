@@ -174,15 +174,18 @@ def test_given_a_schedule_added_by_cli_then_the_running_system_is_asked(
     assert len(fake.requests("schedule.show")) == 1
 
 
-@pytest.mark.parametrize("where", ["project", "nowhere"])
-def test_given_an_unknown_name_and_nothing_running_then_3(
-    invoke: Invoke, scheduled: Path, tmp_path: Path, where: str
+@pytest.mark.parametrize(
+    ("where", "code", "message"),
+    [("project", 3, "did you mean 'nightly'?"), ("nowhere", 2, "no odibi.yaml here")],
+)
+def test_given_an_unknown_name_and_nothing_running_then_3_or_outside_of_a_project_2(
+    invoke: Invoke, scheduled: Path, tmp_path: Path, where: str, code: int, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     folder = scheduled if where == "project" else tmp_path / "empty"
     result = invoke("--project", folder, "schedule", "next", "nightli")
-    assert (result.exit_code, result.stdout) == (3, "")
-    assert ("did you mean 'nightly'?" if where == "project" else "no odibi.yaml here") in result.stderr
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(

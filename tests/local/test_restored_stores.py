@@ -206,7 +206,7 @@ def test_given_a_part_that_was_staged_and_is_not_known_when_its_attempt_is_made_
     project(tmp_path, sink)
     back = kept(tmp_path)
     put(tmp_path, 2)
-    place = "sqlite" if "mart" in SINKS[sink] else "parquet"
+    place = "rows" if "mart" in SINKS[sink] else "folder"
     killed(tmp_path, f"{place}.staged:kill@1")
     back()
     (tmp_path / "landing/2.csv").unlink()

@@ -147,7 +147,7 @@ def test_a_verb_comes_when_its_pipeline_is_in_the_state_of_the_course() -> None:
     assert len(TRIPLES) == len(PAIRS) * len(STATES)
 
 
-REAL = (20, 130, 537, 500024)
+REAL = (20, 130, 537, 500024, 500491)
 """Lives that read real files and publish to real sinks; 130 and 500024 broke once."""
 
 

@@ -22,6 +22,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.sinks.forms import PARQUET, PART, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT
 from odibi_actors.nodes.sinks.owner import Owner, folder_mark
+from odibi_actors.units import plural
 
 CURRENT = "current"
 _KEY = b"odibi.current"
@@ -72,7 +73,7 @@ def _part(version: Path, stem: str) -> Path:
     """The file in a version's folder. Raises FileNotFoundError, ValueError."""
     names = [name for name in os.listdir(version) if name.startswith(f"{stem}.") and PART.fullmatch(name)]
     if len(names) != 1:
-        raise ValueError(f"it holds {len(names)} parts named {stem}")
+        raise ValueError(f"it holds {plural(len(names), 'part')} named {stem}")
     return version / names[0]
 
 
