@@ -176,7 +176,7 @@ def test_given_a_schedule_added_by_cli_then_the_running_system_is_asked(
 
 @pytest.mark.parametrize(
     ("where", "code", "message"),
-    [("project", 3, "did you mean 'nightly'?"), ("nowhere", 2, "no odibi.yaml here")],
+    [("project", 3, "did you mean 'nightly'?"), ("nowhere", 2, "is no project: there is no odibi.yaml")],
 )
 def test_given_an_unknown_name_and_nothing_running_then_3_or_outside_of_a_project_2(
     invoke: Invoke, scheduled: Path, tmp_path: Path, where: str, code: int, message: str
