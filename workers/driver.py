@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,10 @@ TEMPLATE_ENV = {
     "ARROW_IO_THREADS": "2",
 }
 """Defaults for the warm parent; what the user's environment sets wins."""
+
+
+KILLS = 3
+"""Times that a parent is killed by SIGKILL while it imports one module before that is taken for the module's doing."""
 
 
 class Parent:
@@ -93,6 +98,7 @@ class PoolDriver:
         self._parents: list[Parent] = []  # the last one forks; the others live until their last worker is gone
         self._barred: dict[str, str] = {}  # modules of nodes/ that end or hang who imports them -> why
         self._barred_in = ""  # the digest of that nodes/
+        self._killed: list[str] = []  # what parents imported that were killed one after the other, none ready between
 
     def inputs(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
         found: dict[Any, Callable[[], Iterable[Pair]]] = {self._router: self._read_workers}
@@ -222,6 +228,15 @@ class PoolDriver:
         log("error", self._name, "a module of nodes/ is not imported any more until it is changed", {"reason": reason})
         return True
 
+    def _killed_by_others(self, parent: Parent) -> bool:
+        """Whether its death in the middle of an import may be somebody else's doing: nobody can tell who sent SIGKILL.
+        Then the module is tried again."""
+        if parent.process.returncode != -signal.SIGKILL or not parent.importing.startswith("nodes/"):
+            self._killed.clear()
+            return False
+        self._killed.append(parent.importing)
+        return self._killed.count(parent.importing) < KILLS
+
     def _retire(self, parent: Parent) -> None:
         self._parents.remove(parent)
         parent.end()
@@ -260,6 +275,7 @@ class PoolDriver:
 
     def _parent_ready(self, parent: Parent, ready: Ready) -> None:
         parent.ready = True
+        self._killed.clear()
         log("info", self._name, "warm parent ready", {"pid": parent.process.pid, "seconds": round(ready.seconds, 3)})
         if ready.threads > 1:
             text = "importing nodes/ started threads, which forked workers lack: start them when a node runs"
@@ -288,7 +304,8 @@ class PoolDriver:
         how = parent.died()
         self._retire(parent)
         log("error", self._name, "the warm parent died", {"pid": parent.process.pid, "how": how})
-        if not parent.ready and not parent.failed and self._bar(parent, f"ended its process: {how}"):
+        again = self._killed_by_others(parent)
+        if not parent.ready and not parent.failed and (again or self._bar(parent, f"ended its process: {how}")):
             following = self._spawn()
             following.workers = parent.workers  # none was forked yet
             self._parents.append(following)

@@ -330,6 +330,7 @@ ENDS = {
     "exits with 0": ("import os; os._exit(0)", "exited with code 0"),
     "is killed": ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
     "aborts": ("import os; os.abort()", "killed by SIGABRT"),
+    "kills": ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     "closes all": ("import os; os.closerange(3, 1000)", "ended its process"),
 }
 """What a module does to the process that imports it, and what is told."""
@@ -351,6 +352,16 @@ def test_a_module_that_ends_its_process_stops_nobody_else_and_is_named(rig: Rig,
     assert [type(r) for r in rig.run("use")] == [m.NodeDone]
     assert rig.broker.expect(m.Heartbeat).problems == []
     assert process.poll() is None
+
+
+def test_a_parent_that_is_killed_while_it_imports_a_module_imports_it_again(rig: Rig) -> None:
+    died = rig.places.data_dir / "died"
+    code = f"import os, pathlib\ndied = pathlib.Path({str(died)!r})\n"
+    code += "if not died.exists():\n    died.touch()\n    os.kill(os.getpid(), 9)\n"
+    (rig.project / "nodes" / "fine.py").write_text(code)
+    rig.start()
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    assert (died.exists(), rig.broker.expect(m.Heartbeat).problems) == (True, [])
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit(1)", "raise KeyboardInterrupt", "raise BaseException('no')", "1/0"])
