@@ -304,8 +304,8 @@ class PoolDriver:
         how = parent.died()
         self._retire(parent)
         log("error", self._name, "the warm parent died", {"pid": parent.process.pid, "how": how})
-        again = self._killed_by_others(parent)
-        if not parent.ready and not parent.failed and (again or self._bar(parent, f"ended its process: {how}")):
+        ended = not parent.ready and not parent.failed
+        if ended and (self._killed_by_others(parent) or self._bar(parent, f"ended its process: {how}")):
             following = self._spawn()
             following.workers = parent.workers  # none was forked yet
             self._parents.append(following)

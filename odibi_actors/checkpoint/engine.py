@@ -102,7 +102,7 @@ class Engine:
         """What is recorded follows to where the store is now; returns what is to be told of it."""
         with self._guard("following a project that was moved"):
             former = relocating.relocate(self._db, self.home)
-        return relocating.told(former, self.home) if former is not None else ""
+        return relocating.told(former, self.home, self.store_id) if former is not None else ""
 
     def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
         """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""

@@ -1,25 +1,19 @@
 """From format 9 to 10: a position was a file, with its times and inode as fields of their own; they are its ``detail``.
 
-Positions lie in the ledger, and sealed in plans, summaries, letters, occurrences and acknowledgements. What is sealed
-is taken apart as plain lists and dicts, as those releases wrote it: types of ours may change again.
+Positions lie in the ledger, and sealed in plans, summaries, letters, occurrences and acknowledgements.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from odibi_actors.checkpoint import schema, twins
-from odibi_actors.checkpoint.schema import seal, sealed
-from odibi_actors.errors import StoreError
+from odibi_actors.checkpoint.rewriting import opened, rewrite
 from odibi_actors.sources.file_position import FileTimes
-
-AT_ONCE = 1000
-"""Rows whose payloads are in memory at a time."""
 
 _LEDGER = f"""
 DROP TRIGGER ledger_in;
@@ -41,57 +35,11 @@ def upgrade(db: sqlite3.Connection, script: Callable[[sqlite3.Connection, str], 
     db.create_function("file_detail", 3, _detail, deterministic=True)
     script(db, _LEDGER + schema.counting("ledger", *schema.COUNTED["ledger"]))
     # Acks first: what they have read is told by the times in their plans.
-    _rewrite(db, "acks", "pipeline, iteration, node", "payload", _Acks(db))
-    _rewrite(db, "plans", "pipeline, iteration", "payload", _Positions(db, "pipeline, iteration", "positions"))
-    _rewrite(db, "occurrences", "seq", "payload", lambda _key, value: _listed(value, "positions"))
-    _rewrite(db, "dead_letters", "id", "payload", lambda _key, value: _by_source(value, 1))
-    _rewrite(db, "iterations", "id", "summary", _Positions(db, "id", 1), packed=True)
-
-
-def _rewrite(
-    db: sqlite3.Connection,
-    table: str,
-    keys: str,
-    column: str,
-    change: Callable[[tuple[Any, ...], Any], bool],
-    *,
-    packed: bool = False,
-) -> None:
-    """Change the sealed values of a column, those that ``change`` says it has changed."""
-    where = " AND ".join(f"{key} = ?" for key in keys.split(", "))
-    last: tuple[Any, ...] = ()
-    while True:
-        beyond = f" AND ({keys}) > ({', '.join('?' * len(last))})" if last else ""
-        rows = db.execute(
-            f"SELECT {keys}, {column} FROM {table} WHERE {column} IS NOT NULL{beyond} ORDER BY {keys} LIMIT ?",
-            (*last, AT_ONCE),
-        ).fetchall()
-        if not rows:
-            return
-        for *key, blob in rows:
-            what = f"{column} of {table} {' '.join(map(str, key))}"
-            value = _opened(blob, what, packed)
-            try:
-                changed = change(tuple(key), value)
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                raise StoreError(
-                    f"the checkpoint database holds a {what} that cannot be upgraded: {error!r}"
-                ) from error
-            if changed:
-                db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (_closed(value, packed), *key))
-        last = tuple(rows[-1][:-1])
-
-
-def _opened(blob: bytes, what: str, packed: bool) -> Any:
-    data = sealed(blob, what)
-    try:
-        return msgspec.msgpack.decode(zlib.decompress(data) if packed else data)
-    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise StoreError(f"the checkpoint database holds a {what} that cannot be read: {error}") from error
-
-
-def _closed(value: Any, packed: bool) -> bytes:
-    return schema.sealing(zlib.compress(msgspec.msgpack.encode(value))) if packed else seal(value)
+    rewrite(db, "acks", "pipeline, iteration, node", "payload", _Acks(db))
+    rewrite(db, "plans", "pipeline, iteration", "payload", _Positions(db, "pipeline, iteration", "positions"))
+    rewrite(db, "occurrences", "seq", "payload", lambda _key, value: _listed(value, "positions"))
+    rewrite(db, "dead_letters", "id", "payload", lambda _key, value: _by_source(value, 1))
+    rewrite(db, "iterations", "id", "summary", _Positions(db, "id", 1), packed=True)
 
 
 def _position(file: list[Any]) -> list[Any]:
@@ -147,7 +95,7 @@ class _Acks:
             return False
         if self._key != key[:2]:
             row = self._db.execute("SELECT payload FROM plans WHERE pipeline = ? AND iteration = ?", key[:2]).fetchone()
-            plan = _opened(row[0], f"plan of {key[0]} {key[1]}", packed=False) if row is not None else {}
+            plan = opened(row[0], f"plan of {key[0]} {key[1]}") if row is not None else {}
             self._key, self._positions = key[:2], plan.get("positions", {})
         planned = self._positions.get(key[2], [])
         # One whose plan was revised since tells of more files than are planned: the ledger has what it has read.

@@ -7,7 +7,6 @@ asks it never sees a former one. Paths elsewhere stay: they are the same place f
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,7 +25,7 @@ from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, Sc
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError
 from odibi_actors.model import Home, StagedRef, Target
-from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.owner import Owner, stands
 from odibi_actors.nodes.sinks.targets import looked_at, mark_of
 
 Follow = Callable[[str], str]
@@ -64,11 +63,11 @@ def recorded(db: sqlite3.Connection) -> Home | None:
     return Home(*found) if found is not None else None
 
 
-def told(former: Home, home: Home) -> str:
-    """What happened, in words."""
+def told(former: Home, home: Home, store_id: str) -> str:
+    """What has happened to the project of this store, in words."""
     if former.root == home.root:
         return f"the data_dir was {former.data_dir}, and is {home.data_dir} now; recorded paths follow"
-    if os.path.exists(os.path.join(former.data_dir, "checkpoints.db")):
+    if stands(former.data_dir, store_id):
         paths = f"its recorded paths are those in {home.root} from now on"
         return f"this project is a copy of the one in {former.root}; {paths}"
     return f"the project was in {former.root}, and is in {home.root} now; recorded paths follow"

@@ -7,15 +7,12 @@ and so was what a part becomes, a file or again such a text. This is the last pl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from odibi_actors.checkpoint.schema import seal, unseal
+from odibi_actors.checkpoint.rewriting import rewrite
 
 _Value = dict[str, Any]
-_Decoder = msgspec.msgpack.Decoder()
+_Key = tuple[Any, ...]
 
 
 def target(text: str) -> list[str]:
@@ -28,35 +25,22 @@ def target(text: str) -> list[str]:
 def parts_say_what_they_are(db: sqlite3.Connection) -> None:
     """Staged parts, of acks and of prepared iterations. Those that do so already stay as they are. Raises StoreError,
     sqlite3.Error."""
-    _rewrite(db, "acks", ("pipeline", "iteration", "node"), "payload", _ack)
-    _rewrite(db, "iterations", ("pipeline", "iteration"), "sinks", _sinks)
+    rewrite(db, "acks", "pipeline, iteration, node", "payload", _ack)
+    rewrite(db, "iterations", "pipeline, iteration", "sinks", _sinks)
 
 
 def targets_say_what_they_are(db: sqlite3.Connection) -> None:
     """Targets of pinned schemas, of adoptions and of rewinds under way. Raises StoreError, sqlite3.Error."""
-    _rewrite(db, "schemas", ("pipeline", "node"), "payload", _target)
-    _rewrite(db, "adoptions", ("seq",), "payload", _target)
-    _rewrite(db, "rewinds", ("pipeline",), "payload", _rewind)
+    rewrite(db, "schemas", "pipeline, node", "payload", _target)
+    rewrite(db, "adoptions", "seq", "payload", _target)
+    rewrite(db, "rewinds", "pipeline", "payload", _rewind)
 
 
-def _rewrite(
-    db: sqlite3.Connection, table: str, key: tuple[str, ...], column: str, change: Callable[[_Value], bool]
-) -> None:
-    """``change`` alters what it is given, and says whether it has."""
-    where = " AND ".join(f"{name} = ?" for name in key)
-    rows = f"SELECT {', '.join(key)} FROM {table} WHERE {column} IS NOT NULL"
-    for names in db.execute(rows).fetchall():  # one by one: of a long history there may be more than fits in memory
-        (blob,) = db.execute(f"SELECT {column} FROM {table} WHERE {where}", names).fetchone()
-        value = unseal(blob, _Decoder, f"{column} of {table} {' '.join(map(str, names))}")
-        if change(value):
-            db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (seal(value), *names))
-
-
-def _ack(ack: _Value) -> bool:
+def _ack(_key: _Key, ack: _Value) -> bool:
     return ack.get("staged") is not None and _part(ack["staged"])
 
 
-def _sinks(parts: _Value) -> bool:
+def _sinks(_key: _Key, parts: _Value) -> bool:
     changed = False
     for part in parts.values():
         changed |= _part(part)
@@ -78,7 +62,7 @@ def _part(part: _Value) -> bool:
     return True
 
 
-def _target(record: _Value) -> bool:
+def _target(_key: _Key, record: _Value) -> bool:
     """Of a source's schema there is none."""
     text = record.pop("target", "")
     if text:
@@ -86,7 +70,7 @@ def _target(record: _Value) -> bool:
     return True
 
 
-def _rewind(rewind: _Value) -> bool:
+def _rewind(_key: _Key, rewind: _Value) -> bool:
     for one in rewind["retractions"]:
         one["target"] = target(one.pop("folder"))
     return bool(rewind["retractions"])

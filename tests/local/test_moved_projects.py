@@ -259,6 +259,18 @@ def test_given_a_moved_project_then_nothing_is_missing_nor_read_again_and_it_is_
     assert published(second) == (ALL, [3], ALL)
 
 
+def test_given_a_moved_project_when_another_store_lies_where_it_was_then_it_is_not_called_a_copy(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = moved(first)
+    (first / ".odibi").mkdir(parents=True)
+    with closing(sqlite3.connect(first / ".odibi/checkpoints.db")) as db, db:
+        db.execute("create table meta as select 'another' as store_id")
+    capsys.readouterr()
+    run(second)
+    assert capsys.readouterr().err == MOVED.format(first, second)
+
+
 def test_given_a_moved_project_when_something_is_changed_at_rest_then_it_is_told(
     first: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

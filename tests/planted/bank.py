@@ -34,6 +34,9 @@ from tests.planted import patches
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
 
+GRACE = 30.0
+"""Seconds that tests have to end what they have started, once they are stopped."""
+
 TIMEOUT = 300.0
 """Seconds a command may take; one that takes longer has found nothing."""
 
@@ -137,7 +140,11 @@ def _python(words: list[str], tree: Path, timeout: float) -> tuple[int, str]:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # what the tests have started, too
+            process.send_signal(signal.SIGINT)  # tests end what they have started, in groups of its own too
+            try:
+                process.communicate(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
             raise BadPatch(f"not done after {timeout:.0f} s") from None
     return process.returncode, output
 
