@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from odibi_actors.local.callbacks import ScheduleManager, ScheduleMode
+    from odibi_actors.local.callbacks import Schedule, ScheduleManager, ScheduleMode
 
-__all__ = ["ScheduleManager", "ScheduleMode"]
+__all__ = ["Schedule", "ScheduleManager", "ScheduleMode"]
 
 
 def __getattr__(name: str) -> Any:

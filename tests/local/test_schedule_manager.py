@@ -23,7 +23,7 @@ from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.local.callbacks import arguments, loop, manager
 from odibi_actors.local.callbacks.desk import INTERRUPTED, LEFT_BEHIND
 from odibi_actors.model import Place
-from odibi_actors.scheduler import ScheduleManager, ScheduleMode
+from odibi_actors.scheduler import Schedule, ScheduleManager, ScheduleMode
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs/python-schedules.md"
@@ -36,7 +36,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., ScheduleManager]]:
     made: list[ScheduleManager] = []
 
     def one(**options: Any) -> ScheduleManager:
-        made.append(ScheduleManager(**options))
+        made.append(ScheduleManager(**{"state_dir": None, **options}))
         return made[-1]
 
     yield one
@@ -44,7 +44,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., ScheduleManager]]:
         each.stop(timeout=0.0)
 
 
-def nothing(*_: object) -> None:
+def nothing(*_: object, **__: object) -> None:
     """A callback."""
 
 
@@ -218,7 +218,7 @@ def test_given_a_stop_then_it_waits_for_what_runs_and_leaves_nothing_behind(
     assert scheduler.stop()
     assert done == [1]
     status = scheduler.get_status("work")
-    assert (status["is_active"], status["run_count"], status["running"]) == (False, 1, 0)
+    assert (status["is_active"], status["run_count"], status["running"]) == (True, 1, 0)
     for thread in set(threading.enumerate()) - threads:
         thread.join(LONG)
     assert len(os.listdir("/proc/self/fd")) == files
@@ -228,10 +228,10 @@ def test_given_a_stop_then_it_waits_for_what_runs_and_leaves_nothing_behind(
 def test_given_a_manager_as_a_context_then_it_runs_within(make: Callable[..., ScheduleManager]) -> None:
     with make() as scheduler:
         scheduler.schedule_interval(1, nothing, name="a")
-        assert scheduler.running
+        assert scheduler.is_running
         scheduler.start()  # once more does nothing
         assert scheduler.wait_for(runs("a", 1), LONG)
-    assert not scheduler.running
+    assert not scheduler.is_running
 
 
 def test_given_a_restart_of_a_manager_in_memory_then_it_goes_on_where_it_was(
@@ -288,7 +288,7 @@ def test_given_schedules_that_come_and_go_while_running_then_only_the_present_on
         assert scheduler.unschedule("a")
         assert not scheduler.unschedule("a")
         assert scheduler.wait_for(runs("b", 1), LONG)
-        assert scheduler.list_schedules() == list(scheduler.get_status()) == ["b"]
+        assert scheduler.list_schedules() == list(scheduler.get_status()["schedules"]) == ["b"]
 
 
 def test_given_many_threads_that_add_and_remove_then_each_gets_what_it_asked_for(
@@ -309,7 +309,7 @@ def test_given_many_threads_that_add_and_remove_then_each_gets_what_it_asked_for
         for thread in threads:
             thread.join()
         wanted = sorted(f"{number}-{turn}" for number in range(4) for turn in range(0, 20, 2))
-        assert sorted(scheduler.get_status()) == wanted
+        assert sorted(scheduler.get_status()["schedules"]) == wanted
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -353,6 +353,15 @@ def test_given_what_cannot_be_called_then_it_is_a_type_error() -> None:
         scheduler.schedule("0 * * * *", "job")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="coroutine function"):
         scheduler.schedule("0 * * * *", later)
+    with pytest.raises(TypeError, match="'nightly' is not a tuple of arguments; a name is given as name="):
+        scheduler.schedule("0 * * * *", nothing, "nightly")
+    with pytest.raises(TypeError, match="kwargs: 3 is not a dict"):
+        scheduler.schedule_interval(60, nothing, (), 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"lambda cannot be called with args \(1, 2\) and kwargs {}: too many"):
+        scheduler.schedule_interval(60, lambda one: one, (1, 2))
+    with pytest.raises(TypeError, match=r"lambda cannot be called with the path, args \(\)"):
+        scheduler.schedule_file_watch(".", lambda: None)
+    assert scheduler.list_schedules() == []
 
 
 def test_given_wrong_options_of_a_manager_then_they_are_refused() -> None:
@@ -372,6 +381,42 @@ def test_given_no_names_then_those_of_the_functions_are_taken() -> None:
     scheduler.schedule_interval(5.0, lambda: None)
     assert scheduler.list_schedules() == ["nothing", "nothing-2", "nothing-3", "lambda"]
     assert scheduler.get_status("nothing-3")["expression"] == "every 5m"
+
+
+def test_given_arguments_then_the_functions_are_called_with_them_after_the_path(
+    make: Callable[..., ScheduleManager], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    scheduler, got = make(), dict[str, Any]()
+
+    def note(*args: Any, key: str, **more: Any) -> None:
+        got.setdefault(key, (*args, more))
+
+    scheduler.schedule("* * * * * *", note, (1,), {"key": "cron"})
+    scheduler.schedule_interval(1, note, args=[2], kwargs={"key": "interval", "x": 5})
+    scheduler.schedule_file_watch(tmp_path, note, "*.csv", ("n",), {"key": "files"}, "files")
+    scheduler.start()
+    assert scheduler.wait_for(lambda status: all(one["run_count"] for one in status.values()) and len(got) == 3, LONG)
+    assert got == {"cron": (1, {}), "interval": (2, {"x": 5}), "files": (tmp_path / "a.csv", "n", {})}
+
+
+def test_given_schedules_then_status_and_schedules_tell_what_code_for_odibi_core_asks_for(tmp_path: Path) -> None:
+    scheduler = ScheduleManager(10.0)
+    scheduler.schedule("0 * * * *", nothing, (1,), {"a": 2}, "hourly")
+    scheduler.schedule_file_watch(tmp_path, nothing, pattern="*.csv", name="files")
+    status = scheduler.get_status()
+    assert (status["is_running"], status["schedule_count"], list(status["schedules"])) == (
+        False,
+        2,
+        ["hourly", "files"],
+    )
+    hourly, files = scheduler.schedules.values()
+    assert hourly == Schedule(
+        "hourly", ScheduleMode.CRON, "0 * * * *", nothing, (1,), {"a": 2}, next_run=hourly.next_run
+    )
+    assert hourly.next_run is not None
+    assert status["schedules"]["hourly"]["is_active"]
+    assert (files.mode, files.watch_path, files.file_pattern) == ("file_watch", str(tmp_path), "*.csv")
 
 
 def test_given_options_as_python_has_them_then_the_spec_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,6 +452,65 @@ def test_given_a_state_dir_then_a_second_manager_is_refused(
         second.start()
     first.stop()
     second.start()
+
+
+def test_given_no_state_dir_then_a_default_folder_remembers_and_others_beside_it_are_in_memory(
+    make: Callable[..., ScheduleManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("x\n1\n")
+    calls: list[tuple[int, str]] = []
+    for turn in (1, 2):  # as two processes
+        scheduler = ScheduleManager()
+        scheduler.schedule_file_watch("in", lambda path, turn=turn: calls.append((turn, path.name)), name="files")
+        with scheduler:
+            assert scheduler.wait_for(runs("files", turn), LONG)
+            if turn == 1:
+                beside = make(state_dir=manager.STATE_DIR)
+                beside.schedule_file_watch("in", lambda path: calls.append((0, path.name)), name="files")
+                beside.start()
+                assert beside.wait_for(runs("files", 1), LONG)
+                beside.stop()
+        (tmp_path / "in/b.csv").write_text("x\n2\n")
+    assert calls == [(1, "a.csv"), (0, "a.csv"), (2, "b.csv")]
+    assert (tmp_path / "artifacts/schedules" / manager.DATABASE).exists()
+    beside.start()  # stays in memory
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("schedules are in memory, and begin again with the process: state_dir")
+    assert "in use by another ScheduleManager" in told
+
+
+def test_given_a_default_folder_that_cannot_be_made_then_it_is_in_memory_and_says_so(
+    make: Callable[..., ScheduleManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("artifacts").write_text("a file")
+    scheduler = make(state_dir=manager.STATE_DIR)
+    scheduler.schedule_interval(1, nothing, name="a")
+    scheduler.start()
+    assert scheduler.wait_for(runs("a", 1), LONG)
+    assert "Not a directory" in caplog.text
+    given = make(state_dir="artifacts/schedules")
+    with pytest.raises(NotADirectoryError):
+        given.start()
+
+
+STAYS = """
+import threading
+from odibi_actors.scheduler import ScheduleManager
+scheduler = ScheduleManager(state_dir=None)
+def last():
+    print("called")
+    scheduler.stop()
+scheduler.schedule_interval(1, last)
+scheduler.start(daemon=False)
+"""
+
+
+def test_given_no_daemon_then_the_process_stays_until_stop() -> None:
+    out, err = child(STAYS).communicate(timeout=LONG)
+    assert (out, err) == ("called\n", "")
 
 
 def test_given_a_downtime_then_the_latest_occurrence_runs_and_the_others_are_counted(
@@ -473,7 +577,7 @@ def test_given_a_disk_that_fails_then_the_status_says_so(
     scheduler.start()
     assert scheduler.wait_for(lambda status: not status["a"]["is_active"], LONG)
     assert "the store has stopped" in scheduler.get_status("a")["problem"]
-    assert not scheduler.running
+    assert not scheduler.is_running
     monkeypatch.undo()
     scheduler.start()
     assert scheduler.wait_for(lambda status: status["a"]["is_active"] and status["a"]["problem"] is None, LONG)

@@ -4,6 +4,7 @@
 places, and writes the real records to the real checkpoint store. ``manager`` is what users see.
 """
 
-from odibi_actors.local.callbacks.manager import ScheduleManager, ScheduleMode
+from odibi_actors.local.callbacks.manager import ScheduleManager
+from odibi_actors.local.callbacks.status import Schedule, ScheduleMode
 
-__all__ = ["ScheduleManager", "ScheduleMode"]
+__all__ = ["Schedule", "ScheduleManager", "ScheduleMode"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -79,13 +79,42 @@ def watch(name: str, path: str | os.PathLike[str], pattern: str, settle: float, 
     return ScheduleSpec(name, file_watch=files, overlap=overlap or "buffer_all")
 
 
-def checked(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function; raises TypeError unless a thread can call it."""
-    if not callable(fn):
-        raise TypeError(f"{fn!r} cannot be called; give a function")
-    if inspect.iscoroutinefunction(fn):
-        raise TypeError(f"{fn.__qualname__} is a coroutine function; give one that runs it: lambda: asyncio.run(...)")
-    return fn
+class Called(msgspec.Struct, frozen=True):
+    """A function, and what it is called with."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+
+    def __call__(self, *first: Any) -> None:
+        self.function(*first, *self.args, **self.kwargs)
+
+    @classmethod
+    def of(
+        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None, *first: Any
+    ) -> Called:
+        """Raises TypeError unless a thread can call the function with ``first``, ``args`` and ``kwargs``."""
+        if not callable(function):
+            raise TypeError(f"{function!r} cannot be called; give a function")
+        if inspect.iscoroutinefunction(function):
+            remedy = "give one that runs it: lambda: asyncio.run(...)"
+            raise TypeError(f"{function.__qualname__} is a coroutine function; {remedy}")
+        if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
+            raise TypeError(f"args: {args!r} is not a tuple of arguments; a name is given as name=")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs: {kwargs!r} is not a dict of arguments")
+        called = cls(function, tuple(args), dict(kwargs or {}))
+        try:
+            inspect.signature(function).bind(*first, *called.args, **called.kwargs)
+        except ValueError:
+            pass  # one of C: nobody knows
+        except TypeError as error:
+            path = "the path, " if first else ""
+            raise TypeError(
+                f"{name_of(function, None, ())} cannot be called with {path}args {called.args!r} and kwargs "
+                f"{called.kwargs!r}: {error}"
+            ) from None
+        return called
 
 
 def name_of(fn: Callable[..., Any], wanted: str | None, taken: Iterable[str]) -> str:

@@ -8,9 +8,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from datetime import UTC, datetime
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -21,16 +19,14 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import ScheduleSpec
 from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.local.callbacks import arguments
-from odibi_actors.local.callbacks.arguments import CatchUp, Days, Dst, Moment, Overlap
+from odibi_actors.local.callbacks.arguments import Called, CatchUp, Days, Dst, Moment, Overlap
 from odibi_actors.local.callbacks.desk import Desk
 from odibi_actors.local.callbacks.driver import DeskDriver
 from odibi_actors.local.callbacks.effects import Call, Ended, Leave, Registered, Shown, Unscheduled
 from odibi_actors.local.callbacks.loop import Loop
+from odibi_actors.local.callbacks.status import MODES, Schedule, ScheduleMode, schedule_of, status_of
 from odibi_actors.model import Place
 from odibi_actors.runtime.process import Clock
-from odibi_actors.scheduler.timetable import first
-from odibi_actors.scheduler.zones import zone_named
-from odibi_actors.units import format_duration
 
 log = logging.getLogger("odibi_actors.scheduler")
 
@@ -39,29 +35,15 @@ MAX_WORKERS: Final = 32
 MAX_ERROR: Final = 10_000
 """Characters of a traceback that are kept: its end."""
 DATABASE: Final = "schedules.db"
-
-
-class ScheduleMode(StrEnum):
-    """What a schedule follows. HYBRID: a manager that has schedules of several kinds."""
-
-    CRON = "cron"
-    INTERVAL = "interval"
-    FILE_WATCH = "file_watch"
-    HYBRID = "hybrid"
-
-
-_MODES: Final = {
-    "cron": ScheduleMode.CRON,
-    "every": ScheduleMode.INTERVAL,
-    "file_watch": ScheduleMode.FILE_WATCH,
-}
+STATE_DIR: Final = Path("artifacts/schedules")
+"""Where a manager keeps its state, if nothing is said."""
 
 
 class _Job(msgspec.Struct):
     """A schedule of this manager; ``shown`` is its newest state."""
 
     number: int
-    fn: Callable[..., Any]
+    called: Called
     shown: Shown
 
 
@@ -69,17 +51,19 @@ class ScheduleManager:
     """Calls functions when their time has come, each in a thread.
 
     ``state_dir``: a folder in which places, seen files and runs are kept, so that a restart goes on where the process
-    ended; without one everything is in memory. ``max_workers``: callbacks at a time. ``timezone``: of schedules that
-    name none; default: the machine's. ``check_interval`` is taken as in earlier versions, and ignored: nothing polls.
+    ended; None: all is in memory. Where another manager has the default one, or it cannot be made, this one is in
+    memory, and a warning says so. ``max_workers``: callbacks at a time. ``timezone``: of schedules that name none;
+    default: the machine's. ``check_interval`` is taken for code that was written for odibi_core, and ignored: nothing
+    polls.
 
     Every method may be called from any thread, while running or not.
     """
 
     def __init__(
         self,
-        check_interval: float | None = None,
+        check_interval: float = 10.0,
         *,
-        state_dir: str | os.PathLike[str] | None = None,
+        state_dir: str | os.PathLike[str] | None = STATE_DIR,
         max_workers: int = MAX_WORKERS,
         timezone: str | None = None,
     ) -> None:
@@ -88,11 +72,12 @@ class ScheduleManager:
         self.timezone = timezone or arguments.local_zone()
         arguments.timed("timezone", self.timezone, cron="0 0 * * *")  # is there such a zone?
         self.state_dir = Path(os.path.abspath(state_dir)) if state_dir is not None else None
+        self._given = state_dir is not STATE_DIR
         self._max_workers = max_workers
         self._clock = Clock()
         self._memory: Engine | None = None  # outlives a stop
         self._jobs: dict[str, _Job] = {}
-        self._functions: dict[int, Callable[..., Any]] = {}
+        self._called: dict[int, Called] = {}
         self._numbers = 0
         self._news = threading.Condition()  # guards all that follows and precedes
         self._starting = threading.Lock()  # one start or stop at a time
@@ -106,8 +91,10 @@ class ScheduleManager:
 
     def schedule(
         self,
-        cron: str,
-        fn: Callable[[], Any],
+        expression: str,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         *,
         timezone: str | None = None,
@@ -119,18 +106,26 @@ class ScheduleManager:
         end: Moment | None = None,
         exclude: Days | None = None,
     ) -> str:
-        """Call ``fn()`` when the expression says so: 5 fields, or 6 with seconds first, or ``@hourly`` and its kin.
+        """Call ``function(*args, **kwargs)`` when the expression says so: 5 fields, or 6 with seconds first, or
+        ``@hourly`` and its kin.
 
-        Returns the name. Raises ValueError for an expression or option that is wrong, or a name that is taken.
+        Returns the name. Raises ValueError for an expression or option that is wrong, or a name that is taken,
+        TypeError for a function that cannot be called so.
         """
         given = {"timezone": timezone, "dst": dst, "overlap": overlap, "catch_up": catch_up, "jitter": jitter}
         span = {"start": start, "end": end, "exclude": exclude}
-        return self._add(fn, name, lambda own: arguments.timed(own, self.timezone, cron=cron, **given, **span))
+        return self._add(
+            Called.of(function, args, kwargs),
+            name,
+            lambda own: arguments.timed(own, self.timezone, cron=expression, **given, **span),
+        )
 
     def schedule_interval(
         self,
         seconds: float | str,
-        fn: Callable[[], Any],
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         *,
         timezone: str | None = None,
@@ -141,28 +136,39 @@ class ScheduleManager:
         end: Moment | None = None,
         exclude: Days | None = None,
     ) -> str:
-        """Call ``fn()`` every so many whole ``seconds`` (or ``"5m"``), counted from ``start``, else from the moment it
-        begins: without drift, however long a call takes. Returns the name. Raises ValueError.
+        """Call ``function(*args, **kwargs)`` every so many whole ``seconds`` (or ``"5m"``), counted from ``start``,
+        else from the moment it begins: without drift, however long a call takes. Returns the name. Raises ValueError,
+        TypeError.
         """
         given = {"timezone": timezone, "overlap": overlap, "catch_up": catch_up, "jitter": jitter}
         span = {"start": start, "end": end, "exclude": exclude}
-        return self._add(fn, name, lambda own: arguments.timed(own, self.timezone, every=seconds, **given, **span))
+        return self._add(
+            Called.of(function, args, kwargs),
+            name,
+            lambda own: arguments.timed(own, self.timezone, every=seconds, **given, **span),
+        )
 
     def schedule_file_watch(
         self,
-        path: str | os.PathLike[str],
-        fn: Callable[[Path], Any],
+        watch_path: str | os.PathLike[str],
+        function: Callable[..., Any],
         pattern: str = "*.*",
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         *,
         overlap: Overlap = "buffer_all",
         settle: float = 2.0,
     ) -> str:
-        """Call ``fn(path)`` once for each file in the folder that matches, those that are there included, as soon as it
-        is written whole: it was closed, or moved in, or, where that cannot be seen, has not changed for ``settle``
-        seconds. Returns the name. Raises ValueError.
+        """Call ``function(path, *args, **kwargs)``, path a ``pathlib.Path``, once for each file in the folder that
+        matches, those that are there included, as soon as it is written whole: it was closed, or moved in, or, where
+        that cannot be seen, has not changed for ``settle`` seconds. Returns the name. Raises ValueError, TypeError.
         """
-        return self._add(fn, name, lambda own: arguments.watch(own, path, pattern, settle, overlap))
+        return self._add(
+            Called.of(function, args, kwargs, Path()),
+            name,
+            lambda own: arguments.watch(own, watch_path, pattern, settle, overlap),
+        )
 
     def unschedule(self, name: str) -> bool:
         """End a schedule. A callback that runs goes on. Whether there was one."""
@@ -170,20 +176,19 @@ class ScheduleManager:
             job = self._jobs.pop(name, None)
             if job is None:
                 return False
-            del self._functions[job.number]
+            del self._called[job.number]
             if self._driver is not None:
                 self._driver.post(Unscheduled(name))
             self._news.notify_all()
         return True
 
-    def _add(self, fn: Callable[..., Any], name: str | None, spec_of: Callable[[str], ScheduleSpec]) -> str:
-        arguments.checked(fn)
+    def _add(self, called: Called, name: str | None, spec_of: Callable[[str], ScheduleSpec]) -> str:
         with self._news:
-            spec = spec_of(arguments.name_of(fn, name, self._jobs))
+            spec = spec_of(arguments.name_of(called.function, name, self._jobs))
             self._numbers += 1
-            job = _Job(self._numbers, fn, Shown(spec, Place(0)))
+            job = _Job(self._numbers, called, Shown(spec, Place(0)))
             self._jobs[spec.name] = job
-            self._functions[job.number] = fn
+            self._called[job.number] = called
             if self._driver is not None:
                 self._driver.post(self._registered(job))
         return spec.name
@@ -194,12 +199,13 @@ class ScheduleManager:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin, in a background thread; does nothing when it has begun. Raises ConflictError when another process
-        holds ``state_dir``, StoreError when it cannot be read."""
+    def start(self, daemon: bool = True) -> None:
+        """Begin, in a background thread; does nothing when it has begun. ``daemon=False``: the process does not end
+        before ``stop`` is called. Raises ConflictError when another manager holds the ``state_dir`` that was given,
+        StoreError when it cannot be read."""
         with self._starting:
             if self._thread is not None:
-                if self.running:
+                if self.is_running:
                     return
                 if self._within():
                     raise RuntimeError("a callback cannot start the manager that waits for its end")
@@ -213,7 +219,7 @@ class ScheduleManager:
                 for job in self._jobs.values():
                     driver.post(self._registered(job))
             loop = Loop(self._clock, engine, desk, driver, durable=self.state_dir is not None)
-            self._thread = threading.Thread(target=self._run, args=(loop,), name="odibi-scheduler", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(loop,), name="odibi-scheduler", daemon=daemon)
             self._thread.start()
             atexit.register(self._at_exit)
 
@@ -244,7 +250,7 @@ class ScheduleManager:
         self.stop()
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """It was started, and not stopped; no error has ended it."""
         with self._news:
             return self._driver is not None and not self._stopping
@@ -253,7 +259,7 @@ class ScheduleManager:
     def mode(self) -> ScheduleMode | None:
         """The kind of its schedules, HYBRID if there are several, None if there are no schedules."""
         with self._news:
-            modes = {_MODES[job.shown.spec.kind]: None for job in self._jobs.values()}
+            modes = {MODES[job.shown.spec.kind]: None for job in self._jobs.values()}
         return ScheduleMode.HYBRID if len(modes) > 1 else next(iter(modes), None)
 
     def _within(self) -> bool:
@@ -262,14 +268,21 @@ class ScheduleManager:
             return threading.get_ident() in [ident for _, ident in self._calls.values()]
 
     def _engine(self) -> Engine:
-        if self.state_dir is None:
-            self._memory = self._memory or Engine(":memory:")
-            return self._memory
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            return Engine(self.state_dir / DATABASE)
-        except ConflictError as error:
-            raise ConflictError(f"state_dir {self.state_dir} is in use by another ScheduleManager: {error}") from error
+        if self.state_dir is not None:
+            try:
+                self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return Engine(self.state_dir / DATABASE)
+            except (ConflictError, OSError) as error:
+                taken = isinstance(error, ConflictError)
+                why = (
+                    f"state_dir {self.state_dir} is in use by another ScheduleManager: {error}" if taken else str(error)
+                )
+                if self._given:
+                    raise (ConflictError(why) if taken else error) from error
+                log.warning("schedules are in memory, and begin again with the process: %s; give a state_dir", why)
+                self.state_dir = None
+        self._memory = self._memory or Engine(":memory:")
+        return self._memory
 
     def _run(self, loop: Loop) -> None:
         """The background thread."""
@@ -305,16 +318,16 @@ class ScheduleManager:
     def _call(self, call: Call) -> None:
         """Call the function, in this thread, and tell the desk of now: that may be the one after it was left behind."""
         with self._news:
-            fn = self._functions.get(call.number)
+            called = self._called.get(call.number)
             self._calls[call.run] = (call.name, threading.get_ident())
         error = ""
         try:
-            if fn is None:
+            if called is None:
                 error = "it was unscheduled before the callback was called"
             elif call.path:
-                fn(Path(call.path))
+                called(Path(call.path))
             else:
-                fn()
+                called()
         except BaseException as raised:  # noqa: BLE001 - user code: whatever it raises must not end the thread
             frames = raised.__traceback__.tb_next if raised.__traceback__ is not None else None  # without this one
             error = "".join(traceback.format_exception(type(raised), raised, frames))[-MAX_ERROR:]
@@ -340,67 +353,38 @@ class ScheduleManager:
             return list(self._jobs)
 
     def get_status(self, name: str | None = None) -> dict[str, Any]:
-        """How a schedule is; without a name name -> status of all. Raises KeyError for a name that is not there.
+        """``is_running``: it was started, and not stopped, and no error has ended it; ``schedule_count``;
+        ``schedules``: name -> how it is. With a name only how that one is; raises KeyError if it is not there.
 
-        ``mode``, ``expression``, ``timezone``; ``is_active``: the manager runs, and no error has ended it;
-        ``last_run``, ``next_run``: aware datetimes or None (the begin of the newest run; the next due time);
-        ``run_count``: runs begun, ``error_count``: failed ones, ``last_error``: traceback of the newest, or None;
-        ``skipped``: reason -> occurrences; ``running``: runs in progress, ``running_since``: the begin of the oldest;
-        ``waiting``: occurrences and files that wait; ``problem``: text or None.
+        ``mode``, ``expression``, ``timezone``; ``is_active``: no error has ended it; ``last_run``, ``next_run``: aware
+        datetimes or None (the begin of the newest run; the next due time); ``run_count``: runs begun, ``error_count``:
+        failed ones, ``last_error``: traceback of the newest, or None; ``skipped``: reason -> occurrences;
+        ``running``: runs in progress, ``running_since``: the begin of the oldest; ``waiting``: occurrences and files
+        that wait; ``problem``: text or None.
         """
         with self._news:
             if name is not None and name not in self._jobs:
                 raise KeyError(f"there is no schedule {name!r}; there are: {', '.join(self._jobs) or 'none'}")
             wanted = {key: job.shown for key, job in self._jobs.items() if name in (None, key)}
-            active, problem = self._driver is not None and not self._stopping, self._problem
-        found = {key: self._status(shown, active, problem) for key, shown in wanted.items()}
-        return found if name is None else found[name]
+            running, problem = self.is_running, self._problem
+        found = {
+            key: status_of(shown, self.timezone, running=running, problem=problem) for key, shown in wanted.items()
+        }
+        if name is not None:
+            return found[name]
+        return {"is_running": running, "schedule_count": len(found), "schedules": found}
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """The schedules by name, as they are now."""
+        with self._news:
+            status = self.get_status()["schedules"]
+            return {
+                name: schedule_of(name, job.called, job.shown.spec, status[name]) for name, job in self._jobs.items()
+            }
 
     def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout: float | None = None) -> bool:
-        """Wait until ``condition(get_status())`` holds, looking whenever something changes. Whether it does."""
+        """Wait until ``condition(get_status()["schedules"])`` holds, looking whenever something changes; at most
+        ``timeout`` seconds. Whether it does."""
         with self._news:
-            return self._news.wait_for(lambda: condition(self.get_status()), timeout)
-
-    def _status(self, shown: Shown, active: bool, problem: str) -> dict[str, Any]:
-        spec = shown.spec
-        zone = zone_named(spec.timezone if spec.cron else self.timezone)
-
-        def when(at: float | None) -> datetime | None:
-            return datetime.fromtimestamp(at, UTC).astimezone(zone) if at else None
-
-        return {
-            "mode": _MODES[spec.kind],
-            "expression": _expression(spec),
-            "timezone": spec.timezone if spec.cron else None,
-            "is_active": active,
-            "last_run": when(shown.last_run),
-            "next_run": when(self._next(shown, active)),
-            "run_count": shown.runs,
-            "error_count": shown.errors,
-            "last_error": shown.last_error or None,
-            "skipped": dict(shown.skipped),
-            "running": len(shown.running),
-            "running_since": when(min(shown.running, default=None)),
-            "waiting": shown.waiting,
-            "problem": problem or shown.problem or None,
-        }
-
-    def _next(self, shown: Shown, active: bool) -> float | None:
-        """When it is due next; an interval that has not begun is due one interval from now."""
-        spec, now = shown.spec, time.time()
-        if not spec.timed:
-            return None
-        if spec.every and not spec.start:
-            return now + spec.every
-        one = first(spec, shown.place if active and shown.place.due else max(shown.place, Place(int(now))))
-        return one.due if one is not None else None
-
-
-def _expression(spec: ScheduleSpec) -> str:
-    """When it is due, in one line."""
-    if spec.cron:
-        return spec.cron
-    if spec.every:
-        return f"every {format_duration(spec.every)}"
-    assert spec.file_watch is not None
-    return os.path.join(spec.file_watch.folder, spec.file_watch.pattern)
+            return self._news.wait_for(lambda: condition(self.get_status()["schedules"]), timeout)
