@@ -26,7 +26,7 @@ def at_fault(pipeline: Pipeline, iteration: Iteration) -> str:
     found = (
         name
         for name, run in iteration.nodes.items()
-        if run.gave_up in OF_FILES and name in pipeline.sources and not pipeline.sources[name].batch
+        if run.gave_up in OF_FILES and name in pipeline.sources and not pipeline.sources[name].pinned
     )
     return next(found, "")
 
@@ -39,7 +39,7 @@ def written_since(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: flo
     keys = []
     for name, source in pipeline.sources.items():
         run, read = iteration.nodes.get(name), iteration.positions.get(name)
-        if source.batch or not read or run is None or run.ack is None or iteration.state != "failed":
+        if source.pinned or not read or run is None or run.ack is None or iteration.state != "failed":
             continue
         wanted = {"pipeline": pipeline.name, "source": name, "positions": [position.shown() for position in read]}
         keys.append(f"files of {iteration.name} {name}")

@@ -200,7 +200,7 @@ class Flow:
             source = lane.sources.get(offer.source) if lane is not None else None
         if source is None or source.node.read is None or offer.read not in ("", read_digest(source.node.read)):
             return
-        if not source.batch and offer.seq < source.seq:
+        if not source.pinned and offer.seq < source.seq:
             if now - source.changed_at > STALE_AFTER:
                 # It has had time to hear of the plan: the message was lost.
                 source.changed_at = now
@@ -657,7 +657,7 @@ class Flow:
 def committed(pipeline: Pipeline, iteration: Iteration, now: float) -> str:
     """``committed, 3 files, 1,200 rows, 0.8 s``: what a commit's line in the log says."""
     said = ["committed"]
-    consumed = [name for name, source in pipeline.sources.items() if not source.batch]
+    consumed = [name for name, source in pipeline.sources.items() if not source.pinned]
     if consumed:
         said.append(plural(sum(len(iteration.positions.get(name, ())) for name in consumed), "file"))
     acks = [run.ack for name in consumed if (run := iteration.nodes.get(name)) is not None and run.ack is not None]

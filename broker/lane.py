@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint.records import Backfill, Run
-from odibi_actors.config.model import BatchSpec, NodeSpec
+from odibi_actors.config.model import BatchSpec, Consumption, NodeSpec
 from odibi_actors.model import Position, Trigger
 
 FREE, BACK_OFF, MAX_BACK_OFF = 2, 1.0, 60.0
@@ -35,9 +35,14 @@ class SourceState:
         self.problems: list[str] = []
 
     @property
-    def batch(self) -> bool:
+    def consumption(self) -> Consumption:
+        """How its positions are taken."""
+        return self.node.read.consumption or "set" if self.node.read is not None else "set"
+
+    @property
+    def pinned(self) -> bool:
         """Read whole for every iteration, pinned by digest, not consumed."""
-        return self.node.read is not None and self.node.read.mode == "batch"
+        return self.consumption == "pinned"
 
     @property
     def pattern(self) -> str:
@@ -133,7 +138,7 @@ class Lane:
     @property
     def consuming(self) -> list[SourceState]:
         """Sources that give each position once."""
-        return [s for s in self.sources.values() if not s.batch]
+        return [s for s in self.sources.values() if not s.pinned]
 
     @property
     def offered(self) -> int:
@@ -158,11 +163,11 @@ class Lane:
         """Why nothing is planned although it could be; "" when nothing stands in the way."""
         for source in self.sources.values():
             name = source.node.name
-            if source.batch and not source.heard:
+            if source.pinned and not source.heard:
                 return f"source {name}: has not reported yet"
-            if source.batch and not source.pending:
+            if source.pinned and not source.pending:
                 return f"source {name}: no file matches yet"
-            if not source.batch and not source.pending and name not in schemas and self.offered:
+            if not source.pinned and not source.pending and name not in schemas and self.offered:
                 return f"source {name}: waiting for its first file to learn its schema"
         return ""
 
@@ -213,7 +218,7 @@ class Lane:
                 done.append(position)
                 files, size, rows, progress = files + 1, size + sized, rows + more, True
         for source in self.sources.values():
-            if source.batch:
+            if source.pinned:
                 taken[source.node.name] = list(source.pending)
             else:
                 count = len(taken[source.node.name])
@@ -238,7 +243,7 @@ class Backfilling:
         chosen = []
         for node in nodes:
             pattern = self.record.files.get(node.name)
-            if node.read is None or (node.read.mode != "batch" and pattern is None):
+            if node.read is None or (not node.read.pinned and pattern is None):
                 continue
             read = node.read if pattern is None else replace(node.read, pattern=pattern)
             chosen.append(replace(node, read=read))

@@ -47,7 +47,7 @@ def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     pipeline, number = ready.pipeline, ready.iteration
     if number:  # asked twice, or by two: it is on its way
         return {"letter": letter, "pipeline": pipeline.name, "iteration": number, "note": "taken up already"}
-    files = [some for name, some in ready.positions.items() if not pipeline.sources[name].batch]
+    files = [some for name, some in ready.positions.items() if not pipeline.sources[name].pinned]
     answer = {"letter": letter, "pipeline": pipeline.name, "files": sum(map(len, files or ready.positions.values()))}
     number = pipeline.last_iteration + 1 if dry_run else take_up(flow, ready, now)
     return {**answer, "iteration": number}
@@ -71,10 +71,10 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
             return Ready(pipeline, row, {}, number, asked)
         _check_plannable(pipeline, row["positions"])
         _check_order(pipeline, row)
-        if any(source.batch and not source.heard for source in pipeline.sources.values()):
+        if any(source.pinned and not source.heard for source in pipeline.sources.values()):
             return None  # it tells what there is as soon as it has looked
         for name, source in pipeline.sources.items():
-            if source.batch:
+            if source.pinned:
                 positions[name] = list(source.pending)
                 continue
             former = [Position.of(position) for position in row["positions"].get(name, [])]
@@ -127,7 +127,7 @@ def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
 def _consumed(pipeline: Pipeline, row: Row) -> dict[str, list[Row]]:
     """The files that lie in a letter, by source; without references, which no letter consumes."""
     held: dict[str, list[Row]] = row["positions"]
-    batch = {name for name, source in pipeline.sources.items() if source.batch}
+    batch = {name for name, source in pipeline.sources.items() if source.pinned}
     return {name: some for name, some in held.items() if name not in batch}
 
 
@@ -144,7 +144,7 @@ def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) ->
         return
     pipeline.letters.pop(iteration.replay.letter, None)
     flow.letters_seq = seq
-    consuming = [name for name, source in pipeline.sources.items() if not source.batch]
+    consuming = [name for name, source in pipeline.sources.items() if not source.pinned]
     if consuming and not any(iteration.positions.get(name) for name in consuming):
         _gone(pipeline, iteration.replay, seq)
         return
@@ -183,16 +183,16 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
     if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
     for name, source in pipeline.sources.items():
-        if source.batch and source.problems and not source.pending:
+        if source.pinned and source.problems and not source.pending:
             raise ConflictError(
                 f"source {name} of {pipeline.name}: {source.problems[0]}; once that is fixed, try again"
             )
-        if source.batch and source.heard and not source.pending:
+        if source.pinned and source.heard and not source.pending:
             raise ConflictError(
                 f"source {name} of {pipeline.name} has no file to read: none matches {source.pattern!r}, or one is "
                 "just being written; try again once it is there"
             )
-        if not source.batch and name not in pipeline.pins.sources and not positions.get(name):
+        if not source.pinned and name not in pipeline.pins.sources and not positions.get(name):
             raise ConflictError(
                 f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "
                 "holds no file of it: try again once it has read one"

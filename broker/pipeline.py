@@ -172,7 +172,7 @@ class Pipeline:
         if node in self.sources and size:
             self.sources[node].density = rows / size
         lane = self.lane(iteration.lane)
-        if lane is not None and node in lane.sources and lane.sources[node].batch:
+        if lane is not None and node in lane.sources and lane.sources[node].pinned:
             lane.voided, lane.not_before = 0, 0.0  # it could be read
 
     @property

@@ -342,7 +342,7 @@ def _place(read: ReadSpec | None) -> tuple[str, ...]:
     """Where the files of a source lie; which they are where all of them are read each time."""
     if read is None:
         return ()
-    return (read.mode, read.connection.path, read.path, read.pattern if read.mode == "batch" else "")
+    return (read.mode, read.connection.path, read.path, read.pattern if read.pinned else "")
 
 
 def _new_version(flow: Flow, spec: PipelineSpec, code_digest: str, now: float) -> Pipeline:

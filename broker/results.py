@@ -387,7 +387,7 @@ def _set_aside_with(pipeline: Pipeline, iteration: Iteration, node: str, failure
 
 def _reference(pipeline: Pipeline, node: str) -> bool:
     """The node reads a reference: all of it, for every iteration."""
-    return node in pipeline.sources and pipeline.sources[node].batch
+    return node in pipeline.sources and pipeline.sources[node].pinned
 
 
 def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:

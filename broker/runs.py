@@ -223,7 +223,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     if run.full:
         return True
     # Not exhausted: there is a file, and it is being written.
-    missing = [s.node.name for s in sources if s.batch and not s.pending and s.exhausted]
+    missing = [s.node.name for s in sources if s.pinned and not s.pending and s.exhausted]
     if missing:
         pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
         return True

@@ -108,9 +108,9 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         for node in pipeline.spec.nodes
     ]
     sources = [
-        {"source": s.node.name, "batch": s.batch, "offered": waiting, "problems": s.problems}
+        {"source": s.node.name, "consumption": s.consumption, "offered": waiting, "problems": s.problems}
         for s in pipeline.sources.values()
-        for waiting in (None if s.batch else len(s.pending),)
+        for waiting in (None if s.pinned else len(s.pending),)
     ]
     return {
         **pipeline_row(pipeline),
@@ -194,7 +194,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
 def _through(pipeline: Pipeline, lane: Lane, source: SourceState) -> int:
     """Up to which iteration of the live lane a backfill reads again what was taken; -1 for all other sources."""
     backfill = pipeline.backfills.get(lane.name)
-    return -1 if backfill is None or source.batch else backfill.record.through
+    return -1 if backfill is None or source.pinned else backfill.record.through
 
 
 def source_specs(flow: Flow) -> list[SourceSpec]:

@@ -141,11 +141,11 @@ def _one_kind(files: Sequence[str], schedule: str | None, start: str | None, end
 
 
 def _sources(client: Client, pipeline: str, files: Sequence[str]) -> dict[str, str]:
-    """Source -> pattern, of the sources that take files once: those of mode batch are read whole anyway. A pattern may
+    """Source -> pattern, of the sources that take files once: what is pinned is read whole anyway. A pattern may
     hold a "=" itself (``day=*/x.parquet``): only a source's name counts before."""
     rows = client.pipeline(pipeline).get("sources", [])
-    names = [row["source"] for row in rows if not row.get("batch")]
-    whole = [row["source"] for row in rows if row.get("batch")]
+    names = [row["source"] for row in rows if row["consumption"] != "pinned"]
+    whole = [row["source"] for row in rows if row["consumption"] == "pinned"]
     if not names:
         raise click.UsageError(
             f"{pipeline} has no source that takes each file once (mode: file_watch); run occurrences again instead: "

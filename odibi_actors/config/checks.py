@@ -15,7 +15,7 @@ from odibi_actors.config.arrow_nested import split
 from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
 from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
-from odibi_actors.config.model import ConnectionSpec, RetrySpec
+from odibi_actors.config.model import CONSUMPTION, ConnectionSpec, RetrySpec
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.places import leads_out, pattern_leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
@@ -320,7 +320,7 @@ class Checker:
                 self._problems.add(f"{path}.nodes", "no node reads anything", suggestion="add a node with read")
             return
         by_data = pipeline.get("trigger") == "data" or not self._problems.written(f"{path}.trigger")
-        if by_data and all(read.get("mode") == "batch" for read in reads):
+        if by_data and all(CONSUMPTION.get(read.get("mode", "")) == "pinned" for read in reads):
             at = f"{path}.trigger" if self._problems.written(f"{path}.trigger") else f"{path}.nodes"
             message = "trigger: data needs a source that is watched (mode: file_watch); all of these are batch"
             self._problems.add(at, message, suggestion="trigger: schedule, or manual")

@@ -28,9 +28,18 @@ class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
 
 
+Consumption = Literal["set", "cursor", "pinned"]
+"""How positions of a source are taken. ``set``: each identity once; ``cursor``: ranges of partitions, each in its
+order; ``pinned``: all there is, by digest, for every iteration."""
+
+CONSUMPTION: dict[str, Consumption] = {"file_watch": "set", "batch": "pinned"}
+"""Of each mode."""
+
+
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
-    these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack."""
+    these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
+    the mode, and is told to those who know no modes ("": by a former release, whose modes are known)."""
 
     connection: ConnectionSpec
     format: KindName
@@ -43,6 +52,16 @@ class ReadSpec(msgspec.Struct, frozen=True):
     columns: list[str] = []
     ignore: list[str] = []
     optional: list[str] = []
+    consumption: Consumption | Literal[""] = ""
+
+    def __post_init__(self) -> None:
+        if not self.consumption:
+            msgspec.structs.force_setattr(self, "consumption", CONSUMPTION[self.mode])
+
+    @property
+    def pinned(self) -> bool:
+        """Read whole for every iteration, pinned by digest: nothing of it is consumed."""
+        return self.consumption == "pinned"
 
 
 class TransformSpec(msgspec.Struct, frozen=True):
@@ -261,7 +280,7 @@ class PipelineSpec(msgspec.Struct, frozen=True):
         consumes: dict[str, bool] = {}
         for node in self.nodes:
             given = any(consumes[name] for name in node.inputs)
-            consumes[node.name] = not node.state and (given or (node.read is not None and node.read.mode != "batch"))
+            consumes[node.name] = not node.state and (given or (node.read is not None and not node.read.pinned))
         return [name for name in self.overwriting if consumes[name]]
 
 

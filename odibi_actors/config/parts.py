@@ -20,6 +20,8 @@ _MEANING = ("inputs", "read", "transform", "write", "state", CODE)
 """Keys that decide what a node puts out (see ``broker.iteration.static_key``)."""
 _TOLD = 3
 """Differences that are named where there is one line for all."""
+_FOLLOWS = ("read.consumption",)
+"""Keys that no project file says: they follow from others."""
 _NESTED = ("read", "transform", "write", "retry", "batch")
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -42,7 +44,7 @@ def _keys(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in section.items():
         if not prefix and key in _NESTED and isinstance(value, Mapping):
             keys |= _keys(value, f"{key}.")
-        elif value is not None:
+        elif value is not None and prefix + key not in _FOLLOWS:
             keys[prefix + key] = xxhash.xxh3_64_hexdigest(_encoder.encode(value))
     return keys
 

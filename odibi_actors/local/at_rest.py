@@ -116,7 +116,7 @@ class AtRest:
         for source in actor.sources.values():
             source.flush(0.0)  # it asks for the ledger, and for a look at its folder, which nobody takes
             key = (source.spec.pipeline, source.spec.node.name, source.spec.lane)
-            if source.batch:
+            if source.pinned:
                 self._whole.add(key)
             positions = self._planned(key, _names(source.read.connection.path, source.path, params.get("file")))
             source.page(LedgerPage(*key, "", positions, "", store.last_seq), 0.0)
@@ -134,7 +134,7 @@ class AtRest:
             raise _error(reply)
         for row in reply.result["items"] if verb == "source.list" else (reply.result,):
             key = (row["pipeline"], row["source"], row["lane"])
-            row["known"] = None if row["mode"] == "batch" else self._count(key)
+            row["known"] = None if row["consumption"] == "pinned" else self._count(key)
             row["pending"] = row["waiting"] = None  # nobody looks into the folder
         return reply.result
 

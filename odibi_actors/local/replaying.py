@@ -43,7 +43,7 @@ def _look(system: LocalSystem, pipeline: str, each: Callable[[], None]) -> None:
     flow = system.coordinator.flow
     assert flow is not None
     row: Pipeline = flow.pipelines[pipeline]
-    references = [source for source in row.sources.values() if source.batch]
+    references = [source for source in row.sources.values() if source.pinned]
     if not references:
         return
     if row.run is None:  # else that one asks them

@@ -162,7 +162,7 @@ class Trial:
 
     def _read(self, node: NodeSpec, read: ReadSpec) -> TriedNode:
         """A reference whole; of any other source the oldest files, more of them until there are rows enough."""
-        watched = read.mode != "batch"
+        watched = not read.pinned
         found, problems = listed(read, self._files if watched else None)
         if not found:
             which = f"{read.pattern!r}" + (f" and {self._files!r}" if watched and self._files else "")
@@ -197,7 +197,7 @@ class Trial:
             rest = [position for position in positions if position.identity not in known]
             tried, table = self._table(node, rest)
             first = tried.failure.position if tried.failure is not None else ""
-            spared = self._spec.on_error == "dead_letter" and node.read is not None and node.read.mode != "batch"
+            spared = self._spec.on_error == "dead_letter" and node.read is not None and not node.read.pinned
             if not spared or tried.failure is None or len(rest) < 2 or first not in {one.identity for one in rest}:
                 if tried.failure is not None and (also := tried.failure.also):
                     message = f"{tried.failure.message}. {also}"
@@ -273,7 +273,7 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]
         if isinstance(chunk, Scanned):
             found += chunk.files
             problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
-    ordered, only = read.mode != "batch", None if files is None else Pattern(files)
+    ordered, only = not read.pinned, None if files is None else Pattern(files)
     if files is not None and (inside := relative_to(path, files)):  # as files are listed: below the connection
         fits = Pattern(files)
         only = fits if any(fits.matches(file.identity[below:]) for file in found) else Pattern(inside)

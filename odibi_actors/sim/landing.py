@@ -36,7 +36,7 @@ class Landing:
         self._inode += 1
         folder = node.read.connection.path
         identity = f"f{self._inode:04d}"
-        whole = node.read.mode == "batch"
+        whole = node.read.pinned
         # The first file of a source teaches the schema and must be good.
         sound = sound or whole
         first = not any(key[:2] == (pipeline.name, node.name) for key in self.delivered)
@@ -67,7 +67,7 @@ class Landing:
         return [
             (node, file)
             for node in pipeline.nodes
-            if node.read is not None and node.read.mode == "batch"
+            if node.read is not None and node.read.pinned
             for file in self._host.folders.get(node.read.connection.path, {}).values()
         ]
 
@@ -118,7 +118,7 @@ class Landing:
         """A file arrives that cannot be read, where that is a dead letter."""
         file = self.deliver(pipeline, node, rng)
         known = self._truth.pins.known(pipeline.name, node.name) is not None
-        read = node.read is not None and node.read.mode != "batch"
+        read = node.read is not None and not node.read.pinned
         file.malformed = known and read and bool(file.rows) and pipeline.on_error == "dead_letter"
 
     def poison(self, rng: random.Random) -> bool:

@@ -255,9 +255,7 @@ class Life:
     @property
     def unplanned(self) -> list[tuple[str, str, str]]:
         """Files that are to be consumed, and are not in any plan."""
-        whole = {
-            (p.name, n.name): None for p in self.project.pipelines for n in p.nodes if n.read and n.read.mode == "batch"
-        }
+        whole = {(p.name, n.name): None for p in self.project.pipelines for n in p.nodes if n.read and n.read.pinned}
         return [key for key in self.landing.delivered if key[:2] not in whole and not self.truth.taken(key)]
 
     def newest(self, pipeline: str) -> int:

@@ -221,7 +221,7 @@ def with_pattern(pipeline: PipelineSpec, source: str, pattern: str) -> PipelineS
 def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
     if node.read is None or rng.random() < 0.5:
         return node
-    pattern = rng.choice(["*", "f*"]) if node.read.mode == "batch" else node.read.pattern
+    pattern = rng.choice(["*", "f*"]) if node.read.pinned else node.read.pattern
     return replace(node, read=replace(node.read, settle=rng.choice([0.5, 0.6, 0.7]), pattern=pattern))
 
 
@@ -233,6 +233,6 @@ def cumulative(pipeline: PipelineSpec, sink: str) -> bool:
     wanted, batches = [sink], False
     while wanted:
         node = nodes[wanted.pop()]
-        batches = batches or (node.read is not None and node.read.mode != "batch")
+        batches = batches or (node.read is not None and not node.read.pinned)
         wanted += [] if node.state else node.inputs
     return not batches

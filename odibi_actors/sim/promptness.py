@@ -82,7 +82,7 @@ class Promptness:
     def _there(self, pipeline: str, source: str, read: ReadSpec, due: list[Place]) -> bool:
         """Whether a reference has files, and another source one, or columns that are known."""
         life = self._life
-        if read.mode == "batch":
+        if read.pinned:
             pattern = Pattern(read.pattern)
             return any(pattern.matches(name) for name in life.host.folders.get(read.connection.path, {}))
         first = any(place[1] == source for place in due)

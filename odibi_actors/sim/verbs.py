@@ -151,7 +151,7 @@ def _backfill(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """Asked twice now and then, as by one who got no answer."""
     params: dict[str, object] = {"pipeline": pipeline.name, "concurrency": rng.choice([1, 2, 4])}
     params |= {"run": f"backfill-{rng.getrandbits(32):x}", "dry_run": rng.random() < 0.1}
-    if all(node.read is None or node.read.mode == "batch" for node in pipeline.nodes):
+    if all(node.read is None or node.read.pinned for node in pipeline.nodes):
         params |= {"schedule": rng.choice(SCHEDULES), "from": life.clock.wall - 20.0, "to": life.clock.wall}
     else:
         params["files"] = {"": rng.choice(["*", "f*[02468]", "f00*"])}

@@ -36,7 +36,7 @@ class Versions:
         states = sorted(node.name for node in spec.nodes if node.state)
         check(sorted(record.states) == states, "I1", f"{name} is prepared with states of {sorted(record.states)}")
         for node in spec.nodes:
-            if node.read is not None and node.read.mode == "batch":
+            if node.read is not None and node.read.pinned:
                 pattern, positions = Pattern(node.read.pattern), iteration.positions.get(node.name, [])
                 other = [position.identity for position in positions if not pattern.matches(position.identity)]
                 check(not other, "I1", f"{name} has read {other[:5]} of {node.name}, whose pattern is by now another")

@@ -75,7 +75,7 @@ class Offers:
         if offer is not None:
             self._offer, self._offered_at = offer, now
             effects.append(Send(BROKER, offer))
-        if source.batch and (wanted := self.digests.wanted(source.files, source.looked_at)):
+        if source.pinned and (wanted := self.digests.wanted(source.files, source.looked_at)):
             effects.append(Digest(source.key, source.read.connection.path, wanted))
         return effects
 
@@ -89,7 +89,7 @@ class Offers:
         if not source.scanned or not source.ledger.loaded or not source.epoch:
             return False
         # A reference is told of also between runs: a dead letter that is replayed then reads it as it is.
-        return source.batch or not source.idle or source.within is not None
+        return source.pinned or not source.idle or source.within is not None
 
     def _wanted(self, now: float) -> bool:
         if not self._may():
@@ -103,7 +103,7 @@ class Offers:
     def _make(self, now: float) -> Offer | None:
         """The offer as it should be now; None when it is the former one or cannot be made yet."""
         source, run = self._source, self._source.run
-        found = self._all() if source.batch else self._first(now)
+        found = self._all() if source.pinned else self._first(now)
         if found is None:
             return None
         positions, left, exhausted = found

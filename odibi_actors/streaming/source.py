@@ -74,7 +74,7 @@ class Source:
         self.only: Pattern | None = None  # of a backfill: what the live source takes; the rest is no file of it
         self.read_digest = read_digest(read)
         self.path = join("", self.read.path)
-        self.batch = self.read.mode == "batch"
+        self.pinned = self.read.pinned
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
         # Of a backfill: what the live lane had taken when it began. What it has not is its own to read.
         self.taken = Ledger(spec.pipeline, spec.node.name, LIVE, spec.through) if spec.through >= 0 else None
@@ -107,7 +107,7 @@ class Source:
     @property
     def idle(self) -> bool:
         """Whether only files of a run are offered. A backfill ends: it never follows what arrives while it runs."""
-        return self.spec.idle or (self.backfill and not self.batch)
+        return self.spec.idle or (self.backfill and not self.pinned)
 
     @property
     def within(self) -> dict[str, None] | None:
@@ -134,7 +134,7 @@ class Source:
         self.epoch = epoch
         if self.taken is not None and not self.taken.loaded:
             self.taken.reread(max(start_seq, self.spec.since), now)
-        if self.batch:
+        if self.pinned:
             self.ledger.none(start_seq)
         self.offers.again()
         self._report = True
@@ -179,7 +179,7 @@ class Source:
 
     def planned(self, message: Planned, now: float) -> None:
         """Positions are planned: offer what is beyond them."""
-        if self.batch:
+        if self.pinned:
             self.ledger.seq = max(self.ledger.seq, message.seq)
             return
         if not self.ledger.planned(message, now):
@@ -201,7 +201,7 @@ class Source:
 
     def released(self, seq: int, now: float) -> None:
         """A cancel released positions."""
-        if not self.batch:
+        if not self.pinned:
             self.ledger.released(seq, now)
 
     def _lose(self, identity: str) -> None:
@@ -269,7 +269,7 @@ class Source:
                     self.files.unwritten(found.identity, after="created")
                 self._observe(found, now, asked=True, written=found.identity in written)
                 self._hold(found.identity, answer.writers.get(found.identity, ""), now)
-                self.offers.dirty = self.offers.dirty or self.batch  # its digest may be taken now
+                self.offers.dirty = self.offers.dirty or self.pinned  # its digest may be taken now
         for identity in answer.gone:
             if self._answered(identity, answer.number):
                 self.changes.forget(identity)
@@ -300,7 +300,7 @@ class Source:
         if not held.told and now - held.since >= HELD_SHOWN:
             held.told = True
             self._say.append(f"{self.key}: {writing(self, identity)}; it is taken once it is closed")
-        if left is None or identity not in left or self.batch:
+        if left is None or identity not in left or self.pinned:
             return
         still = now - max(self.files.known[identity].since, held.since)
         if still >= RUN_PATIENCE:
@@ -344,7 +344,7 @@ class Source:
             self._folders[identity] = None
             return
         look = True
-        if self.batch:
+        if self.pinned:
             self.files.touched(identity)  # what is being replaced must not be planned any more
         if event.kind == "closed" or event.kind == "moved":  # noqa: PLR1714 - narrows the type
             self.files.mark(identity, "closed", now)
@@ -360,7 +360,7 @@ class Source:
 
     def on_digested(self, answer: Digested, now: float) -> None:
         """The digest of a file of a batch source, or of one that was read."""
-        if not self.batch:
+        if not self.pinned:
             self.changes.digested(answer, now)
             self.offers.dirty = self.offers.dirty or not self.changes.busy
             return

@@ -71,7 +71,7 @@ def standing(source: Source) -> list[str]:
     """What is wrong with a source, but for files that wait for their writers."""
     problems = [source.refused] if source.refused else []
     problems += source.scan_problems
-    if source.batch and len(source.files.known) > MAX_BATCH:
+    if source.pinned and len(source.files.known) > MAX_BATCH:
         problems.append(f"{len(source.files.known)} files match; a batch source takes at most {MAX_BATCH}")
     problems += changes(source) + links(source)
     if len(problems) > MAX_SHOWN:
@@ -92,7 +92,7 @@ def show(source: Source) -> dict[str, Any]:
     """``source files``: the row, and the files that are ready (``pending``, oldest first), wait, changed, or are
     skipped, each with the reason; at most ``LISTED`` of a kind, and ``more``: how many there are beyond."""
     kinds = {
-        "pending": dict.fromkeys(source.files.first(LISTED, None), WHOLE if source.batch else READY),
+        "pending": dict.fromkeys(source.files.first(LISTED, None), WHOLE if source.pinned else READY),
         "waiting": waiting(source),
         "changed": source.changes.texts,
         "skipped": source.skipped,
@@ -128,10 +128,11 @@ def row(source: Source) -> dict[str, object]:
         "source": source.spec.node.name,
         "lane": source.spec.lane,
         "mode": source.read.mode,
+        "consumption": source.read.consumption,
         "path": source.path or ".",
         "pattern": source.read.pattern,
-        "known": len(source.files.known) if source.batch else len(source.ledger.index),
-        "pending": None if source.batch else source.files.ready,
+        "known": len(source.files.known) if source.pinned else len(source.ledger.index),
+        "pending": None if source.pinned else source.files.ready,
         "waiting": source.files.waiting,
         "problems": source.problems,
     }
@@ -181,7 +182,7 @@ def _taken(source: Source, identity: str) -> tuple[str, str] | None:
     """The answer for a file that is planned."""
     if changed := source.changes.text(identity):
         return "changed", changed
-    if identity not in source.ledger.index or source.batch:
+    if identity not in source.ledger.index or source.pinned:
         return None
     if source.trigger:
         return "planned", "it has set this schedule off, which each file does once"
@@ -209,7 +210,7 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
     within = source.within
     if source.backfill and within is not None and identity not in within:
         return "ignored", "it was not there, or not read by the live lane, when the backfill began"
-    if file.ready and source.batch:
+    if file.ready and source.pinned:
         return "reference", REFERENCE
     if file.ready:
         return "pending", "ready, about to set this schedule off" if source.trigger else READY

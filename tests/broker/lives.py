@@ -103,7 +103,7 @@ class Life:
         whole = r.nodes[0].read
         assert whole is not None
         daily = ScheduleSpec("daily", every=86400.0 / 2, overlap=self.overlaps["r"])
-        nodes = [replace(r.nodes[0], read=replace(whole, mode="batch")), *r.nodes[1:]]
+        nodes = [replace(r.nodes[0], read=replace(whole, mode="batch", consumption="")), *r.nodes[1:]]
         r = replace(r, name="r", nodes=nodes, schedules=[daily])
         chosen = [p, q, r]
         if self.variant == 2:
@@ -217,7 +217,7 @@ class Life:
         for name, one in list(flow.pipelines.items()):
             for lane in one.lanes:
                 for source in list(lane.sources.values()):
-                    if source.node.name == "ref" or source.batch:
+                    if source.node.name == "ref" or source.pinned:
                         there = [replace(position("whole"), digest="d")]
                     else:
                         known = {p.identity for p in self.ledger(name, lane.name, source.node.name)}

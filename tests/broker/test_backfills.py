@@ -97,7 +97,7 @@ def batch_only(**more: Any) -> PipelineSpec:
     spec = pipeline(trigger="schedule", schedules=[hourly()], **more)
     read = spec.nodes[0]
     assert read.read is not None
-    return replace(spec, nodes=[replace(read, read=replace(read.read, mode="batch")), *spec.nodes[1:]])
+    return replace(spec, nodes=[replace(read, read=replace(read.read, mode="batch", consumption="")), *spec.nodes[1:]])
 
 
 def test_given_a_dry_run_when_asked_then_it_says_what_matches_and_nothing_is_written() -> None:

@@ -508,7 +508,7 @@ def test_status_says_what_failed() -> None:
 def test_a_reference_file_that_changed_is_planned_again() -> None:
     spec = pipeline()
     assert spec.nodes[0].read is not None
-    reference = NodeSpec("ref", read=msgspec.structs.replace(spec.nodes[0].read, mode="batch"))
+    reference = NodeSpec("ref", read=msgspec.structs.replace(spec.nodes[0].read, mode="batch", consumption=""))
     joined = msgspec.structs.replace(spec.nodes[1], inputs=["read", "ref"])
     broker = Broker(msgspec.structs.replace(spec, nodes=[spec.nodes[0], reference, joined, *spec.nodes[2:]])).start()
     pin = file_position("ref.csv", 5, 1, 1, digest="old")

@@ -121,7 +121,7 @@ def test_given_a_sink_that_holds_more_than_the_newest_batch_when_a_letter_is_rep
     if why == "reference":
         read = spec.nodes[0].read
         assert read is not None
-        reference = replace(spec.nodes[0], name="all", read=replace(read, mode="batch"))
+        reference = replace(spec.nodes[0], name="all", read=replace(read, mode="batch", consumption=""))
         nodes = [replace(node, inputs=["all"]) if node.name == "a" else node for node in spec.nodes]
         spec = replace(spec, nodes=[reference, *nodes])
     broker = dead(pipeline(), last=3)

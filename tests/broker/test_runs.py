@@ -15,7 +15,7 @@ def batch_only() -> PipelineSpec:
     spec = pipeline(trigger="manual")
     read = spec.nodes[0]
     assert read.read is not None
-    return replace(spec, nodes=[replace(read, read=replace(read.read, mode="batch")), *spec.nodes[1:]])
+    return replace(spec, nodes=[replace(read, read=replace(read.read, mode="batch", consumption="")), *spec.nodes[1:]])
 
 
 def test_given_a_whole_file_that_changed_before_it_was_read_when_planned_again_then_the_run_reads_it() -> None:

@@ -126,7 +126,7 @@ def test_given_a_reference_that_is_being_written_when_a_run_looks_then_it_waits_
     spec = pipeline(trigger="schedule", schedules=[hourly()])
     first = spec.nodes[0]
     assert first.read is not None
-    whole = replace(first, read=replace(first.read, mode="batch"))
+    whole = replace(first, read=replace(first.read, mode="batch", consumption=""))
     broker = Timed(replace(spec, nodes=[whole, *spec.nodes[1:]])).start()
     broker.due(occurrence(1))
     run = f"p.hourly@{occurrence(1).id}"

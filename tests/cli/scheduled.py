@@ -93,7 +93,7 @@ ANSWERS: dict[str, Any] = {
     "pipeline.list": {"items": [{"pipeline": name} for name in ("delays", "report", "sales")]},
     "pipeline.show": {"pipeline": "delays",
                       "nodes": [{"node": "flights", "kind": "read"}, {"node": "out", "kind": "write"}],
-                      "sources": [{"source": "flights", "batch": False, "offered": 0, "problems": []}]},
+                      "sources": [{"source": "flights", "consumption": "set", "offered": 0, "problems": []}]},
     "sink.list": {"items": []},
     "pipeline.trigger": lambda p: {"pipeline": p["pipeline"], "run": p["run"]},
     "pipeline.backfill": lambda p: {

@@ -132,7 +132,7 @@ def test_given_a_pattern_with_an_equals_sign_then_only_a_source_counts_before_it
 
 
 def test_given_several_sources_then_the_pattern_must_name_one(broker: Broker, invoke: Invoke) -> None:
-    sources = [{"source": name, "batch": False} for name in ("flights", "planes")]
+    sources = [{"source": name, "consumption": "set"} for name in ("flights", "planes")]
     fake = broker({**ANSWERS, "pipeline.show": {"pipeline": "delays", "sources": sources}})
     command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--dry-run", "--files")
     result = invoke(*command, "*.csv")
@@ -144,7 +144,7 @@ def test_given_several_sources_then_the_pattern_must_name_one(broker: Broker, in
 
 
 def test_given_a_reference_beside_the_source_then_a_pattern_alone_says_which(broker: Broker, invoke: Invoke) -> None:
-    sources = [{"source": "flights", "batch": False}, {"source": "planes", "batch": True}]
+    sources = [{"source": "flights", "consumption": "set"}, {"source": "planes", "consumption": "pinned"}]
     fake = broker({**ANSWERS, "pipeline.show": {"pipeline": "delays", "sources": sources}})
     command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--dry-run", "--files")
     assert invoke(*command, "*.csv").exit_code == 0

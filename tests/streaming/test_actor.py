@@ -570,6 +570,7 @@ def test_given_the_cli_when_it_asks_then_list_and_why_tell_states_and_reasons() 
         "source": "files",
         "lane": "live",
         "mode": "file_watch",
+        "consumption": "set",
         "path": ".",
         "pattern": "*.csv",
         "known": 1,
