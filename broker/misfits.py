@@ -107,26 +107,13 @@ def _line(
             f"{name} is pinned without {column!r}, which {source} declares: to let it in, `odibictl sink repin {name}`"
         )
         if sink.write.table is not None:
-            kind = _affinity(read.schema[column])
-            line += f", and `ALTER TABLE {_sql(sink.write.table)} ADD COLUMN {_sql(column)} {kind}` in its database"
+            line += f", and add it to table {sink.write.table!r}: `odibictl try {spec.name}` says by which statement"
         yield line
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (
             f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "
             f"exactly of the pinned type is refused; {_elsewhere(spec)}"
         )
-
-
-def _sql(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _affinity(kind: str) -> str:
-    """The type of a column of SQLite, as sinks have it."""
-    word = kind.partition("[")[0].rstrip("0123456789")
-    if word in ("bool", "int", "uint", "duration"):
-        return "INTEGER"
-    return "REAL" if word in ("float", "double") else "BLOB" if word in ("binary", "large_binary") else "TEXT"
 
 
 def _pinned(pipeline: Pipeline, node: NodeSpec) -> dict[str, str] | None:

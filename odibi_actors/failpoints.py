@@ -70,9 +70,9 @@ DECLARED: dict[str, str] = {
     "sink.published": "after it, not told yet",
     "rows.stage": "a staged part is written, not linked under its name",
     "rows.staged": "it is linked, the other name not removed",
-    "sqlite.begin": "before a transaction on the target",
-    "sqlite.commit": "before its commit",
-    "sqlite.committed": "after it, the staged part still there",
+    "table.begin": "before a transaction on the target",
+    "table.commit": "before its commit",
+    "table.committed": "after it, the staged part still there",
 }
 """Name -> where that is."""
 

@@ -19,7 +19,7 @@ import pytest
 from odibi_actors.config import load_project
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.interrupts import Interrupts
-from odibi_actors.nodes.sinks.sqlite import SqliteSink
+from odibi_actors.nodes.sinks.table import TableSink
 from odibi_actors.runtime import forks
 
 PROJECT = """\
@@ -166,19 +166,19 @@ def test_given_a_part_that_is_being_published_when_interrupted_then_it_is_publis
     (folder / "awake").touch()
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    publish = SqliteSink.publish
+    publish = TableSink.publish
 
     def interrupted(*arguments: Any) -> None:
         publish(*arguments)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(20)
 
-    monkeypatch.setattr(SqliteSink, "publish", interrupted)
+    monkeypatch.setattr(TableSink, "publish", interrupted)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(load_project(folder), "p")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-    monkeypatch.setattr(SqliteSink, "publish", publish)
+    monkeypatch.setattr(TableSink, "publish", publish)
     summary = run_pipeline(load_project(folder), "p")
     assert (summary.state, summary.committed, summary.rows) == ("done", 1, 2)
     assert len(list(sqlite3.connect(folder / "mart.db").execute("select id from t"))) == 2

@@ -216,7 +216,7 @@ def test_given_an_iteration_in_flight_when_the_project_is_copied_or_moved_then_i
 
 
 @pytest.mark.parametrize(
-    "place", ["folder.staged", "folder.link", "folder.linked", "folder.rename", "sqlite.commit", "sqlite.committed"]
+    "place", ["folder.staged", "folder.link", "folder.linked", "folder.rename", "table.commit", "table.committed"]
 )
 def test_given_a_crash_while_it_publishes_when_the_project_is_moved_then_each_part_is_published_once(
     first: Path, place: str

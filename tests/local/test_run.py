@@ -19,7 +19,7 @@ from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
-from odibi_actors.nodes.sinks import sqlite as sqlite_sink
+from odibi_actors.nodes.sinks import sqlite_sink
 from odibi_actors.runtime import paths
 
 

@@ -24,7 +24,8 @@ from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import NodeDone, PublishDone, Step
 from odibi_actors.model import NOWHERE
-from odibi_actors.nodes.sinks import folder, folder_current, owner, sqlite
+from odibi_actors.nodes.sinks import folder, folder_current, owner
+from odibi_actors.nodes.sinks import table as table_sink
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of
 from tests.nodes.helpers import done, outcomes, overwriting, publish_task, sqlite_node, task
 from tests.nodes.test_sinks import PUBLISH, World
@@ -175,17 +176,17 @@ def test_given_any_step_of_publishing_when_somebody_reads_then_it_is_the_old_who
     world: World, sink: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, list[tuple[Any, ...]]]] = []
-    for module in (folder, folder_current, sqlite):
+    for module in (folder, folder_current, table_sink):
         monkeypatch.setattr(module, "failpoint", lambda name: seen.append((name, read(world, sink))))
     publish(world, sink, 1)
-    expected = {"lake": ["folder.link", "folder.linked", "folder.unlinked"]}.get(sink, ["sqlite.committed"])
+    expected = {"lake": ["folder.link", "folder.linked", "folder.unlinked"]}.get(sink, ["table.committed"])
     assert [name for name, _ in seen][-len(expected) :] == expected
     seen.clear()
     publish(world, sink, 2)
     states = [rows for _, rows in seen]
     assert all(rows in (state(1), state(2)) for rows in states), seen
     assert states == sorted(states, key=state(2).__eq__)
-    assert ("folder.rename" if sink == "lake" else "sqlite.commit", state(1)) in seen
+    assert ("folder.rename" if sink == "lake" else "table.commit", state(1)) in seen
 
 
 @SINKS
@@ -253,7 +254,7 @@ POINTS = ["folder.link", "folder.rename", "folder.linked", "folder.unlinked"]
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("point", [*POINTS, "sqlite.begin", "sqlite.commit", "sqlite.committed"])
+@pytest.mark.parametrize("point", [*POINTS, "table.begin", "table.commit", "table.committed"])
 def test_given_a_publisher_killed_anywhere_when_published_again_then_the_new_one_stands(
     world: World, point: str
 ) -> None:
@@ -274,7 +275,7 @@ def test_given_a_publisher_killed_anywhere_when_published_again_then_the_new_one
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("point", ["folder.link", "folder.rename", "sqlite.begin"])
+@pytest.mark.parametrize("point", ["folder.link", "folder.rename", "table.begin"])
 def test_given_a_publisher_that_was_stopped_when_it_wakes_behind_newer_ones_then_they_stay(
     world: World, point: str
 ) -> None:

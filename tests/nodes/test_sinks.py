@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from odibi_actors.batches.files import digest_file
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec
-from odibi_actors.kinds.sink import Site
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask
 from odibi_actors.model import Attempt, BatchRef
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.sinks import folder as folder_sink
-from odibi_actors.nodes.sinks import sqlite as sqlite_sink
+from odibi_actors.nodes.sinks import sqlite_sink
+from odibi_actors.nodes.sinks import table as table_sink
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
 from tests import targets
@@ -373,7 +373,7 @@ def test_given_another_digest_or_owner_when_published_then_it_is_a_conflict(worl
 def test_given_old_iterations_when_markers_are_pruned_then_they_are_refused_not_doubled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_sink, "MARKERS_KEPT", 2)
+    monkeypatch.setattr(table_sink, "MARKERS_KEPT", 2)
     node = sqlite_node(world.mart)
     first = world.stage(node, TABLE, 1)
     kept = Path(first.staged.staged if first.staged else "").read_bytes()
@@ -481,7 +481,7 @@ def test_given_a_backfill_far_behind_when_it_is_published_after_live_ones_then_i
 def test_given_an_unsettled_iteration_when_later_ones_are_published_then_no_marker_above_it_is_deleted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_sink, "MARKERS_KEPT", 2)
+    monkeypatch.setattr(table_sink, "MARKERS_KEPT", 2)
     node = sqlite_node(world.mart)
     published = {number: world.stage(node, TABLE, number) for number in (1, 2, 4, 5, 6, 7)}
     behind = world.stage(node, OTHER, 3)
@@ -506,7 +506,7 @@ def test_given_two_lanes_in_any_order_of_numbers_when_published_and_repeated_the
     world = World(tmp_path_factory.mktemp("lanes"))
     node = sqlite_node(world.mart)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_sink, "MARKERS_KEPT", 1)
+        patch.setattr(table_sink, "MARKERS_KEPT", 1)
         staged = {number: world.stage(node, pa.table({"n": [number], "m": [0]}), number) for number in order}
         done: list[int] = []
         for number in order:
@@ -534,7 +534,7 @@ print(list(executor.run(msgspec.json.decode(sys.argv[2], type=PublishTask)))[-1]
 @pytest.mark.process
 @pytest.mark.parametrize(
     "point",
-    ["folder.link", "folder.linked", "folder.unlinked", "sqlite.begin", "sqlite.commit", "sqlite.committed"],
+    ["folder.link", "folder.linked", "folder.unlinked", "table.begin", "table.commit", "table.committed"],
 )
 def test_given_a_publisher_killed_anywhere_when_published_again_then_rows_are_there_once(
     world: World, point: str
@@ -588,8 +588,7 @@ def test_given_a_part_when_staged_and_published_then_bytes_and_names_are_synced(
     if sink == "lake":
         assert world.folder.stat().st_ino in synced
     else:
-        sql = sqlite_sink.SqliteSink(Site(targets.table(str(world.mart), "t"), sqlite_sink.Owner("s", "p", "n")))
-        with sql._connect() as connection:
+        with sqlite_sink.SINK.opened(targets.table(str(world.mart), "t")) as connection:
             assert connection.execute("pragma synchronous").fetchone() == (3,)
 
 
@@ -619,15 +618,15 @@ def test_given_a_full_disk_when_staged_or_published_then_the_message_names_the_t
         with contextlib.closing(sqlite3.connect(world.mart, isolation_level=None)) as other:
             (pages,) = other.execute("pragma page_count").fetchone()
             big = world.stage(node, pa.table({"day": ["x" * 10_000] * 50, "n": [1] * 50}), 4)
-        real = sqlite_sink.SqliteSink._connect
+        real = sqlite_sink.SqliteKind.opened
 
         @contextlib.contextmanager
-        def small(self: Any) -> Any:
-            with real(self) as connection:
+        def small(self: Any, at: Any) -> Any:
+            with real(self, at) as connection:
                 connection.execute(f"pragma max_page_count = {pages}")
                 yield connection
 
-        monkeypatch.setattr(sqlite_sink.SqliteSink, "_connect", small)
+        monkeypatch.setattr(sqlite_sink.SqliteKind, "opened", small)
         failure = world.publish_failure(publish_task(node, big))
         assert (failure.kind, failure.message.count(target)) == ("full", 1)
         assert re.search(r"database or disk is full \(.* of .* free\)$", failure.message)
@@ -688,7 +687,7 @@ def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_the
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_sink.SqliteSink, "_mark", mark)
+        patched.setattr(table_sink.TableSink, "_mark", mark)
         world.publish_failure(publish_task(node, staged))
     assert world.rows() == rows
     world.publish(node, staged)

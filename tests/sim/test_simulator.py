@@ -162,7 +162,7 @@ def test_some_lives_read_and_publish_by_the_code_that_does_so_anywhere_and_die_a
         for what, number in outcome.counts.items():
             found[what] = found.get(what, 0) + number
     assert [what for what in found if what.startswith("crash worker at folder.")]
-    assert [what for what in found if what.startswith("crash worker at sqlite.")]
+    assert [what for what in found if what.startswith("crash worker at table.")]
 
     # What the model cannot know: a sink that says it has published, and has not.
     monkeypatch.setattr(FolderSink, "_appear", lambda *_: None)

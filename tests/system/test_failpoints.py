@@ -18,7 +18,7 @@ KILLS = [
     "spool.rename",
     "folder.linked",
     "folder.rename",  # the file that is overwritten is still the former one
-    "sqlite.committed",  # the rows are there, the broker is not told
+    "table.committed",  # the rows are there, the broker is not told
     "template.forked",  # workers nobody knows of
     "pool.spawned",
     "connection.rename",

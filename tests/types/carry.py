@@ -21,7 +21,8 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.folder import FolderSink
 from odibi_actors.nodes.sinks.forms import form_of
 from odibi_actors.nodes.sinks.owner import Owner
-from odibi_actors.nodes.sinks.sqlite import SqliteSink
+from odibi_actors.nodes.sinks.sqlite_sink import SINK as SQLITE
+from odibi_actors.nodes.sinks.table import TableSink
 from odibi_actors.nodes.sql import SqlRunner
 from odibi_actors.nodes.transform import to_table
 from tests import targets
@@ -51,7 +52,7 @@ def through_parquet(table: pa.Table, root: Path) -> pa.Table:
 def through_sqlite(table: pa.Table, root: Path, keys: list[str] | None = None) -> list[tuple[Any, str]]:
     """Each value of ``x`` in SQLite, with its storage class. Raises Failed."""
     at = targets.table(str(root / "mart.db"), "t")
-    sink = SqliteSink(Site(at, OWNER, staging=root / "staged"), keys or [])
+    sink = TableSink(SQLITE, Site(at, OWNER, staging=root / "staged"), keys or [])
     sink.publish(sink.stage(table, 1, Attempt(1, 1))[0], 1, 0)
     with contextlib.closing(sqlite3.connect(root / "mart.db")) as connection:
         return connection.execute("select x, typeof(x) from t order by rowid").fetchall()

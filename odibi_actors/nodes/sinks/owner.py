@@ -1,7 +1,7 @@
 """To whom a target belongs: one (store id, pipeline, node), so that nobody overwrites what another one published.
 
 A folder's owner is in ``_odibi_owner.json`` (readers of parquet folders skip names with a leading underscore), a
-table's in ``_odibi_owners`` of its database. A copy of a project has the same store id: so the mark also says where the
+table's in its database (``table_marks``). A copy of a project has the same store id: so the mark also says where the
 store lives that has published there last. Standard library only: ``validate`` asks as well.
 """
 
@@ -21,7 +21,6 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.model import NOWHERE, Home
 
 OWNER_FILE = "_odibi_owner.json"
-OWNER_TABLE = "_odibi_owners"
 _MAX_BYTES = 16 * 1024
 
 
@@ -188,55 +187,6 @@ def missed(target: str, owner: Owner) -> ConflictError:
     )
 
 
-def table_owner(connection: sqlite3.Connection, table: str) -> Owner | None:
-    """The owner of a table; None when nobody owns it. Raises sqlite3.Error."""
-    found = table_mark(connection, table)
-    return found.owner if found is not None else None
-
-
-def says_home(connection: sqlite3.Connection) -> bool:
-    """The owners of tables are kept with their homes: former releases had no such column. Raises sqlite3.Error."""
-    query = "select 1 from pragma_table_info(?) where name = 'home'"
-    return connection.execute(query, (OWNER_TABLE,)).fetchone() is not None
-
-
-def table_mark(connection: sqlite3.Connection, table: str) -> Mark | None:
-    """The mark of a table; None when nobody owns it. Raises sqlite3.Error."""
-    known = connection.execute("select 1 from sqlite_master where name = ?", (OWNER_TABLE,)).fetchone()
-    if known is None:
-        return None
-    home = "home" if says_home(connection) else "''"
-    row = connection.execute(
-        f"select store_id, pipeline, node, {home} from {OWNER_TABLE} where table_name = ? collate nocase", (table,)
-    ).fetchone()
-    return None if row is None else Mark(Owner(*row[:3]), row[3])
-
-
-def check_table(
-    connection: sqlite3.Connection, table: str, owner: Owner, home: Home, place: str, former: Collection[Owner] = ()
-) -> Mark | None:
-    """The mark of a table of the database at ``place`` that is this owner's, or of a ``former`` one, or nobody's
-    (None). Raises ConflictError when it is another's, sqlite3.Error."""
-    found = table_mark(connection, table)
-    if found is not None:
-        found.check(owner, home, Path(place), f"table {table!r} of {place}", take_table(table), former)
-    return found
-
-
-def mark_in(database: Path, table: str) -> Mark | None:
-    """The mark of a table, None when nobody owns it, or there is no such database. Raises sqlite3.Error."""
-    if not database.exists():
-        return None
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        return table_mark(connection, table)
-
-
 def take_folder(folder: Path) -> tuple[str, str]:
     """What an operator does to let somebody else have a folder, and to have it empty."""
     return f"delete {folder / OWNER_FILE}", "move what else is in it away"
-
-
-def take_table(table: str) -> tuple[str, str]:
-    """What an operator does to let somebody else have a table, and to have it empty."""
-    name, text = table.replace('"', '""'), table.replace("'", "''")
-    return f"`delete from {OWNER_TABLE} where table_name = '{text}'`", f'`drop table "{name}"`'

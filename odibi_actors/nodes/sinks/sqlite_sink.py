@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import FailureKind, Target
-from odibi_actors.nodes.sinks import marks
-from odibi_actors.nodes.sinks.owner import OWNER_TABLE, Mark, Owner, mark_in, take_table
-from odibi_actors.nodes.sinks.plain import PlainSink
+from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.table_kind import FileKind
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.config.model import WriteSpec
     from odibi_actors.nodes.failures import Failed
 
+BUSY_TIMEOUT = 3.0
+"""Seconds to wait for another writer of the database. Then the worker does something else, it is told, and the broker
+has it tried again: as long as it takes."""
+LOOK_TIMEOUT = 5.0
+"""Seconds to wait for one when the database is only looked at."""
 _IO = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -37,78 +41,77 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """The database is at fault; all others say that rows and table do not fit."""
 
 
-class SqliteKind(PlainSink):
-    """See ``kinds.sink.Sink``."""
+class SqliteKind(FileKind):
+    """See ``kinds.sink.Sink`` and ``table_kind.TableKind``."""
 
     name = "sqlite"
-    about = "a database file"
-    needs = ("table",)
-    takes = ("keys", "version")
-    modes = ("append", "overwrite", "upsert")
-    flat = "SQLite"
-
-    def misplaced(self, path: str) -> tuple[str, str]:
-        if os.path.isdir(path):
-            return "is a folder; a sqlite connection is a database file", "such as data/mart.db"
-        return "", ""
+    title = flat = "SQLite"
+    names = "text collate nocase"
+    same = "table_name = ? collate nocase"
 
     def reserved(self, at: Target) -> tuple[str, str]:
-        if self.folded(at).locator.startswith(("sqlite_", "odibi_", "_odibi")):
+        if at.locator.lower().startswith("sqlite_"):
             return "the name is reserved", at.locator
-        return "", ""
+        return super().reserved(at)
 
-    def folded(self, at: Target) -> Target:
-        return Target(at.sink, at.connection, at.locator.lower())
+    @contextmanager
+    def opened(self, at: Target) -> Iterator[sqlite3.Connection]:
+        from odibi_actors.batches.files import make_dirs
 
-    def called(self, at: Target) -> tuple[str, tuple[str, str]]:
-        return f"table {at.locator!r} of {at.connection}", take_table(at.locator)
-
-    def mark(self, at: Target) -> Mark | None:
-        return mark_in(Path(at.connection), at.locator)
-
-    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
-        at = write.target
-        if write.mode == "overwrite" and Path(at.connection).exists():
-            from odibi_actors.nodes.sinks import sqlite_overwrite  # not above: most commands need none of Arrow
-
-            with _looking(at) as db:
-                sqlite_overwrite.check_rows(db, at.locator, owner, at.connection, former)
-
-    def holds(self, at: Target) -> tuple[int, int]:
-        from odibi_actors.nodes.sinks import sqlite_overwrite
-
-        if not Path(at.connection).is_file():
-            return 0, 0
-        with _looking(at, timeout=1.0) as db:
-            return sqlite_overwrite.holds(db, at.locator)
-
-    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
-        return marks.missing(Path(at.connection), at.locator, sink, iteration, digest, owners)
-
-    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
-        from odibi_actors.nodes.sinks.sqlite_table import quote
-
-        if not Path(at.connection).exists():
-            return None
-        with _looking(at) as db:
-            known = "select 1 from sqlite_master where name = ? collate nocase"
-            if not db.execute(known, (at.locator,)).fetchone():
-                return Kept(0)
-            return Kept(int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0]))
-
-    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
-        from odibi_actors.nodes.sinks.sqlite_overwrite import forget
-        from odibi_actors.nodes.sinks.sqlite_table import quote
-
-        with closing(sqlite3.connect(at.connection, timeout=30.0, isolation_level=None)) as db:
+        database = Path(at.connection)
+        make_dirs(database.parent, sync=True)
+        with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT, isolation_level=None)) as db:
+            # EXTRA is FULL plus a sync of the folder when the rollback journal is deleted: else power loss can bring
+            # the journal back, and it undoes the commit.
             db.execute("pragma synchronous = extra")
-            db.execute("begin immediate")
-            db.execute(f"drop table if exists {quote(at.locator)}")
-            for one in owners:
-                db.execute("delete from _odibi_commits where store_id = ? and pipeline = ? and sink = ?", tuple(one))
-            db.execute(f"delete from {OWNER_TABLE} where table_name = ? collate nocase", (at.locator,))
-            forget(db, at.locator)
-            db.execute("commit")
+            yield db
+
+    @contextmanager
+    def looked(self, at: Target) -> Iterator[sqlite3.Connection]:
+        uri = f"{Path(at.connection).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=LOOK_TIMEOUT)) as db:
+            yield db
+
+    def begin(self, db: Any) -> None:
+        db.execute("begin immediate")
+
+    def roll_back(self, db: Any) -> None:
+        if db.in_transaction:
+            db.execute("rollback")
+
+    def relation(self, db: Any, name: str) -> str:
+        query = "select type from sqlite_master where name = ? collate nocase and type in ('table', 'view')"
+        row = db.execute(query, (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def columns(self, db: Any, table: str) -> list[str]:
+        return [name for (name,) in db.execute("select name from pragma_table_info(?)", (table,))]
+
+    def check_rows(self, rows: pa.Table) -> None:
+        from odibi_actors.nodes.sinks.sqlite_types import check_lengths, check_types
+
+        check_types(rows)
+        check_lengths(rows)
+
+    def stored(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
+
+        return as_sqlite(column)
+
+    def sorts(self, column: pa.DataType) -> bool:
+        import pyarrow as pa
+
+        return not pa.types.is_decimal(column)  # of which it keeps the digits
+
+    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        from odibi_actors.nodes.sinks.sqlite_table import Existing
+
+        Existing(db, at.locator, at.connection).check(rows, keys, version)
+
+    def insert(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        from odibi_actors.nodes.sinks.sqlite_table import insert
+
+        insert(db, at.locator, at.connection, rows, keys, version)
 
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.db"
@@ -117,24 +120,13 @@ class SqliteKind(PlainSink):
         """An empty database with the tables, indexes and views of the real one, if there is one."""
         if not Path(write.connection.path).exists():
             return
-        with _looking(write.target) as source, closing(sqlite3.connect(stand_in, isolation_level=None)) as target:
+        with self.looked(write.target) as source, closing(sqlite3.connect(stand_in, isolation_level=None)) as target:
             found = source.execute(
                 "select sql from sqlite_master where sql is not null and name not like 'sqlite\\_%' escape '\\'"
                 " and name not like '\\_odibi\\_%' escape '\\' order by rowid"
             ).fetchall()
             for (statement,) in found:
                 target.execute(statement)
-
-    def open(self, site: Site, write: WriteSpec | None) -> Publisher:
-        from odibi_actors.nodes.failures import Failed
-        from odibi_actors.nodes.sinks.sqlite import SqliteSink
-
-        if write is None:
-            return SqliteSink(site)
-        upsert = write.mode == "upsert"
-        if not write.table or (upsert and not write.keys):
-            raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
-        return SqliteSink(site, write.keys if upsert else [], write.version if upsert else None)
 
     def failure(self, at: Target, error: Exception) -> Failed | None:
         from odibi_actors.nodes.failures import Failed
@@ -154,13 +146,6 @@ class SqliteKind(PlainSink):
         kind: FailureKind = "io" if code in _IO else "conflict" if code in _DAMAGE else "invalid"
         error.args = (f"{path}: {error}",)
         return Failed(kind, describe(error))
-
-
-@contextmanager
-def _looking(at: Target, timeout: float = 5.0) -> Iterator[sqlite3.Connection]:
-    uri = f"{Path(at.connection).absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as db:
-        yield db
 
 
 SINK = SqliteKind()

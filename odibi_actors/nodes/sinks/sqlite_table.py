@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -20,18 +19,14 @@ from odibi_actors.batches.normalise import without_case
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.sinks.sqlite_rows import Going, batches, blamed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
+from odibi_actors.nodes.sinks.table_names import quote
+from odibi_actors.units import plural
 
-ROWS_AT_ONCE = 10_000
-"""Rows turned into Python values at once."""
 _ROW = "_odibi_row"
 _INDEXES = "sqlite_master where tbl_name = ? collate nocase and type = 'index'"
 _REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.OperationalError)
-
-
-def quote(name: str) -> str:
-    """A SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def create_statement(table: str, schema: pa.Schema) -> str:
@@ -94,11 +89,6 @@ def keys_unique(connection: sqlite3.Connection, table: str, keys: list[str]) -> 
             raise
         return False
     return True
-
-
-def _blamed(why: str) -> set[str]:
-    """The columns that SQLite complains of: ``UNIQUE constraint failed: t.a, t.b``."""
-    return {without_case(part.rpartition(".")[2]) for part in why.rpartition(": ")[2].split(", ")}
 
 
 def _not_unique(table: str, keys: list[str], place: str) -> str:
@@ -255,7 +245,7 @@ class Existing:
                 )
 
     def _refuse(self, error: sqlite3.Error, row: dict[str, Any], number: int, keys: list[str]) -> None:
-        if keys and "UNIQUE" in str(error) and _blamed(str(error)) == set(map(without_case, keys)):
+        if keys and "UNIQUE" in str(error) and blamed(str(error)) == set(map(without_case, keys)):
             values = shorten(", ".join(f"{key}={row[key]!r}" for key in keys), MAX_VALUE)
             message = (
                 f"several rows of one batch have the key {values} (row {number + 1}), as table {self.table!r} of "
@@ -282,30 +272,26 @@ class Existing:
         )
 
 
-class Going:
-    """Rows on their way into a table, so that the one that is refused can be told."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._row: tuple[Any, ...] = ()
-        self._number = 0
-
-    def through(self, columns: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
-        """The rows, one by one."""
-        for self._row in zip(*columns, strict=True):
-            self._number += 1
-            yield self._row
-
-    def told(self, why: str) -> str:
-        """The row that went last, with the values of the columns that ``why`` names, or of all."""
-        if not self._number:
-            return "the rows"
-        values = {name: f"{name} = {value!r}" for name, value in zip(self._names, self._row, strict=True)}
-        shown = [values[name] for name in self._names if without_case(name) in _blamed(why)] or list(values.values())
-        return f"row {self._number} ({shorten(', '.join(shown), MAX_VALUE)})"
-
-
-def batches(rows: pa.Table) -> Iterator[list[list[Any]]]:
-    """The columns of the rows, some rows at once, as ``sqlite3`` takes them."""
-    for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE):
-        yield [as_sqlite(column).to_pylist() for column in batch.columns]
+def insert(
+    db: sqlite3.Connection, table: str, place: str, rows: pa.Table, keys: list[str], version: str | None
+) -> None:
+    """Bring the rows into the table, which is made if there is none. Raises ConflictError where it refuses a row, or
+    drops it, and sqlite3.Error."""
+    existing = Existing(db, table, place)
+    if existing.kind is None:
+        db.execute(create_statement(table, rows.schema))
+    names = rows.column_names
+    statement = insert_statement(table, names, keys, version, strict=not existing.triggers)
+    taken, going = 0, Going(names)
+    try:
+        if keys:
+            make_index(db, table, keys, place)
+        for columns in batches(rows):
+            taken += db.executemany(statement, going.through(columns)).rowcount
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+        raise ConflictError(f"table {table!r} of {place} refuses {going.told(str(error))}: {error}") from error
+    if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
+        raise ConflictError(
+            f"table {table!r} of {place} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger, "
+            "or an ON CONFLICT clause of its own, drops the others"
+        )

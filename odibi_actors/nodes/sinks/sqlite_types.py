@@ -30,6 +30,8 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.units import plural
 
+LONGEST_ROW = 1_000_000_000
+"""Bytes of one row, SQLite's default limit."""
 _DAYS = (-719_162, 2_932_896)
 """0001-01-01 and 9999-12-31, in days since 1970-01-01."""
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -80,6 +82,18 @@ def _refuse_beyond(column: pa.ChunkedArray, name: str, low: int, high: int, why:
     for value in (found["min"], found["max"]):
         if value is not None and not low <= value <= high:
             raise Failed("invalid", f"column {name!r} holds {value}, {why}", column=name, value=str(value))
+
+
+def check_lengths(table: pa.Table) -> None:
+    """Raise Failed (``invalid``) when a row may be longer than SQLite takes."""
+    longest = {}
+    for field in table.schema:
+        if pa.types.is_string(field.type) or pa.types.is_binary(field.type):
+            longest[field.name] = pc.max(pc.binary_length(table.column(field.name))).as_py() or 0
+    if sum(longest.values()) > LONGEST_ROW - 9 * len(table.schema):
+        name = max(longest, key=longest.__getitem__)
+        message = f"column {name!r} holds a value of {longest[name]} bytes; SQLite takes rows of {LONGEST_ROW} bytes"
+        raise Failed("invalid", message, column=name)
 
 
 def sql_type(field: pa.Field) -> str:

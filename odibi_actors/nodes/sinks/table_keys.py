@@ -1,35 +1,36 @@
-"""Keys and versions of the rows to upsert, as SQLite will hold them."""
+"""Keys and versions of the rows to upsert, as their table will hold them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-from odibi_actors.nodes.sinks.sqlite_types import as_sqlite
 from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.sinks.table_kind import TableKind
 
 _COUNT, _PLACE = "=count", "=place"
 
 
-def check_keys(table: pa.Table, keys: list[str], version: str | None = None) -> pa.Table:
+def check_keys(table: pa.Table, keys: list[str], version: str | None, kind: TableKind) -> pa.Table:
     """The rows to upsert: no two have the same keys. With ``version`` the newest of those stays, without one they are
     refused. Raises Failed (``invalid``), naming the values, also for a key or a version that is null."""
     for key in keys:
         _check_column(table, key, "upsert key")
     if version is not None:
         _check_column(table, version, "write.version")
-        if pa.types.is_decimal(table.column(version).type):
-            kind = table.column(version).type
+        if not kind.sorts(table.column(version).type):
             message = (
-                f"write.version {version!r} is {type_name(kind)}, which SQLite keeps as text that does not sort; "
-                "cast it to int64 or double"
+                f"write.version {version!r} is {type_name(table.column(version).type)}, which {kind.title} keeps as "
+                "text that does not sort; cast it to int64 or double"
             )
             raise Failed("invalid", message, column=version)
-    stored = pa.table({key: as_sqlite(table.column(key)) for key in keys})
+    stored = pa.table({key: kind.stored(table.column(key)) for key in keys})
     counts = stored.group_by(keys, use_threads=False).aggregate([([], "count_all")])
     counts = counts.rename_columns([*keys, _COUNT])
     twice = counts.filter(pc.greater(counts.column(_COUNT), 1))
@@ -44,7 +45,7 @@ def check_keys(table: pa.Table, keys: list[str], version: str | None = None) -> 
             "write.version, whose greatest is kept"
         )
         raise Failed("invalid", message, column=", ".join(keys), value=values)
-    return _newest(table, stored, keys, version)
+    return _newest(table, stored, keys, version, kind)
 
 
 def _check_column(table: pa.Table, name: str, what: str) -> None:
@@ -57,9 +58,9 @@ def _check_column(table: pa.Table, name: str, what: str) -> None:
         raise Failed("invalid", f"{what} {name!r} is null in {plural(nulls, 'row')}; filter such rows out", column=name)
 
 
-def _newest(table: pa.Table, stored: pa.Table, keys: list[str], version: str) -> pa.Table:
+def _newest(table: pa.Table, stored: pa.Table, keys: list[str], version: str, kind: TableKind) -> pa.Table:
     """One row of each key: that of the greatest version. Rows that are alike are one; others of one version refused."""
-    versions = as_sqlite(table.column(version)).to_pylist()
+    versions = kind.stored(table.column(version)).to_pylist()
     best: dict[tuple[Any, ...], int] = {}
     for place, key in enumerate(zip(*(stored.column(key).to_pylist() for key in keys), strict=True)):
         former = best.setdefault(key, place)

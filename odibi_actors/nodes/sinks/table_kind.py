@@ -1,0 +1,190 @@
+"""What every sink is whose target is a table of a SQL database. A kind says how its database is spoken to, and what its
+tables hold; the rest is here, in ``table`` (a publisher) and in ``table_marks`` (what a database keeps of its tables).
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from odibi_actors.kinds.sink import Kept, Publisher, Site
+from odibi_actors.model import Target
+from odibi_actors.nodes.sinks import table_marks as marks
+from odibi_actors.nodes.sinks import table_overwrite as overwrite
+from odibi_actors.nodes.sinks.owner import Mark, Owner
+from odibi_actors.nodes.sinks.plain import PlainSink
+from odibi_actors.nodes.sinks.table_names import quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from odibi_actors.config.model import WriteSpec
+
+
+class Cursor(Protocol):
+    """What a statement has found."""
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Database(Protocol):
+    """An open database. ``?`` stands for a parameter; outside of a transaction each statement is one."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
+
+
+class TableKind(PlainSink):
+    """See ``kinds.sink.Sink``. ``title``: what people call the database. ``names``: the type of a column
+    that holds names of tables; ``same``: the condition that its value is the parameter, as the database compares them.
+    """
+
+    title = ""
+    names = "text"
+    same = "table_name = ?"
+    needs: Sequence[str] = ("table",)
+    takes: Sequence[str] = ("keys", "version")
+    modes: Sequence[str] = ("append", "overwrite", "upsert")
+
+    # --- how the database is spoken to: each raises ConflictError, OSError, and what ``failure`` knows ---------------
+
+    @abstractmethod
+    def stands(self, at: Target) -> bool:
+        """There is a database, so that something may be in it."""
+
+    @abstractmethod
+    def opened(self, at: Target) -> AbstractContextManager[Database]:
+        """To write; it is made if there is none."""
+
+    @abstractmethod
+    def looked(self, at: Target) -> AbstractContextManager[Database]:
+        """To look at one that ``stands``."""
+
+    @abstractmethod
+    def begin(self, db: Database) -> None:
+        """A transaction, in which nobody else writes what it has read."""
+
+    @abstractmethod
+    def roll_back(self, db: Database) -> None:
+        """Undo it, if one is open."""
+
+    @abstractmethod
+    def relation(self, db: Database, name: str) -> str:
+        """``table``, ``view``, or "" where nothing has this name."""
+
+    @abstractmethod
+    def columns(self, db: Database, table: str) -> list[str]:
+        """The names of its columns."""
+
+    # --- what its tables hold: these load pyarrow --------------------------------------------------------------------
+
+    @abstractmethod
+    def check_rows(self, rows: pa.Table) -> None:
+        """Raise Failed (``invalid``) for a column, or a value, that no table of it holds exactly."""
+
+    @abstractmethod
+    def stored(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The column with values that are equal where those of the table would be."""
+
+    @abstractmethod
+    def sorts(self, column: pa.DataType) -> bool:
+        """A table has values of this type in their order."""
+
+    @abstractmethod
+    def rehearse(self, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        """Raise Failed (``invalid``: the rows) or ConflictError (the table) unless the table, or the one that would be
+        made, takes the rows and keeps them as they are. Nothing is changed."""
+
+    @abstractmethod
+    def insert(self, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        """Bring the rows in, within a transaction; the table is made if there is none. Raises ConflictError where it
+        refuses a row, or drops it."""
+
+    # --- what a kind of tables answers -------------------------------------------------------------------------------
+
+    def reserved(self, at: Target) -> tuple[str, str]:
+        if at.locator.lower().startswith(("odibi_", "_odibi")):
+            return "the name is reserved", at.locator
+        return "", ""
+
+    def called(self, at: Target) -> tuple[str, tuple[str, str]]:
+        return f"table {at.locator!r} of {at.connection}", marks.take_table(at.locator)
+
+    def mark(self, at: Target) -> Mark | None:
+        if not self.stands(at):
+            return None
+        with self.looked(at) as db:
+            return marks.mark(self, db, at.locator)
+
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+        at = write.target
+        if write.mode == "overwrite" and self.stands(at):
+            with self.looked(at) as db:
+                overwrite.check_rows(self, db, at, owner, former)
+
+    def holds(self, at: Target) -> tuple[int, int]:
+        if not self.stands(at):
+            return 0, 0
+        with self.looked(at) as db:
+            return overwrite.holds(self, db, at.locator)
+
+    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
+        if not self.stands(at):
+            return "is missing"
+        try:
+            with self.looked(at) as db:
+                return marks.missing(self, db, at.locator, sink, iteration, digest, owners)
+        except Exception as error:
+            said = str(error)
+            if not isinstance(error, OSError) and self.failure(at, error) is None:
+                raise
+            return f"cannot be looked for: {said}"
+
+    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
+        if not self.stands(at):
+            return None
+        with self.looked(at) as db:
+            if not self.relation(db, at.locator):
+                return Kept(0)
+            return Kept(int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0]))
+
+    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
+        with self.opened(at) as db:
+            self.begin(db)
+            db.execute(f"drop table if exists {quote(at.locator)}")
+            marks.forget(self, db, at.locator, owners)
+            overwrite.forget(self, db, at.locator)
+            db.execute("commit")
+
+    def open(self, site: Site, write: WriteSpec | None) -> Publisher:
+        from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.sinks.table import TableSink  # not above: most commands need none of Arrow
+
+        if write is None:
+            return TableSink(self, site)
+        upsert = write.mode == "upsert"
+        if not write.table or (upsert and not write.keys):
+            raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
+        return TableSink(self, site, write.keys if upsert else [], write.version if upsert else None)
+
+
+class FileKind(TableKind):
+    """A database that is one file."""
+
+    about = "a database file"
+
+    def misplaced(self, path: str) -> tuple[str, str]:
+        if os.path.isdir(path):
+            return f"is a folder; a {self.name} connection is a database file", "such as data/mart.db"
+        return "", ""
+
+    def folded(self, at: Target) -> Target:
+        return Target(at.sink, at.connection, at.locator.lower())
+
+    def stands(self, at: Target) -> bool:
+        return Path(at.connection).exists()
