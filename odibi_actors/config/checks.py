@@ -22,7 +22,7 @@ from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
-from odibi_actors.kinds.format import check_options
+from odibi_actors.kinds.format import check_options, lacks
 from odibi_actors.kinds.registry import format_of, formats, sink_of, writing
 from odibi_actors.kinds.sink import Sink
 from odibi_actors.model import Target
@@ -144,6 +144,8 @@ class Checker:
         self._types(at, read.get("schema", {}), known.name if known is not None and known.texts else "")
         self._columns(at, read)
         if known is not None:
+            if problem := lacks(known):
+                self._problems.add(f"{at}.format", problem)
             for option, value in read.get("options", {}).items():
                 for message in check_options(known, {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)

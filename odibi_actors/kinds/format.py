@@ -84,6 +84,12 @@ class WritingFormat(Format, Protocol):
         """The bytes of one file, batch by batch; equal tables have equal bytes. Raises OSError."""
 
 
+def lacks(known: Format) -> str:
+    """What has to be installed before this format can read; "" for nothing. A format tells it by ``missing()``."""
+    told: Callable[[], str] = getattr(known, "missing", lambda: "")
+    return told()
+
+
 def check_options(known: Format, options: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options of a reader of this format; empty when all is well."""
     problems = []

@@ -13,7 +13,7 @@ from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.config.remedies import schema as declares
 from odibi_actors.errors import BatchError, ConfigError
-from odibi_actors.kinds.format import Format, Request, check_options
+from odibi_actors.kinds.format import Format, Request, check_options, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed, shorten
@@ -54,6 +54,8 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult
     The schema is ``read.schema`` over the pinned one (``pinned``, b"" for none) over what the files of this first batch
     are inferred as; its order is the table's. Raises Failed (``changed``, ``malformed``, ``invalid``) and OSError.
     """
+    if problem := lacks(_format(spec)):
+        raise Failed("invalid", problem)
     if problems := check_options(_format(spec), spec.options):
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)

@@ -122,7 +122,7 @@ def test_given_a_format_that_is_not_installed_then_validate_names_those_that_are
     (tmp_path / "odibi.yaml").write_text(PROJECT.format(read=blocks(PAGE, "yaml")[0].rstrip()))
     done = odibictl(tmp_path, tmp_path, "validate")
     assert done.returncode == 2
-    assert "format: unknown value (got keyvalue); one of: arrow, csv, " in done.stderr
+    assert "format: unknown value (got keyvalue); one of: arrow, avro, csv, " in done.stderr
 
 
 @pytest.mark.parametrize(

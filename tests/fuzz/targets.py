@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -775,6 +776,30 @@ def ipc() -> Target:
             writer.write_table(table)
         seeds.append(sink.getvalue())
     return Target("ipc", reading("arrow"), seeds)
+
+
+@target
+def avro() -> Target:
+    """Avro files of strangers."""
+    import fastavro
+
+    schema: Any = {
+        "type": "record",
+        "name": "row",
+        "fields": [
+            {"name": "x", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
+            {"name": "y", "type": {"type": "map", "values": {"type": "array", "items": "string"}}},
+            {"name": "z", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        ],
+    }
+    rows = [{"x": None, "y": {"a": ["b"]}, "z": Decimal("1.25")}, {"x": 5, "y": {}, "z": Decimal(0)}]
+    seeds = []
+    for codec in ("null", "deflate", "bzip2"):
+        sink = io.BytesIO()
+        fastavro.writer(sink, schema, rows, codec=codec)
+        seeds.append(sink.getvalue())
+    words = [b'"type":', b'"record"', b'"null"', b'"array"', b"\xff" * 9 + b"\x01", b"\x01", b"[" * 2000]
+    return Target("avro", reading("avro"), seeds, words)
 
 
 @target

@@ -32,7 +32,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "parquet", "parquet"),
     (b"ARROW1", "an Arrow file", "arrow"),
     (b"ORC", "ORC", ""),
-    (b"Obj\x01", "Avro", ""),
+    (b"Obj\x01", "Avro", "avro"),
     (b"SQLite format 3\0", "a SQLite database", ""),
     (b"%PDF-", "a PDF", ""),
     (b"\x89PNG", "an image", ""),
@@ -163,7 +163,7 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
         return f"{encoding.upper()} text", other_encoding(encoding)
     for start, found, remedy in _MAGIC:
         if data.startswith(start) and not (start.isascii() and start.decode().isprintable() and _is_text(data[:256])):
-            if remedy in ("parquet", "arrow"):
+            if remedy in ("parquet", "arrow", "avro"):
                 return found, f"format: {remedy}"
             named = f"options: {{compression: {remedy}}}, or a name that ends in its suffix"
             return found, named if remedy else "export it as csv"
