@@ -655,14 +655,14 @@ class Flow:
 
 
 def committed(pipeline: Pipeline, iteration: Iteration, now: float) -> str:
-    """``committed, 3 files, 1,200 rows, 0.8 s``: what a commit's line in the log says."""
+    """``committed, 3 files, 1,200 rows read, 0.8 s``: what a commit's line in the log says."""
     said = ["committed"]
     consumed = [name for name, source in pipeline.sources.items() if not source.pinned]
     if consumed:
         said.append(plural(sum(len(iteration.positions.get(name, ())) for name in consumed), "file"))
     acks = [run.ack for name in consumed if (run := iteration.nodes.get(name)) is not None and run.ack is not None]
     if acks:
-        said.append(plural(sum(ack.rows_out for ack in acks), "row"))
+        said.append(plural(sum(ack.rows_out for ack in acks), "row read", "rows read"))
     if iteration.set_aside:
         said.append(f"{plural(iteration.set_aside, 'file')} set aside")
     given_up = [name for name, publication in iteration.publications.items() if publication.abandoned]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from odibi_actors.config.arrow_types import arrow_type, parted
+from odibi_actors.config.handed_on import reaches
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 
 if TYPE_CHECKING:
@@ -41,16 +42,26 @@ def in_the_way(pipeline: Pipeline, source: str, column: str) -> str:
     pin = pipeline.pins.get(source) if source in pipeline.sources else None
     if not column or pin is None or column in dict(map(parted, pin.text)):
         return ""
-    commands = [f"`odibictl sink repin {pipeline.name}.{name}`" for name in lacking(pipeline, source, column)]
+    commands = list(_repins(pipeline, source, column))
     if not commands:
         return ""
     return f"To take {column!r}, let it into what is pinned without it as well: {', '.join(commands)}"
 
 
-def lacking(pipeline: Pipeline, source: str, column: str) -> list[str]:
-    """The sinks below ``source`` whose first part is there and has no such column."""
-    below = _pinned_below(pipeline, pipeline.spec, source)
-    return [node.name for node, pinned in below if column not in pinned]
+def _repins(pipeline: Pipeline, source: str, column: str) -> Iterator[str]:
+    """For each sink that the column reaches, and whose first part has none: what lets it in."""
+    for node, pinned in _pinned_below(pipeline, pipeline.spec, source):
+        functions = reaches(pipeline.spec, source, node, column)
+        if column not in pinned and functions is not None and node.write is not None:
+            first = ["once its table has it"] if node.write.table is not None else []
+            yield f"`odibictl sink repin {pipeline.name}.{node.name}`{_given(first, functions)}"
+
+
+def _given(said: list[str], functions: tuple[str, ...]) -> str:
+    """On what an advice depends, in brackets."""
+    verb = "hands" if len(functions) == 1 else "hand"
+    said = [*said, *([f"if {' and '.join(functions)} {verb} it on"] if functions else [])]
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
@@ -102,13 +113,16 @@ def _line(
     name = f"{spec.name}.{sink.name}"
     read = next(node.read for node in spec.nodes if node.name == source)
     assert read is not None
+    functions = reaches(spec, source, sink, column)
+    if pinned is None and functions is None:
+        return  # nothing on the way selects it, so that the sink never gets it
     if pinned is None:
         line = (
             f"{name} is pinned without {column!r}, which {source} declares: to let it in, `odibictl sink repin {name}`"
         )
         if sink.write.table is not None:
             line += f", and add it to table {sink.write.table!r}: `odibictl try {spec.name}` says by which statement"
-        yield line
+        yield line + _given([], functions or ())
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (
             f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "

@@ -360,7 +360,7 @@ class Client(ScheduleVerbs):
         at_rest = import_module("odibi_actors.local.at_rest")
         changes = import_module("odibi_actors.local.changes")
         adopting = isinstance(message, Apply) and bool(message.adopt)
-        if adopting or (to == BROKER and verb in changes.CHANGES):
+        if adopting or (to == BROKER and verb in changes.CHANGES | {"pipeline.rewind"}):
             return self._change(folder, message)
         asking = isinstance(message, Apply) and message.dry_run
         if not asking and not at_rest.answers(to, verb):
@@ -393,9 +393,13 @@ class Client(ScheduleVerbs):
             verb, dry_run = "apply", message.dry_run
         else:
             verb, dry_run = message.verb, bool(message.params.get("dry_run"))
+        root = project_root(self._project)
         try:
-            with import_module("odibi_actors.local.changes").Changes(folder, project_root(self._project)) as broker:
-                result = broker.ask(message, verb)
+            if isinstance(message, Request) and verb == "pipeline.rewind":  # which publishes nothing, and takes back
+                result = import_module("odibi_actors.local.rewinding").rewind(folder, root, message.params)
+            else:
+                with import_module("odibi_actors.local.changes").Changes(folder, root) as broker:
+                    result = broker.ask(message, verb)
         except OdibiError as error:
             if type(error) is not OdibiError:
                 raise
@@ -521,9 +525,13 @@ class Client(ScheduleVerbs):
             params["open"] = [row["iteration"] for row in shown.get("iterations", []) if row.get("lane") == LIVE]
         return self._until("iteration.wait", params, timeout)
 
-    def iterations(self, pipeline: str, limit: int = 20, state: str | None = None) -> dict[str, Any]:
-        """``{"items": [iteration rows]}``, newest first."""
-        return self._dict("iteration.list", STORE, pipeline=pipeline, limit=limit, state=state)
+    def iterations(
+        self, pipeline: str, limit: int = 20, state: str | None = None, before: int | None = None
+    ) -> dict[str, Any]:
+        """``{"items": [iteration rows]}``, newest first, at most 1,000. Where there are more it says how many
+        (``total``; ``at_least``: not counted further) and what ``before`` asks for those that follow (``next``)."""
+        more = {} if before is None else {"before": before}
+        return self._dict("iteration.list", STORE, pipeline=pipeline, limit=limit, state=state, **more)
 
     def iteration(self, pipeline: str, iteration: int) -> dict[str, Any]:
         """One iteration: positions, nodes, errors, sinks."""
@@ -666,9 +674,10 @@ class Client(ScheduleVerbs):
         """One source, with the files that wait, have changed, or are skipped, and why."""
         return self._dict("source.files", SOURCE, pipeline=pipeline, source=source, lane=lane)
 
-    def dead_letters(self, pipeline: str | None = None) -> dict[str, Any]:
-        """``{"items": [dead letter rows]}``."""
-        return self._dict("deadletter.list", STORE, pipeline=pipeline)
+    def dead_letters(self, pipeline: str | None = None, limit: int = 1000, before: int | None = None) -> dict[str, Any]:
+        """``{"items": [dead letter rows]}``, newest first; longer lists as those of iterations."""
+        more = {} if before is None else {"before": before}
+        return self._dict("deadletter.list", STORE, pipeline=pipeline, limit=limit, **more)
 
     def checkpoint_stats(self) -> dict[str, Any]:
         """Figures of the checkpoint store."""

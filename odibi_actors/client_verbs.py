@@ -116,9 +116,20 @@ class ScheduleVerbs:
         pipeline, schedule = self.find_schedule(name)
         return self._dict("schedule.resume", pipeline=pipeline, schedule=schedule)
 
-    def occurrences(self, pipeline: str, schedule: str | None = None, state: str | None = None, limit: int = 20) -> Row:
-        """``{"items": [occurrence rows]}``, newest first; ``state``: waiting, started or skipped."""
-        return self._dict("occurrence.list", STORE, pipeline=pipeline, schedule=schedule, state=state, limit=limit)
+    def occurrences(
+        self,
+        pipeline: str,
+        schedule: str | None = None,
+        state: str | None = None,
+        limit: int = 20,
+        before: int | None = None,
+    ) -> Row:
+        """``{"items": [occurrence rows]}``, newest first; ``state``: waiting, started or skipped. Longer lists as those
+        of iterations."""
+        more = {} if before is None else {"before": before}
+        return self._dict(
+            "occurrence.list", STORE, pipeline=pipeline, schedule=schedule, state=state, limit=limit, **more
+        )
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
@@ -129,9 +140,13 @@ class ScheduleVerbs:
         run = f"manual-{secrets.token_hex(6)}"
         return self._dict("pipeline.trigger", pipeline=pipeline, run=run, params=dict(params or {}))
 
-    def runs(self, pipeline: str | None = None, state: str | None = None, limit: int = 20) -> Row:
-        """``{"items": [run rows]}``, newest first; ``state``: active, done, no_data, failed or cancelled."""
-        return self._dict("run.list", STORE, pipeline=pipeline, state=state, limit=limit)
+    def runs(
+        self, pipeline: str | None = None, state: str | None = None, limit: int = 20, before: int | None = None
+    ) -> Row:
+        """``{"items": [run rows]}``, newest first; ``state``: active, done, no_data, failed or cancelled. Longer
+        lists as those of iterations."""
+        more = {} if before is None else {"before": before}
+        return self._dict("run.list", STORE, pipeline=pipeline, state=state, limit=limit, **more)
 
     def run(self, run: str) -> Row:
         """One run."""
@@ -172,7 +187,7 @@ class ScheduleVerbs:
         return self._dict("backfill.list", timeout=timeout, pipeline=pipeline)
 
     def ended_backfills(self, pipeline: str | None = None, limit: int = 10) -> list[Row]:
-        """The newest ``limit`` of those that have ended, newest first: what their runs tell."""
+        """The newest ``limit`` of those that have ended, of the newest 1,000, newest first: what their runs tell."""
         found = self._dict("run.list", STORE, pipeline=pipeline, limit=1000, backfills=True)["items"]
         ended = [run for run in found if run.get("lane") != LIVE and run.get("state") != "active"]
         return [_ended(run) for run in ended[:limit]]
@@ -235,9 +250,10 @@ class ScheduleVerbs:
 
     # --- alerts ---------------------------------------------------------------------------------------------------
 
-    def alerts(self, pipeline: str | None = None, limit: int = 20) -> Row:
-        """``{"items": [alert rows]}``, newest first."""
-        return self._dict("alert.list", STORE, pipeline=pipeline, limit=limit)
+    def alerts(self, pipeline: str | None = None, limit: int = 20, before: int | None = None) -> Row:
+        """``{"items": [alert rows]}``, newest first; longer lists as those of iterations."""
+        more = {} if before is None else {"before": before}
+        return self._dict("alert.list", STORE, pipeline=pipeline, limit=limit, **more)
 
     # --- what the client itself has ---------------------------------------------------------------------------------
 

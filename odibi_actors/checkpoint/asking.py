@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,6 +22,22 @@ Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 def bounded(limit: int) -> int:
     """As many rows as are given for a limit."""
     return max(0, min(limit, MAX_ROWS))
+
+
+COUNTED = 10_000
+"""Rows that are counted at most, to say how long a list is: the store's loop never waits on a scan."""
+
+
+def rest(
+    db: sqlite3.Connection, keys: Sequence[int], more: bool, rows: str, values: Iterable[object]
+) -> dict[str, Any]:
+    """What the answer says of the rows that are not in it. ``keys``: those that are, newest first; ``more``: there are
+    others; ``rows``: the table and the condition that choose them all, with its ``values``. ``total``: how many there
+    are, with ``at_least`` where no more were counted; ``next``: what ``before`` asks for those that follow."""
+    if not more:
+        return {}
+    total = db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {COUNTED})", tuple(values)).fetchone()[0]
+    return {"total": total, "next": keys[-1], **({"at_least": True} if total >= COUNTED else {})}
 
 
 SHOWN = 20

@@ -51,8 +51,10 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     ).fetchall()
     counts = {
         name: db.execute(f"SELECT count(*) FROM {table} WHERE pipeline = ?", (pipeline,)).fetchone()[0]
-        for name, table in (("letters", "dead_letters"), ("schemas", "schemas"), ("states", "states"))
+        for name, table in (("schemas", "schemas"), ("states", "states"))
     }
+    held = "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND state <> 'replayed'"  # what was settled is no loss
+    counts["letters"] = db.execute(held, (pipeline,)).fetchone()[0]
     given_up: dict[str, list[int]] = {}
     for number, abandoned in db.execute(
         "SELECT iteration, abandoned FROM iterations WHERE pipeline = ? AND abandoned <> '[]'", (pipeline,)

@@ -26,7 +26,7 @@ from odibi_actors.checkpoint import (
     verify,
     whereabouts,
 )
-from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known
+from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known, rest
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
 from odibi_actors.checkpoint.snapshot import VersionDecoder
@@ -91,9 +91,12 @@ class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``deadletter.list``: newest first, of one pipeline or all. ``files``: how many were set aside in it."""
+    """``deadletter.list``: newest first, of one pipeline or all, and ``before`` one if given. ``files``: how many were
+    set aside in it."""
 
     pipeline: Name | None = None
+    before: Number | None = None
+    limit: Number = MAX_ROWS
 
 
 class Letter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,21 +137,30 @@ _ROW = "iteration, lane, state, version, run, taken, planned_at, finished_at, po
 def _iterations(db: sqlite3.Connection, given: Iterations) -> Any:
     given_by = {"state = ?": given.state, "iteration < ?": given.before}
     chosen = {test: value for test, value in given_by.items() if value is not None}
-    where, values = "".join(f" AND {test}" for test in chosen), chosen.values()
+    where, values, limit = "".join(f" AND {test}" for test in chosen), chosen.values(), bounded(given.limit)
     rows = db.execute(
         f"SELECT {_ROW} FROM iterations WHERE pipeline = ?{where} ORDER BY iteration DESC LIMIT ?",
-        (given.pipeline, *values, bounded(given.limit)),
+        (given.pipeline, *values, limit + 1),
     ).fetchall()
     if not rows:
         known(db, given.pipeline)
-    found = [_iteration(db, given.pipeline, row) for row in rows]
-    return {"items": found, **({} if found else retention.before(db))}
+    found = [_iteration(db, given.pipeline, row) for row in rows[:limit]]
+    of_state = " AND state = ?" if given.state is not None else ""
+    everything = [given.pipeline, *([given.state] if given.state is not None else [])]
+    more = rest(
+        db,
+        [row[0] for row in rows[:limit]],
+        len(rows) > limit > 0,
+        f"iterations WHERE pipeline = ?{of_state}",
+        everything,
+    )
+    return {"items": found, **more, **({} if found else retention.before(db))}
 
 
 def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of the list. ``waits_for``: the stuck one that holds it back, 0 for none; ``rows``: rows that its read
-    nodes gave, without those of reference data; ``dead_letters``: 1 for the iteration itself, or the number of
-    positions taken out of it."""
+    """A row of the list. ``waits_for``: the stuck one that holds it back, 0 for none; ``rows_read``: rows that its
+    read nodes gave, visible or not, without those of reference data; ``dead_letters``: 1 for the
+    iteration itself, or the number of positions taken out of it."""
     rows = row[11]
     if rows is None:
         acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
@@ -159,7 +171,7 @@ def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> d
     return {
         **found,
         "waits_for": _stuck_before(db, pipeline, found) if found["state"] in _HELD else 0,
-        "rows": rows,
+        "rows_read": rows,
         "dead_letters": dead.fetchone()[0],
     }
 
@@ -206,7 +218,8 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     *row, failures, sinks, abandoned = _find(db, given, f"{_ROW}, failures, sinks, abandoned")
     key = (given.pipeline, given.iteration)
     what = f"of {given.pipeline} iteration {given.iteration}"
-    positions = _as_read(db, key, summary.positions_of(db, *key))
+    planned = summary.positions_of(db, *key)
+    positions = _as_read(db, key, planned)
     revised = db.execute(
         "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
         " AND revised = 1 ORDER BY id LIMIT ?",
@@ -230,6 +243,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
         "files": found["positions"],
         "planned_as": ends.planned_as(db, *key, found["lane"]) if found["state"] in ("cancelled", "rewound") else [],
         "positions": {name: [p.shown() for p in some] for name, some in positions.items()},
+        "more": {name: len(some) - MAX_ROWS for name, some in planned.items() if len(some) > MAX_ROWS},
         "twins": [one for name, some in positions.items() for one in twins.earlier(db, *key, name, some)],
         "revised": [dict(zip(("node", "identity", "message"), row, strict=True)) for row in revised],
         "nodes": _nodes(db, given)["items"],
@@ -371,17 +385,22 @@ def _acked(ack: summary.Output) -> dict[str, Any]:
 def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     names = ("id", "pipeline", "iteration", "node", "position", "kind", "message", "at", "state", "replay")
     columns = ", ".join(f"l.{name}" for name in names)
-    one = given.pipeline is not None
-    where = "WHERE l.state <> 'replayed'" + (" AND l.pipeline = ?" if one else "")
-    order = "l.iteration DESC, l.id DESC" if one else "l.id DESC"
+    values = [] if given.pipeline is None else [given.pipeline]
+    where = "dead_letters AS l {} WHERE l.state <> 'replayed'" + (
+        "" if given.pipeline is None else " AND l.pipeline = ?"
+    )
+    below = [] if given.before is None else [given.before]
+    limit = bounded(given.limit)
     rows = db.execute(
-        f"SELECT {columns}, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM dead_letters AS l"
-        f" LEFT JOIN iterations AS i USING (pipeline, iteration) {where} ORDER BY {order} LIMIT ?",
-        (given.pipeline, MAX_ROWS) if one else (MAX_ROWS,),
+        f"SELECT {columns}, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM"
+        f" {where.format('LEFT JOIN iterations AS i USING (pipeline, iteration)')}{' AND l.id < ?' if below else ''}"
+        " ORDER BY l.id DESC LIMIT ?",
+        (*values, *below, limit + 1),
     ).fetchall()
     if given.pipeline is not None and not rows:
         known(db, given.pipeline)
-    return {"items": [dict(zip((*names, "files"), row, strict=True)) for row in rows]}
+    more = rest(db, [row[0] for row in rows[:limit]], len(rows) > limit > 0, where.format(""), values)
+    return {"items": [dict(zip((*names, "files"), row, strict=True)) for row in rows[:limit]], **more}
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:

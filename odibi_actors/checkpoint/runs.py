@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.checkpoint import retention
-from odibi_actors.checkpoint.asking import Name, Number, bounded, known, known_schedule
+from odibi_actors.checkpoint.asking import Name, Number, bounded, known, known_schedule, rest
 from odibi_actors.checkpoint.records import ALERTS
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import AlertDecoder, trigger
@@ -19,12 +19,14 @@ from odibi_actors.model import OccurrenceState, RunState
 
 
 class Occurrences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``occurrence.list``: the newest ``limit`` occurrences, newest first, of one schedule and one state if given."""
+    """``occurrence.list``: the newest ``limit`` occurrences, newest first, of one schedule and one state if given,
+    and ``before`` one."""
 
     pipeline: Name
     schedule: Name | None = None
     state: OccurrenceState | None = None
     limit: Number = 20
+    before: Number | None = None
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +37,7 @@ class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: RunState | None = None
     limit: Number = 20
     backfills: bool = False
+    before: Number | None = None
 
 
 class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,24 +47,38 @@ class One(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``alert.list``: the newest ``limit`` alerts, newest first, of one pipeline if given."""
+    """``alert.list``: the newest ``limit`` alerts, newest first, of one pipeline if given, and ``before`` one."""
 
     pipeline: Name | None = None
     limit: Number = 20
+    before: Number | None = None
 
 
 def _newest(
-    db: sqlite3.Connection, table: str, key: str, where: dict[str, str | None], states: tuple[str, ...], limit: int
-) -> list[int]:
-    """Keys of the newest rows with these values, newest first. Of each state on its own, so that an index has them in
-    order and no more than that is read; none: there is no state to choose by."""
+    db: sqlite3.Connection,
+    table: str,
+    key: str,
+    where: dict[str, str | None],
+    states: tuple[str, ...],
+    limit: int,
+    before: int | None,
+) -> tuple[list[int], dict[str, Any]]:
+    """Keys of the newest rows with these values, newest first, below ``before`` if given; and what is said of the rest.
+    Of each state on its own, so that an index has them in order and no more than that is read; none: there is no state
+    to choose by."""
+    limit = bounded(limit)
     given = {name: value for name, value in where.items() if value is not None}
     tests = [f"{name} = ?" for name in (*given, *(["state"] if states else []))]
-    query = f"SELECT {key} FROM {table}{' WHERE ' if tests else ''}{' AND '.join(tests)} ORDER BY {key} DESC LIMIT ?"
+    below = [] if before is None else [before]
+    chosen = " AND ".join([*tests, *([f"{key} < ?"] if below else [])])
+    query = f"SELECT {key} FROM {table}{f' WHERE {chosen}' if chosen else ''} ORDER BY {key} DESC LIMIT ?"
     found: list[int] = []
-    for chosen in [[state] for state in states] or [[]]:
-        found += [row[0] for row in db.execute(query, (*given.values(), *chosen, limit))]
-    return sorted(found, reverse=True)[:limit]
+    for state in [[state] for state in states] or [[]]:
+        found += [row[0] for row in db.execute(query, (*given.values(), *state, *below, limit + 1))]
+    keys = sorted(found, reverse=True)[:limit]
+    all_of = [f"{name} = ?" for name in given] + ([f"state IN ({', '.join('?' * len(states))})"] if states else [])
+    rows = table + (f" WHERE {' AND '.join(all_of)}" if all_of else "")
+    return keys, rest(db, keys, len(found) > limit > 0, rows, (*given.values(), *states))
 
 
 _OCCURRENCE = ("schedule", "occurrence", "due", "at", "state", "run", "reason", "count", "first")
@@ -71,12 +88,12 @@ _OCCURRENCE_STATES = ("waiting", "started", "skipped")
 def _occurrences(db: sqlite3.Connection, given: Occurrences) -> Any:
     where = {"pipeline": given.pipeline, "schedule": given.schedule}
     states = (given.state,) if given.state else _OCCURRENCE_STATES
-    keys = _newest(db, "occurrences", "seq", where, states, bounded(given.limit))
+    keys, more = _newest(db, "occurrences", "seq", where, states, given.limit, given.before)
     if not keys:
         known(db, given.pipeline)
         if given.schedule is not None:
             known_schedule(db, given.pipeline, given.schedule)
-    return {"items": [_occurrence(db, key) for key in keys]}
+    return {"items": [_occurrence(db, key) for key in keys], **more}
 
 
 def _occurrence(db: sqlite3.Connection, seq: int) -> dict[str, Any]:
@@ -100,12 +117,12 @@ def _runs(db: sqlite3.Connection, given: Runs) -> Any:
     """Of one pipeline each state is asked for on its own; of all of them the newest rows are simply the last ones."""
     states = (given.state,) if given.state else _RUN_STATES if given.pipeline is not None else ()
     where = {"pipeline": given.pipeline, **({"cause": "backfill"} if given.backfills else {})}
-    keys = _newest(db, "runs", "seq", where, states, bounded(given.limit))
+    keys, more = _newest(db, "runs", "seq", where, states, given.limit, given.before)
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
     query = f"SELECT {', '.join(_RUN)}, {_KEPT} FROM runs WHERE seq = ?"
     found = [_shown(db.execute(query, (key,)).fetchone()) for key in keys]
-    return {"items": found, **({} if found else retention.before(db))}
+    return {"items": found, **more, **({} if found else retention.before(db))}
 
 
 def _run(db: sqlite3.Connection, given: One) -> Any:
@@ -132,11 +149,11 @@ _ALERT = ("id", "kind", "pipeline", "schedule", "run", "occurrence", "text", "at
 
 
 def _alerts(db: sqlite3.Connection, given: Alerts) -> Any:
-    keys = _newest(db, "alerts", "id", {"pipeline": given.pipeline}, (), bounded(given.limit))
+    keys, rest_of = _newest(db, "alerts", "id", {"pipeline": given.pipeline}, (), given.limit, given.before)
     if not keys and given.pipeline is not None:
         known(db, given.pipeline)
     more = {} if keys else retention.before(db)
-    return {"items": [_alert(db, key) for key in keys], "held": _held(db, given.pipeline), **more}
+    return {"items": [_alert(db, key) for key in keys], **rest_of, "held": _held(db, given.pipeline), **more}
 
 
 def _held(db: sqlite3.Connection, pipeline: str | None) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.moments import utc
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, emit, kept, table
+from odibi_actors.cli.paging import limited, pages
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -40,13 +41,11 @@ COLUMNS = (
 
 @alert.command("list", examples=["odibictl alert list", "odibictl alert list report -n 100 -o json"])
 @pipeline_argument(required=False)
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
-)
+@limited()
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
+def list_(app: App, pipeline: str | None, limit: int | None, watch: bool) -> None:
     """List alerts, newest first: what happened, who was told.
 
     TARGETS are whom to tell, of a webhook without what could be a secret. TOLD says when all of them were, or why not:
@@ -58,7 +57,7 @@ def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
     client = app.client()
     emit(
         app,
-        lambda: client.alerts(pipeline, limit),
+        lambda: pages(lambda n, before: client.alerts(pipeline, n, before), limit),
         "id",
         lambda result: [table(result["items"], COLUMNS, kept("no alerts", result)), *_held(result.get("held") or [])],
         watch,

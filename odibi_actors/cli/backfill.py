@@ -13,6 +13,7 @@ from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, lines, size, table
+from odibi_actors.cli.paging import PAGE, limited
 from odibi_actors.cli.sink import twice
 from odibi_actors.units import plural
 
@@ -224,18 +225,11 @@ def _found(client: Client, which: tuple[str | None, str]) -> tuple[str, str]:
     examples=["odibictl backfill list", "odibictl backfill list delays --watch", "odibictl backfill list -o json"],
 )
 @pipeline_argument(required=False)
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(0, 1000),
-    default=10,
-    show_default=True,
-    help="So many that have ended.",
-)
+@limited(10, 0, "So many that have ended.")
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
+def list_(app: App, pipeline: str | None, limit: int | None, watch: bool) -> None:
     """List backfills: lane, state, progress.
 
     Those that go on first, then the newest that have ended. LEFT counts the files or occurrences that are not planned
@@ -244,12 +238,16 @@ def list_(app: App, pipeline: str | None, limit: int, watch: bool) -> None:
     client = app.client()
 
     def fetch() -> dict[str, Any]:
-        ended = client.ended_backfills(pipeline, limit) if limit else []
+        ended = client.ended_backfills(pipeline, PAGE)
         going = client.backfills(pipeline)["items"]
         lanes = {row["lane"] for row in going}
-        items = [*going, *(row for row in ended if row["lane"] not in lanes)]
-        if items or not limit:
-            return {"items": items}
+        past = [row for row in ended if row["lane"] not in lanes]
+        items = [*going, *past[:limit]]
+        if items or past:
+            return {
+                "items": items,
+                **({"total": len(going) + len(past)} if len(items) < len(going) + len(past) else {}),
+            }
         from odibi_actors.messages import STORE  # not for those who only want help
 
         asked = client.request("run.list", {"pipeline": pipeline, "limit": 1, "backfills": True}, STORE)

@@ -9,16 +9,20 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.names import pipeline_argument
+from odibi_actors.cli.names import complete_pipeline, pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
+from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.sink import overwriting
-from odibi_actors.errors import OdibiError
+from odibi_actors.errors import OdibiError, UnreachableError
 from odibi_actors.runtime.visible import visible
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
+
+    from odibi_actors.client import Client
 
 
 deadletter = group("deadletter", "Dead letters: what was given up, and why; take it up again.")
@@ -39,13 +43,18 @@ COLUMNS = (
 
 @deadletter.command("list", examples=["odibictl deadletter list", "odibictl deadletter list delays -o json"])
 @pipeline_argument(required=False)
+@limited()
 @lists
 @pass_app
-def list_(app: App, pipeline: str | None) -> None:
-    """List dead letters, of one pipeline or all."""
+def list_(app: App, pipeline: str | None, limit: int | None) -> None:
+    """List dead letters, of one pipeline or all.
+
+    FILES counts those of its sources that were set aside with it, references left out, which every iteration reads.
+    """
+    client = app.client()
     emit(
         app,
-        lambda: app.client().dead_letters(pipeline),
+        lambda: pages(lambda n, before: client.dead_letters(pipeline, n, before), limit),
         "id",
         lambda result: [table(result["items"], COLUMNS, "no dead letters")],
     )
@@ -83,8 +92,41 @@ def show(app: App, letter: int) -> None:
 NAMED = 8
 """Files of a letter that are named."""
 
-LETTERS = click.argument("letters", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1))
+ALL = "all"
+MANY = 20
+"""Letters that a question names one by one; of more it has the number."""
+
+
+class LetterType(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """The id of a dead letter, or ``all``."""
+
+    name = "letter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The id, from 1 on, or ``all``."""
+        if value == ALL:
+            return ALL
+        return int(click.IntRange(1, 2**63 - 1).convert(value, param, ctx))
+
+
+LETTERS = click.argument("letters", metavar="ID...|all", nargs=-1, required=True, type=LetterType())
+OF = click.option("--pipeline", metavar="PIPELINE", shell_complete=complete_pipeline, help="Of `all`: only its own.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+
+
+def _chosen(client: Client, letters: Sequence[int | str], pipeline: str | None) -> list[dict[str, Any]]:
+    """The letters that are meant, by their ``id``; ``all``: the rows of those that are open."""
+    if ALL not in letters:
+        if pipeline is not None:
+            raise click.UsageError("--pipeline goes with `all`: a letter has its own")
+        return [{"id": one} for one in letters]
+    if len(letters) > 1:
+        raise click.UsageError("give `all`, or the ids of dead letters")
+    found = pages(lambda n, before: client.dead_letters(pipeline, n, before), None)["items"]
+    chosen = [row for row in found if row["state"] == "open"]
+    if not chosen:
+        errors.message(f"no dead letter{f' of {pipeline}' if pipeline else ''} is open")
+    return chosen
 
 
 def _each(
@@ -110,21 +152,32 @@ def _each(
 @deadletter.command(
     examples=[
         "odibictl deadletter replay 3",
-        "odibictl deadletter list delays -o name | xargs odibictl deadletter replay",
+        "odibictl deadletter replay all --pipeline delays --yes",
     ]
 )
 @LETTERS
+@OF
+@yes
 @DRY_RUN
 @lists
 @pass_app
-def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
+def replay(app: App, letters: Sequence[int | str], pipeline: str | None, dry_run: bool) -> None:
     """Take dead letters up again, each in a new iteration.
 
-    Several are taken up in ascending order. Their files are read as they are now, so fix them first. A letter goes
-    when its iteration commits; when that fails again, a new one takes its place.
+    Several are taken up in ascending order, `all` once they are counted and you agree. Their files are read as they are
+    now, so fix them first. A letter goes when its iteration commits; when that fails again, a new one takes its place.
     """
     client = app.client()
-    rows = _each(letters, client.replay, dry_run)
+    chosen = _chosen(client, letters, pipeline)
+    wanted = [row["id"] for row in chosen]
+    if chosen and app.rested:
+        runs = " and ".join(
+            f"`odibictl run {name} --replay all`" for name in sorted({row["pipeline"] for row in chosen})
+        )
+        raise UnreachableError(f"{runs} takes them up; `odibictl up` starts a system")
+    if ALL in letters and wanted and not dry_run:
+        app.confirm(f"Take up {plural(len(wanted), 'dead letter')} again?")
+    rows = _each(wanted, client.replay, dry_run)
     if dry_run:  # each is asked about alone, as if it were the only one
         before: dict[str, int] = {}
         for row in rows:
@@ -145,13 +198,16 @@ def replay(app: App, letters: Sequence[int], dry_run: bool) -> None:
         errors.message(f"`odibictl iteration wait {row['pipeline']} {row['iteration']}` waits for its end")
 
 
-@deadletter.command(examples=["odibictl deadletter discard 3", "odibictl deadletter discard 3 4 5 --yes"])
+@deadletter.command(
+    examples=["odibictl deadletter discard 3", "odibictl deadletter discard all --pipeline delays --dry-run"]
+)
 @LETTERS
+@OF
 @yes
 @DRY_RUN
 @lists
 @pass_app
-def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
+def discard(app: App, letters: Sequence[int | str], pipeline: str | None, dry_run: bool) -> None:
     """Give dead letters up for good, with all of their files.
 
     A letter may hold good files beside the one at fault, if they were in an iteration that could not do without it:
@@ -159,14 +215,23 @@ def discard(app: App, letters: Sequence[int], dry_run: bool) -> None:
     `status` tells of it.
     """
     client = app.client()
-    rows = _each(letters, client.discard, dry_run=True)
-    if not dry_run:
-        named = "; ".join(f"{row['letter']} ({_files(row)})" for row in rows)
-        app.confirm(f"Give up dead letter{'s' if len(rows) > 1 else ''} {named} for good (but for a rewind)?")
-        rows = _each(letters, client.discard)
+    wanted = [row["id"] for row in _chosen(client, letters, pipeline)]
+    rows = _each(wanted, client.discard, dry_run=True)
+    if not dry_run and rows:
+        app.confirm(f"Give up {_named(rows)} for good (but for a rewind)?")
+        rows = _each(wanted, client.discard)
     said = "would be discarded" if dry_run else "discarded"
     lines = [f"{row['letter']}: {said}: {_files(row)}" for row in rows]
     emit(app, lambda: {"items": rows}, "letter", lambda result: lines)
+
+
+def _named(rows: Sequence[dict[str, Any]]) -> str:
+    """The letters of a question, each with its files; of very many their number."""
+    if len(rows) > MANY:
+        files = sum(len(row["files"]) for row in rows)
+        return f"{plural(len(rows), 'dead letter')}, with {plural(files, 'file')}"
+    named = "; ".join(f"{row['letter']} ({_files(row)})" for row in rows)
+    return f"dead letter{'s' if len(rows) > 1 else ''} {named}"
 
 
 def _files(row: dict[str, Any]) -> str:

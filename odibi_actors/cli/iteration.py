@@ -14,6 +14,7 @@ from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
+from odibi_actors.cli.paging import ends, limited, pages
 from odibi_actors.errors import ConflictError
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 STATES = ("planned", "running", "prepared", "committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 STUCK = ("failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States that no wait for another one should outlast: nothing but an operator leads out of them."""
+
+WAITED = 5
+"""Iterations that a wait for all of them names."""
 
 iteration = group("iteration", "Micro-batches of a pipeline: list, wait, retry, cancel.")
 
@@ -56,7 +60,7 @@ COLUMNS = (
     Column("LANE", "lane"),
     Column("POSITIONS", _positions, right=True),
     Column("DEAD", lambda row: row.get("dead_letters") or None, right=True),
-    Column("ROWS", lambda row: count(row.get("rows")), right=True),
+    Column("ROWS READ", lambda row: count(row.get("rows_read")), right=True),
     Column("PLANNED", lambda row: ago(row.get("planned_at")), right=True),
     Column("TOOK", _took, right=True),
     Column("VERSION", "version", right=True),
@@ -151,6 +155,9 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     for rows, columns in lists:
         if rows:
             parts += ["", table(rows, columns)]
+    for node, more in (result.get("more") or {}).items():
+        shown = len(result["positions"][node])
+        parts.append(ends(shown, shown + more, f"the other positions of {node} are not listed"))
     for failed, times in tries:
         parts += _error(failed, times)
     return parts
@@ -170,19 +177,17 @@ def _node_of(tries: list[tuple[Row, int]], message: str) -> object:
     ],
 )
 @pipeline_argument()
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
-)
+@limited()
 @click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def list_(app: App, pipeline: str, limit: int, state: str | None, watch: bool) -> None:
+def list_(app: App, pipeline: str, limit: int | None, state: str | None, watch: bool) -> None:
     """List the iterations of a pipeline, newest first."""
     client = app.client()
     emit(
         app,
-        lambda: client.iterations(pipeline, limit, state),
+        lambda: pages(lambda n, before: client.iterations(pipeline, n, state, before), limit),
         "iteration",
         lambda result: [table(result["items"], COLUMNS, kept(f"{pipeline} has no such iterations", result))],
         watch,
@@ -237,9 +242,12 @@ def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -
 
 def wait_and_tell(app: App, pipeline: str, number: int | None = None, states: tuple[str, ...] = ("committed",)) -> None:
     """Wait, print how it ended, and exit with 5 unless that is what was asked for."""
-    result = app.client().wait(
-        pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout
-    )
+    client = app.client()
+    if number is None:
+        row = client.pipeline(pipeline)
+        if not app.rested:  # else nobody works at it, which the wait says
+            errors.message(_waited_for(row))
+    result = client.wait(pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout)
     result = {"pipeline": pipeline, "iteration": number, **result}
     state = str(result.get("state", ""))
     emit(app, lambda: result, "iteration", lambda row: [_sentence(row)])
@@ -249,6 +257,20 @@ def wait_and_tell(app: App, pipeline: str, number: int | None = None, states: tu
         see = f"odibictl deadletter list {pipeline}" if aside or state == "dead_lettered" else one
         errors.message(f"error: not all is committed; see `{see}`", style="red")
         raise click.exceptions.Exit(5)
+
+
+def _waited_for(row: Row) -> str:
+    """What a wait without a number waits for, as of now."""
+    name, numbers = row.get("pipeline"), [str(one["iteration"]) for one in row.get("iterations") or ()]
+    if numbers:
+        named = ", ".join(numbers[:WAITED]) + (f" and {len(numbers) - WAITED} more" if len(numbers) > WAITED else "")
+        said = f"iteration{'s' if len(numbers) > 1 else ''} {named}"
+    else:
+        said = "what comes of what is there"
+    offered = row.get("offered") or 0
+    if not numbers and not offered:
+        return f"{name}: nothing is in flight; what is told is the end of the last iteration"
+    return f"{name}: waiting for {said}" + (f", and {plural(offered, 'file')} not planned yet" if offered else "")
 
 
 def _sentence(row: Row) -> str:

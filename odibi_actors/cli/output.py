@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors import units
+from odibi_actors.cli import errors
+from odibi_actors.cli.paging import rest
 from odibi_actors.runtime.enduring import unread
 from odibi_actors.runtime.visible import visible
 
@@ -163,13 +165,15 @@ def emit(
     ``name``: key (or function) of what identifies a row. ``render``: the tables for people. Returns the last result.
     """
     if watch:
-        _watch(app, fetch, name, render)
+        _watch(app, fetch, name, lambda result: [*render(result), *filter(None, [rest(result)])])
         raise click.exceptions.Exit
     result = fetch()
     if app.output == "table":
         show(*render(result))
     else:
         click.echo(_for_stdout(text(app.output, result, name)), nl=False)
+    if said := rest(result):
+        errors.message(said)
     return result
 
 

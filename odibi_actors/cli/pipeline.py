@@ -12,6 +12,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, span, table
+from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.sink import original
 from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
@@ -181,13 +182,11 @@ RUNS = (
 @pipeline.command(examples=["odibictl pipeline runs report", "odibictl pipeline runs report --state failed -o name"])
 @pipeline_argument()
 @click.option("--state", type=click.Choice(RUN_STATES), help="Only those in this state.")
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
-)
+@limited()
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def runs(app: App, pipeline: str, state: str | None, limit: int, watch: bool) -> None:
+def runs(app: App, pipeline: str, state: str | None, limit: int | None, watch: bool) -> None:
     """List the runs of a pipeline, newest first.
 
     A run is what a trigger, `odibictl run`, an occurrence of a schedule or a backfill has started; one that found
@@ -197,7 +196,7 @@ def runs(app: App, pipeline: str, state: str | None, limit: int, watch: bool) ->
     client = app.client()
     emit(
         app,
-        lambda: client.runs(pipeline, state, limit),
+        lambda: pages(lambda n, before: client.runs(pipeline, state, n, before), limit),
         "run",
         lambda result: [table(result["items"], RUNS, kept(f"{pipeline} has no such runs", result))],
         watch,
@@ -267,6 +266,15 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
     return [fields(head), "", table(result["retractions"], RETRACTIONS, "nothing was published")]
 
 
+def _goes_on(pipeline: str, result: dict[str, Any]) -> str:
+    """What has its files planned again."""
+    return (
+        f"`odibictl run {pipeline}`, or `up`, goes on"
+        if result.get("resumed")
+        else f"`odibictl pipeline resume {pipeline}`"
+    )
+
+
 @pipeline.command(
     examples=["odibictl pipeline rewind delays --to 12 --dry-run", "odibictl pipeline rewind delays --to 0 --yes"]
 )
@@ -279,7 +287,7 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
 @lists
 @pass_app
 def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
-    """Take a drained pipeline back to iteration N.
+    """Take a drained pipeline, or any while nothing runs, back to iteration N.
 
     What later iterations appended to files is deleted; rows of an upsert, and what is overwritten, stay until they are
     replaced; rows that were appended to a table cannot be taken back, and refuse it. Their input is planned again,
@@ -306,5 +314,5 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
         app,
         lambda: result,
         "pipeline",
-        lambda row: [f"{pipeline}: taken back to {to}; `odibictl pipeline resume {pipeline}`", *without],
+        lambda row: [f"{pipeline}: taken back to {to}; {_goes_on(pipeline, result)}", *without],
     )

@@ -41,7 +41,7 @@ def log_nodes() -> Iterator[None]:
         root.setLevel(level)
 
 
-SHOWN = ("run", "state", "iterations", "committed", "rows", "failed", "dead_lettered")
+SHOWN = ("run", "state", "iterations", "committed", "rows_read", "failed", "dead_lettered")
 
 
 def _letters(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[int] | None:
@@ -89,8 +89,8 @@ def run(
     Functions get the parameters as `context.params`, SQL as `getvariable('KEY')`; what a former run left goes on with
     its own.
     Files of dead letters are read as they are now, so fix them before --replay.
-    Exit 4 while `odibictl up` runs on the same data_dir, 5 when an iteration failed, anything became a dead letter, or
-    a source's folder could not be listed, 130 when interrupted.
+    Exit 4 while `odibictl up` runs on the same data_dir, or when the project was moved meanwhile, 5 when an iteration
+    failed, anything became a dead letter, or a source's folder could not be listed, 130 when interrupted.
     """
     if fresh and replay is not None:
         raise click.UsageError("--fresh starts from nothing, so there are no dead letters to --replay; choose one")
@@ -122,6 +122,8 @@ def run(
     )
     if fresh and summary.traceback:  # else it is kept, and shown by what is named below
         errors.message(summary.traceback.rstrip("\n"))
+    if summary.waits:
+        errors.message(f"warning: {summary.waits}", style="yellow")
     for line in _wrong(pipeline, summary, fresh):
         errors.message(line, style="red")
     if summary.alerts:

@@ -13,6 +13,7 @@ from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.moments import clock, spaced, until, utc, wall, zone_of
 from odibi_actors.cli.names import NAME, params_text, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, span, table
+from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.schedule_add import add
 from odibi_actors.cli.schedule_next import next_
 from odibi_actors.cli.schedule_skips import reasons, summary
@@ -132,8 +133,7 @@ def rows(result: dict[str, Any], root: Path) -> list[RenderableType]:
     """The list of schedules, problems below."""
     items = [{**row, "when": _near(row["when"], root)} for row in result["items"]]
     empty = "no schedules; `odibictl schedule add` makes one, or `schedules` of a pipeline in odibi.yaml"
-    more = [f"... and {count(result['more'])} more; name a pipeline to see its own"] if result.get("more") else []
-    return [table(items, COLUMNS, empty), *more, *problems(items)]
+    return [table(items, COLUMNS, empty), *problems(items)]
 
 
 def _near(when: str, root: Path) -> str:
@@ -326,13 +326,11 @@ schedule.add_command(next_)
 )
 @NAME
 @click.option("--state", type=click.Choice(("waiting", "started", "skipped")), help="Only those in this state.")
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many, newest first."
-)
+@limited()
 @click.option("-w", "--watch", is_flag=True, help="Show again every second, until Ctrl-C.")
 @lists
 @pass_app
-def history(app: App, name: str, state: str | None, limit: int, watch: bool) -> None:
+def history(app: App, name: str, state: str | None, limit: int | None, watch: bool) -> None:
     """List the occurrences of a schedule, newest first.
 
     Each has the run it started, or the reason why it did not run. A row may stand for several that were skipped for
@@ -344,7 +342,7 @@ def history(app: App, name: str, state: str | None, limit: int, watch: bool) -> 
     empty = f"{title} has no such occurrences" if state else f"{title}: {none_kept(client.schedule(title))}"
     emit(
         app,
-        lambda: client.occurrences(pipeline, one, state, limit),
+        lambda: pages(lambda n, before: client.occurrences(pipeline, one, state, n, before), limit),
         "occurrence",
         lambda result: [table(result["items"], OCCURRENCES, empty)],
         watch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +36,7 @@ WHY = (
     Column("PIPELINE", "pipeline"),
     Column("SOURCE", "source"),
     Column("LANE", "lane"),
+    Column("FILE", "identity"),
     Column("STATE", "state"),
     Column("REASON", "reason"),
 )
@@ -153,17 +154,33 @@ def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
 @lists
 @pass_app
 def why(app: App, file: str) -> None:
-    """Say for each source why FILE was taken, waits, or is ignored.
+    """Say why FILE was taken, waits, or is ignored.
 
-    FILE is a path from here, an absolute one, or one below the source's folder.
+    FILE is a path from here, an absolute one, or one below a source's folder. Sources that have it are listed; if none
+    has, all of them, each with the reason. JSON has all of them anyway.
     """
     if not utf8(file):
         raise click.BadParameter(f"{file!r} is not UTF-8, and no source takes such a file; rename it")
     if os.path.lexists(file):
         file = os.path.abspath(file)
-    emit(
-        app,
-        lambda: app.client().why(file),
-        _name,
-        lambda result: [table(result["items"], WHY, f"no source looks where {file} is; see `odibictl source list`")],
-    )
+    empty = f"no source looks where {file} is; see `odibictl source list`"
+    emit(app, lambda: _asked(app, file), _name, lambda result: [table(having(result["items"]), WHY, empty)])
+
+
+def _asked(app: App, file: str) -> dict[str, Any]:
+    """Raises ConfigError when it is a source that is named, and no file."""
+    from odibi_actors.errors import ConfigError
+
+    found = app.client().why(file)
+    if file in {f"{row['pipeline']}.{row['source']}" for row in having(found["items"])} and not _has(found["items"]):
+        raise ConfigError(f"{file} is a source: `odibictl source files {file}` lists its files")
+    return found
+
+
+def _has(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in items if row["state"] not in ("ignored", "not_found")]
+
+
+def having(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The sources that have the file; all of them, if none has."""
+    return _has(items) or items

@@ -98,7 +98,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     console.say("info", f"{project.name}: {plural(len(project.pipelines), 'pipeline')}; Ctrl-C stops everything")
     for note in notes:
         console.say("warning", note)
-    code = Launcher(lines, root, environment(root, workers, _variables(root)), console).run()
+    code = Launcher(lines, root, environment(root, workers, _variables(root)), console, data_dir=places.data_dir).run()
     paths.tidy(places)
     raise click.exceptions.Exit(code)
 

@@ -64,7 +64,8 @@ def try_(
     remembered, so it works beside a running system. Sources of mode batch are read whole. A sink is tried on an empty
     copy of its table. Your functions do run, with whatever else they do. They get the parameters as `context.params`,
     SQL as `getvariable('KEY')`. With `on_error: dead_letter`, files that cannot be read are named, and the others go
-    on. Exit 5 when a file or a node failed, or a sink would refuse its rows.
+    on. Exit 3, with what is missing, while a source has no file; 5 when a file or a node failed, or a sink would refuse
+    its rows.
     """
     project = load(app)
     chosen(project, pipeline)

@@ -33,8 +33,14 @@ def chosen(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Cal
 
 
 def _open(system: LocalSystem, pipeline: str) -> list[int]:
-    rows = system.request("deadletter.list", {"pipeline": pipeline}, to=STORE)["items"]
-    return sorted(row["id"] for row in rows if row["state"] == "open")
+    found: list[int] = []
+    before: int | None = None
+    while True:  # page by page
+        page = system.request("deadletter.list", {"pipeline": pipeline, "before": before}, to=STORE)
+        found += [row["id"] for row in page["items"] if row["state"] == "open"]
+        before = page.get("next")
+        if before is None:
+            return sorted(found)
 
 
 def _look(system: LocalSystem, pipeline: str, each: Callable[[], None]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.actor import Actor, DeleteSpool, Driver, Effect, Log, Send, StartWorker, Stop, ToWorker
+from odibi_actors.errors import ConflictError
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.messages import (
     BROKER,
@@ -30,6 +31,7 @@ from odibi_actors.messages import (
     WorkerTask,
 )
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.runtime.place import Place
 from odibi_actors.runtime.visible import visible
 from odibi_actors.workers import spool
 
@@ -56,13 +58,20 @@ class LocalPoolDriver:
     """Workers that are this very process: a task is run when it is handed over."""
 
     def __init__(
-        self, data_dir: Path, host: str, code_digest: str, clock: Callable[[], float], interrupts: Interrupts
+        self,
+        data_dir: Path,
+        host: str,
+        code_digest: str,
+        clock: Callable[[], float],
+        interrupts: Interrupts,
+        place: Place,
     ) -> None:
         self._data_dir = data_dir
         self._code_digest = code_digest
         self._make: Callable[[str], Executor] = lambda worker: Executor(data_dir, host, worker, code_digest, clock)
         self._executors: dict[str, Executor] = {}
         self._interrupts = interrupts
+        self._place = place
 
     def perform(self, effect: Effect, now: float) -> Iterable[tuple[str, Message]]:
         """Start a worker, run a task in it, or delete spool folders."""
@@ -72,9 +81,11 @@ class LocalPoolDriver:
                 self._interrupts.listeners.append(executor.interrupt)
                 yield effect.worker, WorkerReady(pid=os.getpid(), code_digest=self._code_digest)
             case ToWorker(message=WorkerTask(task=task)):
+                self._refuse_left()
                 results = []
                 steps = self._executors[effect.worker].run(task)
                 while (message := self._interrupts.call(lambda: next(steps, None))) is not None:
+                    self._refuse_left()
                     if isinstance(message, Message):
                         yield effect.worker, message
                     else:
@@ -85,6 +96,11 @@ class LocalPoolDriver:
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
                     tell(f"warning: {problem}")
+
+    def _refuse_left(self) -> None:
+        """Raise ConflictError when the project is somewhere else by now: of what was being done nothing counts."""
+        if left := self._place.left():
+            raise ConflictError(f"{left}; nothing of it counts: `odibictl run` goes on where the project is now")
 
     def inputs(self) -> Mapping[Any, Callable[[], Iterable[tuple[str, Message]]]]:
         """Nothing to wait for: tasks are done when they are given."""

@@ -32,6 +32,7 @@ from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
+from odibi_actors.runtime.place import Place
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
@@ -72,7 +73,14 @@ class LocalSystem(Asking):
         self.runtime.add(STORE, store, StoreDriver(engine))
         self.source = SourceActor(incarnation, host, pid)
         self.runtime.add(SOURCE, self.source, SourceDriver())
-        driver = LocalPoolDriver(places.data_dir, host, project.code_digest, self.clock, self.interrupts)
+        driver = LocalPoolDriver(
+            places.data_dir,
+            host,
+            project.code_digest,
+            self.clock,
+            self.interrupts,
+            Place(Path(project.root), places.data_dir),
+        )
         self.runtime.add(POOL, pool, driver)
         if any(pipeline.alerts for pipeline in project.pipelines):
             herald = Herald(incarnation, host, pid, self.clock())
@@ -107,21 +115,23 @@ class LocalSystem(Asking):
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """What came of a run: ``state`` done, no_data, failed (also when something was set aside) or cancelled. ``rows``:
-    rows that were read, without those of reference data (sources of mode ``batch`` beside watched ones); ``failed``:
-    iterations that failed or are blocked; ``dead_lettered``: iterations given up, and files set aside. What a former
+    """What came of a run: ``state`` done, no_data, failed (also when something was set aside) or cancelled.
+    ``rows_read``: also by iterations that failed or were given up; without those of reference data (sources of mode
+    ``batch`` beside watched ones); ``failed``: iterations that failed or are blocked; ``dead_lettered``: iterations
+    given up, and files set aside. What a former
     run left failed is tried again first, and counts.
 
     ``error``: why it is not done; ``untold``: as far as it was not printed while it ran; ``traceback`` of the first
     failed iteration's user code, "" if it has none; ``stuck``: the number of that iteration; ``alerts``: those that
     nobody could be told yet; ``replayed``: dead letters that were taken up; ``unread``: folders of its sources that
-    could not be listed, which make it failed: nobody knows what is in them."""
+    could not be listed, which make it failed: nobody knows what is in them; ``waits``: why a run of which nothing came
+    has left files where they are."""
 
     run: str
     state: str
     iterations: int
     committed: int
-    rows: int
+    rows_read: int
     failed: int
     dead_lettered: int = 0
     error: str = ""
@@ -131,6 +141,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     alerts: int = 0
     replayed: int = 0
     unread: list[str] = []
+    waits: str = ""
 
 
 def run_pipeline(
@@ -211,7 +222,7 @@ def _run(
             state=end["state"],
             iterations=len(mine),
             committed=sum(item["state"] == "committed" for item in mine),
-            rows=sum(item["rows"] or 0 for item in mine),
+            rows_read=sum(item["rows_read"] or 0 for item in mine),
             failed=len(failed),
             dead_lettered=sum(item["dead_letters"] for item in mine),
             error="; ".join(errors) or end["error"],
@@ -221,7 +232,16 @@ def _run(
             alerts=untold,
             replayed=len(taken),
             unread=unread,
+            waits=_waits(system, pipeline) if end["state"] == "no_data" else "",
         )
+
+
+def _waits(system: LocalSystem, pipeline: str) -> str:
+    """Why a run of which nothing came has left files where they are; "" when there are none."""
+    flow = system.coordinator.flow
+    row = flow.pipelines[pipeline] if flow is not None else None
+    files = pipeline_row(row)["offered"] if row is not None else 0
+    return f"{row.problem}; {plural(files, 'file waits', 'files wait')} for it" if row and row.problem and files else ""
 
 
 def _unread(system: LocalSystem, pipeline: str) -> list[str]:

@@ -92,15 +92,36 @@ class Trial:
     def run(self, only: str | None = None) -> Iterator[TriedNode]:
         """Each node as it is done; with ``only`` that node and what it needs. Raises NotFoundError when no file is
         there to read. User code runs in this process."""
+        nodes = wanted(self._spec, only)
+        self._refuse_nothing([node for node in nodes if node.read is not None])
         claim(Path(self._project.root))
         with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
             self._folder = Path(folder)
             self._executor = Executor(self._folder, "", "try", self._project.code_digest)
             try:
-                for node in wanted(self._spec, only):
+                for node in nodes:
                     yield self._node(node)
             finally:
                 self._executor.close()
+
+    def _refuse_nothing(self, sources: list[NodeSpec]) -> None:
+        """Raise NotFoundError with every source that has no file yet."""
+        lines = []
+        for node in sources:
+            found, problems = self._listed(node)
+            if not found and (read := node.read) is not None:
+                only = f" and {self._files!r}" if not read.pinned and self._files else ""
+                place = Path(read.connection.path) / read.path
+                there = (
+                    f"no file in {place} matches {read.pattern!r}{only}" if place.exists() else f"there is no {place}"
+                )
+                lines += [f"{node.name}: {there}", *problems]
+        if lines:
+            raise NotFoundError("\n".join([*lines, "nothing was tried: each source needs a file to read"]))
+
+    def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
+        assert node.read is not None
+        return listed(node.read, self._files if not node.read.pinned else None)
 
     def _node(self, node: NodeSpec) -> TriedNode:
         missing = [name for name in node.inputs if name not in self._outputs]
@@ -163,11 +184,9 @@ class Trial:
     def _read(self, node: NodeSpec, read: ReadSpec) -> TriedNode:
         """A reference whole; of any other source the oldest files, more of them until there are rows enough."""
         watched = not read.pinned
-        found, problems = listed(read, self._files if watched else None)
+        found, problems = self._listed(node)
         if not found:
-            which = f"{read.pattern!r}" + (f" and {self._files!r}" if watched and self._files else "")
-            place = Path(read.connection.path) / read.path
-            raise NotFoundError("\n".join([f"{node.name}: no file in {place} matches {which}", *problems]))
+            raise NotFoundError("\n".join([f"{node.name}: its files are gone", *problems]))
         most = min(len(found), self._spec.batch.max_files) if watched else len(found)
         count = 1 if watched else most
         aside: list[tuple[str, str]] = []

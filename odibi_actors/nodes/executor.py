@@ -45,6 +45,7 @@ from odibi_actors.nodes.transform import Context, run_function, run_stateful
 from odibi_actors.nodes.untyped import by_default, hint
 from odibi_actors.runtime import room
 from odibi_actors.runtime.memory import Peak
+from odibi_actors.runtime.place import Place
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Outcome = Started | NodeDone | NodeFailed | PublishDone
@@ -66,16 +67,27 @@ class Executor:
         self.code_digest = code_digest
         self._clock = clock
         self._sql = SqlRunner()
+        self._places = {"": Place(data_dir)}
 
     def run(self, task: AnyTask) -> Iterator[Outcome]:
         """Do a task: for each of its nodes ``Started``, then its result; nothing comes after a failure."""
-        if isinstance(task, PublishTask):
+        if left := self._left(task):
+            node = task.node if isinstance(task, PublishTask) else task.steps[0].node
+            yield self._failed(task, node.name, Failure("busy", left), self._clock())
+        elif isinstance(task, PublishTask):
             yield from self._publish(task)  # runs no code of the project, and a prepared iteration must roll forward
         elif task.code_digest != self.code_digest:
             message = f"this worker has code {self.code_digest}, the task is for {task.code_digest}"
             yield self._failed(task, task.steps[0].node.name, Failure("code_mismatch", message), self._clock())
         else:
             yield from self._run_chain(task)
+
+    def _left(self, task: AnyTask) -> str:
+        """That the project is not where the task has its paths, if so: nothing is made below a folder that is gone."""
+        root = task.home.root
+        if root not in self._places:
+            self._places[root] = Place(Path(root))
+        return next((said for place in self._places.values() if (said := place.left())), "")
 
     def interrupt(self) -> None:
         """Stop the query that runs, if one does; from another thread."""
@@ -93,6 +105,9 @@ class Executor:
         typeless = set(task.typeless)
         for place, step in enumerate(task.steps):
             node = step.node
+            if place and (left := self._left(task)):
+                yield self._failed(task, node.name, Failure("busy", left), self._clock())
+                return
             yield Started(task.attempt, node.name)
             began, peak = self._clock(), Peak()
             inputs: dict[str, pa.Table] = {}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from odibi_actors.errors import OdibiError
+from odibi_actors.errors import ConflictError, OdibiError
 from odibi_actors.runtime import leaving, paths, room
 from odibi_actors.runtime.linux import own_standard_descriptors, stand_in
 from odibi_actors.runtime.log import log
@@ -61,6 +61,8 @@ class Entry:
             project = Path(os.path.realpath(options.project or os.environ.get("ODIBI_PROJECT") or "."))
             stand_in(project)
             data_dir = options.data_dir or paths.basics(project, required=self.needs_project(options)).data_dir
+            if options.actor and not data_dir.is_dir():  # its supervisor has made it, and nobody makes another one
+                raise ConflictError(f"{data_dir} is gone: its project was moved or removed while the system ran")
             places = paths.prepare(data_dir)
             if options.actor:
                 return self._act(project, places, options)

@@ -20,6 +20,7 @@ from pathlib import Path
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.linux import exit_reason
 from odibi_actors.runtime.logfile import LOOK
+from odibi_actors.runtime.place import Place
 from odibi_actors.runtime.procfile import Line
 from odibi_actors.runtime.supervisor import BACKOFF, BACKOFF_MAX, FINAL, RECOVER, STEADY
 
@@ -58,9 +59,18 @@ class Launcher:
     """Runs ``lines`` in the folder ``root`` until they have ended; see ``run``. One that runs at a time in a process,
     in its main thread."""
 
-    def __init__(self, lines: Sequence[Line], root: Path, env: Mapping[str, str], console: Console) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        root: Path,
+        env: Mapping[str, str],
+        console: Console,
+        *,
+        data_dir: Path | None = None,
+    ) -> None:
         self._lines = [_Running(line) for line in lines]
         self._root, self._console = root, console
+        self._place = Place(root, *([data_dir] if data_dir is not None else []))
         self._env = {**env, "ODIBI_LAUNCHER": str(os.getpid())}
         self._told = 0  # how often we were asked to stop
         self._stage = 0  # 0: running; 1: workers are leaving; 2: the others; 3: asked again; 4: killed
@@ -74,7 +84,8 @@ class Launcher:
 
     def run(self) -> int:
         """Until every line has ended; returns the exit code: 0 when asked to stop by SIGTERM, SIGHUP or `down`, 130 by
-        SIGINT (Ctrl-C), 2 or 4 when a line ended with that, 1 when one could not be started.
+        SIGINT (Ctrl-C), 2 or 4 when a line ended with that, 4 also when the project was moved away, 1 when a
+        line could not be started.
 
         A first signal lets running nodes finish, a second one kills.
         """
@@ -122,7 +133,14 @@ class Launcher:
             elif fd in outputs:
                 self._copy(outputs[fd])
         self._reap()
+        self._look_around()
         return True
+
+    def _look_around(self) -> None:
+        """Stop when the project is somewhere else: all that is here names paths below the former folder."""
+        if not self._stage and (left := self._place.left()):
+            self._console.say("error", f"{left}; stopping: `odibictl up` goes on where the project is now")
+            self._stop(4)
 
     # --- lines ----------------------------------------------------------------------------------------------------
 

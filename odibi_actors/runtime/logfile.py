@@ -18,7 +18,7 @@ class LogFile:
 
     def __init__(self, path: Path, limit: int = LOG_MAX) -> None:
         self._path, self._limit = path, limit
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._size = os.fstat(self._fd).st_size
         self._within = False  # a line has not ended
@@ -54,6 +54,8 @@ class LogFile:
             if os.path.samestat(os.stat(self._path), mine):
                 return
         except FileNotFoundError:
+            if not self._path.parent.parent.is_dir():
+                return  # the project was moved, and the file with it: what is said stands there
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
         self._open()
         if self._size == 0:

@@ -161,21 +161,24 @@ def why(source: Source, file: str) -> dict[str, str]:
 def _why(source: Source, file: str) -> tuple[str, str]:
     identity = _identity(source, file)
     if identity is None:
-        return "ignored", f"it is not below {source.read.connection.path.rstrip('/')}/"
+        return (
+            "ignored",
+            f"it is not below {'/'.join([source.read.connection.path.rstrip('/'), source.path]).rstrip('/')}/",
+        )
     return _taken(source, identity) or _not_taken(source, identity)
 
 
 def _identity(source: Source, file: str) -> str | None:
     """Which file of the source's connection is meant; None: one of elsewhere."""
     folder = source.read.connection.path.rstrip("/") + "/"
-    if file.startswith("/"):
-        if not file.startswith(folder):
-            return None
-        file = file[len(folder) :]
-    file = join("", file)
+    whole = file.startswith("/")
+    if whole and not file.startswith(folder):
+        return None
+    file = join("", file[len(folder) :] if whole else file)
     known = (source.ledger.index, source.files.known, source.skipped)
-    inside = not source.path or file.startswith(source.path + "/")
-    return file if inside or any(file in names for names in known) else join(source.path, file)
+    if not source.path or file.startswith(source.path + "/") or any(file in names for names in known):
+        return file
+    return None if whole else join(source.path, file)
 
 
 def _taken(source: Source, identity: str) -> tuple[str, str] | None:

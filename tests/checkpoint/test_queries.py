@@ -27,8 +27,8 @@ from tests.checkpoint.make import (
 )
 
 ITERATION = {
-    "iteration", "lane", "state", "version", "run", "taken", "planned_at", "finished_at", "positions", "rows", "error",
-    "dead_letters", "waits_for",
+    "iteration", "lane", "state", "version", "run", "taken", "planned_at", "finished_at", "positions", "rows_read",
+    "error", "dead_letters", "waits_for",
 }  # fmt: skip
 NODE = {
     "node", "state", "attempt", "used", "started_at", "duration", "rows_in", "rows_out", "size", "where",
@@ -75,7 +75,7 @@ def test_iterations_are_listed_newest_first(engine: Engine) -> None:
         "planned_at": 1.0,
         "finished_at": 3.0,
         "positions": 2,
-        "rows": 7,
+        "rows_read": 7,
         "error": "",
         "dead_letters": 0,
         "waits_for": 0,
@@ -89,6 +89,22 @@ def test_iterations_are_limited_and_selected_by_state(engine: Engine) -> None:
     assert [row["iteration"] for row in items] == [2]
 
 
+@pytest.mark.parametrize(("verb", "given"), [("iteration.list", {"pipeline": P}), ("deadletter.list", {})])
+def test_a_list_that_ends_early_says_how_long_it_is_and_where_it_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, verb: str, given: dict[str, str]
+) -> None:
+    for number in range(5, 8):
+        put(engine, plan(number, f"{number}.csv"), r.DeadLetter(P, number, "clean", failure("bad"), 7.0))
+    whole = engine.answer(verb, given)
+    assert "total" not in whole
+    first = engine.answer(verb, {**given, "limit": 2})
+    assert (len(first["items"]), first["total"], "at_least" in first) == (2, len(whole["items"]), False)
+    after = engine.answer(verb, {**given, "limit": 1000, "before": first["next"]})
+    assert first["items"] + after["items"] == whole["items"]
+    monkeypatch.setattr("odibi_actors.checkpoint.asking.COUNTED", 3)
+    assert engine.answer(verb, {**given, "limit": 1})["at_least"] is True
+
+
 def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> None:
     found = show(engine, 2)
     assert set(found) == ITERATION | {
@@ -96,6 +112,7 @@ def test_an_iteration_shows_positions_nodes_errors_and_sinks(engine: Engine) -> 
         "positions",
         "planned_as",
         "twins",
+        "more",
         "files",
         "revised",
         "nodes",
@@ -218,10 +235,10 @@ def test_dead_letters_are_listed_by_pipeline_and_name_their_position(engine: Eng
         (P, 3, "d.csv"),
     ]
     assert engine.answer("deadletter.list", {"pipeline": P})["items"] == [
-        {"id": 1, "pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
-         "message": "line 3: no number", "at": 7.0, "state": "open", "replay": 0, "files": 1},
         {"id": 2, "pipeline": P, "iteration": 2, "node": "clean", "position": "", "kind": "raised",
          "message": "no column", "at": 8.0, "state": "open", "replay": 0, "files": 1},
+        {"id": 1, "pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
+         "message": "line 3: no number", "at": 7.0, "state": "open", "replay": 0, "files": 1},
     ]  # fmt: skip
     assert show(engine, 3)["revised"] == [{"node": "flights", "identity": "d.csv", "message": "line 3: no number"}]
     assert show(engine, 3)["positions"] == {"flights": []}

@@ -123,6 +123,19 @@ def test_lists_are_bounded_whatever_is_asked_for(engine: Engine, monkeypatch: py
         assert len(items(engine, verb, pipeline=P, limit=2**63 - 1)) == 1
 
 
+@pytest.mark.parametrize("verb", ["occurrence.list", "run.list", "alert.list"])
+def test_a_list_that_ends_early_goes_on_where_it_says(engine: Engine, verb: str) -> None:
+    whole, found, before = items(engine, verb, pipeline=P), [], None
+    while True:
+        page = engine.answer(verb, {"pipeline": P, "limit": 1, "before": before})
+        found += page["items"]
+        if "next" not in page:
+            break
+        assert page["total"] == len(whole)
+        before = page["next"]
+    assert found == whole
+
+
 def test_what_is_not_there_is_told_with_a_suggestion(engine: Engine) -> None:
     for verb in ("occurrence.list", "run.list", "alert.list"):
         with pytest.raises(NotFoundError, match="no pipeline delay; did you mean delays"):

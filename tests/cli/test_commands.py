@@ -53,7 +53,7 @@ SHOWN = {
 }
 ITERATION: dict[str, Any] = {
     "pipeline": "delays", "iteration": 9, "lane": "live", "state": "failed", "version": 2, "run": "",
-    "planned_at": 1.0, "finished_at": 3.5, "rows": 842, "error": "clean: raised",
+    "planned_at": 1.0, "finished_at": 3.5, "rows_read": 842, "error": "clean: raised",
     "positions": {"flights": [{"identity": "flights-1.csv", "size": 2048}]},
     "revised": [{"node": "flights", "identity": "bad.csv", "message": "line 7 has 3 columns"}],
     "nodes": [{"node": "clean", "state": "error", "attempt": "3-4", "used": 3}],
@@ -66,7 +66,7 @@ ANSWERS: dict[str, Any] = {
     "status": STATUS,
     "pipeline.list": {"items": [ROW, FAILED]},
     "pipeline.show": SHOWN,
-    "iteration.list": {"items": [{"iteration": 9, "state": "failed", "lane": "live", "positions": 1, "rows": 842}]},
+    "iteration.list": {"items": [{"iteration": 9, "state": "failed", "lane": "live", "rows_read": 842}]},
     "iteration.show": ITERATION,
     "node.list": {"items": [{"node": "clean", "state": "acked", "attempt": "3-4", "rows_out": 12_000, "size": 4096,
                              "duration": 0.5, "where": "spool"}]},

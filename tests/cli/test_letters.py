@@ -49,6 +49,34 @@ def test_given_one_of_several_letters_is_unknown_then_none_is_touched(
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
+def test_given_all_then_every_open_letter_is_meant_once_somebody_agrees(
+    broker: Broker, invoke: Invoke, verb: str
+) -> None:
+    listed = [{"id": 4, "state": "open"}, {"id": 3, "state": "replaying"}]
+
+    def page(params: dict[str, Any]) -> Any:
+        if "before" in params:
+            return {"items": [{"id": 2, "state": "open"}]}
+        return {"items": listed, "total": 3, "next": 3}
+
+    fake = broker({**answers(verb, 99), "deadletter.list": page})
+    words = ("--endpoint", fake.endpoint, "deadletter", verb, "all", "--pipeline", "delays")
+    asked = invoke(*words)
+    assert (asked.exit_code, done(fake, verb)) == (2, [])  # nobody there to answer
+    assert ("Take up 2 dead letters again?" if verb == "replay" else "Give up dead letters 2 (bad.csv") in asked.stderr
+    assert invoke(*words, "--dry-run").exit_code == 0
+    assert done(fake, verb) == []
+    assert invoke(*words, "--yes").exit_code == 0
+    assert done(fake, verb) == [2, 4]
+    assert {one.params["pipeline"] for one in fake.requests("deadletter.list")} == {"delays"}
+    for wrong in (("all", "3"), ("3", "--pipeline", "delays")):
+        assert invoke("--endpoint", fake.endpoint, "deadletter", verb, *wrong, "--yes").exit_code == 2
+    none = broker({**answers(verb, 99), "deadletter.list": {"items": []}})
+    empty = invoke("--endpoint", none.endpoint, "deadletter", verb, "all")
+    assert (empty.exit_code, "no dead letter is open" in empty.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
 def test_given_a_letter_goes_on_the_way_then_it_is_told_which_were_done(
     broker: Broker, invoke: Invoke, verb: str
 ) -> None:

@@ -112,7 +112,7 @@ class Summary:
     state: str = "done"
     iterations: int = 3
     committed: int = 3
-    rows: int = 1200
+    rows_read: int = 1200
     failed: int = 0
     dead_lettered: int = 0
     error: str = ""
@@ -137,7 +137,7 @@ def test_given_a_run_then_its_summary_is_printed_and_failure_is_5(
     monkeypatch.setattr(local, "run_pipeline", run_pipeline, raising=False)
     result = invoke("run", "copy", "--iterations", 3, "--fresh", "--project", project, "-o", "json")
     assert result.exit_code == code
-    assert json.loads(result.stdout)["rows"] == 1200
+    assert json.loads(result.stdout)["rows_read"] == 1200
     assert asked == [("copy", 3, True)]
 
 

@@ -98,7 +98,9 @@ def test_given_more_than_the_broker_lists_then_their_number_is_told_and_names_ne
     broker: Broker, invoke: Invoke
 ) -> None:
     endpoint = broker({**ANSWERS, "schedule.list": {**listed({}), "more": 99_000}}).endpoint
-    assert "... and 99,000 more; name a pipeline" in invoke("--endpoint", endpoint, "schedule", "list").stdout
+    for form in ("table", "json"):
+        told = invoke("--endpoint", endpoint, "schedule", "list", "-o", form).stderr
+        assert told == "3 of 99,003; name a pipeline to see its own\n"
     assert "99,003 schedules" in invoke("--endpoint", endpoint, "status").stdout
     result = invoke("--endpoint", endpoint, "schedule", "show", "hourly")
     assert result.exit_code == 2

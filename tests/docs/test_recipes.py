@@ -59,7 +59,12 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
     ("recipe", "printed"),
     [
         ("Orders that are corrected later", r"\[\(1, 'sent'\), \(2, 'new'\)\]"),
-        ("Reference data", r"state +done(.|\n)*rows +2\n"),
+        ("Reference data", r"state +done(.|\n)*rows_read +2\n"),
+        (
+            "A column was added",
+            r"To take 'channel'(.|\n)*lake_orders`, `odibictl(.|\n)*(\[\(1, 9\.5, None\), \(2, 3\.0, 'web'\)\]\n){2}",
+        ),
+        ("Several sources, one of them bad", r"shop-1\.csv +2 (.|\n)*\[\('shop', 1, 7\.0\), \('web', 1, 9\.5\)\]"),
         ("A report over the lake", r"│ fr +│ +2 │ +158\.0 │"),
         ("A report that is replaced", r"\[\('de', 1, 1\.0\), \('fr', 2, 10\.0\)\]"),
         ("A sample first", r"mart_sales +write +ok(.|\n)*prices-\*\.csv +2 +id int64, price double"),

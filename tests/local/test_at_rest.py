@@ -184,7 +184,6 @@ def test_given_nothing_runs_when_something_is_to_be_changed_then_69_says_how_to_
         (("pipeline", "trigger", "sales"), "`odibictl run sales`"),
         (("iteration", "retry", "sales", "1"), "`odibictl run sales`"),
         (("iteration", "wait", "sales"), "`odibictl run sales`"),
-        (("pipeline", "rewind", "sales", "--to", "0", "--yes"), "`odibictl up`"),
         (("pipeline", "drain", "sales"), "`odibictl up`"),
         (("pipeline", "backfill", "sales", "--files", "*.csv", "--yes"), "`odibictl up`"),
         (("worker", "scale", "2"), "`odibictl up`"),

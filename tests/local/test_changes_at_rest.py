@@ -229,3 +229,69 @@ def test_given_a_letter_that_waits_for_its_second_try_then_the_run_does_not_end_
     summary = json.loads(told.stdout)
     assert (told.exit_code, summary["state"], summary["dead_lettered"], summary["replayed"]) == (5, "failed", 1, 1)
     assert [one["state"] for one in items(folder, "iteration", "list", "p")] == ["dead_lettered", "dead_lettered"]
+
+
+def test_given_nothing_runs_when_rewound_then_it_is_taken_back_and_the_next_run_reads_it_again(folder: Path) -> None:
+    put(folder, a="1")
+    call(folder, "run", "p")
+    put(folder, b="2")
+    call(folder, "run", "p")
+    before = items(folder, "iteration", "list", "p")
+    shown = json.loads(call(folder, "pipeline", "rewind", "p", "--to", "1", "--dry-run", "-o", "json").stdout)
+    assert (shown["files"], [one["parts"] for one in shown["retractions"]], "refused" in shown) == (1, [1], False)
+    assert items(folder, "iteration", "list", "p") == before
+    done = call(folder, "pipeline", "rewind", "p", "--to", "1", "--yes")
+    assert (done.exit_code, names(folder)) == (0, ["one"]), done.stderr
+    assert "p: taken back to 1; `odibictl run p`, or `up`, goes on" in done.stdout
+    assert json.loads(call(folder, "pipeline", "show", "p", "-o", "json").stdout)["paused"] is False
+    assert call(folder, "run", "p").exit_code == 0
+    assert names(folder) == ["one", "two"]
+
+
+def test_given_something_in_flight_when_rewound_at_rest_then_the_commands_that_it_names_lead_on(folder: Path) -> None:
+    put(folder, a="1")
+    call(folder, "run", "p")
+    (folder / "landing/ref/r.csv").write_text("id,name\nx,y\n")
+    put(folder, b="2")
+    assert call(folder, "run", "p").exit_code == 5
+    refused = call(folder, "pipeline", "rewind", "p", "--to", "0", "--yes")
+    assert (refused.exit_code, "`odibictl iteration cancel p 2` voids them" in refused.stderr) == (4, True)
+    assert call(folder, "iteration", "cancel", "p", "2", "--yes").exit_code == 0
+    assert call(folder, "pipeline", "rewind", "p", "--to", "0", "--yes").exit_code == 0
+    assert sorted((folder / "lake/out").glob("part-*")) == []
+
+
+def test_given_all_letters_when_replayed_at_rest_then_the_one_command_for_it_is_told(folder: Path) -> None:
+    put(folder, a="1", b="x")
+    call(folder, "run", "p")
+    refused = call(folder, "deadletter", "replay", "all", "--yes")
+    assert (refused.exit_code, "`odibictl run p --replay all`" in refused.stderr) == (69, True)
+
+
+def test_given_letters_that_were_taken_up_when_reset_then_they_are_no_loss(folder: Path) -> None:
+    put(folder, a="1", b="x")
+    call(folder, "run", "p")
+
+    def counted() -> int:
+        asked = call(folder, "reset", "p", "--targets", "--dry-run", "-o", "json")
+        return int(json.loads(asked.stdout)["letters"])
+
+    assert counted() == 1
+    put(folder, b="2")
+    assert call(folder, "run", "p", "--replay", "all").exit_code == 0
+    assert counted() == 0
+
+
+def test_given_a_source_without_any_file_then_a_run_of_which_nothing_came_says_what_waits_for_it(folder: Path) -> None:
+    text = (folder / "odibi.yaml").read_text()
+    (folder / "odibi.yaml").write_text(
+        text.replace(
+            "      - {name: t, inputs: [src, ref]",
+            "      - {name: two, read: {connection: landing, path: two, "
+            'format: csv, mode: file_watch, pattern: "*.csv"}}\n      - {name: t, inputs: [src, ref, two]',
+        )
+    )
+    put(folder, a="1")
+    done = call(folder, "run", "p")
+    assert (done.exit_code, "state          no_data" in done.stdout) == (0, True)
+    assert "source two: no file yet to learn its schema from; 1 file waits for it" in done.stderr

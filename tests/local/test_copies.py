@@ -83,7 +83,7 @@ def copied(project: ProjectSpec, to: Path) -> ProjectSpec:
 def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor_called_changed(
     project: ProjectSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_pipeline(project, "p").rows == 48
+    assert run_pipeline(project, "p").rows_read == 48
     copy = copied(project, tmp_path / "second")
     capsys.readouterr()
     assert run_pipeline(copy, "p").state == "no_data"
@@ -95,7 +95,7 @@ def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor
         written(Path(copy.root) / "data/landing" / name, f"id,country\n20,{country}\n")
     written(Path(copy.root) / "data/landing/new.csv", "id,country\n99,pt\n")
     summary = run_pipeline(copy, "p")
-    assert (summary.rows, summary.committed) == (1, 1)
+    assert (summary.rows_read, summary.committed) == (1, 1)
     assert capsys.readouterr().err == (
         "warning: p/src: 4 files changed after they were read: f20.csv, f30.csv, f40.csv and 1 more; rename those "
         "with new data (`odibictl source files p.src` lists them)\n"

@@ -64,7 +64,7 @@ def test_given_the_draft_then_it_is_valid_and_runs_and_the_files_stay_as_they_ar
     assert [group.name for group in draft.groups] == ["events", "orders", "we_rd_x"]
     for name, rows in (("events", 1), ("orders", 2), ("we_rd_x", 1)):
         summary = run_pipeline(load_project(project), name)
-        assert (summary.state, summary.rows) == ("done", rows), summary.error
+        assert (summary.state, summary.rows_read) == ("done", rows), summary.error
     assert pq.read_table(project / "data/lake/orders").num_rows == 2
     text = (project / "odibi.yaml").read_text()
     assert '            l: "list<item: int64>"\n' in text
@@ -148,7 +148,7 @@ def test_given_files_that_lack_a_column_then_they_are_one_source_and_it_is_optio
     assert (draft.skipped, draft.groups[0].optional) == ([], ["w"])
     assert draft.groups[0].columns == [("k", "int64"), ("x", "int64"), ("w", "string")]
     assert "optional: [w]  # not in all files; null there" in (folder.parent / "project/odibi.yaml").read_text()
-    assert run_pipeline(load_project(folder.parent / "project"), "b").rows == 3
+    assert run_pipeline(load_project(folder.parent / "project"), "b").rows_read == 3
     found = pq.read_table(folder.parent / "project/data/lake/b").to_pylist()
     assert sorted((row["k"], row["w"]) for row in found) == [(1, None), (2, "a"), (3, "b")]
 
@@ -162,7 +162,7 @@ def test_given_json_of_mixed_types_and_big_integers_then_it_is_drafted_with_what
     assert draft.groups[0].columns == [("k", "string"), ("m", "string"), ("big", "decimal128(38, 0)")]
     text = (folder.parent / "project/odibi.yaml").read_text()
     assert """m: string  # e-1.json line 2, column m: "x" is a text, and 1 before it a number\n""" in text
-    assert run_pipeline(load_project(folder.parent / "project"), "e").rows == 4
+    assert run_pipeline(load_project(folder.parent / "project"), "e").rows_read == 4
 
 
 def test_given_json_numbers_that_no_decimal_takes_together_then_they_are_text(folder: Path) -> None:
@@ -201,7 +201,7 @@ def test_given_a_few_odd_files_among_many_then_each_is_told_once_and_the_rest_is
     assert "id: string  # '001' would not be kept as a number" in text
     assert "orders-10.csv" in text
     summary = run_pipeline(load_project(folder.parent / "project"), "orders")
-    assert (summary.rows, summary.dead_lettered) == (5, 5)
+    assert (summary.rows_read, summary.dead_lettered) == (5, 5)
 
 
 def test_given_files_of_another_encoding_then_the_draft_reads_them(folder: Path) -> None:
@@ -209,7 +209,7 @@ def test_given_files_of_another_encoding_then_the_draft_reads_them(folder: Path)
         (folder / f"orders-{n}.csv").write_bytes(f"id;name\n{n};é\n".encode("utf-16"))
     draft = init_from(folder.parent / "project", folder)
     assert draft.groups[0].options == {"delimiter": ";", "encoding": "utf-16"}
-    assert run_pipeline(load_project(folder.parent / "project"), "orders").rows == 2
+    assert run_pipeline(load_project(folder.parent / "project"), "orders").rows_read == 2
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_made_n
     assert "which is of another kind" in note
     assert f"# {note}" in (folder.parent / "project/odibi.yaml").read_text()
     project = load_project(folder.parent / "project")
-    assert sum(run_pipeline(project, group.name).rows for group in draft.groups) == len(names)
+    assert sum(run_pipeline(project, group.name).rows_read for group in draft.groups) == len(names)
 
 
 def test_given_no_pattern_for_files_of_one_kind_only_then_it_is_left_out(folder: Path) -> None:
@@ -266,7 +266,7 @@ def test_given_files_without_a_header_then_no_row_is_lost_and_it_is_told(invoke:
         ("sites", 2, ["column_1", "column_2"]),
         ("years", 1, ["country", "2019", "2020"]),
     ):
-        assert run_pipeline(loaded, name).rows == rows
+        assert run_pipeline(loaded, name).rows_read == rows
         assert pq.read_table(project / "data/lake" / name).column_names == columns
 
 
@@ -404,8 +404,8 @@ def test_given_files_of_one_kind_of_which_some_are_packed_then_they_are_one_sour
     assert [(group.pattern, len(group.files)) for group in draft.groups] == [
         ("orders-*.csv*", 3), ("x.csv*", 2), ("y.csv", 1), ("y.csv.gz", 1)
     ]  # fmt: skip
-    assert run_pipeline(load_project(project), "orders").rows == 3
-    assert run_pipeline(load_project(project), "x").rows == 2
+    assert run_pipeline(load_project(project), "orders").rows_read == 3
+    assert run_pipeline(load_project(project), "x").rows_read == 2
 
 
 def test_given_a_file_that_is_there_packed_and_not_then_its_rows_are_drafted_once_or_it_is_told(folder: Path) -> None:
@@ -443,4 +443,4 @@ def test_given_decimals_that_pandas_counted_in_the_rows_then_wider_ones_fit_as_w
     assert found == {"arrow": "decimal128(6, 2)", "pandas": "decimal128(38, 2)"}
     assert "# decimal128(3, 2) in the files: pandas" in (project / "odibi.yaml").read_text()
     frame("123456789.25").to_parquet(folder / "pandas-2.parquet")
-    assert run_pipeline(load_project(project), "pandas").rows == 2
+    assert run_pipeline(load_project(project), "pandas").rows_read == 2

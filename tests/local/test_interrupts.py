@@ -180,7 +180,7 @@ def test_given_a_part_that_is_being_published_when_interrupted_then_it_is_publis
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     monkeypatch.setattr(TableSink, "publish", publish)
     summary = run_pipeline(load_project(folder), "p")
-    assert (summary.state, summary.committed, summary.rows) == ("done", 1, 2)
+    assert (summary.state, summary.committed, summary.rows_read) == ("done", 1, 2)
     assert len(list(sqlite3.connect(folder / "mart.db").execute("select id from t"))) == 2
     assert len(list((folder / "lake").glob("**/part-*.parquet"))) == 1
 

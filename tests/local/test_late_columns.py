@@ -101,3 +101,27 @@ def test_given_a_new_key_of_json_when_it_is_declared_then_the_sinks_pinned_witho
     assert letters(folder) == 0
     (folder / "landing/a-3.json").write_text('{"k": "no"}')
     assert "its columns are those that iteration 1 told" not in call(folder, "run", "p").stderr
+
+
+def test_given_sinks_that_never_get_the_column_then_no_repin_of_them_is_advised(folder: Path) -> None:
+    (folder / "nodes").mkdir()
+    (folder / "nodes/same.py").write_text("def same(s):\n    return s\n")
+    with (folder / "odibi.yaml").open("a") as file:
+        file.write(
+            '      - {name: sums, inputs: [s], transform: {sql: "select k, count(*) as n from s group by k"}}\n'
+            "      - {name: totals, inputs: [sums], write: {connection: lake, path: totals, format: parquet}}\n"
+            '      - {name: f, inputs: [s], transform: {function: "nodes.same:same"}}\n'
+            "      - {name: made, inputs: [f], write: {connection: lake, path: made, format: parquet}}\n"
+        )
+    (folder / "landing/a-1.csv").write_text("k,x\n1,10\n")
+    assert call(folder, "run", "p").exit_code == 0
+    (folder / "landing/a-2.csv").write_text("k,x,ch\n2,20,web\n")
+    told = call(folder, "run", "p").stderr
+    assert (
+        "`odibictl sink repin p.mart` (once its table has it), `odibictl sink repin p.made` (if f hands it on)" in told
+    )
+    replace(folder, '"*"', '"*", schema: {ch: string}, optional: [ch]')
+    (folder / "landing/a-3.csv").write_text("k,x\n3,30\n")
+    told += call(folder, "run", "p").stderr
+    assert "to let it in, `odibictl sink repin p.made` (if f hands it on)" in told
+    assert "p.totals" not in told

@@ -189,7 +189,34 @@ def test_given_a_copy_when_it_is_reset_then_only_its_own_targets_are_deleted(fir
         f"{copy}/mart.db#t",
     ]
     assert (published(copy), published(first)) == (([], [], None), (ALL, [3], ALL))
-    assert run(copy).rows == 3
+    assert run(copy).rows_read == 3
+
+
+LEAVES = """\
+import os
+
+def same(src):
+    if os.path.isdir({here!r}):
+        os.rename({here!r}, {there!r})
+    return src[["x"]]
+"""
+
+
+def test_given_a_project_that_is_moved_during_a_run_then_it_says_so_and_nothing_is_made_at_the_former_path(
+    first: Path,
+) -> None:
+    there = first.with_name("second")
+    text = (first / "odibi.yaml").read_text()
+    (first / "odibi.yaml").write_text(text.replace('sql: "select x from src"', 'function: "nodes.leaving:same"'))
+    (first / "nodes").mkdir()
+    (first / "nodes/leaving.py").write_text(LEAVES.format(here=str(first), there=str(there)))
+    put(first, 4)
+    with pytest.raises(ConflictError, match=f"{first} was moved to {there} while it was worked on; nothing of it"):
+        run(first)
+    assert not first.exists()
+    assert published(there)[0] == ALL
+    assert (run(there).committed, published(there)) == (1, ([*ALL, 4], [4], [*ALL, 4]))
+    assert not first.exists()
 
 
 @pytest.mark.parametrize("stop", [blocked, failed])

@@ -98,7 +98,7 @@ def test_given_a_store_that_is_gone_when_the_remedy_is_followed_then_no_row_is_t
             for statement in statements:
                 db.execute(statement)
     summary = run_pipeline(load_project(tmp_path), "p")
-    assert (summary.state, summary.rows) == ("done", 2), summary.error
+    assert (summary.state, summary.rows_read) == ("done", 2), summary.error
     if "lake" in write:
         found = pq.read_table(sorted((tmp_path / "lake/out").rglob("part-*.parquet"))).column("x").to_pylist()
     else:

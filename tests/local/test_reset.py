@@ -87,7 +87,7 @@ def test_given_a_reset_with_targets_then_the_next_run_does_it_all_again_once(roo
     assert published(root) == ([], None)
     sound(root)
     summary = run_pipeline(load_project(root), "sales")
-    assert (summary.state, summary.committed, summary.rows) == ("done", 1, 9)
+    assert (summary.state, summary.committed, summary.rows_read) == ("done", 1, 9)
     parts, rows = published(root)
     assert (parts, rows) == (["_odibi_owner.json", "part-0000000002-lake_orders.parquet"], 6)
     assert rows == before[1]

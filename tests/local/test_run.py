@@ -136,11 +136,11 @@ def test_rows_are_those_of_watched_sources(project: ProjectSpec) -> None:
         )
         .replace("inputs: [clean]\n        write:", "inputs: [sized]\n        write:")
     )
-    assert run_pipeline(load_project(Path(project.root)), "sales").rows == 9
+    assert run_pipeline(load_project(Path(project.root)), "sales").rows_read == 9
     spec.write_text(
         spec.read_text().replace("mode: file_watch", "mode: batch").replace("trigger: data", "trigger: manual")
     )
-    assert run_pipeline(load_project(Path(project.root)), "sales").rows == 11
+    assert run_pipeline(load_project(Path(project.root)), "sales").rows_read == 11
 
 
 def test_a_node_that_raises_fails_the_run_and_says_why(project: ProjectSpec) -> None:

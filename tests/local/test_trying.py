@@ -94,6 +94,23 @@ def test_given_files_then_only_those_are_read(root: Path) -> None:
         tried(root, files="nope*")
 
 
+def test_given_sources_without_files_then_all_of_them_are_named_and_what_is_not_there(root: Path) -> None:
+    text = (root / "odibi.yaml").read_text()
+    more = "      - {name: more, read: {connection: landing, path: more, format: csv, mode: file_watch}}\n"
+    nodes = "    nodes:\n"
+    (root / "odibi.yaml").write_text(text.replace(nodes, nodes + more))
+    for file in (root / "data/landing").glob("*.csv"):
+        file.unlink()
+    with pytest.raises(NotFoundError) as caught:
+        tried(root)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"more: there is no {root}/data/landing/more"
+    assert lines[-2:] == [
+        f"orders: no file in {root}/data/landing matches 'orders-*.csv'",
+        "nothing was tried: each source needs a file to read",
+    ]
+
+
 def test_given_a_node_then_only_that_and_what_it_needs_is_run(root: Path) -> None:
     assert list(tried(root, only="by_country")) == ["orders", "clean", "by_country"]
     with pytest.raises(NotFoundError, match="no node 'nope'; it has: orders, clean"):

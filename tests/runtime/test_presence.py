@@ -15,7 +15,7 @@ import pytest
 from odibi_actors.client import Client
 from odibi_actors.errors import UnreachableError
 from odibi_actors.runtime import paths
-from odibi_actors.runtime.presence import absence
+from odibi_actors.runtime.presence import absence, moved
 
 pytestmark = pytest.mark.process
 HOLD = (
@@ -66,3 +66,16 @@ def test_given_somebody_who_holds_a_lock_then_that_is_said_and_not_to_start_anot
 
 def test_given_nobody_then_nothing_is_said(tmp_path: Path) -> None:
     assert absence(tmp_path, 2.0) == ""
+
+
+def test_given_a_folder_that_was_moved_while_somebody_works_on_it_then_it_is_said_and_what_stops_it(
+    tmp_path: Path,
+) -> None:
+    places = paths.prepare(tmp_path / "p/.odibi")
+    paths.write_connection(places, places.endpoint)
+    with holding(places.run / "broker.lock"):
+        assert moved(places.run) == ""
+        (tmp_path / "p").rename(tmp_path / "q")
+        said = moved(tmp_path / "q/.odibi/run")
+    assert said.startswith(f"{tmp_path}/q/.odibi was moved from {tmp_path}/p/.odibi while its system runs")
+    assert "`odibictl down` stops it" in said

@@ -559,6 +559,16 @@ def ask(world: World, verb: str, **params: object) -> Reply:
     return reply
 
 
+def test_given_a_whole_path_when_asked_why_then_no_file_of_another_folder_is_meant() -> None:
+    world = World(source_spec("/data", credit=3, path="shop"))
+    for file, reason in (
+        ("/data/web/a.csv", "it is not below /data/shop/"),
+        ("/data/a.csv", "it is not below /data/shop/"),
+    ):
+        (item,) = ask(world, "source.why", file=file).result["items"]
+        assert (item["state"], item["reason"], item["path"]) == ("ignored", reason, "")
+
+
 def test_given_the_cli_when_it_asks_then_list_and_why_tell_states_and_reasons() -> None:
     world = ready(World(), "a.csv", "b.csv")
     world.plan(1)
