@@ -212,9 +212,13 @@ class Flow:
                 source.run = ""
                 self.touch(pipeline.name)
             return
+        if len(offer.ranges) != (len(offer.positions) if source.ordered else 0):
+            text = f"{pipeline.name}.{offer.source}: an offer of {plural(len(offer.positions), 'position')} has"
+            self.say(Log("error", f"{text} {plural(len(offer.ranges), 'range')}, and is not taken"))
+            return
         if offer.positions and not source.pending:
             source.since = now
-        source.pending = list(offer.positions)
+        source.offer(offer.positions, offer.ranges)
         source.left = max(offer.left, len(offer.positions))
         source.run, source.exhausted, source.heard, source.unread = offer.run, offer.exhausted, True, offer.unread
         if offer.exhausted and offer.run:
@@ -377,8 +381,9 @@ class Flow:
                 self.touch_with_room(pipeline.name)
                 return
             positions = lane.take(pipeline.spec.batch, pipeline.pins.sources)
-            self.start(pipeline, pipeline.plan(lane, positions, now), now)
-            runs.planned(pipeline, lane, positions)
+            plan = pipeline.plan(lane, positions, now)
+            self.start(pipeline, plan, now)
+            runs.planned(pipeline, lane, plan)
             if lane.name in pipeline.backfills:
                 backfill.planned(pipeline.backfills[lane.name], positions)
 
@@ -388,7 +393,7 @@ class Flow:
         lane = pipeline.lane(plan.lane)
         assert lane is not None
         iteration = pipeline.add(plan, order=seq + (BEHIND if plan.lane != LIVE else 0))
-        for name in plan.ledgered:
+        for name in plan.consumed:
             positions = plan.positions[name]
             if positions:
                 source = lane.sources[name]
@@ -402,6 +407,7 @@ class Flow:
                     positions=positions,
                     previous=previous,
                     lane=plan.lane,
+                    ranges=plan.ranges.get(name, []) if plan.replay is None else [],
                 )
                 self.say(Send(SOURCE, planned))
         self.wake(iteration)
@@ -526,7 +532,8 @@ class Flow:
         asks them again: what they had said before is not all there is."""
         for source in lane.consuming:
             source.seq, source.changed_at = seq, now
-            source.pending, source.heard, source.exhausted, source.run = [], False, False, ""
+            source.offer([], [])
+            source.heard, source.exhausted, source.run = False, False, ""
             self.say(Send(SOURCE, Released(self.epoch, pipeline.name, source.node.name, seq, lane.name)))
 
     def plan_again(self, pipeline: Pipeline, iteration: Iteration, source: str, now: float) -> None:

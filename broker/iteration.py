@@ -18,6 +18,7 @@ from odibi_actors.model import (
     BatchRef,
     IterationState,
     Position,
+    Range,
     StagedRef,
     Trigger,
     next_state,
@@ -127,6 +128,7 @@ class Iteration:
         lane: str,
         version: int,
         positions: dict[str, list[Position]],
+        ranges: dict[str, dict[str, Range]],
         run: str,
         taken: str,
         order: int,
@@ -149,6 +151,7 @@ class Iteration:
         self.states: dict[str, BatchRef] = {}  # of a prepared iteration: what its stateful nodes keep
         self.state: IterationState = "planned"
         self.positions = positions
+        self._ranges = ranges  # of sources that are read in order: what each position reads, by its identity
         self.trouble = ""  # why it is failed or blocked, for people
         self.planned_at = planned_at
         self.set_aside = 0  # files that were taken out of it as dead letters, as far as this broker knows
@@ -163,6 +166,15 @@ class Iteration:
     def name(self) -> str:
         """As log lines have it: ``sales 12``."""
         return f"{self.pipeline} {self.number}"
+
+    def taken_back(self, sources: list[str]) -> list[tuple[str, str]]:
+        """What its run has lost when it is void; see ``Plan.taken_back``."""
+        found = []
+        for source in sources:
+            read = self._ranges.get(source)
+            for position in self.positions.get(source, ()):
+                found.append((source, position.identity if read is None else read[position.identity].given_back()))
+        return found
 
     @property
     def waits_long(self) -> bool:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from odibi_actors.checkpoint.records import Backfill, Run
+from odibi_actors.checkpoint.records import Backfill, Plan, Run
 from odibi_actors.config.model import BatchSpec, Consumption, NodeSpec
-from odibi_actors.model import Position, Trigger
+from odibi_actors.model import Position, Range, Trigger
 
 FREE, BACK_OFF, MAX_BACK_OFF = 2, 1.0, 60.0
 """Plans in a row that a changed reference may void at no cost; then the next one waits, from so many seconds to so
@@ -24,6 +24,7 @@ class SourceState:
         self.changed_at = 0.0
         self.seq = seq  # newest record that changed this source's ledger: an offer must reflect it
         self.pending: list[Position] = []
+        self.ranges: dict[str, Range] = {}  # of what is pending, where it is read in order
         self.left = 0  # positions beyond what is planned, those included that the credit keeps back
         self.since = 0.0  # when the oldest pending position was first seen here (for linger)
         self.run = ""
@@ -38,6 +39,11 @@ class SourceState:
     def consumption(self) -> Consumption:
         """How its positions are taken."""
         return self.node.read.consumption or "set" if self.node.read is not None else "set"
+
+    @property
+    def ordered(self) -> bool:
+        """Read in order, by ranges of partitions: the store keeps a place of each, and no ledger."""
+        return self.consumption == "cursor"
 
     @property
     def pinned(self) -> bool:
@@ -59,7 +65,13 @@ class SourceState:
 
     def forget_offer(self) -> None:
         """The source restarted: what its former incarnation offered no longer counts."""
-        self.pending, self.heard, self.exhausted, self.run, self.since = [], False, False, "", 0.0
+        self.offer([], [])
+        self.heard, self.exhausted, self.run, self.since = False, False, "", 0.0
+
+    def offer(self, positions: list[Position], ranges: list[Range]) -> None:
+        """This is what waits to be planned; ``ranges`` are those of the positions, where it is read in order."""
+        self.pending = list(positions)
+        self.ranges = {p.identity: one for p, one in zip(positions, ranges, strict=True)} if ranges else {}
 
 
 class RunInfo:
@@ -76,21 +88,23 @@ class RunInfo:
         self.taken = ""  # the run that has taken it over, and answers for what it plans
         self.voided = 0  # iterations that an operator cancelled, or another run has taken up from it
         self.set_aside = 0  # dead letters its iterations have left: files, or an iteration as a whole
-        self.left: dict[tuple[str, str], None] = {}  # (source, file) it had planned, given back by a cancel
+        self.left: dict[tuple[str, str], None] = {}  # what it had planned and a cancel gave back: ``Plan.taken_back``
         self.unread = ""  # folders that could not be listed for it, once it has planned all
         self.upto = 0  # once it has planned all: the newest iteration of then, which must be finished with the rest
         self.asked_at = 0.0
         self.asks = 0  # how often its sources were asked what there is
 
-    def give_back(self, positions: dict[str, list[Position]]) -> None:
-        """These are not of it any more, by source."""
-        self.left.update({(source, p.identity): None for source, some in positions.items() for p in some})
-
-    def plans(self, positions: dict[str, list[Position]]) -> None:
-        """These are of it again, if they were given back."""
-        for source, some in positions.items() if self.left else ():
-            for position in some:
+    def plans(self, plan: Plan) -> None:
+        """What it takes is of it again, if it was given back."""
+        if not self.left:
+            return
+        for source in plan.ledgered:
+            for position in plan.positions.get(source, ()):
                 self.left.pop((source, position.identity), None)
+        for source, some in plan.ranges.items():
+            for lower, upper in (one.takes_again() for one in some):
+                for lost in [lost for lost in self.left if lost[0] == source and lower <= lost[1] < upper]:
+                    del self.left[lost]
 
     @property
     def full(self) -> bool:
@@ -188,6 +202,11 @@ class Lane:
         if sum(len(s.pending) for s in consuming) >= limits.max_files:
             return now
         return min(s.since for s in consuming if s.pending) + limits.linger
+
+    def ranges(self, positions: dict[str, list[Position]]) -> dict[str, list[Range]]:
+        """Those of these positions, by source, of sources that are read in order."""
+        ordered = [source for source in self.consuming if source.ordered]
+        return {s.node.name: [s.ranges[p.identity] for p in positions[s.node.name]] for s in ordered}
 
     def take(self, limits: BatchSpec, schemas: dict[str, bytes]) -> dict[str, list[Position]]:
         """The positions of the next iteration, removed from what is pending; batch sources are pinned as they are.

@@ -17,7 +17,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
-from odibi_actors.model import LIVE, Position, Trigger
+from odibi_actors.model import LIVE, Position, Range, Trigger
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Ready(NamedTuple):
     pipeline: Pipeline
     row: Row
     positions: dict[str, list[Position]]
+    ranges: dict[str, list[Range]]
     iteration: int
     asked: list[str]
 
@@ -63,12 +64,13 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
     pipeline = flow.pipelines[row["pipeline"]]
     asked = [key]
     positions: dict[str, list[Position]] = {}
+    ranges: dict[str, list[Range]] = {}
     try:
         number = _taken_up(pipeline, letter, row)
         if number == 0:
             raise ConflictError(f"dead letter {letter} was discarded")
         if number is not None:
-            return Ready(pipeline, row, {}, number, asked)
+            return Ready(pipeline, row, {}, {}, number, asked)
         _check_plannable(pipeline, row["positions"])
         _check_order(pipeline, row)
         if any(source.pinned and not source.heard for source in pipeline.sources.values()):
@@ -83,11 +85,13 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
             found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now, others)
             if found is None:
                 return None
-            positions[name] = found
+            positions[name], read = found
+            if source.ordered:
+                ranges[name] = read
     except Exception:
         flow.asks.forget(*asked)
         raise
-    return Ready(pipeline, row, positions, 0, asked)
+    return Ready(pipeline, row, positions, ranges, 0, asked)
 
 
 def take_up(flow: Flow, ready: Ready, now: float, run: str = "") -> int:
@@ -95,7 +99,7 @@ def take_up(flow: Flow, ready: Ready, now: float, run: str = "") -> int:
     pipeline, row = ready.pipeline, ready.row
     taken = rec.Replay(row["id"], row["iteration"], row["whole"])
     trigger = Trigger(**row["trigger"])  # its code sees the params and the due time that it saw then
-    plan = pipeline.plan(pipeline.live, ready.positions, now, taken, trigger, run)
+    plan = pipeline.plan(pipeline.live, ready.positions, now, taken, trigger, run, ready.ranges)
     iteration = flow.start(pipeline, plan, now)
     pipeline.letters[row["id"]] = iteration.number
     return iteration.number
@@ -215,10 +219,11 @@ def _check_order(pipeline: Pipeline, letter: Row) -> None:
 
 def _as_it_is_now(
     flow: Flow, pipeline: Pipeline, source: str, former: list[Position], key: str, now: float, others: int
-) -> list[Position] | None:
-    """The letter's files of one source, as the next generation. ``others``: how many it has of other sources."""
+) -> tuple[list[Position], list[Range]] | None:
+    """The letter's files of one source, as the next generation, and what they read of a source that is read in order.
+    ``others``: how many it has of other sources."""
     if not former:
-        return []
+        return [], []
     wanted = {"pipeline": pipeline.name, "source": source, "positions": [p.shown() for p in former]}
     answer = flow.asks.ask(key, SOURCE, "source.stat", wanted, now)
     if answer is None:
@@ -228,9 +233,16 @@ def _as_it_is_now(
     if missing:
         left = len(former) - len(missing) + others
         rest = f" and the {plural(left, 'file')} that {'lies' if left == 1 else 'lie'} in the letter with it"
+        if why := answer.get("reasons", {}).get(missing[0]):
+            raise ConflictError(
+                f"{missing[0]} of source {source} cannot be read again: {why}; `odibictl deadletter discard` gives up "
+                f"its rows{rest if left else ''}"
+            )
         raise ConflictError(
             f"{missing[0]} of source {source} is not there any more ({len(missing)} of {len(former)} files); put it "
             f"back{', corrected or without its rows (its header alone)' if left else ''}; `odibictl deadletter discard`"
             f" gives up its rows{rest if left else ''}"
         )
-    return [replace(files[p.identity], generation=p.generation + 1) for p in former]
+    read = {name: Range(one, *map(bytes.fromhex, ends)) for name, one, *ends in answer.get("ranges", [])}
+    now_is = [replace(files[p.identity], generation=p.generation + 1) for p in former]
+    return now_is, [read[p.identity] for p in former if p.identity in read]

@@ -10,7 +10,7 @@ from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.broker.pinned import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
-from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Target, Trigger
+from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Range, Target, Trigger
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
@@ -309,9 +309,10 @@ class Pipeline:
         replay: Replay | None = None,
         trigger: Trigger | None = None,
         taken: str = "",
+        ranges: dict[str, list[Range]] | None = None,
     ) -> Plan:
         """The PLAN record of the next iteration, which is of this lane. ``trigger``: of what a ``replay`` takes up;
-        ``taken``: the run that has it replayed."""
+        ``taken``: the run that has it replayed; ``ranges``: of its positions, else those that were offered."""
         self.last_iteration += 1
         run = lane.run if replay is None else None
         backfill = self.backfills.get(lane.name)
@@ -323,12 +324,13 @@ class Pipeline:
             iteration=self.last_iteration,
             version=self.version,
             positions=positions,
-            ledgered=[s.node.name for s in lane.consuming],
+            ledgered=[s.node.name for s in lane.consuming if not s.ordered],
             at=now,
             run=run.run if run is not None else "",
             replay=replay,
             trigger=trigger,
             taken=run.taken if run is not None else taken,
+            ranges=lane.ranges(positions) if ranges is None else ranges,
         )
 
     def add(self, plan: Plan, order: int) -> Iteration:
@@ -339,6 +341,10 @@ class Pipeline:
             lane=plan.lane,
             version=self.version,
             positions=dict(plan.positions),  # REVISE changes the iteration's, never the record's
+            ranges={
+                source: {p.identity: one for p, one in zip(plan.positions[source], some, strict=True)}
+                for source, some in plan.ranges.items()
+            },
             run=plan.run,
             taken=plan.taken,
             order=order,
@@ -349,7 +355,7 @@ class Pipeline:
             pinned=self.pins.digest,
         )
         self.iterations[plan.iteration] = iteration
-        for name in plan.ledgered if plan.lane == LIVE else ():
+        for name in plan.consumed if plan.lane == LIVE else ():
             if plan.positions.get(name):
                 self.ledger[name] = None
         return iteration

@@ -24,8 +24,8 @@ SHOWN = 30
 
 def files(iteration: Iteration, node: NodeSpec, done: NodeDone) -> list[PositionRead]:
     """What the ledger is to keep of the files that were read. A worker of the version before tells nothing, and the
-    ledger does not hold those of a reference, which are pinned by digest."""
-    if node.read is None or node.read.pinned:
+    ledger holds neither those of a reference, which are pinned by digest, nor what is read in order."""
+    if node.read is None or node.read.consumption != "set":
         return []
     return done.files if len(done.files) == len(iteration.positions.get(done.node, [])) else []
 
@@ -36,7 +36,7 @@ def same(flow: Flow, message: SameBytes) -> None:
     lane = pipeline.lane(message.lane) if pipeline is not None else None
     source = lane.sources.get(message.source) if lane is not None else None
     positions = [position for position in message.positions if len(position.digest) == DIGEST]
-    if source is not None and not source.pinned and positions:
+    if source is not None and source.consumption == "set" and positions:
         record = rec.Same(pipeline=message.pipeline, lane=message.lane, source=message.source, positions=positions)
         flow.write(record, message.pipeline)
 

@@ -267,13 +267,26 @@ def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
     pipeline = flow.pipelines.get(spec.name)
     if pipeline is None:
         return
-    reads = {node.name: None for node in spec.nodes if node.read is not None}
+    reads = {node.name: node.read for node in spec.nodes if node.read is not None}
     gone = [name for name in pipeline.ledger if name not in reads]
     if gone:
         raise ConflictError(
             f"pipeline {spec.name}: source {gone[0]} has consumed data and cannot be removed or renamed: the files it "
             f"has read would be read again under another name; keep the node {gone[0]}, or use a new pipeline name"
         )
+    for name in pipeline.ledger:
+        _check_same_kind(pipeline, name, reads[name])
+
+
+def _check_same_kind(pipeline: Pipeline, name: str, new: ReadSpec) -> None:
+    """What was read in order is known by places, and no other kind of source knows what these say."""
+    former = pipeline.sources[name].node.read if name in pipeline.sources else None
+    if former is None or former.mode == new.mode or "cursor" not in (former.consumption, new.consumption):
+        return
+    raise ConflictError(
+        f"pipeline {pipeline.name}: source {name} has consumed data by mode {former.mode}; by mode {new.mode} it would "
+        f"not be known what that was. Keep mode: {former.mode}, or use a new pipeline name"
+    )
 
 
 def _check_backfills(flow: Flow, spec: PipelineSpec) -> None:

@@ -16,7 +16,7 @@ from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
-from odibi_actors.model import LIVE, Position, RunState, Trigger
+from odibi_actors.model import LIVE, RunState, Trigger
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -174,16 +174,16 @@ def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
     return "cancelled", f"{plural(run.voided, 'iteration')} of it cancelled{taken}"
 
 
-def planned(pipeline: Pipeline, lane: Lane, positions: dict[str, list[Position]]) -> None:
-    """The run that plans has one more iteration, of these, and so has one that took it over, failed or not."""
+def planned(pipeline: Pipeline, lane: Lane, plan: rec.Plan) -> None:
+    """The run that plans has one more iteration, and so has one that took it over, failed or not."""
     run = lane.run
     if run is not None:
         run.planned += 1
-        run.plans(positions)
+        run.plans(plan)
         taker = _info(pipeline, lane, run.taken)
         if taker is not None:
             taker.took += 1
-            taker.plans(positions)
+            taker.plans(plan)
 
 
 def replayed(pipeline: Pipeline, run: str) -> None:
@@ -321,7 +321,7 @@ def voided(pipeline: Pipeline, iterations: list[Iteration], again: bool) -> None
             if iteration.replay is not None:  # its files go back to the letter, which is open again
                 run.set_aside += not names or any(positions.values())
             elif not again:
-                run.give_back(positions)
+                run.left.update(dict.fromkeys(iteration.taken_back(names)))
             if again:
                 run.left.clear()  # whatever there is now is discovered once more
         if iteration.lane in pipeline.backfills:

@@ -208,6 +208,7 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             idle=pipeline.on_demand or lane is not pipeline.live,
             through=_through(pipeline, lane, source),
             since=pipeline.backfills[lane.name].since if lane.name in pipeline.backfills else 0,
+            limits=pipeline.spec.batch,
         )
         for pipeline in flow.listed()
         if not pipeline.removed

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from odibi_actors.checkpoint.records import AnyLoaded, AnyRecord
-from odibi_actors.config.model import AlertKind, AlertSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
+from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec, NodeSpec, ProjectSpec, ScheduleSpec, WorkerSpec
 from odibi_actors.model import (
     LIVE,
     NOWHERE,
@@ -25,6 +25,8 @@ from odibi_actors.model import (
     Place,
     Position,
     PositionRead,
+    Range,
+    Reached,
     StagedRef,
     Trigger,
 )
@@ -35,7 +37,7 @@ LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
 HEARTBEAT = 1.0
 """Seconds between two Heartbeats of a peer."""
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of these messages and of the records in them. It grows with each change that an actor of the release before
 would read wrongly, or not at all. What every release can read: who a Hello comes from, Refused, Bye, Shutdown, and what
 is said to and by clients, but for Apply."""
@@ -251,7 +253,8 @@ class SourceSpec(msgspec.Struct, frozen=True):
     """A read node to discover for, in one lane: ``live``, a backfill's, or ``trigger`` (then the node stands for a
     schedule that waits for files, and bears its name). ``credit`` bounds the positions of one offer. ``idle``: nothing
     is wanted until a Discover (pipelines that run on demand). ``through``: of a backfill, only files that the live lane
-    had taken by that iteration, known to a store that has record ``since``; -1: any."""
+    had taken by that iteration, known to a store that has record ``since``; -1: any. ``limits``: what one iteration may
+    take: a source that is read in order cuts its ranges so that each of them fits."""
 
     pipeline: str
     node: NodeSpec
@@ -260,6 +263,7 @@ class SourceSpec(msgspec.Struct, frozen=True):
     idle: bool = False
     through: int = -1
     since: int = 0
+    limits: BatchSpec = BatchSpec()
 
 
 class Sources(Message, frozen=True):
@@ -288,7 +292,8 @@ class Offer(Message, frozen=True):
     missed one is dropped. ``exhausted``: nothing of the run is left beyond these. For ``batch`` sources the
     positions are the complete present set, each with digest. ``left``: positions beyond what is planned, the offered
     ones and those that exceed the credit (of a run: of that run). ``read``: digest of the ``ReadSpec`` that it is by,
-    "" if that cannot change. ``unread``: folders that could not be listed, and why: nobody knows what is in them."""
+    "" if that cannot change. ``unread``: folders that could not be listed, and why: nobody knows what is in them.
+    ``ranges``: of a source that is read in order, what each position reads; of each partition in its order."""
 
     epoch: int
     incarnation: str
@@ -302,12 +307,14 @@ class Offer(Message, frozen=True):
     left: int = 0
     read: str = ""
     unread: list[str] = []
+    ranges: list[Range] = []
 
 
 class Planned(Message, frozen=True):
     """broker -> source: these positions of the source are in the plan with record ``seq``; offer what is beyond
     them. ``previous``: the record before it that changed this source's ledger (or the epoch's ``start_seq``), by which
-    the source sees that it missed one; -1: not told."""
+    the source sees that it missed one; -1: not told. ``ranges``: as in Offer; none where a dead letter is taken up,
+    which moves no place."""
 
     epoch: int
     pipeline: str
@@ -317,6 +324,7 @@ class Planned(Message, frozen=True):
     positions: list[Position]
     previous: int = -1
     lane: str = LIVE
+    ranges: list[Range] = []
 
 
 class Released(Message, frozen=True):
@@ -350,6 +358,32 @@ class LedgerPage(Message, frozen=True):
     lane: str
     asked: str
     positions: list[Position]
+    cursor: str
+    seq: int
+    through: int = -1
+
+
+class PlacesQuery(Message, frozen=True):
+    """source -> store: how far the partitions of an ordered source were read, those after ``cursor`` in their order.
+    ``through``: of a backfill, what the lane had taken by that iteration and not set aside; -1: as of now."""
+
+    pipeline: str
+    source: str
+    lane: str
+    cursor: str = ""
+    limit: int = 1000
+    through: int = -1
+
+
+class PlacesPage(Message, frozen=True):
+    """store -> source: partitions > ``asked``; ``cursor`` "" after the last page. ``seq``: durable through.
+    ``through``: as it was asked for."""
+
+    pipeline: str
+    source: str
+    lane: str
+    asked: str
+    items: list[Reached]
     cursor: str
     seq: int
     through: int = -1
@@ -903,6 +937,8 @@ AnyMessage = (
     | Released
     | LedgerQuery
     | LedgerPage
+    | PlacesQuery
+    | PlacesPage
     | LedgerLook
     | LedgerRows
     | SameBytes

@@ -69,6 +69,26 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
     lower: Annotated[bytes, msgspec.Meta(max_length=MAX_PLACE)]
     upper: Annotated[bytes, msgspec.Meta(max_length=MAX_PLACE)]
 
+    def given_back(self) -> str:
+        """How a run remembers that a cancel took it from it. It is planned again in other pieces, perhaps, so this is
+        where it begins: of one partition these texts have the order of its places."""
+        return f"{self.partition}\0{self.lower.hex()}"
+
+    def takes_again(self) -> tuple[str, str]:
+        """What of ``given_back`` is planned again by it: from the first text on, up to before the second."""
+        return self.given_back(), f"{self.partition}\0{self.upper.hex()}"
+
+
+class Reached(msgspec.Struct, frozen=True, array_like=True):
+    """How far one partition was read: ``place``, before which all is taken; ``holes``: (lower, upper) behind it that
+    are taken as well, since dead letters hold them, in order. Of what a backfill reads again: ``begin`` is where that
+    begins, ``place`` where it ends, and ``holes`` are what it leaves out in between."""
+
+    partition: str
+    place: bytes
+    holes: list[tuple[bytes, bytes]] = []
+    begin: bytes = b""
+
 
 class PositionRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a worker has read of a planned position: the xxh3-128 of its bytes (16 bytes), the position's detail as of

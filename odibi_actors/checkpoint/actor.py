@@ -38,6 +38,7 @@ from odibi_actors.messages import (
     LedgerQuery,
     Load,
     Message,
+    PlacesQuery,
     RecordRefused,
     Refused,
     Request,
@@ -143,7 +144,7 @@ class StoreActor:
         """React to one message. Anybody may ask; only the broker tells."""
         if sender == LOCAL:
             return self._local(message, now)
-        if isinstance(message, Request | LedgerQuery | LedgerLook):
+        if isinstance(message, Request | LedgerQuery | LedgerLook | PlacesQuery):
             return [Read(sender, message)]
         return self._told(sender, message) if sender == BROKER else []
 

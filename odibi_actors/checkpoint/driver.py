@@ -29,6 +29,8 @@ from odibi_actors.messages import (
     Load,
     LoadedPage,
     Message,
+    PlacesPage,
+    PlacesQuery,
     Reply,
     Request,
 )
@@ -63,7 +65,7 @@ class StoreDriver:
                 return Maintained(more, engine.prune_every(effect.history), engine.unsaved, engine.wal_full)
             case Read(query=Request() as request):
                 return Answered(effect.to, self._reply(request))
-            case Read(query=(Load() | LedgerQuery() | LedgerLook()) as query):
+            case Read(query=(Load() | LedgerQuery() | LedgerLook() | PlacesQuery()) as query):
                 try:
                     return Answered(effect.to, self._page(query))
                 except ProtocolError:
@@ -79,7 +81,9 @@ class StoreDriver:
             refused = error.reason
         return Written(engine.epoch, engine.last_seq, engine.wal_full, refused, engine.notes())
 
-    def _page(self, query: Load | LedgerQuery | LedgerLook) -> LoadedPage | LedgerPage | LedgerRows:
+    def _page(
+        self, query: Load | LedgerQuery | LedgerLook | PlacesQuery
+    ) -> LoadedPage | LedgerPage | LedgerRows | PlacesPage:
         engine = self._engine
         if isinstance(query, LedgerLook):
             rows = engine.ledger_rows(query.pipeline, query.lane, query.source, query.identities)
@@ -88,6 +92,11 @@ class StoreDriver:
             items, cursor = engine.load(query.cursor)
             return LoadedPage(query.epoch, items, cursor, query.cursor)
         asked = (query.pipeline, query.source, query.lane, query.cursor)
+        if isinstance(query, PlacesQuery):
+            reached, cursor = engine.places(
+                query.pipeline, query.lane, query.source, query.cursor, query.limit, query.through
+            )
+            return PlacesPage(*asked, reached, cursor, engine.last_seq, query.through)
         positions, cursor = engine.ledger(
             query.pipeline, query.lane, query.source, query.cursor, query.limit, query.through
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from odibi_actors.actor import Effect
 from odibi_actors.checkpoint.records import AnyRecord
-from odibi_actors.messages import Claimed, ClaimRefused, LedgerLook, LedgerQuery, Load, Message, Request
+from odibi_actors.messages import Claimed, ClaimRefused, LedgerLook, LedgerQuery, Load, Message, PlacesQuery, Request
 
 # --- effects: Write, SetEpoch, Checkpoint and Prune are asked one at a time; each is answered by one message ----------
 
@@ -42,7 +42,7 @@ class Read(Effect, frozen=True):
     """Answer a query as of now; answered by Answered."""
 
     to: str
-    query: Load | LedgerQuery | LedgerLook | Request
+    query: Load | LedgerQuery | LedgerLook | PlacesQuery | Request
 
 
 # --- their results ----------------------------------------------------------------------------------------------------

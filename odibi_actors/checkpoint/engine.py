@@ -16,6 +16,7 @@ from odibi_actors.checkpoint import (
     ledger,
     opening,
     queries,
+    ranges,
     refusals,
     relocating,
     retention,
@@ -29,7 +30,7 @@ from odibi_actors.checkpoint.transaction import Transaction
 from odibi_actors.errors import ConflictError, StoreError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOOKED_UP, Claimed, ClaimRefused, LedgerRow
-from odibi_actors.model import Position, Target
+from odibi_actors.model import Position, Reached, Target
 from odibi_actors.nodes.sinks.owner import home_of
 
 WAL_CAP = 16_000_000
@@ -38,6 +39,10 @@ a crash (the log is verified at 15 ms per MB) and the disk it takes."""
 
 PAGES_PER_COMMIT = 4 * 4096
 """Pages that every transaction writes, whatever it holds: meta, counters, iterations, one leaf."""
+
+
+PLACES = 10_000
+"""Partitions of one page of places; a page ends at the asker's limit, if that is less."""
 
 
 class Refused(ConflictError):
@@ -170,6 +175,16 @@ class Engine:
             if through >= 0:
                 return ledger.taken(self._db, pipeline, lane, source, through, cursor, limit)
             return ledger.page(self._db, pipeline, lane, source, cursor, limit)
+
+    def places(
+        self, pipeline: str, lane: str, source: str, cursor: str = "", limit: int = 1000, through: int = -1
+    ) -> tuple[list[Reached], str]:
+        """How far the partitions of an ordered source were read, and the next cursor. See ``PlacesQuery``."""
+        limit = max(1, min(limit, PLACES))
+        with self._guard("reading the places"):
+            if through >= 0:
+                return ranges.taken(self._db.execute, pipeline, lane, source, through, cursor, limit)
+            return ranges.reached(self._db.execute, pipeline, lane, source, cursor, limit)
 
     def ledger_rows(self, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:
         """What the ledger holds of these files, of each the newest generation; nothing of those not planned."""

@@ -67,16 +67,16 @@ class Letters(Tables):
         if row is None:
             return False
         letter = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
-        back = {(source, p.identity) for source in plan.ledgered for p in plan.positions.get(source, ())}
+        back = {(source, p.identity) for source in plan.consumed for p in plan.positions.get(source, ())}
         held = letter.held()
         gone = [
             (plan.iteration, source, p.identity)
-            for source in plan.ledgered
+            for source in plan.consumed
             for p in held.get(source, ())
             if (source, p.identity) not in back
         ]
         letter = msgspec.structs.replace(letter, elsewhere=[*letter.elsewhere, *gone])
-        empty = bool(plan.ledgered) and not back
+        empty = bool(plan.consumed) and not back
         self._letter_state(row[0], letter, empty)
         return not empty
 

@@ -432,7 +432,8 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     [{"node", "folder", "at", "parts", "last", "replaced", "retracts"}]}``. ``at``: the target, which ``folder`` names;
     ``missing``: iterations whose history is pruned; ``last``: the newest iteration that has published there;
     ``replaced``: each of them in the place of the one before; ``retracts``: its parts can be taken back.
-    ``files``: those that live sources read again, each once; not references, which every iteration reads.
+    ``files``: those, and pieces of what is read in order, that live sources read again, each once; not references,
+    which every iteration reads.
     ``never_stateful``: nodes that keep state now, and had none as of then."""
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
@@ -479,7 +480,11 @@ def _files_again(db: sqlite3.Connection, given: RewindTo) -> int:
         " HAVING min(iteration) > ?)",
         (given.pipeline, LIVE, given.to),
     ).fetchone()
-    return int(files)
+    (pieces,) = db.execute(
+        "SELECT count(*) FROM ranges WHERE pipeline = ? AND lane = ? AND iteration > ?",
+        (given.pipeline, LIVE, given.to),
+    ).fetchone()
+    return int(files) + int(pieces)
 
 
 def _never_stateful(db: sqlite3.Connection, given: RewindTo) -> list[str]:

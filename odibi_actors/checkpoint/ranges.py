@@ -13,23 +13,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from odibi_actors.checkpoint.tables import Contradiction
-from odibi_actors.model import Range
+from odibi_actors.model import Range, Reached
 
 Execute = Callable[..., sqlite3.Cursor]
 
 _PLACE = "pipeline = ? AND lane = ? AND source = ? AND partition = ?"
-
-
-class Reached(NamedTuple):
-    """How far one partition was read: ``place``, before which all is taken; ``holes``: (lower, upper) behind it that
-    are taken as well, since dead letters hold them, in order."""
-
-    partition: str
-    place: bytes
-    holes: list[tuple[bytes, bytes]]
 
 
 def take(execute: Execute, key: tuple[str, str, str], iteration: int, ranges: Iterable[Range]) -> None:
@@ -51,6 +41,19 @@ def take(execute: Execute, key: tuple[str, str, str], iteration: int, ranges: It
             raise Contradiction(f"{what} is planned for iteration {iteration}, but iteration {taken[0]} has some of it")
         execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?, 0)", (*at, one.lower, one.upper, iteration))
         _move(execute, at, one.upper)
+
+
+def take_up(execute: Execute, key: tuple[str, str, str], iteration: int, ranges: Iterable[Range]) -> None:
+    """An iteration takes up these ranges from dead letters. Raises Contradiction for one that no letter holds."""
+    for one in ranges:
+        found = execute(
+            f"SELECT upper, hole FROM ranges WHERE {_PLACE} AND lower = ?", (*key, one.partition, one.lower)
+        ).fetchone()
+        if found != (one.upper, 1):
+            raise Contradiction(
+                f"pipeline {key[0]}, lane {key[1]}: {one.lower.hex()}-{one.upper.hex()} of {key[2]} {one.partition!r} "
+                f"is taken up by iteration {iteration}, but lies in no dead letter"
+            )
 
 
 def _move(execute: Execute, at: tuple[str, str, str, str], place: bytes) -> None:
@@ -129,6 +132,35 @@ def reached(
         ).fetchall()
         found.append(Reached(partition, place, holes))
     return found, rows[-1][0] if len(rows) == limit else ""
+
+
+def taken(
+    execute: Execute, pipeline: str, lane: str, source: str, through: int, cursor: str = "", limit: int = 1000
+) -> tuple[list[Reached], str]:
+    """What a lane had taken by iteration ``through`` of the partitions after ``cursor``, and not set aside; what was
+    set aside since is left out as well. And the next cursor."""
+    partitions = execute(
+        "SELECT DISTINCT partition FROM ranges WHERE pipeline = ? AND lane = ? AND source = ? AND partition > ?"
+        " ORDER BY partition LIMIT ?",
+        (pipeline, lane, source, cursor, limit),
+    ).fetchall()
+    found = []
+    for (partition,) in partitions:
+        rows = execute(
+            f"SELECT lower, upper FROM ranges WHERE {_PLACE} AND iteration <= ? AND hole = 0 ORDER BY lower",
+            (pipeline, lane, source, partition, through),
+        )
+        begin = end = b""
+        gaps: list[tuple[bytes, bytes]] = []
+        for lower, upper in rows:
+            if not end:
+                begin = lower
+            elif lower != end:
+                gaps.append((end, lower))
+            end = upper
+        if end:
+            found.append(Reached(partition, end, gaps, begin))
+    return found, partitions[-1][0] if len(partitions) == limit else ""
 
 
 def problems(execute: Execute, at: tuple[str, str, str, str]) -> list[str]:

@@ -248,7 +248,8 @@ class Plan(Record, frozen=True):
     position of a
     ``ledgered`` source (all but ``batch``) that is planned already is an error of the broker and refused whole.
     ``ranges``: of sources that are read in order, in place of the ledger, what each of their positions reads; the
-    places of their partitions move in the same transaction, and one that does not begin there is refused.
+    places of their partitions move in the same transaction, and one that does not begin there is refused. Those of a
+    ``replay`` are taken already, by the letter: no place moves.
     ``run`` has planned it; ``taken``: the run that answers for it besides, or instead (see ``Run.took``)."""
 
     pipeline: str
@@ -264,11 +265,20 @@ class Plan(Record, frozen=True):
     taken: str = ""
     ranges: dict[str, list[Range]] = {}
 
+    @property
+    def consumed(self) -> list[str]:
+        """The sources of which it takes something that nobody else may take: all but references."""
+        return [*self.ledgered, *self.ranges]
+
+    def taken_back(self) -> list[tuple[str, str]]:
+        """What its run has lost when it is void: (source, file, or where a range begins)."""
+        files = [(source, p.identity) for source in self.ledgered for p in self.positions.get(source, ())]
+        return files + [(source, one.given_back()) for source, some in self.ranges.items() for one in some]
+
     def counted(self) -> list[str]:
         """The sources whose positions and rows are those of the iteration. References are not, which every iteration
         reads again, unless there is nothing else."""
-        consumed = (*self.ledgered, *self.ranges)
-        return [source for source in self.positions if source in consumed] or list(self.positions)
+        return [source for source in self.positions if source in self.consumed] or list(self.positions)
 
 
 class Ack(Record, frozen=True):

@@ -21,6 +21,7 @@ from odibi_actors.checkpoint import (
     ledger,
     opening,
     queries,
+    ranges,
     refusals,
     relocating,
     seals,
@@ -33,7 +34,7 @@ from odibi_actors.checkpoint.records import AnyLoaded
 from odibi_actors.checkpoint.schema import FIX, FORMAT
 from odibi_actors.checkpoint.seals import Seals
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError, StoreError
-from odibi_actors.model import NOWHERE, Position
+from odibi_actors.model import NOWHERE, Position, Reached
 from odibi_actors.nodes.sinks.owner import home_of
 
 MAX_MEMORY = 1_000_000_000
@@ -131,6 +132,14 @@ class Resting:
     def ledger(self, pipeline: str, lane: str, source: str, cursor: str = "") -> tuple[list[Position], str]:
         """See ``Engine.ledger``."""
         return ledger.page(self.db, pipeline, lane, source, cursor, ledger.LEDGER_LIMIT)
+
+    def places(
+        self, pipeline: str, lane: str, source: str, cursor: str = "", limit: int = 1000, through: int = -1
+    ) -> tuple[list[Reached], str]:
+        """See ``Engine.places``."""
+        if through >= 0:
+            return ranges.taken(self.db.execute, pipeline, lane, source, through, cursor, limit)
+        return ranges.reached(self.db.execute, pipeline, lane, source, cursor, limit)
 
     def answer(self, verb: str, params: dict[str, Any]) -> Any:
         """See ``Engine.answer``."""

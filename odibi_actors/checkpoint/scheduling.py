@@ -253,7 +253,7 @@ class Scheduling(Tables):
                 self._executemany(
                     "INSERT OR IGNORE INTO given_back SELECT run, ?, ? FROM runs WHERE run = ?"
                     " AND state IN ('active', 'failed')",
-                    [(source, p.identity, run) for source in plan.ledgered for p in plan.positions.get(source, ())],
+                    [(*one, run) for one in plan.taken_back()],
                 )
         if again and plan.replay is None:
             active = "SELECT 1 FROM runs WHERE run = ? AND state = 'active'"
@@ -267,14 +267,16 @@ class Scheduling(Tables):
         if plan.taken:
             self._execute("UPDATE runs SET took = took + 1 WHERE run = ?", (plan.taken,))
         if (plan.run or plan.taken) and self._execute("SELECT 1 FROM given_back LIMIT 1").fetchone():
+            runs = (plan.run, plan.taken)
+            files = [(source, p.identity) for source in plan.ledgered for p in plan.positions.get(source, ())]
             self._executemany(
                 "DELETE FROM given_back WHERE run = ? AND source = ? AND identity = ?",
-                [
-                    (run, source, p.identity)
-                    for run in (plan.run, plan.taken)
-                    for source in plan.ledgered
-                    for p in plan.positions.get(source, ())
-                ],
+                [(run, *file) for run in runs for file in files],
+            )
+            again = [(source, *one.takes_again()) for source, some in plan.ranges.items() for one in some]
+            self._executemany(
+                "DELETE FROM given_back WHERE run = ? AND source = ? AND identity >= ? AND identity < ?",
+                [(run, *one) for run in runs for one in again],
             )
 
     # --- backfills -----------------------------------------------------------------------------------------------

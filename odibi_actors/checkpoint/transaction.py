@@ -278,7 +278,8 @@ class Transaction(Letters, Scheduling):
                     f"pipeline {plan.pipeline}, iteration {plan.iteration}: {source} has {plural(len(some), 'range')}, "
                     f"but {plural(len(plan.positions.get(source, ())), 'position')}, each of which is to have one"
                 )
-            ranges.take(self._execute, (plan.pipeline, plan.lane, source), plan.iteration, some)
+            take = ranges.take if plan.replay is None else ranges.take_up
+            take(self._execute, (plan.pipeline, plan.lane, source), plan.iteration, some)
             self.weight += 2048 * len(some)
 
     def _planned_twice(self, ledger: list[tuple[Any, ...]]) -> str:

@@ -15,7 +15,7 @@ from odibi_actors.config.arrow_nested import split
 from odibi_actors.config.arrow_types import UnknownTypeError, arrow_type
 from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
-from odibi_actors.config.model import CONSUMPTION, ConnectionSpec, RetrySpec
+from odibi_actors.config.model import ConnectionSpec, RetrySpec
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.places import leads_out, pattern_leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
@@ -23,7 +23,7 @@ from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
 from odibi_actors.kinds.format import check_options, lacks
-from odibi_actors.kinds.registry import format_of, formats, sink_of, writing
+from odibi_actors.kinds.registry import format_of, formats, sink_of, source_of, sources, writing
 from odibi_actors.kinds.sink import Sink
 from odibi_actors.model import Target
 
@@ -143,12 +143,27 @@ class Checker:
         known = format_of(read["format"]) if "format" in read else None
         self._types(at, read.get("schema", {}), known.name if known is not None and known.texts else "")
         self._columns(at, read)
+        self._mode(at, read)
         if known is not None:
             if problem := lacks(known):
                 self._problems.add(f"{at}.format", problem)
             for option, value in read.get("options", {}).items():
                 for message in check_options(known, {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
+
+    def _mode(self, at: str, read: Section) -> None:
+        """What the kind of source says of it, and keys that it does not take."""
+        if "mode" not in read or BAD in (read["mode"], read.get("format")):
+            return
+        kind = source_of(read["mode"])
+        others = dict.fromkeys(key for name in sources() for key in source_of(name).keys)
+        for key in others:
+            if key in read and key not in kind.keys:
+                takers = ", ".join(name for name in sources() if key in source_of(name).keys)
+                message = f"mode {kind.name} takes no {key}"
+                self._problems.add(f"{at}.{key}", message, suggestion=f"delete it; it is for mode {takers}")
+        for key, message, suggestion in kind.check(read):
+            self._problems.add(f"{at}.{key}", message, suggestion=suggestion)
 
     def _types(self, at: str, schema: Section, flat: str) -> None:
         """``flat``: what is read or written, if it holds nothing but plain values."""
@@ -322,7 +337,7 @@ class Checker:
                 self._problems.add(f"{path}.nodes", "no node reads anything", suggestion="add a node with read")
             return
         by_data = pipeline.get("trigger") == "data" or not self._problems.written(f"{path}.trigger")
-        if by_data and all(CONSUMPTION.get(read.get("mode", "")) == "pinned" for read in reads):
+        if by_data and all("mode" in read and source_of(read["mode"]).consumption == "pinned" for read in reads):
             at = f"{path}.trigger" if self._problems.written(f"{path}.trigger") else f"{path}.nodes"
             message = "trigger: data needs a source that is watched (mode: file_watch); all of these are batch"
             self._problems.add(at, message, suggestion="trigger: schedule, or manual")

@@ -40,7 +40,7 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.received import MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
-from odibi_actors.kinds.registry import formats, sinks
+from odibi_actors.kinds.registry import formats, sinks, sources
 
 MAX_CONCURRENT = 1000
 """Iterations in flight and workers of a host: more is a slip of the finger."""
@@ -94,7 +94,7 @@ READ = Object(
         "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
         "format": Key(Choice(tuple(formats())), "Format of the files.", required=True),
         "mode": Key(
-            Choice(("file_watch", "batch"), later=("incremental", "interval", "event")),
+            Choice(tuple(sources()), later=("incremental", "interval", "event")),
             "file_watch: each file once, as it arrives; batch: all files, once a run.",
             required=True,
         ),

@@ -29,6 +29,7 @@ from odibi_actors.config.schedules import schedule_spec
 from odibi_actors.config.sql import check_sql
 from odibi_actors.config.tree import MAX_FILE, Tree, parse
 from odibi_actors.config.variables import expand, read_env_file
+from odibi_actors.kinds.registry import source_of
 
 PROJECT_FILE = "odibi.yaml"
 
@@ -149,12 +150,16 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
     """``retry`` and ``timeout`` of the pipeline are defaults of its nodes, key by key."""
     read, transform, write = section.get("read"), section.get("transform"), section.get("write")
     return NodeSpec(
-        read=None if read is None else ReadSpec(**_connected(read, connections)),
+        read=None if read is None else _read_spec(read, connections),
         transform=None if transform is None else TransformSpec(**transform),
         write=None if write is None else WriteSpec(**_connected(write, connections)),
         retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
         **_pick(pipeline, "timeout") | _pick(section, "name", "inputs", "timeout", "durable", "description", "state"),
     )
+
+
+def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> ReadSpec:
+    return ReadSpec(**_connected(section, connections), consumption=source_of(section["mode"]).consumption)
 
 
 def _connected(section: Section, connections: dict[str, ConnectionSpec]) -> Section:

@@ -15,7 +15,7 @@ from odibi_actors.config.places import without_secret
 from odibi_actors.model import Target
 
 KindName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
-"""Of a format or a sink: which there are is told by ``kinds.registry`` where they are used."""
+"""Of a format, a sink or a source: which there are is told by ``kinds.registry`` where they are used."""
 
 
 class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,8 +32,8 @@ Consumption = Literal["set", "cursor", "pinned"]
 """How positions of a source are taken. ``set``: each identity once; ``cursor``: ranges of partitions, each in its
 order; ``pinned``: all there is, by digest, for every iteration."""
 
-CONSUMPTION: dict[str, Consumption] = {"file_watch": "set", "batch": "pinned"}
-"""Of each mode."""
+FORMER: dict[str, Consumption] = {"file_watch": "set", "batch": "pinned"}
+"""Of the modes of releases that did not tell it."""
 
 
 class ReadSpec(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
 
     connection: ConnectionSpec
     format: KindName
-    mode: Literal["file_watch", "batch"]
+    mode: KindName
     path: str = "."
     pattern: str = "*"
     schema: dict[str, str] = {}
@@ -56,7 +56,9 @@ class ReadSpec(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.consumption:
-            msgspec.structs.force_setattr(self, "consumption", CONSUMPTION[self.mode])
+            if self.mode not in FORMER:
+                raise ValueError(f"mode {self.mode} without its consumption")
+            msgspec.structs.force_setattr(self, "consumption", FORMER[self.mode])
 
     @property
     def pinned(self) -> bool:

@@ -2,7 +2,8 @@
 
 The group ``odibi_actors.formats`` has one entry point for each format; its name is what ``format:`` says, and it leads
 to the kind itself (see ``format``). ``odibi_actors.sinks`` has those of sinks, by the ``type:`` of the connection they
-publish to (see ``sink``). A kind is loaded when it is first asked for.
+publish to (see ``sink``), ``odibi_actors.sources`` those of sources, by their ``mode:`` (see ``source``). A kind is
+loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import cast
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.format import Format, WritingFormat
 from odibi_actors.kinds.sink import Sink
+from odibi_actors.kinds.source import Source
 
 FORMATS = "odibi_actors.formats"
 SINKS = "odibi_actors.sinks"
+SOURCES = "odibi_actors.sources"
 
 
 @cache
@@ -43,6 +46,11 @@ def sinks() -> list[str]:
     return list(_found(SINKS))
 
 
+def sources() -> list[str]:
+    """The names of the kinds of sources that are installed, which are modes of ``read``."""
+    return list(_found(SOURCES))
+
+
 @cache
 def format_of(name: str) -> Format:
     """The format of that name. Raises ConfigError: not installed, or it cannot be loaded."""
@@ -59,6 +67,12 @@ def writing(name: str) -> WritingFormat | None:
 def sink_of(name: str) -> Sink:
     """The sink of connections of that type. Raises ConfigError: not installed, or it cannot be loaded."""
     return cast(Sink, _load(SINKS, "sink", name))
+
+
+@cache
+def source_of(mode: str) -> Source:
+    """The kind of source of that mode. Raises ConfigError: not installed, or it cannot be loaded."""
+    return cast(Source, _load(SOURCES, "mode", mode))
 
 
 def _load(group: str, noun: str, name: str) -> object:

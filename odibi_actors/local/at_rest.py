@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from odibi_actors.actor import Send
+from odibi_actors.actor import Effect, Send
 from odibi_actors.broker import recovery, views
 from odibi_actors.broker.commands import Commands, checked
 from odibi_actors.broker.coordinator import READS
@@ -21,10 +21,24 @@ from odibi_actors.broker.flow import Flow
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError, StoreError
-from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, LedgerPage, Reply, Request, Sources, Welcome
+from odibi_actors.kinds.source import Finder
+from odibi_actors.messages import (
+    BROKER,
+    SCHEDULER,
+    SOURCE,
+    STORE,
+    LedgerPage,
+    PlacesPage,
+    PlacesQuery,
+    Reply,
+    Request,
+    Sources,
+    Welcome,
+)
 from odibi_actors.model import Position
 from odibi_actors.scheduler.timetable import occurrences
 from odibi_actors.streaming.actor import SourceActor
+from odibi_actors.streaming.source import Source
 from odibi_actors.streaming.views import REFERENCE
 
 WAITING = frozenset({"run.wait", "iteration.wait"})
@@ -114,8 +128,11 @@ class AtRest:
         actor.handle(BROKER, Welcome(store.epoch, store.last_seq, store.store_id), 0.0)
         actor.handle(BROKER, Sources(store.epoch, views.source_specs(self._flow())), 0.0)
         for source in actor.sources.values():
-            source.flush(0.0)  # it asks for the ledger, and for a look at its folder, which nobody takes
+            asked = source.flush(0.0)  # it asks for the ledger, and for a look at its folder, which nobody takes
             key = (source.spec.pipeline, source.spec.node.name, source.spec.lane)
+            if not isinstance(source, Source):
+                self._places(source, asked)
+                continue
             if source.pinned:
                 self._whole.add(key)
             positions = self._planned(key, _names(source.read.connection.path, source.path, params.get("file")))
@@ -134,9 +151,19 @@ class AtRest:
             raise _error(reply)
         for row in reply.result["items"] if verb == "source.list" else (reply.result,):
             key = (row["pipeline"], row["source"], row["lane"])
-            row["known"] = None if row["consumption"] == "pinned" else self._count(key)
+            if row["consumption"] != "cursor":
+                row["known"] = None if row["consumption"] == "pinned" else self._count(key)
             row["pending"] = row["waiting"] = None  # nobody looks into the folder
         return reply.result
+
+    def _places(self, source: Finder, asked: list[Effect]) -> None:
+        """Tell a source that is read in order its places."""
+        for query in (one.message for one in asked if isinstance(one, Send)):
+            if isinstance(query, PlacesQuery):
+                of = (query.pipeline, query.lane, query.source)
+                items, _ = self._store.places(*of, query.cursor, query.limit, query.through)
+                page = (query.pipeline, query.source, query.lane, query.cursor, items, "", self._store.last_seq)
+                source.told(PlacesPage(*page, query.through), 0.0)
 
     def _why(self, reply: Reply, file: str) -> Any:
         """What is not planned is looked at by nobody."""

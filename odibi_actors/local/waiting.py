@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from odibi_actors.streaming.source import Source
-from odibi_actors.streaming.views import waiting
+from odibi_actors.kinds.source import Finder
 
 PATIENCE = 1.5
 """Seconds after which a file is named; most are ready before."""
@@ -23,14 +22,14 @@ class Waiting:
         self._seen: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], None] = {}
 
-    def lines(self, sources: Iterable[Source], now: float) -> list[str]:
+    def lines(self, sources: Iterable[Finder], now: float) -> list[str]:
         """What is to be said now."""
         there: dict[tuple[str, str], str] = {}
         count = 0
         for source in sources:
             if source.spec.pipeline == self._pipeline:
-                there |= {(source.key, identity): reason for identity, reason in waiting(source).items()}
-                count += source.files.waiting
+                there |= {(source.key, identity): reason for identity, reason in source.waiting().items()}
+                count += source.row()["waiting"]
         self._seen = {key: self._seen.get(key, now) for key in there}
         self.files, said = count, []
         for key, since in self._seen.items():

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
-from odibi_actors.config.model import NodeSpec, WriteSpec
-from odibi_actors.errors import BatchError, ConflictError
+from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
+from odibi_actors.errors import BatchError, ConfigError, ConflictError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.kinds.registry import sink_of
+from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Site
+from odibi_actors.kinds.source import Source
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
 from odibi_actors.model import (
     LIVE,
@@ -34,7 +35,7 @@ from odibi_actors.model import (
 )
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
-from odibi_actors.nodes.read import ReadResult, read
+from odibi_actors.nodes.read import ReadResult
 from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known
@@ -154,7 +155,7 @@ class Executor:
             notes = by_default(table, node.write.schema) if schema else []
         else:
             if node.read is not None:
-                found = read(node.read, step.positions, step.schema)
+                found = _source(node.read).load(node.read, step.positions, step.schema)
                 table, schema, schema_text = found.table, found.schema, found.schema_text
             elif node.state:
                 table, kept = self._run_stateful(task, step, inputs)
@@ -323,6 +324,13 @@ class Executor:
         return NodeFailed(
             task.attempt, task.pipeline, task.iteration, node, failure, began, self._clock() - began, self.worker
         )
+
+
+def _source(read: ReadSpec) -> Source:
+    try:
+        return source_of(read.mode)
+    except ConfigError as error:
+        raise Failed("invalid", str(error)) from error
 
 
 def node_logger(pipeline: str, iteration: int, node: str) -> logging.Logger:

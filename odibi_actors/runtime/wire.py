@@ -39,7 +39,7 @@ CLIENT_SAYS = ("Hello", "Request", "Apply", "Bye")
 
 LARGE = frozenset(
     {"AppendRecords", "LoadedPage", "LedgerPage", "Offer", "Planned", "PoolHello", "Heartbeat", "Reply", "Sources"}
-    | {"Schedules", "Due", "Noted", "LedgerLook", "LedgerRows", "SameBytes"}
+    | {"Schedules", "Due", "Noted", "LedgerLook", "LedgerRows", "SameBytes", "PlacesPage"}
     | {"SourceProblem", "Results", "Tasks", "Drop", "Forget", "Release", "WorkerTask", "WorkerResult", "RecordRefused"}
 )
 """Messages that may fill a frame. Everything else is at most ``SMALL_MAX`` bytes, an Apply ``APPLY_MAX``."""

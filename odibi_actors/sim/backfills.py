@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.sim.log import records
 from odibi_actors.sim.places import Entry, Place
 from odibi_actors.sim.planned import Planned
 from odibi_actors.sim.verdict import check
@@ -56,15 +57,17 @@ class Backfills:
         self._wanted[key] = [
             place
             for place, entries in owner.items()
-            if place[0] == record.pipeline and place[1] in patterns and patterns[place[1]].matches(place[2])
-            if not entries[-1].letter
+            if place[0] == record.pipeline and place[1] in patterns
+            if patterns[place[1]].matches(place[2].partition("/")[0] if entries[-1].ordered else place[2])
+            if not _set_aside(entries)
         ]
 
     def planned(self, plan: rec.Plan) -> None:
         """An iteration of it: only of files that the live lane had taken when it began, and not set aside."""
         wanted = self._wanted.get((plan.pipeline, plan.lane), [])
-        for source in plan.ledgered:
-            more = [p.identity for p in plan.positions[source] if (plan.pipeline, source, p.identity) not in wanted]
+        for source in plan.consumed:
+            read = [file for position in plan.positions[source] for file in records(position)]
+            more = [file for file in read if (plan.pipeline, source, file) not in wanted]
             name = f"{plan.pipeline}/{plan.iteration} of {plan.lane}"
             check(not more, "I1", f"{name} reads {more[:5]} of {source}, which the live lane had not taken")
 
@@ -93,4 +96,9 @@ class Backfills:
 def _taken(entries: list[Entry], through: int) -> bool:
     """Whether a file was planned by then, and that still stands."""
     then = [entry for entry in entries if entry.iteration <= through]
-    return bool(then) and not then[-1].letter
+    return bool(then) and not _set_aside(then)
+
+
+def _set_aside(entries: list[Entry]) -> bool:
+    """Whether a file lies in a dead letter; of what is read in order, whether it ever did."""
+    return any(entry.letter for entry in entries) if entries[-1].ordered else bool(entries[-1].letter)

@@ -7,8 +7,9 @@ from typing import Any
 
 from odibi_actors.actor import Effect
 from odibi_actors.messages import Message
+from odibi_actors.sim import log
 from odibi_actors.sim.host import Feed, Host
-from odibi_actors.streaming.effects import Digest, Digested, FileEvent, Forget, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.effects import Ask, Digest, Digested, FileEvent, Forget, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.patterns import Pattern
 
 
@@ -35,6 +36,8 @@ class SimSourceDriver:
                     file = there.get(found.identity)
                     same = file is not None and file.found == found
                     self._feed(Digested(effect.source, found, file.digest if file is not None and same else ""))
+            case Ask():
+                world.after(world.rng.uniform(0.001, 0.2), self._probe, effect)
             case Forget():
                 self._watched.pop(effect.source, None)
         return []
@@ -54,6 +57,9 @@ class SimSourceDriver:
         files = [folder[i].found for i in effect.identities if i in folder]
         gone = [i for i in effect.identities if i not in folder]
         self._feed(Stated(effect.source, effect.number, files, gone))
+
+    def _probe(self, effect: Ask) -> None:
+        self._feed(log.answer(self._host, effect, self._host.world.rng))
 
     def hint(self, folder: str, identity: str, kind: str) -> bool:
         """A file event, unless it gets lost: False when somebody has not heard of it."""

@@ -14,7 +14,8 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SchemaDecoder
 from odibi_actors.messages import Message
-from odibi_actors.model import TRIGGER, Attempt, BatchRef
+from odibi_actors.model import TRIGGER, Attempt, BatchRef, Position, Range
+from odibi_actors.sim import log
 from odibi_actors.sim.pins import Held
 from odibi_actors.sim.places import Held as Letters
 from odibi_actors.sim.places import Taken
@@ -103,6 +104,7 @@ class Host:
         self.real = False  # files are read, and sinks written, by the code that does so anywhere
         self.engine = Engine(":memory:")
         self.folders: dict[str, dict[str, SimFile]] = {}
+        self.logs: dict[str, dict[str, list[SimFile]]] = {}  # base -> partition -> its records, which folders have too
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, Part] = {}
         self.visible: dict[tuple[str, int, str], Part] = {}
@@ -154,16 +156,20 @@ class Host:
         """What the store's ledger has, and what its open dead letters hold of files that are watched for."""
         query = "SELECT pipeline, lane, source, identity, iteration FROM ledger WHERE lane <> ?"
         ledger = self.engine._db.execute(query, (TRIGGER,)).fetchall()
+        read = "SELECT pipeline, lane, source, iteration, partition, lower, upper FROM ranges"
+        for pipeline, lane, source, iteration, *ends in self.engine._db.execute(read).fetchall():
+            ledger += [(pipeline, lane, source, name, iteration) for name in log.within(Range(*ends))]
         watched = {(row[0], row[2]) for row in ledger}
         held: Letters = {}
         for row in self.engine.answer("deadletter.list", {})["items"]:
             if row["state"] == "open":
                 letter = self.engine.answer("deadletter.show", {"id": row["id"]})
                 held[row["id"]] = sorted(
-                    (row["pipeline"], source, position["identity"])
+                    (row["pipeline"], source, name)
                     for source, some in letter["positions"].items()
                     if (row["pipeline"], source) in watched
                     for position in some
+                    for name in log.records(Position.of(position))
                 )
         return ledger, held
 

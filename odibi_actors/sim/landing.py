@@ -8,6 +8,7 @@ import random
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import SOURCE
 from odibi_actors.model import LIVE, Position
+from odibi_actors.sim import log
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, SimFile
 from odibi_actors.sim.places import Place
@@ -36,6 +37,11 @@ class Landing:
         self._inode += 1
         folder = node.read.connection.path
         identity = f"f{self._inode:04d}"
+        ordered = node.read.mode == log.MODE
+        if ordered:
+            partition = rng.choice(log.PARTITIONS)
+            records = self._host.logs.setdefault(folder, {}).setdefault(partition, [])
+            identity = log.record(partition, len(records))
         whole = node.read.pinned
         # The first file of a source teaches the schema and must be good.
         sound = sound or whole
@@ -50,7 +56,11 @@ class Landing:
             file.shape = file.shape or SHAPE * bool(rows)
         self._host.folders.setdefault(folder, {})[identity] = file
         self.delivered[pipeline.name, node.name, identity] = file
-        if rng.random() < 0.2 and not whole:
+        if ordered:
+            file.whole = True
+            records.append(file)
+            self._world.count("record of a log")
+        elif rng.random() < 0.2 and not whole:
             # Written slowly: it grows, with an event each time, and is closed at the end.
             file.size = 0
             self._hint(folder, identity, "created")
@@ -147,8 +157,11 @@ class Landing:
 
     def rows(self, pipeline: str, source: str, position: Position) -> list[int]:
         """What a planned file has to give."""
-        place = (pipeline, source, position.identity)
-        return self._contents.get((place, position.digest), self.delivered[place].rows)
+        rows = []
+        for name in log.records(position):
+            place = (pipeline, source, name)
+            rows += self._contents.get((place, position.digest), self.delivered[place].rows)
+        return rows
 
     def _rows(self, rng: random.Random) -> list[int]:
         rows = list(range(self._row, self._row + rng.randint(1, 12)))

@@ -13,6 +13,8 @@ from odibi_actors.actor import Stop
 from odibi_actors.broker.coordinator import Coordinator
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, WorkerSpec
+from odibi_actors.kinds.registry import source_of
+from odibi_actors.kinds.source import Source
 from odibi_actors.messages import (
     BROKER,
     SCHEDULER,
@@ -33,7 +35,8 @@ from odibi_actors.sim.disk import SimStoreDriver
 from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.host import Host
 from odibi_actors.sim.landing import Landing
-from odibi_actors.sim.project import changed, cumulative, is_real, make_project, with_real_sinks
+from odibi_actors.sim.log import MODE, Log, records
+from odibi_actors.sim.project import changed, cumulative, is_real, make_project, with_logs, with_real_sinks
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.work import Work
 from odibi_actors.sim.workers import SimPoolDriver
@@ -42,6 +45,8 @@ from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.workers.pool import PoolActor
 
 CLIENT = "client-sim"
+
+LOG = Log()
 
 HOST_MEMORY = 8_000_000_000
 """Bytes that a host has for its workers, in lives in which they make way for fresh ones."""
@@ -73,6 +78,8 @@ class Life:
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
+        if not self.host.real:
+            self.project = with_logs(self.project, random.Random(f"logs {seed}"))
         if self.host.real:
             self.project = with_real_sinks(self.project, random.Random(f"sinks {seed}"))
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
@@ -145,7 +152,10 @@ class Life:
             return actor, SimStoreDriver(host, BROKER, generation)
 
         def source(generation: int) -> tuple[SourceActor, SimSourceDriver]:
-            return SourceActor(f"f{generation}", "host", 1), SimSourceDriver(host, SOURCE, generation)
+            return SourceActor(f"f{generation}", "host", 1, kind), SimSourceDriver(host, SOURCE, generation)
+
+        def kind(mode: str) -> Source:
+            return LOG if mode == MODE else source_of(mode)
 
         def pool(name: str, generation: int) -> tuple[PoolActor, SimPoolDriver]:
             memory = HOST_MEMORY if self.recycles else 0
@@ -246,8 +256,8 @@ class Life:
         for (pipeline, number), iteration in list(self.truth.iterations.items()):
             if iteration.state in ("failed", "blocked"):
                 if self.project.pipeline(pipeline).on_error == "halt" and self.landing.halting.random() < 0.8:
-                    sources = iteration.positions.items()
-                    self.landing.fix([(pipeline, source, p.identity) for source, some in sources for p in some])
+                    for source, some in iteration.positions.items():
+                        self.landing.fix([(pipeline, source, name) for p in some for name in records(p)])
                 self.ask("iteration.retry", pipeline=pipeline, iteration=number)
 
     # --- what is known of it --------------------------------------------------------------------------------------

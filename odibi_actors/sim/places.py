@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.model import LIVE
+from odibi_actors.sim.log import records, within
 from odibi_actors.sim.verdict import check
 
 Place = tuple[str, str, str]
@@ -23,10 +25,12 @@ Held = dict[int, list[Place]]
 
 class Entry:
     """A file was planned. ``letter``: the dead letter it became, 0 for none; ``discarded``: that was given up;
-    ``by``: the entry that took it out of its letter, as long as that is not void."""
+    ``by``: the entry that took it out of its letter, as long as that is not void. ``position``: in which it is;
+    ``ordered``: what it is in is read in order."""
 
-    def __init__(self, place: Place, lane: str, iteration: int) -> None:
+    def __init__(self, place: Place, lane: str, iteration: int, position: str, ordered: bool) -> None:
         self.place, self.lane, self.iteration = place, lane, iteration
+        self.position, self.ordered = position, ordered
         self.letter = 0
         self.discarded = False
         self.former: Entry | None = None
@@ -49,6 +53,7 @@ class Places:
         self.ask: Callable[[], tuple[list[Taken], Held]] | None = None
         self._planned: dict[tuple[str, int], list[Entry]] = {}  # (pipeline, iteration) -> its entries
         self._owners: dict[tuple[str, str], dict[Place, list[Entry]]] = {}  # (pipeline, lane), oldest entry first
+        self._passed: dict[tuple[str, int], list[Taken]] = {}  # what ranges of a backfill hold, and nobody reads
         self._letters = 0
         self._bare: dict[int, str] = {}  # letters of iterations that have only what is read whole, and their pipelines
 
@@ -74,7 +79,12 @@ class Places:
         if self.ask is None:
             return
         ledger, letters = self.ask()
-        mine = sorted((entry.place[0], entry.lane, *entry.place[1:], entry.iteration) for entry in self._all())
+        mine = sorted(
+            (entry.place[0], entry.lane, *entry.place[1:], entry.iteration)
+            for entry in self._all()
+            if not entry.ordered or entry.former is None  # what takes up a letter moves no place
+        )
+        mine = sorted([*mine, *(row for rows in self._passed.values() for row in rows)])
         check(sorted(ledger) == mine, "I1", f"the ledger has {_differ(ledger, mine)}")
         held = self.held()
         for letter in sorted({*held, *letters}):
@@ -87,10 +97,11 @@ class Places:
             case rec.Plan():
                 self._plan(record)
             case rec.Revise():
-                for entry in self._planned.get((record.pipeline, record.iteration), []):
-                    if entry.place[1] == record.node and entry.place[2] in record.identities and not entry.letter:
-                        self._letters += 1
-                        entry.letter = self._letters
+                for identity in record.identities:
+                    self._letters += 1
+                    for entry in self._planned.get((record.pipeline, record.iteration), []):
+                        if (entry.place[1], entry.position) == (record.node, identity) and not entry.letter:
+                            entry.letter = self._letters
             case rec.DeadLetter():
                 self._letters += 1
                 entries = self._planned.get((record.pipeline, record.iteration), [])
@@ -123,9 +134,19 @@ class Places:
             taken = {entry.place: entry for entry in self._all() if entry.held and entry.letter == plan.replay.letter}
             known = bool(taken) or plan.replay.letter in self._bare
             check(known, "I1", f"{name} takes up {plan.replay}, which is not open")
-        for source in plan.ledgered:
-            for position in plan.positions.get(source, ()):
-                entry = Entry((plan.pipeline, source, position.identity), plan.lane, plan.iteration)
+        for source, some in plan.ranges.items():
+            found = [records(position) for position in plan.positions[source]]
+            planned = [within(one) for one in some]
+            fits = [whole[len(whole) - len(read) :] for whole, read in zip(planned, found, strict=True)]
+            exact = fits if plan.lane != LIVE else planned  # a backfill passes over what was set aside
+            check(found == exact and all(found), "I1", f"{name}: {source} reads {found}, and plans {planned}")
+            passed = self._passed.setdefault((plan.pipeline, plan.iteration), [])
+            for whole, read in zip(planned, found, strict=True):
+                passed += [(plan.pipeline, plan.lane, source, one, plan.iteration) for one in whole if one not in read]
+        for source in plan.consumed:
+            for position, identity in ((p, r) for p in plan.positions.get(source, ()) for r in records(p)):
+                place, ordered = (plan.pipeline, source, identity), source in plan.ranges
+                entry = Entry(place, plan.lane, plan.iteration, position.identity, ordered)
                 entry.former = taken.pop(entry.place, None)
                 before = owners.setdefault(entry.place, [])
                 free = not before or before[-1] is entry.former
@@ -139,6 +160,7 @@ class Places:
     def _void(self, pipeline: str, number: int, revised: bool) -> None:
         """The iteration is void; ``revised``: so are the letters of files that were taken out of it."""
         entries = self._planned.pop((pipeline, number), [])
+        self._passed.pop((pipeline, number), None)
         gone = [entry for entry in entries if revised or not entry.letter]
         if len(gone) < len(entries):
             self._planned[pipeline, number] = [entry for entry in entries if entry not in gone]

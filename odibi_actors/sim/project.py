@@ -29,6 +29,9 @@ REFERRING = 0.25
 CHAINED = 0.15
 """Share of lives in which one pipeline runs after each commit of another."""
 
+LOGGED = 0.3
+"""Share of pipelines of files that read a log beside them, or instead."""
+
 REAL = 0.1
 """Share of lives in which files are really read and sinks really written (``real_work``)."""
 
@@ -54,6 +57,26 @@ def with_real_sinks(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
 
     pipelines = [replace(one, nodes=[real(one, node) for node in one.nodes]) for one in project.pipelines]
     return replace(project, pipelines=pipelines)
+
+
+def with_logs(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
+    """Some pipelines read a log, beside their files or in place of some."""
+
+    def logged(pipeline: PipelineSpec) -> PipelineSpec:
+        files = [node for node in pipeline.nodes if node.read is not None and node.read.consumption == "set"]
+        if not files or rng.random() >= LOGGED:
+            return pipeline
+        base = ConnectionSpec("log", "local", f"/{pipeline.name}/log")
+        read = ReadSpec(base, "csv", "log", consumption="cursor")
+        if rng.random() < 0.5:
+            one = rng.choice(files)
+            return replace(pipeline, nodes=[replace(n, read=read) if n is one else n for n in pipeline.nodes])
+        first = next(place for place, node in enumerate(pipeline.nodes) if node.transform is not None)
+        nodes = [*pipeline.nodes]
+        nodes[first] = replace(nodes[first], inputs=[*nodes[first].inputs, "log"])
+        return replace(pipeline, nodes=[replace(files[0], name="log", read=read), *nodes])
+
+    return replace(project, pipelines=[logged(one) for one in project.pipelines])
 
 
 def _schedules(

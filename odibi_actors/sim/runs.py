@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.model import LIVE
+from odibi_actors.sim.log import records
 from odibi_actors.sim.planned import Planned
 from odibi_actors.sim.verdict import check
 
@@ -55,9 +56,9 @@ class Runs:
             if name in self._all:
                 self._all[name].iterations.append(planned)
                 self._of.setdefault((plan.pipeline, plan.iteration), {})[name] = None
-                for source in plan.ledgered:
-                    for position in plan.positions.get(source, ()):
-                        self._all[name].given_back.pop((source, position.identity), None)
+                for source in plan.consumed:
+                    for file in (file for p in plan.positions.get(source, ()) for file in records(p)):
+                        self._all[name].given_back.pop((source, file), None)
 
     def set_aside(self, pipeline: str, iteration: int, count: int = 1) -> None:
         """So many dead letters of an iteration."""
@@ -67,10 +68,10 @@ class Runs:
     def cancelled(self, planned: Planned, reason: str) -> None:
         """An iteration is void."""
         plan = planned.plan
-        files = {(s, p.identity): None for s in plan.ledgered for p in planned.positions.get(s, ())}
+        files = {(s, f): None for s in plan.consumed for p in planned.positions.get(s, ()) for f in records(p)}
         for tally in self._tallies(plan.pipeline, plan.iteration):
             if plan.replay is not None:
-                tally.letters += bool(files) or not plan.ledgered
+                tally.letters += bool(files) or not plan.consumed
             if reason.startswith(rec.PLANNED_AGAIN) or plan.lane != LIVE:
                 tally.given_back.clear()
                 continue

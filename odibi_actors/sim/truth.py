@@ -12,6 +12,7 @@ from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.log import records
 from odibi_actors.sim.pins import Pins
 from odibi_actors.sim.places import Entry, Place, Places
 from odibi_actors.sim.planned import TERMINAL, Planned
@@ -78,7 +79,9 @@ class Truth:
     def files_of(self, pipeline: str, number: int) -> frozenset[tuple[str, str]]:
         """The (source, file) that an iteration consumes."""
         one = self.iterations[pipeline, number]
-        return frozenset((name, p.identity) for name in one.plan.ledgered for p in one.positions.get(name, []))
+        return frozenset(
+            (name, file) for name in one.plan.consumed for p in one.positions.get(name, []) for file in records(p)
+        )
 
     def promise(self, through: int) -> None:
         """The broker was told that everything up to ``through`` is durable (I2)."""

@@ -10,7 +10,7 @@ import msgspec
 
 from odibi_actors.messages import NodeFailed, PublishDone, PublishTask, Step, Task
 from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef
-from odibi_actors.sim import targets
+from odibi_actors.sim import log, targets
 from odibi_actors.sim.host import MIXED, Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sources.file_position import file_times
@@ -49,7 +49,10 @@ class Work:
         rows: list[int] = []
         files: list[PositionRead] = []
         folder = self.host.folders[node.read.connection.path]
-        shape = step.schema or self.first_shape([folder[p.identity] for p in step.positions if p.identity in folder])
+        there = [name for position in step.positions for name in log.records(position)]
+        shape = step.schema or self.first_shape([folder[name] for name in there if name in folder])
+        if node.read.mode == log.MODE:
+            return self._read_log(task, step, folder, shape)
         for position in step.positions:
             file = folder.get(position.identity)
             times = file_times(position.detail)
@@ -64,6 +67,22 @@ class Work:
             rows += file.rows
             files.append(PositionRead(bytes.fromhex(file.digest), times._replace(ctime_ns=file.ctime_ns).packed()))
         return Reading(rows, shape, files)
+
+    def _read_log(self, task: Task, step: Step, folder: dict[str, SimFile], shape: bytes) -> Reading | NodeFailed:
+        """Ranges of a log: each record of each, in order."""
+        rows: list[int] = []
+        read: list[PositionRead] = []
+        for position in step.positions:
+            files = [folder[name] for name in log.records(position)]
+            kind: FailureKind = "changed"
+            if digest_of(b"".join(file.digest.encode() for file in files)) != position.digest:
+                return failed(self.host, task, step.node.name, Failure(kind, kind, position=position.identity))
+            if any(file.malformed or (file.shape not in (b"", shape) and shape != MIXED) for file in files):
+                kind = "malformed"
+                return failed(self.host, task, step.node.name, Failure(kind, kind, position=position.identity, line=2))
+            rows += [row for file in files for row in file.rows]
+            read.append(PositionRead(bytes.fromhex(position.digest), position.detail))
+        return Reading(rows, shape, read)
 
     def first_shape(self, files: list[SimFile]) -> bytes:
         """What the files of a first batch tell of their columns and types."""

@@ -34,6 +34,7 @@ from odibi_actors.model import (
     node_key,
     pin_digest,
 )
+from odibi_actors.sim import log
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Work, failed
@@ -175,7 +176,8 @@ class SimPoolDriver:
         if step.node.read is None:
             return ""
         folder = self._host.folders[step.node.read.connection.path]
-        files = [folder[position.identity] for position in step.positions if position.identity in folder]
+        names = [name for position in step.positions for name in log.records(position)]
+        files = [folder[name] for name in names if name in folder]
         return next((file.poison for file in files if file.poison), "")
 
     def _step(

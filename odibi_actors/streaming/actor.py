@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from odibi_actors.actor import Effect, Log, Send, Stop
+from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.registry import source_of
+from odibi_actors.kinds.source import Finder
+from odibi_actors.kinds.source import Source as Kind
 from odibi_actors.messages import (
     BROKER,
     HEARTBEAT,
@@ -17,22 +23,29 @@ from odibi_actors.messages import (
     LedgerPage,
     LedgerRows,
     Message,
+    PlacesPage,
     Planned,
     Refused,
     Released,
     Reply,
     Request,
     Shutdown,
+    SourceProblem,
     Sources,
+    SourceSpec,
     Terminate,
     Welcome,
     WhoAreYou,
 )
 from odibi_actors.model import LIVE, Position
-from odibi_actors.streaming.effects import Broken, Digested, FileEvent, Overflow, Scanned, Stat, Stated
-from odibi_actors.streaming.ledger import Stamp, same_stamp, stamp
-from odibi_actors.streaming.source import MAX_STAT, Source, source_key
-from odibi_actors.streaming.views import match, mistake, row, show, why
+from odibi_actors.streaming.effects import AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
+from odibi_actors.streaming.source import MAX_STAT, source_key
+from odibi_actors.streaming.views import mistake
+
+News = FileEvent | Scanned | Stated | Digested | Overflow | Seen | AsNow
+"""What a driver tells of one source."""
+
+FromStore = LedgerPage | LedgerRows | PlacesPage
 
 FAREWELL = 1.0
 """Seconds to wait for ByeAck before stopping all the same."""
@@ -45,19 +58,21 @@ NUMBERS = 1 << 32
 
 
 class SourceActor:
-    """One per system. It holds a ``Source`` per read node and lane, and joins them to the broker and the store."""
+    """One per system. It holds a finder per read node and lane, and joins them to the broker and the store. ``kind``:
+    the kind of source of a mode; raises ConfigError."""
 
-    def __init__(self, incarnation: str, host: str, pid: int) -> None:
+    def __init__(self, incarnation: str, host: str, pid: int, kind: Callable[[str], Kind] = source_of) -> None:
         self.incarnation, self.host, self.pid = incarnation, host, pid
+        self._kind = kind
         self.epoch = 0
         self._listed = 0  # number of the newest list of sources
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, Finder] = {}
         self._start_seq = 0
         self._connected = False
         self._next_beat = 0.0
         self._stop_at: float | None = None
         self._made = 0
-        self._stats: dict[int, tuple[str, str, dict[str, Stamp]]] = {}  # number of a Stat -> who asked
+        self._stats: dict[int, tuple[str, str, str, list[Position]]] = {}  # number of a question -> who asks, and what
 
     def start(self, now: float) -> list[Effect]:
         """Nothing happens before the link is up."""
@@ -67,24 +82,15 @@ class SourceActor:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
         if isinstance(message, Request):
             return self._asked(sender, message)
-        if sender not in ((STORE,) if isinstance(message, LedgerPage | LedgerRows) else (BROKER, LOCAL)):
+        if sender not in ((STORE,) if isinstance(message, FromStore) else (BROKER, LOCAL)):
             return []
         match message:
-            case FileEvent() | Scanned() | Stated() | Digested() | Overflow():
+            case FileEvent() | Scanned() | Stated() | Digested() | Overflow() | Seen() | AsNow():
                 return self._heard(message, now)
             case Planned() | Released() | Discover() | Sources():
                 return self._ordered(message, now)
-            case LedgerPage(through=through) if through >= 0:
-                for any_of_them in self.sources.values():
-                    any_of_them.taken_page(message, now)
-            case LedgerPage(pipeline=pipeline, source=name, lane=lane):
-                source = self.sources.get(source_key(pipeline, name, lane))
-                if source is not None:
-                    source.page(message, now)
-            case LedgerRows(pipeline=pipeline, source=name, lane=lane):
-                source = self.sources.get(source_key(pipeline, name, lane))
-                if source is not None:
-                    source.on_rows(message, now)
+            case LedgerPage() | LedgerRows() | PlacesPage():
+                self._told(message, now)
             case Connected() | WhoAreYou():
                 self._connected = True
                 return self._hello(now)
@@ -150,6 +156,18 @@ class SourceActor:
             self._stop_at = now + FAREWELL
         return [Send(BROKER, Bye())]
 
+    # --- the store's answers --------------------------------------------------------------------------------------
+
+    def _told(self, message: FromStore, now: float) -> None:
+        """What live lanes have taken goes to backfills, who know what is theirs."""
+        if not isinstance(message, LedgerRows) and message.through >= 0:
+            for any_of_them in self.sources.values():
+                any_of_them.told(message, now)
+            return
+        source = self.sources.get(source_key(message.pipeline, message.source, message.lane))
+        if source is not None:
+            source.told(message, now)
+
     # --- the broker's orders --------------------------------------------------------------------------------------
 
     def _ordered(self, message: Planned | Released | Discover | Sources, now: float) -> list[Effect]:
@@ -193,33 +211,33 @@ class SourceActor:
                 if source is not None:
                     effects.append(source.forget())
                 self._made += NUMBERS
-                source = Source(spec, spec.node.read, self.incarnation, self._made)
+                try:
+                    source = self._kind(spec.node.read.mode).finder(spec, spec.node.read, self.incarnation, self._made)
+                except ConfigError as error:
+                    effects += self._unknown(spec, str(error))
+                    continue
                 source.welcome(self.epoch, self._start_seq, now)
             self.sources[key] = source
         for source in self.sources.values():
             live = self.sources.get(source_key(source.spec.pipeline, source.spec.node.name, LIVE))
-            source.only = live.pattern if source.backfill and live is not None else None
+            source.follows(live.read if live is not None else None)
         return effects + [source.forget() for source in former.values()]
+
+    @staticmethod
+    def _unknown(spec: SourceSpec, reason: str) -> list[Effect]:
+        """Its kind is not installed here, or cannot be loaded."""
+        problem = SourceProblem(spec.pipeline, spec.node.name, [reason], spec.lane)
+        key = source_key(spec.pipeline, spec.node.name, spec.lane)
+        return [Log("error", f"{key}: {reason}"), Send(BROKER, problem)]
 
     # --- the driver's news ----------------------------------------------------------------------------------------
 
-    def _heard(self, message: FileEvent | Scanned | Stated | Digested | Overflow, now: float) -> list[Effect]:
-        if isinstance(message, Stated) and message.number in self._stats:
-            return self._stated(message)
+    def _heard(self, message: News, now: float) -> list[Effect]:
+        if isinstance(message, Stated | AsNow) and message.number in self._stats:
+            return self._looked(message)
         source = self.sources.get(message.source)
-        if source is None:
-            return []
-        match message:
-            case FileEvent():
-                source.on_event(message, now)
-            case Scanned():
-                source.on_scanned(message, now)
-            case Stated():
-                source.on_stated(message, now)
-            case Digested():
-                source.on_digested(message, now)
-            case Overflow():
-                source.on_overflow(message, now)
+        if source is not None:
+            source.heard(message, now)
         return []
 
     # --- the CLI's questions --------------------------------------------------------------------------------------
@@ -227,14 +245,14 @@ class SourceActor:
     def _asked(self, sender: str, request: Request) -> list[Effect]:
         match request.verb:
             case "source.list":
-                return [Send(sender, Reply(request.id, 0, {"items": [row(one) for one in self.sources.values()]}))]
+                return [Send(sender, Reply(request.id, 0, {"items": [one.row() for one in self.sources.values()]}))]
             case "source.files":
                 source = self._find(request)
                 if source is None:
                     return [
                         Send(sender, Reply(request.id, 3, error="there is no such source; see `odibictl source list`"))
                     ]
-                return [Send(sender, Reply(request.id, 0, show(source)))]
+                return [Send(sender, Reply(request.id, 0, source.show()))]
             case "source.why":
                 return [Send(sender, self._why(request))]
             case "source.match":
@@ -244,7 +262,7 @@ class SourceActor:
         unknown = f"the source actor does not know the verb {request.verb!r}"
         return [Send(sender, Reply(request.id, 2, error=unknown))]
 
-    def _find(self, request: Request) -> Source | None:
+    def _find(self, request: Request) -> Finder | None:
         wanted = request.params
         return self.sources.get(
             source_key(str(wanted.get("pipeline")), str(wanted.get("source")), str(wanted.get("lane", LIVE)))
@@ -264,42 +282,40 @@ class SourceActor:
         else:
             aside = request.params.get("aside", [])
             names = [one for one in aside if isinstance(one, str)] if isinstance(aside, list) else []
-            answer = Reply(request.id, 0, match(source, str(pattern), names))
+            answer = Reply(request.id, 0, source.match(str(pattern), names))
         return [Send(sender, answer)]
 
     def _stat(self, sender: str, request: Request) -> list[Effect]:
-        """The broker asks how files are now that were planned, or set aside, as ``positions``: ``{"files": [position],
-        "changed": [identity], "gone": [identity]}``, the second those that are not as they were planned."""
+        """The broker asks how ``positions`` are now that were planned, or set aside: ``{"files": [position], "changed":
+        [identity], "gone": [identity]}``, the second those that are not as they were planned. Of what is read in order
+        also ``ranges``, (identity, partition, lower, upper) with places in hex digits, and ``reasons``, why one is
+        gone, by identity."""
         source = self._find(request)
         positions = request.params.get("positions")
         if source is None:
             return [Send(sender, Reply(request.id, 3, error="there is no such source"))]
         try:
             asked = [Position.of(row) for row in positions[:MAX_STAT]]  # type: ignore[index]
-            planned = {position.identity: stamp(position) for position in asked}
         except (TypeError, ValueError, KeyError) as error:
             return [Send(sender, Reply(request.id, 2, error=f"source.stat needs a list of positions: {error}"))]
         self._made += NUMBERS
-        self._stats[self._made] = (sender, request.id, planned)
+        self._stats[self._made] = (sender, request.id, source.key, asked)
         while len(self._stats) > MAX_STATS:
             del self._stats[next(iter(self._stats))]
-        return [Stat(source.key, self._made, source.read.connection.path, list(planned))]
+        return [source.look(self._made, asked)]
 
-    def _stated(self, answer: Stated) -> list[Effect]:
-        sender, request, planned = self._stats.pop(answer.number)
-        files = [found.position() for found in answer.files]
-        changed = [now.identity for now in files if not same_stamp(planned[now.identity], stamp(now))]
-        gone = [*answer.gone, *(identity for identity, _ in answer.skipped)]
-        return [
-            Send(sender, Reply(request, 0, {"files": [now.shown() for now in files], "changed": changed, "gone": gone}))
-        ]
+    def _looked(self, answer: Stated | AsNow) -> list[Effect]:
+        sender, request, key, asked = self._stats.pop(answer.number)
+        source = self.sources.get(key)
+        found = source.looked(answer, asked) if source is not None else None
+        return [] if found is None else [Send(sender, Reply(request, 0, found))]  # it asks again
 
     def _why(self, request: Request) -> Reply:
         file = request.params.get("file")
         if not isinstance(file, str) or not file:
             return Reply(request.id, 2, error="source.why needs a file: a path, absolute or below the source's folder")
         sources = list(self.sources.values())
-        items = [why(source, file) for source in sources]
+        items = [source.why(file) for source in sources]
         if all(item["state"] == "not_found" for item in items):
             told = [f"{source.key}: {item['reason']}" for source, item in zip(sources, items, strict=True)]
             reasons = "; ".join(told) or "there are no sources"

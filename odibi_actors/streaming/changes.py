@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from odibi_actors.actor import Effect, Send
 from odibi_actors.messages import BROKER, LOOKED_UP, STORE, LedgerLook, LedgerRow, LedgerRows, SameBytes
 from odibi_actors.model import Position
+from odibi_actors.streaming.copied import RETRY
 from odibi_actors.streaming.effects import Digest, Digested, Found
-from odibi_actors.streaming.ledger import RETRY, Stamp, same_but_ctime, same_stamp, stamp
+from odibi_actors.streaming.ledger import Stamp, same_but_ctime, same_stamp, stamp
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.ledger import Ledger

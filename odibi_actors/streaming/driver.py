@@ -14,7 +14,8 @@ from typing import Any
 from odibi_actors.actor import Effect
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOCAL, Message
-from odibi_actors.streaming.effects import Broken, Digest, FileEvent, Forget, Overflow, Scan, Stat
+from odibi_actors.streaming.effects import Ask, Broken, Digest, FileEvent, Forget, Overflow, Scan, Stat
+from odibi_actors.streaming.probes import Probes
 from odibi_actors.streaming.scan import digest, look, scan
 from odibi_actors.streaming.watcher import Watcher
 
@@ -26,7 +27,7 @@ MAX_EVENTS = 50_000
 
 
 class SourceDriver:
-    """Carries out Scan, Stat, Digest and Forget. Create it in the process that uses it, after any fork."""
+    """Carries out Scan, Stat, Digest, Forget, and asks probes. Create it in the process that uses it, after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
@@ -41,9 +42,15 @@ class SourceDriver:
         os.set_blocking(self._wake_out, False)
         self._watcher = Watcher(self._emit)
         self._worker: threading.Thread | None = None
+        self._probes = Probes(self._answer)
 
     def perform(self, effect: Effect, now: float) -> Iterable[tuple[str, Message]]:
         """Hand it to the worker; answers come through ``inputs``."""
+        if isinstance(effect, Ask):
+            self._probes.ask(effect)
+            return ()
+        if isinstance(effect, Forget):
+            self._probes.forget(effect.source)
         if not isinstance(effect, Scan | Stat | Digest | Forget):
             raise TypeError(f"the source driver does not know {type(effect).__name__}")
         with self._lock:
@@ -68,6 +75,7 @@ class SourceDriver:
         self._watcher.close()
         if self._worker is not None:
             self._worker.join(timeout=2.0)
+        self._probes.close(2.0)
         with self._lock:
             os.close(self._wake_in)
             os.close(self._wake_out)

@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from odibi_actors.actor import Effect
+from odibi_actors.config.model import BatchSpec, ReadSpec
 from odibi_actors.messages import Message
-from odibi_actors.model import Position
+from odibi_actors.model import Position, Range
 from odibi_actors.sources.file_position import file_position
 
 FileEventKind = Literal["created", "modified", "closed", "moved", "gone", "folder"]
@@ -81,6 +82,39 @@ class Forget(Effect, frozen=True):
     source: str
 
 
+class Ask(Effect, frozen=True):
+    """What the probe of a kind of source answers, in the thread of its connection; see ``kinds.source``. The answer
+    carries ``number``."""
+
+    source: str
+    number: int
+    read: ReadSpec
+
+
+class Begin(msgspec.Struct, frozen=True, array_like=True):
+    """Look at this partition from ``place`` on (b"": from its beginning), up to before ``until`` (b"": to its end)."""
+
+    partition: str
+    place: bytes
+    until: bytes = b""
+
+
+class Ahead(Ask, frozen=True):
+    """What is there behind these places, in pieces that fit into an iteration (``limits``), at most ``credit`` of them?
+    ``more``: other partitions are looked for as well. Answered by Seen."""
+
+    places: list[Begin]
+    limits: BatchSpec
+    credit: int
+    more: bool = True
+
+
+class Again(Ask, frozen=True):
+    """How are these positions now, which were planned? Answered by AsNow."""
+
+    positions: list[Position]
+
+
 # --- driver -> actor ----------------------------------------------------------------------------------------------
 
 
@@ -127,6 +161,49 @@ class Digested(Message, frozen=True):
     source: str
     file: Found
     digest: str
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """A position of an ordered source, and what it reads."""
+
+    range: Range
+    position: Position
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What there is of a partition. ``pieces``: one behind the other from where it was asked for; ``more``: there is
+    more behind them; ``end``: where all ends that is there (b"": not known). ``at``: where that is which was asked for,
+    in words. ``waits``: why what is behind them cannot be taken yet; ``problem``: why nothing of it can be taken."""
+
+    partition: str
+    pieces: list[Piece] = []
+    more: bool = False
+    end: bytes = b""
+    at: str = ""
+    waits: str = ""
+    problem: str = ""
+
+
+class Seen(Message, frozen=True):
+    """What was found behind the places. ``skipped``: (name, reason) of what is no partition though it looks like one;
+    ``problems``: what could not be looked at, and why."""
+
+    source: str
+    number: int
+    parts: list[Part]
+    skipped: list[tuple[str, str]] = []
+    problems: list[str] = []
+
+
+class AsNow(Message, frozen=True):
+    """How planned positions are now: ``pieces``, in what they read; ``changed``: identities of those that hold
+    something else than when they were planned; ``gone``: those that cannot be read any more, and why."""
+
+    source: str
+    number: int
+    pieces: list[Piece]
+    changed: list[str]
+    gone: list[tuple[str, str]]
 
 
 class FileEvent(Message, frozen=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
-from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Planned, SourceProblem, SourceSpec
-from odibi_actors.model import LIVE, TRIGGER
+from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Message, Planned, SourceProblem, SourceSpec
+from odibi_actors.model import LIVE, TRIGGER, Position
+from odibi_actors.streaming import views
 from odibi_actors.streaming.changes import Changes
 from odibi_actors.streaming.effects import (
     Digested,
@@ -20,10 +23,9 @@ from odibi_actors.streaming.effects import (
     Stated,
 )
 from odibi_actors.streaming.files import Files
-from odibi_actors.streaming.ledger import Ledger
+from odibi_actors.streaming.ledger import Ledger, same_stamp, stamp
 from odibi_actors.streaming.offers import Offers, Run
 from odibi_actors.streaming.patterns import Pattern, join, unsafe
-from odibi_actors.streaming.views import held_back, standing, writing
 
 RESCAN = 10.0
 """Seconds between reconciling scans where a watcher tells of changes."""
@@ -299,7 +301,7 @@ class Source:
         held.by = by or held.by
         if not held.told and now - held.since >= HELD_SHOWN:
             held.told = True
-            self._say.append(f"{self.key}: {writing(self, identity)}; it is taken once it is closed")
+            self._say.append(f"{self.key}: {views.writing(self, identity)}; it is taken once it is closed")
         if left is None or identity not in left or self.pinned:
             return
         still = now - max(self.files.known[identity].since, held.since)
@@ -307,8 +309,8 @@ class Source:
             del left[identity]
             self.offers.dirty = True
             self._log.append(
-                f"{self.key}: {writing(self, identity)}, but nothing was written for {still:.0f} s: the run goes on "
-                "without it, and it is left to a later one"
+                f"{self.key}: {views.writing(self, identity)}, but nothing was written for {still:.0f} s: the run goes "
+                "on without it, and it is left to a later one"
             )
 
     def _observe(self, found: Found, now: float, asked: bool = False, written: bool = False) -> None:
@@ -401,6 +403,70 @@ class Source:
         """What ends this source."""
         return Forget(self.key)
 
+    def follows(self, live: ReadSpec | None) -> None:
+        """A backfill takes files of the live source alone."""
+        self.only = Pattern(live.pattern) if self.backfill and live is not None else None
+
+    def told(self, message: Message, now: float) -> None:
+        """The store's answer."""
+        match message:
+            case LedgerPage(through=through) if through >= 0:
+                self.taken_page(message, now)
+            case LedgerPage():
+                self.page(message, now)
+            case LedgerRows():
+                self.on_rows(message, now)
+
+    def heard(self, message: Message, now: float) -> None:
+        """News of the driver."""
+        match message:
+            case FileEvent():
+                self.on_event(message, now)
+            case Scanned():
+                self.on_scanned(message, now)
+            case Stated():
+                self.on_stated(message, now)
+            case Digested():
+                self.on_digested(message, now)
+            case Overflow():
+                self.on_overflow(message, now)
+
+    def waiting(self) -> dict[str, str]:
+        """Files that are not ready."""
+        return views.waiting(self)
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def look(self, number: int, positions: list[Position]) -> Effect:
+        """How are these files now?"""
+        return Stat(self.key, number, self.read.connection.path, [position.identity for position in positions])
+
+    def looked(self, answer: Message, positions: list[Position]) -> dict[str, Any] | None:
+        """The answer of ``source.stat``."""
+        if not isinstance(answer, Stated):
+            return None
+        planned = {position.identity: stamp(position) for position in positions}
+        files = [found.position() for found in answer.files]
+        changed = [now.identity for now in files if not same_stamp(planned[now.identity], stamp(now))]
+        gone = [*answer.gone, *(identity for identity, _ in answer.skipped)]
+        return {"files": [now.shown() for now in files], "changed": changed, "gone": gone}
+
+    def row(self) -> dict[str, Any]:
+        """As ``source list`` shows it."""
+        return views.row(self)
+
+    def show(self) -> dict[str, Any]:
+        """As ``source files`` shows it."""
+        return views.show(self)
+
+    def why(self, file: str) -> dict[str, str]:
+        """As ``source why`` tells it."""
+        return views.why(self, file)
+
+    def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:
+        """Which of the files that it has taken match a pattern."""
+        return views.match(self, pattern, aside)
+
     def _may_look(self) -> bool:
         """Whether files are looked for: once the ledger was read, so that a million files that are planned long since
         never become candidates."""
@@ -444,8 +510,8 @@ class Source:
 
     def _problems(self, now: float) -> list[Effect]:
         """Tell the broker when the list of problems has changed."""
-        waits = held_back(self, now)
-        problems = standing(self) + waits
+        waits = views.held_back(self, now)
+        problems = views.standing(self) + waits
         if problems == self.problems and not (self._report and problems):
             return []
         self._report = False

@@ -325,3 +325,60 @@ def test_verify_names_a_place_that_is_not_where_its_ranges_end(tmp_path: Path, h
     engine._db.execute(harm)
     assert [said in one for one in told()[:1]] == [True]
     engine.close()
+
+
+def ordered(iteration: int, *ranges: tuple[int, int], run: str = "", replay: r.Replay | None = None) -> r.Plan:
+    read = [Range("a", place(lower), place(upper)) for lower, upper in ranges]
+    some = [Position(f"a:{lower}-{upper}") for lower, upper in ranges]
+    return r.Plan(P, LIVE, iteration, 1, {SOURCE: some}, [], 1.0, run, replay, ranges={SOURCE: read})
+
+
+def letter(iteration: int) -> r.DeadLetter:
+    return r.DeadLetter(P, iteration, SOURCE, failure(), 1.0)
+
+
+@pytest.fixture
+def store() -> Engine:
+    engine = claimed()
+    put(engine, version())
+    return engine
+
+
+def test_given_a_replay_then_it_takes_up_what_a_letter_holds_and_nothing_else(store: Engine) -> None:
+    put(store, ordered(1, (0, 4)), letter(1), ordered(2, (4, 6)))
+    with pytest.raises(Exception, match="lies in no dead letter"):
+        put(store, ordered(3, (4, 6), replay=r.Replay(1, 1, True)))
+    put(store, ordered(3, (0, 4), replay=r.Replay(1, 1, True)))
+    assert store.places(P, LIVE, SOURCE)[0][0].place == place(6)
+
+
+def test_given_a_void_replay_then_its_letter_is_open_again_with_what_it_held(store: Engine) -> None:
+    put(store, ordered(1, (0, 4), (4, 6)), letter(1), ordered(2, (0, 4), (4, 6), replay=r.Replay(1, 1, True)))
+    put(store, r.Revise(P, 2, SOURCE, ["a:0-4"], failure(position="a:0-4"), 1.0))  # has a letter of its own
+    put(store, r.Cancel(P, [2], 1.0))
+    (first,) = [row for row in store.answer("deadletter.list", {})["items"] if row["id"] == 1]
+    assert first["state"] == "open"
+    held = store.answer("deadletter.show", {"id": 1})["positions"][SOURCE]
+    assert [one["identity"] for one in held] == ["a:4-6"]
+    assert store.places(P, LIVE, SOURCE)[0][0].place == place(6)
+
+
+def test_given_a_cancel_then_its_run_has_lost_the_ranges_until_they_are_planned_again_in_other_pieces(
+    store: Engine,
+) -> None:
+    def lost() -> int:
+        return int(store._db.execute("SELECT count(*) FROM given_back").fetchone()[0])
+
+    put(store, r.Run("r1", P, "manual", 1.0), ordered(1, (0, 4), (4, 6), run="r1"), r.Cancel(P, [1], 1.0))
+    assert lost() == 2
+    put(store, ordered(2, (0, 5), run="r1"))
+    assert lost() == 0, "it begins before where the second one began"
+    put(store, r.Cancel(P, [2], 1.0), ordered(3, (0, 2), run="r1"))
+    assert lost() == 0
+
+
+def test_given_a_backfill_then_it_is_told_what_was_taken_by_then_and_not_set_aside(store: Engine) -> None:
+    put(store, ordered(1, (2, 4)), ordered(2, (4, 6)), letter(2), ordered(3, (6, 8)), ordered(4, (8, 9)))
+    (found,), cursor = store.places(P, LIVE, SOURCE, through=3)
+    assert (found.begin, found.place, found.holes, cursor) == (place(2), place(8), [(place(4), place(6))], "")
+    assert store.places(P, LIVE, SOURCE, through=0) == ([], "")

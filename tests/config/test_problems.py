@@ -193,7 +193,7 @@ PLACES = [
 ]  # fmt: skip
 LATER = [
     ("mode: file_watch", "mode: incremental", [f"11:56: {N}[0].read.mode: not available in this version "
-        "(got incremental); one of: file_watch, batch"]),
+        "(got incremental); one of: batch, file_watch"]),
     ("format: csv", "format: cvs", [f"11:45: {N}[0].read.format: unknown value (got cvs); "
         'did you mean "csv"?']),
     ("format: parquet", "format: parquet, partition_by: [a]", [

@@ -1,0 +1,52 @@
+"""Folders of files: ``file_watch``, each file once as it arrives, and ``batch``, all of them for every iteration.
+
+Their finder is ``streaming.source``. Their probe is the source driver's own thread for files, since watches and the
+scans between them go together; of ``Ask`` they ask nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from odibi_actors.config.model import Consumption, ReadSpec
+
+if TYPE_CHECKING:
+    from odibi_actors.kinds.source import Finder
+    from odibi_actors.messages import Message, SourceSpec
+    from odibi_actors.model import Position
+    from odibi_actors.nodes.read import ReadResult
+    from odibi_actors.streaming.effects import Ask
+
+
+class FolderOfFiles:
+    """One of both: see ``kinds.source.Source``."""
+
+    keys: tuple[str, ...] = ("settle",)
+
+    def __init__(self, name: str, about: str, consumption: Consumption) -> None:
+        self.name, self.about, self.consumption = name, about, consumption
+
+    def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """All formats are read so, with all of their options."""
+        return iter(())
+
+    def finder(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> Finder:
+        """Of one source in one lane."""
+        from odibi_actors.streaming.source import Source
+
+        return Source(spec, read, incarnation, first)
+
+    def probe(self, ask: Ask) -> Iterator[Message | None]:
+        """Never asked."""
+        raise TypeError(f"mode {self.name} has no probe")
+
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+        """The files as one table."""
+        from odibi_actors.nodes.read import read
+
+        return read(spec, positions, pinned)
+
+
+FILE_WATCH = FolderOfFiles("file_watch", "each file once, as it arrives", "set")
+BATCH = FolderOfFiles("batch", "all files, once a run", "pinned")

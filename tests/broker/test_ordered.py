@@ -1,0 +1,99 @@
+"""Sources that are read in order, as the broker sees them: positions are atoms, and ranges travel with them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from odibi_actors.actor import Log
+from odibi_actors.checkpoint import records as rec
+from odibi_actors.messages import SOURCE, Offer, Planned, Released, Reply, Request
+from odibi_actors.model import Position, Range
+from tests.broker.harness import Broker, pipeline, project
+
+
+def spec(**more: object):  # type: ignore[no-untyped-def]
+    first = pipeline(**more)
+    read = first.nodes[0].read
+    assert read is not None
+    node = replace(first.nodes[0], read=replace(read, mode="log", consumption="cursor"))
+    return replace(first, nodes=[node, *first.nodes[1:]])
+
+
+def place(offset: int) -> bytes:
+    return offset.to_bytes(8, "big")
+
+
+def piece(lower: int, upper: int) -> tuple[Position, Range]:
+    return Position(f"a:{lower}-{upper}", upper - lower, 1), Range("a", place(lower), place(upper))
+
+
+def offer(broker: Broker, *pieces: tuple[Position, Range], ranges: bool = True) -> None:
+    at = broker.flow.pipelines["p"].sources["read"].seq
+    read = [one for _, one in pieces] if ranges else []
+    broker.say(SOURCE, Offer(broker.epoch, "f1", "p", "read", at, [one for one, _ in pieces], ranges=read))
+
+
+def test_given_an_offer_of_ranges_then_the_plan_carries_them_and_the_source_hears_of_them() -> None:
+    broker = Broker(spec()).start()
+    offer(broker, piece(0, 2), piece(2, 4))
+    plan = broker.of(rec.Plan)[0]
+    assert (plan.ledgered, plan.ranges) == ([], {"read": [piece(0, 2)[1]]})
+    assert next(one.ranges for one in broker.take(Planned)) == [piece(0, 2)[1]]
+
+
+def test_given_an_offer_without_its_ranges_then_it_is_not_taken_and_that_is_told() -> None:
+    broker = Broker(spec()).start()
+    offer(broker, piece(0, 2), ranges=False)
+    assert not broker.of(rec.Plan)
+    assert any(isinstance(one, Log) and "0 ranges" in one.text for one in broker.effects)
+
+
+def test_given_a_cancel_then_the_source_is_told_and_what_comes_then_is_planned() -> None:
+    broker = Broker(spec()).start()
+    offer(broker, piece(0, 2))
+    broker.durable()
+    broker.take(Released)
+    broker.ask("iteration.cancel", pipeline="p", iteration=1)
+    assert broker.take(Released)
+    offer(broker, piece(0, 3))
+    assert [plan.ranges["read"] for plan in broker.of(rec.Plan)] == [[piece(0, 2)[1]], [piece(0, 3)[1]]]
+
+
+def test_given_a_letter_that_is_replayed_then_its_ranges_are_planned_again_and_move_no_place() -> None:
+    broker = Broker(spec()).start()
+    broker.know(read=b"schema")
+    one, read = piece(0, 2)
+    broker.say("client-t", replace_hello())
+    broker.say("client-t", Request("1", "deadletter.replay", {"letter": 3}))
+    broker.durable()
+    asked = [m for m in broker.take(Request) if m.verb == "deadletter.show"]
+    row = {"id": 3, "pipeline": "p", "iteration": 0, "node": "read", "state": "open", "whole": True, "replay": 0}
+    row |= {"position": "", "positions": {"read": [one.shown()]}, "trigger": {}}
+    broker.say("store", Reply(asked[0].id, 0, row))
+    (stat,) = [m for m in broker.take(Request) if m.verb == "source.stat"]
+    found = {"files": [one.shown()], "changed": [], "gone": [], "reasons": {}}
+    found["ranges"] = [[one.identity, "a", read.lower.hex(), read.upper.hex()]]  # type: ignore[list-item]
+    broker.say(SOURCE, Reply(stat.id, 0, found))
+    plan = broker.of(rec.Plan)[-1]
+    assert plan.replay is not None
+    assert plan.ranges == {"read": [read]}
+    assert plan.positions["read"][0].generation == 2
+    assert broker.take(Planned)[-1].ranges == []
+
+
+def replace_hello():  # type: ignore[no-untyped-def]
+    from odibi_actors.messages import Hello
+
+    return Hello("client", "c1", "host", 9)
+
+
+def test_given_ranges_that_were_read_then_another_kind_is_refused() -> None:
+    from odibi_actors.messages import Apply
+
+    broker = Broker(spec()).start()
+    offer(broker, piece(0, 2))
+    broker.durable()
+    broker.say("client-t", replace_hello())
+    broker.say("client-t", Apply("9", project(pipeline())))
+    (reply,) = [one for one in broker.take(Reply) if one.id == "9"]
+    assert (reply.status, "by mode log" in reply.error) == (4, True)
