@@ -1,0 +1,132 @@
+"""What nodes returned, kept as Arrow files (Feather version 2) that give it back as it was, or refused by column.
+
+The digest of a file stands in its name, since Arrow files have no checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+import xxhash
+
+from odibi_actors.batches.files import fsync_dir, make_dirs, new_file
+from odibi_actors.errors import BatchError, StoreError
+
+KIND: Final = b"odibi.kind"
+VALUE: Final = "value"
+SUFFIX: Final = ".arrow"
+
+
+def save(folder: Path, node: str, data: Any) -> Path:
+    """Keep what a node returned: a frame of pandas or polars, a table of pyarrow, or what JSON has. Raises TypeError
+    for what would not come back as it is, by column, and OSError."""
+    table = _table(data)
+    make_dirs(folder, sync=True)
+    fresh = folder / f".{_name(node)}.{os.getpid()}.tmp"
+    fresh.unlink(missing_ok=True)
+    with new_file(fresh, sync=True) as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        digest = file.digest
+    path = folder / f"{_name(node)}.{digest}{SUFFIX}"
+    former = [one for one in _of(folder, node) if one != path]
+    os.replace(fresh, path)
+    fsync_dir(folder)
+    for one in former:
+        one.unlink(missing_ok=True)
+    return path
+
+
+def load(folder: Path, node: str) -> Any:
+    """What ``save`` was given; None: nothing is kept. Raises StoreError naming a file that is damaged, OSError."""
+    found = _of(folder, node)
+    if not found:
+        return None
+    path = max(found, key=lambda one: one.stat().st_mtime_ns)
+    data = path.read_bytes()
+    if xxhash.xxh3_128_hexdigest(data) != path.name.removesuffix(SUFFIX).rpartition(".")[2]:
+        raise StoreError(f"output {path} is damaged: its bytes are not those that were written")
+    table = pa.ipc.open_file(data).read_all()
+    kind = (table.schema.metadata or {}).get(KIND, b"").decode()
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != KIND}
+    return _value(table.replace_schema_metadata(metadata or None), kind)
+
+
+def _table(data: Any) -> pa.Table:
+    if isinstance(data, pd.DataFrame):
+        return _tagged(_of_pandas(data), "pandas")
+    if isinstance(data, pa.Table):
+        return _tagged(data, "pyarrow")
+    if type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow"):
+        from odibi_actors.batches.frames import from_polars
+
+        try:
+            return _tagged(from_polars(data), "polars")
+        except BatchError as error:
+            raise TypeError(str(error)) from error
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{type(data).__name__} is no frame, no table, and not what JSON has: {error}") from error
+    if json.loads(text) != data or isinstance(data, tuple):
+        raise TypeError(f"{type(data).__name__}: JSON does not give it back as it is; give lists and keys of text")
+    return _tagged(pa.table({VALUE: [text]}), "json")
+
+
+def _of_pandas(frame: pd.DataFrame) -> pa.Table:
+    """Index and numpy's types included."""
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=None)
+        back = table.to_pandas()
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise TypeError(f"a column has no Arrow form: {error}; make it one type, such as text") from error
+    for place, name in enumerate(frame.columns):
+        one, other = frame.iloc[:, place], back.iloc[:, place]
+        if one.dtype != other.dtype or not _same(one, other):
+            raise TypeError(f"column {name!r} ({one.dtype}) would come back changed; convert it to one type first")
+    if not frame.index.equals(back.index) or frame.index.names != back.index.names:
+        raise TypeError("the index would come back changed; use frame.reset_index()")
+    return table
+
+
+def _same(one: pd.Series, other: pd.Series) -> bool:
+    if one.dtype != object:
+        return bool(one.reset_index(drop=True).equals(other.reset_index(drop=True)))
+    pairs = zip(one.array, other.array, strict=True)
+    return all(type(a) is type(b) and (a == b or (a is b) or (a != a and b != b)) for a, b in pairs)  # noqa: PLR0124
+
+
+def _value(table: pa.Table, kind: str) -> Any:
+    match kind:
+        case "pandas":
+            return table.to_pandas()
+        case "polars":
+            from odibi_actors.batches.frames import to_polars
+
+            return to_polars(table)
+        case "json":
+            return json.loads(table.column(VALUE)[0].as_py())
+    return table
+
+
+def _tagged(table: pa.Table, kind: str) -> pa.Table:
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), KIND: kind.encode()})
+
+
+def _name(node: str) -> str:
+    return quote(node, safe=" ")
+
+
+def _of(folder: Path, node: str) -> list[Path]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    ends = len(".") + 32 + len(SUFFIX)
+    return [folder / name for name in names if name.endswith(SUFFIX) and name[:-ends] == _name(node)]
