@@ -35,6 +35,8 @@ from odibi_actors.units import plural
 
 MAX_LOOKED = 256_000_000
 """Bytes of a group of files that are read to learn its types."""
+_KEY = re.compile(r"(?:^|_|-| )(?:id|key|no|nr|code)$|(?<=[a-z])(?:Id|ID|Key|No)$", re.IGNORECASE)
+"""How columns are called that identify a row."""
 MAX_GROUPS = 50
 """Pipelines of one draft: more of them are no longer a draft that somebody reads."""
 MAX_ODD = 20
@@ -171,7 +173,8 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             Skipped(group.pattern, f"column {unsaid[0]!r}, of a type that `schema` cannot say, is not in all")
         )
         return False
-    group.key = next((name for name, _ in group.columns if _identifies(table[name])), "")
+    unique = [name for name, _ in group.columns if _identifies(table[name])]
+    group.key = min(unique, key=lambda name: not _KEY.search(name), default="")  # in the order of columns, else
     return True
 
 
@@ -312,8 +315,10 @@ def _pipeline(group: Group) -> Iterator[str]:
         "          connection: files",
         f"          format: {group.format}",
         "          mode: file_watch",
-        f"          pattern: {_quoted(group.pattern)}",
     )
+    if group.key and len(group.files) == 1 and not set("*?[") & set(group.pattern):
+        yield "          # one file, without a number in its name: reference data? `mode: batch` reads all, each time"
+    yield f"          pattern: {_quoted(group.pattern)}"
     if group.options:
         yield f"          options: {json.dumps(group.options)}"
     if group.columns:
@@ -336,7 +341,9 @@ def _pipeline(group: Group) -> Iterator[str]:
         f"      #   inputs: [{group.name}]",
         f"      #   write: {{connection: mart, table: {group.name}, mode: upsert, keys: [{key}]}}",
     )
-    if not group.key:
+    if group.key:
+        yield "      #   (keys: a guess, as no two rows that were read share it; of several columns the likeliest name)"
+    else:
         yield "      #   (COLUMNS: those that identify a row; no single one does in what was read)"
 
 

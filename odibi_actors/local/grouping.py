@@ -37,6 +37,10 @@ _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
 _HEAD = 1 << 16
 """Bytes at the beginning of a file that tell its header, and whether it has one."""
+ONE_BYTE = ("windows-1252", "iso-8859-1")
+"""Encodings that are tried for a text that is not UTF-8: the first leaves a few bytes without a letter."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
+_COMMA_NUMBER = re.compile(r"-?\d[\d. ]*,\d+")
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
 
@@ -177,6 +181,7 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             except (OSError, csv.Error, ValueError) as error:
                 skipped.append(Skipped(name, str(error).split("\n", maxsplit=1)[0]))
                 odd.append(name)
+        _plain_too(folder, headers)
         optional = _united(headers)
         ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
         if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
@@ -191,7 +196,16 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             odd += some
         if ranked:
             header, some = ranked[0]
-            yield _Kind(pattern, some, header, odd, note if header.bare else "", optional.get(header, ()))
+            told = header.bare or header.encoding in ONE_BYTE
+            yield _Kind(pattern, some, header, odd, note if told else "", optional.get(header, ()))
+
+
+def _plain_too(folder: Path, headers: dict[_Header, list[str]]) -> None:
+    """Files of nothing but ASCII are of any encoding that others of their kind have."""
+    for header in [one for one in headers if one.encoding in ONE_BYTE]:
+        twin = header._replace(encoding="")
+        if twin in headers and all((folder / name).read_bytes().isascii() for name in headers[twin]):
+            headers[header] += headers.pop(twin)
 
 
 def _united(headers: dict[_Header, list[str]]) -> dict[_Header, tuple[str, ...]]:
@@ -352,21 +366,47 @@ def _header(path: Path) -> tuple[_Header, str]:
     encoding = marked_encoding(data)
     if not encoding and (found := what_it_is(data)):
         raise ValueError(f"the file is {found[0]}; {found[1]}")
+    said = []
     try:
         text = codecs.getincrementaldecoder(encoding or "utf-8-sig")().decode(data)
     except UnicodeDecodeError:
-        raise ValueError(
-            f"the file is no UTF-8 text, perhaps windows-1252 or latin-1: {other_encoding('windows-1252')}"
-        ) from None
-    line = text.split("\n", maxsplit=1)[0]
-    delimiter = max(",;\t|", key=line.count) if not line.count(",") else ","
+        encoding = _one_byte(data) if _format(path.name) == "csv" else ""
+        if not encoding:
+            raise ValueError(
+                f"the file is no UTF-8 text, perhaps windows-1252 or latin-1: {other_encoding('windows-1252')}"
+            ) from None
+        text = data.decode(encoding)
+        said.append(f"is not UTF-8 and was taken for {encoding}, which its bytes cannot prove: look at its letters")
+    delimiter = _delimiter(text)
     rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LOOKED + 1))
     if len(data) == _HEAD and len(rows) <= LOOKED and len(rows) > 1:
         rows.pop()  # its end may be cut off
     rows = [row for row in rows if row] or [[]]
     why = looks_like_data(rows[0], rows[1:])
     if not why:
-        return _Header(tuple(rows[0]), delimiter, encoding), ""
+        return _Header(tuple(rows[0]), delimiter, encoding), "; ".join(said)
     names = tuple(without_header(len(rows[0])))
-    said = f"seems to have no header ({why}): its columns are named {names[0]} and so on, in column_names"
-    return _Header(names, delimiter, encoding, bare=True), said
+    said.append(f"seems to have no header ({why}): its columns are named {names[0]} and so on, in column_names")
+    return _Header(names, delimiter, encoding, bare=True), "; ".join(said)
+
+
+def _one_byte(data: bytes) -> str:
+    """The encoding of one byte a letter that a text may have which is not UTF-8; "" where it is no text either."""
+    for encoding in ONE_BYTE:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return "" if _CONTROLS.search(text) else encoding
+    return ""
+
+
+def _delimiter(text: str) -> str:
+    """What stands between the columns, by the first lines: a semicolon where each comma is one of a number."""
+    lines = [line for line in text.splitlines()[:LOOKED] if line] or [""]
+    first = lines[0]
+    if not first.count(","):
+        return max(",;\t|", key=first.count)
+    rows = [line.split(";") for line in lines]
+    numbers = all(_COMMA_NUMBER.fullmatch(cell.strip()) for row in rows for cell in row if "," in cell)
+    return ";" if len(rows[0]) > 1 and numbers and len({len(row) for row in rows}) == 1 else ","

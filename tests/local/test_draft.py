@@ -118,7 +118,7 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
     (folder / ".hidden.csv").write_text("a\n1\n")
     (folder / "link.csv").symlink_to(folder / "good.csv")
     (folder / "book.csv").write_bytes(b"PK\x03\x04\xff\xfe")
-    (folder / "latin.csv").write_bytes("naïve\n1\n".encode("latin-1"))
+    (folder / "latin.json").write_bytes('{"a": "naïve"}\n'.encode("latin-1"))
     (folder / "bad.parquet").write_bytes(b"PAR1")
     told = left_out(look(folder))
     for name, reason in {
@@ -129,13 +129,49 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
         ".hidden.csv": "leading dot",
         "link.csv": "symbolic link",
         "book.csv": "the file is a zip archive, which .xlsx and .ods files are too; export it as csv",
-        "latin.csv": "the file is no UTF-8 text, perhaps windows-1252 or latin-1: where the source's other files "
-        "are not, convert this one: `iconv -f windows-1252 -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`",
+        "latin.json": "bytes that are not UTF-8, which JSON is",
         "bad.parquet": "its columns cannot be read",
     }.items():
         assert reason in told.pop(name)
     assert not told
     assert [group.pattern for group in look(folder).groups] == ["good.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("naïve – 5 €", "windows-1252"), ("naïve", "windows-1252"), ("n\x81", "iso-8859-1")]
+)
+def test_given_text_of_another_encoding_then_it_is_drafted_and_said_to_be_a_guess(
+    folder: Path, text: str, encoding: str
+) -> None:
+    write(folder, **{"names-1": "id,name\n1,plain\n"})
+    (folder / "names-2.csv").write_bytes(f"id,name\n2,{text}\n".encode(encoding))
+    (folder / "names-3.csv").write_bytes(f"id,name\n3,{text}\n".encode(encoding))
+    project = folder.parent / "project"
+    (group,) = init_from(project, folder).groups
+    assert (group.options, group.odd) == ({"encoding": encoding}, [])
+    drafted = (project / "odibi.yaml").read_text()
+    assert f"names-2.csv is not UTF-8 and was taken for {encoding}, which its bytes cannot prove" in drafted
+    assert run_pipeline(load_project(project), "names").rows_read == 3
+    assert text in pq.read_table(project / "data/lake/names")["name"].to_pylist()
+
+
+def test_given_no_header_and_decimal_commas_then_semicolons_part_the_columns(folder: Path) -> None:
+    write(folder, **{"odd-1": "1;2,5;x\n2;3,25;y\n", "odd-2": "3;4,5;z\n"})
+    project = folder.parent / "project"
+    (group,) = init_from(project, folder).groups
+    assert (group.options["delimiter"], group.options["decimal_point"]) == (";", ",")
+    assert [kind for _, kind in group.columns] == ["int64", "double", "string"]
+    run_pipeline(load_project(project), group.name)
+    assert sorted(pq.read_table(project / f"data/lake/{group.name}").column(1).to_pylist()) == [2.5, 3.25, 4.5]
+
+
+def test_given_several_columns_that_identify_a_row_then_the_one_that_is_called_so_is_guessed(folder: Path) -> None:
+    write(folder, countries="name,seen,country_id\nFrance,1,10\nGermany,2,20\n")
+    project = folder.parent / "project"
+    assert [group.key for group in init_from(project, folder).groups] == ["country_id"]
+    drafted = (project / "odibi.yaml").read_text()
+    assert "(keys: a guess" in drafted
+    assert "reference data? `mode: batch` reads all" in drafted
 
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
