@@ -191,6 +191,8 @@ def _await_ready(app: App, places: Any, pipelines: set[str]) -> None:
         )
 
     if not wait_for(ready, limit):
+        # Not before it can be found: `down`, given next, would find nothing, and it would come up afterwards.
+        wait_for(lambda: child.poll() is not None or "up" in locks.holders(places.run), UP_TIMEOUT)
         raise TimedOutError(
             f"the system was started (pid {child.pid}) but is not ready after {limit:g} s; see `odibictl status`, "
             f"`odibictl doctor` and {places.log / 'up.log'}{_last_words(places.log / 'up.log')}"

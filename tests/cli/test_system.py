@@ -111,7 +111,7 @@ def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
     invoke: Invoke, started: Callable[..., Path]
 ) -> None:
     root = started("deaf")
-    up = invoke("--project", root, "up", "--detach", "--timeout", "3s")
+    up = invoke("--project", root, "up", "--detach", "--timeout", "1ms")  # before the launcher can be found
     assert up.exit_code == 124, up.stderr
     down = invoke("--project", root, "down")
     assert down.exit_code == 0, down.stderr
