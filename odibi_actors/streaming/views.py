@@ -56,7 +56,8 @@ def changes(source: Source) -> list[str]:
     what = "were written again" if unsure else "changed"
     when = "read or discarded" if source.changes.given_up else "read"
     told = (
-        f"{len(texts)}{more} files {what} after they were {when}: {naming(sorted(texts))}; rename those with new data"
+        f"{len(texts)}{more} files {what} after they were {when}: {naming(sorted(texts))}; "
+        "those with new data are read under a new name"
     )
     if unsure:
         told += f" (of {len(unsure)} it is not known whether the bytes are others: no digest was kept)"

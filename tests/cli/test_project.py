@@ -113,6 +113,7 @@ class Summary:
     iterations: int = 3
     committed: int = 3
     rows_read: int = 1200
+    waits: str = ""
     failed: int = 0
     dead_lettered: int = 0
     error: str = ""

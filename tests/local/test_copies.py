@@ -97,8 +97,8 @@ def test_given_a_project_that_was_copied_when_run_then_nothing_is_read_again_nor
     summary = run_pipeline(copy, "p")
     assert (summary.rows_read, summary.committed) == (1, 1)
     assert capsys.readouterr().err == (
-        "warning: p/src: 4 files changed after they were read: f20.csv, f30.csv, f40.csv and 1 more; rename those "
-        "with new data (`odibictl source files p.src` lists them)\n"
+        "warning: p/src: 4 files changed after they were read: f20.csv, f30.csv, f40.csv and 1 more; those with "
+        "new data are read under a new name (`odibictl source files p.src` lists them)\n"
     )
     changed = {"f20.csv", "f30.csv", "f40.csv", "f50.csv"}
     assert {name for name, numbers in on_disk(copy).items() if known(copy)[name] != numbers} == changed

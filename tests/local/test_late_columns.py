@@ -55,7 +55,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_given_a_late_optional_column_when_the_messages_are_followed_then_nothing_is_set_aside(folder: Path) -> None:
     (folder / "landing/a-1.csv").write_text("k,x\n1,10\n")
-    assert call(folder, "run", "p").exit_code == 0
+    first = call(folder, "run", "p")
+    assert (first.exit_code, first.stderr.count("add `version: COLUMN` to the write of mart")) == (0, 1)
     (folder / "landing/a-2.csv").write_text("k,x,ch\n2,20,web\n")
     told = call(folder, "run", "p").stderr
     assert "To take 'ch', let it into what is pinned without it as well: `odibictl sink repin p.out`, `odibictl" in told

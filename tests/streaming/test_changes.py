@@ -102,8 +102,8 @@ def test_given_several_changed_files_when_told_then_it_is_one_line_with_their_nu
     rescans(world)
     assert world.problems == [
         [
-            "4 files changed after they were read: a.csv, b.csv, c.csv and 1 more; rename those with new data "
-            "(`odibictl source files p.files` lists them)"
+            "4 files changed after they were read: a.csv, b.csv, c.csv and 1 more; those with new data "
+            "are read under a new name (`odibictl source files p.files` lists them)"
         ]
     ]
 
@@ -130,7 +130,8 @@ def test_given_a_file_read_before_digests_were_kept_when_it_is_written_again_the
     world.replace("b.csv", 1)
     rescans(world)
     assert world.problems[-1] == [
-        "2 files were written again after they were read: a.csv, b.csv; rename those with new data (of 1 it is not "
+        "2 files were written again after they were read: a.csv, b.csv; those with new data "
+        "are read under a new name (of 1 it is not "
         "known whether the bytes are others: no digest was kept) (`odibictl source files p.files` lists them)"
     ]
     del world.read["c.csv"]
@@ -170,8 +171,8 @@ def test_given_a_file_whose_letter_was_discarded_when_it_is_another_then_that_is
     world.replace("b.csv", 1)
     rescans(world)
     assert world.problems[-1] == [
-        "2 files changed after they were read or discarded: a.csv, b.csv; rename those with new data (`odibictl source "
-        "files p.files` lists them)"
+        "2 files changed after they were read or discarded: a.csv, b.csv; those with new data are "
+        "read under a new name (`odibictl source files p.files` lists them)"
     ]
 
 

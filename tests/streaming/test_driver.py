@@ -450,5 +450,7 @@ def test_given_many_files_that_changed_when_told_then_one_line_counts_them_and_s
     system.until(lambda: bool(system.problems) and system.problems[-1].problems[0].startswith("48 "), "one line")
     (line,) = system.problems[-1].problems
     assert line.startswith("48 files changed after they were read: f")
-    assert line.endswith("and 45 more; rename those with new data (`odibictl source files p.files` lists them)")
+    assert line.endswith(
+        "and 45 more; those with new data are read under a new name (`odibictl source files p.files` lists them)"
+    )
     assert len(show(system.actor.sources["p/files"])["files"]["changed"]) == 48
