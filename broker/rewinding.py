@@ -159,6 +159,7 @@ def dispatch(flow: Flow, now: float) -> None:
                 part=StagedRef(target, "", "", 0, 0, ""),
                 store_id=flow.store_id,
                 home=flow.home,
+                access=pipeline.spec.access,
                 code_digest=pipeline.code_digest,
                 action="retract",
                 after=rewind.record.to,

@@ -94,6 +94,7 @@ def _task(flow: Flow, pipeline: Pipeline, iteration: Iteration, first: NodeRun) 
         run=iteration.run,
         trigger=iteration.trigger,
         lane=iteration.lane,
+        access=pipeline.spec.access,
         typeless=[one.name for one in pipeline.spec.nodes if one.read and one.name not in pipeline.pins.sources],
     )
 
@@ -134,4 +135,5 @@ def _publish_task(
         former=adopting.former(flow, pipeline.name, node, place),
         upto=max(pipeline.accounted, adopted.through(flow.adoptions, place)),
         coming=pipeline.coming(node, place),
+        access=pipeline.spec.access,
     )

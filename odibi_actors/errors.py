@@ -72,6 +72,10 @@ class BatchError(OdibiError):
         self.column = column
 
 
+class AccessError(OdibiError, OSError):
+    """A secret is not there by which a connection is entered; the message says where it was looked for."""
+
+
 class NodeError(OdibiError):
     """A node cannot produce its output; see ``odibi_actors.model.Failure`` for its durable form."""
 

@@ -18,6 +18,7 @@ from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec, NodeSpec,
 from odibi_actors.model import (
     LIVE,
     NOWHERE,
+    Accesses,
     Attempt,
     BatchRef,
     Failure,
@@ -495,8 +496,8 @@ class HeldTask(msgspec.Struct, frozen=True):
 class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     """A ready linear chain of nodes. ``inputs``: outputs of earlier nodes by name. ``verify``: names of inputs
     whose digest must be checked before use (they come from an earlier epoch). ``attempt_no`` (1-based) is shown to user
-    code. ``typeless``: sources of which no row was read yet, so that the types of their columns are a guess. ``home``:
-    as in PublishTask."""
+    code. ``typeless``: sources of which no row was read yet, so that the types of their columns are a guess. ``home``,
+    ``access``: as in PublishTask."""
 
     attempt: Attempt
     pipeline: str
@@ -512,6 +513,7 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="t"):
     lane: str = LIVE
     typeless: list[str] = []
     home: Home = NOWHERE
+    access: Accesses = {}
 
 
 class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
@@ -527,7 +529,8 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     target; of what is retracted, all that have owned the folder, its owner first. ``spared``: (after, up to; 0: no end)
     numbers that are not retracted. ``upto``: what stands in the target under a number up to it is accounted for, and
     above it only what is ``coming``, the (iteration, digest) of what is prepared for it: anything else was published by
-    a newer store, of which ours is an older copy; -1: not to be asked."""
+    a newer store, of which ours is an older copy; -1: not to be asked. ``access``: how to get to the project's targets
+    now, whatever it was when the part was prepared."""
 
     attempt: Attempt
     pipeline: str
@@ -548,6 +551,7 @@ class PublishTask(msgspec.Struct, frozen=True, tag="publish", tag_field="t"):
     spared: list[tuple[int, int]] = []
     upto: int = -1
     coming: list[tuple[int, str]] = []
+    access: Accesses = {}
 
 
 AnyTask = Task | PublishTask

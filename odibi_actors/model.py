@@ -152,6 +152,10 @@ class Target(msgspec.Struct, frozen=True, array_like=True, order=True):
         return self.name
 
 
+Accesses = dict[str, dict[str, str]]
+"""How to get in where the connections of a project lead, by ``kinds.connection.name_of``: references, no secrets."""
+
+
 class StagedRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sink's staged part: synced, attempt-unique, not visible under the published name.
 
@@ -197,7 +201,7 @@ FailureKind = Literal[
     "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count
     "code_mismatch",  # the worker has other code than the plan's version: does not count
     "state_lost",  # the state as of a prepared or committed iteration is missing or damaged: nothing can make it again
-    "busy",  # another program holds the target's lock: tried until it lets go; does not count
+    "busy",  # the target is locked, does not answer, or does not let us in: tried until it does; does not count
     "conflict",  # publish: another owner or another digest stands there: not retried, iteration blocked
 ]
 COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io", "full"})

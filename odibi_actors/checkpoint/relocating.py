@@ -162,6 +162,8 @@ def _inferred(db: sqlite3.Connection, home: Home) -> Home:
     (store_id,) = db.execute("SELECT store_id FROM meta").fetchone()
     for pipeline, node, target in _targets(db):
         path = _path(target)
+        if not path.is_absolute():
+            continue  # it is not of this machine
         if lies_in(str(path), home.root):
             return home
         for depth in range(1, len(path.parts)):

@@ -20,6 +20,7 @@ from odibi_actors.runtime.linux import stand_in
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
+    from odibi_actors.config.doors import Doors
     from odibi_actors.model import Home
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -69,6 +70,13 @@ class App:
         from odibi_actors.client import data_dir
 
         return data_dir(self.root)
+
+    @property
+    def doors(self) -> Doors:
+        """How to get to the project's targets."""
+        from odibi_actors.config.doors import Doors
+
+        return Doors(self.root)
 
     @property
     def home(self) -> Home:

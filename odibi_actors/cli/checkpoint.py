@@ -88,7 +88,7 @@ def verify(app: App) -> None:
 
     data_dir = app.data_dir
     if locks.holder(data_dir / "run" / "store.lock") is not None:
-        report = verification.running(app.client().checkpoint_verify, data_dir / "spool")
+        report = verification.running(app.client().checkpoint_verify, data_dir / "spool", app.doors)
     elif (data_dir / "checkpoints.db").exists() or (data_dir / "checkpoints.db-seals").exists():
         report = verification.stopped(data_dir, app.root)
     else:

@@ -86,12 +86,12 @@ def _owner(app: App, row: Row) -> str:
     kind = sink_of(at.sink)
     try:
         with understood(at):
-            found = kind.mark(at)
+            found = kind.mark(at, app.doors.to(at))
     except (ConflictError, OSError) as error:
         return f"unknown: {error}"
     place = kind.place(at)
     if found is None:
-        return "nobody" if place.exists() else "nobody: it is not there"
+        return "nobody" if place is None or place.exists() else "nobody: it is not there"
     other = found.elsewhere(app.home, place)
     return f"{found.owner} at {other}, of which this is a copy" if other else str(found.owner)
 
@@ -105,7 +105,7 @@ def original(app: App, at: Sequence[str]) -> str:
     target = Target(*at)
     kind = sink_of(target.sink)
     with suppress(ConflictError), looked_at(target):
-        found = kind.mark(target)
+        found = kind.mark(target, app.doors.to(target))
         return found.elsewhere(app.home, kind.place(target)) if found is not None else ""
     return ""
 
@@ -123,7 +123,7 @@ def _teller(row: Row) -> str:
     return "told by the next part"
 
 
-def _holds(row: Row) -> dict[str, Any] | str:
+def _holds(app: App, row: Row) -> dict[str, Any] | str:
     """What stands in a target that is overwritten, as seen from here: ``iteration`` (0: nothing) and ``rows``."""
     from odibi_actors.kinds.registry import sink_of
     from odibi_actors.model import Target
@@ -132,7 +132,7 @@ def _holds(row: Row) -> dict[str, Any] | str:
     at = Target(*row["at"])
     try:
         with understood(at):
-            iteration, rows = sink_of(at.sink).holds(at)
+            iteration, rows = sink_of(at.sink).holds(at, app.doors.to(at))
     except (ConflictError, OSError) as error:
         return f"unknown: {error}"
     return {"iteration": iteration, "rows": rows}
@@ -178,7 +178,7 @@ def show(app: App, name: str) -> None:
     def fetch() -> dict[str, Any]:
         row = app.client().sink(pipeline, node)
         row["teller"] = _teller(row)
-        holds = {"holds": _holds(row)} if row["mode"] == "overwrite" else {}
+        holds = {"holds": _holds(app, row)} if row["mode"] == "overwrite" else {}
         return row | {"owner": _owner(app, row)} | holds
 
     emit(app, fetch, "sink", _details)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from odibi_actors.checkpoint import seals, wal
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.checkpoint.schema import FIX
+from odibi_actors.config.doors import Doors
 from odibi_actors.errors import StoreError
 from odibi_actors.units import plural
 
@@ -30,11 +31,11 @@ class Report(NamedTuple):
     files: int = 0
 
 
-def running(ask: Ask, spool: Path) -> Report:
+def running(ask: Ask, spool: Path, doors: Doors) -> Report:
     """Of a store that answers. What it counts on may go while we look, so a missing file is asked for twice."""
-    report = _walk(ask, spool)
+    report = _walk(ask, spool, doors)
     if any("file" in problem for problem in report.problems):
-        again = {problem["what"] for problem in _walk(ask, spool).problems}
+        again = {problem["what"] for problem in _walk(ask, spool, doors).problems}
         report = report._replace(problems=[one for one in report.problems if one["what"] in again])
     return report
 
@@ -51,7 +52,8 @@ def stopped(data_dir: Path, root: Path) -> Report:
         what = str(error).partition(f"; {FIX}")
         return Report([{"what": what[0] + what[2], "fix": FIX}])
     try:
-        report = _walk(lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor})), data_dir / "spool")
+        ask: Ask = lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor}))  # noqa: E731
+        report = _walk(ask, data_dir / "spool", Doors(root))
         return report._replace(pages=store.pages)
     finally:
         store.close()
@@ -74,7 +76,7 @@ def _pages(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def _walk(ask: Ask, spool: Path) -> Report:
+def _walk(ask: Ask, spool: Path, doors: Doors) -> Report:
     report = Report([])
     cursor = ""
     before: dict[str, list[dict[str, str] | None]] = {}
@@ -82,7 +84,7 @@ def _walk(ask: Ask, spool: Path) -> Report:
         part = ask(cursor)
         found = []
         for file in part["files"]:
-            problem = _file(file, spool)
+            problem = _file(file, spool, doors)
             if group := file.get("before"):
                 before.setdefault(group, []).append(problem)
             elif problem is not None:
@@ -103,7 +105,7 @@ def _remains(before: dict[str, list[dict[str, str] | None]]) -> list[dict[str, s
     return [one for files in before.values() if None in files for one in files if one is not None]
 
 
-def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
+def _file(file: dict[str, Any], spool: Path, doors: Doors) -> dict[str, str] | None:
     """What is wrong with a file; one of another host is that host's."""
     from odibi_actors.batches.files import digest_file
 
@@ -113,8 +115,9 @@ def _file(file: dict[str, Any], spool: Path) -> dict[str, str] | None:
         from odibi_actors.kinds.registry import sink_of
         from odibi_actors.model import Target
 
-        at, named = Target(*file["at"]), [file[name] for name in ("sink", "iteration", "digest", "owners")]
-        wrong = sink_of(at.sink).missing(at, *named)
+        at = Target(*file["at"])
+        sink, iteration, digest, owners = (file[name] for name in ("sink", "iteration", "digest", "owners"))
+        wrong = sink_of(at.sink).missing(at, sink, iteration, digest, owners, doors.to(at))
         what = f"{file['what']}, in {at}, {wrong}"
         return {"what": what, "fix": file["fix"]} if wrong else None
     reason = "is missing"

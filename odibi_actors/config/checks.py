@@ -22,10 +22,20 @@ from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
 from odibi_actors.config.sql import PlacedNode
+from odibi_actors.kinds.connection import name_of
 from odibi_actors.kinds.format import check_options, lacks
-from odibi_actors.kinds.registry import format_of, formats, sink_of, source_of, sources, writing
+from odibi_actors.kinds.registry import (
+    connection_of,
+    format_of,
+    formats,
+    sink_of,
+    sinks,
+    source_of,
+    sources,
+    writing,
+)
 from odibi_actors.kinds.sink import Sink
-from odibi_actors.model import Target
+from odibi_actors.model import Accesses, Target
 
 MAX_SQL_FILE = 1024 * 1024
 Section = dict[str, Any]
@@ -44,6 +54,7 @@ class Checker:
         self.sql_files: dict[str, str] = {}
         """Dotted path of a ``transform`` -> the file its SQL came from."""
         self.connections: dict[str, ConnectionSpec] = {}
+        self.accesses: Accesses = {}
 
     def project(self, data: Section) -> None:
         """All checks; afterwards ``connections`` has the resolved ones and nodes are in topological order."""
@@ -75,15 +86,26 @@ class Checker:
     # --- connections and paths ------------------------------------------------------------------------------------
 
     def _connection(self, name: str, section: Section, data_dir: str) -> None:
-        at = f"connections.{name}.path"
-        if "path" not in section or "type" not in section:
+        at = f"connections.{name}"
+        if "type" not in section:
             return
-        path = self._absolute(at, section["path"])
-        if PurePosixPath(path).is_relative_to(data_dir):
-            self._problems.add(at, "lies in data_dir, which belongs to the system", path, "choose another place")
-        elif (misplaced := sink_of(section["type"]).misplaced(path))[0]:
-            self._problems.add(at, misplaced[0], path, misplaced[1])
-        self.connections[name] = ConnectionSpec(name, section["type"], path, section.get("shared", False))
+        kind = connection_of(section["type"])
+        if any(key not in section for key, known in kind.keys.items() if known.required):
+            return  # told already
+        if "path" in section:
+            path = section["path"] = self._absolute(f"{at}.path", section["path"])
+            if PurePosixPath(path).is_relative_to(data_dir):
+                message = "lies in data_dir, which belongs to the system"
+                self._problems.add(f"{at}.path", message, path, "choose another place")
+            elif (misplaced := kind.misplaced(path))[0]:
+                self._problems.add(f"{at}.path", misplaced[0], path, misplaced[1])
+        place, access = kind.leads_to(section), kind.access(section)
+        self.connections[name] = ConnectionSpec(name, section["type"], place, section.get("shared", False))
+        if access:
+            known = name_of(section["type"], place)
+            if self.accesses.setdefault(known, access) != access:
+                message = f"leads to {place} as another connection does, and gets in otherwise"
+                self._problems.add(at, message, suggestion="keep one of them")
 
     def _absolute(self, at: str, path: str) -> str:
         if path.startswith("~"):
@@ -131,9 +153,9 @@ class Checker:
 
     def _read(self, at: str, read: Section, connections: Section) -> None:
         connection = self._use(at, read, connections)
-        if connection is not None and connection.type != "local":
+        if connection is not None and not connection_of(connection.type).folder:
             message = f"files are read from a local connection; {connection.name} is {connection.type}"
-            locals_ = [name for name, known in self.connections.items() if known.type == "local"]
+            locals_ = [name for name, known in self.connections.items() if connection_of(known.type).folder]
             self._problems.add(f"{at}.connection", message, suggestion="local: " + ", ".join(locals_))
         if "path" in read:
             read["path"] = self._inside(f"{at}.path", read["path"], "the connection's folder")
@@ -235,6 +257,10 @@ class Checker:
 
     def _write(self, at: str, write: Section, connections: Section) -> None:
         connection = self._use(at, write, connections)
+        if connection is not None and connection.type not in sinks():
+            message = f"nothing is written to a {connection.type} connection"
+            self._problems.add(f"{at}.connection", message, connection.name, f"one of type {', '.join(sinks())}")
+            return
         upsert = write.get("mode") == "upsert"
         if upsert and not self._problems.written(f"{at}.keys"):
             self._problems.add(f"{at}.mode", "upsert needs keys", suggestion="keys: [column, ...]")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from odibi_actors.config.by_type import ByType
 from odibi_actors.config.kinds import (
     MAX_NAME,
     NAME,
@@ -40,7 +41,7 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.received import MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
-from odibi_actors.kinds.registry import formats, sinks, sources
+from odibi_actors.kinds.registry import connection_of, connections, formats, sources
 
 MAX_CONCURRENT = 1000
 """Iterations in flight and workers of a host: more is a slip of the finger."""
@@ -52,17 +53,13 @@ _FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:functio
 _TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
 _COLUMNS = 10_000
 _TAKE = Number(1, 10**12)
+_LATER = ("s3", "postgres", "delta", "kafka")
+"""Types of connections that the design names."""
 
-CONNECTION = Object(
-    {
-        "type": Key(
-            Choice(tuple(sinks()), later=("s3", "postgres", "delta", "kafka")),
-            "local: a folder; sqlite: a database file.",
-            required=True,
-        ),
-        "path": Key(_TEXT, "Folder or database file, relative to the project.", required=True),
-        "shared": Key(Flag(), "The folder is reachable under this path on every host."),
-    },
+CONNECTION = ByType(
+    Choice(tuple(connections()), later=tuple(one for one in _LATER if one not in connections())),
+    lambda name: connection_of(name).keys,
+    "What it leads to, which decides its other keys.",
     ConnectionSpec,
 )
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import msgspec
 
 from odibi_actors import units
+from odibi_actors.config.places import MAX_PATH
 from odibi_actors.config.problems import UNKNOWN, Problems, did_you_mean
+from odibi_actors.config.secrets import FILE, VARIABLE
 from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, plain_data, resolve_plain
 
 NAME = r"[a-z][a-z0-9_]*"
@@ -91,6 +93,30 @@ class Text(_Simple):
 
 
 NAME_TEXT = Text(NAME, f"a name: lower-case letters, digits, _ ({NAME})", MAX_NAME)
+
+
+@dataclass(frozen=True)
+class Secret(_Simple):
+    """A reference to a secret, ``${NAME}`` or ``{file: PATH}``; kept as it is written (see ``config.secrets``), so that
+    the secret itself is in no spec."""
+
+    def check(self, tree: Tree, path: str, problems: Problems) -> Any:
+        if isinstance(tree, Mapping) and list(tree.items) == ["file"]:
+            name = Text(limit=MAX_PATH).check(tree.items["file"][1], f"{path}.file", problems)
+            return BAD if isinstance(name, _Bad) else FILE + name
+        if isinstance(tree, Scalar) and tree.variable and VARIABLE.fullmatch(tree.source):
+            return tree.source
+        where = replace(tree, source="") if isinstance(tree, Scalar) else tree
+        return _wrong(where, path, problems, "a secret stands elsewhere", 'write "${NAME}", or {file: PATH}')
+
+    def schema(self) -> dict[str, Any]:
+        file = {
+            "type": "object",
+            "properties": {"file": {"type": "string"}},
+            "required": ["file"],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [{"type": "string", "pattern": f"^{VARIABLE.pattern}$"}, file]}
 
 
 @dataclass(frozen=True)

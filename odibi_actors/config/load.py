@@ -30,6 +30,7 @@ from odibi_actors.config.sql import check_sql
 from odibi_actors.config.tree import MAX_FILE, Tree, parse
 from odibi_actors.config.variables import expand, read_env_file
 from odibi_actors.kinds.registry import source_of
+from odibi_actors.model import Accesses
 
 PROJECT_FILE = "odibi.yaml"
 
@@ -49,6 +50,11 @@ def load_connections(path: Path, env: Mapping[str, str] | None = None) -> dict[s
     return _load(path, env)[1]
 
 
+def load_accesses(path: Path, env: Mapping[str, str] | None = None) -> Accesses:
+    """How to get in where the connections of a project lead, those included that no node uses. As ``load_project``."""
+    return _load(path, env)[3]
+
+
 def load_warnings(path: Path, env: Mapping[str, str] | None = None) -> list[str]:
     """What is allowed and may surprise, each with its line and what to write. As ``load_project``."""
     return _load(path, env)[2]
@@ -56,7 +62,7 @@ def load_warnings(path: Path, env: Mapping[str, str] | None = None) -> list[str]
 
 def _load(
     path: Path, env: Mapping[str, str] | None, sql: bool = False
-) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[str]]:
+) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[str], Accesses]:
     path = Path(os.path.abspath(path))
     if path.is_dir():
         path = path / PROJECT_FILE
@@ -77,13 +83,13 @@ def _load(
     project = ProjectSpec(
         name=data["project"],
         root=str(root),
-        pipelines=[_pipeline(section, checker.connections, alerts, code) for section in data["pipelines"]],
+        pipelines=[_pipeline(section, checker, alerts, code) for section in data["pipelines"]],
         workers=data.get("workers") or os.cpu_count() or 1,
         code_digest=code.digest,
         worker=WorkerSpec(**data.get("worker", {})),
         **_pick(data, "data_dir", "history", "history_size"),
     )
-    return project, checker.connections, list(_warnings(project, data, problems))
+    return project, checker.connections, list(_warnings(project, data, problems)), checker.accesses
 
 
 def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterator[str]:
@@ -128,16 +134,15 @@ def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree 
     return None
 
 
-def _pipeline(
-    section: Section, connections: dict[str, ConnectionSpec], alerts: list[AlertSpec], code: Code
-) -> PipelineSpec:
+def _pipeline(section: Section, checker: Checker, alerts: list[AlertSpec], code: Code) -> PipelineSpec:
     """``alerts`` are the project's: they come after the pipeline's own, and what is in both is said once."""
     own = [AlertSpec(**alert) for alert in section.get("alerts", [])]
-    nodes = [_node(node, section, connections) for node in section["nodes"]]
+    nodes = [_node(node, section, checker.connections) for node in section["nodes"]]
     return PipelineSpec(
         name=section["pipeline"],
         nodes=nodes,
         code=code.of(nodes),
+        access=checker.accesses,
         batch=BatchSpec(**section.get("batch", {})),
         schedules=[schedule_spec(schedule) for schedule in section.get("schedules", [])],
         alerts=own + [alert for alert in alerts if alert not in own],

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from odibi_actors.config.places import without_secret
-from odibi_actors.model import Target
+from odibi_actors.model import Accesses, Target
 
 KindName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
 """Of a format, a sink or a source: which there are is told by ``kinds.registry`` where they are used."""
 
 
 class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where data lives. ``type``: of the sinks that publish there; sources read from ``local``. ``path`` is absolute: a
-    folder for ``local``, a database file for ``sqlite``."""
+    """Where data lives. ``type``: its kind (``kinds.connection``). ``path``: what it leads to; absolute where that is a
+    file or a folder of this machine. How to get in stands beside, see ``PipelineSpec.access``."""
 
     name: str
     type: KindName
@@ -249,7 +249,7 @@ class CodeSpec(msgspec.Struct, frozen=True):
 
 class PipelineSpec(msgspec.Struct, frozen=True):
     """One pipeline; ``nodes`` are in topological order, ties in the order of the file. ``code``: as it was when the
-    project was read."""
+    project was read. ``access``: to what all connections of the project lead to, for those that need any."""
 
     name: str
     nodes: list[NodeSpec]
@@ -262,6 +262,7 @@ class PipelineSpec(msgspec.Struct, frozen=True):
     schedules: list[ScheduleSpec] = []
     alerts: list[AlertSpec] = []
     code: CodeSpec = CodeSpec()
+    access: Accesses = {}
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name; raises KeyError."""

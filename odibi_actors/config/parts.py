@@ -30,6 +30,8 @@ def parts(spec: PipelineSpec) -> Parts:
     """The digests of every key of a pipeline and of its nodes; of the code, what each node depends on, and the files
     (``nodes/flights.py``), which are keys of the pipeline."""
     data = msgspec.to_builtins(msgspec.msgpack.decode(_encoder.encode(spec), type=PipelineSpec))  # 5 becomes 5.0
+    if not spec.access:
+        del data["access"]  # as before there was any
     found = {"": _keys({key: value for key, value in data.items() if key not in ("name", "nodes", CODE)})}
     found[""] |= spec.code.files
     for node in data["nodes"]:

@@ -35,6 +35,8 @@ MAX_ALERTS = 100
 MAX_CATCH_UP = 10_000
 """Late occurrences that run after a downtime: more is a storm, not a catch-up."""
 MAX_EXCLUDED = 1000
+MAX_ACCESS = 32
+"""Keys that tell how to get in somewhere."""
 MAX_JITTER = 3600.0
 """Seconds. Beyond it a schedule is at another time, not a little later."""
 MAX_PARAMS = 64 * 1024
@@ -81,6 +83,11 @@ def _pipeline(pipeline: PipelineSpec) -> Iterator[str]:
         yield f"{at}: its code has too many parts"
     if any(len(name) > MAX_PATH or len(digest) > 32 for name, digest in [*code.nodes.items(), *code.files.items()]):
         yield f"{at}: a name or digest of its code is too long"
+    for place, access in pipeline.access.items():
+        if len(access) > MAX_ACCESS or any(len(text) > MAX_PATH for text in (place, *access, *access.values())):
+            yield f"{at}: what is needed to get to {place[:MAX_NAME]!r} is too long"
+    if len(pipeline.access) > MAX_NODES:
+        yield f"{at}: {len(pipeline.access)} connections that need access; at most {MAX_NODES}"
     earlier: dict[str, NodeSpec] = {}
     for node in pipeline.nodes:
         yield from _name(f"{at}: node", node.name)
@@ -110,7 +117,10 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
     for part in (node.read, node.write):
         if part is not None:
             yield from _name(f"{at}: connection", part.connection.name)
-            if not part.connection.path.startswith("/") or "\0" in part.connection.path:
+            path = part.connection.path
+            if len(path) > MAX_PATH or not path or "\0" in path:
+                yield f"{at}: connection {part.connection.name} leads nowhere"
+            elif part is node.read and not path.startswith("/"):
                 yield f"{at}: the path of connection {part.connection.name} is not absolute"
 
 

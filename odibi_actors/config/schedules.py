@@ -23,6 +23,7 @@ from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.received import MAX_JITTER, MAX_PARAMS
 from odibi_actors.config.schedule_keys import SCHEDULE
 from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.registry import connection_of
 from odibi_actors.scheduler.timetable import occurrences
 from odibi_actors.units import format_duration
 
@@ -139,7 +140,7 @@ class ScheduleChecker:
             if name is not None and connection is None:
                 hint = did_you_mean(name, self._connections, "connections")
                 self._add(at, "connection", "unknown connection", name, hint)
-            elif connection is not None and connection.type != "local":
+            elif connection is not None and not connection_of(connection.type).folder:
                 message = f"files are watched in a local connection; {name} is {connection.type}"
                 self._add(at, "connection", message, suggestion="or leave it out, and give a path of the project")
             folder = connection.path if connection is not None else folder

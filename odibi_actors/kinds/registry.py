@@ -2,8 +2,9 @@
 
 The group ``odibi_actors.formats`` has one entry point for each format; its name is what ``format:`` says, and it leads
 to the kind itself (see ``format``). ``odibi_actors.sinks`` has those of sinks, by the ``type:`` of the connection they
-publish to (see ``sink``), ``odibi_actors.sources`` those of sources, by their ``mode:`` (see ``source``). A kind is
-loaded when it is first asked for.
+publish to (see ``sink``), ``odibi_actors.sources`` those of sources, by their ``mode:`` (see ``source``), and
+``odibi_actors.connections`` those of types of connections (see ``connection``): a sink whose connections are nothing
+but a path needs none. A kind is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.connection import Connection
 from odibi_actors.kinds.format import Format, WritingFormat
 from odibi_actors.kinds.sink import Sink
 from odibi_actors.kinds.source import Source
@@ -21,6 +23,7 @@ from odibi_actors.kinds.source import Source
 FORMATS = "odibi_actors.formats"
 SINKS = "odibi_actors.sinks"
 SOURCES = "odibi_actors.sources"
+CONNECTIONS = "odibi_actors.connections"
 
 
 @cache
@@ -51,6 +54,11 @@ def sources() -> list[str]:
     return list(_found(SOURCES))
 
 
+def connections() -> list[str]:
+    """The types of connections that are installed."""
+    return list(dict.fromkeys([*_found(CONNECTIONS), *_found(SINKS)]))
+
+
 @cache
 def format_of(name: str) -> Format:
     """The format of that name. Raises ConfigError: not installed, or it cannot be loaded."""
@@ -73,6 +81,17 @@ def sink_of(name: str) -> Sink:
 def source_of(mode: str) -> Source:
     """The kind of source of that mode. Raises ConfigError: not installed, or it cannot be loaded."""
     return cast(Source, _load(SOURCES, "mode", mode))
+
+
+@cache
+def connection_of(name: str) -> Connection:
+    """The kind of connections of that type. Raises ConfigError: not installed, or it cannot be loaded."""
+    if name in _found(CONNECTIONS):
+        return cast(Connection, _load(CONNECTIONS, "connection", name))
+    from odibi_actors.connections.files import PathConnection
+
+    sink = sink_of(name)
+    return PathConnection(name, sink.about, sink.misplaced)
 
 
 def _load(group: str, noun: str, name: str) -> object:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import NOWHERE, Attempt, Home, StagedRef, Target
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 class Site(NamedTuple):
     """The sink of one node at its target. ``former``: from whom it has taken that over; ``staging``: the folder for
-    parts of kinds that have none beside their target; ``replaces``: each part takes the place of the one before."""
+    parts of kinds that have none beside their target; ``replaces``: each part takes the place of the one before;
+    ``access``: how to get to the target."""
 
     at: Target
     owner: Owner
@@ -33,6 +35,7 @@ class Site(NamedTuple):
     former: Sequence[Owner] = ()
     staging: Path = Path()
     replaces: bool = False
+    access: Access = OPEN
 
 
 class Publisher(Protocol):
@@ -79,7 +82,8 @@ class Kept(NamedTuple):
 
 
 class Sink(Protocol):
-    """``name``: as ``type:`` of the connection says it. ``about``: what ``path:`` of the connection is. ``needs``,
+    """``name``: as ``type:`` of the connection says it. ``about``: what ``path:`` of the connection is, and
+    ``misplaced``: asked where its connections have no kind of their own (``kinds.connection``). ``needs``,
     ``takes``: keys of ``write`` that it must and may have beside those of all sinks. ``modes``: values of
     ``write.mode``. ``flat``: as what it is called, if it holds nothing but plain values; else "". ``unit``: of what is
     published (``file``, ``row``)."""
@@ -95,7 +99,7 @@ class Sink(Protocol):
     # --- asked by whoever checks a project file -------------------------------------------------------------------
 
     def misplaced(self, path: str) -> tuple[str, str]:
-        """Why the path of a connection is none for it, and what would be; "" for nothing."""
+        """Why the path of a connection is none for it, and what would be; "" for nothing. See above."""
 
     def reserved(self, at: Target) -> tuple[str, str]:
         """Why a sink may not have this target, and what is so; "" for nothing."""
@@ -105,25 +109,36 @@ class Sink(Protocol):
 
     # --- asked by whoever looks at targets ------------------------------------------------------------------------
 
-    def place(self, at: Target) -> Path:
-        """The file or folder in which the target lies: what a project that moves takes along."""
+    def place(self, at: Target) -> Path | None:
+        """The file or folder in which the target lies: what a project that moves takes along. None: it is not of this
+        machine."""
 
     def called(self, at: Target) -> tuple[str, tuple[str, str]]:
         """How messages call the target; what lets somebody else have it, and what empties it."""
 
-    def mark(self, at: Target) -> Mark | None:
+    # Each is told how to get in (``access``), and raises AccessError where it needs to and does not.
+
+    def mark(self, at: Target, access: Access = OPEN) -> Mark | None:
         """To whom the target belongs; None: nobody. Raises ConflictError, OSError, and what ``failure`` knows."""
 
-    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = (), access: Access = OPEN) -> None:
         """Raise ConflictError when the target holds what the sink's mode or format does not go with; only looked at."""
 
     def newest(self, at: Target, nodes: Collection[str]) -> str:
         """What is left of these nodes in the target that tells the schema of the next part; "" when nothing does."""
 
-    def holds(self, at: Target) -> tuple[int, int]:
+    def holds(self, at: Target, access: Access = OPEN) -> tuple[int, int]:
         """(iteration, rows) of what stands in a target that is overwritten; (0, 0): nothing."""
 
-    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
+    def missing(
+        self,
+        at: Target,
+        sink: Sequence[str],
+        iteration: int,
+        digest: str,
+        owners: Sequence[Any],
+        access: Access = OPEN,
+    ) -> str:
         """Why a committed part without a file (``StagedRef.published``) is not known to be in the target; "" when it
         is. ``sink``: store id, pipeline, node; ``owners``: whose the target may be."""
 
@@ -133,17 +148,29 @@ class Sink(Protocol):
 
     # --- done at rest ---------------------------------------------------------------------------------------------
 
-    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
+    def kept(
+        self,
+        at: Target,
+        owners: Sequence[Owner],
+        given_up: Sequence[Collection[int]],
+        access: Access = OPEN,
+    ) -> Kept | None:
         """What these have published there, None when nothing is there. ``given_up``: of each the iterations of which
         it was abandoned."""
 
-    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
+    def delete(
+        self,
+        at: Target,
+        owners: Sequence[Owner],
+        given_up: Sequence[Collection[int]],
+        access: Access = OPEN,
+    ) -> None:
         """Delete that, and then the ownership. Done already is done."""
 
     def stand_in(self, folder: Path) -> Path:
         """The path of a connection to what a sink can be tried on instead of its target, in an empty ``folder``."""
 
-    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner) -> None:
+    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
         """Make there what is like the target, without its rows."""
 
     # --- in a worker ----------------------------------------------------------------------------------------------

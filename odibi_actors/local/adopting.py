@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import ProjectSpec, WriteSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
@@ -21,19 +22,21 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
     itself. ``names``: see ``adopted.by_target``. Raises NotFoundError, and ConflictError when a target, these or others
     of the project, is not this store's, or others have to be adopted with them."""
     writes = {(p.name, one.name): one.write for p in project.pipelines for one in p.nodes if one.write is not None}
-    found, known = [], dict(names)
+    found, known, doors = [], dict(names), Doors(Path(project.root))
     for sink in dict.fromkeys(map(named, sinks)):
         if sink not in writes:
             there = ", ".join(".".join(one) for one in writes if one[0] == sink[0]) or "none"
             raise NotFoundError(f"odibi.yaml has no sink {'.'.join(sink)}; those of {sink[0]}: {there}")
-        adopt, owners = _one(writes[sink], sink, named(from_) if from_ else None, store_id, names)
+        adopt, owners = _one(writes[sink], doors, sink, named(from_) if from_ else None, store_id, names)
         found.append(adopt)
         known[writes[sink].target.name] = owners
     try:
         check_targets(project.pipelines, store_id, home_of(Path(project.data_dir), Path(project.root)), known)
     except ConflictError as error:
         asked = {(one.pipeline, one.node) for one in found}
-        rest = [one for one, write in writes.items() if one not in asked and _of_another(write, one, store_id, known)]
+        rest = [
+            one for one, write in writes.items() if one not in asked and _of_another(write, doors, one, store_id, known)
+        ]
         if not rest:
             raise
         all_ = " ".join(".".join(one) for one in [*asked, *rest])
@@ -43,8 +46,10 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
     return found
 
 
-def _one(write: WriteSpec, sink: Name, from_: Name | None, store_id: str, names: Names) -> tuple[Adopt, list[Name]]:
-    ours, known = _marked(write, store_id), list(names.get(write.target.name, ()))
+def _one(
+    write: WriteSpec, doors: Doors, sink: Name, from_: Name | None, store_id: str, names: Names
+) -> tuple[Adopt, list[Name]]:
+    ours, known = _marked(write, doors, store_id), list(names.get(write.target.name, ()))
     if from_ is None and known[:1] == [sink]:
         from_ = known[1]
     from_ = from_ or (known[0] if known else ours)
@@ -60,16 +65,16 @@ def _one(write: WriteSpec, sink: Name, from_: Name | None, store_id: str, names:
     return Adopt(*sink, *from_, marked=ours == from_), owners
 
 
-def _marked(write: WriteSpec, store_id: str) -> Name | None:
+def _marked(write: WriteSpec, doors: Doors, store_id: str) -> Name | None:
     """Whose of this store the target says that it is."""
     with suppress(ConflictError), looked_at(write.target):  # what cannot be looked at is told by whoever publishes
-        mark = mark_of(write.target)
+        mark = mark_of(write.target, doors.to(write.target))
         if mark is not None and mark.owner.store_id == store_id:
             return mark.owner.pipeline, mark.owner.node
     return None
 
 
-def _of_another(write: WriteSpec, sink: Name, store_id: str, names: Names) -> bool:
+def _of_another(write: WriteSpec, doors: Doors, sink: Name, store_id: str, names: Names) -> bool:
     """The target of the sink says that it is another one's of this store."""
     owners = list(names.get(write.target.name, ()))
-    return _marked(write, store_id) not in (None, sink, *(owners if owners[:1] == [sink] else ()))
+    return _marked(write, doors, store_id) not in (None, sink, *(owners if owners[:1] == [sink] else ()))

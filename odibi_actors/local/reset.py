@@ -17,6 +17,7 @@ from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.relocating import followed, follower
 from odibi_actors.checkpoint.typing_targets import target as former_target
+from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.kinds.registry import sink_of
@@ -66,6 +67,7 @@ class Reset:
         self._places = places
         self._project = project
         self._pipeline = pipeline
+        self._doors = Doors(Path(project.root))
         self._intention = places.data_dir / f"reset-{pipeline}.json"
         self._others: dict[str, None] = {}
         self._gone: list[Target] = []  # targets that are deleted, or were by an interrupted reset
@@ -153,7 +155,7 @@ class Reset:
         for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
             kept = None
             if self._is_ours(owner, target):
-                kept = sink_of(target.sink).kept(target, *self._those(owner.node, target))
+                kept = sink_of(target.sink).kept(target, *self._those(owner.node, target), self._doors.to(target))
             if kept is not None:
                 append = appending.get(target, not kept.replaced)
                 yield Published(owner.node, target.name, kept.parts, append, target)
@@ -173,7 +175,7 @@ class Reset:
         """What the target is marked as is this node's, or that of one from which it was taken over; that of another
         copy of the store is told, and stays."""
         kind = sink_of(target.sink)
-        mark = kind.mark(target)
+        mark = kind.mark(target, self._doors.to(target))
         if mark is None or mark.owner not in (owner, *self._owners(owner.node, target)):
             return False
         if other := mark.elsewhere(self._engine.home, kind.place(target)):
@@ -185,7 +187,7 @@ class Reset:
         """Delete what the node has published there, then its ownership. Done already is done."""
         target = published.where
         if self._is_ours(Owner(self._engine.store_id, self._pipeline, published.node), target):
-            sink_of(target.sink).delete(target, *self._those(published.node, target))
+            sink_of(target.sink).delete(target, *self._those(published.node, target), self._doors.to(target))
 
 
 @contextmanager

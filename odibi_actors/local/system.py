@@ -20,6 +20,7 @@ from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import PipelineSpec, ProjectSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.local import replaying
@@ -163,7 +164,7 @@ def run_pipeline(
     """
     spec = project.pipeline(pipeline)
     if fresh:
-        _refuse_owned(spec)
+        _refuse_owned(spec, Doors(Path(project.root)))
         with tempfile.TemporaryDirectory(prefix="odibi-fresh-") as folder:
             return _run(
                 msgspec.structs.replace(project, data_dir=folder), pipeline, iterations, progress, replay, params
@@ -176,9 +177,10 @@ def run_pipeline(
         lock.release()
 
 
-def _refuse_owned(spec: PipelineSpec) -> None:
+def _refuse_owned(spec: PipelineSpec, doors: Doors) -> None:
     """Temporary checkpoints know nothing of what was published: they never add to it."""
-    owned = {one.name: one.write.target.name for one in spec.nodes if one.write and mark_of(one.write.target)}
+    targets = {one.name: one.write.target for one in spec.nodes if one.write is not None}
+    owned = {name: at.name for name, at in targets.items() if mark_of(at, doors.to(at))}
     if owned:
         listed = "; ".join(f"{name}: {target}" for name, target in owned.items())
         raise ConflictError(

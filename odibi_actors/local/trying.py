@@ -19,6 +19,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
+from odibi_actors.kinds.connection import Access, access_to
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger
@@ -231,6 +232,7 @@ class Trial:
         """Stage and publish into the temporary folder; then see whose the real target is."""
         real = Path(write.connection.path)
         target = write.target
+        access = access_to(target, self._spec.access, self._project.root)
         stand_in = self._folder / "targets" / node.name
         stand_in.mkdir(parents=True)
         kind = sink_of(write.target.sink)
@@ -238,8 +240,8 @@ class Trial:
         note = f"accepted; would go to {target}"
         try:
             with understood(write.target):
-                kind.resemble(write, stand_in, Owner(STORE, self._spec.name, node.name))
-                problem = _owned(write, self._spec.name, node.name)
+                kind.resemble(write, stand_in, Owner(STORE, self._spec.name, node.name), access)
+                problem = _owned(write, self._spec.name, node.name, access)
         except (OSError, OdibiError, pa.ArrowException) as error:
             problem, note = "", f"would go to {target}; what is there was not checked: {error}"
         connection = ConnectionSpec(write.connection.name, write.connection.type, str(stand_in))
@@ -317,15 +319,15 @@ def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeS
     return msgspec.structs.replace(node, write=msgspec.structs.replace(write, connection=connection))
 
 
-def _owned(write: WriteSpec, pipeline: str, node: str) -> str:
+def _owned(write: WriteSpec, pipeline: str, node: str, access: Access) -> str:
     """Why the target is not this node's, or not for its mode, or "". Which store owns it is not asked: only a store
     could tell its id."""
-    found = mark_of(write.target)
+    found = mark_of(write.target, access)
     owner = found.owner if found is not None else None
     if owner is not None and (owner.pipeline, owner.node) != (pipeline, node):
         return f"the target belongs to {owner}"
     try:
-        sink_of(write.target.sink).check(write, owner or Owner(STORE, pipeline, node))
+        sink_of(write.target.sink).check(write, owner or Owner(STORE, pipeline, node), (), access)
     except ConflictError as error:
         return str(error)
     return ""

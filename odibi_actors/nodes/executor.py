@@ -16,8 +16,9 @@ import pyarrow as pa
 from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
-from odibi_actors.errors import BatchError, ConfigError, ConflictError
+from odibi_actors.errors import AccessError, BatchError, ConfigError, ConflictError
 from odibi_actors.failpoints import failpoint
+from odibi_actors.kinds.connection import access_to
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Site
 from odibi_actors.kinds.source import Source
@@ -279,7 +280,8 @@ class Executor:
                 f"{name} overwrites: what {task.lane} reads again is older than what stands there, and does not "
                 f"replace it; `odibictl backfill cancel {task.pipeline} {task.lane}`"
             )
-        site = Site(spec.target, owner, task.home, former, self._staged, overwrite)
+        access = access_to(spec.target, task.access, task.home.root)
+        site = Site(spec.target, owner, task.home, former, self._staged, overwrite, access)
         with naming(spec.target):
             sink = sink_of(spec.target.sink).open(site, spec)
             staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
@@ -307,7 +309,8 @@ class Executor:
         owner = Owner(task.store_id, task.pipeline, task.node.name)
         others = [Owner(task.store_id, *one) for one in task.former]
         part, retracting = task.part, task.action == "retract"
-        site = Site(part.at, owner, task.home, () if retracting else others, self._staged, part.replaces)
+        access = access_to(part.at, task.access, task.home.root)
+        site = Site(part.at, owner, task.home, () if retracting else others, self._staged, part.replaces, access)
         with naming(part.at):
             sink = sink_of(part.at.sink).open(site, None)
             if retracting:
@@ -357,6 +360,8 @@ def to_failure(error: Exception) -> Failure:
     """Why a node failed, from what was raised while it ran."""
     if isinstance(error, Failed):
         return error.failure
+    if isinstance(error, AccessError):
+        return Failed("busy", str(error)).failure  # nothing is wrong with the data
     if isinstance(error, ConflictError):
         return Failed("conflict", str(error)).failure
     if isinstance(error, OSError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from odibi_actors.config.by_type import ByType
 from odibi_actors.config.keys import PROJECT
 from odibi_actors.config.kinds import (
     NAME_TEXT,
@@ -23,6 +24,7 @@ from odibi_actors.config.kinds import (
     Listing,
     Number,
     Object,
+    Secret,
     Table,
     Text,
     Unit,
@@ -104,6 +106,9 @@ def objects(path: str, section: Object) -> Iterator[tuple[str, Object]]:
             yield at, kind
             for name, key in kind.keys.items():
                 yield from walk(f"{at}.{name}".lstrip("."), key.kind)
+        elif isinstance(kind, ByType):
+            for name in kind.types.values:
+                yield from walk(f"{at}, type: {name}", kind.of(name))
         elif isinstance(kind, Listing):
             yield from walk(f"{at}[]", kind.kind)
         elif isinstance(kind, Table):
@@ -153,10 +158,12 @@ def describe(kind: Kind) -> str:
                 return "list of mappings"
             return "list of names" if kind.kind is NAME_TEXT else "list of texts"
         case Table():
-            inner = "a mapping" if isinstance(kind.kind, Object) else "text"
+            inner = "a mapping" if isinstance(kind.kind, Object | ByType) else "text"
             return f"name: {inner}"
         case Object():
             return "mapping, see below"
+        case Secret():
+            return "`${NAME}` or `{file: PATH}`"
         case Anything():
             return "mapping of any plain values"
     raise TypeError(f"no words for {type(kind).__name__}")

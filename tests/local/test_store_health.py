@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from odibi_actors.cli import verify
 from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
@@ -141,11 +142,12 @@ def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(
             answer: dict[str, Any] = system.request("checkpoint.verify", {"cursor": cursor}, to=STORE)
             return answer
 
-        report = verify.running(ask, Path(ran.data_dir) / "spool")
+        report = verify.running(ask, Path(ran.data_dir) / "spool", Doors(Path(ran.root)))
         assert (report.problems, report.files) == ([], 2)
         assert len(asked) == len(set(asked)) > 10
         flip(Path(ran.data_dir) / "checkpoints.db", 5 * 4096 + 4000)
-        assert [row["what"].split(" of ")[0] for row in verify.running(ask, Path()).problems] == ["page 6"]
+        problems = verify.running(ask, Path(), Doors(Path())).problems
+        assert [row["what"].split(" of ")[0] for row in problems] == ["page 6"]
 
 
 def test_given_an_older_store_restored_when_other_data_comes_then_it_conflicts_and_nothing_is_doubled(

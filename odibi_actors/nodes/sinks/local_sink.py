@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from odibi_actors.batches.files import fsync_dir
 from odibi_actors.errors import ConflictError
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Attempt, Target
 from odibi_actors.nodes.sinks import current
@@ -28,15 +29,11 @@ class LocalSink:
     """See ``kinds.sink.Sink``."""
 
     name = "local"
-    about = "a folder"
     needs = ("path", "format")
     takes = ("compression",)
     modes = ("append", "overwrite")
     flat = ""
     unit = "file"
-
-    def misplaced(self, path: str) -> tuple[str, str]:
-        return ("is a file; a local connection is a folder", "") if os.path.isfile(path) else ("", "")
 
     def reserved(self, at: Target) -> tuple[str, str]:
         name = os.path.basename(at.locator)
@@ -54,10 +51,10 @@ class LocalSink:
     def called(self, at: Target) -> tuple[str, tuple[str, str]]:
         return at.locator, take_folder(Path(at.locator))
 
-    def mark(self, at: Target) -> Mark | None:
+    def mark(self, at: Target, access: Access = OPEN) -> Mark | None:
         return folder_mark(Path(at.locator))
 
-    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = (), access: Access = OPEN) -> None:
         suffix = form_of(write.format, write.compression).suffix
         current.check_folder(Path(write.target.locator), owner, write.mode == "overwrite", former, suffix)
 
@@ -67,19 +64,25 @@ class LocalSink:
         found = newest_part(Path(at.locator), *nodes)
         return found.name if found is not None else ""
 
-    def holds(self, at: Target) -> tuple[int, int]:
+    def holds(self, at: Target, access: Access = OPEN) -> tuple[int, int]:
         found = current.held(Path(at.locator))
         return (found.iteration, found.rows) if found is not None else (0, 0)
 
-    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
+    def missing(
+        self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any], access: Access = OPEN
+    ) -> str:
         return ""  # each part is a file, which is looked for itself
 
-    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
+    def kept(
+        self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
+    ) -> Kept | None:
         found = _all(Path(at.locator), owners, given_up)
         parts = [one for one in found if PART.fullmatch(one.name) or one.name == current.CURRENT]
         return Kept(len(parts), all(one.name == current.CURRENT for one in parts))
 
-    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
+    def delete(
+        self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
+    ) -> None:
         folder = Path(at.locator)
         for part in _all(folder, owners, given_up):
             if part.is_dir() and not part.is_symlink():
@@ -94,7 +97,7 @@ class LocalSink:
     def stand_in(self, folder: Path) -> Path:
         return folder
 
-    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner) -> None:
+    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
         """With an empty part, of the schema of the newest one there, which later ones are held to."""
         from odibi_actors.nodes.sinks.conform import Pin
         from odibi_actors.nodes.sinks.folder import newest_part

@@ -61,12 +61,14 @@ class Mark(NamedTuple):
     home: str = ""
     suffix: str = ".parquet"
 
-    def elsewhere(self, home: Home, place: Path) -> str:
-        """The data_dir of another copy of the owner's store, to which the target at ``place`` belongs; "" when it is
-        that of ``home``: that is in its project, or it was marked by it, or by a store that is not there any more."""
+    def elsewhere(self, home: Home, place: Path | None) -> str:
+        """The data_dir of another copy of the owner's store, to which the target at ``place`` (None: not of this
+        machine) belongs; "" when it is that of ``home``: that is in its project, or it was marked by it, or by a store
+        that is not there any more."""
         if not home.data_dir or self.home in ("", home.data_dir):
             return ""
-        if lies_in(os.path.realpath(place), home.root) and not lies_in(self.home, home.root):
+        inside = place is not None and lies_in(os.path.realpath(place), home.root)
+        if inside and not lies_in(self.home, home.root):
             return ""  # it was copied, or moved, with the project
         return self.home if stands(self.home, self.owner.store_id) else ""
 
@@ -74,7 +76,7 @@ class Mark(NamedTuple):
         self,
         owner: Owner,
         home: Home,
-        place: Path,
+        place: Path | None,
         target: str,
         take: tuple[str, str],
         former: Collection[Owner] = (),

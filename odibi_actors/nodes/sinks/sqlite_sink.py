@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import FailureKind, Target
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.table_kind import FileKind
@@ -55,7 +56,7 @@ class SqliteKind(FileKind):
         return super().reserved(at)
 
     @contextmanager
-    def opened(self, at: Target) -> Iterator[sqlite3.Connection]:
+    def opened(self, at: Target, access: Access = OPEN) -> Iterator[sqlite3.Connection]:
         from odibi_actors.batches.files import make_dirs
 
         database = Path(at.connection)
@@ -67,7 +68,7 @@ class SqliteKind(FileKind):
             yield db
 
     @contextmanager
-    def looked(self, at: Target) -> Iterator[sqlite3.Connection]:
+    def looked(self, at: Target, access: Access = OPEN) -> Iterator[sqlite3.Connection]:
         uri = f"{Path(at.connection).absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=LOOK_TIMEOUT)) as db:
             yield db
@@ -116,7 +117,7 @@ class SqliteKind(FileKind):
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.db"
 
-    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner) -> None:
+    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
         """An empty database with the tables, indexes and views of the real one, if there is one."""
         if not Path(write.connection.path).exists():
             return

@@ -51,6 +51,7 @@ class TableSink:
         self.home = site.home
         self.former = site.former
         self.overwrite = site.replaces
+        self.access = site.access
         self.keys = list(keys)
         self.version = version
 
@@ -78,7 +79,7 @@ class TableSink:
             table = check_keys(table, keys, version, self.kind)
         if published and not self.kind.stands(self.at):
             raise missed(self.place, self.owner)
-        with self.kind.opened(self.at) as db:
+        with self.kind.opened(self.at, self.access) as db:
             self._check_published(db, published)
             mark = marks.check_table(self.kind, db, self.at, self.owner, self.home, self.former)
             if self.overwrite:
@@ -153,7 +154,7 @@ class TableSink:
         path = staged.check(self.site, part, iteration)
         if published and not self.kind.stands(self.at):
             raise missed(self.place, self.owner)
-        with self.kind.opened(self.at) as db, self._transaction(db):
+        with self.kind.opened(self.at, self.access) as db, self._transaction(db):
             self._check_published(db, published)
             self._own(db)
             self._check_before(db, before)
@@ -195,7 +196,7 @@ class TableSink:
         """The mark of this part is in the database, and the table is ours."""
         if not self.kind.stands(self.at):
             return False
-        with self.kind.opened(self.at) as db:
+        with self.kind.opened(self.at, self.access) as db:
             mark = marks.mark(self.kind, db, self.table)
             if mark is None or mark.owner not in (self.owner, *self.former):
                 return False

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Target
 from odibi_actors.nodes.sinks import table_marks as marks
@@ -58,11 +59,11 @@ class TableKind(PlainSink):
         """There is a database, so that something may be in it."""
 
     @abstractmethod
-    def opened(self, at: Target) -> AbstractContextManager[Database]:
+    def opened(self, at: Target, access: Access = OPEN) -> AbstractContextManager[Database]:
         """To write; it is made if there is none."""
 
     @abstractmethod
-    def looked(self, at: Target) -> AbstractContextManager[Database]:
+    def looked(self, at: Target, access: Access = OPEN) -> AbstractContextManager[Database]:
         """To look at one that ``stands``."""
 
     @abstractmethod
@@ -115,29 +116,31 @@ class TableKind(PlainSink):
     def called(self, at: Target) -> tuple[str, tuple[str, str]]:
         return f"table {at.locator!r} of {at.connection}", marks.take_table(at.locator)
 
-    def mark(self, at: Target) -> Mark | None:
+    def mark(self, at: Target, access: Access = OPEN) -> Mark | None:
         if not self.stands(at):
             return None
-        with self.looked(at) as db:
+        with self.looked(at, access) as db:
             return marks.mark(self, db, at.locator)
 
-    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = ()) -> None:
+    def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = (), access: Access = OPEN) -> None:
         at = write.target
         if write.mode == "overwrite" and self.stands(at):
-            with self.looked(at) as db:
+            with self.looked(at, access) as db:
                 overwrite.check_rows(self, db, at, owner, former)
 
-    def holds(self, at: Target) -> tuple[int, int]:
+    def holds(self, at: Target, access: Access = OPEN) -> tuple[int, int]:
         if not self.stands(at):
             return 0, 0
-        with self.looked(at) as db:
+        with self.looked(at, access) as db:
             return overwrite.holds(self, db, at.locator)
 
-    def missing(self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any]) -> str:
+    def missing(
+        self, at: Target, sink: Sequence[str], iteration: int, digest: str, owners: Sequence[Any], access: Access = OPEN
+    ) -> str:
         if not self.stands(at):
             return "is missing"
         try:
-            with self.looked(at) as db:
+            with self.looked(at, access) as db:
                 return marks.missing(self, db, at.locator, sink, iteration, digest, owners)
         except Exception as error:
             said = str(error)
@@ -145,16 +148,20 @@ class TableKind(PlainSink):
                 raise
             return f"cannot be looked for: {said}"
 
-    def kept(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> Kept | None:
+    def kept(
+        self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
+    ) -> Kept | None:
         if not self.stands(at):
             return None
-        with self.looked(at) as db:
+        with self.looked(at, access) as db:
             if not self.relation(db, at.locator):
                 return Kept(0)
             return Kept(int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0]))
 
-    def delete(self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]]) -> None:
-        with self.opened(at) as db:
+    def delete(
+        self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
+    ) -> None:
+        with self.opened(at, access) as db:
             self.begin(db)
             db.execute(f"drop table if exists {quote(at.locator)}")
             marks.forget(self, db, at.locator, owners)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.kinds.connection import OPEN, Access, access_to
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import Home, Target
 from odibi_actors.nodes.sinks.owner import Mark, Owner
@@ -30,10 +31,10 @@ def refused(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names:
     """One line for each target that belongs to somebody else than the sink that would publish there, or holds what its
     mode does not go with. A target that cannot be looked at is not told here: whoever publishes will say why."""
     lines = []
-    for name, write, owner in _sinks(pipelines, store_id):
+    for name, write, owner, access in _sinks(pipelines, store_id, home.root):
         with looked_at(write.target):
             try:
-                check_target(write, owner, home, _former(names, write, owner))
+                check_target(write, owner, home, _former(names, write, owner), access)
             except ConflictError as error:
                 lines.append(f"{name}: {error}")
     return lines
@@ -43,14 +44,14 @@ def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, nam
     """One line for each target outside of the project that was this store's at another place, where it is no more: the
     project was moved, and goes on there. Of targets that ``refused`` says nothing of."""
     lines = []
-    for name, write, owner in _sinks(pipelines, store_id):
+    for name, write, owner, access in _sinks(pipelines, store_id, home.root):
         with looked_at(write.target), suppress(ConflictError):
-            found = mark_of(write.target)
-            place = os.path.realpath(write.connection.path)
+            found = mark_of(write.target, access)
+            place = sink_of(write.target.sink).place(write.target)
             owners = (owner, *_former(names, write, owner))
             if found is None or found.owner not in owners or found.home in ("", home.data_dir):
                 continue
-            if lies_in(place, home.root):
+            if place is not None and lies_in(os.path.realpath(place), home.root):
                 continue
             lines.append(
                 f"{name}: {write.target} was published from {found.home}, where its checkpoints are no more; it "
@@ -59,11 +60,15 @@ def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, nam
     return lines
 
 
-def _sinks(pipelines: Iterable[PipelineSpec], store_id: str) -> Iterator[tuple[str, WriteSpec, Owner]]:
+def _sinks(
+    pipelines: Iterable[PipelineSpec], store_id: str, root: str
+) -> Iterator[tuple[str, WriteSpec, Owner, Access]]:
     for pipeline in pipelines:
         for node in pipeline.nodes:
             if node.write is not None:
-                yield f"{pipeline.name}.{node.name}", node.write, Owner(store_id, pipeline.name, node.name)
+                owner = Owner(store_id, pipeline.name, node.name)
+                access = access_to(node.write.target, pipeline.access, root)
+                yield f"{pipeline.name}.{node.name}", node.write, owner, access
 
 
 def _former(names: Names, write: WriteSpec, owner: Owner) -> list[Owner]:
@@ -78,19 +83,21 @@ def check_targets(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, 
         raise ConflictError("\n".join(lines))
 
 
-def check_target(write: WriteSpec, owner: Owner, home: Home, former: Collection[Owner] = ()) -> None:
+def check_target(
+    write: WriteSpec, owner: Owner, home: Home, former: Collection[Owner] = (), access: Access = OPEN
+) -> None:
     """Raise ConflictError when the target is another's than a ``former`` owner's, or holds what the sink's mode does
     not go with; only looked at. Raises what the kind cannot look at it for."""
     kind, at = sink_of(write.target.sink), write.target
-    if (found := kind.mark(at)) is not None:
+    if (found := kind.mark(at, access)) is not None:
         called, take = kind.called(at)
         found.check(owner, home, kind.place(at), called, take, former)
-    kind.check(write, owner, former)
+    kind.check(write, owner, former, access)
 
 
-def mark_of(at: Target) -> Mark | None:
+def mark_of(at: Target, access: Access = OPEN) -> Mark | None:
     """Whose the target is, None: nobody's; only looked at. Raises ConflictError, OSError, and what its kind knows."""
-    return sink_of(at.sink).mark(at)
+    return sink_of(at.sink).mark(at, access)
 
 
 @contextmanager

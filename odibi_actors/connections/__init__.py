@@ -1,0 +1,1 @@
+"""Kinds of connections (see ``kinds.connection``)."""
