@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
@@ -69,6 +70,22 @@ def _sqlite(mode: str) -> Kind:
     return Kind("sqlite", write, read, mode == "overwrite")
 
 
+def _duckdb(mode: str) -> Kind:
+    def write(root: Path) -> WriteSpec:
+        keys = ["n"] if mode == "upsert" else []
+        return WriteSpec(ConnectionSpec("mart", "duckdb", str(root / "mart.duckdb")), mode, table="out", keys=keys)  # type: ignore[arg-type]
+
+    def read(root: Path) -> Rows:
+        with closing(duckdb.connect(str(root / "mart.duckdb"), read_only=True)) as db:
+            if not db.execute("select 1 from duckdb_tables() where table_name = 'out'").fetchone():
+                return []
+            found = db.execute("select * from out")
+            names = [one[0] for one in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    return Kind("duckdb", write, read, mode == "overwrite")
+
+
 KINDS: dict[str, Kind] = {
     "parquet": _local("parquet"),
     "csv": _local("csv"),
@@ -80,6 +97,9 @@ KINDS: dict[str, Kind] = {
     "SQLite": _sqlite("append"),
     "SQLite, upsert": _sqlite("upsert"),
     "SQLite, overwrite": _sqlite("overwrite"),
+    "DuckDB": _duckdb("append"),
+    "DuckDB, upsert": _duckdb("upsert"),
+    "DuckDB, overwrite": _duckdb("overwrite"),
 }
 
 

@@ -6,6 +6,7 @@ import io
 import re
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,12 +15,13 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 from odibi_actors.kinds.registry import writing
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks import duckdb_table
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
 from odibi_actors.nodes.sql import SqlRunner
 from tests.types.carry import output
 from tests.types.cases import CASES, REFUSED, Case
 
-HEAD = "| type | between nodes | parquet reads back | csv | JSON | SQLite holds |"
+HEAD = "| type | between nodes | parquet reads back | csv | JSON | SQLite holds | DuckDB holds |"
 
 
 def types() -> str:
@@ -33,7 +35,7 @@ def types() -> str:
 
 
 def _table(origin: str, runner: SqlRunner) -> str:
-    lines = [f"### {origin}\n", HEAD, "|---|---|---|---|---|---|"]
+    lines = [f"### {origin}\n", HEAD, "|---|---|---|---|---|---|---|"]
     lines += [_row(case, runner) for case in CASES if case.origin == origin]
     return "\n".join(lines)
 
@@ -44,14 +46,14 @@ def _row(case: Case, runner: SqlRunner) -> str:
         table = output(case, runner)
     except (BatchError, Failed) as error:
         assert case.kept is REFUSED, case
-        return f"| {label} | **refused**: {_remedy(str(error))} | | | | |"
+        return f"| {label} | **refused**: {_remedy(str(error))} | | | | | |"
     kind = table.schema.field("x").type
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     back = pq.read_table(pa.BufferReader(sink.getvalue())).schema.field("x").type
     parquet = "the same" if back == kind else f"`{type_name(back)}`"
     texts = " | ".join(_text(name, table) for name in ("csv", "json"))
-    return f"| {label} | `{type_name(kind)}` | {parquet} | {texts} | {_sqlite(case, table)} |"
+    return f"| {label} | `{type_name(kind)}` | {parquet} | {texts} | {_sqlite(case, table)} | {_duckdb(table)} |"
 
 
 def _text(name: str, table: pa.Table) -> str:
@@ -93,6 +95,17 @@ def _sqlite(case: Case, table: pa.Table) -> str:
     values = as_sqlite(table.column("x")).to_pylist()
     shown = ", ".join(_value(value) for value in values[:2])
     return f"{sql_type(table.schema.field('x'))}{f' `{shown}`' if shown else ''}"
+
+
+def _duckdb(table: pa.Table) -> str:
+    try:
+        duckdb_table.check(table)
+    except Failed as error:
+        return f"**refused**: {_remedy(str(error))}"
+    with duckdb.connect() as db:
+        db.register("t", duckdb_table.prepared(table))
+        (row,) = db.execute("describe select x from t").fetchall()
+    return f"{row[1]}".replace("|", "\\|")
 
 
 def _value(value: Any) -> str:

@@ -49,6 +49,7 @@ class SqliteKind(FileKind):
     title = flat = "SQLite"
     names = "text collate nocase"
     same = "table_name = ? collate nocase"
+    older = True
 
     def reserved(self, at: Target) -> tuple[str, str]:
         if at.locator.lower().startswith("sqlite_"):

@@ -43,11 +43,13 @@ class Database(Protocol):
 class TableKind(PlainSink):
     """See ``kinds.sink.Sink``. ``title``: what people call the database. ``names``: the type of a column
     that holds names of tables; ``same``: the condition that its value is the parameter, as the database compares them.
+    ``older``: there may be marks of releases that kept no homes.
     """
 
     title = ""
     names = "text"
     same = "table_name = ?"
+    older = False
     needs: Sequence[str] = ("table",)
     takes: Sequence[str] = ("keys", "version")
     modes: Sequence[str] = ("append", "overwrite", "upsert")

@@ -63,7 +63,7 @@ def check_table(
 
 def says_home(kind: TableKind, db: Database) -> bool:
     """The owners of tables are kept with their homes: former releases had no such column."""
-    return "home" in kind.columns(db, OWNERS)
+    return not kind.older or "home" in kind.columns(db, OWNERS)
 
 
 def write_mark(kind: TableKind, db: Database, table: str, mine: Mark, former: Mark | None) -> None:

@@ -1,0 +1,205 @@
+"""The sink of a ``duckdb`` connection: a table of a database file, which is one process's at a time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from odibi_actors.kinds.connection import OPEN, Access
+from odibi_actors.model import Target
+from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.table_kind import FileKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from odibi_actors.config.model import WriteSpec
+    from odibi_actors.nodes.failures import Failed
+
+BUSY_TIMEOUT = 3.0
+"""Seconds to wait for another process that has the file. Then the worker does something else, it is told, and the
+broker has it tried again: as long as it takes."""
+LOOK_AGAIN = 0.02
+"""Seconds between two tries: nothing tells when DuckDB lets go of a file."""
+_LOCKED = "Could not set lock"
+_DAMAGE = ("not a valid DuckDB database", "corrupt", "erialization")
+"""The file is at fault."""
+_ALONE: dict[str, Any] = {
+    "threads": 1,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+}
+"""Nothing is fetched to write rows; workers are as many as there are cores."""
+
+
+class _Found:
+    """All rows that a statement has found: DuckDB does nothing else on a connection while any are left."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> Any:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[Any]:
+        return self._rows
+
+
+class _Database:
+    """A connection of DuckDB as ``table_kind.Database``."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.register = connection.register
+        self.close = connection.close
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> _Found:
+        return _Found(self._connection.execute(sql, parameters).fetchall())
+
+    @contextmanager
+    def beside(self) -> Iterator[_Database]:
+        """Another connection, in which an error does not end the transaction of this one."""
+        other = _Database(self._connection.cursor())
+        try:
+            yield other
+        finally:
+            other.close()
+
+
+class DuckdbKind(FileKind):
+    """See ``kinds.sink.Sink`` and ``table_kind.TableKind``."""
+
+    name = "duckdb"
+    title = "DuckDB"
+    same = "lower(table_name) = lower(?)"
+
+    @contextmanager
+    def opened(self, at: Target, access: Access = OPEN) -> Iterator[Any]:
+        from odibi_actors.batches.files import fsync_dir, make_dirs
+
+        folder = Path(at.connection).parent
+        make_dirs(folder, sync=True)
+        db = _connect(at.connection)
+        try:
+            yield db
+        finally:
+            db.close()
+        fsync_dir(folder)  # the file, or its log, may be new: what is committed is to survive a power cut
+
+    @contextmanager
+    def looked(self, at: Target, access: Access = OPEN) -> Iterator[Any]:
+        db = _connect(at.connection, read_only=True)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    def begin(self, db: Any) -> None:
+        db.execute("begin")  # nobody else has the file
+
+    def roll_back(self, db: Any) -> None:
+        import duckdb
+
+        try:
+            db.execute("rollback")
+        except duckdb.TransactionException:
+            pass  # none is open
+
+    def relation(self, db: Any, name: str) -> str:
+        here = "database_name = current_database() and schema_name = current_schema()"
+        if db.execute(
+            f"select 1 from duckdb_tables() where {here} and lower(table_name) = lower(?)", (name,)
+        ).fetchone():
+            return "table"
+        view = f"select 1 from duckdb_views() where {here} and lower(view_name) = lower(?)"
+        return "view" if db.execute(view, (name,)).fetchone() else ""
+
+    def columns(self, db: Any, table: str) -> list[str]:
+        from odibi_actors.nodes.sinks.duckdb_table import declared
+
+        return list(declared(db, table))
+
+    def check_rows(self, rows: pa.Table) -> None:
+        from odibi_actors.nodes.sinks.duckdb_table import check
+
+        check(rows)
+
+    def stored(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        from odibi_actors.nodes.sinks.duckdb_table import as_key
+
+        return as_key(column)
+
+    def sorts(self, column: pa.DataType) -> bool:
+        return True
+
+    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        from odibi_actors.nodes.sinks.duckdb_table import rehearse
+
+        rehearse(self, db, at, rows, keys, version)
+
+    def insert(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        from odibi_actors.nodes.sinks.duckdb_table import insert
+
+        insert(self, db, at, rows, keys, version)
+
+    def stand_in(self, folder: Path) -> Path:
+        return folder / "database.duckdb"
+
+    def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
+        """An empty database with the tables of the real one, if there is one."""
+        if not Path(write.connection.path).exists():
+            return
+        db = _connect(str(stand_in))
+        try:
+            path = write.connection.path.replace("'", "''")
+            db.execute(f"attach '{path}' as original (read_only)")
+            (name,) = db.execute("select current_database()").fetchone()
+            db.execute(f'copy from database original to "{name}" (schema)')
+            marks = "select table_name from duckdb_tables() where starts_with(table_name, '_odibi')"
+            for (table,) in db.execute(marks).fetchall():
+                db.execute(f'drop table if exists "{name}"."{table}"')
+        finally:
+            db.close()
+
+    def failure(self, at: Target, error: Exception) -> Failed | None:
+        from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.tracebacks import describe
+        from odibi_actors.runtime import room
+        from odibi_actors.runtime.linux import lock_holders
+
+        duckdb = sys.modules.get("duckdb")
+        if duckdb is None or not isinstance(error, duckdb.Error):
+            return None
+        path, said = at.connection, str(error)
+        if _LOCKED in said:
+            who = lock_holders(Path(path)) or "another process"
+            message = f"{path} is in use by {who}, and is one process's at a time; it is tried again until it is free"
+            return Failed("busy", message)
+        if "No space left" in said:
+            return Failed("full", room.with_free(f"{path}: {said}", path))
+        error.args = (f"{path}: {said}",)
+        if any(one in said for one in _DAMAGE):
+            return Failed("conflict", describe(error))
+        return Failed("io" if isinstance(error, duckdb.IOException) else "invalid", describe(error))
+
+
+def _connect(path: str, *, read_only: bool = False) -> _Database:
+    """The database, once nobody else has it. Raises duckdb.Error."""
+    import duckdb
+
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            return _Database(duckdb.connect(path, read_only=read_only, config=_ALONE))
+        except duckdb.IOException as error:
+            if _LOCKED not in str(error) or time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_AGAIN)
+
+
+SINK = DuckdbKind()

@@ -1,0 +1,240 @@
+"""Rows on their way into a table of DuckDB, which reads Arrow as it is: the type that it gives a column is the one that
+a new table has. What Arrow has and DuckDB has not is brought to what holds the same values:
+
+=======================================  =========================================================================
+Arrow                                    DuckDB
+=======================================  =========================================================================
+halffloat                                FLOAT
+duration                                 BIGINT, the count of its unit: an INTERVAL has no nanoseconds
+timestamps with a zone                   TIMESTAMP WITH TIME ZONE: the instant, in microseconds, or nanoseconds
+decimals of more than 38 digits, lists   refused
+and structs of such, months and days
+=======================================  =========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from odibi_actors.batches.normalise import without_case
+from odibi_actors.config.arrow_types import type_name
+from odibi_actors.errors import ConflictError
+from odibi_actors.model import Target
+from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.sinks.table_columns import check_names, check_there, not_unique, on_conflict, other_type
+from odibi_actors.nodes.sinks.table_names import quote
+from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.sinks.table_kind import TableKind
+
+ROWS = "_odibi_rows"
+"""The name by which a statement knows the rows."""
+_COPY = "_odibi_copy"
+_INDEX = "odibi_"
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+            "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
+"""Types of which one may hold the values of another."""
+
+
+def check(rows: pa.Table) -> None:
+    """Raise Failed (``invalid``) when DuckDB cannot hold a column of the rows exactly, or tell it from another."""
+    check_names(rows.schema, "DuckDB")
+    for field in rows.schema:
+        _check_type(field.name, field.type, inner=False)
+    prepared(rows)
+
+
+def _check_type(name: str, kind: pa.DataType, *, inner: bool) -> None:
+    types = pa.types
+    if types.is_nested(kind):
+        if kind.num_fields == 0:
+            raise Failed("invalid", f"column {name!r} is {type_name(kind)}, without a field", column=name)
+        for place in range(kind.num_fields):
+            _check_type(name, kind.field(place).type, inner=True)
+        return
+    changed = types.is_duration(kind) or types.is_float16(kind)  # not done within lists and structs
+    if types.is_decimal256(kind) or types.is_interval(kind) or types.is_null(kind) or (inner and changed):
+        fix = "cast it, or make it text (to_json() in SQL, json.dumps in Python)"
+        raise Failed("invalid", f"column {name!r} is {type_name(kind)}, which DuckDB does not hold; {fix}", column=name)
+
+
+def prepared(rows: pa.Table) -> pa.Table:
+    """The rows as DuckDB takes them. Raises Failed (``invalid``)."""
+    return pa.table([_column(field, rows.column(field.name)) for field in rows.schema], rows.column_names)
+
+
+def _column(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind, types = field.type, pa.types
+    if types.is_float16(kind):
+        return column.cast(pa.float32())
+    if types.is_duration(kind):
+        return column.cast(pa.int64())
+    if types.is_timestamp(kind) and kind.tz is not None and kind.unit in ("s", "ms"):
+        try:
+            return column.cast(pa.timestamp("us", kind.tz))
+        except pa.ArrowInvalid as error:
+            message = f"column {field.name!r} ({type_name(kind)}) holds an instant too far off for DuckDB: {error}"
+            raise Failed("invalid", message, column=field.name) from error
+    return column
+
+
+def as_key(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column with values that are equal where DuckDB compares them so."""
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    return pc.add(column, 0.0) if pa.types.is_floating(column.type) else column  # no -0.0
+
+
+def declared(db: Any, table: str) -> dict[str, str]:
+    """Type by column of a table, {} where there is none."""
+    query = (
+        "select column_name, data_type from duckdb_columns() where lower(table_name) = lower(?)"
+        " and database_name = current_database() and schema_name = current_schema() order by column_index"
+    )
+    return dict(db.execute(query, (table,)).fetchall())
+
+
+def rehearse(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    """See ``TableKind.rehearse``: in a transaction that is undone, the rows are brought in as they will be."""
+    table = at.locator
+    relation = kind.relation(db, table)
+    if relation == "view":
+        raise ConflictError(f"{table!r} of {at.connection} is a view; write to a table")
+    rows = prepared(rows)
+    wanted = _register(db, rows)
+    if relation:
+        _compare_types(db, at, rows.schema, wanted)
+        if _plain(db, table, wanted, keys):
+            return
+    db.execute("begin")
+    try:
+        try:
+            if relation:
+                names = ", ".join(map(quote, rows.column_names))
+                db.execute(f"create temp table {_COPY} as select {names} from {quote(table)} limit 0")
+                db.execute(f"insert into temp.{_COPY} select {names} from {ROWS}")
+            insert(kind, db, at, rows, keys, version)
+        except (duckdb.Error, ConflictError) as error:
+            if isinstance(error, duckdb.IOException):
+                raise
+            said = str(error)
+            raise Failed("invalid", said if table in said else f"table {table!r} of {at.connection}: {said}") from error
+        if relation:
+            _compare(db, at, rows.schema)
+    finally:
+        db.execute("rollback")
+
+
+def _plain(db: Any, table: str, wanted: dict[str, str], keys: list[str]) -> bool:
+    """The table has just these columns, of these types, and no constraint but our own, so that it takes any row."""
+    nested = any("[" in one or ("(" in one and "DECIMAL" not in one) for one in wanted.values())
+    if nested or declared(db, table) != wanted:
+        return False
+    place = "lower(table_name) = lower(?) and database_name = current_database()"
+    (constraints,) = db.execute(f"select count(*) from duckdb_constraints() where {place}", (table,)).fetchone()
+    (others,) = db.execute(
+        f"select count(*) from duckdb_indexes() where {place} and index_name not like '{_INDEX}%'", (table,)
+    ).fetchone()
+    return not constraints and not others and (not keys or _keys_unique(db, table, keys))
+
+
+def _register(db: Any, rows: pa.Table) -> dict[str, str]:
+    """Let statements know the rows; of each column the type that DuckDB gives it."""
+    db.register(ROWS, rows)
+    try:
+        return {row[0]: row[1] for row in db.execute(f"describe select * from {ROWS}").fetchall()}
+    except duckdb.Error as error:
+        raise Failed("invalid", f"DuckDB does not hold these columns: {error}") from error
+
+
+def _compare_types(db: Any, at: Target, schema: pa.Schema, wanted: dict[str, str]) -> None:
+    there = {without_case(name): one for name, one in declared(db, at.locator).items()}
+    generated = db.execute(
+        "select column_name from duckdb_columns() where lower(table_name) = lower(?) and is_generated", (at.locator,)
+    ).fetchall()
+    computed = {without_case(name) for (name,) in generated}
+    names = {name: without_case(name) for name in wanted}
+    check_there(
+        at,
+        wanted,
+        {name for name, one in names.items() if one in there},
+        {name for name, one in names.items() if one in computed},
+    )
+    for field in schema:
+        kind, given = there[names[field.name]], wanted[field.name]
+        numbers = all(one.partition("(")[0] in _NUMBERS for one in (kind, given))
+        texts = given == "VARCHAR" and kind.startswith("ENUM")
+        if kind != given and not numbers and not texts:
+            raise other_type(at, field, kind, given)
+
+
+def _compare(db: Any, at: Target, schema: pa.Schema) -> None:
+    """Raise Failed (``invalid``) for the first value that the types of the table would change."""
+    for field in schema:
+        name = quote(field.name)
+        changed = db.execute(
+            f"select r.{name}, c.{name}, row from (select {name}, row_number() over () as row from {ROWS}) r"
+            f" positional join (select {name} from temp.{_COPY}) c where r.{name} is distinct from c.{name} limit 1"
+        ).fetchone()
+        if changed is not None:
+            value, kept = (shorten(repr(one), MAX_VALUE) for one in changed[:2])
+            raise Failed(
+                "invalid",
+                f"column {field.name!r} of table {at.locator!r} in {at.connection} would keep {value} (row "
+                f"{changed[2]}, {type_name(field.type)}) as {kept}: change its type, or cast it before the sink",
+                column=field.name,
+                value=value,
+            )
+
+
+def _keys_unique(db: Any, table: str, keys: list[str]) -> bool:
+    """Whether an upsert by these keys can use a unique index, or constraint: DuckDB itself says so."""
+    columns = ", ".join(map(quote, keys))
+    probe = f"explain insert into {{0}} ({columns}) select {columns} from {{0}} on conflict ({columns}) do nothing"
+    with db.beside() as other:
+        try:
+            other.execute(probe.format(quote(table)))
+        except duckdb.CatalogException:
+            return False  # it was made in this transaction
+        except duckdb.BinderException as error:
+            if "conflict target" not in str(error):
+                raise
+            return False
+    return True
+
+
+def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    """See ``TableKind.insert``."""
+    table = quote(at.locator)
+    rows = prepared(rows)
+    types = _register(db, rows)
+    if not kind.relation(db, at.locator):
+        db.execute(f"create table {table} ({', '.join(f'{quote(name)} {one}' for name, one in types.items())})")
+    if keys and not _keys_unique(db, at.locator, keys):
+        _make_index(db, at, keys)
+    names = ", ".join(map(quote, rows.column_names))
+    conflict = on_conflict(at.locator, rows.column_names, keys, version)
+    try:
+        taken = db.execute(f"insert into {table} ({names}) select {names} from {ROWS}{conflict}").fetchone()[0]
+    except (duckdb.ConstraintException, duckdb.ConversionException) as error:
+        raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {error}") from error
+    if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
+        raise ConflictError(
+            f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}; nothing is kept"
+        )
+
+
+def _make_index(db: Any, at: Target, keys: list[str]) -> None:
+    import xxhash
+
+    digest = xxhash.xxh3_64_hexdigest("\0".join([at.locator, *keys]).lower().encode())
+    columns = ", ".join(map(quote, keys))
+    try:
+        db.execute(f"create unique index {quote(f'{_INDEX}{at.locator}_{digest}')} on {quote(at.locator)} ({columns})")
+    except duckdb.ConstraintException as error:
+        raise not_unique(at, keys) from error

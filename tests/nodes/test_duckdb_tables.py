@@ -1,0 +1,165 @@
+"""Tables of DuckDB: what one that is there makes of rows, and a file that is one process's at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
+from odibi_actors.model import Failure
+from odibi_actors.nodes.sinks import duckdb_sink
+from tests.nodes.helpers import publish_task
+from tests.nodes.test_sinks import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def mart(world: World) -> str:
+    return str(world.root / "mart.duckdb")
+
+
+def node(world: World, *keys: str, version: str | None = None, mode: str = "append") -> NodeSpec:
+    write = WriteSpec(
+        ConnectionSpec("mart", "duckdb", mart(world)),
+        "upsert" if keys else mode,  # type: ignore[arg-type]
+        table="t",
+        keys=list(keys),
+        version=version,
+    )
+    return NodeSpec("out", ["clean"], write=write)
+
+
+def sql(world: World, text: str) -> list[tuple[Any, ...]]:
+    with closing(duckdb.connect(mart(world))) as db:
+        return db.execute(text).fetchall()
+
+
+def refused(world: World, sink: NodeSpec, **columns: Any) -> Failure:
+    return world.stage_failure(sink, pa.table(columns))
+
+
+def kept(world: World, sink: NodeSpec, **columns: Any) -> None:
+    world.publish(sink, world.stage(sink, pa.table(columns)))
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "said"),
+    [
+        ("integer", [2**40], "out of range"),
+        ("float", [0.1], "would keep 0.1 (row 1, double) as 0.10000000149"),
+        ("decimal(5,1)", [decimal.Decimal("1.25")], "would keep"),
+        ("varchar", [1], "is declared VARCHAR, and the rows have int64. Declare it BIGINT"),
+        ("bigint", ["1"], "Declare it VARCHAR"),
+        ("date", [dt.datetime(2020, 1, 1, 5)], "Declare it TIMESTAMP"),
+        ("timestamp_s", [dt.datetime(2020, 1, 1, 0, 0, 0, 5)], "Declare it TIMESTAMP"),
+        ("bigint not null", [None, 1], "NOT NULL constraint failed"),
+        ("bigint check (x > 0)", [-1], "CHECK constraint failed"),
+        ("bigint unique", [1, 1], "uplicate key"),
+        ("bigint, y bigint generated always as (x + 1)", [1], ""),
+    ],
+)
+def test_given_a_table_when_staged_then_what_it_would_change_or_refuse_is_named(
+    world: World, declared: str, values: list[Any], said: str
+) -> None:
+    sql(world, f"create table t (x {declared})")
+    if not said:
+        kept(world, node(world), x=pa.array(values))
+        assert "is generated; leave it out" in refused(world, node(world), x=[2], y=[3]).message
+        return
+    failure = refused(world, node(world), x=pa.array(values))
+    assert (failure.kind, said in failure.message) == ("invalid", True), failure.message
+    assert sql(world, "select * from t") == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "values"),
+    [
+        ("hugeint", [2**40, None]),
+        ("double", [2, 3]),
+        ("decimal(10,4)", [decimal.Decimal("1.2500")]),
+        ("enum ('a', 'b')", ["a", "b"]),
+        ("bigint primary key", [1, 2]),
+    ],
+)
+def test_given_a_table_of_other_types_when_they_hold_the_values_then_it_is_published(
+    world: World, declared: str, values: list[Any]
+) -> None:
+    sql(world, f"create table t (x {declared})")
+    kept(world, node(world), x=pa.array(values))
+    assert [row[0] for row in sql(world, "select x from t")] == values
+
+
+def test_given_a_table_that_lacks_a_column_then_the_statement_that_adds_it_is_said(world: World) -> None:
+    sql(world, "create table t (x bigint)")
+    failure = refused(world, node(world), x=[1], y=["a"])
+    assert failure.kind == "conflict"
+    assert 'alter table "t" add column "y" VARCHAR' in failure.message
+    sql(world, 'alter table "t" add column "y" VARCHAR')
+    kept(world, node(world), x=[1], y=["a"])
+
+
+def test_given_a_view_then_it_is_refused(world: World) -> None:
+    sql(world, "create view t as select 1 as x")
+    assert "is a view" in refused(world, node(world), x=[1]).message
+
+
+def test_given_names_that_are_one_to_duckdb_then_they_are_refused(world: World) -> None:
+    assert "columns 'a' and 'A' are one to DuckDB" in refused(world, node(world), a=[1], A=[2]).message
+
+
+def test_given_a_version_when_older_rows_come_later_then_the_newer_stay(world: World) -> None:
+    sink = node(world, "k", version="v")
+    world.publish(sink, world.stage(sink, pa.table({"k": [1, 2], "v": [5, 5], "n": ["a", "b"]}), 1))
+    world.publish(sink, world.stage(sink, pa.table({"k": [1, 2, 3], "v": [4, 5, 1], "n": ["x", "c", "d"]}), 2))
+    assert sql(world, "select * from t order by k") == [(1, 5, "a"), (2, 5, "c"), (3, 1, "d")]
+
+
+def test_given_rows_of_the_same_keys_in_a_table_when_upserted_then_it_is_refused(world: World) -> None:
+    sql(world, "create table t as select * from (values (1, 2), (1, 3)) v(k, n)")
+    failure = refused(world, node(world, "k"), k=[1], n=[2])
+    assert "has several rows of the same k" in failure.message
+
+
+def test_given_rows_of_somebody_else_when_overwritten_then_they_stay(world: World) -> None:
+    sql(world, "create table t as select 1 as x")
+    assert "does not delete" in refused(world, node(world, mode="overwrite"), x=[1]).message
+    assert sql(world, "select x from t") == [(1,)]
+
+
+def test_given_a_file_that_is_none_then_it_is_a_conflict_that_names_it(world: World) -> None:
+    Path(mart(world)).write_bytes(b"x" * 5000)
+    failure = refused(world, node(world), x=[1])
+    assert (failure.kind, mart(world) in failure.message) == ("conflict", True), failure.message
+
+
+def test_given_another_process_that_has_the_file_then_it_is_waited_for_and_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = node(world)
+    staged = world.stage(sink, pa.table({"x": [1]}))
+    monkeypatch.setattr(duckdb_sink, "BUSY_TIMEOUT", 0.0)
+    script = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, mart(world)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        failure = world.publish_failure(publish_task(sink, staged))
+        assert failure.kind == "busy"
+        assert f"is in use by pid {other.pid}" in failure.message or f"{other.pid}" in failure.message, failure.message
+        assert "until it is free" in failure.message
+        assert other.stdin is not None
+        other.stdin.close()
+    world.publish(sink, staged)
+    assert sql(world, "select x from t") == [(1,)]
