@@ -94,7 +94,7 @@ def test_given_the_package_of_the_page_when_installed_then_it_reads_as_a_built_i
     assert odibictl(tmp_path, installed, "validate").returncode == 0
     ran = odibictl(tmp_path, installed, "run", "p")
     assert ran.returncode == 0, ran.stderr
-    assert "rows           2" in ran.stdout
+    assert "rows_read      2" in ran.stdout
     assert "id     name\nint64  string\n" in odibictl(tmp_path, installed, "try", "p").stdout
     (tmp_path / "landing/b.kv").write_text("id=3\nname=z\n\nid=07\nname=w\n")
     bad = odibictl(tmp_path, installed, "run", "p")
@@ -115,7 +115,7 @@ def test_given_a_file_that_a_plugged_format_cannot_decode_then_that_file_alone_i
     ran = odibictl(tmp_path, installed, "run", "p")
     assert ran.returncode == 5
     assert "dead letter at src: b.kv line 3: bytes that are not utf-8" in ran.stderr
-    assert "rows           1" in ran.stdout
+    assert "rows_read      1" in ran.stdout
 
 
 def test_given_a_format_that_is_not_installed_then_validate_names_those_that_are(tmp_path: Path) -> None:

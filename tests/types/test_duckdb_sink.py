@@ -36,10 +36,13 @@ def test_given_a_type_that_is_carried_when_duckdb_holds_it_then_it_is_exact_or_r
     case: Case, runner: SqlRunner, db: duckdb.DuckDBPyConnection
 ) -> None:
     table = output(case, runner)
+    said = ""
     try:
         SINK.check_rows(table)
     except Failed as error:
-        assert ";" in refusal(error) or "too far off" in refusal(error)
+        said = refusal(error)
+    if said:
+        assert ";" in said or "too far off" in said
         return
     db.execute("drop table if exists t")
     SINK.insert(_Database(db), targets.table("", "t"), table, [], None)

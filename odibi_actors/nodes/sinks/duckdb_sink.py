@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,10 +105,8 @@ class DuckdbKind(FileKind):
     def roll_back(self, db: Any) -> None:
         import duckdb
 
-        try:
+        with suppress(duckdb.TransactionException):  # none is open
             db.execute("rollback")
-        except duckdb.TransactionException:
-            pass  # none is open
 
     def relation(self, db: Any, name: str) -> str:
         here = "database_name = current_database() and schema_name = current_schema()"
