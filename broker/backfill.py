@@ -14,7 +14,7 @@ from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE, STORE
-from odibi_actors.model import Position, Trigger
+from odibi_actors.model import Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -105,12 +105,6 @@ def resumed(pipeline: Pipeline, lane: str, run: RunInfo) -> None:
     if backfill is not None:
         backfill.planned, run.limit = run.planned, len(backfill.record.occurrences)
         runs.resumed(backfill.lane, run)
-
-
-def planned(backfill: Backfilling, positions: dict[str, list[Position]]) -> None:
-    """One more iteration of it is planned."""
-    backfill.planned += 1
-    backfill.positions += sum(len(some) for some in positions.values())
 
 
 def step(flow: Flow, pipeline: Pipeline, now: float) -> None:

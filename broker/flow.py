@@ -385,7 +385,7 @@ class Flow:
             self.start(pipeline, plan, now)
             runs.planned(pipeline, lane, plan)
             if lane.name in pipeline.backfills:
-                backfill.planned(pipeline.backfills[lane.name], positions)
+                pipeline.backfills[lane.name].count(positions)
 
     def start(self, pipeline: Pipeline, plan: rec.Plan, now: float) -> Iteration:
         """Write a plan, tell the sources whose positions it takes, and queue what can run."""

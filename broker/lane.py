@@ -268,6 +268,13 @@ class Backfilling:
             chosen.append(replace(node, read=read))
         self.lane.bind(chosen)
 
+    def count(self, positions: dict[str, list[Position]], iterations: int = 1) -> None:
+        """One more iteration of it is planned; -1: one is void. References, which each reads again, are not counted,
+        unless there is nothing else."""
+        consumed = [source.node.name for source in self.lane.consuming if source.node.name in positions]
+        self.planned += iterations
+        self.positions += iterations * sum(len(positions[name]) for name in consumed or positions)
+
     def trigger(self) -> Trigger:
         """What sets off its next iteration: the next of its occurrences, if it has any."""
         record = self.record

@@ -325,9 +325,7 @@ def voided(pipeline: Pipeline, iterations: list[Iteration], again: bool) -> None
             if again:
                 run.left.clear()  # whatever there is now is discovered once more
         if iteration.lane in pipeline.backfills:
-            backfill = pipeline.backfills[iteration.lane]
-            backfill.planned -= 1
-            backfill.positions -= sum(map(len, iteration.positions.values()))
+            pipeline.backfills[iteration.lane].count(iteration.positions, -1)
 
 
 def plan_again(lane: Lane, iterations: list[Iteration]) -> None:

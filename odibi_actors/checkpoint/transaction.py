@@ -265,7 +265,7 @@ class Transaction(Letters, Scheduling):
             self._take_up(plan, plan.replay)
         self._run_plans(plan)
         if plan.lane != LIVE:
-            self._backfilled(pipeline, plan.lane, 1, sum(map(len, plan.positions.values())))
+            self._backfilled(pipeline, plan.lane, 1, sum(len(plan.positions[source]) for source in plan.counted()))
         self._states[pipeline, iteration] = "planned"
         # File names may come in any order: between a few and all of them share a page.
         self.weight += len(payload) + 1024 * len(ledger)
@@ -505,7 +505,9 @@ class Transaction(Letters, Scheduling):
             again = plan.lane != LIVE or record.reason.startswith(r.PLANNED_AGAIN)
             self._run_cancelled(key, plan, again, letter)
             if plan.lane != LIVE:
-                self._backfilled(record.pipeline, plan.lane, 0, -sum(map(len, plan.positions.values())))
+                self._backfilled(
+                    record.pipeline, plan.lane, 0, -sum(len(plan.positions[one]) for one in plan.counted())
+                )
                 self._goes_on(key)
 
     def _what_failed(self, key: tuple[str, int]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from odibi_actors.broker.lane import Backfilling
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.messages import (
@@ -226,6 +227,25 @@ def test_given_a_schedule_with_params_when_its_occurrences_are_backfilled_then_t
     lane = broker.backfill(schedule="hourly", params={"b": 3}, **span).result["lane"]
     broker.offers(lane, "whole")
     assert [p.trigger.params for p in broker.of(rec.Plan) if p.lane == lane] == [{"a": 1, "b": 3}]
+
+
+def test_given_a_reference_beside_the_files_when_backfilled_then_it_is_not_counted_with_them() -> None:
+    spec = pipeline()
+    read = spec.nodes[0]
+    assert read.read is not None
+    whole = replace(read, name="ref", read=replace(read.read, mode="batch", consumption="pinned"))
+    record = rec.Backfill("p", "backfill-1", "bf-1", 0.0, files={"read": "f*"})
+    backfill = Backfilling(record, 0, 0)
+    backfill.bind([read, whole])
+    taken = {"read": [position("f1"), position("f2")], "ref": [position("r")]}
+    backfill.count(taken)
+    backfill.count(taken)
+    assert (backfill.planned, backfill.positions) == (2, 4)
+    backfill.count(taken, -1)
+    assert (backfill.planned, backfill.positions) == (1, 2)
+    backfill.bind([whole])
+    backfill.count({"ref": [position("r")]})
+    assert (backfill.planned, backfill.positions) == (2, 3)  # there is nothing else
 
 
 def test_given_a_backfill_that_has_planned_all_when_shown_then_nothing_is_left() -> None:

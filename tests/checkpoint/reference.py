@@ -313,7 +313,7 @@ class Reference:
             run.given_back -= {(s, p.identity) for s in record.ledgered for p in record.positions.get(s, [])}
         if backfill := self.backfills.get((record.pipeline, record.lane)):
             backfill.planned += 1
-            backfill.positions += sum(map(len, record.positions.values()))
+            backfill.positions += sum(len(record.positions[one]) for one in record.counted())
 
     def ack(self, record: r.Ack) -> None:
         iteration = self.at(record)
@@ -414,7 +414,7 @@ class Reference:
             one.state = "cancelled"
             self.void(one.plan, record.reason)
             if backfill := self.backfills.get((record.pipeline, one.plan.lane)):
-                backfill.positions -= sum(map(len, one.plan.positions.values()))
+                backfill.positions -= sum(len(one.plan.positions[source]) for source in one.plan.counted())
             if one.plan.lane != LIVE:
                 self.goes_on(one)
             for source in one.plan.ledgered:
