@@ -90,6 +90,8 @@ class Checker:
         if "type" not in section:
             return
         kind = connection_of(section["type"])
+        if problem := lacks(kind):
+            self._problems.add(f"{at}.type", problem)
         if any(key not in section for key, known in kind.keys.items() if known.required):
             return  # told already
         if "path" in section:

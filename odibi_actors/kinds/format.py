@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from odibi_actors.kinds.connection import Connection
     from odibi_actors.nodes.formats import Parsed
     from odibi_actors.nodes.formats.columns import Wanted
 
@@ -84,8 +85,8 @@ class WritingFormat(Format, Protocol):
         """The bytes of one file, batch by batch; equal tables have equal bytes. Raises OSError."""
 
 
-def lacks(known: Format) -> str:
-    """What has to be installed before this format can read; "" for nothing. A format tells it by ``missing()``."""
+def lacks(known: Format | Connection) -> str:
+    """What has to be installed before this kind can be used; "" for nothing. A kind tells it by ``missing()``."""
     told: Callable[[], str] = getattr(known, "missing", lambda: "")
     return told()
 

@@ -73,6 +73,13 @@ class Publisher(Protocol):
         owned the target, if it has passed on, its owner first."""
 
 
+class Rehearsing(Publisher, Protocol):
+    """One that can tell beforehand."""
+
+    def rehearse(self, table: pa.Table, pin: Pin) -> None:
+        """Raise what staging would, and what publishing would for these rows; nothing is changed, nothing written."""
+
+
 class Kept(NamedTuple):
     """What a sink has published and a reset deletes: how many ``parts`` (files or rows), and whether ``replaced`` is
     all of it by what comes next."""
@@ -167,8 +174,9 @@ class Sink(Protocol):
     ) -> None:
         """Delete that, and then the ownership. Done already is done."""
 
-    def stand_in(self, folder: Path) -> Path:
-        """The path of a connection to what a sink can be tried on instead of its target, in an empty ``folder``."""
+    def stand_in(self, folder: Path) -> Path | None:
+        """The path of a connection to what a sink can be tried on instead of its target, in an empty ``folder``. None:
+        nothing is like it, so that its publisher is asked to ``rehearse`` instead."""
 
     def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
         """Make there what is like the target, without its rows."""

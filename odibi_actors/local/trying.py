@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
@@ -21,11 +21,13 @@ from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.connection import Access, access_to
 from odibi_actors.kinds.registry import sink_of
+from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger
-from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.executor import Executor, naming, to_failure
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
+from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import mark_of, understood
 from odibi_actors.sources.file_position import file_position
@@ -236,7 +238,10 @@ class Trial:
         stand_in = self._folder / "targets" / node.name
         stand_in.mkdir(parents=True)
         kind = sink_of(write.target.sink)
-        stand_in = kind.stand_in(stand_in)
+        place = kind.stand_in(stand_in)
+        if place is None:
+            return self._rehearse(node, write, access)
+        stand_in = place
         note = f"accepted; would go to {target}"
         try:
             with understood(write.target):
@@ -265,6 +270,28 @@ class Trial:
         elif problem:
             tried.failure = Failure("conflict", problem)
         tried.state, tried.note = ("failed", f"refused; would go to {target}") if problem else ("ok", note)
+        return tried
+
+    def _rehearse(self, node: NodeSpec, write: WriteSpec, access: Access) -> TriedNode:
+        """Nothing is like the target: it is asked what it would take, and left as it is."""
+        target, owner = write.target, Owner(STORE, self._spec.name, node.name)
+        table = self._executor.spool.read(self._outputs[node.inputs[0]])
+        tried = TriedNode(node.name, node.kind, rows=table.num_rows, note=f"accepted; would go to {target}")
+        pin = Pin(declared=write.schema, name=f"{self._spec.name}.{node.name}")
+        site = Site(target, owner, staging=self._folder, replaces=write.mode == "overwrite", access=access)
+        try:
+            with naming(target):
+                cast(Rehearsing, sink_of(target.sink).open(site, write)).rehearse(table, pin)
+                if problem := _owned(write, self._spec.name, node.name, access):
+                    tried.failure = Failure("conflict", problem)
+        except (OSError, OdibiError) as error:
+            failure = to_failure(error)
+            if failure.kind == "busy":
+                tried.note = f"would go to {target}; what is there was not checked: {failure.message}"
+                return tried
+            tried.failure = failure
+        if tried.failure is not None:
+            tried.state, tried.note = "failed", f"refused; would go to {target}"
         return tried
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from odibi_actors.batches.files import named
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
-from odibi_actors.errors import AccessError, BatchError, ConfigError, ConflictError
+from odibi_actors.errors import AccessError, BatchError, ConfigError, ConflictError, MissingExtraError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.connection import access_to
 from odibi_actors.kinds.registry import sink_of, source_of
@@ -360,6 +360,8 @@ def to_failure(error: Exception) -> Failure:
     """Why a node failed, from what was raised while it ran."""
     if isinstance(error, Failed):
         return error.failure
+    if isinstance(error, MissingExtraError):
+        return Failed("code", str(error)).failure
     if isinstance(error, AccessError):
         return Failed("busy", str(error)).failure  # nothing is wrong with the data
     if isinstance(error, ConflictError):

@@ -80,7 +80,7 @@ class PlainSink:
     ) -> None:
         raise NotImplementedError
 
-    def stand_in(self, folder: Path) -> Path:
+    def stand_in(self, folder: Path) -> Path | None:
         return folder
 
     def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:

@@ -73,10 +73,7 @@ class TableSink:
         rows that an overwrite would delete; ``published`` rows are missed), OSError, and errors of the database.
         """
         keys, version = self.keys, self.version
-        table = (pin or Pin()).conform(table)
-        self.kind.check_rows(table)
-        if keys:
-            table = check_keys(table, keys, version, self.kind)
+        table = self._conform(table, pin)
         if published and not self.kind.stands(self.at):
             raise missed(self.place, self.owner)
         with self.kind.opened(self.at, self.access) as db:
@@ -90,6 +87,17 @@ class TableSink:
         void = {VOID: b"1"} if pin is not None and pin.void(table) else {}
         metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **void}
         return staged.stage(self.site, table, iteration, attempt, metadata), table
+
+    def rehearse(self, table: pa.Table, pin: Pin) -> None:
+        """See ``kinds.sink.Rehearsing``."""
+        table = self._conform(table, pin)
+        with self.kind.opened(self.at, self.access) as db:
+            self.kind.rehearse(db, self.at, table, self.keys, self.version)
+
+    def _conform(self, table: pa.Table, pin: Pin | None) -> pa.Table:
+        table = (pin or Pin()).conform(table)
+        self.kind.check_rows(table)
+        return check_keys(table, self.keys, self.version, self.kind) if self.keys else table
 
     # --- the database ---------------------------------------------------------------------------------------------
 
