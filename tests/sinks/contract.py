@@ -22,9 +22,10 @@ from odibi_actors.batches.files import HashingWriter
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask, Task
-from odibi_actors.model import Attempt, StagedRef
+from odibi_actors.model import Accesses, Attempt, StagedRef
 from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.sinks.forms import read as read_part
+from tests import postgres
 from tests.nodes.helpers import done, failed, outcomes, publish_task, task
 
 HOSTILE = ["", None, "a,b", 'q"q', "l\nl", "é😀", "'; drop table t; --", "../../x", " x ", "NULL", "{}"]
@@ -33,12 +34,14 @@ Rows = list[dict[str, Any]]
 
 class Kind(NamedTuple):
     """A sink and its mode. ``write``: as it is configured, in a folder; ``read``: what a reader of its target sees;
-    ``replaces``: each iteration takes the place of the one before; ``sink``: as the registry has it."""
+    ``replaces``: each iteration takes the place of the one before; ``sink``: as the registry has it;
+    ``accesses``: how to get to the target."""
 
     sink: str
     write: Callable[[Path], WriteSpec]
     read: Callable[[Path], Rows]
     replaces: bool = False
+    accesses: Callable[[Path], Accesses] = lambda _: {}
 
 
 def _local(format: str, mode: str = "append", compression: str | None = None) -> Kind:
@@ -86,6 +89,18 @@ def _duckdb(mode: str) -> Kind:
     return Kind("duckdb", write, read, mode == "overwrite")
 
 
+def _postgres(mode: str) -> Kind:
+    def write(root: Path) -> WriteSpec:
+        keys = ["n"] if mode == "upsert" else []
+        mart = ConnectionSpec("mart", "postgres", postgres.Schema(root).place)
+        return WriteSpec(mart, mode, table="out", keys=keys)  # type: ignore[arg-type]
+
+    def read(root: Path) -> Rows:
+        return postgres.Schema(root).read("out")
+
+    return Kind("postgres", write, read, mode == "overwrite", lambda root: postgres.Schema(root).accesses)
+
+
 KINDS: dict[str, Kind] = {
     "parquet": _local("parquet"),
     "csv": _local("csv"),
@@ -100,6 +115,9 @@ KINDS: dict[str, Kind] = {
     "DuckDB": _duckdb("append"),
     "DuckDB, upsert": _duckdb("upsert"),
     "DuckDB, overwrite": _duckdb("overwrite"),
+    "PostgreSQL": _postgres("append"),
+    "PostgreSQL, upsert": _postgres("upsert"),
+    "PostgreSQL, overwrite": _postgres("overwrite"),
 }
 
 
@@ -120,12 +138,14 @@ class Bench:
         schema = pa.schema([("n", pa.int64()), ("t", pa.string())])
         spool = Spool(self.root / ".odibi" / "spool", "host")
         ref = spool.write(pa.Table.from_pylist(rows, schema), "delays", number, "clean", Attempt(1, number))
-        return task(self.node, inputs={"clean": ref}, iteration=number, counter=number + 1000 * again, **more)
+        more |= {"iteration": number, "counter": number + 1000 * again, "access": self.kind.accesses(self.root)}
+        return task(self.node, inputs={"clean": ref}, **more)
 
     def stage(self, rows: Rows, number: int, again: bool = False) -> NodeDone:
         return done(self.executor, self.task(rows, number, again))
 
     def publication(self, staged: NodeDone, **more: Any) -> PublishTask:
+        more["access"] = self.kind.accesses(self.root)
         return msgspec.structs.replace(publish_task(self.node, staged), **more)
 
     def publish(self, staged: NodeDone, **more: Any) -> None:

@@ -15,13 +15,13 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 from odibi_actors.kinds.registry import writing
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sinks import duckdb_table
+from odibi_actors.nodes.sinks import duckdb_table, postgres_sink
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
 from odibi_actors.nodes.sql import SqlRunner
 from tests.types.carry import output
 from tests.types.cases import CASES, REFUSED, Case
 
-HEAD = "| type | between nodes | parquet reads back | csv | JSON | SQLite holds | DuckDB holds |"
+HEAD = "| type | between nodes | parquet reads back | csv | JSON | SQLite holds | DuckDB holds | PostgreSQL holds |"
 
 
 def types() -> str:
@@ -35,7 +35,7 @@ def types() -> str:
 
 
 def _table(origin: str, runner: SqlRunner) -> str:
-    lines = [f"### {origin}\n", HEAD, "|---|---|---|---|---|---|---|"]
+    lines = [f"### {origin}\n", HEAD, "|---|---|---|---|---|---|---|---|"]
     lines += [_row(case, runner) for case in CASES if case.origin == origin]
     return "\n".join(lines)
 
@@ -46,14 +46,15 @@ def _row(case: Case, runner: SqlRunner) -> str:
         table = output(case, runner)
     except (BatchError, Failed) as error:
         assert case.kept is REFUSED, case
-        return f"| {label} | **refused**: {_remedy(str(error))} | | | | | |"
+        return f"| {label} | **refused**: {_remedy(str(error))} | | | | | | |"
     kind = table.schema.field("x").type
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     back = pq.read_table(pa.BufferReader(sink.getvalue())).schema.field("x").type
     parquet = "the same" if back == kind else f"`{type_name(back)}`"
     texts = " | ".join(_text(name, table) for name in ("csv", "json"))
-    return f"| {label} | `{type_name(kind)}` | {parquet} | {texts} | {_sqlite(case, table)} | {_duckdb(table)} |"
+    tables = f"{_sqlite(case, table)} | {_duckdb(table)} | {_postgres(table)}"
+    return f"| {label} | `{type_name(kind)}` | {parquet} | {texts} | {tables} |"
 
 
 def _text(name: str, table: pa.Table) -> str:
@@ -106,6 +107,14 @@ def _duckdb(table: pa.Table) -> str:
         db.register("t", duckdb_table.prepared(table))
         (row,) = db.execute("describe select x from t").fetchall()
     return f"{row[1]}".replace("|", "\\|")
+
+
+def _postgres(table: pa.Table) -> str:
+    try:
+        postgres_sink.SINK.check_rows(table)
+    except Failed as error:
+        return f"**refused**: {_remedy(str(error))}"
+    return postgres_sink.sql_type(table.schema.field("x"))
 
 
 def _value(value: Any) -> str:

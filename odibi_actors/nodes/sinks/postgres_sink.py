@@ -1,0 +1,518 @@
+"""PostgreSQL: a ``postgres`` connection, and its sink, a table of a schema.
+
+=======================================  =========================================================================
+Arrow                                    PostgreSQL
+=======================================  =========================================================================
+bool                                     boolean
+integers                                 smallint, integer, bigint: the least that holds them; uint64 numeric(20,0)
+float, double                            real, double precision, with NaN and infinities
+decimal                                  numeric of its digits
+string, binary                           text, bytea
+date, time, timestamp                    date, time, timestamp, timestamp with time zone: the instant
+duration                                 bigint, the count of its unit
+list, struct, map                        refused: flatten them first
+=======================================  =========================================================================
+
+Refused by value: times finer than microseconds, years beyond 0001 to 9999, NUL in texts. Rows go by COPY, as csv: what
+an append brings goes into the table, what is upserted into a temporary one beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from odibi_actors.config.kinds import Choice, Key, Number, Secret, Text, duration
+from odibi_actors.errors import ConflictError, MissingExtraError
+from odibi_actors.kinds.connection import OPEN, Access
+from odibi_actors.model import Target
+from odibi_actors.nodes.sinks.table_kind import TableKind
+from odibi_actors.nodes.sinks.table_names import quote
+from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from odibi_actors.nodes.failures import Failed
+
+PIP = "PostgreSQL needs psycopg: pip install 'odibi-actors[postgres]'"
+MAX_NAME = 63
+"""Bytes of a name; PostgreSQL cuts longer ones."""
+ANSWER = 60.0
+"""Seconds that a statement may take by default."""
+_LOCK = 7301_2026
+"""Of the advisory lock by which those that publish into one schema wait for each other."""
+_ROWS, _LIKE = "_odibi_rows", "_odibi_like"
+_NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+_TEXTS = ("text", "character varying")
+_IDENTIFIER = Text(r"[A-Za-z_][A-Za-z0-9_$-]*", "a name", MAX_NAME)
+
+
+class PostgresConnection:
+    """See ``kinds.connection.Connection``."""
+
+    name = "postgres"
+    about = "a schema of a PostgreSQL database"
+    folder = False
+    keys: Mapping[str, Key] = {
+        "host": Key(
+            Text(r"[A-Za-z0-9._:/-]+", "a host", 255), "Host, or the folder of its socket; default: localhost."
+        ),
+        "port": Key(Number(1, 65_535), "Its port; default: 5432."),
+        "database": Key(_IDENTIFIER, "The database.", required=True),
+        "schema": Key(_IDENTIFIER, "The schema in which tables are; default: public."),
+        "user": Key(Text(limit=MAX_NAME), "As whom; default: who runs this."),
+        "password": Key(Secret(), "A reference to it; a password itself is refused."),
+        "sslmode": Key(Choice(("disable", "prefer", "require", "verify-ca", "verify-full")), "As libpq has it."),
+        "timeout": Key(duration(1), "How long a connection, or a statement, may take; default: 60s."),
+    }
+
+    def misplaced(self, path: str) -> tuple[str, str]:
+        return "", ""
+
+    def missing(self) -> str:
+        """See ``kinds.format.lacks``."""
+        return "" if find_spec("psycopg") is not None else PIP
+
+    def leads_to(self, section: Mapping[str, Any]) -> str:
+        host, port = section.get("host", "localhost"), section.get("port", 5432)
+        return f"postgres://{host}:{port}/{section['database']}/{section.get('schema', 'public')}"
+
+    def access(self, section: Mapping[str, Any]) -> dict[str, str]:
+        return {key: str(section[key]) for key in self.keys if key in section}
+
+
+class _Database:
+    """A connection of psycopg as ``table_kind.Database``; each statement has ``patience`` seconds, whatever becomes of
+    the server or of the network."""
+
+    def __init__(self, connection: Any, patience: float) -> None:
+        self.connection = connection
+        self.patience = patience
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        with self.bounded():
+            # Without parameters a text is not looked at: a name in it may hold a % or a ?.
+            return self.connection.execute(sql.replace("?", "%s") if parameters else sql, parameters or None)
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Whoever waits in here is woken, by the end of the connection, once the server has taken too long."""
+        end = threading.Timer(self.patience, self._hang_up)
+        end.daemon = True
+        end.start()
+        try:
+            yield
+        finally:
+            end.cancel()
+
+    def _hang_up(self) -> None:
+        with socket.socket(fileno=self.connection.fileno()) as wire:
+            try:
+                wire.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
+            finally:
+                wire.detach()  # it is libpq's
+
+    def copy(self, statement: str, rows: pa.Table) -> int:
+        """COPY rows in; how many the table took."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        cursor = self.connection.cursor()
+        options = csv.WriteOptions(include_header=False, batch_size=65_536, quoting_style="needed")
+        with self.bounded(), cursor.copy(statement) as copy:
+
+            class Wire:
+                closed = False
+
+                def write(self, data: Any) -> int:
+                    copy.write(bytes(data))
+                    return len(data)
+
+                def flush(self) -> None:
+                    return None
+
+            if rows.num_rows:
+                with csv.CSVWriter(pa.PythonFile(Wire(), mode="w"), rows.schema, write_options=options) as writer:
+                    writer.write_table(rows)
+        return int(cursor.rowcount)
+
+
+class PostgresKind(TableKind):
+    """See ``kinds.sink.Sink`` and ``table_kind.TableKind``."""
+
+    name = "postgres"
+    title = flat = "PostgreSQL"
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    def place(self, at: Target) -> Path | None:
+        return None
+
+    def stands(self, at: Target) -> bool:
+        return True
+
+    def stand_in(self, folder: Path) -> Path | None:
+        return None
+
+    def reserved(self, at: Target) -> tuple[str, str]:
+        if len(at.locator.encode()) > MAX_NAME:
+            return f"PostgreSQL cuts names at {MAX_NAME} bytes", at.locator
+        return super().reserved(at)
+
+    @contextmanager
+    def opened(self, at: Target, access: Access = OPEN) -> Iterator[_Database]:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise MissingExtraError(PIP) from error
+        if not access.keys:
+            raise ConflictError(f"no connection of odibi.yaml leads to {at.connection} any more: put it back")
+        given, patience = access.keys, float(access.keys.get("timeout", ANSWER))
+        schema = given.get("schema", "public")
+        with psycopg.connect(
+            host=given.get("host", "localhost"),
+            port=given.get("port", "5432"),
+            dbname=given["database"],
+            user=given.get("user"),
+            password=access.secret("password") or None,
+            sslmode=given.get("sslmode", "prefer"),
+            connect_timeout=max(2, round(patience)),
+            application_name="odibi-actors",
+            options=f"-c search_path={schema} -c statement_timeout={round(patience * 1000)} -c TimeZone=UTC"
+            " -c DateStyle=ISO -c client_encoding=UTF8 -c synchronous_commit=on",
+            autocommit=True,
+            prepare_threshold=None,  # a table may be another one by the next statement
+        ) as connection:
+            db = _Database(connection, patience + 1)
+            if db.execute("select current_schema()").fetchone()[0] != schema:
+                raise ConflictError(f"{at.connection} has no such schema: `create schema {quote(schema)}`")
+            yield db
+
+    looked = opened
+
+    def begin(self, db: Any) -> None:
+        db.execute("begin")
+        db.execute(f"select pg_advisory_xact_lock({_LOCK}, hashtext(current_schema()))")
+
+    def roll_back(self, db: Any) -> None:
+        if not db.connection.closed:
+            db.execute("rollback")
+
+    def relation(self, db: Any, name: str) -> str:
+        query = (
+            "select case when relkind in ('r', 'p', 'f') then 'table' when relkind in ('v', 'm') then 'view' else"
+            " 'thing that is no table' end from pg_class where relnamespace = current_schema()::regnamespace"
+            " and relname = ?"
+        )
+        row = db.execute(query, (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def columns(self, db: Any, table: str) -> list[str]:
+        return list(self._declared(db, table))
+
+    def _declared(self, db: Any, table: str) -> dict[str, tuple[str, bool, bool]]:
+        """Column -> its type, whether it may not be null, whether the table computes it."""
+        query = (
+            "select attname, format_type(atttypid, atttypmod), attnotnull, attgenerated <> '' or attidentity = 'a'"
+            " from pg_attribute where attrelid = (select oid from pg_class where relname = ? and relnamespace ="
+            " current_schema()::regnamespace) and attnum > 0 and not attisdropped order by attnum"
+        )
+        return {row[0]: tuple(row[1:]) for row in db.execute(query, (table,)).fetchall()}
+
+    def failure(self, at: Target, error: Exception) -> Failed | None:
+        from odibi_actors.nodes.failures import Failed
+
+        if isinstance(error, MissingExtraError):
+            return Failed("code", str(error))
+        psycopg = sys.modules.get("psycopg")
+        if psycopg is None or not isinstance(error, psycopg.Error):
+            return None
+        code, said = error.sqlstate or "", f"{at.connection}: {str(error).strip()}"
+        if code.startswith("53100"):
+            return Failed("full", said)
+        # A server that cannot be reached, that lets nobody in or is too busy: nothing is wrong with the rows.
+        passing = code[:2] in ("", "08", "28", "53", "57", "40") or code in ("55P03", "57014", "3D000")
+        if passing and isinstance(error, psycopg.OperationalError):
+            return Failed("busy", f"{said}; it is tried again until it answers")
+        return Failed("invalid", said)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def check_rows(self, rows: pa.Table) -> None:
+        from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.sinks.table_columns import check_names
+
+        check_names(rows.schema, self.title, cased=True)
+        for name in rows.column_names:
+            if len(name.encode()) > MAX_NAME:
+                message = (
+                    f"column {name!r} has a name of more than {MAX_NAME} bytes, which {self.title} cuts; rename it"
+                )
+                raise Failed("invalid", message, column=name)
+            sql_type(rows.schema.field(name))
+            _check_values(rows.column(name), name)
+
+    def stored(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+        return pc.add(column, 0.0) if pa.types.is_floating(column.type) else column  # no -0.0: they are equal
+
+    def sorts(self, column: pa.DataType) -> bool:
+        return True
+
+    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        import psycopg
+
+        from odibi_actors.nodes.failures import Failed
+
+        relation = self.relation(db, at.locator)
+        if relation not in ("", "table"):
+            raise ConflictError(f"{at.locator!r} of {at.connection} is a {relation}; write to a table")
+        declared = self._declared(db, at.locator) if relation else {}
+        if relation:
+            self._compare_types(at, rows, declared)
+            if keys and not self._keys_unique(db, at.locator, keys):
+                self._check_unique(db, at, keys)
+            if self._plain(db, at.locator, rows, declared):
+                return
+        db.execute("begin")
+        try:
+            self._make(db, f"temp table {_ROWS}", rows)
+            if relation:
+                self._fill(db, _ROWS, rows)
+                self._compare(db, at, rows, declared)
+                db.execute(f"create temp table {_LIKE} (like {quote(at.locator)} including all)")
+                names = ", ".join(map(quote, rows.column_names))
+                db.execute(f"insert into {_LIKE} ({names}) select {names} from {_ROWS}")
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+            message = f"table {at.locator!r} of {at.connection} refuses the rows: {_said(error)}"
+            raise Failed("invalid", message) from error
+        finally:
+            self.roll_back(db)
+
+    def insert(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+        import psycopg
+
+        from odibi_actors.nodes.sinks.table_columns import on_conflict
+
+        table = quote(at.locator)
+        if not self.relation(db, at.locator):
+            self._make(db, f"table {table}", rows)
+        if keys and not self._keys_unique(db, at.locator, keys):
+            self._make_unique(db, at, keys)
+        names = ", ".join(map(quote, rows.column_names))
+        try:
+            if not keys:
+                taken = self._fill(db, table, rows)
+            else:
+                db.execute(f"create temp table {_ROWS} on commit drop as select {names} from {table} limit 0")
+                self._fill(db, _ROWS, rows)
+                conflict = on_conflict(at.locator, rows.column_names, keys, version)
+                taken = db.execute(f"insert into {table} ({names}) select {names} from {_ROWS}{conflict}").rowcount
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException) as error:
+            raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {_said(error)}") from error
+        if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
+            raise ConflictError(
+                f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger "
+                "drops the others"
+            )
+
+    def _make(self, db: Any, what: str, rows: pa.Table) -> None:
+        db.execute(f"create {what} ({', '.join(f'{quote(one.name)} {sql_type(one)}' for one in rows.schema)})")
+
+    def _fill(self, db: Any, table: str, rows: pa.Table) -> int:
+        names = ", ".join(map(quote, rows.column_names))
+        return int(db.copy(f"copy {table} ({names}) from stdin (format csv)", prepared(rows)))
+
+    def _compare_types(self, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
+        from odibi_actors.nodes.sinks.table_columns import check_there, other_type
+
+        wanted = {field.name: sql_type(field) for field in rows.schema}
+        check_there(at, wanted, declared, [name for name, (_, _, computed) in declared.items() if computed])
+        for field in rows.schema:
+            kind, given = declared[field.name][0], wanted[field.name]
+            families = [{_bare(kind), _bare(given)} <= {*family} for family in (_NUMBERS, _TEXTS)]
+            if kind != given and not any(families):
+                raise other_type(at, field, kind, given)
+
+    def _compare(self, db: Any, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
+        """Raise Failed (``invalid``) for the first value that the type of its column would change."""
+        from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+
+        for field in rows.schema:
+            name, kind, given = quote(field.name), declared[field.name][0], sql_type(field)
+            if kind == given:
+                continue
+            changed = db.execute(
+                f"select {name}::text, {name}::{kind}::text from {_ROWS} where {name}::{kind}::{given} is distinct from"
+                f" {name} limit 1"
+            ).fetchone()
+            if changed is not None:
+                value, kept = (shorten(one, MAX_VALUE) for one in changed)
+                raise Failed(
+                    "invalid",
+                    f"column {field.name!r} of table {at.locator!r} in {at.connection} is declared {kind}: it would "
+                    f"keep {value} as {kept}. Declare it {given}, or cast it before the sink",
+                    column=field.name,
+                    value=value,
+                )
+
+    def _plain(self, db: Any, table: str, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> bool:
+        """The table takes any rows of these types: nothing but they and our own index is said of it."""
+        if any(declared[field.name][0] != sql_type(field) for field in rows.schema):
+            return False
+        if any(needed for _, needed, _ in declared.values()):
+            return False
+        mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+        (others,) = db.execute(
+            f"select (select count(*) from pg_constraint where conrelid = {mine}) + (select count(*) from pg_trigger"
+            f" where tgrelid = {mine}) + (select count(*) from pg_index join pg_class on oid = indexrelid where"
+            f" indrelid = {mine} and (indisunique or indexprs is not null) and relname not like 'odibi\\_%%')",
+            (table, table, table),
+        ).fetchone()
+        return not others
+
+    def _keys_unique(self, db: Any, table: str, keys: list[str]) -> bool:
+        """Whether the table has a unique index that an upsert by these keys can use."""
+        query = (
+            "select 1 from pg_index i where indrelid = (select oid from pg_class where relname = ? and relnamespace ="
+            " current_schema()::regnamespace) and indisunique and indisvalid and indimmediate and indpred is null and"
+            " indexprs is null and (select array_agg(attname::text order by attname::text) from pg_attribute a where"
+            " attrelid = indrelid and attnum = any ((indkey::int2[])[0:indnkeyatts - 1])) = ?::text[] limit 1"
+        )
+        return db.execute(query, (table, sorted(keys))).fetchone() is not None
+
+    def _check_unique(self, db: Any, at: Target, keys: list[str]) -> None:
+        from odibi_actors.nodes.sinks.table_columns import not_unique
+
+        columns = ", ".join(map(quote, keys))
+        named = " and ".join(f"{quote(key)} is not null" for key in keys)
+        twice = f"select 1 from {quote(at.locator)} where {named} group by {columns} having count(*) > 1 limit 1"
+        if db.execute(twice).fetchone():
+            raise not_unique(at, keys)
+
+    def _make_unique(self, db: Any, at: Target, keys: list[str]) -> None:
+        import psycopg
+        import xxhash
+
+        from odibi_actors.nodes.sinks.table_columns import not_unique
+
+        digest = xxhash.xxh3_64_hexdigest("\0".join([at.locator, *keys]).encode())
+        columns = ", ".join(map(quote, keys))
+        try:
+            db.execute(f"create unique index {quote(f'odibi_{digest}')} on {quote(at.locator)} ({columns})")
+        except psycopg.errors.UniqueViolation as error:
+            raise not_unique(at, keys) from error
+
+
+def sql_type(field: pa.Field) -> str:
+    """The type of a column. Raises Failed (``invalid``) for types that have none."""
+    import pyarrow as pa
+
+    from odibi_actors.config.arrow_types import type_name
+    from odibi_actors.nodes.failures import Failed
+
+    kind, types = field.type, pa.types
+    if types.is_uint64(kind):
+        return "numeric(20,0)"
+    if types.is_integer(kind):
+        bits = kind.bit_width + types.is_unsigned_integer(kind)
+        return "smallint" if bits <= 16 else "integer" if bits <= 32 else "bigint"
+    if types.is_floating(kind):
+        return "double precision" if types.is_float64(kind) else "real"
+    if types.is_decimal(kind):
+        return f"numeric({kind.precision},{kind.scale})" if 0 <= kind.scale <= kind.precision else "numeric"
+    if types.is_timestamp(kind):
+        return "timestamp with time zone" if kind.tz is not None else "timestamp without time zone"
+    for known, name in (
+        (types.is_boolean, "boolean"),
+        (types.is_string, "text"),
+        (types.is_binary, "bytea"),
+        (types.is_fixed_size_binary, "bytea"),
+        (types.is_date, "date"),
+        (types.is_time, "time without time zone"),
+        (types.is_duration, "bigint"),
+    ):
+        if known(kind):
+            return name
+    fix = "flatten it, or make it text (to_json() in SQL, json.dumps in Python)"
+    message = f"column {field.name!r} is {type_name(kind)}, for which PostgreSQL has no type here; {fix}"
+    raise Failed("invalid", message, column=field.name)
+
+
+def _check_values(column: pa.ChunkedArray, name: str) -> None:
+    """Raise Failed (``invalid``) for the first sort of value of a column that PostgreSQL would refuse or change."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+    from odibi_actors.nodes.sinks.sqlite_types import check_values
+
+    kind, types = column.type, pa.types
+    if types.is_string(kind):
+        bad, why = pc.match_substring(column, "\0"), "a NUL, which texts of PostgreSQL cannot have; replace it"
+    elif types.is_time64(kind) or types.is_timestamp(kind):
+        if types.is_timestamp(kind):
+            check_values(column, name)  # years whose texts are not read back
+        if kind.unit != "ns":
+            return
+        bits = pa.chunked_array([chunk.view(pa.int64()) for chunk in column.chunks], pa.int64())
+        bad = pc.not_equal(pc.multiply(pc.divide(bits, 1000), 1000), bits)
+        why = "nanoseconds, which PostgreSQL rounds; truncate it to microseconds"
+    else:
+        if types.is_date(kind):
+            check_values(column, name)
+        return
+    if pc.any(bad).as_py():
+        value = shorten(str(column.filter(bad)[0]), MAX_VALUE)
+        raise Failed("invalid", f"column {name!r} holds {why} ({value!r})", column=name, value=value)
+
+
+def prepared(rows: pa.Table) -> pa.Table:
+    """The rows with values whose texts in csv PostgreSQL reads as they are."""
+    import pyarrow as pa
+
+    columns = []
+    for field in rows.schema:
+        column, kind, types = rows.column(field.name), field.type, pa.types
+        if types.is_float16(kind):
+            column = column.cast(pa.float32())
+        elif types.is_duration(kind):
+            column = column.cast(pa.int64())
+        elif types.is_date64(kind):
+            column = column.cast(pa.date32())
+        elif types.is_decimal(kind):
+            column = column.cast(pa.string())
+        elif types.is_binary(kind) or types.is_fixed_size_binary(kind):
+            texts = [None if one is None else "\\x" + one.hex() for one in column.to_pylist()]
+            column = pa.chunked_array([pa.array(texts, pa.string())])
+        columns.append(column)
+    return pa.table(columns, rows.column_names)
+
+
+def _bare(kind: str) -> str:
+    """A type without its length, or digits."""
+    return re.sub(r"\(.*?\)", "", kind).strip()
+
+
+def _said(error: Exception) -> str:
+    """What the server says of a row, with its values."""
+    diagnosis = getattr(error, "diag", None)
+    parts = [diagnosis.message_primary, diagnosis.message_detail, diagnosis.context] if diagnosis is not None else []
+    return "; ".join(one for one in parts if one) or str(error).strip()
+
+
+CONNECTION = PostgresConnection()
+SINK = PostgresKind()
