@@ -167,7 +167,7 @@ PLACES = [
     ("path: data/lake", "path: ~/lake", ["5:29: connections.lake.path: ~ is not expanded (got ~/lake); "
         "write ${HOME}/lake"]),
     ("type: sqlite", "type: kafka", ["6:16: connections.mart.type: not available in this version (got kafka); "
-        "one of: local, duckdb, sqlite"]),
+        "one of: local, postgres, duckdb, sqlite"]),
     ("type: sqlite", "type: sqlight", ['6:16: connections.mart.type: unknown value (got sqlight); '
         'did you mean "sqlite"?']),
     (MART, LAKE, [f"23:41: {N}[4].write.path: another sink writes there: {N}[3].write.path (line 20); "
