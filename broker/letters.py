@@ -15,6 +15,7 @@ from odibi_actors.actor import Log
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.patterns import shown
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import SOURCE, STORE
 from odibi_actors.model import LIVE, Position, Range, Trigger
@@ -193,8 +194,8 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
             )
         if source.pinned and source.heard and not source.pending:
             raise ConflictError(
-                f"source {name} of {pipeline.name} has no file to read: none matches {source.pattern!r}, or one is "
-                "just being written; try again once it is there"
+                f"source {name} of {pipeline.name} has no file to read: none matches {shown(source.pattern)!r}, or one "
+                "is just being written; try again once it is there"
             )
         if not source.pinned and name not in pipeline.pins.sources and not positions.get(name):
             raise ConflictError(

@@ -17,7 +17,8 @@ from odibi_actors.config.functions import Modules
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.model import ConnectionSpec, RetrySpec
 from odibi_actors.config.order import sort_nodes
-from odibi_actors.config.places import leads_out, pattern_leads_out
+from odibi_actors.config.patterns import NOT, pattern_leads_out, several
+from odibi_actors.config.places import leads_out
 from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.remedies import typed
 from odibi_actors.config.schedules import ScheduleChecker
@@ -161,9 +162,7 @@ class Checker:
             self._problems.add(f"{at}.connection", message, suggestion="local: " + ", ".join(locals_))
         if "path" in read:
             read["path"] = self._inside(f"{at}.path", read["path"], "the connection's folder")
-        pattern = read.get("pattern", "")
-        if pattern_leads_out(pattern):
-            self._problems.add(f"{at}.pattern", "leads out of the connection's folder", pattern, "such as *.csv")
+        self._patterns(at, read)
         known = format_of(read["format"]) if "format" in read else None
         self._types(at, read.get("schema", {}), known.name if known is not None and known.texts else "")
         self._columns(at, read)
@@ -188,6 +187,22 @@ class Checker:
                 self._problems.add(f"{at}.{key}", message, suggestion=f"delete it; it is for mode {takers}")
         for key, message, suggestion in kind.check(read):
             self._problems.add(f"{at}.{key}", message, suggestion=suggestion)
+
+    def _patterns(self, at: str, read: Section) -> None:
+        """The patterns of files that are taken, and of those that are not, become one."""
+        taken, excluded = read.get("pattern", ["*"]), read.pop("exclude", [])
+        if taken is BAD or BAD in taken or excluded is BAD or BAD in excluded:
+            read["pattern"] = "*"
+            return
+        for key, some in (("pattern", taken), ("exclude", excluded)):
+            for index, pattern in enumerate(some):
+                where = f"{at}.{key}[{index}]" if len(some) > 1 else f"{at}.{key}"
+                if pattern_leads_out(pattern):
+                    self._problems.add(where, "leads out of the connection's folder", pattern, "such as *.csv")
+                elif pattern.startswith(NOT) and (len(taken) > 1 or excluded):
+                    remedy = f'exclude: "{pattern[1:]}" takes such files out; ? stands for any character'
+                    self._problems.add(where, f"must not begin with {NOT}", pattern, remedy)
+        read["pattern"] = several(taken, excluded)
 
     def _types(self, at: str, schema: Section, flat: str) -> None:
         """``flat``: what is read or written, if it holds nothing but plain values."""

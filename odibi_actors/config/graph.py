@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.config.patterns import shown
 
 
 def describe(node: NodeSpec) -> str:
     """What a node does, on one line: ``read landing: flights-*.csv (csv, file_watch)``."""
     if node.read is not None:
         read = node.read
-        files = read.pattern if read.path == "." else f"{read.path}/{read.pattern}"
+        pattern = shown(read.pattern)
+        files = pattern if read.path == "." else f"{read.path}/{pattern}"
         return f"read {read.connection.name}: {files} ({read.format}, {read.mode})"
     if node.transform is not None:
         return f"function {node.transform.function}" if node.transform.function else "sql"

@@ -24,6 +24,7 @@ from odibi_actors.config.kinds import (
     Listing,
     Number,
     Object,
+    OneOrMore,
     Table,
     Text,
     duration,
@@ -39,6 +40,7 @@ from odibi_actors.config.model import (
     WorkerSpec,
     WriteSpec,
 )
+from odibi_actors.config.patterns import one_line
 from odibi_actors.config.received import MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
 from odibi_actors.kinds.registry import connection_of, connections, formats, sources
@@ -48,6 +50,7 @@ MAX_CONCURRENT = 1000
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 
 _TEXT = Text()
+_PATTERN = Text(verify=one_line)
 _PROJECT = Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name: letters, digits, _ and -", MAX_NAME)
 _FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:function, such as nodes.flights:clean")
 _TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
@@ -96,7 +99,8 @@ READ = Object(
             required=True,
         ),
         "path": Key(_TEXT, "Folder below the connection's."),
-        "pattern": Key(_TEXT, "Which files, such as flights-*.csv."),
+        "pattern": Key(OneOrMore(_PATTERN), "Which files, such as flights-*.csv; or a list of such."),
+        "exclude": Key(OneOrMore(_PATTERN), "Which of them not, such as *-test.csv; or a list of such."),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it should not be inferred."),
         "columns": Key(Listing(_TEXT, unique=True, limit=_COLUMNS), "Read only these columns; default: all."),
         "ignore": Key(

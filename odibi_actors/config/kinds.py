@@ -265,6 +265,23 @@ class Listing(_Simple):
 
 
 @dataclass(frozen=True)
+class OneOrMore(_Simple):
+    """One of ``kind``, or a list of such; a list it becomes."""
+
+    kind: Kind
+    limit: int = 100
+
+    def check(self, tree: Tree, path: str, problems: Problems) -> Any:
+        if isinstance(tree, Sequence):
+            return Listing(self.kind, unique=True, limit=self.limit).check(tree, path, problems)
+        value = self.kind.check(tree, path, problems)
+        return value if value is BAD else [value]
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.kind.schema(), Listing(self.kind, unique=True, limit=self.limit).schema()]}
+
+
+@dataclass(frozen=True)
 class Table(_Simple):
     """A mapping from names of the user's choice (by ``names``) to ``kind``."""
 

@@ -15,11 +15,6 @@ def leads_out(path: str) -> bool:
     return os.path.isabs(path) or os.path.normpath(path).split("/")[0] == ".."
 
 
-def pattern_leads_out(pattern: str) -> bool:
-    """A pattern of files that would match outside of its folder."""
-    return pattern.startswith("/") or ".." in pattern.split("/")
-
-
 def lies_in(path: str, folder: str) -> bool:
     """``path`` is ``folder`` or below it; both absolute and tidy."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

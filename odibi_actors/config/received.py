@@ -18,7 +18,8 @@ from odibi_actors.config.digest import MAX_CODE_TOLD
 from odibi_actors.config.kinds import MAX_NAME, MAX_TEXT, NAME
 from odibi_actors.config.model import AlertSpec, CatchUpSpec, NodeSpec, PipelineSpec, ProjectSpec, ScheduleSpec
 from odibi_actors.config.order import sort_nodes
-from odibi_actors.config.places import MAX_PATH, lies_in, pattern_leads_out, unsound_command, unsound_webhook
+from odibi_actors.config.patterns import pattern_leads_out
+from odibi_actors.config.places import MAX_PATH, lies_in, unsound_command, unsound_webhook
 from odibi_actors.config.tree import MAX_DEPTH
 from odibi_actors.scheduler.cron import CronError, parse
 from odibi_actors.scheduler.timetable import HORIZON

@@ -22,6 +22,7 @@ from odibi_actors.config.kinds import (
     duration,
 )
 from odibi_actors.config.model import AlertSpec, CatchUpSpec, ScheduleSpec, WatchSpec
+from odibi_actors.config.patterns import one_line
 from odibi_actors.config.places import MAX_PATH, MAX_URL, WEBHOOK, unsound_webhook
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.received import MAX_ALERTS, MAX_CATCH_UP, MAX_EXCLUDED
@@ -129,7 +130,7 @@ WATCH = Object(
         "path": Key(
             Text(limit=MAX_PATH), "Folder below that; required without a connection, else the connection's own folder."
         ),
-        "pattern": Key(Text(limit=MAX_PATH), "Which files, such as *.csv; as for sources."),
+        "pattern": Key(Text(limit=MAX_PATH, verify=one_line), "Which files, such as *.csv; as for sources."),
         "per": Key(Choice(("file", "set")), "file: a run for each file; set: one for all that are there at once."),
         "settle": Key(duration(), "How long a file must not have changed, where its close cannot be seen."),
     },

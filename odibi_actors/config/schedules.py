@@ -18,7 +18,8 @@ import msgspec
 
 from odibi_actors.config import moments, tree
 from odibi_actors.config.model import CatchUpSpec, ConnectionSpec, ScheduleSpec, WatchSpec
-from odibi_actors.config.places import leads_out, lies_in, pattern_leads_out, unsound_command
+from odibi_actors.config.patterns import pattern_leads_out
+from odibi_actors.config.places import leads_out, lies_in, unsound_command
 from odibi_actors.config.problems import Problems, did_you_mean
 from odibi_actors.config.received import MAX_JITTER, MAX_PARAMS
 from odibi_actors.config.schedule_keys import SCHEDULE

@@ -17,6 +17,7 @@ import pyarrow as pa
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
+from odibi_actors.config.patterns import shown
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.connection import Access, access_to
@@ -116,7 +117,9 @@ class Trial:
                 only = f" and {self._files!r}" if not read.pinned and self._files else ""
                 place = Path(read.connection.path) / read.path
                 there = (
-                    f"no file in {place} matches {read.pattern!r}{only}" if place.exists() else f"there is no {place}"
+                    f"no file in {place} matches {shown(read.pattern)!r}{only}"
+                    if place.exists()
+                    else f"there is no {place}"
                 )
                 lines += [f"{node.name}: {there}", *problems]
         if lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.config.patterns import shown
 from odibi_actors.model import Reached
 from odibi_actors.streaming.effects import Begin, Piece
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
@@ -60,7 +61,7 @@ def row(source: Ordered) -> dict[str, Any]:
         "mode": source.read.mode,
         "consumption": source.read.consumption,
         "path": source.path or ".",
-        "pattern": source.read.pattern,
+        "pattern": shown(source.read.pattern),
         "known": len(dict.fromkeys((*source.places.index, *source.known))),
         "pending": sum(len(one.pieces) for one in known),
         "waiting": sum(bool(one.part.waits) for one in known),
@@ -128,7 +129,7 @@ def _why(source: Ordered, partition: str) -> tuple[str, str]:
     known, place = source.known.get(partition), source.places.index.get(partition)
     if known is None and place is None:
         if not Pattern(source.read.pattern).matches(relative(source, partition)):
-            return "ignored", f"{relative(source, partition)} does not match pattern {source.read.pattern}"
+            return "ignored", f"{relative(source, partition)} does not match pattern {shown(source.read.pattern)}"
         return "not_found", f"there is no such file below {source.read.connection.path}"
     if known is None:
         return "planned", "read in part, or whole; it was not looked at since"

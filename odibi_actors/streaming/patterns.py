@@ -2,12 +2,16 @@
 
 A pattern is matched against the path relative to the source's folder, segment by segment: ``*``, ``?`` and ``[...]``
 never cross a ``/``; a segment ``**`` stands for any number of folders, none included. Upper and lower case differ.
+
+Several patterns are one text: see ``config.patterns``.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+
+from odibi_actors.config.patterns import LINE, lines
 
 TEMPORARY = (".tmp", ".part", ".staged", "~")
 """Endings of names that writers give to files they have not finished."""
@@ -33,10 +37,11 @@ def temporary(relative: str) -> str:
 
 def unsafe(path: str) -> str:
     """Why a folder or pattern may not be used, or "": it must stay below the connection's folder."""
-    if path.startswith("/"):
-        return f"{path!r} is absolute; give it relative to the connection's folder"
-    if ".." in path.split("/"):
-        return f"{path!r} leaves the connection's folder; remove the '..'"
+    for line in path.split(LINE):
+        if line.startswith("/"):
+            return f"{line!r} is absolute; give it relative to the connection's folder"
+        if ".." in line.split("/"):
+            return f"{line!r} leaves the connection's folder; remove the '..'"
     return ""
 
 
@@ -67,18 +72,25 @@ class Pattern:
 
     def __init__(self, pattern: str) -> None:
         self.text = pattern
-        segments = [segment for segment in pattern.split("/") if segment not in {"", "."}]
-        self.depth = None if "**" in segments else len(segments) - 1
+        taken, excluded = lines(pattern)
+        self._taken, self._excluded = list(map(_segments, taken)), list(map(_segments, excluded))
+        self.depth = None if any(None in one for one in self._taken) else max(len(one) - 1 for one in self._taken)
         """How many folders deep matching files lie; None: any depth."""
-        self._segments = [None if s == "**" else re.compile(fnmatch.translate(s)) for s in segments]
 
     def matches(self, relative: str) -> bool:
         """Whether the file of this relative path is one of the source's."""
-        return _match(self._segments, relative.split("/"))
+        parts = relative.split("/")
+        return any(_match(one, parts) for one in self._taken) and not any(_match(one, parts) for one in self._excluded)
 
     def descends(self, depth: int) -> bool:
         """Whether files may match in a folder ``depth`` levels below the source's (1: directly in it)."""
         return self.depth is None or depth <= self.depth
+
+
+def _segments(pattern: str) -> list[re.Pattern[str] | None]:
+    """None: ``**``."""
+    names = [segment for segment in pattern.split("/") if segment not in {"", "."}]
+    return [None if name == "**" else re.compile(fnmatch.translate(name)) for name in names]
 
 
 def _match(segments: list[re.Pattern[str] | None], parts: list[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.config.patterns import shown
 from odibi_actors.streaming.batch import MAX_BATCH
 from odibi_actors.streaming.ledger import size_of
 from odibi_actors.streaming.patterns import Pattern, join, relative_to, temporary, unsafe
@@ -131,7 +132,7 @@ def row(source: Source) -> dict[str, object]:
         "mode": source.read.mode,
         "consumption": source.read.consumption,
         "path": source.path or ".",
-        "pattern": source.read.pattern,
+        "pattern": shown(source.read.pattern),
         "known": len(source.files.known) if source.pinned else len(source.ledger.index),
         "pending": None if source.pinned else source.files.ready,
         "waiting": source.files.waiting,
@@ -205,7 +206,7 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
         return "ignored", reason
     for pattern in (source.pattern, source.only):
         if pattern is not None and not pattern.matches(relative):
-            return "ignored", f"{relative} does not match pattern {pattern.text}"
+            return "ignored", f"{relative} does not match pattern {shown(pattern.text)}"
     file = source.files.known.get(identity)
     if file is None and source.taken is not None and identity not in source.taken.index:
         return "ignored", "the live lane had not read it when the backfill began, or had set it aside"

@@ -208,7 +208,17 @@ LATER = [
         f"13:19: {N}[1].requires: not available in this version; "
         "delete it"]),
 ]  # fmt: skip
-CASES = [*KEYS, *VALUES, *NODES, *FUNCTIONS, *PLACES, *LATER]
+PATTERNS = [
+    (READ, READ.replace('"*.csv"', '["*.csv", "../*.csv"]'), [
+        f"11:87: {N}[0].read.pattern[1]: leads out of the connection's folder (got ../*.csv); such as *.csv"]),
+    (READ, READ.replace('"*.csv"', '["*.csv", "*.csv"]'), [f'11:87: {N}[0].read.pattern[1]: listed twice (got *.csv)']),
+    (READ, READ.replace('"*.csv"', '"!a.csv", exclude: "/x"'), [
+        f'11:77: {N}[0].read.pattern: must not begin with ! (got !a.csv); exclude: "a.csv" takes such files out; '
+        "? stands for any character",
+        f"11:96: {N}[0].read.exclude: leads out of the connection's folder (got /x); such as *.csv"]),
+    (READ, READ.replace('pattern: "*.csv"', 'exclude: []'), [f"11:77: {N}[0].read.exclude: must not be empty"]),
+]  # fmt: skip
+CASES = [*KEYS, *VALUES, *NODES, *FUNCTIONS, *PLACES, *LATER, *PATTERNS]
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), CASES)

@@ -24,6 +24,7 @@ from odibi_actors.config.kinds import (
     Listing,
     Number,
     Object,
+    OneOrMore,
     Secret,
     Table,
     Text,
@@ -157,6 +158,8 @@ def describe(kind: Kind) -> str:
             if isinstance(kind.kind, Object):
                 return "list of mappings"
             return "list of names" if kind.kind is NAME_TEXT else "list of texts"
+        case OneOrMore():
+            return "text, or list of texts"
         case Table():
             inner = "a mapping" if isinstance(kind.kind, Object | ByType) else "text"
             return f"name: {inner}"

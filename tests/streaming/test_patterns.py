@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from odibi_actors.config.patterns import several, shown
 from odibi_actors.streaming.patterns import Pattern, join, temporary, unsafe, utf8
 
 
@@ -57,3 +58,36 @@ def test_given_ordinary_names_when_judged_then_they_are_taken() -> None:
     assert unsafe("a/../../b")
     assert unsafe("/a")
     assert not unsafe("a..b/c")
+
+
+SEVERAL = several(["*.csv", "in/**/*.txt"], ["*-test.*", "in/old/**"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.csv", True),
+        ("in/a.csv", False),
+        ("in/a.txt", True),
+        ("in/x/y/a.txt", True),
+        ("a.txt", False),
+        ("a-test.csv", False),
+        ("in/x/a-test.txt", False),
+        ("in/old/a.txt", False),
+        ("in/x/old/a.txt", True),
+    ],
+)
+def test_given_several_patterns_when_matched_then_any_takes_a_file_but_for_those_excluded(
+    name: str, expected: bool
+) -> None:
+    assert Pattern(SEVERAL).matches(name) is expected
+
+
+def test_given_several_patterns_then_they_are_shown_and_bounded_each_by_itself() -> None:
+    assert shown(SEVERAL) == "*.csv, in/**/*.txt, not **/*-test.*, not in/old/**"
+    assert Pattern(several(["*.csv", "*/*.csv"])).depth == 1
+    assert Pattern(SEVERAL).depth is None
+    assert unsafe(several(["*.csv", "../*.csv"]))
+    assert unsafe(several(["*.csv", "/a"]))
+    assert several(["!odd.csv"]) == shown("!odd.csv") == "!odd.csv"
+    assert Pattern("!odd.csv").matches("!odd.csv")
