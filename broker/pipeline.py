@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.broker.pinned import Pins
@@ -126,9 +128,12 @@ class Pipeline:
 
     def coming(self, node: str, target: Target) -> list[tuple[int, str]]:
         """(iteration, digest) of the parts that a sink may have in this target, and that are not committed. One that is
-        staged counts before it is prepared: it may have been published already, where an older store was put back."""
+        staged counts before it is prepared: it may have been published already, where an older store was put back.
+        Those of other tables of its database count as well: marks do not say in which table it was."""
         parts = ((i.number, i.part(node)) for i in self.unfinished())
-        return [(number, part.digest) for number, part in parts if part is not None and part.at == target]
+        beside = replace(target, locator="") if target.connection else target
+        found = ((number, part) for number, part in parts if part is not None)
+        return [(number, part.digest) for number, part in found if beside in (part.at, replace(part.at, locator=""))]
 
     def stuck(self, lane: str = LIVE) -> Iteration | None:
         """The first iteration of a lane that waits for an operator."""

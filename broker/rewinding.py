@@ -127,9 +127,9 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
                 f"sink {node} has published rows to {target}, which {'.'.join(owner)} has taken over: they cannot be "
                 "taken back"
             )
-        if spec is None or spec.mode == "append":
+        if spec is None or spec.mode == "append" or (spec.mode == "overwrite" and not row.get("replaced")):
             raise ConflictError(
-                f"sink {node} has appended rows to {target}: they cannot be taken back; to have all of it again, "
+                f"sink {node} has added rows to {target}: they cannot be taken back; to have all of it again, "
                 f"`odibictl reset {pipeline.name} --targets`"
             )
         row["action"] = "rows stay until they are upserted again"

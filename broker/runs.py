@@ -226,7 +226,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     missing = [s.node.name for s in sources if s.pinned and not s.pending and s.exhausted]
     if missing:
         pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
-        return True
+        return lane.name == LIVE or not lane.consuming  # a backfill of files waits: no later run reads them
     consuming = lane.consuming
     if not consuming:
         return run.planned >= lane.wanted

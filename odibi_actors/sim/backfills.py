@@ -20,6 +20,7 @@ class Backfills:
 
     def __init__(self, planned: Callable[[str, str], tuple[Mapping[Place, list[Entry]], list[Planned]]]) -> None:
         self._planned = planned
+        self.pattern_of: Callable[[str, str], str] = lambda _pipeline, _source: "*"  # of a source, by now
         self._open: dict[Lane, rec.Backfill] = {}
         self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
         self._by_files: dict[str, None] = {}
@@ -58,9 +59,13 @@ class Backfills:
             place
             for place, entries in owner.items()
             if place[0] == record.pipeline and place[1] in patterns
-            if patterns[place[1]].matches(place[2].partition("/")[0] if entries[-1].ordered else place[2])
-            if not _set_aside(entries)
+            if patterns[place[1]].matches(_named(place, entries))
+            if not _set_aside(entries) and self._watched(place, entries)
         ]
+
+    def _watched(self, place: Place, entries: list[Entry]) -> bool:
+        """The pattern of its source, as it is by now, takes it in."""
+        return Pattern(self.pattern_of(place[0], place[1])).matches(_named(place, entries))
 
     def planned(self, plan: rec.Plan) -> None:
         """An iteration of it: only of files that the live lane had taken when it began, and not set aside."""
@@ -85,6 +90,7 @@ class Backfills:
         if record.state == "cancelled":
             return
         kept = [place for place in self._wanted[key] if _taken(owner.get(place, []), begun.through)]
+        kept = [place for place in kept if self._watched(place, list(owner[place]))]
         missing = [place for place in kept if place not in owners]
         check(not missing, "I1", f"{record.lane} ends {record.state}, and has not read {missing[:5]}")
         done = [i.plan.trigger.occurrence for i in mine if i.state != "cancelled" and begun.occurrences]
@@ -97,6 +103,11 @@ def _taken(entries: list[Entry], through: int) -> bool:
     """Whether a file was planned by then, and that still stands."""
     then = [entry for entry in entries if entry.iteration <= through]
     return bool(then) and not _set_aside(then)
+
+
+def _named(place: Place, entries: list[Entry]) -> str:
+    """What patterns are asked: the file, or the partition in which the record is."""
+    return place[2].partition("/")[0] if entries[-1].ordered else place[2]
 
 
 def _set_aside(entries: list[Entry]) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from odibi_actors.checkpoint import relocating, snapshot
 from odibi_actors.messages import SOURCE
 from odibi_actors.model import LIVE, Home
+from odibi_actors.sim import changes
 from odibi_actors.sim.host import SimFile
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.truth import check
@@ -30,10 +31,11 @@ def restore(life: Life) -> None:
     """Files that were read get other inodes and ctimes, and keep their bytes: nothing is told of them, and the ledger
     knows them as they are. Raises Violation."""
     read: dict[tuple[str, str, str], SimFile] = {}
+    watched = {one.name: {node.name for node in changes.watched(one)} for one in life.project.pipelines}
     for iteration in life.truth.iterations.values():
         plan = iteration.plan
         if iteration.state == "committed" and plan.lane == LIVE:
-            for name in plan.ledgered:
+            for name in sorted({*plan.ledgered} & watched[plan.pipeline]):
                 for position in iteration.positions.get(name, []):
                     read[plan.pipeline, name, position.identity] = life.landing.delivered[
                         plan.pipeline, name, position.identity

@@ -63,9 +63,9 @@ class SimSourceDriver:
 
     def hint(self, folder: str, identity: str, kind: str) -> bool:
         """A file event, unless it gets lost: False when somebody has not heard of it."""
-        heard = True
+        heard, folders = True, self._host.folders
         for source, (base, pattern) in self._watched.items():
-            if base == folder and pattern.matches(identity):
+            if folders.get(base) is folders.get(folder) and pattern.matches(identity):
                 if self._host.world.rng.random() < 0.8:
                     self._feed(FileEvent(source, identity, kind))  # type: ignore[arg-type]
                 else:

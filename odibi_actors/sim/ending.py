@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from odibi_actors.model import LIVE
+from odibi_actors.sim import changing
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.truth import TERMINAL
 
@@ -37,6 +38,8 @@ class Ending:
             if known.spec.timed and not (known.record.paused or known.record.gone):
                 life.ask("schedule.pause", pipeline=known.record.pipeline, schedule=known.record.name)
         self._give_up()
+        changing.ways_out(life, life.rng)
+        changing.watch_all(life)
         unplanned = {key[0] for key in life.unplanned}
         for pipeline in life.project.pipelines:
             if pipeline.trigger != "data" and pipeline.name in unplanned:

@@ -38,6 +38,21 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
     return events
 
 
+CHANGING = 0.4
+"""Share of lives in which the project is changed more than now and then."""
+CHANGES = [name for name, verb in VERBS.items() if not verb.weight]
+"""What is changed there."""
+
+
+def project_changes(seed: int, seconds: float) -> list[Event]:
+    """How the project changes, where it does."""
+    rng = random.Random(f"changes {seed}")
+    if rng.random() >= CHANGING:
+        return []
+    count = rng.choice([1, 3, 8])
+    return [Event(rng.uniform(1.0, seconds), rng.choice(CHANGES), rng.getrandbits(32)) for _ in range(count)]
+
+
 def backfills(seed: int, seconds: float) -> list[Event]:
     """More of them, for lives in which other pipelines follow the commits that they bring out of order."""
     rng = random.Random(f"backfills {seed}")

@@ -14,7 +14,7 @@ from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SchemaDecoder
 from odibi_actors.messages import Message
-from odibi_actors.model import TRIGGER, Attempt, BatchRef, Position, Range
+from odibi_actors.model import TRIGGER, Attempt, BatchRef, Position, Range, Target
 from odibi_actors.sim import log
 from odibi_actors.sim.pins import Held
 from odibi_actors.sim.places import Held as Letters
@@ -40,10 +40,21 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Part(NamedTuple):
-    """What is in a part of a sink, an ``Output``, and the digest of the bytes as they were staged."""
+    """What is in a part of a sink, an ``Output``, the digest of the bytes as they were staged, and where it goes.
+    ``suffix``: what its file ends in; ``replaces``: it takes the place of what stands there; ``keyed``: each row of it
+    that of its key."""
 
     data: bytes
     digest: str
+    at: Target
+    suffix: str = ""
+    replaces: bool = False
+    keyed: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Nobody takes it back: rows of a table, and what has replaced something."""
+        return self.replaces or self.at.sink != "local"
 
 
 def digest_of(data: bytes) -> str:
@@ -108,9 +119,11 @@ class Host:
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, Part] = {}
         self.visible: dict[tuple[str, int, str], Part] = {}
-        self.current: dict[tuple[str, str], int] = {}  # (pipeline, sink that is overwritten) -> whose rows it holds
+        self.current: dict[Target, int] = {}  # what is overwritten -> whose rows it holds
+        self.owners: dict[Target, tuple[str, str]] = {}  # whose it is: (pipeline, sink)
+        self.refused: dict[tuple[str, str], Target] = {}  # (pipeline, sink) whose target does not go with it
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
-        self.missing: dict[tuple[str, str], list[tuple[str, int, str]]] = {}  # what a sink lacks, put back as it was
+        self.missing: dict[Target, list[tuple[str, int, str]]] = {}  # what a target lacks, put back as it was
         self.older: Older = ""  # the store was put back as it was, and its targets were not
         self.took: dict[tuple[str, int, str], frozenset[tuple[str, str]]] = {}  # files of what is of lane live
         self.changes = 0  # of what is visible
@@ -152,22 +165,26 @@ class Host:
             return None
         return msgspec.msgpack.decode(data, type=Output)
 
+    def standing(self, at: Target) -> list[tuple[str, int, str]]:
+        """What is visible in a target, as it came there."""
+        return [place for place, part in self.visible.items() if part.at == at]
+
     def positions(self) -> tuple[list[Taken], Letters]:
-        """What the store's ledger has, and what its open dead letters hold of files that are watched for."""
+        """What the store's ledger has, and what its open dead letters hold of files that were consumed."""
         query = "SELECT pipeline, lane, source, identity, iteration FROM ledger WHERE lane <> ?"
         ledger = self.engine._db.execute(query, (TRIGGER,)).fetchall()
         read = "SELECT pipeline, lane, source, iteration, partition, lower, upper FROM ranges"
         for pipeline, lane, source, iteration, *ends in self.engine._db.execute(read).fetchall():
             ledger += [(pipeline, lane, source, name, iteration) for name in log.within(Range(*ends))]
-        watched = {(row[0], row[2]) for row in ledger}
         held: Letters = {}
         for row in self.engine.answer("deadletter.list", {})["items"]:
             if row["state"] == "open":
                 letter = self.engine.answer("deadletter.show", {"id": row["id"]})
+                consumed = self.truth.iterations[row["pipeline"], row["iteration"]].plan.consumed
                 held[row["id"]] = sorted(
                     (row["pipeline"], source, name)
                     for source, some in letter["positions"].items()
-                    if (row["pipeline"], source) in watched
+                    if source in consumed
                     for position in some
                     for name in log.records(Position.of(position))
                 )

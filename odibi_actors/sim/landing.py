@@ -68,17 +68,21 @@ class Landing:
         else:
             file.whole = True
             self._hint(folder, identity, "moved")
-        if whole:
-            self._contents[(pipeline.name, node.name, identity), file.digest] = file.rows
+        self._contents[(pipeline.name, node.name, identity), file.digest] = file.rows
         return file
 
+    def link(self, folder: str, path: str) -> None:
+        """A folder is known by another path as well."""
+        self._host.folders[path] = self._host.folders.setdefault(folder, {})
+
     def references(self, pipeline: PipelineSpec) -> list[tuple[NodeSpec, SimFile]]:
-        """The files of its references that are there."""
+        """The files of its references that are there, and were never read once only."""
         return [
             (node, file)
             for node in pipeline.nodes
             if node.read is not None and node.read.pinned
             for file in self._host.folders.get(node.read.connection.path, {}).values()
+            if not self._truth.taken((pipeline.name, node.name, file.identity))
         ]
 
     def replace(self, pipeline: str, node: NodeSpec, file: SimFile, rng: random.Random) -> None:
@@ -143,13 +147,14 @@ class Landing:
         for file in self.delivered.values():
             file.poison = ""
 
-    def fix(self, places: list[Place]) -> None:
-        """Somebody writes a sound file in place of a malformed one."""
+    def fix(self, places: list[Place], whole: bool = False) -> None:
+        """Somebody writes a sound file in place of a malformed one; where all are read each time, ``whole``, also of
+        one that was read well."""
         for place in places:
             file = self.delivered[place]
             file.poison = ""
             known = self._known(*place[:2]) or SHAPE
-            if file.malformed or (file.shape not in (b"", known) and not self._read(place)):
+            if file.malformed or (file.shape not in (b"", known) and (whole or not self._read(place))):
                 file.malformed, file.size, file.mtime_ns = False, file.size + 1, int(self._world.now * 1e9)
                 file.shape = known if file.rows else b""
                 self.fixed.add(file.identity)
@@ -200,6 +205,6 @@ class Landing:
     def _read(self, place: Place) -> bool:
         """Whether what the file holds is committed: nobody writes it again."""
         entries = self._truth.places.owners(place[0], LIVE).get(place)
-        if not entries:
+        if not entries or entries[-1].letter:
             return False
         return self._truth.iterations[place[0], entries[-1].iteration].state == "committed"

@@ -4,7 +4,7 @@ others' (``happenings``, ``scenario``)."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from odibi_actors.messages import (
     SCHEDULER,
     SOURCE,
     STORE,
+    Adopt,
     Apply,
     Durable,
     Hello,
@@ -29,6 +30,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sim.changes import changed
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
 from odibi_actors.sim.disk import SimStoreDriver
@@ -36,7 +38,7 @@ from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.host import Host
 from odibi_actors.sim.landing import Landing
 from odibi_actors.sim.log import MODE, Log, records
-from odibi_actors.sim.project import changed, cumulative, is_real, make_project, with_logs, with_real_sinks
+from odibi_actors.sim.project import cumulative, is_real, make_project, with_logs, with_real_sinks
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.work import Work
 from odibi_actors.sim.workers import SimPoolDriver
@@ -100,7 +102,7 @@ class Life:
         truth.visible = lambda pipeline: [
             number
             for name, number, sink in host.visible
-            if name == pipeline and (name, sink) not in host.current  # what was overwritten last stays
+            if name == pipeline and not host.visible[name, number, sink].stays
         ]
         truth.tell = self.world.tell
         truth.versions.told = self._in_force
@@ -200,15 +202,15 @@ class Life:
         self.world.after(delay, self._tell_broker, message)
         return message.id
 
-    def apply(self, project: ProjectSpec) -> str:
-        """``odibictl apply``; the request's id."""
+    def apply(self, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> str:
+        """``odibictl apply``, or ``sink adopt``; the request's id."""
         self.world.count("operator apply")
-        return self._send(lambda request: Apply(id=request, project=project))
+        return self._send(lambda request: Apply(id=request, project=project, adopt=[*adopt]))
 
-    def apply_pipeline(self, spec: PipelineSpec) -> str:
+    def apply_pipeline(self, spec: PipelineSpec, adopt: Sequence[Adopt] = ()) -> str:
         """Likewise with one pipeline that is another; the project file has it once it is accepted."""
         pipelines = [spec if one.name == spec.name else one for one in self.project.pipelines]
-        return self.apply(replace(self.project, pipelines=pipelines))
+        return self.apply(replace(self.project, pipelines=pipelines), adopt)
 
     def by_hand(self) -> str:
         """Something that nobody is asked for, and that is done at once: an id that is answered as accepted."""
@@ -255,9 +257,11 @@ class Life:
         """An operator retries whatever is stuck, mostly with its files fixed where that halts all."""
         for (pipeline, number), iteration in list(self.truth.iterations.items()):
             if iteration.state in ("failed", "blocked"):
-                if self.project.pipeline(pipeline).on_error == "halt" and self.landing.halting.random() < 0.8:
+                spec = self.project.pipeline(pipeline)
+                whole = any(node.read is not None and node.read.pinned for node in spec.nodes)
+                if (spec.on_error == "halt" or whole) and self.landing.halting.random() < 0.8:
                     for source, some in iteration.positions.items():
-                        self.landing.fix([(pipeline, source, name) for p in some for name in records(p)])
+                        self.landing.fix([(pipeline, source, name) for p in some for name in records(p)], whole)
                 self.ask("iteration.retry", pipeline=pipeline, iteration=number)
 
     # --- what is known of it --------------------------------------------------------------------------------------

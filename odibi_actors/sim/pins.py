@@ -37,6 +37,11 @@ class Pins:
                 self._schema(record, iterations)
             case rec.Unpin():
                 self._pins.pop((record.pipeline, record.node), None)
+            case rec.Adopt():
+                former = self._pins.get((record.from_pipeline, record.from_node))
+                if former is not None and former.target == record.target:
+                    del self._pins[record.from_pipeline, record.from_node]
+                    self._pins[record.pipeline, record.node] = former
             case rec.Cancel():
                 self._void(record.pipeline, record.iterations)
             case rec.DeadLetter():

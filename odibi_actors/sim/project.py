@@ -49,11 +49,13 @@ def with_real_sinks(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
             return node
         kind = rng.choice(["parquet", "csv", "json", "arrow", "table"])
         if kind != "table":
-            return replace(node, write=replace(node.write, format=kind))
-        if node.write.mode == "overwrite":
-            return node
+            packed = rng.choice([None, "gzip", "zstd"]) if kind in ("csv", "json") else None
+            return replace(node, write=replace(node.write, format=kind, compression=packed))
         mart = ConnectionSpec("mart", "sqlite", f"/out/{pipeline.name}-{node.name}.db")
-        return replace(node, write=replace(node.write, connection=mart, table="rows", path=None, format=None))
+        table = replace(node.write, connection=mart, table="rows", path=None, format=None)
+        if node.write.mode == "append" and rng.random() < 0.5:
+            table = replace(table, mode="upsert", keys=["id"])
+        return replace(node, write=table)
 
     pipelines = [replace(one, nodes=[real(one, node) for node in one.nodes]) for one in project.pipelines]
     return replace(project, pipelines=pipelines)
@@ -173,79 +175,6 @@ def make_project(rng: random.Random, wall: float) -> ProjectSpec:
     if rng.random() < 0.25:
         pipelines.append(_reference(rng, wall))
     return ProjectSpec("sim", "/", "/data", 2, pipelines, code_digest="code")
-
-
-def changed(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
-    """Another project file: transforms get other parameters, what is in flight another limit, and sources read the same
-    files in another way, or, of references, by another pattern."""
-    pipelines = []
-    for pipeline in project.pipelines:
-        nodes = [
-            replace(n, transform=replace(n.transform, params={"v": rng.randint(0, 9)}))
-            if n.transform is not None and rng.random() < 0.3
-            else n
-            for n in pipeline.nodes
-        ]
-        pipelines.append(replace(pipeline, nodes=nodes, max_in_flight=rng.choice([1, 2, 4])))
-    pipelines = [replace(one, nodes=[_read_otherwise(n, rng) for n in one.nodes]) for one in pipelines]
-    return replace(project, pipelines=pipelines)
-
-
-def with_params(pipeline: PipelineSpec, rng: random.Random) -> PipelineSpec:
-    """A transform of it has other parameters: what it has made of unfinished iterations is made again."""
-    transforms = [node.name for node in pipeline.nodes if node.transform is not None]
-    one = rng.choice(transforms)
-    nodes = [
-        replace(n, transform=replace(n.transform, params={"v": rng.getrandbits(16)}))
-        if n.name == one and n.transform is not None
-        else n
-        for n in pipeline.nodes
-    ]
-    return replace(pipeline, nodes=nodes)
-
-
-def with_sink(pipeline: PipelineSpec, rng: random.Random, instead: bool) -> PipelineSpec:
-    """It has one more sink, which takes over from another when it comes ``instead``."""
-    sinks = [node for node in pipeline.nodes if node.write is not None]
-    rest = [node for node in pipeline.nodes if node.write is None]
-    gone = rng.choice(sinks) if instead else None
-    name = f"s{rng.getrandbits(16)}"
-    write = WriteSpec(
-        ConnectionSpec("out", "local", "/out"), "append", path=f"{pipeline.name}-{name}", format="parquet"
-    )
-    inputs = gone.inputs if gone is not None else [rng.choice([n.name for n in rest if n.transform is not None])]
-    more = NodeSpec(name, [*inputs], write=write, retry=sinks[0].retry, timeout=10.0)
-    return replace(pipeline, nodes=[*rest, *(node for node in sinks if node is not gone), more])
-
-
-def with_state(pipeline: PipelineSpec, rng: random.Random) -> PipelineSpec | None:
-    """A node keeps a state that did not, or does not any more; None when there is none that could."""
-    nodes = [n.name for n in pipeline.nodes if n.transform is not None and n.transform.function is not None]
-    if not nodes:
-        return None
-    stateful = [n.name for n in pipeline.nodes if n.state]
-    one = rng.choice(stateful if stateful and rng.random() < 0.5 else nodes)
-    return replace(pipeline, nodes=[replace(n, state=not n.state) if n.name == one else n for n in pipeline.nodes])
-
-
-PATTERNS = ("*", "f*", "f*[02468]", "f*[13579]")
-"""Of references."""
-
-
-def with_pattern(pipeline: PipelineSpec, source: str, pattern: str) -> PipelineSpec:
-    """A source of it has another pattern."""
-    nodes = [
-        replace(n, read=replace(n.read, pattern=pattern)) if n.name == source and n.read is not None else n
-        for n in pipeline.nodes
-    ]
-    return replace(pipeline, nodes=nodes)
-
-
-def _read_otherwise(node: NodeSpec, rng: random.Random) -> NodeSpec:
-    if node.read is None or rng.random() < 0.5:
-        return node
-    pattern = rng.choice(["*", "f*"]) if node.read.pinned else node.read.pattern
-    return replace(node, read=replace(node.read, settle=rng.choice([0.5, 0.6, 0.7]), pattern=pattern))
 
 
 def cumulative(pipeline: PipelineSpec, sink: str) -> bool:

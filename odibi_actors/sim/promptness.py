@@ -56,7 +56,9 @@ class Promptness:
     def _look(self, pipeline: PipelineSpec) -> None:
         life, name, now = self._life, pipeline.name, self._life.world.now
         mine = [i for (owner, _), i in life.truth.iterations.items() if owner == name and i.plan.lane == LIVE]
-        due = [place for place in life.unplanned if place[0] == name and life.landing.delivered[place].whole]
+        watched = {node.name: Pattern(node.read.pattern) for node in pipeline.nodes if node.read is not None}
+        mine_ = [place for place in life.unplanned if place[0] == name and watched[place[1]].matches(place[2])]
+        due = [place for place in mine_ if life.landing.delivered[place].whole]
         if not due or not self._room(pipeline, mine, due):
             self._since.pop(name, None)
             return

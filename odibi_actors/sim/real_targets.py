@@ -18,6 +18,8 @@ from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.forms import PART
+from odibi_actors.nodes.sinks.table_names import quote
+from odibi_actors.sim.host import Part
 from odibi_actors.sim.verdict import check
 from odibi_actors.sim.work import Place
 
@@ -88,21 +90,56 @@ class Publication(NamedTuple):
         """Rows and mark; what puts them back."""
         mark = self._mark()
         assert mark is not None
-        mine = f"select max(rowid) from rows where salt = ? and id in ({', '.join(map(str, self.ids))}) group by id"
+        table, at = quote(self.part.at.locator), self.part.at
+        mine = f"select max(rowid) from {table} where salt = ? and id in ({', '.join(map(str, self.ids))}) group by id"
         with closing(sqlite3.connect(self.part.at.connection)) as db, db:
             rows: list[Row] = []
             if self.ids:  # else there may be no table
-                rows = db.execute(f"select * from rows where rowid in ({mine})", (self.salt,)).fetchall()
-                db.execute(f"delete from rows where rowid in ({mine})", (self.salt,))
+                rows = db.execute(f"select * from {table} where rowid in ({mine})", (self.salt,)).fetchall()
+                db.execute(f"delete from {table} where rowid in ({mine})", (self.salt,))
+            if self.part.replaces:
+                which = "where table_name = ? and iteration = ?"
+                db.execute(f"delete from _odibi_overwritten {which}", (at.locator, self.place[1]))
             db.execute("delete from _odibi_commits where pipeline = ? and iteration = ? and sink = ?", self.place)
 
         def put_back() -> None:
             with closing(sqlite3.connect(self.part.at.connection)) as db, db:
                 db.execute("insert into _odibi_commits values (?, ?, ?, ?, ?, ?)", mark)
                 for row in rows:
-                    db.execute("insert into rows values (?, ?, ?, ?)", row)
+                    db.execute(f"insert into {table} values (?, ?, ?, ?)", row)
 
         return put_back
+
+
+class Table:
+    """The rows that a table must hold. ``overwritten``: the iteration that has replaced all of them; 0 once others were
+    added."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.overwritten = 0
+
+    def take(self, rows: list[Row], part: Part, iteration: int) -> None:
+        """A part is published."""
+        if part.replaces:
+            self.rows, self.overwritten = [], iteration
+        else:
+            self.overwritten = 0
+        if part.keyed:
+            keys = {row[0] for row in rows}
+            self.rows = [row for row in self.rows if row[0] not in keys]
+        self.rows += rows
+
+    def lose(self, rows: list[Row]) -> None:
+        """Somebody has deleted these, each once."""
+        for row in rows:
+            if row in self.rows:
+                self.rows.remove(row)
+
+    def forget(self, iteration: int) -> None:
+        """Somebody has deleted what says that this iteration has replaced all."""
+        if self.overwritten == iteration:
+            self.overwritten = 0
 
 
 def rows_of(table: pa.Table) -> list[Row]:
@@ -118,9 +155,9 @@ def held(part: StagedRef) -> list[Row]:
     at = part.at
     if at.sink == "sqlite":
         with closing(sqlite3.connect(at.connection)) as db:
-            if not db.execute("select 1 from sqlite_master where name = 'rows'").fetchone():
+            if not db.execute("select 1 from sqlite_master where name = ?", (at.locator,)).fetchone():
                 return []
-            return db.execute("select * from rows").fetchall()
+            return db.execute(f"select * from {quote(at.locator)}").fetchall()
     folder = Path(at.locator, current.CURRENT if part.replaces else "")
     names = [name for name in sorted(os.listdir(folder)) if PART.fullmatch(name)] if folder.is_dir() else []
     return [row for name in names for row in rows_of(sink_of(at.sink).rows(at, folder / name, name))]

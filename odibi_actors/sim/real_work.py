@@ -21,13 +21,15 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from odibi_actors.batches.ipc import encode_schema
-from odibi_actors.config.model import NodeSpec
+from odibi_actors.config.model import NodeSpec, WriteSpec
 from odibi_actors.failpoints import watching
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, PublishTask, Step, Task
-from odibi_actors.model import Position, StagedRef
+from odibi_actors.model import Position, StagedRef, Target
 from odibi_actors.nodes.executor import Executor, Outcome
+from odibi_actors.nodes.sinks.forms import form_of
+from odibi_actors.sim import targets
 from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile
-from odibi_actors.sim.real_targets import Publication, Row, held, rows_of
+from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Place, Reading, Work, failed
 from odibi_actors.sources.file_position import FileTimes, file_times
@@ -66,7 +68,9 @@ class RealWork(Work):
         super().__init__(host)
         host.real = True
         self._dice = random.Random(f"killed at failpoints {seed}")
-        self._emptied: set[tuple[str, str]] = set()  # sinks that are overwritten, whose targets were emptied by hand
+        self._emptied: set[Target] = set()  # what is overwritten, and was emptied by hand
+        self._tables: dict[Target, Table] = {}  # what they must hold
+        self._coming: dict[str, None] = {}  # staged, and on its way: beside what stands, and not in its place yet
         self._parts: dict[tuple[Place, str], StagedRef] = {}  # (place, digest) -> what was staged, in our folder
 
     @cached_property
@@ -154,14 +158,36 @@ class RealWork(Work):
         given = self._executor.spool.write(table, task.pipeline, task.iteration, name, task.attempt)
         alone = replace(step, node=self._outside(step.node))
         outcome = self._run(replace(task, steps=[alone], inputs={name: given}, verify=[]))
+        told = self.refused(task, step)
+        if isinstance(outcome, NodeFailed) and outcome.failure.kind == "conflict":
+            check(told, "I5", f"{place} is not staged, and might be: {outcome}")
+            return failed(self.host, task, place[2], outcome.failure)
         check(isinstance(outcome, NodeDone), "I5", f"{place} is not staged: {outcome}")
         assert isinstance(outcome, NodeDone)
         assert outcome.staged is not None
         part = self._inside(outcome.staged)
+        check(not told or self._has_bare(part.at), "I3", f"{place} is staged where it does not go with what stands")
         check(part.rows == len(output.rows), "I1", f"{place} has {part.rows} rows, not {len(output.rows)}")
         self._parts[place, part.digest] = outcome.staged
-        self.host.staged[part.staged] = Part(msgspec.msgpack.encode(output), part.digest)
+        assert step.node.write is not None
+        self.host.staged[part.staged] = self.made(step.node.write, msgspec.msgpack.encode(output), part.digest)
+        self.host.owners[part.at] = (place[0], place[2])
         return part, outcome.schema
+
+    def suffix(self, write: WriteSpec) -> str:
+        return form_of(write.format, write.compression).suffix if write.format else ""
+
+    def mixes(self, part: Part, iteration: int = 0) -> bool:
+        if part.at.sink == "local":
+            return super().mixes(part, iteration)
+        table = self._tables.get(part.at, Table())
+        if iteration and table.overwritten >= iteration:
+            return True
+        return part.replaces and bool(table.rows) and not table.overwritten
+
+    def _has_bare(self, at: Target) -> bool:
+        """Something that was published in this folder has no rows, and may not be seen."""
+        return at.sink == "local" and any(not self._published(place).ids for place in self.host.standing(at))
 
     def _outside(self, node: NodeSpec) -> NodeSpec:
         """The node, whose target is in our folder."""
@@ -191,7 +217,8 @@ class RealWork(Work):
             self._look(task, part)
             self._swept()
             if task.action == "publish" and staged is not None and place not in self.host.visible:
-                self.host.staged[task.part.staged] = staged  # on its way: beside what stands, and not in its place yet
+                self._coming[task.part.staged] = None
+                self.host.staged[task.part.staged] = staged
             raise
         assert isinstance(outcome, PublishDone | NodeFailed)
         if isinstance(outcome, NodeFailed):
@@ -199,10 +226,11 @@ class RealWork(Work):
         if self._by_hand(task, part, outcome):
             return outcome
         told = super().publish(task)
+        self._coming.pop(task.part.staged, None)
         self._swept()
         if task.action == "publish" and isinstance(outcome, PublishDone):
-            self._emptied.discard((place[0], place[2]))
-        late = task.part.replaces and self.host.current.get((place[0], place[2]), 0) > place[1]
+            self._emptied.discard(task.part.at)
+        late = task.part.replaces and self.host.current.get(task.part.at, 0) > place[1]
         same = isinstance(told, NodeFailed) == isinstance(outcome, NodeFailed)
         check(same or late or part.void, "I3", f"{place}: {task.action}: {outcome}; the model: {told}")
         return outcome if late else told if part.void else outcome
@@ -240,32 +268,60 @@ class RealWork(Work):
     def _delete(self, place: Place) -> None:
         if place in self.host.visible:
             self.move_away(place)
+            targets.resettle(self.host)
             self.host.changes += 1
+
+    def _publish(self, task: PublishTask, place: Place) -> bool:
+        new = place not in self.host.visible
+        if not super()._publish(task, place):
+            return False
+        if new and place in self.host.visible and task.part.at.sink != "local":
+            part = self.host.visible[place]
+            self._tables.setdefault(part.at, Table()).take(self._rows(place), part, place[1])
+        return True
 
     def _swept(self) -> None:
         """What is staged, and nobody asks for any more, a sink deletes."""
         for path in [path for path in self.host.staged if not os.path.lexists(self._root + path)]:
-            del self.host.staged[path]
+            if path not in self._coming:
+                del self.host.staged[path]
 
     # --- what operators do ----------------------------------------------------------------------------------------
 
-    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
-        mine = [place for place in self.host.visible if (place[0], place[2]) == (pipeline, sink)]
-        newer = {place: self._published(place).take_out() for place in mine[-count:]}
-        bring_back = super().put_back(pipeline, sink, count)
+    def put_back(self, at: Target, count: int) -> Callable[[], None]:
+        newer = {place: self._take_out(place) for place in self.host.standing(at)[-count:]}
+        bring_back = super().put_back(at, count)
 
         def really() -> None:
-            for place in self.host.missing[pipeline, sink]:
+            for place in self.host.missing[at]:
                 if place not in self.host.visible:
                     newer[place]()
             bring_back()
 
         return really
 
+    def _take_out(self, place: Place) -> Callable[[], None]:
+        """Of a target; what brings it back."""
+        bring_back, table = self._published(place).take_out(), self._tables.get(self.host.visible[place].at)
+        if table is None:
+            return bring_back
+        rows = self._rows(place)
+        table.lose(rows)
+
+        def really() -> None:
+            bring_back()
+            table.rows += rows
+
+        return really
+
     def move_away(self, place: Place) -> None:
         self._published(place).move_away()
-        if self._published(place).part.replaces:
-            self._emptied.add((place[0], place[2]))
+        at = self.host.visible[place].at
+        if at in self._tables:
+            self._tables[at].lose(self._rows(place))
+            self._tables[at].forget(place[1])
+        elif self.host.visible[place].replaces:
+            self._emptied.add(at)
         super().move_away(place)
 
     # --- what is there --------------------------------------------------------------------------------------------
@@ -276,18 +332,16 @@ class RealWork(Work):
         return Publication(place, self._parts[place, visible.digest], output.rows, output.salt)
 
     def check(self) -> None:
-        sinks: dict[tuple[str, str], list[Place]] = {}
-        for place in self.host.visible:
-            sinks.setdefault((place[0], place[2]), []).append(place)
-        for sink, places in sinks.items():
-            if sink in self._emptied:
+        for at in dict.fromkeys(part.at for part in self.host.visible.values()):
+            places, newest = self.host.standing(at), self.host.current.get(at)
+            if at in self._emptied:
                 continue
-            newest = self.host.current.get(sink)
+            table = self._tables.get(at)
             read = [place for place in places if newest in (None, place[1])]
-            expected = [row for place in read for row in self._rows(place)]
+            expected = [row for place in read for row in self._rows(place)] if table is None else table.rows
             found = held(self._published(read[0]).part)
             same = sorted(found, key=number_of) == sorted(expected, key=number_of)
-            check(same, "I1", f"{sink} holds {len(found)} rows; those of {read} are {len(expected)}")
+            check(same, "I1", f"{at} holds {len(found)} rows; those of {read} are {len(expected)}")
 
     def _rows(self, place: Place) -> list[Row]:
         return rows_of(table_of(msgspec.msgpack.decode(self.host.visible[place].data, type=Output), place[1]))

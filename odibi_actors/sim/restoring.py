@@ -15,6 +15,7 @@ from typing import Any
 
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.model import StagedRef
+from odibi_actors.sim import targets
 from odibi_actors.sim.host import Older
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.planned import Planned
@@ -26,7 +27,7 @@ class Copy:
     def __init__(self, life: Life) -> None:
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         life.host.engine._db.backup(self._db)
-        self._spool = dict(life.host.spool)
+        self._spool, self._project = dict(life.host.spool), life.project
         whole = (life, life.world, life.host, life.landing, life.clock, life.truth, life.dues)
         told = [told.__self__ for told in life.truth.applied if hasattr(told, "__self__")]
         memo: dict[int, Any] = {id(one): one for one in (*whole, *told)}
@@ -42,6 +43,8 @@ class Copy:
     def put_back(self, life: Life) -> None:
         """It takes the place of the store, while nothing runs; then everything starts again. Done once."""
         life.world.crash_all()
+        if self._passed_on(self._db) != self._passed_on(life.host.engine._db):
+            life.project = self._project  # sinks whose targets have not passed on have their names of then
         engine = Engine(":memory:", life.host.engine.store_id)
         self._db.backup(engine._db)
         life.host.engine.close()
@@ -51,6 +54,10 @@ class Copy:
         life.truth.__dict__.update(self._truth)
         life.dues.__dict__.update(self._dues)
         life.apply_next = True
+
+    def _passed_on(self, db: sqlite3.Connection) -> int:
+        """How many targets have."""
+        return int(db.execute("SELECT count(*) FROM adoptions").fetchone()[0])
 
 
 def begin(life: Life, rng: random.Random) -> None:
@@ -115,13 +122,8 @@ def move_away(life: Life) -> None:
     for place in [*host.visible]:
         pipeline, number, sink = place
         one = life.truth.iterations.get((pipeline, number))
-        part = parts(one).get(sink) if one is not None else None
+        part = parts(one).get(sink) if one is not None and one.live else None
         if part is None or part.digest != host.visible[place].digest:
             life.work.move_away(place)
             life.world.count("moved away")
-    for pipeline, sink in [*host.current]:
-        left = [number for name, number, one in host.visible if (name, one) == (pipeline, sink)]
-        if left:
-            host.current[pipeline, sink] = max(left)
-        else:
-            del host.current[pipeline, sink]
+    targets.resettle(host)

@@ -13,7 +13,7 @@ from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.event import Event
-from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw
+from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, project_changes
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.promptness import Promptness
@@ -60,6 +60,7 @@ class Scenario:
         events = draw(life.rng, FAULT_SECONDS)
         if any(one.after for pipeline in life.project.pipelines for one in pipeline.schedules):
             events += backfills(seed, FAULT_SECONDS)
+        events += project_changes(seed, FAULT_SECONDS)
         self._attempts = Attempts(life, course) if course is not None else None
         if course is not None:
             events += attempts(seed, course, FAULT_SECONDS)
@@ -153,10 +154,10 @@ class Scenario:
             rows = self.life.rows_of(iteration)
             for sink in iteration.sinks | parts.get((pipeline, number), {}):
                 data = self.host.visible.get((pipeline, number, sink))
-                name, overwritten = f"{pipeline}/{number}/{sink}", (pipeline, sink) in self.host.current
-                if sink in iteration.abandoned and (data is None or overwritten):
+                name, stays = f"{pipeline}/{number}/{sink}", data is not None and data.stays
+                if sink in iteration.abandoned and (data is None or data.replaces):
                     continue
-                if iteration.state == "rewound" and overwritten:
+                if iteration.state == "rewound" and stays:
                     continue
                 check(sink not in iteration.abandoned, "I1", f"{name} is visible although it was given up")
                 if iteration.state != "committed":
@@ -168,9 +169,9 @@ class Scenario:
                 check(part.rows == rows, "I1", f"{name} has {len(part.rows)} rows, planned were {len(rows)}")
             if iteration.state == "committed":
                 self._check_same_execution(pipeline, iteration, number)
-        for (name, sink), held in self.host.current.items():
-            newest = max(number for p, number, s in self.host.visible if (p, s) == (name, sink))
-            check(held == newest, "I1", f"{name}/{sink} holds what {held} published, not {newest}")
+        for at, held in self.host.current.items():
+            newest = max(number for _, number, _ in self.host.standing(at))
+            check(held == newest or at.sink != "local", "I1", f"{at} holds what {held} published, not {newest}")
         self.life.work.check()
 
     def _check_same_execution(self, pipeline: str, iteration: Planned, number: int) -> None:

@@ -61,6 +61,7 @@ class Truth:
         self.places = Places()
         self.pins = Pins()
         self.versions = Versions()
+        self.backfills.pattern_of = self.versions.pattern_of
         self.stateless: dict[
             tuple[str, str], list[int]
         ] = {}  # (pipeline, node) -> commits since its state that have none

@@ -14,11 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import restoring
+from odibi_actors.sim import changing, restoring
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
-from odibi_actors.sim.project import PATTERNS, with_params, with_pattern, with_sink, with_state
-from odibi_actors.streaming.patterns import Pattern
 
 Do = Callable[[Life, random.Random, PipelineSpec], str]
 """Does it to a pipeline; the id of the request, "" when there is nothing to do it to."""
@@ -30,7 +28,8 @@ SCHEDULES = ("w0", "w0", "w1", "w2", "hand0", "hand1")
 
 
 class Verb(NamedTuple):
-    """``needs``: what there must be, in words; ``weight``: of random lives, beside that of faults."""
+    """``needs``: what there must be, in words; ``weight``: of random lives, beside that of faults; 0 of those that come
+    in lives whose projects change more (``happenings.CHANGES``)."""
 
     weight: int
     needs: str
@@ -208,35 +207,6 @@ def _schedule_remove(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
     return life.ask("schedule.remove", pipeline=pipeline.name, schedule=rng.choice(there or ["hand0"]))
 
 
-def _params(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    return life.apply_pipeline(with_params(pipeline, rng))
-
-
-def _sink_add(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    few = sum(node.write is not None for node in pipeline.nodes) < 5
-    return life.apply_pipeline(with_sink(pipeline, rng, instead=False)) if few else ""
-
-
-def _sink_rename(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    """A sink has another name and another target; the former one keeps what it has."""
-    return life.apply_pipeline(with_sink(pipeline, rng, instead=True))
-
-
-def _state_switch(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    other = with_state(pipeline, rng)
-    return life.apply_pipeline(other) if other is not None else ""
-
-
-def _reference_pattern(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    """A reference is other files, of which there is one at least."""
-    there = life.landing.references(pipeline)
-    if not there:
-        return ""
-    node, file = rng.choice(there)
-    patterns = [one for one in PATTERNS if Pattern(one).matches(file.identity)]
-    return life.apply_pipeline(with_pattern(pipeline, node.name, rng.choice(patterns)))
-
-
 def _reference_replace(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     there = life.landing.references(pipeline)
     if not there:
@@ -264,18 +234,19 @@ def _store_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> s
 
 def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """An older copy of a target; the newer one is brought back after a while."""
-    there: dict[str, int] = {}
-    for name, _, sink in life.host.visible:
-        if (
-            name == pipeline.name
-            and life.host.older != "in place"
-            and (name, sink) not in life.host.current | life.host.missing
-        ):
-            there[sink] = there.get(sink, 0) + 1
+    host = life.host
+    there = {
+        part.at: len(host.standing(part.at))
+        for (name, _, _), part in host.visible.items()
+        if name == pipeline.name and part.at not in host.missing and host.older != "in place"
+    }
+    for part in host.visible.values():
+        if part.replaces or part.keyed:
+            there.pop(part.at, None)
     if not there:
         return ""
-    sink = rng.choice([*there])
-    bring_back = life.work.put_back(pipeline.name, sink, rng.randint(1, there[sink]))
+    target = rng.choice([*there])
+    bring_back = life.work.put_back(target, rng.randint(1, there[target]))
     life.world.after(rng.choice([0.1, 1.0, 4.0]), bring_back)
     return life.by_hand()
 
@@ -300,11 +271,21 @@ VERBS: dict[str, Verb] = {
     "schedule pause": Verb(4, "a schedule", _schedule_pause),
     "schedule add": Verb(4, "", _schedule_add),
     "schedule remove": Verb(2, "a schedule that was added", _schedule_remove),
-    "params": Verb(1, "", _params),
-    "sink add": Verb(1, "", _sink_add),
-    "sink rename": Verb(1, "", _sink_rename),
-    "state switch": Verb(1, "a function", _state_switch),
-    "reference pattern": Verb(2, "a reference", _reference_pattern),
+    "params": Verb(1, "", changing.params),
+    "sink add": Verb(1, "", changing.sink_add),
+    "sink rename": Verb(1, "", changing.sink_rename),
+    "sink remove": Verb(0, "two sinks", changing.sink_remove),
+    "sink adopt": Verb(0, "", changing.sink_adopt),
+    "sink mode": Verb(0, "", changing.sink_mode),
+    "sink format": Verb(0, "", changing.sink_format),
+    "sink target": Verb(0, "", changing.sink_target),
+    "sink repin": Verb(0, "", changing.sink_repin),
+    "state switch": Verb(1, "a function", changing.state_switch),
+    "reference pattern": Verb(2, "a reference", changing.reference_pattern),
+    "source pattern": Verb(0, "a source that is watched", changing.source_pattern),
+    "source keys": Verb(0, "a source of files", changing.source_keys),
+    "source mode": Verb(0, "a source of files, and another", changing.source_mode),
+    "source folder": Verb(0, "a source of files", changing.source_folder),
     "reference replace": Verb(3, "a reference", _reference_replace),
     "target put back": Verb(2, "a part that was published", _target_put_back),
     "store put back": Verb(1, "an iteration", _store_put_back),

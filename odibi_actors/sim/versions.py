@@ -28,11 +28,21 @@ class Versions:
             case rec.Prepare():
                 self._prepared(record, iterations[record.pipeline, record.iteration])
 
+    def pattern_of(self, pipeline: str, source: str) -> str:
+        """Which files a source takes once; "" where it reads all of them each time."""
+        read = next((node.read for node in self._newest[pipeline].nodes if node.name == source), None)
+        return read.pattern if read is not None and not read.pinned else ""
+
     def _prepared(self, record: rec.Prepare, iteration: Planned) -> None:
         name, spec = f"{record.pipeline}/{record.iteration}", self._newest[record.pipeline]
         iteration.inputs = {node.name: node.inputs[0] for node in spec.nodes if node.write is not None}
         found, wanted = sorted(record.sinks), sorted(iteration.inputs)
         check(found == wanted, "I1", f"{name} is prepared for {found}, and the newest version has {wanted}")
+        for node in spec.nodes:
+            if node.write is not None:
+                part, write = record.sinks[node.name], node.write
+                same = (part.at, part.replaces) == (write.target, write.mode == "overwrite")
+                check(same, "I1", f"{name} is prepared for {part.at}, {node.name} publishes to {write}")
         states = sorted(node.name for node in spec.nodes if node.state)
         check(sorted(record.states) == states, "I1", f"{name} is prepared with states of {sorted(record.states)}")
         for node in spec.nodes:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from odibi_actors.config.model import WriteSpec
 from odibi_actors.messages import NodeFailed, PublishDone, PublishTask, Step, Task
-from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef
+from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef, Target
 from odibi_actors.sim import log, targets
 from odibi_actors.sim.host import MIXED, Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.truth import check
@@ -92,27 +93,51 @@ class Work:
         """The part of a sink; also the schema that it tells, b"" if none."""
         node, data = step.node, msgspec.msgpack.encode(output)
         assert node.write is not None
-        digest = digest_of(data)
-        staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
-        if self.host.staged.get(f"{task.pipeline}/{staged}", Part(data, digest)).digest != digest:
-            staged = f"{staged}-{digest}"  # another part of that attempt, from before an older store was put back
-        self.host.staged[f"{task.pipeline}/{staged}"] = Part(data, digest)
-        target, replaces = f"part-{task.iteration:010d}", node.write.mode == "overwrite"
+        if self.refused(task, step):
+            return failed(self.host, task, node.name, Failure("conflict", "conflict"))
         at = node.write.target
-        target = f"{at}/{task.attempt}/{target}" if replaces else f"{at}/{target}"
+        made = self.made(node.write, data, digest_of(data))
+        self.host.owners[at] = (task.pipeline, node.name)
+        staged = f"part-{task.iteration:010d}-{node.name}.{task.attempt}.staged"
+        if self.host.staged.get(f"{task.pipeline}/{staged}", made).digest != made.digest:
+            staged = f"{staged}-{made.digest}"  # another part of that attempt, from before an older store was put back
+        self.host.staged[f"{task.pipeline}/{staged}"] = made
+        target = f"part-{task.iteration:010d}{made.suffix}"
+        target = f"{at}/{task.attempt}/{target}" if made.replaces else f"{at}/{target}"
         part = StagedRef(
             at,
             f"{task.pipeline}/{staged}",
             target,
             len(output.rows),
             len(data),
-            digest,
+            made.digest,
             exclusive=at.name,
             retracts=True,
-            replaces=replaces,
+            replaces=made.replaces,
         )
         # Iterations disagree about the schema of a sink, so that whether one is pinned makes a difference.
         return part, b"" if step.schema and not step.open else b"schema %d" % (task.iteration % 2)
+
+    def suffix(self, write: WriteSpec) -> str:
+        """What files of this sink end in."""
+        return f".{write.format}.{write.compression}" if write.compression else f".{write.format}"
+
+    def made(self, write: WriteSpec, data: bytes, digest: str) -> Part:
+        """A part of this sink."""
+        return Part(data, digest, write.target, self.suffix(write), write.mode == "overwrite", write.mode == "upsert")
+
+    def mixes(self, part: Part, iteration: int = 0) -> bool:
+        """The target holds what such a part does not go with. ``iteration``: whose it is, once it is prepared."""
+        return targets.mixes(self.host, part.at, part.replaces, part.suffix)
+
+    def refused(self, task: Task, step: Step) -> bool:
+        """The target is another's, or holds what the sink does not go with; which is noted."""
+        write, sink = step.node.write, (task.pipeline, step.node.name)
+        assert write is not None
+        refused = targets.others(self.host, task.pipeline, step) or self.mixes(self.made(write, b"", ""))
+        if refused:
+            self.host.refused[sink] = write.target
+        return refused
 
     def publish(self, task: PublishTask) -> PublishDone | NodeFailed:
         """Publish a part, discard it, or take back what was published."""
@@ -126,6 +151,10 @@ class Work:
             case "publish":
                 if self.refuses(task) or targets.lacks(host, task) or targets.unknown(host, task):
                     return self._conflict(task)
+                made = host.staged.get(task.part.staged)
+                if made is not None and place not in host.visible and self.mixes(made, task.iteration):
+                    host.refused[task.pipeline, task.node.name] = task.part.at
+                    return self._conflict(task)
                 if not self._publish(task, place):
                     return self._conflict(task)
         return done
@@ -134,18 +163,17 @@ class Work:
         """The sink is broken."""
         return (task.pipeline, task.node.name) in self.host.broken
 
-    def put_back(self, pipeline: str, sink: str, count: int) -> Callable[[], None]:
+    def put_back(self, at: Target, count: int) -> Callable[[], None]:
         """An older copy of a target is put in its place, which lacks what was published last; the answer brings the
         newer one back, but for what was taken back meanwhile."""
         host = self.host
-        mine = [place for place in host.visible if (place[0], place[2]) == (pipeline, sink)]
         newer = dict(host.visible)
-        lacks = host.missing[pipeline, sink] = mine[-count:]
+        lacks = host.missing[at] = host.standing(at)[-count:]
         for place in lacks:
             del host.visible[place]
 
         def bring_back() -> None:
-            for place in host.missing.pop((pipeline, sink)):
+            for place in host.missing.pop(at):
                 host.visible.setdefault(place, newer[place])
 
         return bring_back
@@ -168,15 +196,15 @@ class Work:
     def _publish(self, task: PublishTask, place: Place) -> bool:
         host = self.host
         part, there = host.staged.get(task.part.staged), host.visible.get(place)
-        if part is None:
-            return there is not None and there.digest == task.part.digest
-        if there is not None and there.digest != part.digest:
+        if there is not None and there.digest != task.part.digest:
             return False
-        host.truth.published(*place, part.digest)
-        del host.staged[task.part.staged]
+        if there is None and (part is None or part.digest != task.part.digest):
+            return False
+        host.truth.published(*place, task.part.digest)
+        host.staged.pop(task.part.staged, None)
         self._check_order(task)
-        if there is None:
-            targets.check_once(host, task)
+        if there is None and part is not None:
+            targets.check_once(host, task, part)
             host.changes += 1
             host.visible[place] = part
             if task.part.replaces:
@@ -187,41 +215,40 @@ class Work:
         """Somebody may have died after it was published, and before that was told; what was overwritten stays so."""
         host, place = self.host, (task.pipeline, task.iteration, task.node.name)
         host.changes += host.staged.pop(task.part.staged, None) is not None
-        lacks = host.missing.get((place[0], place[2]), [])
+        lacks = host.missing.get(task.part.at, [])
         lacks[:] = [key for key in lacks if key != place]
         there = host.visible.get(place)
-        if there is not None and there.digest == task.part.digest and (place[0], place[2]) not in host.current:
+        if there is not None and there.digest == task.part.digest and not there.replaces:
             del host.visible[place]
             host.changes += 1
             host.world.count("published and given up")
 
     def _retract(self, task: PublishTask) -> None:
-        host, sink = self.host, (task.pipeline, task.node.name)
-        check(sink not in host.current, "I3", f"{sink}: what was overwritten is taken back")
+        host, at = self.host, task.part.at
         host.truth.retracted(task.pipeline, task.after, task.iteration)
         for key in self.retracted(task):
+            check(not host.visible[key].replaces, "I3", f"{key}: what was overwritten is taken back")
             del host.visible[key]
             host.changes += 1
-        lacks = host.missing.get(sink, [])
+        lacks = host.missing.get(at, [])
         lacks[:] = [key for key in lacks if not task.after < key[1] <= task.iteration]
 
     def retracted(self, task: PublishTask) -> list[Place]:
         """What a retraction takes back."""
-        sink = (task.pipeline, task.node.name)
-        mine = [place for place in self.host.visible if (place[0], place[2]) == sink]
+        mine = [place for place in self.host.standing(task.part.at) if place[2] == task.node.name]
         return [place for place in mine if task.after < place[1] <= task.iteration and place[1] not in task.given_up]
 
     def _overwrite(self, task: PublishTask) -> None:
         """What the sink holds is replaced, never by what is older."""
-        host, sink = self.host, (task.pipeline, task.node.name)
+        host, at = self.host, task.part.at
         name = f"{task.pipeline}/{task.iteration}/{task.node.name}"
-        check(host.current.get(sink, 0) < task.iteration, "I1", f"{name} replaces {host.current.get(sink)}")
+        check(host.current.get(at, 0) < task.iteration, "I1", f"{name} replaces {host.current.get(at)}")
         check(task.lane == LIVE, "I1", f"{name} of {task.lane} replaces what is live")
         replay = host.truth.iterations[task.pipeline, task.iteration].plan.replay
-        if replay is not None and not host.cumulative(*sink):
-            later = [n for p, n, s in host.visible if (p, s) == sink and replay.iteration < n < task.iteration]
+        if replay is not None and not host.cumulative(task.pipeline, task.node.name):
+            later = [n for _, n, _ in host.standing(at) if replay.iteration < n < task.iteration]
             check(not later and replay.whole, "I1", f"{name}, a replay of {replay.iteration}, replaces {later}")
-        host.current[sink] = task.iteration
+        host.current[at] = task.iteration
         host.world.count("overwritten")
 
     def _check_order(self, task: PublishTask) -> None:
@@ -241,5 +268,5 @@ class Work:
                 or (earlier.state in ("prepared", "blocked", "committed") and node not in earlier.sinks)
             )
             place = (task.pipeline, number, node)
-            done = skipped or place in host.visible or place in host.missing.get((task.pipeline, node), [])
+            done = skipped or place in host.visible or any(place in lacks for lacks in host.missing.values())
             check(done, "I1", f"{task.pipeline}/{task.iteration}/{node} is published before {number}")

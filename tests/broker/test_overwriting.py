@@ -177,3 +177,11 @@ def test_given_a_table_when_its_mode_is_append_by_now_then_a_rewind_is_refused_a
     reply = rewound(done(overwritten(connection=TABLE, path=None, format=None, table="t", mode="append")), folder)
     assert reply is not None
     assert "cannot be taken back" in reply.error
+
+
+def test_given_rows_that_were_appended_before_the_table_was_to_be_overwritten_then_a_rewind_is_refused() -> None:
+    """No overwrite would delete them."""
+    folder = {"folder": "/mart.db#t", "at": ["sqlite", "/mart.db", "t"], "retracts": False, "replaced": False}
+    reply = rewound(done(overwritten(connection=TABLE, path=None, format=None, table="t")), folder)
+    assert reply is not None
+    assert "cannot be taken back" in reply.error

@@ -235,7 +235,7 @@ class TableSink:
             return
         where = f"pipeline = '{self.owner.pipeline}' and sink = '{self.owner.node}' and iteration > {known.upto}"
         raise unknown(
-            f"table {self.table!r} of {self.place}",
+            self.place,  # marks do not say which of the sink's tables it was
             "rows",
             numbers,
             self.owner,
