@@ -44,6 +44,7 @@ def take_back(life: Life, ending: Ending, prompt: Promptness) -> None:
             life.retry_failed()
             for pipeline in life.project.pipelines:
                 life.resume(pipeline.name)
+                life.teach(pipeline)
 
 
 def _take_back(life: Life, pipeline: PipelineSpec, rng: random.Random) -> float | None:

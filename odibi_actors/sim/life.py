@@ -253,6 +253,12 @@ class Life:
                 if node.read is not None and self.landing.odd and self.landing.shapes.random() < 0.3:
                     self.ask("source.unpin", pipeline=pipeline.name, source=node.name)
 
+    def teach(self, pipeline: PipelineSpec) -> None:
+        """As long as a source has no schema nothing runs: somebody delivers good files until one was read."""
+        for node in pipeline.nodes:
+            if node.read is not None and not self.truth.pins.known(pipeline.name, node.name):
+                self.landing.deliver(pipeline, node, self.rng, sound=True)
+
     def retry_failed(self) -> None:
         """An operator retries whatever is stuck, mostly with its files fixed where that halts all."""
         for (pipeline, number), iteration in list(self.truth.iterations.items()):

@@ -88,7 +88,7 @@ class Promptness:
             pattern = Pattern(read.pattern)
             return any(pattern.matches(name) for name in life.host.folders.get(read.connection.path, {}))
         first = any(place[1] == source for place in due)
-        return first or life.truth.pins.known(pipeline, source) is not None
+        return first or bool(life.truth.pins.known(pipeline, source))
 
     def _patience(self, place: Place) -> float:
         if place in self._released:

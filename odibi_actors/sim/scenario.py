@@ -7,7 +7,6 @@ import traceback
 
 import msgspec
 
-from odibi_actors.config.model import PipelineSpec
 from odibi_actors.sim import copies, encore, restoring, verbs
 from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
@@ -96,7 +95,7 @@ class Scenario:
                 life.retry_failed()
                 for pipeline in life.project.pipelines:
                     life.resume(pipeline.name)
-                    self._teach(pipeline)
+                    life.teach(pipeline)
         self._check_end()
         encore.take_back(life, self._ending, self._prompt)
         self._check_end()
@@ -134,12 +133,6 @@ class Scenario:
                     # All files of a source may be dead letters by now: then nothing runs before one teaches its schema.
                     self.world.after(CALM + 2.0, life.landing.deliver, pipeline, node, life.rng, True)
         self.world.after(CALM + 1.0, lambda: life.ask("worker.scale", workers=2))
-
-    def _teach(self, pipeline: PipelineSpec) -> None:
-        """As long as a source has no schema nothing runs: somebody delivers good files until one was read."""
-        for node in pipeline.nodes:
-            if node.read is not None and not self.truth.pins.known(pipeline.name, node.name):
-                self.life.landing.deliver(pipeline, node, self.life.rng, sound=True)
 
     def _check_end(self) -> None:
         """Nothing lost, nothing doubled: every row of every file is in each sink once, or in the dead letters (I1)."""

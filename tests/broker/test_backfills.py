@@ -24,6 +24,7 @@ from odibi_actors.messages import (
     Sources,
     Tasks,
 )
+from odibi_actors.model import LIVE
 from tests.broker.harness import CLIENT, Failure, pipeline, position
 from tests.broker.restart import snapshot
 from tests.broker.scheduling import HOUR, Timed, hourly
@@ -71,13 +72,13 @@ class Backfilled(Timed):
         (name,) = self.flow.pipelines["p"].backfills
         return name
 
-    def offers(self, lane: str, *names: str, exhausted: bool = True, left: int = 0) -> None:
+    def offers(self, lane: str, *names: str, exhausted: bool = True, left: int = 0, of: str = "read") -> None:
         owner = self.flow.pipelines["p"].lane(lane)
         assert owner is not None
         run = owner.run.run if owner.run is not None else ""
-        source = owner.sources["read"]
+        source = owner.sources[of]
         positions = [position(one) for one in names]
-        self.say(SOURCE, Offer(self.epoch, "f1", "p", "read", source.seq, positions, run, exhausted, lane, left))
+        self.say(SOURCE, Offer(self.epoch, "f1", "p", of, source.seq, positions, run, exhausted, lane, left))
 
     def row(self) -> dict[str, Any]:
         reply = self.ask("backfill.list", pipeline="p")
@@ -246,6 +247,25 @@ def test_given_a_reference_beside_the_files_when_backfilled_then_it_is_not_count
     backfill.bind([whole])
     backfill.count({"ref": [position("r")]})
     assert (backfill.planned, backfill.positions) == (2, 3)  # there is nothing else
+
+
+def test_given_a_reference_that_is_away_when_files_are_backfilled_then_they_wait_for_it() -> None:
+    """No later run reads them."""
+    read, transform, *rest = pipeline().nodes
+    assert read.read is not None
+    ref = replace(read, name="ref", read=replace(read.read, mode="batch", consumption=""))
+    spec = replace(pipeline(), nodes=[read, ref, replace(transform, inputs=["read", "ref"]), *rest])
+    broker = Backfilled(spec).start()
+    broker.offers(LIVE, "there", of="ref")
+    broker.offer("f0")
+    broker.complete()
+    lane = broker.backfill(files={"read": "f*"}).result["lane"]
+    broker.offers(lane, "f0")
+    broker.offers(lane, of="ref")
+    assert broker.of(rec.RunEnd) == []
+    assert "source ref: no file matches" in broker.flow.pipelines["p"].problem
+    broker.offers(lane, "back", of="ref")
+    assert [plan.lane for plan in broker.of(rec.Plan)] == [LIVE, lane]
 
 
 def test_given_a_backfill_that_has_planned_all_when_shown_then_nothing_is_left() -> None:
