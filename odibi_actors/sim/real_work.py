@@ -99,7 +99,7 @@ class RealWork(Work):
         return outcome
 
     def _reach(self, name: str) -> None:
-        often = name.startswith(("sink.", "folder.", "rows.", "sqlite."))
+        often = name.startswith(("sink.", "folder.", "rows.", "table."))
         if self._dice.random() < self.host.die * (1.0 if often else RARE):
             raise Killed(name)
 
