@@ -665,8 +665,10 @@ def committed(pipeline: Pipeline, iteration: Iteration, now: float) -> str:
     """``committed, 3 files, 1,200 rows read, 0.8 s``: what a commit's line in the log says."""
     said = ["committed"]
     consumed = [name for name, source in pipeline.sources.items() if not source.pinned]
-    if consumed:
-        said.append(plural(sum(len(iteration.positions.get(name, ())) for name in consumed), "file"))
+    pieces = [name for name in consumed if pipeline.sources[name].ordered]
+    for names, what in (([name for name in consumed if name not in pieces], "file"), (pieces, "piece")):
+        if names:
+            said.append(plural(sum(len(iteration.positions.get(name, ())) for name in names), what))
     acks = [run.ack for name in consumed if (run := iteration.nodes.get(name)) is not None and run.ack is not None]
     if acks:
         said.append(plural(sum(ack.rows_out for ack in acks), "row read", "rows read"))

@@ -36,6 +36,8 @@ DECLARED: dict[str, str] = {
     "store.sealed": "after that",
     "source.scan": "before a folder is listed",
     "source.scanned": "after that, nobody told",
+    "source.probe": "before it is looked at what a source that is read in order has",
+    "source.probed": "after that",
     "pool.spawn": "before a warm parent is started",
     "pool.spawned": "after that",
     "pool.receive": "the pool is about to read a result of a worker",

@@ -162,8 +162,9 @@ def _wrong(pipeline: str, summary: Any, fresh: bool) -> list[str]:
         show = f": `odibictl deadletter list {pipeline}`; once they are fixed, {again}"
         lines.append(f"error: {letters}" if fresh else f"error: {letters}{show}")
     if summary.unread:
-        again = "" if fresh else "; the next run reads what it can list then"
-        lines.append(f"error: not all was read: {plural(len(summary.unread), 'folder')} could not be listed{again}")
+        again = "" if fresh else "; the next run reads what it can read then"
+        what = plural(len(summary.unread), "folder or file", "folders or files")
+        lines.append(f"error: not all was read: {what} could not be read{again}")
     if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state in ("failed", "cancelled"):
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines

@@ -94,8 +94,9 @@ READ = Object(
         "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
         "format": Key(Choice(tuple(formats())), "Format of the files.", required=True),
         "mode": Key(
-            Choice(tuple(sources()), later=("incremental", "interval", "event")),
-            "file_watch: each file once, as it arrives; batch: all files, once a run.",
+            Choice(tuple(sources()), later=("interval", "event")),
+            "file_watch: each file once, as it arrives; batch: all files, once a run; "
+            "incremental: what is new in files that grow.",
             required=True,
         ),
         "path": Key(_TEXT, "Folder below the connection's."),
@@ -112,6 +113,10 @@ READ = Object(
         "options": Key(Anything(), "Options of the reader."),
         "settle": Key(
             duration(), "How long a file must not have changed before it is taken, where its close cannot be seen."
+        ),
+        "on_change": Key(
+            Choice(("error", "reprocess")),
+            "incremental: a file that was truncated or replaced is a problem, and not read; or it is read again.",
         ),
         "watermark_column": Key(Later(), "Column that grows, for incremental."),
         "every": Key(Later(), "For interval."),

@@ -39,7 +39,8 @@ FORMER: dict[str, Consumption] = {"file_watch": "set", "batch": "pinned"}
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
-    the mode, and is told to those who know no modes ("": by a former release, whose modes are known)."""
+    the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
+    a file that grows and was truncated or replaced."""
 
     connection: ConnectionSpec
     format: KindName
@@ -53,6 +54,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     ignore: list[str] = []
     optional: list[str] = []
     consumption: Consumption | Literal[""] = ""
+    on_change: Literal["error", "reprocess"] = "error"
 
     def __post_init__(self) -> None:
         if not self.consumption:

@@ -47,6 +47,18 @@ class Request(NamedTuple):
     first: bool
 
 
+class Lines(NamedTuple):
+    """How a format is cut into rows without being parsed. ``header``: its first row names the columns, and goes with
+    every piece. ``quote``: within two of these a line end is none (b"": there is no such thing); ``delimiter``: what a
+    quote that opens stands behind, if it is not the first of its row. ``array``: with this first byte a file is one
+    value, and has no rows to be read one by one."""
+
+    header: bool = False
+    quote: bytes = b""
+    delimiter: bytes = b""
+    array: bytes = b""
+
+
 class Format(Protocol):
     """``name``: as ``format:`` says it. ``about``: in a few words, for the documentation. ``suffixes``: of its files,
     in lower case. ``options``: those of its reader, by name. ``packed``: whether a file may be compressed as a whole,
@@ -89,6 +101,13 @@ def lacks(known: Format | Connection) -> str:
     """What has to be installed before this kind can be used; "" for nothing. A kind tells it by ``missing()``."""
     told: Callable[[], str] = getattr(known, "missing", lambda: "")
     return told()
+
+
+def lines_of(known: Format, options: Mapping[str, Any]) -> Lines | str:
+    """How files of this format, with these options of its reader, are cut into rows; why they cannot be. A format tells
+    it by ``lines(options)``, if it has rows that end with a line."""
+    told: Callable[[Mapping[str, Any]], Lines | str] | None = getattr(known, "lines", None)
+    return told(options) if told is not None else f"format {known.name} has no lines: its files are read whole"
 
 
 def check_options(known: Format, options: Mapping[str, Any]) -> list[str]:

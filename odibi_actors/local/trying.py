@@ -16,12 +16,20 @@ import pyarrow as pa
 
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
-from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ProjectSpec, ReadSpec, WriteSpec
+from odibi_actors.config.model import (
+    BatchSpec,
+    ConnectionSpec,
+    NodeSpec,
+    PipelineSpec,
+    ProjectSpec,
+    ReadSpec,
+    WriteSpec,
+)
 from odibi_actors.config.patterns import shown
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.connection import Access, access_to
-from odibi_actors.kinds.registry import sink_of
+from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger
@@ -32,10 +40,10 @@ from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import mark_of, understood
 from odibi_actors.sources.file_position import file_position
-from odibi_actors.streaming.effects import Found, Scan, Scanned
+from odibi_actors.streaming.effects import Ahead, Found, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
-from odibi_actors.streaming.watcher import Watcher
+from odibi_actors.streaming.watcher import Unwatched
 
 SAMPLE = 1000
 """Rows of each watched source that are taken: enough to see, little enough to wait for."""
@@ -127,6 +135,8 @@ class Trial:
 
     def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
         assert node.read is not None
+        if node.read.consumption == "cursor":
+            return ahead(node.read, self._spec.batch)
         return listed(node.read, self._files if not node.read.pinned else None)
 
     def _node(self, node: NodeSpec) -> TriedNode:
@@ -313,6 +323,17 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
     return [node for node in spec.nodes if node.name in needed]
 
 
+def ahead(read: ReadSpec, limits: BatchSpec) -> tuple[list[Position], list[str]]:
+    """What a source that is read in order would read first, and what it could not look at."""
+    found: list[Position] = []
+    problems: list[str] = []
+    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files)):
+        if isinstance(seen, Seen):
+            found += [piece.position for part in seen.parts for piece in part.pieces]
+            problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]
+    return found, [problem for problem in problems if problem]
+
+
 def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]]:
     """The files of a source in the order in which it would read them, and what could not be listed. Those planned long
     ago are among them, and those that somebody still writes."""
@@ -320,7 +341,7 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]
     below = len(path) + 1 if path else 0
     found: list[Found] = []
     problems: list[str] = []
-    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern), _Unwatched(lambda _: None)):
+    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern), Unwatched()):
         if isinstance(chunk, Scanned):
             found += chunk.files
             problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
@@ -333,16 +354,6 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]
         for file in sorted(found, key=lambda file: (file.mtime_ns if ordered else 0, file.identity))
         if only is None or only.matches(file.identity[below:])
     ], problems
-
-
-class _Unwatched(Watcher):
-    """For a look that is not repeated."""
-
-    def watch(self, source: str, pattern: Pattern, folder: str, relative: str, identity: str) -> str:
-        return "not wanted"
-
-    def prune(self, source: str, visited: object) -> None:
-        return
 
 
 def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeSpec:

@@ -46,6 +46,10 @@ class Files:
         self.read[position.identity] = PositionRead(digest, times.packed())
         return data
 
+    def line(self, position: Position, line: int) -> int:
+        """A file is loaded whole: its lines are those of what was loaded."""
+        return line
+
     def parsed(self, position: Position, rows: int) -> None:
         """A file that was loaded has so many rows."""
         self.read[position.identity] = msgspec.structs.replace(self.read[position.identity], rows=rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -48,7 +48,24 @@ class ReadResult(NamedTuple):
     touched: list[str] = []
 
 
-def read(spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+class Loader(Protocol):
+    """Gives the bytes of positions, as those of a file of the format. ``read``: by identity, what was read of each;
+    ``touched``: as in ``NodeDone``."""
+
+    read: dict[str, PositionRead]
+    touched: list[str]
+
+    def load(self, position: Position) -> bytes:
+        """All of its bytes, which are the planned ones. Raises Failed and OSError."""
+
+    def parsed(self, position: Position, rows: int) -> None:
+        """What was loaded has so many rows."""
+
+    def line(self, position: Position, line: int) -> int:
+        """The line as people know it (1-based) that is this line of what was loaded."""
+
+
+def read(spec: ReadSpec, positions: list[Position], pinned: bytes, files: Loader | None = None) -> ReadResult:
     """All planned files of one iteration, in order, as one table.
 
     The schema is ``read.schema`` over the pinned one (``pinned``, b"" for none) over what the files of this first batch
@@ -59,7 +76,7 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult
     if problems := check_options(_format(spec), spec.options):
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
-    files = Files(Path(spec.connection.path))
+    files = files or Files(Path(spec.connection.path))
     if pinned:
         schema = _known(spec, decode_schema(pinned), declared)
         result = ReadResult(_concat(_all_fitted(spec, files, positions, schema, declared), schema))
@@ -95,7 +112,7 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
     return pa.schema([field for field in schema if not wanted.ignored(field.name)])
 
 
-def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declared: Types) -> ReadResult:
+def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declared: Types) -> ReadResult:
     inference = Inference(declared, Spelling.of(spec.options), texts=_format(spec).texts)
     wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
@@ -105,7 +122,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declare
         with faults.looking():
             parsed = _parse(spec, files, position, declared, {}, names)
             doubt = doubt or (f"{position.identity} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else "")
-            _check_declared(spec, wanted, position, parsed.table)
+            _check_declared(spec, files, wanted, position, parsed.table)
             inference.add(parsed)
             names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
     faults.tell()
@@ -116,7 +133,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declare
         other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
         message = f"the column is {type_name(clash.kind)} in this file, and {other}: no type holds both"
         message += f"; {instead(clash.name, clash.kind)}"
-        raise _failed(positions[clash.place], Malformed(message, column=clash.name)) from None
+        raise _failed(files, positions[clash.place], Malformed(message, column=clash.name)) from None
     tables = inference.tables(schema)
     if tables is None or not spec.options.get("strings_can_be_null", True):
         tables = _all_fitted(spec, files, positions, schema, declared)
@@ -130,7 +147,7 @@ def _read_first(spec: ReadSpec, files: Files, positions: list[Position], declare
     return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
 
 
-def _check_declared(spec: ReadSpec, wanted: Wanted, position: Position, table: pa.Table) -> None:
+def _check_declared(spec: ReadSpec, files: Loader, wanted: Wanted, position: Position, table: pa.Table) -> None:
     known = {*table.column_names, *spec.optional}
     missing = [name for name in spec.schema if name not in known and not wanted.ignored(name)]
     if not missing:
@@ -142,11 +159,11 @@ def _check_declared(spec: ReadSpec, wanted: Wanted, position: Position, table: p
     are, they = ("is", "it is") if len(missing) == 1 else ("are", "they are")
     message = f"{columns} of read.schema {are} missing; found: {found}; "
     message += f"{listed('read.optional', *named)} reads nulls where {they} missing"
-    raise _failed(position, Malformed(message, line=_format(spec).header, column=missing[0]))
+    raise _failed(files, position, Malformed(message, line=_format(spec).header, column=missing[0]))
 
 
 def _all_fitted(
-    spec: ReadSpec, files: Files, positions: list[Position], schema: pa.Schema, declared: Types
+    spec: ReadSpec, files: Loader, positions: list[Position], schema: pa.Schema, declared: Types
 ) -> list[pa.Table]:
     tables: list[pa.Table] = []
     faults = Faults()
@@ -161,7 +178,7 @@ def _all_fitted(
     return tables
 
 
-def _fitted(spec: ReadSpec, files: Files, position: Position, schema: pa.Schema, declared: Types) -> pa.Table:
+def _fitted(spec: ReadSpec, files: Loader, position: Position, schema: pa.Schema, declared: Types) -> pa.Table:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
     return _parse(spec, files, position, known, inferred, schema.names).table
@@ -169,7 +186,7 @@ def _fitted(spec: ReadSpec, files: Files, position: Position, schema: pa.Schema,
 
 def _parse(
     spec: ReadSpec,
-    files: Files,
+    files: Loader,
     position: Position,
     declared: Types,
     inferred: Types,
@@ -189,27 +206,28 @@ def _parse(
     except pa.ArrowNotImplementedError as error:
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error
     except BatchError as error:
-        raise _failed(position, Malformed(str(error))) from error
+        raise _failed(files, position, Malformed(str(error))) from error
     except UnicodeDecodeError as error:  # of a format that is not ours: the file's fault, not that of all others
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise _failed(position, Malformed(f"bytes that are not {error.encoding}", line=line)) from error
+        raise _failed(files, position, Malformed(f"bytes that are not {error.encoding}", line=line)) from error
     except Malformed as error:
-        raise _failed(position, error) from error
+        raise _failed(files, position, error) from error
     files.parsed(position, parsed.table.num_rows)
     return parsed
 
 
-def _failed(position: Position, error: Malformed) -> Failed:
+def _failed(files: Loader, position: Position, error: Malformed) -> Failed:
     place = visible(position.identity, keep="")  # a name may hold line ends
-    if error.line:
-        place += f" line {error.line}"
+    line = files.line(position, error.line) if error.line else 0
+    if line:
+        place += f" line {line}"
     if error.column:
         place += f", column {error.column}"
     return Failed(
         "malformed",
         f"{place}: {error.message}",
         position=position.identity,
-        line=error.line,
+        line=line,
         column=error.column,
         value=error.value,
     )

@@ -173,7 +173,8 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 class Part(msgspec.Struct, frozen=True):
     """What there is of a partition. ``pieces``: one behind the other from where it was asked for; ``more``: there is
     more behind them; ``end``: where all ends that is there (b"": not known). ``at``: where that is which was asked for,
-    in words. ``waits``: why what is behind them cannot be taken yet; ``problem``: why nothing of it can be taken."""
+    in words. ``waits``: why what is behind them cannot be taken yet; ``problem``: why nothing of it can be taken;
+    ``note``: what people should know, though it is no problem."""
 
     partition: str
     pieces: list[Piece] = []
@@ -182,6 +183,7 @@ class Part(msgspec.Struct, frozen=True):
     at: str = ""
     waits: str = ""
     problem: str = ""
+    note: str = ""
 
 
 class Seen(Message, frozen=True):

@@ -88,6 +88,7 @@ class Ordered:
         self._looked_at = 0.0
         self._next_look: float | None = 0.0  # None: when the look under way is done
         self._troubles: list[str] = []
+        self._say: list[Effect] = []
         self._late = False
         self._offer: Offer | None = None
         self._offered_at = 0.0
@@ -201,6 +202,8 @@ class Ordered:
         rest = replace(part, pieces=[])
         if (rest.waits, rest.problem) != (known.part.waits, known.part.problem):
             known.since, known.told = now, False
+        if rest.note and rest.note != known.part.note:
+            self._say.append(Log("warning", f"{self.key}: {rest.note}"))
         known.part = rest
 
     def _end(self, part: Part) -> bytes:
@@ -368,11 +371,12 @@ class Ordered:
         """Tell the broker when the list of problems has changed; the log, what is new."""
         if self._looking and now >= self._looked_at + PATIENCE and not self._late:
             self._late = True
-        told: list[Effect] = []
+        told, self._say = self._say, []
         for known in self.known.values():
-            if known.part.waits and not known.told and now >= known.since + WAITS_SHOWN:
+            long = now >= known.since + WAITS_SHOWN or (self.run is not None and self.run.ends is not None)
+            if known.part.waits and not known.told and long:  # a run may end at once: it says what it leaves
                 known.told = True
-                told.append(Log("info", f"{self.key}: {known.part.waits}"))
+                told.append(Log("info", f"{self.key}: {known.part.waits}", {"notice": True}))
         waits = [known.part.waits for known in self.known.values() if known.told and known.part.waits]
         problems = views.standing(self, self._late, self._troubles) + views.several(waits)
         if problems == self.problems and not (self._report and problems):

@@ -156,7 +156,7 @@ def match(source: Ordered, pattern: str) -> dict[str, Any]:
     return {
         "pattern": pattern,
         "files": len(found),
-        "bytes": 0,
+        "bytes": None,
         "first": min(found, default=""),
         "last": max(found, default=""),
         "unread": 0,

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.registry import source_of
 from odibi_actors.messages import Message
 from odibi_actors.streaming.effects import Ask, Broken
@@ -60,7 +61,9 @@ class Probes:
             self._answer(Broken(f"{type(error).__name__}: {error}"))
 
     def _steps(self, ask: Ask) -> Iterator[Message | None]:
+        failpoint("source.probe")
         yield from source_of(ask.read.mode).probe(ask)
+        failpoint("source.probed")
 
     def _next(self, path: str) -> Ask | None:
         with self._lock:

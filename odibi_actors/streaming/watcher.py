@@ -168,3 +168,16 @@ def filesystem(device: int) -> str:
     except OSError:
         pass
     return ""
+
+
+class Unwatched(Watcher):
+    """For looks that are repeated by the clock, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _event: None)
+
+    def watch(self, source: str, pattern: Pattern, folder: str, relative: str, identity: str) -> str:
+        return "not wanted"
+
+    def prune(self, source: str, visited: object) -> None:
+        return

@@ -55,7 +55,7 @@ def test_given_a_folder_that_cannot_be_listed_when_run_then_it_is_no_success(
     why = f"sales/orders: folder '{landing}' cannot be read: Permission denied"
     assert (done.exit_code, done.stderr.count(why)) == (5, 1), done.stderr
     assert done.stderr.endswith(
-        "error: not all was read: 1 folder could not be listed; the next run reads what it can list then\n"
+        "error: not all was read: 1 folder or file could not be read; the next run reads what it can read then\n"
     )
     assert "state          failed" in done.stdout
 

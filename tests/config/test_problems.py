@@ -192,8 +192,10 @@ PLACES = [
         f"20:42: {N}[3].write.table: does not apply: lake is a local connection; delete it"]),
 ]  # fmt: skip
 LATER = [
-    ("mode: file_watch", "mode: incremental", [f"11:56: {N}[0].read.mode: not available in this version "
-        "(got incremental); one of: batch, file_watch"]),
+    ("mode: file_watch", "mode: incremental, settle: 1s", [
+        f"11:77: {N}[0].read.settle: mode incremental takes no settle; delete it; it is for mode batch, file_watch"]),
+    ("mode: file_watch", "mode: file_watch, on_change: error", [
+        f"11:79: {N}[0].read.on_change: mode file_watch takes no on_change; delete it; it is for mode incremental"]),
     ("format: csv", "format: cvs", [f"11:45: {N}[0].read.format: unknown value (got cvs); "
         'did you mean "csv"?']),
     ("format: parquet", "format: parquet, partition_by: [a]", [

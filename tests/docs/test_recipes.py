@@ -59,6 +59,10 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
     ("recipe", "printed"),
     [
         ("Orders that are corrected later", r"\[\(1, 'sent'\), \(2, 'new'\)\]"),
+        (
+            "A log that is appended to",
+            r"rows_read +2\n(.|\n)*rows_read +2\n(.|\n)*no_data(.|\n)*\[\(\[1, 2, 3, 4\],\)\]",
+        ),
         ("Reference data", r"state +done(.|\n)*rows_read +2\n"),
         (
             "A column was added",

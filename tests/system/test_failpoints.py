@@ -24,8 +24,9 @@ KILLS = [
     "connection.rename",
 ]
 
-ELSEWHERE = {"owner.replace", "owner.replaced"}
-"""Of targets that pass on to another sink: tests/local/test_adopting.py reaches them."""
+ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed"}
+"""Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
+order: tests/local/test_incremental.py."""
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from odibi_actors.kinds.format import Request
+from odibi_actors.kinds.format import Lines, Request
 from odibi_actors.nodes.formats.options import (
     CHARACTER,
     CHARACTER_OR_NONE,
@@ -68,6 +68,24 @@ class Csv:
         parsed = csv.parse(data, request.declared, request.wanted, options, request.inferred)
         doubt = data_first(csv.plain_text(data, options), options) if request.first else ""
         return parsed._replace(quoted=csv.quoted_columns(data, options), doubt=doubt)
+
+    def lines(self, options: Mapping[str, Any]) -> Lines | str:
+        """A row ends with its line, unless that is within quotes."""
+        for name in ("skip_rows", "skip_rows_after_names", "escape_char"):
+            if options.get(name):
+                return f"a file that grows cannot be read with option {name!r}"
+        if options.get("compression", "auto") not in ("auto", "none"):
+            return "a file that is packed does not grow"
+        quote = options.get("quote_char", '"') if options.get("newlines_in_values", True) else ""
+        delimiter, encoding = options.get("delimiter", ","), str(options.get("encoding", "utf-8"))
+        try:
+            marks = [text.encode(encoding) for text in (quote or "", delimiter)]
+            sound = "\n".encode(encoding) == b"\n" and max(map(len, marks)) <= 1
+        except (LookupError, UnicodeError):
+            sound = False
+        if not sound:
+            return f"the ends of lines cannot be found in {encoding}: convert the file to UTF-8"
+        return Lines("column_names" not in options, marks[0], marks[1])
 
     def check(self, table: pa.Table) -> None:
         """See ``WritingFormat``."""

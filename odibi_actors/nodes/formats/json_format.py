@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from odibi_actors.kinds.format import Request
+from odibi_actors.kinds.format import Lines, Request
 from odibi_actors.nodes.formats.options import COMPRESSION, TEXTS
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ class Json:
         from odibi_actors.nodes.formats import json
 
         return json.parse(request.data, request.declared, request.wanted, request.options, request.inferred)
+
+    def lines(self, options: Mapping[str, Any]) -> Lines | str:
+        """One object a line."""
+        if options.get("compression", "auto") not in ("auto", "none"):
+            return "a file that is packed does not grow"
+        return Lines(array=b"[")
 
     def check(self, table: pa.Table) -> None:
         """See ``WritingFormat``."""

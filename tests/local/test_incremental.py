@@ -1,0 +1,145 @@
+"""``mode: incremental`` from end to end: every row of a file that grows is there once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.config import load_project
+from odibi_actors.failpoints import watching
+from odibi_actors.local import run_pipeline
+from odibi_actors.local.at_rest import AtRest
+
+YAML = """\
+project: grow
+connections:
+  landing: {type: local, path: in}
+  lake: {type: local, path: out}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    retry: {max_attempts: 1}
+    batch: {max_rows: 2}
+    nodes:
+      - name: log
+        read: {connection: landing, format: csv, mode: incremental, pattern: "*.csv", schema: {id: int64}}
+      - {name: out, inputs: [log], write: {connection: lake, path: t, format: csv}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "odibi.yaml").write_text(YAML)
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+def append(project: Path, *ids: object, name: str = "a.csv") -> None:
+    path = project / "in" / name
+    with path.open("a") as file:
+        file.write("".join(["id\n"] * (not path.stat().st_size) + [f"{one}\n" for one in ids]))
+
+
+def out(project: Path) -> list[int]:
+    return sorted(int(line) for file in (project / "out/t").glob("*.csv") for line in file.read_text().split()[1:])
+
+
+def run(project: Path, **more: object):  # type: ignore[no-untyped-def]
+    return run_pipeline(load_project(project), "p", **more)
+
+
+def test_given_rows_that_are_appended_then_each_run_reads_what_is_new(project: Path) -> None:
+    append(project, 1, 2, 3)
+    assert run(project).state == "done"
+    append(project, 4)
+    append(project, 7, 8, name="b.csv")
+    assert run(project).rows_read == 3
+    assert out(project) == [1, 2, 3, 4, 7, 8]
+    assert run(project).state == "no_data"
+
+
+def test_given_a_row_that_cannot_be_read_then_its_piece_is_a_letter_that_is_replayed_once_it_is_corrected(
+    project: Path,
+) -> None:
+    append(project, 1, 2, "x", 4, 5)
+    summary = run(project)
+    assert (summary.state, summary.dead_lettered, out(project)) == ("failed", 1, [1, 2, 5])
+    path = project / "in/a.csv"
+    before = path.read_text()
+    path.write_text(before.replace("x", "3"))
+    assert run(project, replay=[]).replayed == 1
+    assert "was replaced" in run(project).unread[0], "what precedes is not what was read"
+    path.write_text(before)
+    append(project, 6)
+    run(project)
+    assert out(project) == [1, 2, 3, 4, 5, 6]
+
+
+def test_given_a_file_that_was_truncated_then_the_run_says_so_and_reads_the_others(project: Path) -> None:
+    append(project, 1, 2, 3)
+    append(project, 7, name="b.csv")
+    run(project)
+    (project / "in/a.csv").write_text("id\n1\n")
+    append(project, 8, name="b.csv")
+    summary = run(project)
+    assert (summary.state, out(project)) == ("failed", [1, 2, 3, 7, 8])
+    assert "a.csv was truncated" in summary.unread[0]
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("mode: incremental", "mode: incremental, on_change: reprocess"))
+    assert run(project).state == "done"
+    assert out(project) == [1, 1, 2, 3, 7, 8]
+
+
+def test_given_a_rewind_then_what_it_took_back_is_read_again(project: Path) -> None:
+    append(project, 1, 2, 3)
+    run(project)
+    done = subprocess.run(
+        [sys.executable, "-m", "odibi_actors.cli", "pipeline", "rewind", "p", "--to", "1", "--yes"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert out(project) == [1, 2]
+    append(project, 4)
+    run(project)
+    assert out(project) == [1, 2, 3, 4]
+
+
+KILLS = ["source.probe", "source.probed", "store.commit", "store.committed", "file.fsynced", "folder.linked"]
+
+
+def test_given_a_kill_at_any_step_between_reading_and_commit_then_every_row_is_there_once(project: Path) -> None:
+    rows = 0
+    for name in KILLS:
+        append(project, *range(rows, rows + 3))
+        rows += 3
+        env = os.environ | {"ODIBI_FAILPOINTS": f"{name}:kill"}
+        words = [sys.executable, "-m", "odibi_actors.cli", "run", "p"]
+        killed = subprocess.run(words, cwd=project, env=env, capture_output=True, check=False)
+        assert killed.returncode != 0, name
+    run(project)
+    assert out(project) == list(range(rows))
+
+
+def test_given_a_store_at_rest_then_lists_and_why_tell_of_the_file(project: Path) -> None:
+    append(project, 1)
+    run(project)
+    with AtRest(project / ".odibi", project) as rest:
+        (row,) = rest.answer("source", "source.list", {})["items"]
+        (why,) = rest.answer("source", "source.why", {"file": "a.csv"})["items"]
+    assert why["state"] == "planned"
+    assert (row["mode"], row["consumption"], row["known"]) == ("incremental", "cursor", 1)
+
+
+def test_given_a_run_then_it_reaches_the_failpoints_of_probes(project: Path) -> None:
+    append(project, 1)
+    reached: list[str] = []
+    with watching(reached.append):
+        run(project)
+    assert {"source.probe", "source.probed"} <= {*reached}
