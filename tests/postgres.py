@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from odibi_actors.connections.postgres import CONNECTION
 from odibi_actors.kinds.connection import Access, name_of
 from odibi_actors.model import Accesses, Target
-from odibi_actors.nodes.sinks.postgres_sink import CONNECTION
 
 GROUP = pytest.mark.xdist_group("postgres")
 """Tests with it run in one process, so that there is one server."""

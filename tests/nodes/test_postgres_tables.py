@@ -14,11 +14,11 @@ import pytest
 from odibi_actors.config.keys import CONNECTION
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.tree import parse
+from odibi_actors.connections import postgres
 from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, Failure, StagedRef
 from odibi_actors.nodes.executor import naming, to_failure
-from odibi_actors.nodes.sinks import postgres_sink
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.postgres_sink import SINK
 from odibi_actors.nodes.sinks.table import TableSink
@@ -226,8 +226,8 @@ def test_given_a_part_whose_connection_is_gone_from_the_project_then_that_is_sai
 
 
 def test_given_psycopg_that_is_not_installed_then_the_pip_line_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_sink, "find_spec", lambda _: None)
-    assert postgres_sink.CONNECTION.missing() == "PostgreSQL needs psycopg: pip install 'odibi-actors[postgres]'"
+    monkeypatch.setattr(postgres, "find_spec", lambda _: None)
+    assert postgres.CONNECTION.missing() == "PostgreSQL needs psycopg: pip install 'odibi-actors[postgres]'"
 
 
 def test_given_a_password_in_the_project_file_then_it_is_refused_and_not_shown() -> None:

@@ -15,7 +15,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import BatchError
 from odibi_actors.kinds.registry import writing
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sinks import duckdb_table, postgres_sink
+from odibi_actors.nodes.sinks import duckdb_table, postgres_sink, postgres_types
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, check_types, sql_type
 from odibi_actors.nodes.sql import SqlRunner
 from tests.types.carry import output
@@ -114,7 +114,7 @@ def _postgres(table: pa.Table) -> str:
         postgres_sink.SINK.check_rows(table)
     except Failed as error:
         return f"**refused**: {_remedy(str(error))}"
-    return postgres_sink.sql_type(table.schema.field("x"))
+    return postgres_types.sql_type(table.schema.field("x"))
 
 
 def _value(value: Any) -> str:

@@ -1,21 +1,5 @@
-"""PostgreSQL: a ``postgres`` connection, and its sink, a table of a schema.
-
-=======================================  =========================================================================
-Arrow                                    PostgreSQL
-=======================================  =========================================================================
-bool                                     boolean
-integers                                 smallint, integer, bigint: the least that holds them; uint64 numeric(20,0)
-float, double                            real, double precision, with NaN and infinities
-decimal                                  numeric of its digits
-string, binary                           text, bytea
-date, time, timestamp                    date, time, timestamp, timestamp with time zone: the instant
-duration                                 bigint, the count of its unit
-list, struct, map                        refused: flatten them first
-=======================================  =========================================================================
-
-Refused by value: times finer than microseconds, years beyond 0001 to 9999, NUL in texts. Rows go by COPY, as csv: what
-an append brings goes into the table, what is upserted into a temporary one beside it.
-"""
+"""The sink of a ``postgres`` connection: a table of a schema. Rows go by COPY, as csv: what an append brings goes into
+the table, what is upserted into a temporary one beside it."""
 
 from __future__ import annotations
 
@@ -25,11 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.config.kinds import Choice, Key, Number, Secret, Text, duration
+from odibi_actors.connections.postgres import MAX_NAME, PIP
 from odibi_actors.errors import ConflictError, MissingExtraError
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import Target
@@ -42,9 +25,6 @@ if TYPE_CHECKING:
 
     from odibi_actors.nodes.failures import Failed
 
-PIP = "PostgreSQL needs psycopg: pip install 'odibi-actors[postgres]'"
-MAX_NAME = 63
-"""Bytes of a name; PostgreSQL cuts longer ones."""
 ANSWER = 60.0
 """Seconds that a statement may take by default."""
 _LOCK = 7301_2026
@@ -52,41 +32,6 @@ _LOCK = 7301_2026
 _ROWS, _LIKE = "_odibi_rows", "_odibi_like"
 _NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _TEXTS = ("text", "character varying")
-_IDENTIFIER = Text(r"[A-Za-z_][A-Za-z0-9_$-]*", "a name", MAX_NAME)
-
-
-class PostgresConnection:
-    """See ``kinds.connection.Connection``."""
-
-    name = "postgres"
-    about = "a schema of a PostgreSQL database"
-    folder = False
-    keys: Mapping[str, Key] = {
-        "host": Key(
-            Text(r"[A-Za-z0-9._:/-]+", "a host", 255), "Host, or the folder of its socket; default: localhost."
-        ),
-        "port": Key(Number(1, 65_535), "Its port; default: 5432."),
-        "database": Key(_IDENTIFIER, "The database.", required=True),
-        "schema": Key(_IDENTIFIER, "The schema in which tables are; default: public."),
-        "user": Key(Text(limit=MAX_NAME), "As whom; default: who runs this."),
-        "password": Key(Secret(), "A reference to it; a password itself is refused."),
-        "sslmode": Key(Choice(("disable", "prefer", "require", "verify-ca", "verify-full")), "As libpq has it."),
-        "timeout": Key(duration(1), "How long a connection, or a statement, may take; default: 60s."),
-    }
-
-    def misplaced(self, path: str) -> tuple[str, str]:
-        return "", ""
-
-    def missing(self) -> str:
-        """See ``kinds.format.lacks``."""
-        return "" if find_spec("psycopg") is not None else PIP
-
-    def leads_to(self, section: Mapping[str, Any]) -> str:
-        host, port = section.get("host", "localhost"), section.get("port", 5432)
-        return f"postgres://{host}:{port}/{section['database']}/{section.get('schema', 'public')}"
-
-    def access(self, section: Mapping[str, Any]) -> dict[str, str]:
-        return {key: str(section[key]) for key in self.keys if key in section}
 
 
 class _Database:
@@ -250,6 +195,7 @@ class PostgresKind(TableKind):
 
     def check_rows(self, rows: pa.Table) -> None:
         from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.sinks.postgres_types import check, sql_type
         from odibi_actors.nodes.sinks.table_columns import check_names
 
         check_names(rows.schema, self.title, cased=True)
@@ -260,7 +206,7 @@ class PostgresKind(TableKind):
                 )
                 raise Failed("invalid", message, column=name)
             sql_type(rows.schema.field(name))
-            _check_values(rows.column(name), name)
+            check(rows.column(name), name)
 
     def stored(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         import pyarrow as pa
@@ -330,13 +276,18 @@ class PostgresKind(TableKind):
             )
 
     def _make(self, db: Any, what: str, rows: pa.Table) -> None:
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
+
         db.execute(f"create {what} ({', '.join(f'{quote(one.name)} {sql_type(one)}' for one in rows.schema)})")
 
     def _fill(self, db: Any, table: str, rows: pa.Table) -> int:
+        from odibi_actors.nodes.sinks.postgres_types import prepared
+
         names = ", ".join(map(quote, rows.column_names))
         return int(db.copy(f"copy {table} ({names}) from stdin (format csv)", prepared(rows)))
 
     def _compare_types(self, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
         from odibi_actors.nodes.sinks.table_columns import check_there, other_type
 
         wanted = {field.name: sql_type(field) for field in rows.schema}
@@ -350,6 +301,7 @@ class PostgresKind(TableKind):
     def _compare(self, db: Any, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
         """Raise Failed (``invalid``) for the first value that the type of its column would change."""
         from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
 
         for field in rows.schema:
             name, kind, given = quote(field.name), declared[field.name][0], sql_type(field)
@@ -371,6 +323,8 @@ class PostgresKind(TableKind):
 
     def _plain(self, db: Any, table: str, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> bool:
         """The table takes any rows of these types: nothing but they and our own index is said of it."""
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
+
         if any(declared[field.name][0] != sql_type(field) for field in rows.schema):
             return False
         if any(needed for _, needed, _ in declared.values()):
@@ -417,91 +371,6 @@ class PostgresKind(TableKind):
             raise not_unique(at, keys) from error
 
 
-def sql_type(field: pa.Field) -> str:
-    """The type of a column. Raises Failed (``invalid``) for types that have none."""
-    import pyarrow as pa
-
-    from odibi_actors.config.arrow_types import type_name
-    from odibi_actors.nodes.failures import Failed
-
-    kind, types = field.type, pa.types
-    if types.is_uint64(kind):
-        return "numeric(20,0)"
-    if types.is_integer(kind):
-        bits = kind.bit_width + types.is_unsigned_integer(kind)
-        return "smallint" if bits <= 16 else "integer" if bits <= 32 else "bigint"
-    if types.is_floating(kind):
-        return "double precision" if types.is_float64(kind) else "real"
-    if types.is_decimal(kind):
-        return f"numeric({kind.precision},{kind.scale})" if 0 <= kind.scale <= kind.precision else "numeric"
-    if types.is_timestamp(kind):
-        return "timestamp with time zone" if kind.tz is not None else "timestamp without time zone"
-    for known, name in (
-        (types.is_boolean, "boolean"),
-        (types.is_string, "text"),
-        (types.is_binary, "bytea"),
-        (types.is_fixed_size_binary, "bytea"),
-        (types.is_date, "date"),
-        (types.is_time, "time without time zone"),
-        (types.is_duration, "bigint"),
-    ):
-        if known(kind):
-            return name
-    fix = "flatten it, or make it text (to_json() in SQL, json.dumps in Python)"
-    message = f"column {field.name!r} is {type_name(kind)}, for which PostgreSQL has no type here; {fix}"
-    raise Failed("invalid", message, column=field.name)
-
-
-def _check_values(column: pa.ChunkedArray, name: str) -> None:
-    """Raise Failed (``invalid``) for the first sort of value of a column that PostgreSQL would refuse or change."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-    from odibi_actors.nodes.sinks.sqlite_types import check_values
-
-    kind, types = column.type, pa.types
-    if types.is_string(kind):
-        bad, why = pc.match_substring(column, "\0"), "a NUL, which texts of PostgreSQL cannot have; replace it"
-    elif types.is_time64(kind) or types.is_timestamp(kind):
-        if types.is_timestamp(kind):
-            check_values(column, name)  # years whose texts are not read back
-        if kind.unit != "ns":
-            return
-        bits = pa.chunked_array([chunk.view(pa.int64()) for chunk in column.chunks], pa.int64())
-        bad = pc.not_equal(pc.multiply(pc.divide(bits, 1000), 1000), bits)
-        why = "nanoseconds, which PostgreSQL rounds; truncate it to microseconds"
-    else:
-        if types.is_date(kind):
-            check_values(column, name)
-        return
-    if pc.any(bad).as_py():
-        value = shorten(str(column.filter(bad)[0]), MAX_VALUE)
-        raise Failed("invalid", f"column {name!r} holds {why} ({value!r})", column=name, value=value)
-
-
-def prepared(rows: pa.Table) -> pa.Table:
-    """The rows with values whose texts in csv PostgreSQL reads as they are."""
-    import pyarrow as pa
-
-    columns = []
-    for field in rows.schema:
-        column, kind, types = rows.column(field.name), field.type, pa.types
-        if types.is_float16(kind):
-            column = column.cast(pa.float32())
-        elif types.is_duration(kind):
-            column = column.cast(pa.int64())
-        elif types.is_date64(kind):
-            column = column.cast(pa.date32())
-        elif types.is_decimal(kind):
-            column = column.cast(pa.string())
-        elif types.is_binary(kind) or types.is_fixed_size_binary(kind):
-            texts = [None if one is None else "\\x" + one.hex() for one in column.to_pylist()]
-            column = pa.chunked_array([pa.array(texts, pa.string())])
-        columns.append(column)
-    return pa.table(columns, rows.column_names)
-
-
 def _bare(kind: str) -> str:
     """A type without its length, or digits."""
     return re.sub(r"\(.*?\)", "", kind).strip()
@@ -514,5 +383,4 @@ def _said(error: Exception) -> str:
     return "; ".join(one for one in parts if one) or str(error).strip()
 
 
-CONNECTION = PostgresConnection()
 SINK = PostgresKind()
