@@ -17,6 +17,7 @@ import pytest
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.model import Failure
 from odibi_actors.nodes.sinks import duckdb_sink
+from odibi_actors.nodes.sinks.table import TableSink
 from tests.nodes.helpers import publish_task
 from tests.nodes.test_sinks import World
 
@@ -136,6 +137,24 @@ def test_given_rows_of_somebody_else_when_overwritten_then_they_stay(world: Worl
     sql(world, "create table t as select 1 as x")
     assert "does not delete" in refused(world, node(world, mode="overwrite"), x=[1]).message
     assert sql(world, "select x from t") == [(1,)]
+
+
+def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = node(world)
+    kept(world, sink, x=[0])
+    staged = world.stage(sink, pa.table({"x": [1]}), 2)
+
+    def mark(*_: object) -> None:
+        raise OSError("the worker is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TableSink, "_mark", mark)
+        world.publish_failure(publish_task(sink, staged))
+    assert sql(world, "select x from t") == [(0,)]
+    world.publish(sink, staged)
+    assert sql(world, "select x from t order by x") == [(0,), (1,)]
 
 
 def test_given_a_file_that_is_none_then_it_is_a_conflict_that_names_it(world: World) -> None:

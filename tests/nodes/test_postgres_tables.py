@@ -172,6 +172,24 @@ def test_given_a_trigger_that_drops_rows_when_published_then_nothing_is_in(bench
     assert bench.sql("select * from t") == []
 
 
+def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = bench.sink()
+    bench.kept(sink, x=[0])
+    staged = bench.stage(sink, x=[1])
+
+    def mark(*_: object) -> None:
+        raise OSError("the worker is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TableSink, "_mark", mark)
+        bench.failed(lambda: sink.publish(staged, 2, 0))
+    assert bench.sql("select x from t") == [(0,)]
+    sink.publish(staged, 2, 0)
+    assert bench.sql("select x from t order by x") == [(0,), (1,)]
+
+
 # --- a server that does not answer ------------------------------------------------------------------------------------
 
 
