@@ -34,6 +34,7 @@ GIVEN_UP_SHOWN = 24 * 3600.0
 """Seconds for which ``status`` tells of one that was given up."""
 
 MAX_TEXT = 2000
+BESIDE = 100  # characters for what is said of others
 """Characters of an alert: the first lines of an error are enough to know where to look."""
 
 
@@ -151,7 +152,8 @@ def tell(
     """Alert those who want to know, unless they were a moment ago."""
     targets, held, text = flow.alerts.throttle.due(pipeline, kind, text, now, full=not flow.alerts.room)
     if targets:
-        _write(flow, pipeline, kind, text, now, targets, held, schedule, occurrence, run)
+        said = text[: MAX_TEXT - BESIDE] + held_back.beside(held)
+        _write(flow, pipeline, kind, said, now, targets, held, schedule, occurrence, run)
     for setting in flow.alerts.throttle.changes():
         flow.journal.append(setting)
 

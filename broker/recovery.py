@@ -12,7 +12,7 @@ from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Ended, Pipeline, Rewinding
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.checkpoint.records import ALERTS, FAILING, PROJECT, WORKERS
+from odibi_actors.checkpoint.records import ALERTS, FAILING, PROJECT, TOLD, WORKERS
 from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.config.parts import difference, parts
 from odibi_actors.config.received import unsound
@@ -101,7 +101,7 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
         flow.project[setting.name] = setting.value
     elif setting.scope == WORKERS:
         flow.workers[setting.name] = int(setting.value)
-    elif setting.scope == ALERTS:
+    elif setting.scope in (ALERTS, TOLD):
         flow.alerts.throttle.loaded(setting)
     elif pipeline is not None:
         on = bool(setting.value)

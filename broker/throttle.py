@@ -32,6 +32,7 @@ class Throttle:
         ] = {}  # (pipeline, target): it was told of a failure, of nothing since
         self._held: dict[Key, Held] = {}
         self._changed: dict[Key, None] = {}  # of these what is held back has changed
+        self._news: dict[Key, None] = {}  # these were told
 
     def due(
         self, pipeline: Pipeline, kind: AlertKind, text: str, now: float, full: bool
@@ -47,7 +48,7 @@ class Throttle:
             former, story = self._take(key, text)
             if full or self._too_soon(key, target, now):
                 due = self._told.get(key, now) + target.throttle
-                self._hold(key, held_back.first(now, due, story) if former is None else former.more(due, story))
+                self._hold(key, held_back.first(now, due, story) if former is None else former.more(now, due, story))
                 continue
             targets.append(target)
             self._tells(key, now)
@@ -64,6 +65,7 @@ class Throttle:
     def _tells(self, key: Key, now: float) -> None:
         pipeline, kind, number = key
         self._told[key] = now
+        self._news[key] = None
         if kind == "failure":
             self._alarmed[pipeline, number] = None
         elif kind == "recovery":
@@ -118,18 +120,25 @@ class Throttle:
         return [(pipelines[name], kind, *one) for (name, kind), one in found.items()]
 
     def changes(self) -> list[rec.Setting]:
-        """What the store is to keep of those that are held back, as far as that has changed."""
+        """What the store is to keep of those that are held back, and of when targets were told, as far as that has
+        changed."""
         changed, self._changed = self._changed, {}
-        return [held_back.setting(key, self._held.get(key)) for key in changed]
+        news, self._news = self._news, {}
+        kept = [held_back.setting(key, self._held.get(key)) for key in changed]
+        return kept + [held_back.told(key, self._told[key]) for key in news]
 
     def loaded(self, setting: rec.Setting) -> None:
-        """Those that a former broker held back. Raises ValueError."""
-        key, held = held_back.loaded(setting)
-        self._held[key] = held
+        """Those that a former broker held back, and when it told. Raises ValueError."""
+        key, kept = held_back.loaded(setting)
+        if isinstance(kept, held_back.Held):
+            self._held[key] = kept
+        else:
+            self._told[key] = kept
 
     def resume(self, targets: dict[str, list[AlertSpec]], now: float) -> None:
         """After a restart ``targets`` (by pipeline) are told once ``throttle`` is over at the latest, though the clock
         was set back meanwhile."""
+        self._told = {key: min(at, now) for key, at in self._told.items()}
         for key, held in self._held.items():
             name, _, number = key
             specs = targets.get(name, [])

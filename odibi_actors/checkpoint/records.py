@@ -476,10 +476,10 @@ class Cancel(Record, frozen=True):
     reason: str = ""
 
 
-PROJECT, WORKERS, ALERTS = "project.", "workers.", "alerts."
+PROJECT, WORKERS, ALERTS, TOLD = "project.", "workers.", "alerts.", "told."
 """Scopes of settings that belong to no pipeline, which the dot keeps apart: the project's ``name``, ``history``,
 ``history_size`` and limits of workers, the number of workers an operator wants per host, and the alerts that are held
-back."""
+back, and when targets were told last."""
 
 HISTORY, HISTORY_SIZE = "history", "history_size"
 """Settings of the project: seconds for which finished iterations are listed, and bytes that they may take."""

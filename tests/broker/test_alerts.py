@@ -99,7 +99,8 @@ def test_given_many_bad_files_when_they_are_set_aside_then_they_are_held_back_an
     broker.wait(301.0)
     (notice,) = [one for one in told(broker) if one.held_back]
     assert (notice.kind, notice.held_back) == ("dead_letter", 2)
-    assert notice.text.endswith("; the newest: p/3: dead letter at read: f3.csv: bad line")
+    assert notice.text.endswith(": p/3: dead letter at read: f3.csv: bad line")
+    assert "; the newest, at 19" in notice.text
     assert "2 more dead_letter alerts were held back (throttle) since 19" in notice.text
     broker.wait(301.0)
     assert len(broker.of(rec.Alert)) == 2  # once
@@ -131,6 +132,30 @@ def test_given_alerts_that_are_held_back_when_the_broker_is_restarted_then_the_n
     again = Timed(None, recover=True).start(*_stored(before, after))
     again.wait(1000.0)
     assert told(again) == []
+
+
+def test_given_a_target_that_was_told_when_the_broker_is_restarted_then_it_is_not_told_sooner_for_that() -> None:
+    before = Timed(pipeline(on_error="dead_letter", alerts=[LOG], batch=BatchSpec(max_files=2))).start()
+    letters(before, 1)
+    (notice,) = asked(before)
+    before.say(SCHEDULER, Noticed(before.epoch, notice.id))
+    items, last_seq = snapshot(before)
+    after = Timed(None, recover=True).start(items, epoch=2, last_seq=last_seq)
+    after.now = before.now + 10.0
+    letters(after, 2)
+    assert told(after) == []
+    after.wait(LOG.throttle)
+    (notice,) = told(after)
+    assert notice.held_back == 1
+
+
+def test_given_alerts_that_are_told_with_one_then_it_says_how_many() -> None:
+    broker = given(AlertSpec(log=True, throttle=5_000.0))
+    fails(broker, 1)
+    again_fails(broker)
+    fixed(broker)
+    _, recovery = told(broker)
+    assert recovery.text.endswith(" (1 more alert before it held back by throttle)")
 
 
 def test_given_a_clock_set_back_when_the_broker_is_restarted_then_the_summary_waits_for_throttle_at_most() -> None:
@@ -283,7 +308,7 @@ def test_given_a_failure_and_its_recovery_that_are_held_back_then_one_summary_sa
     (summary,) = told(broker)
     assert (summary.kind, summary.held_back) == ("recovery", 4)
     assert "p: 4 more alerts were held back (throttle) since" in summary.text
-    assert "; the newest: p: has recovered, and goes on; what had failed: p/3: failed at read: bad" in summary.text
+    assert ": p: has recovered, and goes on; what had failed: p/3: failed at read: bad" in summary.text
 
 
 def test_given_a_recovery_that_is_held_back_when_it_fails_again_then_the_summary_is_of_a_failure() -> None:
@@ -296,7 +321,7 @@ def test_given_a_recovery_that_is_held_back_when_it_fails_again_then_the_summary
     broker.wait(10_000.0)
     (summary,) = told(broker)
     assert (summary.kind, summary.held_back) == ("failure", 3)
-    assert summary.text.endswith("; the newest: p/3: failed at read: bad line 3")
+    assert summary.text.endswith(": p/3: failed at read: bad line 3")
     broker.pool_joins("w2")
     fixed(broker)  # it was the last word: the recovery does not wait
     assert [(one.kind, one.held_back) for one in told(broker)] == [("recovery", 0)]
