@@ -58,7 +58,7 @@ def test_the_store_is_told_things_by_the_broker_alone(sender: str, message: m.Me
     actor = StoreActor("s1", "host", 1, "store", 1, 0)
     actor.handle(m.LOCAL, m.Connected(), 1.0)
     effects = actor.handle(sender, message, 2.0)
-    asked = isinstance(message, m.Request | m.LedgerQuery | m.LedgerLook)
+    asked = isinstance(message, m.Request | m.LedgerQuery | m.LedgerLook | m.PlacesQuery)
     assert [type(effect).__name__ for effect in effects] == (["Read"] if asked else [])
     effects = actor.flush(2.0)
     assert not [e for e in effects if isinstance(e, Send | Stop) or type(e).__name__ in ("Write", "SetEpoch")]
