@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from odibi_actors.batches.ipc import decode_schema, encode_schema
 from odibi_actors.kinds.format import check_options
 from odibi_actors.kinds.registry import format_of
+from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
@@ -365,3 +366,52 @@ def test_given_a_moment_that_is_none_when_a_parser_would_move_it_then_it_is_refu
         read(spec, [position(tmp_path, "bad", f"at,n\n{good},1\n,2\n{bad},3\n".encode())], b"")
     failure = caught.value.failure
     assert (failure.kind, failure.line, failure.column, failure.value) == ("malformed", 4, "at", bad)
+
+
+@pytest.mark.parametrize(
+    ("parsers", "good", "bad", "takes"),
+    [
+        (["%d.%m.%Y"], "05.02.2025", "05.02.25", '"%d.%m.%y"'),
+        (["%d.%m.%Y"], "5.2.0025", "05.02.225", ""),
+        (["%d.%m.%Y"], " 5.2.2025", "05.02.0", ""),
+        (["%d.%m.%Y", "%d.%m.%y"], "05.02.2025", "05.02.25", '"%d.%m.%y", "%d.%m.%Y"'),
+        (["%d.%m.%y"], "05.02.25", "05.02.2025", '"%d.%m.%Y"'),
+        (["%d.%m.%y"], "5.2.69", "05.02.5", ""),
+        (["%F %T"], "2025-2-5 1:2:3", "25-02-05 10:00:00", '"%y-%m-%d %T"'),
+        (["%H%M %d.%m.%Y"], "0025 05.02.2025", "0025 05.02.25", '"%H%M %d.%m.%y"'),
+        (["%d.%m.%Y"], "05.02.2025", "005.02.2025", ""),
+        (["%d.%m.%Y"], "05.02.2025", "05.002.2025", ""),
+        (["%d.%m.%Y %H:%M"], "05.02.2025 1:2", "05.02.2025 001:02", ""),
+        ([], "0025-02-05 10:00", "25-02-05 10:00", ""),
+        ([], "2025-02-05 10:00", "-2025-02-05 10:00", ""),
+        ([], "2025-02-05 10:00", " 2025-02-05 10:00", ""),
+    ],
+)
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_given_a_year_of_other_digits_when_a_parser_would_read_it_then_it_is_refused(
+    tmp_path: Path, format: str, parsers: list[str], good: str, bad: str, takes: str
+) -> None:
+    options = {"timestamp_parsers": parsers} if parsers else {}
+    spec = read_spec(tmp_path, format=format, schema={"at": "timestamp[s]"}, options=options)
+
+    def file(name: str, *values: str) -> Position:
+        if format == "csv":
+            return position(tmp_path, name, "".join(f"{value},n\n" for value in ("at", *values)).encode())
+        return position(tmp_path, name, "".join(f'{{"at": "{value}"}}\n' for value in values).encode())
+
+    assert read(spec, [file("good", good, good)], b"").table.num_rows == 2
+    with pytest.raises(Failed) as caught:
+        read(spec, [file("bad", good, bad)], b"")
+    failure = caught.value.failure
+    assert (failure.kind, failure.column, failure.value.strip('"')) == ("malformed", "at", bad)
+    assert not takes or f"timestamp_parsers: [{takes}" in failure.message, failure.message
+    assert ("(%y: a year of two digits)" in failure.message) == bool(takes), failure.message
+
+
+def test_given_years_of_two_digits_beside_others_when_both_are_named_in_that_order_then_both_are_read(
+    tmp_path: Path,
+) -> None:
+    options = {"timestamp_parsers": ["%d.%m.%y", "%d.%m.%Y"]}
+    spec = read_spec(tmp_path, schema={"at": "timestamp[s]"}, options=options)
+    found = read(spec, [position(tmp_path, "a", b"at,n\n05.02.25,1\n05.02.2025,2\n05.02.0025,3\n")], b"").table
+    assert [str(one)[:10] for one in found["at"]] == ["2025-02-05", "2025-02-05", "0025-02-05"]

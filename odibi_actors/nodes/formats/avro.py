@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from odibi_actors.batches.ipc import check_limits
+from odibi_actors.config.remedies import listed
 from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
 from odibi_actors.nodes.formats.avro_blocks import Container, blocks, opened
 from odibi_actors.nodes.formats.avro_types import Held, Unreadable, held, takes_no_bytes
@@ -83,7 +84,7 @@ def _held(name: str, schema: Any) -> Held:
     try:
         return held(schema)
     except Unreadable as error:
-        raise Malformed(f"{error}; leave the column out: read.ignore: [{name}]", column=name) from None
+        raise Malformed(f"{error}; leave the column out: {listed('read.ignore', name)}", column=name) from None
 
 
 def _records(file: Container, plain: Any, empty: bool) -> Iterator[list[dict[str, Any]]]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from odibi_actors.nodes.formats import moments
 from odibi_actors.nodes.formats.exact import Spelling, digits_kept, holds
 
 _OURS = ("null_values", "strings_can_be_null", "quoted_strings_can_be_null")
 _CONVERT = ("true_values", "false_values", "decimal_point", "timestamp_parsers")
-_LATE = "29|30|31|6[01]"
-"""What is in each text that may be a day after the end of its month, or a leap second."""
-_LONG = {"%T": "%H:%M:%S", "%D": "%m/%d/%y", "%F": "%Y-%m-%d", "%R": "%H:%M", "%e": "%d", "%n": " ", "%t": " "}
-"""What Python's strptime does not know of C's."""
 _INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 
 
@@ -62,7 +57,7 @@ class Cells:
         if pa.types.is_floating(kind):
             self.check_floats(present, values)
         elif pa.types.is_timestamp(kind):
-            self.check_moments(present)
+            self.check_moments(present, values)
         return values
 
     def lenient_value(self, text: str, kind: pa.DataType) -> str | None:
@@ -95,25 +90,11 @@ class Cells:
             if not digits_kept(plain.filter(finite), values.filter(finite)):
                 raise pa.ArrowInvalid("digits are lost")
 
-    def check_moments(self, texts: pa.ChunkedArray) -> None:
-        """Raise ArrowInvalid for moments that are none: by ``timestamp_parsers`` 31/02/2024 would be the 2nd of March,
-        and second 60 the next minute."""
-        parsers = self.spelling.parsers
-        if not parsers:
-            return
-        late = pc.fill_null(pc.match_substring_regex(texts, _LATE), False)
-        if any(_rolls(text, parsers) for text in pc.unique(texts.filter(late)).to_pylist()):
-            raise pa.ArrowInvalid("no such moment")
+    def check_moments(self, texts: pa.ChunkedArray, values: pa.ChunkedArray) -> None:
+        """Raise ArrowInvalid where ``timestamp_parsers`` read what their texts (none of them null) do not say."""
+        if self.spelling.parsers:
+            moments.check(texts, values, self.spelling.parsers)
 
-
-def _rolls(text: str, parsers: tuple[str, ...]) -> bool:
-    """Whether the only format that reads a text reads a day or a second that is not there."""
-    rolls = False
-    for form in parsers:
-        try:
-            datetime.strptime(text, re.sub("%[TDFRent]", lambda found: _LONG[found[0]], form))
-        except ValueError as error:
-            rolls |= not any(says in str(error) for says in ("does not match", "unconverted data", "bad directive"))
-        else:
-            return False
-    return rolls
+    def with_parsers(self, parsers: tuple[str, ...]) -> Cells:
+        """The same with other ``timestamp_parsers``."""
+        return Cells(self._options | {"timestamp_parsers": list(parsers)})

@@ -154,7 +154,7 @@ def _typed(data: bytes, columns: Columns, options: Mapping[str, Any], cells: Cel
     table = _read(data, options, convert_options(types, options, strings_can_be_null=True, **only))
     for name, kind in columns.declared.items():
         if pa.types.is_timestamp(kind) and cells.spelling.parsers:
-            cells.check_moments(_texts(data, [name], options)[name])
+            cells.check_moments(*_present(_texts(data, [name], options)[name], table[name]))
         if not pa.types.is_floating(kind):
             continue
         if kind == pa.float32() or pc.any(pc.is_inf(table[name])).as_py():

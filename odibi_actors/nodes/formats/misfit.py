@@ -10,6 +10,7 @@ import pyarrow as pa
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.remedies import listed, option, schema, typed
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
+from odibi_actors.nodes.formats import moments
 from odibi_actors.nodes.formats.cells import Cells
 
 _NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
@@ -32,9 +33,21 @@ def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: 
     remedies = [f"{schema('read', name, wider)} {'keeps' if wider == 'string' else 'takes'} it"]
     if wider == "string" and (other := _otherwise(name, value, kind, cells)):
         remedies.insert(0, other)
+    remedies[:0] = [*years(value, kind, cells)]
     if inferred and (read := cells.lenient_value(value, kind)) is not None:
         remedies.append(f"{typed(name, kind)} reads it as {read}")
     return remedies
+
+
+def years(value: str, kind: pa.DataType, cells: Cells) -> list[str]:
+    """The remedy for a timestamp whose year has two digits where four are read, or four for two; none for all else."""
+    if not pa.types.is_timestamp(kind):
+        return []
+    for parsers in moments.other_years(cells.spelling.parsers):
+        if (read := cells.with_parsers(parsers).lenient_value(value, kind)) is not None:
+            says = f"options: {{{listed('timestamp_parsers', *parsers)}}}"
+            return [f"{says} reads it as {read} (%y: a year of two digits)"]
+    return []
 
 
 def _otherwise(name: str, value: str, kind: pa.DataType, cells: Cells) -> str:
