@@ -287,7 +287,7 @@ def _goes_on(pipeline: str, result: dict[str, Any]) -> str:
 @lists
 @pass_app
 def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
-    """Take a drained pipeline, or any while nothing runs, back to iteration N.
+    """Take a drained pipeline, or any at rest, back to iteration N.
 
     What later iterations appended to files is deleted; rows of an upsert, and what is overwritten, stay until they are
     replaced; rows that were appended to a table cannot be taken back, and refuse it. Their input is planned again,

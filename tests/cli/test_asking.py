@@ -97,7 +97,13 @@ def test_given_the_verbs_that_ask_then_all_are_tried_here_or_need_no_broker() ->
         for verb, command in getattr(group, "commands", {}).items()
         if any("--yes" in param.opts for param in command.params)
     }
-    others = {("checkpoint", "reseal"), ("pipeline", "backfill"), ("sink", "repin"), ("sink", "adopt")}
+    others = {
+        ("checkpoint", "reseal"),
+        ("deadletter", "replay"),
+        ("pipeline", "backfill"),
+        ("sink", "repin"),
+        ("sink", "adopt"),
+    }
     assert with_yes - others == {args[:2] for args in ASKING}
 
 

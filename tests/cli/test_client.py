@@ -88,7 +88,7 @@ def test_given_a_reply_with_a_status_then_its_error_is_raised_with_that_exit_cod
         (lambda c: c.iterations("p", 5), "store", "iteration.list", {"pipeline": "p", "limit": 5, "state": None}),
         (lambda c: c.iteration("p", 2), "store", "iteration.show", {"pipeline": "p", "iteration": 2}),
         (lambda c: c.nodes("p", 2), "store", "node.list", {"pipeline": "p", "iteration": 2}),
-        (lambda c: c.dead_letters(), "store", "deadletter.list", {"pipeline": None}),
+        (lambda c: c.dead_letters(), "store", "deadletter.list", {"pipeline": None, "limit": 1000}),
         (lambda c: c.checkpoint_stats(), "store", "checkpoint.stats", {}),
         (lambda c: c.sources(), "source", "source.list", {}),
         (lambda c: c.why("f"), "source", "source.why", {"file": "f"}),

@@ -621,8 +621,8 @@ def test_given_a_full_disk_when_staged_or_published_then_the_message_names_the_t
         real = sqlite_sink.SqliteKind.opened
 
         @contextlib.contextmanager
-        def small(self: Any, at: Any) -> Any:
-            with real(self, at) as connection:
+        def small(self: Any, at: Any, *access: Any) -> Any:
+            with real(self, at, *access) as connection:
                 connection.execute(f"pragma max_page_count = {pages}")
                 yield connection
 

@@ -16,6 +16,7 @@ from odibi_actors.nodes.formats.avro_blocks import Container, blocks, opened
 from odibi_actors.nodes.formats.avro_types import Held, Unreadable, held, takes_no_bytes
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.typed import fitted
+from odibi_actors.units import plural
 
 AT_ONCE: Final = 10_000
 """Records that are Python objects at a time."""
@@ -94,7 +95,7 @@ def _records(file: Container, plain: Any, empty: bool) -> Iterator[list[dict[str
     for count, block in blocks(file):
         check_limits(done + count, len(block))
         if count > len(block) and not empty:
-            raise Malformed(f"a block claims {count} records in {len(block)} bytes: the file is damaged")
+            raise Malformed(f"a block of {len(block)} bytes claims {plural(count, 'record')}: the file is damaged")
         source = BytesIO(block)
         for start in range(0, count, AT_ONCE):
             records: list[Any] = []

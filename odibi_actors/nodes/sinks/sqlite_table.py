@@ -46,9 +46,9 @@ def insert_statement(
     statement = f"{verb} into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
     if not keys:
         return statement
-    rest = [quote(name) for name in names if name not in keys]
-    change = f"update set {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "nothing"
-    if version is not None and rest:
+    # The keys as well: to a collation 'a' and 'A' are one.
+    change = f"update set {', '.join(f'{quote(name)} = excluded.{quote(name)}' for name in names)}"
+    if version is not None:
         former = f"{quote(table)}.{quote(version)}"
         change += f" where {former} is null or {former} <= excluded.{quote(version)} collate binary"
     return f"{statement} on conflict ({', '.join(map(quote, keys))}) do {change}"
@@ -290,7 +290,7 @@ def insert(
             taken += db.executemany(statement, going.through(columns)).rowcount
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
         raise ConflictError(f"table {table!r} of {place} refuses {going.told(str(error))}: {error}") from error
-    if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
+    if taken != rows.num_rows and version is None:
         raise ConflictError(
             f"table {table!r} of {place} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger, "
             "or an ON CONFLICT clause of its own, drops the others"
