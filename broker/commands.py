@@ -77,6 +77,7 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
     open: Annotated[list[Number], msgspec.Meta(max_length=MAX_OPEN)] | None = None
     take: bool | None = None
     letters: Annotated[list[Number], msgspec.Meta(max_length=MAX_ROWS)] | None = None
+    request: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
 
 
 def checked(verb: str, params: Row) -> Row:

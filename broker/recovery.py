@@ -111,6 +111,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.draining = on
         elif setting.name == "removed":
             pipeline.removed = on
+        elif setting.name == rec.REWOUND:
+            pipeline.rewound = setting.value.split()
         elif setting.name == FAILING:
             pipeline.failing = on
 

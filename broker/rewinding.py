@@ -25,17 +25,22 @@ if TYPE_CHECKING:
 MAX_BACKOFF = 30.0
 """Seconds between two tries of a retraction at most."""
 
+MAX_REMEMBERED = 16
+"""Requests whose rewind is done, of one pipeline: more are not asked for at once."""
+
 Row = dict[str, Any]
 
 
 def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row | None:
-    """Preview a rewind or begin it; the answer of the latter comes when it is done. Raises ConflictError."""
+    """Preview a rewind or begin it; the answer of the latter comes when it is done. Asked again with the same
+    ``request``, by one whose broker died before it answered, it is not done twice. Raises ConflictError."""
+    request = str(params.get("request") or "")
     if pipeline.rewind is not None:
         if pipeline.rewind.record.to != to:
             raise ConflictError(f"pipeline {pipeline.name} is being rewound to {pipeline.rewind.record.to} already")
         params["begun"] = True
         return None
-    if params.get("begun"):
+    if params.get("begun") or request in pipeline.rewound:
         return {"pipeline": pipeline.name, "to": to, "state": pipeline.state, "last_committed": pipeline.last_committed}
     _check(pipeline, to)
     if (refused := _in_the_way(pipeline)) and not params.get("dry_run"):
@@ -52,7 +57,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     if params.get("dry_run"):
         return {"pipeline": pipeline.name, **preview, **({"refused": refused} if refused else {})}
     left = rec.Left(**preview["left"])
-    record = rec.Rewind(pipeline.name, to, pipeline.last_iteration, retractions, now, left)
+    record = rec.Rewind(pipeline.name, to, pipeline.last_iteration, retractions, now, left, request)
     flow.write(record, pipeline.name)
     pipeline.rewind = Rewinding(record)
     pipeline.rewind_seq = flow.journal.last
@@ -220,6 +225,9 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
     if rewind is None or rewind.left or pipeline.rewind_seq > flow.journal.durable:
         return
     record = rewind.record
+    if record.request:  # first: a broker that knows the end of the rewind knows whose it was
+        pipeline.rewound = [*pipeline.rewound, record.request][-MAX_REMEMBERED:]
+        flow.write(rec.Setting(pipeline.name, rec.REWOUND, " ".join(pipeline.rewound)), pipeline.name)
     seq = flow.write(rec.Rewound(pipeline.name, record.to, record.last, now), pipeline.name)
     pipeline.rewind = None
     pipeline.problem = ""

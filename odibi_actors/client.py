@@ -602,6 +602,8 @@ class Client(ScheduleVerbs):
         back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it
         would do, ``{"states", "files", "retractions": [...]}``."""
         params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
+        if not dry_run:
+            params["request"] = secrets.token_hex(8)  # asked again, it is the same rewind
         return self._until("pipeline.rewind", params, timeout)
 
     def dead_letter(self, letter: int) -> dict[str, Any]:

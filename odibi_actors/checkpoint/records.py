@@ -443,7 +443,7 @@ class Left(msgspec.Struct, frozen=True):
 
 class Rewind(Record, frozen=True):
     """The pipeline goes back to iteration ``to``: those after it, up to ``last``, are taken back from these places.
-    From here on it only rolls forward, to REWOUND."""
+    From here on it only rolls forward, to REWOUND. ``request``: who asked for it; asked again, nothing more is done."""
 
     pipeline: str
     to: int
@@ -451,6 +451,7 @@ class Rewind(Record, frozen=True):
     retractions: list[Retraction]
     at: float
     left: Left
+    request: str = ""
 
 
 class Rewound(Record, frozen=True):
@@ -493,6 +494,9 @@ it, and stay as they are when something else is changed."""
 ORDER = "order"
 """Setting of the project: its pipelines in the order of the project file, separated by commas."""
 
+REWOUND = "rewound"
+"""Setting of a pipeline: the requests of its last rewinds that have come to their end, oldest first, with blanks
+between."""
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
 

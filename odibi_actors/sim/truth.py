@@ -67,6 +67,7 @@ class Truth:
         ] = {}  # (pipeline, node) -> commits since its state that have none
         self.newest_commit: dict[str, Planned] = {}  # since the last rewind
         self.rewinds: dict[str, rec.Rewind] = {}
+        self.rewound: dict[str, None] = {}  # requests that were followed
         self.applied: list[Callable[[], None]] = []  # who is to know that records were
         self.visible: Callable[[str], list[int]] = lambda _pipeline: []
         self.tell: Callable[[str], None] = lambda _line: None
@@ -225,6 +226,9 @@ class Truth:
                 check(not self.backfills.open(record.pipeline), "I1", f"{record.pipeline} is rewound amid a backfill")
                 check(record.pipeline not in self.rewinds, "I1", f"{record.pipeline} is rewound twice at once")
                 self.rewinds[record.pipeline] = record
+                twice = record.request in self.rewound
+                check(not twice, "I1", f"{record.pipeline} is rewound twice for one request: {record}")
+                self.rewound[record.request or f"{record.pipeline} from {record.last}"] = None
             case rec.Rewound():
                 self._rewound(record)
 

@@ -79,14 +79,19 @@ def _drain(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
 
 
 def _rewind(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    """It is drained first, which may not be done when the rewind comes."""
+    """It is drained first, which may not be done when the rewind comes. Asked twice now and then, as by one who got no
+    answer."""
     newest = life.newest(pipeline.name)
     if not newest:
         return ""
     life.ask("pipeline.drain", pipeline=pipeline.name, wait=False)
     _released(life, rng, pipeline)
     to = rng.choice([0, newest - 1, rng.randint(0, newest)])
-    return life.ask_later(rng.choice([0.1, 0.3, 1.0, 2.0]), "pipeline.rewind", pipeline=pipeline.name, to=to)
+    delay, request = rng.choice([0.1, 0.3, 1.0, 2.0]), f"rewind-{rng.getrandbits(32):x}"
+    asked = {"pipeline": pipeline.name, "to": to, "request": request}
+    if rng.random() < 0.3:
+        life.ask_later(delay + rng.uniform(0.1, 6.0), "pipeline.rewind", **asked)
+    return life.ask_later(delay, "pipeline.rewind", **asked)
 
 
 def _cancel(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:

@@ -7,6 +7,7 @@ import pytest
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.messages import STORE, Reply, Request
 from tests.broker.harness import CLIENT, Broker, Failure, pipeline
+from tests.broker.restart import restarted
 from tests.broker.test_backfills import Backfilled, given
 from tests.broker.test_operators import CONFLICT
 
@@ -119,19 +120,36 @@ def test_given_no_iterations_when_it_is_drained_then_it_is_at_once() -> None:
     assert reply.result["state"] == "drained"
 
 
-def test_given_a_rewind_that_was_answered_when_the_same_request_comes_once_more_then_it_is_not_done_twice() -> None:
+def taken_back(**params: object) -> tuple[Broker, Reply]:
+    """A rewind to the beginning is asked for as ``same``, done and answered."""
     broker = busy()
     finish(broker)
     drained(broker)
     broker.durable()
-    params = {"pipeline": "p", "to": 0}
-    broker.say(CLIENT, Request("same", "pipeline.rewind", dict(params)))
+    broker.say(CLIENT, Request("same", "pipeline.rewind", {"pipeline": "p", "to": 0, **params}))
     (asked,) = broker.take(Request, to=STORE)
     preview = {"to": 0, "states": {"committed": 1}, "files": 1, "missing": 0, "retractions": [], "left": LEFT}
     broker.say(STORE, Reply(asked.id, 0, preview))
     broker.durable()
     (reply,) = broker.replies()
     assert (reply.id, reply.status, len(broker.of(rec.Rewound))) == ("same", 0, 1)
-    broker.say(CLIENT, Request("same", "pipeline.rewind", dict(params)))  # it was on its way when the answer left
+    return broker, reply
+
+
+def test_given_a_rewind_that_was_answered_when_the_same_request_comes_once_more_then_it_is_not_done_twice() -> None:
+    broker, reply = taken_back()
+    broker.say(
+        CLIENT, Request("same", "pipeline.rewind", {"pipeline": "p", "to": 0})
+    )  # on its way when the answer left
     assert broker.take(Request, to=STORE) == []
     assert broker.replies() == [reply]
+
+
+def test_given_a_rewind_whose_broker_died_before_it_answered_when_asked_again_then_it_is_not_done_twice() -> None:
+    broker, reply = taken_back(request="once")
+    after = restarted(broker)
+    answer = after.ask("pipeline.rewind", pipeline="p", to=0, request="once")
+    assert answer is not None
+    assert (answer.status, answer.result) == (0, reply.result)
+    after.ask("pipeline.rewind", pipeline="p", to=0, request="another")
+    assert [request.verb for request in after.take(Request, to=STORE)] == ["rewind.show"]

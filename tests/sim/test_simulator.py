@@ -34,6 +34,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("rewind", "", "sink add"), 4),
     (Course("store put back", "", "cancel"), 11),
     (Course("sink mode", "", "discard"), 7034629),
+    (Course("rewind", "", "shutdown"), 25),
 ]
 """Lives of a course of verbs that broke once."""
 
