@@ -30,6 +30,11 @@ class Pins:
         pin = self._pins.get((pipeline, source))
         return pin.arrow if pin is not None else b""
 
+    def fresh(self, pipeline: str, sink: str, iteration: int) -> bool:
+        """The sink was pinned again, and this iteration is the first since: it goes on without what was published."""
+        pin = self._pins.get((pipeline, sink))
+        return pin is None or pin.open or pin.iteration >= iteration
+
     def apply(self, record: rec.AnyRecord, iterations: dict[tuple[str, int], Planned]) -> None:
         """A record that is on disk now."""
         match record:
