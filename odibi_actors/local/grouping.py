@@ -37,8 +37,8 @@ _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
 _HEAD = 1 << 16
 """Bytes at the beginning of a file that tell its header, and whether it has one."""
-ONE_BYTE = ("windows-1252", "iso-8859-1")
-"""Encodings that are tried for a text that is not UTF-8: the first leaves a few bytes without a letter."""
+ONE_BYTE = "windows-1252"
+"""What is tried for a text that is not UTF-8. A few bytes have no letter in it; nor have they in ISO 8859-1."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 _COMMA_NUMBER = re.compile(r"-?\d[\d. ]*,\d+")
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
@@ -196,13 +196,13 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             odd += some
         if ranked:
             header, some = ranked[0]
-            told = header.bare or header.encoding in ONE_BYTE
+            told = header.bare or header.encoding == ONE_BYTE
             yield _Kind(pattern, some, header, odd, note if told else "", optional.get(header, ()))
 
 
 def _plain_too(folder: Path, headers: dict[_Header, list[str]]) -> None:
     """Files of nothing but ASCII are of any encoding that others of their kind have."""
-    for header in [one for one in headers if one.encoding in ONE_BYTE]:
+    for header in [one for one in headers if one.encoding == ONE_BYTE]:
         twin = header._replace(encoding="")
         if twin in headers and all((folder / name).read_bytes().isascii() for name in headers[twin]):
             headers[header] += headers.pop(twin)
@@ -392,13 +392,11 @@ def _header(path: Path) -> tuple[_Header, str]:
 
 def _one_byte(data: bytes) -> str:
     """The encoding of one byte a letter that a text may have which is not UTF-8; "" where it is no text either."""
-    for encoding in ONE_BYTE:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return "" if _CONTROLS.search(text) else encoding
-    return ""
+    try:
+        text = data.decode(ONE_BYTE)
+    except UnicodeDecodeError:
+        return ""
+    return "" if _CONTROLS.search(text) else ONE_BYTE
 
 
 def _delimiter(text: str) -> str:

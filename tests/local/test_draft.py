@@ -137,9 +137,7 @@ def test_given_what_cannot_be_understood_then_each_is_told_with_its_reason(folde
     assert [group.pattern for group in look(folder).groups] == ["good.csv"]
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"), [("naïve – 5 €", "windows-1252"), ("naïve", "windows-1252"), ("n\x81", "iso-8859-1")]
-)
+@pytest.mark.parametrize(("text", "encoding"), [("naïve – 5 €", "windows-1252"), ("naïve", "windows-1252")])
 def test_given_text_of_another_encoding_then_it_is_drafted_and_said_to_be_a_guess(
     folder: Path, text: str, encoding: str
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bz2
+import codecs
+import contextlib
 import gzip
 import io
 import lzma
@@ -10,6 +12,7 @@ import random
 import subprocess
 import zipfile
 from collections.abc import Callable
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from hypothesis import strategies as st
 
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
-from odibi_actors.nodes.formats.packed import unpack
+from odibi_actors.nodes.formats.packed import converted, iconv_name, unpack
 from odibi_actors.nodes.read import read
 from tests.nodes.helpers import position, read_spec
 
@@ -48,7 +51,7 @@ PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 }
 
 
-def _read(folder: Path, name: str, data: bytes, form: str = "csv", **spec: Any) -> dict[str, list[Any]]:
+def _read(folder: Path, name: str, data: bytes | None, form: str = "csv", **spec: Any) -> dict[str, list[Any]]:
     found = read(read_spec(folder, form, **spec), [position(folder, name, data, digest=True)], b"")
     return dict(found.table.to_pydict())
 
@@ -218,8 +221,58 @@ def test_given_an_encoding_when_a_file_is_utf8_after_all_then_it_is_refused_and_
     data = f"{mark}a,b\n1,Müller\n".encode()
     with pytest.raises(Failed, match=r"f line [12]: the file is valid UTF-8: ") as refused:
         _read(tmp_path, "f", data, options={"encoding": encoding})
-    assert f"options.encoding says; convert it: `iconv -f utf-8 -t {encoding} FILE" in refused.value.failure.message
+    message = refused.value.failure.message
+    assert "options.encoding says; convert it: `" in message
+    command = message.split("`")[1]
+    subprocess.run(["sh", "-ec", command.replace("FILE", "f")], cwd=tmp_path, check=True)
+    assert (tmp_path / "f").read_bytes() == "a,b\n1,Müller\n".encode(encoding)
+    assert _read(tmp_path, "f", None, options={"encoding": encoding}) == {"a": [1], "b": ["Müller"]}
     assert _read(tmp_path, "f", b"a,b\n1,t\n", options={"encoding": encoding}) == {"a": [1], "b": ["t"]}
+
+
+def _named() -> list[str]:
+    """All encodings of text that Python has, by their names and by what the docs call them."""
+    found = []
+    for name in sorted({*aliases.values(), "latin-1", "utf-8", "iso-8859-15", "windows-1252", "mac-roman"}):
+        with contextlib.suppress(LookupError, UnicodeError, ValueError):
+            found += [name] if "a".encode(name) and codecs.lookup(name)._is_text_encoding else []  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("encoding", _named())
+def test_given_an_encoding_when_a_message_names_it_to_iconv_then_iconv_knows_it(encoding: str) -> None:
+    name = iconv_name(encoding)
+    if not name:
+        assert converted(encoding) == "save it as utf-8"
+        assert converted("utf-8", encoding) == f"save it as {encoding}"
+        return
+    command = ["iconv", "-f", name, "-t", "utf-8"]
+    done = subprocess.run(command, input="odd,1".encode(encoding), capture_output=True, check=True)
+    assert done.stdout.decode().removeprefix("\ufeff") == "odd,1"
+    assert converted(encoding) == f"`iconv -f {name} -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "windows", "letter"),
+    [("latin-1", "windows-1252", "€"), ("iso-8859-15", "windows-1252", "€"), ("iso-8859-2", "windows-1250", "Š")],
+)
+def test_given_control_characters_where_windows_has_letters_then_the_file_is_refused_with_its_encoding(
+    tmp_path: Path, encoding: str, windows: str, letter: str
+) -> None:
+    data = f"a,b\n1,5\n2,{letter} 5\n".encode(windows)
+    with pytest.raises(Failed, match=r"f line 3: byte 0x8. is a control character in iso8859") as refused:
+        _read(tmp_path, "f", data, options={"encoding": encoding}, schema={"b": "string"})
+    assert f"options: {{encoding: {windows}}} reads it as {letter!r}; if it is meant, " in refused.value.failure.message
+    command = refused.value.failure.message.split("`")[1]
+    given = _read(tmp_path, "f", data, options={"encoding": windows}, schema={"b": "string"})
+    assert given == {"a": [1, 2], "b": ["5", f"{letter} 5"]}
+    subprocess.run(["sh", "-ec", command.replace("FILE", "f")], cwd=tmp_path, check=True)
+    control = data.decode(encoding)[10]
+    assert _read(tmp_path, "f", None, schema={"b": "string"}) == {"a": [1, 2], "b": ["5", f"{control} 5"]}
+    nothing = "a,b\n1,\x81\n".encode(encoding)  # no letter in windows-1252 either
+    with pytest.raises(Failed, match=r"f line 2: byte 0x81 .*") as refused:
+        _read(tmp_path, "f", nothing, options={"encoding": encoding})
+    assert "{encoding: windows-1252}" not in refused.value.failure.message
 
 
 def test_given_what_looks_like_utf8_by_chance_when_told_so_then_it_is_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from odibi_actors.nodes.formats.cells import Cells, convert_options
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.culprit import Columns, find_culprit
 from odibi_actors.nodes.formats.exact import MAX_SHOWN, convert
-from odibi_actors.nodes.formats.packed import what_it_is
+from odibi_actors.nodes.formats.packed import converted, what_it_is
 from odibi_actors.nodes.formats.rows import (
     Header,
     blank_line,
@@ -41,6 +41,11 @@ _BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
 _REMARK = re.compile(r"#+\s")
 """How a first name begins that is none; ``#chrom`` is one."""
 _BARE = "or, if the files have no header, name all columns: options: {column_names: [...]}"
+_CONTROL = re.compile("[\x80-\x9f]")
+_OF_WINDOWS = {"2": "windows-1250", "5": "windows-1251", "7": "windows-1253", "8": "windows-1255"} | {
+    "9": "windows-1254", "4": "windows-1257", "6": "windows-1256", "13": "windows-1257"
+}  # fmt: skip
+"""Which encoding of Windows has the letters of which ISO 8859-x; else 1252."""
 _BEYOND_ASCII = re.compile(r"\w{0,20}[^\x00-\x7f]\w{0,20}")
 _NOTHING: Mapping[str, pa.DataType] = {}
 
@@ -109,7 +114,10 @@ def plain_text(data: bytes, options: Mapping[str, Any]) -> bytes:
     if not options.get("even_if_utf8") and (problem := _utf8_after_all(data, str(options["encoding"]))):
         raise problem
     try:
-        return data.decode(encoding).removeprefix("\ufeff").encode()
+        text = data.decode(encoding).removeprefix("\ufeff")
+        if encoding.startswith("iso8859-") and (problem := _other_letters(data, text, encoding)):
+            raise problem
+        return text.encode()
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = data[:start].decode(encoding, "replace").count("\n") + 1
@@ -132,10 +140,26 @@ def _utf8_after_all(data: bytes, encoding: str) -> Malformed | None:
     other = word.encode().decode(encoding, "replace")
     message = (
         f"the file is valid UTF-8: {word!r} would be {other!r} in {encoding}, which options.encoding says; convert it: "
-        f"`iconv -f utf-8 -t {encoding} FILE > FILE.tmp && mv FILE.tmp FILE`; or convert all others to UTF-8, without "
-        "the option; options: {even_if_utf8: true} reads it as it says"
+        f"{converted('utf-8', encoding, marked=data.startswith(codecs.BOM_UTF8))}; or convert all others to UTF-8, "
+        "without the option; options: {even_if_utf8: true} reads it as it says"
     )
     return Malformed(message, line=line, value=word)
+
+
+def _other_letters(data: bytes, text: str, encoding: str) -> Malformed | None:
+    """Control characters where the encodings of Windows have letters: hardly ever meant, and seen by nobody."""
+    found = _CONTROL.search(text)
+    if found is None:
+        return None
+    line, byte = text.count("\n", 0, found.start()) + 1, found[0].encode(encoding)
+    windows = _OF_WINDOWS.get(encoding.removeprefix("iso8859-"), "windows-1252")
+    try:
+        data.decode(windows)
+        remedy = f"options: {{encoding: {windows}}} reads it as {byte.decode(windows)!r}; if it is meant"
+    except UnicodeDecodeError:
+        remedy = "if it is meant"
+    message = f"byte 0x{byte.hex()} is a control character in {encoding}, which options.encoding says; {remedy}"
+    return Malformed(f"{message}, convert all files to UTF-8: {converted(encoding)}", line=line, value=repr(found[0]))
 
 
 def quoted_columns(data: bytes, options: Mapping[str, Any]) -> dict[str, int]:

@@ -48,6 +48,25 @@ _MARKS: tuple[tuple[bytes, str], ...] = (  # of UTF-32 first: that of UTF-16 is 
 )
 
 
+_ICONV: Final = (
+    ("^iso8859-", "iso-8859-"),
+    ("^iso2022-", "iso-2022-"),
+    (r"^cp(125\d)$", r"windows-\1"),
+    ("^(utf-(?:16|32))-([bl]e)$", r"\1\2"),
+    ("^utf-8-sig$", "utf-8"),
+    ("^mac-roman$", "macintosh"),
+    ("^ptcp154$", "pt154"),
+    ("^kz1048$", "rk1048"),
+    ("^shift-jisx0213$", "shift_jisx0213"),
+)
+"""What iconv calls otherwise than Python."""
+_UNKNOWN_TO_ICONV: Final = (
+    *("euc-jis-2004", "shift-jis-2004", "hz", "iso2022-jp-1", "iso2022-jp-2004", "iso2022-jp-ext"),
+    *("mac-greek", "mac-iceland", "mac-latin2", "mac-turkish"),
+    *("idna", "punycode", "raw-unicode-escape", "unicode-escape"),
+)
+
+
 def compression_of(name: str, option: str) -> str:
     """How a file of that name is packed ("" for not at all), by ``options.compression`` (``auto``: by its suffix)."""
     if option == "auto":
@@ -151,10 +170,23 @@ def other_encoding(encoding: str) -> str:
     )
 
 
-def converted(encoding: str) -> str:
-    """How one file of another encoding is made UTF-8."""
-    known = re.sub("-([bl]e)$", r"\1", encoding)  # as iconv spells it
-    return f"`iconv -f {known} -t utf-8 FILE > FILE.tmp && mv FILE.tmp FILE`"
+def converted(encoding: str, to: str = "utf-8", *, marked: bool = False) -> str:
+    """How one file is given another encoding; ``marked``: it begins with the mark of UTF-8, which few others have."""
+    known, wanted = iconv_name(encoding), iconv_name(to)
+    if not known or not wanted:
+        return f"save it as {to}"
+    given = "tail -c +4 FILE | iconv" if marked else "iconv"
+    return f"`{given} -f {known} -t {wanted}{'' if marked else ' FILE'} > FILE.tmp && mv FILE.tmp FILE`"
+
+
+def iconv_name(encoding: str) -> str:
+    """What iconv calls an encoding of Python's; "" where it knows none. ``encoding``: any name that Python has."""
+    name = codecs.lookup(encoding).name.replace("_", "-")
+    if name in _UNKNOWN_TO_ICONV:
+        return ""
+    for ours, theirs in _ICONV:
+        name = re.sub(ours, theirs, name)
+    return name
 
 
 def what_it_is(data: bytes) -> tuple[str, str] | None:
