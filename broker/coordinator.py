@@ -515,7 +515,7 @@ class Coordinator:
             effects += self._joining.remind(now)
             if self._flow is not None:
                 journal = self._flow.journal
-                if not journal.backlog or journal.durable != self._flow.stalled[0]:
+                if not journal.backlog or journal.durable != self._flow.stalled[0] or not self._flow.stalled[1]:
                     self._flow.stalled = (journal.durable, now)
                 silent = self._flow.dispatcher.silent(now)
                 elsewhere = len(silent) < len(self._flow.dispatcher.pools)

@@ -91,7 +91,7 @@ class Flow:
         self.schedules = Schedules(self)
         self.adoptions: list[rec.Adopt] = []  # oldest first
         self.letters_seq = 0  # newest record that brought dead letters back, or took them away, other than one by one
-        self.stalled = (start_seq, 0.0)  # newest durable record, and when it was last seen that nothing waits, or moves
+        self.stalled = (start_seq, 0.0)  # newest durable record, and when none waited, or it moved (0: not looked yet)
         self.publishing: dict[str, Attempt] = {}  # SQL database, or other sink -> its one attempt to publish
 
     # --- small helpers --------------------------------------------------------------------------------------------

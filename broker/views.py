@@ -88,7 +88,7 @@ def silent(flow: Flow, directory: Directory, now: float) -> list[Row]:
         waits = plural(flow.journal.backlog, "record") if peer.role == "store" and flow.journal.backlog else ""
         since = peer.seen
         if peer.role == "store" and waits:
-            since = min(since, flow.stalled[1])
+            since = min(since, flow.stalled[1] or since)
         if peer.role != "client" and now - since >= SILENT:
             rows.append({"name": peer.name, "role": peer.role, "since": since, "seconds": now - since, "waits": waits})
     return rows

@@ -56,6 +56,15 @@ def test_given_a_store_that_comes_and_goes_and_makes_nothing_durable_then_it_is_
     assert [row["role"] for row in status(broker)["silent"] if row["role"] != "pool"] == ["store"]
 
 
+def test_given_a_broker_that_has_just_begun_then_a_store_with_work_is_not_silent() -> None:
+    broker = Broker()
+    broker.now = 1_000_000_000.0
+    broker.start()
+    broker.offer("f1.csv")
+    assert broker.flow.journal.backlog
+    assert status(broker)["silent"] == []
+
+
 def waiting() -> Broker:
     """An iteration whose node waits an hour for its next attempt."""
     spec = pipeline()
