@@ -15,6 +15,7 @@ from odibi_actors.config.remedies import quoted
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.packed import other_encoding
+from odibi_actors.nodes.formats.quotes import ESCAPED, misplaced
 from odibi_actors.units import plural
 
 Options = Mapping[str, Any]
@@ -37,7 +38,7 @@ class Shape(NamedTuple):
     problem: Malformed | None
 
 
-def rows(data: bytes, options: Options, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+def rows(data: bytes, options: Options) -> Iterator[tuple[int, list[str]]]:
     """(1-based line it begins on, cells) of every row, blank ones too. Raises csv.Error."""
     # The limit is the process's: never lowered, since node functions read csv as well.
     csv.field_size_limit(max(csv.field_size_limit(), min(len(data) + 1, (1 << 31) - 1)))
@@ -53,7 +54,6 @@ def rows(data: bytes, options: Options, *, strict: bool = False) -> Iterator[tup
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
         doublequote=options.get("double_quote", True),
         escapechar=options.get("escape_char") or None,
-        strict=strict,
     )
     line = skip + 1
     for row in reader:
@@ -119,17 +119,31 @@ def shape(data: bytes, names: list[str], looked_at: list[int], options: Options)
                 to_skip -= 1
             elif problem := _row_problem(line, row, names, looked_at, options):
                 if len(row) != len(names):
-                    problem = Malformed(problem.message + comment(data, options), line=line, value=problem.value)
+                    more = _escaped(data, line, names, options) or comment(data, options)
+                    problem = Malformed(problem.message + more, line=line, value=problem.value)
                 break
             else:
                 lines.append(line)
     except csv.Error as error:
         problem = Malformed(f"not CSV: {error}")
-    opened = open_quote(data, options)
-    if opened and (problem is None or not problem.line or problem.line >= opened):
-        problem = Malformed("a quoted value is never closed: the file is cut off", line=opened)
-        lines = array("Q", [line for line in lines if line < opened])
+    quotes = misplaced(data, names, options)
+    if quotes is not None and (problem is None or not problem.line or problem.line >= quotes.line):
+        problem = quotes
+        lines = array("Q", [line for line in lines if line < quotes.line])
     return Shape(lines, problem)
+
+
+def _escaped(data: bytes, line: int, names: list[str], options: Options) -> str:
+    """The remedy for a row of another width with backslashes before its quotes, if it gives the row its width."""
+    text = f"\\{options.get('quote_char', chr(34))}".encode()
+    rest = data[len(before_line(data, line)) :]
+    if options.get("escape_char") or text not in rest:
+        return ""
+    try:
+        _, row = next(_filled(rest, {**options, "skip_rows": 0, "escape_char": "\\"}), (0, []))
+    except csv.Error:
+        return ""
+    return f"; {ESCAPED}" if len(row) == len(names) and text not in ",".join(row).encode() else ""
 
 
 def before_line(data: bytes, line: int) -> bytes:
@@ -138,18 +152,6 @@ def before_line(data: bytes, line: int) -> bytes:
         return data
     ends = re.finditer(rb"\r\n|\r|\n", data)
     return data[: next(islice(ends, line - 2, None)).end()] if line > 1 else b""
-
-
-def open_quote(data: bytes, options: Options) -> int:
-    """The line on which the row begins whose last value is never closed; 0 when there is none."""
-    line = 0
-    strict = rows(data, options, strict=True)
-    try:
-        for line, _ in rows(data, options):  # noqa: B007 - where the strict reading has got to when it raises
-            next(strict)
-    except csv.Error as error:
-        return line if "unexpected end" in str(error) else 0
-    return 0
 
 
 def quoted_cells(data: bytes, names: list[str], options: Options) -> dict[str, int]:
