@@ -114,8 +114,8 @@ def _line(
     read = next(node.read for node in spec.nodes if node.name == source)
     assert read is not None
     functions = reaches(spec, source, sink, column)
-    if pinned is None and functions is None:
-        return  # nothing on the way selects it, so that the sink never gets it
+    if pinned is None and (functions is None or before is not None):
+        return  # nothing on the way hands it on: no SQL selects it, or it was there before and the sink has none of it
     if pinned is None:
         line = (
             f"{name} is pinned without {column!r}, which {source} declares: to let it in, `odibictl sink repin {name}`"

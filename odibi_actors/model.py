@@ -207,6 +207,12 @@ FailureKind = Literal[
 COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io", "full"})
 
 
+def sentences(*texts: str) -> str:
+    """Messages behind each other, each but the last with one full stop; empty ones left out."""
+    *first, last = [text for text in texts if text] or [""]
+    return " ".join([*(f"{text.removesuffix('.')}." for text in first), last])
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why a node failed, as kept durably and shown to the user. ``position`` is the identity of the file at fault;
     ``lost`` names the input node whose output was lost (kind ``input_lost``). ``line`` is 1-based. ``others``: further
@@ -228,7 +234,7 @@ class Failure(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The message, with what is to be done."""
-        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+        return sentences(self.message, self.remedy)
 
     def alone(self) -> Failure:
         """Without the others."""

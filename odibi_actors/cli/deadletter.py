@@ -9,7 +9,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.names import complete_pipeline, pipeline_argument
+from odibi_actors.cli.names import ALL, complete_pipeline, letters, pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
 from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.sink import overwriting
@@ -92,24 +92,11 @@ def show(app: App, letter: int) -> None:
 NAMED = 8
 """Files of a letter that are named."""
 
-ALL = "all"
 MANY = 20
 """Letters that a question names one by one; of more it has the number."""
 
 
-class LetterType(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
-    """The id of a dead letter, or ``all``."""
-
-    name = "letter"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """The id, from 1 on, or ``all``."""
-        if value == ALL:
-            return ALL
-        return int(click.IntRange(1, 2**63 - 1).convert(value, param, ctx))
-
-
-LETTERS = click.argument("letters", metavar="ID...|all", nargs=-1, required=True, type=LetterType())
+LETTERS = click.argument("letters", metavar="ID...|all", nargs=-1, required=True, callback=letters)
 OF = click.option("--pipeline", metavar="PIPELINE", shell_complete=complete_pipeline, help="Of `all`: only its own.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 
@@ -120,8 +107,6 @@ def _chosen(client: Client, letters: Sequence[int | str], pipeline: str | None) 
         if pipeline is not None:
             raise click.UsageError("--pipeline goes with `all`: a letter has its own")
         return [{"id": one} for one in letters]
-    if len(letters) > 1:
-        raise click.UsageError("give `all`, or the ids of dead letters")
     found = pages(lambda n, before: client.dead_letters(pipeline, n, before), None)["items"]
     chosen = [row for row in found if row["state"] == "open"]
     if not chosen:
@@ -152,6 +137,7 @@ def _each(
 @deadletter.command(
     examples=[
         "odibictl deadletter replay 3",
+        "odibictl deadletter replay 2,4,5",
         "odibictl deadletter replay all --pipeline delays --yes",
     ]
 )

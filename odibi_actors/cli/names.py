@@ -17,9 +17,21 @@ if TYPE_CHECKING:
     from odibi_actors.client import Client
     from odibi_actors.config.model import ProjectSpec, ScheduleSpec
 
+ALL = "all"
 F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE = 0.5
 """Seconds that completion waits for the running system: somebody has pressed a key."""
+
+
+def letters(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> list[int | str]:
+    """Ids of dead letters, from 1 on, with blanks or commas (``3 4``, ``3,4``), or ``[ALL]``. Raises BadParameter."""
+    words = [word for text in value for word in text.replace(",", " ").split()]
+    if words == [ALL]:
+        return [ALL]
+    if not words or not all(word.isdecimal() and word.isascii() and 0 < int(word) < 2**63 for word in words):
+        said = f"{' '.join(words)!r}: write ids of dead letters, such as 3,4, or `all` alone"
+        raise click.BadParameter(said, ctx, param)
+    return [int(word) for word in words]
 
 
 def complete_pipeline(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -15,7 +15,7 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
-from odibi_actors.cli.names import PARAM, pipeline_argument
+from odibi_actors.cli.names import ALL, PARAM, letters, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.errors import ConflictError
@@ -46,14 +46,10 @@ SHOWN = ("run", "state", "iterations", "committed", "rows_read", "failed", "dead
 
 def _letters(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[int] | None:
     """``3 4``, ``3,4`` or ``all`` (the empty list); None: none are meant."""
-    words = [word for text in value for word in text.replace(",", " ").split()]
-    if not words:
+    if not any(text.strip() for text in value):
         return None
-    if words == ["all"]:
-        return []
-    if not all(word.isdecimal() and word.isascii() and 0 < int(word) < 2**63 for word in words):
-        raise click.BadParameter(f"{' '.join(words)!r}: write ids of dead letters, such as 3,4, or all", ctx, param)
-    return [int(word) for word in words]
+    found = letters(ctx, param, value)
+    return [] if found == [ALL] else [int(one) for one in found]
 
 
 @click.command(

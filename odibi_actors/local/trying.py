@@ -32,7 +32,7 @@ from odibi_actors.kinds.connection import Access, access_to
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger
+from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
@@ -203,7 +203,7 @@ class Trial:
         found, problems = self._listed(node)
         if not found:
             raise NotFoundError("\n".join([f"{node.name}: its files are gone", *problems]))
-        most = min(len(found), self._spec.batch.max_files) if watched else len(found)
+        most = len(found)
         count = 1 if watched else most
         aside: list[tuple[str, str]] = []
         tried, table = self._sound(node, found[:count], aside)
@@ -235,7 +235,7 @@ class Trial:
             spared = self._spec.on_error == "dead_letter" and node.read is not None and not node.read.pinned
             if not spared or tried.failure is None or len(rest) < 2 or first not in {one.identity for one in rest}:
                 if tried.failure is not None and (also := tried.failure.also):
-                    message = f"{tried.failure.message}. {also}"
+                    message = sentences(tried.failure.message, also)
                     tried.failure = msgspec.structs.replace(tried.failure.alone(), message=message)
                 return tried, table
             bad = [(one.position, one.message) for one in (tried.failure, *tried.failure.others)]

@@ -48,6 +48,20 @@ def test_given_one_of_several_letters_is_unknown_then_none_is_touched(
     assert done(fake, verb) == []
 
 
+@pytest.mark.parametrize("given", [["2,3"], ["2, 3"], ["2", "3"], ["2,", "3,2"]])
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+def test_given_several_letters_then_blanks_and_commas_part_them(
+    broker: Broker, invoke: Invoke, verb: str, given: list[str]
+) -> None:
+    fake = broker(answers(verb, 99))
+    assert invoke("--endpoint", fake.endpoint, "deadletter", verb, "--yes", *given).exit_code == 0
+    assert done(fake, verb) == [2, 3]
+    for odd in ("0", "x", ",", "all,2"):
+        refused = invoke("--endpoint", fake.endpoint, "deadletter", verb, odd)
+        assert refused.exit_code == 2
+        assert "write ids of dead letters, such as 3,4, or `all` alone" in refused.stderr
+
+
 @pytest.mark.parametrize("verb", ["replay", "discard"])
 def test_given_all_then_every_open_letter_is_meant_once_somebody_agrees(
     broker: Broker, invoke: Invoke, verb: str

@@ -115,7 +115,7 @@ def test_given_letters_that_cannot_be_taken_up_then_nothing_is_run(folder: Path)
         ("1,9", 3, "there is no dead letter 9"),
         ("1,2", 4, "c.csv of source src is not there any more"),
         ("all", 4, "c.csv of source src is not there any more"),
-        ("x", 2, "write ids of dead letters, such as 3,4, or all"),
+        ("x", 2, "write ids of dead letters, such as 3,4, or `all` alone"),
     ):
         refused = call(folder, "run", "p", "--replay", letters)
         assert (refused.exit_code, refused.stdout) == (code, ""), letters

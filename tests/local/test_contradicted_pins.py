@@ -104,3 +104,17 @@ def test_given_a_schema_that_says_what_is_pinned_then_nothing_is_told(folder: Pa
     replace(folder, "format: parquet}", "format: parquet, schema: {x: int64}}")
     replace(folder, 'pattern: "*"}', 'pattern: "*", schema: {x: int64}}')
     assert call(folder, "validate").stderr == ""
+
+
+def test_given_a_change_within_a_struct_that_sql_takes_apart_then_no_repin_is_advised(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    read = 'format: json, mode: file_watch, pattern: "*", schema: {customer: "struct<id: int64>"}'
+    node = '      - {name: t, inputs: [s], transform: {sql: "select k, customer.id as c from s"}}\n'
+    text = PROJECT.replace('format: csv, mode: file_watch, pattern: "*"', read)
+    text = text.replace("      - {name: out, inputs: [s]", node + "      - {name: out, inputs: [t]")
+    (tmp_path / "odibi.yaml").write_text(text)
+    (tmp_path / "landing/a-1.json").write_text('{"k": 1, "customer": {"id": 5}}\n')
+    assert call(tmp_path, "run", "p").exit_code == 0
+    replace(tmp_path, "struct<id: int64>", "struct<id: int64, vip: bool>")
+    assert "pinned without" not in call(tmp_path, "validate").stderr
+    assert "pinned without" not in call(tmp_path, "apply", "--dry-run").stderr

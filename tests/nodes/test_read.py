@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from odibi_actors.batches.ipc import decode_schema, encode_schema
 from odibi_actors.kinds.format import check_options
 from odibi_actors.kinds.registry import format_of
-from odibi_actors.model import Position
+from odibi_actors.model import Failure, Position, sentences
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
@@ -415,3 +415,17 @@ def test_given_years_of_two_digits_beside_others_when_both_are_named_in_that_ord
     spec = read_spec(tmp_path, schema={"at": "timestamp[s]"}, options=options)
     found = read(spec, [position(tmp_path, "a", b"at,n\n05.02.25,1\n05.02.2025,2\n05.02.0025,3\n")], b"").table
     assert [str(one)[:10] for one in found["at"]] == ["2025-02-05", "2025-02-05", "0025-02-05"]
+
+
+def test_given_a_row_of_another_width_then_its_value_has_the_delimiter_of_the_file(tmp_path: Path) -> None:
+    spec = read_spec(tmp_path, options={"delimiter": ";"})
+    with pytest.raises(Failed) as caught:
+        read(spec, [position(tmp_path, "bad", b"a;b;c\n1,5;2\n")], b"")
+    assert caught.value.failure.value == "1,5;2"
+
+
+def test_given_messages_behind_each_other_then_each_ends_once() -> None:
+    assert sentences("not parquet.", "Fix the file") == "not parquet. Fix the file"
+    assert sentences("bad", "", "Fix it.") == "bad. Fix it."
+    assert str(Malformed("not a readable parquet file: it is none.")) == "not a readable parquet file: it is none"
+    assert Failure("malformed", "a library said so.", remedy="Fix the file").text == "a library said so. Fix the file"

@@ -23,6 +23,7 @@ class Malformed(Exception):
         takes: str = "",
         uneven: Sequence[str] = (),
     ) -> None:
+        message = message.removesuffix(".")  # of what a library says: it is followed by more
         super().__init__(message)
         self.message = message
         self.line = line

@@ -198,9 +198,9 @@ def _row_problem(
     line: int, row: list[str], names: list[str], looked_at: list[int], options: Options
 ) -> Malformed | None:
     if len(row) != len(names):
-        shown = shorten(",".join(row), MAX_VALUE)
-        message = f"the row has {plural(len(row), 'column')}, the header {len(names)}"
         given = options.get("delimiter", ",")
+        shown = shorten(given.join(row), MAX_VALUE)
+        message = f"the row has {plural(len(row), 'column')}, the header {len(names)}"
         if len(row) == 1 and (found := other_delimiter(row[0], given, lambda parts: len(parts) == len(names))):
             message += f"; {separated(found)}" if len(row[0].split(found)) == len(names) else ""
         return Malformed(message, line=line, value=shown)
