@@ -36,6 +36,7 @@ class Inference:
         self._texts = texts
         self._sparse = False
         self._tables: list[pa.Table] = []
+        self._columns: list[dict[str, pa.ChunkedArray]] = []  # of each table: of thousands each look-up counts
         self._inferred: dict[str, Inferred] = {}
         self._quoted: dict[str, None] = {}
         self._widened: dict[str, list[str]] = {}
@@ -45,6 +46,7 @@ class Inference:
     def add(self, parsed: Parsed) -> None:
         """Take a file in."""
         self._tables.append(parsed.table)
+        self._columns.append(columns_of(parsed.table))
         self._sparse |= parsed.sparse
         self._quoted |= dict.fromkeys(parsed.quoted)
         self.names = list(dict.fromkeys([*self.names, *parsed.table.column_names]))
@@ -59,7 +61,7 @@ class Inference:
         return pa.schema([(name, self._declared.get(name) or settle(self._kind(name))) for name in self.names])
 
     def _kind(self, name: str) -> pa.DataType:
-        kinds = [table.schema.field(name).type for table in self._tables if name in table.column_names]
+        kinds = [columns[name].type for columns in self._columns if name in columns]
         if not self._texts:
             kind = kinds[0]
             for other in kinds[1:]:
@@ -69,14 +71,13 @@ class Inference:
             return kind
         if name in self._quoted:
             return pa.string()
-        chunks = [chunk for table in self._tables for chunk in self._column(table, name).chunks]
-        self._inferred[name] = infer(pa.chunked_array(chunks, pa.string()), self._spelling)
+        self._inferred[name] = infer(self._joined(name, pa.string()), self._spelling)
         return self._inferred[name].values.type
 
     def _check(self, name: str, kind: pa.DataType) -> None:
         """Raise Clash unless ``kind`` can hold what each file has."""
-        found = [(place, table.schema.field(name).type) for place, table in enumerate(self._tables)
-                 if name in table.column_names and not pa.types.is_null(table.schema.field(name).type)]  # fmt: skip
+        found = [(place, columns[name].type) for place, columns in enumerate(self._columns)
+                 if name in columns and not pa.types.is_null(columns[name].type)]  # fmt: skip
         holds = held if self._sparse else related
         if all(holds(one, kind) for _, one in found):
             return
@@ -84,11 +85,12 @@ class Inference:
         place, other = next(one for one in others if one[1] != former)
         raise Clash(name, first, former, place, other)
 
-    @staticmethod
-    def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-        if name in table.column_names:
-            return table[name]
-        return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    def _joined(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+        """The column of all files; null where one lacks it."""
+        chunks: list[pa.Array] = []
+        for table, columns in zip(self._tables, self._columns, strict=True):
+            chunks += columns[name].chunks if name in columns else [pa.nulls(table.num_rows, kind)]
+        return pa.chunked_array(chunks, kind)
 
     def tables(self, schema: pa.Schema) -> list[pa.Table] | None:
         """The files as tables of this schema; None when they have to be read again for it."""
@@ -101,26 +103,19 @@ class Inference:
                 if values.type != field.type:
                     values = values.cast(field.type)
             else:
-                chunks = [
-                    chunk
-                    for table in self._tables
-                    for chunk in (
-                        table[field.name].chunks
-                        if field.name in table.column_names
-                        else [pa.nulls(table.num_rows, field.type)]
-                    )
-                ]
-                values = pa.chunked_array(chunks, field.type)
+                values = self._joined(field.name, field.type)
             columns.append(values)
         return [pa.Table.from_arrays(columns, schema=schema)]
 
     @staticmethod
     def _of(schema: pa.Schema, table: pa.Table) -> bool:
-        return all(field.type == schema.field(field.name).type for field in table.schema)
+        types = dict(zip(schema.names, schema.types, strict=True))
+        return all(field.type == types[field.name] for field in table.schema)
 
     def notes(self, schema: pa.Schema) -> list[str]:
         """How the type of each column came, in words."""
-        return [self._note(field) + self._twin(field.name) for field in schema]
+        twins = self._twins()
+        return [self._note(field) + twins.get(field.name, "") for field in schema]
 
     def _note(self, field: pa.Field) -> str:
         name = field.name
@@ -138,8 +133,19 @@ class Inference:
             return "inferred: no row has a value"
         return f"inferred: from {' and '.join(widened)}" if len(widened) > 1 else "inferred"
 
-    def _twin(self, name: str) -> str:
-        twin = next((other for other in self.names if other != name and alike(other) == alike(name)), None)
-        return (
-            "" if twin is None else f"; it differs from {twin!r} by blanks or case only, which SQL may not tell apart"
-        )
+    def _twins(self) -> dict[str, str]:
+        """What to tell of names that have a twin, each with the first of its twins."""
+        groups: dict[str, list[str]] = {}
+        for name in self.names:
+            groups.setdefault(alike(name), []).append(name)
+        return {
+            name: f"; it differs from {group[name == group[0]]!r} by blanks or case only, which SQL may not tell apart"
+            for group in groups.values()
+            if len(group) > 1
+            for name in group
+        }
+
+
+def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns by name: ``table[name]`` and ``name in table.column_names`` look at all names of the table."""
+    return dict(zip(table.column_names, table.columns, strict=True))

@@ -23,7 +23,7 @@ from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
 from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.formats.typed import instead
-from odibi_actors.nodes.inference import Clash, Inference
+from odibi_actors.nodes.inference import Clash, Inference, columns_of
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
 from odibi_actors.runtime.visible import visible
@@ -239,10 +239,8 @@ def _concat(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
         return schema.empty_table()
     whole = []
     for table in tables:
-        columns = [
-            table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
-            for field in schema
-        ]
+        found = columns_of(table)
+        columns = [found[one.name] if one.name in found else pa.nulls(table.num_rows, one.type) for one in schema]
         whole.append(pa.Table.from_arrays(columns, schema=schema))
     table = pa.concat_tables(whole)
     check_limits(table.num_rows, table.nbytes)

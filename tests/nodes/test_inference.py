@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from odibi_actors.batches.ipc import encode_schema
+from odibi_actors.nodes import inference as inference_module
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats.exact import Spelling, convert, infer
 from odibi_actors.nodes.read import ReadResult, read
@@ -607,3 +608,18 @@ def test_given_lists_without_a_value_after_others_then_they_are_lists_of_the_sam
     empty = pa.array([[], None, [None]], pa.list_(pa.null()))
     found = _parquet(tmp_path, pa.table({"v": empty}), pinned=pinned).table["v"]
     assert (found.type, found.to_pylist()) == (pa.list_(pa.int64()), [[], None, [None]])
+
+
+def test_given_many_columns_when_inferred_then_each_name_is_compared_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def counted(name: str) -> str:
+        compared.append(name)
+        return name.casefold()
+
+    monkeypatch.setattr(inference_module, "alike", counted)
+    names = [f"c{place}" for place in range(300)]
+    read(read_spec(tmp_path), [position(tmp_path, "f", f"{','.join(names)}\n{','.join('1' * 300)}\n".encode())], b"")
+    assert compared == names

@@ -48,14 +48,16 @@ class Wanted(NamedTuple):
             message = f"several columns are named {', '.join(map(repr, twice))}: give each its own name"
             raise Malformed(message, column=twice[0])
         needed = self.expected if self.expected is not None else self.take
-        missing = [name for name in needed if name not in named and name not in self.optional]
-        extra = [] if self.expected is None else [name for name in named if name not in self.expected]
+        there = frozenset(named)
+        missing = [name for name in needed if name not in there and name not in self.optional]
+        known = frozenset(self.expected or ())
+        extra = [] if self.expected is None else [name for name in named if name not in known]
         if missing or extra:
             raise Malformed(self._misfit(missing, extra, needed), column=(missing + extra)[0], uneven=missing + extra)
         if not named:
             raise Malformed("no column has a name" if not found else "none of its columns is to be read")
         order = self.expected if self.expected is not None else (self.take or tuple(named))
-        return [name for name in order if name in named]
+        return [name for name in order if name in there]
 
     def _misfit(self, missing: list[str], extra: list[str], needed: tuple[str, ...]) -> str:
         texts = [f"column {name!r} is missing" for name in missing[:_MAX_NAMED]]

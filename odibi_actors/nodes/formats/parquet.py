@@ -28,7 +28,8 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
     if not data:
         raise Malformed("the file is empty")
     table, names = _read(data, wanted)
-    return Parsed(fitted(table, types, "parquet"), [name for name in names if name not in table.column_names])
+    read = frozenset(table.column_names)
+    return Parsed(fitted(table, types, "parquet"), [name for name in names if name not in read])
 
 
 def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:

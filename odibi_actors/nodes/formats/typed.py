@@ -17,18 +17,19 @@ from odibi_actors.nodes.schemas import hollow, parse_type
 
 def fitted(table: pa.Table, types: Mapping[str, pa.DataType], format_name: str) -> pa.Table:
     """The table with normal types, or ``types`` where given; a column of type null stays one. Raises Malformed."""
-    empty = [field.name for field in table.schema if pa.types.is_null(field.type)]
+    empty = {field.name for field in table.schema if pa.types.is_null(field.type)}
     try:
         table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
         table = normalise(table)
     except (pa.ArrowInvalid, BatchError) as error:
         raise Malformed(f"not a readable {format_name} file: {error}") from error
-    for place, name in enumerate(table.column_names):
-        if name in types and table.column(name).type != types[name]:
-            table = table.set_column(place, name, fit(table.column(name), name, types[name]))
+    names, columns = table.column_names, table.columns  # of thousands each look-up and each new table counts
+    for place, name in enumerate(names):
+        if name in types and columns[place].type != types[name]:
+            columns[place] = fit(columns[place], name, types[name])
         elif name in empty and name not in types:
-            table = table.set_column(place, name, pa.nulls(table.num_rows))
-    return table
+            columns[place] = pa.chunked_array([pa.nulls(table.num_rows)])
+    return pa.Table.from_arrays(columns, names)
 
 
 def _family(kind: pa.DataType) -> str:
