@@ -84,6 +84,7 @@ class Ordered:
         self._digest = read_digest(read)
         self._number = first
         self._asked: dict[str, Begin] = {}  # what the look under way asks for
+        self._limit: dict[str, bytes] | None = None  # as it was asked for: see ``_wanted``
         self._looking = 0
         self._looked_at = 0.0
         self._next_look: float | None = 0.0  # None: when the look under way is done
@@ -237,7 +238,19 @@ class Ordered:
             return views.gap(self.taken.index[partition], place)
         at = self.places.index.get(partition)
         holes = [hole for hole in at.holes if place is None or hole[0] >= place] if at is not None else []
-        return Begin(partition, place or b"", holes[0][0] if holes else b"")
+        until = holes[0][0] if holes else b""
+        if self._limit is not None:
+            end = max(self._limit.get(partition, b""), place or b"")
+            until = min(until, end) if until else end
+        return Begin(partition, place or b"", until)
+
+    def _wanted(self) -> dict[str, bytes] | None:
+        """Up to where a run that has not taken all yet reads, if only runs do; None: all that is there is looked for.
+        What came later must not take the room of what the run waits for."""
+        ends = self.run.ends if self.run is not None and self.idle and self.taken is None else None
+        if ends is None or all((self._behind(partition) or b"") >= end for partition, end in ends.items()):
+            return None
+        return ends
 
     # --- what to do about it --------------------------------------------------------------------------------------
 
@@ -280,11 +293,16 @@ class Ordered:
         due = self._next_look is not None and now >= self._next_look
         if self._looking or not due or not self._may_look():
             return []
-        names = self.taken.index if self.taken is not None else dict.fromkeys((*self.places.index, *self.known))
+        names = list(self.taken.index) if self.taken is not None else [*{**self.places.index, **self.known}]
+        self._limit = self._wanted()
+        if self._limit is not None:
+            names = list(self._limit)
+            for partition, known in self.known.items():
+                known.pieces = self.of_run(partition, known)
         self._number += 1
         self._looking, self._looked_at, self._next_look, self._late = self._number, now, None, False
         self._asked = {partition: self._begin(partition) for partition in names}
-        asked, more = list(self._asked.values()), self.taken is None
+        asked, more = list(self._asked.values()), self.taken is None and self._limit is None
         return [Ahead(self.key, self._number, self.read, asked, self.spec.limits, max(0, self._room()), more)]
 
     def _again(self) -> None:

@@ -226,3 +226,28 @@ def test_given_other_limits_then_what_was_cut_to_the_former_ones_is_cut_anew() -
     assert world.asked[-1].limits.max_rows == 2
     world.finds(a(piece(0, 2), piece(2, 4)))
     assert world.offer == [("a", 0, 2), ("a", 2, 4)]
+
+
+def test_given_a_run_when_more_arrives_in_some_partitions_then_it_takes_no_room_of_what_the_run_waits_for() -> None:
+    world = World(credit=2, idle=True)
+    world.places()
+    world.finder.discover("run", world.now)
+    world.finds()  # it began before the run
+    parts = {"a": place(1), "b": place(1), "c": place(1)}
+    world.finds(
+        *(Part(name, [piece(0, 1, name)] if name != "c" else [], name == "c", end) for name, end in parts.items())
+    )
+    assert world.offer == [("a", 0, 1), ("b", 0, 1)]
+    world.plans(piece(0, 1, "a"), piece(0, 1, "b"), seq=11, previous=10)
+    world.now += 10.0
+    world.flush()
+    look = world.asked[-1]
+    assert {one.partition: (one.place, one.until) for one in look.places} == {
+        "a": (place(1), place(1)),
+        "b": (place(1), place(1)),
+        "c": (b"", place(1)),
+    }
+    assert (look.more, look.credit) == (False, 2)
+    world.finds(Part("a", end=place(9)), Part("b", end=place(9)), Part("c", [piece(0, 1, "c")], False, place(1)))
+    assert world.offer == [("c", 0, 1)]
+    assert world.messages(Offer)[-1].exhausted
