@@ -18,8 +18,8 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, Started, Step, Task
 from odibi_actors.model import PIN, Attempt, Trigger, node_key, pin_digest
-from odibi_actors.nodes import executor as executor_module
 from odibi_actors.nodes.executor import Executor, node_logger
+from odibi_actors.sources.files import FolderOfFiles
 from tests.nodes.helpers import (
     done,
     failed,
@@ -262,7 +262,7 @@ def test_given_an_error_of_the_environment_when_run_then_it_has_its_kind(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(executor_module, "read", fail)
+    monkeypatch.setattr(FolderOfFiles, "load", fail)
     failure = failed(executor, task(_read_step(tmp_path))).failure
     assert failure.kind == kind
     assert type(error).__name__ in failure.message
