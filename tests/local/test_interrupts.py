@@ -114,7 +114,7 @@ def goes_on(folder: Path) -> None:
     again = start(folder)
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
-    assert "rows           2" in out
+    assert "rows_read      2" in out
     assert [tuple(row) for row in sqlite3.connect(folder / "mart.db").execute("select id from t")] == [(1,), (2,)]
 
 

@@ -87,9 +87,9 @@ def test_given_a_sample_then_so_many_rows_are_taken_of_as_few_files_as_hold_them
     assert tried(root, sample=6)["orders"].note == "first 6 of 9 rows of 2 of 2 files"
 
 
-def test_given_batches_of_one_file_then_a_sample_still_takes_as_many_files_as_it_needs(root: Path) -> None:
+def test_given_batches_of_one_file_then_a_sample_is_of_one_batch(root: Path) -> None:
     edit(root, "max_files: 16", "max_files: 1")
-    assert tried(root, sample=6)["orders"].note == "first 6 of 9 rows of 2 of 2 files"
+    assert tried(root, sample=6)["orders"].note == "1 of 2 files"
 
 
 def test_given_files_then_only_those_are_read(root: Path) -> None:

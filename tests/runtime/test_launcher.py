@@ -58,6 +58,7 @@ def family() -> Iterator[Family]:
 def start(family: Family, root: Path, *settings: str, **lines: str) -> subprocess.Popen[str]:
     """``up`` on these lines; ``actor ...`` stands for an actor."""
     (root / "odibi.yaml").write_text("project: x\n")
+    (root / ".odibi/log").mkdir(parents=True, exist_ok=True)  # as ``up`` makes it
     (root / "actor.py").write_text(ACTOR)
     python = f"exec {sys.executable} actor.py"
     text = "".join(f"{name}: {command.replace('actor', f'{python} {name}', 1)}\n" for name, command in lines.items())
