@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.mark.process
 @pytest.mark.xdist_group("systems")

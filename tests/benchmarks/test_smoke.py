@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("systems"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.soak, pytest.mark.process, pytest.mark.xdist_group("systems"), pytest.mark.timeout(180)]
 
 
 def run(name: str, folder: Path, *options: str) -> dict[str, Any]:

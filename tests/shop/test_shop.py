@@ -90,6 +90,7 @@ def test_given_a_reference_of_another_version_then_it_is_told(shop: Shop) -> Non
     assert "sales 1 of version 1 reads prices-a.csv, not tariff-*.csv" in shop.differences()
 
 
+@pytest.mark.soak
 @pytest.mark.process
 @pytest.mark.xdist_group("systems")
 @pytest.mark.timeout(240)

@@ -174,6 +174,7 @@ def test_given_a_full_spool_when_it_has_space_again_then_outputs_and_states_go_o
         system.stop()
 
 
+@pytest.mark.soak
 def test_given_a_full_disk_when_run_then_it_ends_with_5_names_path_and_room_and_the_next_run_goes_on(
     disk: Path, make: Make, tmp_path: Path
 ) -> None:
