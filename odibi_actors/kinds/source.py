@@ -9,14 +9,15 @@ loads pyarrow before it reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from odibi_actors.actor import Effect
     from odibi_actors.config.model import Consumption, ReadSpec
     from odibi_actors.messages import Message, Planned, SourceSpec
-    from odibi_actors.model import Position
-    from odibi_actors.nodes.read import ReadResult
+    from odibi_actors.model import Position, PositionRead
     from odibi_actors.streaming.effects import Ask
 
 
@@ -94,6 +95,20 @@ class Finder(Protocol):
 
     def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:
         """What of what it has read matches a pattern: see ``streaming.views.match``."""
+
+
+class ReadResult(NamedTuple):
+    """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
+    (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
+    ``touched`` are those of ``NodeDone``."""
+
+    table: pa.Table
+    schema: bytes = b""
+    schema_text: list[str] = []
+    notes: list[str] = []
+    left_out: list[str] = []
+    files: list[PositionRead] = []
+    touched: list[str] = []
 
 
 class Source(Protocol):

@@ -21,13 +21,14 @@ from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
+from odibi_actors.kinds.source import ReadResult
 from odibi_actors.local.grouping import Group, Skipped, grouped, unpacked
 from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma, pointed, points_may_group
 from odibi_actors.nodes.formats.packed import unpack
-from odibi_actors.nodes.read import ReadResult, read
+from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import visible
 from odibi_actors.sources.file_position import file_position

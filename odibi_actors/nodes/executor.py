@@ -21,7 +21,7 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.connection import access_to
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Site
-from odibi_actors.kinds.source import Source
+from odibi_actors.kinds.source import ReadResult, Source
 from odibi_actors.messages import AnyTask, NodeDone, NodeFailed, PublishDone, PublishTask, Started, Step, Task
 from odibi_actors.model import (
     LIVE,
@@ -36,7 +36,6 @@ from odibi_actors.model import (
 )
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
-from odibi_actors.nodes.read import ReadResult
 from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known

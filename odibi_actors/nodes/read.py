@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from odibi_actors.config.remedies import schema as declares
 from odibi_actors.errors import BatchError, ConfigError
 from odibi_actors.kinds.format import Format, Request, check_options, lacks
 from odibi_actors.kinds.registry import format_of
+from odibi_actors.kinds.source import ReadResult
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.faults import Faults
@@ -32,20 +33,6 @@ DOUBT = "has a first line that looks like data"
 Types = dict[str, pa.DataType]
 MAX_NAMED = 8
 """Missing columns that are named; a file of another kind lacks them all."""
-
-
-class ReadResult(NamedTuple):
-    """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
-    (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
-    ``touched`` are those of ``NodeDone``."""
-
-    table: pa.Table
-    schema: bytes = b""
-    schema_text: list[str] = []
-    notes: list[str] = []
-    left_out: list[str] = []
-    files: list[PositionRead] = []
-    touched: list[str] = []
 
 
 class Loader(Protocol):

@@ -20,7 +20,7 @@ from odibi_actors.streaming.patterns import Pattern
 if TYPE_CHECKING:
     import random
 
-    from odibi_actors.nodes.read import ReadResult
+    from odibi_actors.kinds.source import ReadResult
     from odibi_actors.sim.host import Host, SimFile
 
 MODE = "log"

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.config.model import Consumption, ReadSpec
 
 if TYPE_CHECKING:
-    from odibi_actors.kinds.source import Finder
+    from odibi_actors.kinds.source import Finder, ReadResult
     from odibi_actors.messages import Message, SourceSpec
     from odibi_actors.model import Position
-    from odibi_actors.nodes.read import ReadResult
     from odibi_actors.streaming.effects import Ask
 
 

@@ -11,10 +11,9 @@ from odibi_actors.kinds.format import Lines, lines_of
 from odibi_actors.kinds.registry import format_of
 
 if TYPE_CHECKING:
-    from odibi_actors.kinds.source import Finder
+    from odibi_actors.kinds.source import Finder, ReadResult
     from odibi_actors.messages import Message, SourceSpec
     from odibi_actors.model import Position
-    from odibi_actors.nodes.read import ReadResult
     from odibi_actors.sources.growing.probe import Probe
     from odibi_actors.streaming.effects import Ask
 
