@@ -38,6 +38,7 @@ from odibi_actors.messages import (
 from odibi_actors.model import Position
 from odibi_actors.scheduler.timetable import occurrences
 from odibi_actors.streaming.actor import SourceActor
+from odibi_actors.streaming.scan import passed_over
 from odibi_actors.streaming.source import Source
 from odibi_actors.streaming.views import REFERENCE
 
@@ -172,10 +173,13 @@ class AtRest:
             key = (item["pipeline"], item["source"], item["lane"])
             if item["state"] == "planned" and (known := self._known.get(key)):
                 item["reason"] += self._ended(key[0], *known)
-            if item["state"] in ("not_found", "waiting", "pending") and self._exists(file, item["reason"]):
+            path = os.path.join(item["reason"].rpartition(" below ")[2], file)
+            if item["state"] in ("not_found", "waiting", "pending") and os.path.lexists(path):
                 item["state"] = "unplanned"
                 item["reason"] = "not planned as of now; nothing runs that would look at it (`odibictl up`)"
-                if key in self._whole:
+                if passed := passed_over(path):
+                    item["state"], item["reason"] = "ignored", passed
+                elif key in self._whole:
                     item["state"], item["reason"] = "reference", REFERENCE
         if reply.status and all(item["state"] == "not_found" for item in items):
             raise _error(reply)
@@ -193,10 +197,6 @@ class AtRest:
         ).fetchone()
         told = f", which is {state[0]}" if state else ", which is history"
         return told + (f"; set aside: `odibictl deadletter show {letter[0]}`" if letter else "")
-
-    def _exists(self, file: str, reason: str) -> bool:
-        folder = reason.rpartition(" below ")[2]
-        return os.path.lexists(os.path.join(folder, file))
 
     def _planned(self, key: tuple[str, str, str], identities: list[str]) -> list[Position]:
         pipeline, source, lane = key

@@ -154,6 +154,12 @@ def _regular(identity: str, seen: os.stat_result) -> Found | str:
     return "a folder" if stat.S_ISDIR(seen.st_mode) else "not a regular file"
 
 
+def passed_over(path: str) -> str:
+    """Why what is at a path is not taken; "" for a regular file. Raises OSError."""
+    found = _regular("", os.lstat(path))
+    return found if isinstance(found, str) else ""
+
+
 def look(effect: Stat) -> Stated:
     """Look at single files."""
     answer = Stated(effect.source, effect.number, [], [], [], [])

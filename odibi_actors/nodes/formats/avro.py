@@ -32,7 +32,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
     columns = {name: _held(name, fields[names.index(name)]["type"]) for name in chosen}
     arrays: dict[str, list[pa.Array]] = {name: [] for name in chosen}
     rows = size = 0
-    for records in _records(file, plain, takes_no_bytes(fields)):
+    for records in _records(file, plain):
         for name, how in columns.items():
             array = _array(name, how, [record[name] for record in records], rows)
             arrays[name].append(array)
@@ -88,14 +88,15 @@ def _held(name: str, schema: Any) -> Held:
         raise Malformed(f"{error}; leave the column out: {listed('read.ignore', name)}", column=name) from None
 
 
-def _records(file: Container, plain: Any, empty: bool) -> Iterator[list[dict[str, Any]]]:
+def _records(file: Container, plain: Any) -> Iterator[list[dict[str, Any]]]:
     from fastavro import schemaless_reader
 
     done = 0
     for count, block in blocks(file):
         check_limits(done + count, len(block))
-        if count > len(block) and not empty:
-            raise Malformed(f"a block of {len(block)} bytes claims {plural(count, 'record')}: the file is damaged")
+        if count > len(block):  # a few bytes could claim billions of records that take none
+            message = f"a block of {len(block)} bytes claims {plural(count, 'record')}: the file is damaged"
+            raise Malformed(f"{message}, or has records of nothing but nulls, which are not read")
         source = BytesIO(block)
         for start in range(0, count, AT_ONCE):
             records: list[Any] = []

@@ -28,7 +28,10 @@ def check(table: pa.Table) -> None:
         ):
             raise no_type(field, NAME)
         if field.name != field.name.strip() or not field.name:
-            raise Failed("invalid", f"csv has no column {field.name!r}: its reader strips names; rename it")
+            raise Failed(
+                "invalid",
+                f"csv has no column {field.name!r}: many readers of csv strip the blanks around a name; rename it",
+            )
         spelt(table.column(field.name), field, NAME)
     if table.num_columns == 1 and table.column(0).null_count:
         name = table.column_names[0]
