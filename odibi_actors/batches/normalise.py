@@ -43,6 +43,10 @@ _OFFSET = re.compile(r"[+-]([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
+class BadValueError(BatchError):
+    """The type is kept, but a value of it is none, or the type that is kept cannot hold it."""
+
+
 def normal_type(kind: pa.DataType) -> pa.DataType:
     """What a column of type ``kind`` becomes. Raises BatchError for types that are not kept."""
     types = pa.types
@@ -86,6 +90,17 @@ def normalise(table: pa.Table) -> pa.Table:
 def normal_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column with its normal type. Raises BatchError, which names it."""
     try:
+        return kept(column)
+    except BatchError as error:
+        message = f"column {name!r} of type {type_name(column.type)} cannot be kept: {error}"
+        if isinstance(error, BadValueError):
+            message += "; correct it or cast it before it is returned"
+        raise BatchError(message, column=name) from error
+
+
+def kept(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values with their normal type. Raises BatchError with the reason why they have none."""
+    try:
         target = normal_type(column.type)
         column.validate(full=True)  # what is no text or no time would mislead, or crash, whoever reads it later
         if column.type == target:
@@ -95,17 +110,8 @@ def normal_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column if column.type == target else column.cast(target)
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
-    except BatchError as error:
-        raise BatchError(
-            f"column {name!r} of type {type_name(column.type)} cannot be kept: {error}", column=name
-        ) from error
     except (pa.ArrowException, ValueError) as error:
-        why = re.sub(r"^In chunk \d+: Invalid: ", "", str(error))
-        message = (
-            f"column {name!r} of type {type_name(column.type)} cannot be kept: {why}; correct it or cast it before it "
-            "is returned"
-        )
-        raise BatchError(message, column=name) from error
+        raise BadValueError(re.sub(r"^In chunk \d+: Invalid: ", "", str(error))) from error
 
 
 def check_names(names: list[str]) -> None:

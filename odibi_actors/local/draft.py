@@ -22,7 +22,8 @@ from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.kinds.source import ReadResult
-from odibi_actors.local.grouping import Group, Skipped, grouped, unpacked
+from odibi_actors.local.grouping import Group, Skipped, grouped
+from odibi_actors.local.headers import unpacked
 from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from odibi_actors.kinds.registry import format_of, formats
+from odibi_actors.kinds.format import Request, lacks
+from odibi_actors.kinds.registry import format_of
+from odibi_actors.local.headers import FORMATS, ONE_BYTE, Header, difference, format_by_name, header_of, unpacked
 from odibi_actors.nodes.formats import Malformed
-from odibi_actors.nodes.formats.headless import LOOKED, looks_like_data, without_header
-from odibi_actors.nodes.formats.packed import (
-    beginning,
-    compression_of,
-    converted,
-    marked_encoding,
-    other_encoding,
-    unpack,
-    what_it_is,
-)
+from odibi_actors.nodes.formats.columns import Wanted
+from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
-from odibi_actors.units import plural
 
-FORMATS = {suffix: name for name in formats() for suffix in format_of(name).suffixes}
-COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
 _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
-_HEAD = 1 << 16
-"""Bytes at the beginning of a file that tell its header, and whether it has one."""
-ONE_BYTE = "windows-1252"
-"""What is tried for a text that is not UTF-8. A few bytes have no letter in it; nor have they in ISO 8859-1."""
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
-_COMMA_NUMBER = re.compile(r"-?\d[\d. ]*,\d+")
+_LARGE = 8 << 20
+"""Bytes of a file that is not read just to tell its columns."""
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
 
@@ -65,7 +47,7 @@ class Group(msgspec.Struct):
     files: list[str]
     odd: list[str] = []
     optional: list[str] = []
-    options: dict[str, str | list[str]] = {}
+    options: dict[str, str | int | list[str]] = {}
     looked: int = 0
     columns: list[tuple[str, str]] = []
     untyped: list[str] = []
@@ -74,29 +56,13 @@ class Group(msgspec.Struct):
     notes: list[str] = []
 
 
-class _Header(NamedTuple):
-    """Of a file. ``columns`` is empty when only the reader can tell; ``bare``: the file has no header, and these names
-    are made up."""
-
-    columns: tuple[str, ...] = ()
-    delimiter: str = ","
-    encoding: str = ""
-    bare: bool = False
-
-    def options(self) -> dict[str, str | list[str]]:
-        """Those of the reader."""
-        found: dict[str, str | list[str]] = {"delimiter": self.delimiter} if self.delimiter != "," else {}
-        found |= {"encoding": self.encoding} if self.encoding else {}
-        return found | ({"column_names": list(self.columns)} if self.bare else {})
-
-
 class _Kind(NamedTuple):
     """Files of one pattern and one header. ``odd``: those that the pattern takes as well, and that do not fit.
     ``note``: what is to be looked at."""
 
     pattern: str
     files: list[str]
-    header: _Header
+    header: Header
     odd: list[str]
     note: str = ""
     optional: tuple[str, ...] = ()
@@ -107,7 +73,7 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
     ``skipped``."""
     files = list(_files(folder, skipped))
     groups = []
-    for one in _packed_too(folder, _merged(list(_kinds(folder, files, skipped))), files, skipped):
+    for one in _packed_too(folder, _merged(folder, list(_kinds(folder, files, skipped))), files, skipped):
         notes = [one.note] if one.note else []
         mine = {*one.files, *one.odd}
         others = [name for name in files if name not in mine]
@@ -120,7 +86,7 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
             other = next(filter(Pattern(one.pattern).matches, others))
             digits = "" if "*" in pattern else "; no name with more or fewer digits is taken"
             notes.append(f"does not take {other}, which is of another kind{digits}")
-        format_name = _format(Path(one.pattern).name) or "csv"
+        format_name = format_by_name(Path(one.pattern).name) or "csv"
         name = _stem(one.pattern, one.files[0])
         groups.append(
             Group(name, pattern, format_name, one.files, one.odd, list(one.optional), one.header.options(), notes=notes)
@@ -147,21 +113,11 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
                 skipped.append(Skipped(relative, "written by a sink"))
             elif not path.is_file():
                 skipped.append(Skipped(relative, "not a regular file"))
-            elif _format(name) is None:
+            elif format_by_name(name) is None:
                 skipped.append(Skipped(relative, f"of no known format by its name ({', '.join(FORMATS)})"))
             else:
                 yield relative
         folders[:] = [name for name in folders if not temporary(name) and utf8(name)]
-
-
-def unpacked(name: str) -> str:
-    """The name without the ending of what it is packed with."""
-    stem, ending = os.path.splitext(name)
-    return stem if ending.lower() in COMPRESSED else name
-
-
-def _format(name: str) -> str | None:
-    return FORMATS.get(os.path.splitext(unpacked(name.lower()))[1])
 
 
 def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_Kind]:
@@ -170,12 +126,12 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
     for name in files:
         by_pattern.setdefault(_DIGITS.sub("*", _literal(name)), []).append(name)
     for pattern, names in by_pattern.items():
-        headers: dict[_Header, list[str]] = {}
+        headers: dict[Header, list[str]] = {}
         odd: list[str] = []
         note = ""
         for name in names:
             try:
-                header, why = _header(folder / name)
+                header, why = header_of(folder / name)
                 headers.setdefault(header, []).append(name)
                 note = note or (f"{name} {why}" if why else "")
             except (OSError, csv.Error, ValueError) as error:
@@ -186,13 +142,11 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
         ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
         if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
             first, second = ranked[0][1][0], ranked[1][1][0]
-            what = _difference(*(header for header, _ in ranked[:2]))
+            what = difference(*(header for header, _ in ranked[:2]))
             skipped.append(Skipped(pattern, f"{first} and {second} differ: {what}; give each kind its own name"))
             continue
         for header, some in ranked[1:]:
-            skipped += [
-                Skipped(name, f"unlike {ranked[0][1][0]}: {_difference(ranked[0][0], header)}") for name in some
-            ]
+            skipped += [Skipped(name, f"unlike {ranked[0][1][0]}: {difference(ranked[0][0], header)}") for name in some]
             odd += some
         if ranked:
             header, some = ranked[0]
@@ -200,7 +154,7 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             yield _Kind(pattern, some, header, odd, note if told else "", optional.get(header, ()))
 
 
-def _plain_too(folder: Path, headers: dict[_Header, list[str]]) -> None:
+def _plain_too(folder: Path, headers: dict[Header, list[str]]) -> None:
     """Files of nothing but ASCII are of any encoding that others of their kind have."""
     for header in [one for one in headers if one.encoding == ONE_BYTE]:
         twin = header._replace(encoding="")
@@ -208,17 +162,17 @@ def _plain_too(folder: Path, headers: dict[_Header, list[str]]) -> None:
             headers[header] += headers.pop(twin)
 
 
-def _united(headers: dict[_Header, list[str]]) -> dict[_Header, tuple[str, ...]]:
+def _united(headers: dict[Header, list[str]]) -> dict[Header, tuple[str, ...]]:
     """Take headers together that are one kind: of two, one has all columns of the other, and most are in both. Returns
     the columns that not all files of a header have; a file of each comes first, so that their types are found."""
-    optional: dict[_Header, tuple[str, ...]] = {}
+    optional: dict[Header, tuple[str, ...]] = {}
     most = max(headers, key=lambda one: len(headers[one]), default=None)
     if most is None or most.bare or len(set(most.columns)) < len(most.columns):
         return optional
     whole, core, alike = list(most.columns), set(most.columns), [most]
     for other in headers:
         have, base = set(other.columns), set(most.columns)
-        same = (other.bare, other.delimiter, other.encoding) == (most.bare, most.delimiter, most.encoding)
+        same = other._replace(columns=()) == most._replace(columns=())
         if other == most or not same or len(have) < len(other.columns) or not (have < base or have > base):
             continue
         union = [*whole, *(name for name in other.columns if name not in whole)]
@@ -233,43 +187,25 @@ def _united(headers: dict[_Header, list[str]]) -> dict[_Header, tuple[str, ...]]
     return optional
 
 
-def _difference(one: _Header, other: _Header) -> str:
-    """What tells two headers apart, the first of which is the one to have."""
-    if one.bare != other.bare:
-        return "its first line looks like data" if other.bare else "its first line looks like a header"
-    if one.encoding != other.encoding:
-        remedy = f"; convert it: {converted(other.encoding)}" if other.encoding and not one.encoding else ""
-        return f"its encoding is {other.encoding or 'utf-8'!r}, not {one.encoding or 'utf-8'!r}{remedy}"
-    missing = [repr(name) for name in one.columns if name not in other.columns]
-    new = [repr(name) for name in other.columns if name not in one.columns]
-    if one.bare and len(one.columns) != len(other.columns):
-        return f"it has {plural(len(other.columns), 'column')}, not {len(one.columns)}"
-    if missing or new:
-        said = [f"it has no column {', '.join(missing)}"] if missing else []
-        return ", and ".join([*said, *([f"column {', '.join(new)} is new"] if new else [])])
-    if one.delimiter != other.delimiter:
-        return f"its delimiter is {other.delimiter!r}, not {one.delimiter!r}"
-    return "its columns come in another order, or twice"
-
-
 def _stem(pattern: str, name: str) -> str:
     """What files are called, without digits and endings; their folder's name where each has another."""
     stem = _DIGITS.sub(" ", Path(name).name.split(".")[0]).strip(" -_")
     return stem if stem and not Path(pattern).name.startswith("*.") else Path(name).parent.name
 
 
-def _merged(kinds: list[_Kind]) -> list[_Kind]:
+def _merged(folder: Path, kinds: list[_Kind]) -> list[_Kind]:
     """Many single files of one folder with one header and one ending are one source."""
-    alike: dict[tuple[str, str, _Header, str], list[_Kind]] = {}
+    alike: dict[tuple[str, str, Header, str], list[_Kind]] = {}
     for kind in kinds:
         parent, _, name = kind.pattern.rpartition("/")
         same = kind.pattern if kind.header.bare else ""  # a count of columns alone says little
         alike.setdefault((parent, name[name.find(".") :], kind.header, same), []).append(kind)
     found = []
-    for (parent, ending, header, _), some in alike.items():
-        if len(some) < _MANY:
-            found += some
-        else:
+    for (parent, ending, header, _), every in alike.items():
+        for some in [every] if header.columns or len(every) < _MANY else _apart(folder, every):
+            if len(some) < _MANY:
+                found += some
+                continue
             files = [name for one in some for name in one.files]
             odd = [name for one in some for name in one.odd]
             optional = tuple(dict.fromkeys(name for one in some for name in one.optional))
@@ -278,10 +214,36 @@ def _merged(kinds: list[_Kind]) -> list[_Kind]:
     return sorted(found)
 
 
+def _apart(folder: Path, kinds: list[_Kind]) -> list[list[_Kind]]:
+    """Kinds whose columns only the reader can tell, those together that share more than half of them."""
+    found: list[tuple[set[str], list[_Kind]]] = []
+    for kind in kinds:
+        names = _read_names(folder, kind.files[0])
+        some = next((some for others, some in found if 2 * len(names & others) > len(names | others)), None)
+        if some is None:
+            found.append((names, [kind]))
+        else:
+            some.append(kind)
+    return [some for _, some in found]
+
+
+def _read_names(folder: Path, name: str) -> set[str]:
+    """The columns of a file, as its reader tells them; none of one that cannot be read, or is too large to look at."""
+    known = format_of(format_by_name(name) or "json")
+    if lacks(known) or os.stat(folder / name).st_size > _LARGE:
+        return set()
+    try:
+        data = (folder / name).read_bytes()
+        data = unpack(data, name, "auto", limit=_LARGE) if known.packed else data
+        return set(known.parse(Request(data, name, {}, {}, Wanted(), {}, first=True)).table.column_names)
+    except (OSError, Malformed):
+        return set()
+
+
 def _packed_too(folder: Path, kinds: list[_Kind], files: list[str], skipped: list[Skipped]) -> list[_Kind]:
     """Files of one kind of which some are packed are one source. What is there both ways is taken once where a pattern
     can do that, and told of where none can."""
-    alike: dict[tuple[str, _Header], list[_Kind]] = {}
+    alike: dict[tuple[str, Header], list[_Kind]] = {}
     for kind in kinds:
         alike.setdefault((unpacked(kind.pattern), kind.header), []).append(kind)
     found: list[_Kind] = []
@@ -338,73 +300,3 @@ def _takes(pattern: str, mine: set[str], others: Iterable[str]) -> bool:
     """Whether a pattern takes all of these files and none of the others."""
     matches = Pattern(pattern).matches
     return all(map(matches, mine)) and not any(map(matches, others))
-
-
-# --- headers ----------------------------------------------------------------------------------------------------------
-
-
-def _header(path: Path) -> tuple[_Header, str]:
-    """That of a file, and why it seems to have none. Raises ValueError that says what the file is instead."""
-    if _format(path.name) == "parquet":
-        try:
-            return _Header(tuple(pq.read_schema(path).names)), ""
-        except pa.ArrowException as error:
-            raise ValueError(f"its columns cannot be read: {error}") from None
-    if not format_of(_format(path.name) or "csv").texts:
-        return _Header(), ""
-    packed = path.suffix.lower() in COMPRESSED
-    if packed and not compression_of(path.name, "auto"):
-        return _Header(), ""
-    with open(path, "rb") as raw:
-        data = raw.read() if packed else raw.read(_HEAD)
-    try:
-        data = beginning(data, path.name)[:_HEAD] if packed else data
-    except Malformed as error:
-        raise ValueError(error.message) from None
-    if not data:
-        raise ValueError("the file is empty, not even a header")
-    encoding = marked_encoding(data)
-    if not encoding and (found := what_it_is(data)):
-        raise ValueError(f"the file is {found[0]}; {found[1]}")
-    said = []
-    try:
-        text = codecs.getincrementaldecoder(encoding or "utf-8-sig")().decode(data)
-    except UnicodeDecodeError:
-        encoding = _one_byte(data) if _format(path.name) == "csv" else ""
-        if not encoding:
-            raise ValueError(
-                f"the file is no UTF-8 text, perhaps windows-1252 or latin-1: {other_encoding('windows-1252')}"
-            ) from None
-        text = data.decode(encoding)
-        said.append(f"is not UTF-8 and was taken for {encoding}, which its bytes cannot prove: look at its letters")
-    delimiter = _delimiter(text)
-    rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LOOKED + 1))
-    if len(data) == _HEAD and len(rows) <= LOOKED and len(rows) > 1:
-        rows.pop()  # its end may be cut off
-    rows = [row for row in rows if row] or [[]]
-    why = looks_like_data(rows[0], rows[1:])
-    if not why:
-        return _Header(tuple(rows[0]), delimiter, encoding), "; ".join(said)
-    names = tuple(without_header(len(rows[0])))
-    said.append(f"seems to have no header ({why}): its columns are named {names[0]} and so on, in column_names")
-    return _Header(names, delimiter, encoding, bare=True), "; ".join(said)
-
-
-def _one_byte(data: bytes) -> str:
-    """The encoding of one byte a letter that a text may have which is not UTF-8; "" where it is no text either."""
-    try:
-        text = data.decode(ONE_BYTE)
-    except UnicodeDecodeError:
-        return ""
-    return "" if _CONTROLS.search(text) else ONE_BYTE
-
-
-def _delimiter(text: str) -> str:
-    """What stands between the columns, by the first lines: a semicolon where each comma is one of a number."""
-    lines = [line for line in text.splitlines()[:LOOKED] if line] or [""]
-    first = lines[0]
-    if not first.count(","):
-        return max(",;\t|", key=first.count)
-    rows = [line.split(";") for line in lines]
-    numbers = all(_COMMA_NUMBER.fullmatch(cell.strip()) for row in rows for cell in row if "," in cell)
-    return ";" if len(rows[0]) > 1 and numbers and len({len(row) for row in rows}) == 1 else ","

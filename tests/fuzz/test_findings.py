@@ -355,7 +355,7 @@ def test_a_parquet_file_with_text_that_is_no_text_is_malformed(spoilt: bytes) ->
     table = pa.table({"column_x": ["a text in it"] * 3})
     pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False, store_schema=False)
     assert spoilt in sink.getvalue()
-    with pytest.raises(Malformed, match="not a readable parquet file"):
+    with pytest.raises(Malformed, match=r"not a readable parquet|row 1: string cannot be kept.*read\.ignore: \[col"):
         parquet.parse(sink.getvalue().replace(spoilt, b"\xff" * len(spoilt)), {}, Wanted())
 
 

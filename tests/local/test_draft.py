@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -316,6 +317,25 @@ def test_given_packed_files_then_their_headers_are_known_as_well(folder: Path) -
 def test_given_many_names_with_one_header_then_the_folder_is_the_source(folder: Path) -> None:
     write(folder, **{f"day/{name}": f"id\n{name!r}\n" for name in "abcdefghij"})
     assert [(one.pattern, len(one.files)) for one in look(folder).groups] == [("day/*.csv", 10)]
+
+
+@pytest.mark.parametrize("ending", ["json", "arrow"])
+def test_given_many_names_whose_columns_only_the_reader_tells_then_those_that_share_them_are_one(
+    folder: Path, ending: str
+) -> None:
+    def put(name: str, row: dict[str, int]) -> None:
+        table = pa.Table.from_pylist([row, row])
+        if ending == "json":
+            (folder / f"{name}.json").write_text(json.dumps([row, row]))
+        else:
+            pyarrow.feather.write_feather(table, str(folder / f"{name}.arrow"))
+
+    for name in "abcdefghi":
+        put(name, {f"{name}_id": 1, f"{name}_n": 2, "at": 3})
+    assert [one.pattern for one in look(folder).groups] == [f"{name}.{ending}" for name in "abcdefghi"]
+    for name in "abcdefghi":
+        put(name, {"id": 1, "n": 2, "at": 3} | ({"more": 4} if name == "c" and ending == "json" else {}))
+    assert [(one.pattern, len(one.files)) for one in look(folder).groups] == [(f"*.{ending}", 9)]
 
 
 def test_given_a_folder_in_use_or_nothing_to_read_then_it_is_refused(folder: Path) -> None:

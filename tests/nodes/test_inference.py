@@ -142,6 +142,7 @@ SUGGESTED = [
     ("timestamp[us]", "2024-01-31 10:00:00.123456789", 'read.schema: {v: "timestamp[ns]"} takes it'),
     ("timestamp[us]", "2024-01-31T10:00:00Z", "read.schema: {v: string} keeps it"),
     ("timestamp[us, tz=UTC]", "2024-01-31T10:00:00+02:00", '{v: "timestamp[us, tz=UTC]"} reads it as 2024-01-31 08:00'),
+    ("timestamp[ns, tz=UTC]", "2024-01-31T10:00:00+02:00", 'string} keeps it; {v: "timestamp[ns, tz=UTC]"} reads'),
     ("time64[us]", "25:00", "read.schema: {v: string} keeps it"),
     ("bool", "yes", "read.schema: {v: string} keeps it"),
 ]  # fmt: skip
@@ -172,6 +173,8 @@ DECLARED = [
     ("decimal128(10, 2)", "123456789012", '{v: "decimal128(14, 2)"} takes it'),
     ("timestamp[s]", "2024-01-31 10:00:00.5", '{v: "timestamp[us]"} takes it'),
     ("timestamp[us, tz=UTC]", "2024-01-31 10:00:00", "{v: string} keeps it"),
+    ("timestamp[us]", "2024-01-31T10:00:00+02:00", '{v: "timestamp[us, tz=UTC]"} takes it, as a moment in UTC'),
+    ("timestamp[s]", "2024-01-31T10:00:00.5Z", '{v: "timestamp[us, tz=UTC]"} takes it, as a moment in UTC'),
     ("date32", "2024-01-31 10:00:00", '{v: "timestamp[us]"} takes it'),
     ("time32[s]", "10:00:00.5", '{v: "time64[us]"} takes it'),
 ]

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from odibi_actors.config.arrow_types import arrow_type
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed, json_rows
 from odibi_actors.nodes.formats.columns import Wanted
@@ -167,11 +168,17 @@ def test_given_declared_types_then_they_take_more_than_json_has() -> None:
         ("1.5", "int64", "1.5 is not int64; read.schema: {a: double} takes it"),
         ('"1"', "int64", '"1" is not int64; read.schema: {a: string} takes it'),
         ("1", "timestamp[us]", "1 is not timestamp[us]"),
+        ('"2024-01-31T10:00:00+02:00"', "timestamp[us]", 'read.schema: {a: "timestamp[us, tz=UTC]"} takes it'),
+        ('"2024-01-31T10:00:00.123456789"', "timestamp[us]", 'read.schema: {a: "timestamp[ns]"} takes it'),
+        ('"2024-01-31 10:00"', "date32", 'read.schema: {a: "timestamp[us]"} takes it'),
         ('"31.1.2024"', "date32", '"31.1.2024" is not date32'),
         ("0.123456789", "float", "0.123456789 is not float"),
         ("1e400", "double", "1e400 is not double"),
         ("1", "bool", "1 is not bool"),
         ('{"x":1,"z":2}', "struct<x: int64>", "a.z: the key 'z' is new; its type is struct<x: int64>"),
+        ('{"x":1.5}', "map<string, int64>", 'read.schema: {a: "map<string, double>"} takes it'),
+        ('{"x":"t","y":1}', "map<string, int64>", 'read.schema: {a: "map<string, string>"} takes it'),
+        ('{"x":[null],"y":null}', "map<string, int64>", 'read.schema: {a: "map<string, string>"} takes it'),
         ("[1]", "struct<x: int64>", "[1] is not struct<x: int64>"),
         ('[{"x":"y"}]', "list<struct<x: int64>>", 'a[].x: "y" is not int64'),
     ],
@@ -188,6 +195,18 @@ def test_given_pinned_types_then_later_files_hold_the_same_kinds() -> None:
     assert "5 is not string" in refused('{"a":5}', {"a": "string"}).message
     assert "9007199254740993 is not double" in refused('{"a":9007199254740993}', {"a": "double"}).message
     assert "the key 'c' is new" in refused('{"a":{"c":1}}', {"a": "struct<b: int64>"}).message
+
+
+@pytest.mark.parametrize("value", ['{"b":null}', "[null]", "[]", '[{"b":null,"c":[]}]', '{"b":{"c":[null]}}'])
+def test_given_nulls_alone_in_a_file_of_a_first_batch_when_no_type_holds_all_then_the_remedy_is_a_type(
+    tmp_path: Path, value: str
+) -> None:
+    files = [position(tmp_path, "a", b'{"a":true}\n'), position(tmp_path, "b", f'{{"a":{value}}}\n'.encode())]
+    with pytest.raises(Failed, match="no type holds both") as caught:
+        read(read_spec(tmp_path, "json"), files, b"")
+    told = re.search(r'read\.schema: \{a: "(.*)"\} takes files like this one', caught.value.failure.message)
+    assert told, caught.value.failure.message
+    assert read(read_spec(tmp_path, "json", schema={"a": arrow_type(told[1])}), files[1:], b"").table.num_rows == 1
 
 
 def test_given_files_of_one_batch_when_read_then_one_type_holds_all(tmp_path: Path) -> None:

@@ -355,6 +355,15 @@ def test_given_a_misspelt_type_when_parsed_then_the_error_suggests_one(text: str
         ("timestamp[s]", "%F %T", "2016-12-31 23:59:59", "2016-12-31 23:59:60"),
         ("timestamp[us, tz=UTC]", "%Y-%m-%d %H:%M %z", "2024-01-31 10:00 +0200", "2023-02-29 10:00 +0200"),
         ("timestamp[us]", "%y%m%d", "240131", "230229"),
+        ("timestamp[us]", "%d/%m/%Y %k:%M", "29/02/2024 9:00", "31/02/2024 9:00"),
+        ("timestamp[us]", "%d %h %Y", "29 FEB 2024", "30 Feb 2024"),
+        ("timestamp[us]", "%-d/%m/%Y", "1/2/2024", "31/2/2024"),
+        ("timestamp[us]", "%d/%m/%Y", " 29/02/2024", " 30/02/2024"),
+        ("timestamp[us]", "%D %r", "12/31/99 12:00:00 PM", "02/31/24 12:00:00 PM"),
+        ("timestamp[us]", "%Y %j", "2024 366", "2023 366"),
+        ("timestamp[us]", "%a %d %b %Y", "Tue 2 Jan 2024", "Mon 2 Jan 2024"),
+        ("timestamp[us]", "%u %F", "7 2024-01-07", "0 2024-01-07"),
+        ("timestamp[us, tz=UTC]", "%a %F %R %z", "Mon 2024-01-01 23:00 -05:00", "Tue 2024-01-01 23:00 -05:00"),
     ],
 )
 def test_given_a_moment_that_is_none_when_a_parser_would_move_it_then_it_is_refused(

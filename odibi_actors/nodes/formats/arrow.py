@@ -44,7 +44,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
         if not name.strip() and not wanted.ignored(""):
             raise Malformed(f'column {place + 1} has no name; give it one, or leave it out: read.ignore: [""]')
     chosen = wanted.chosen(names)
-    table = fitted(table.select([names.index(name) for name in chosen]), types, "Arrow")
+    table = fitted(table.select([names.index(name) for name in chosen]), types)
     return Parsed(table, [name for name in names if name not in chosen])
 
 

@@ -41,7 +41,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
         check_limits(rows, size)
     schema = pa.schema([(name, how.kind) for name, how in columns.items()])
     table = pa.table({name: pa.chunked_array(arrays[name], schema.field(name).type) for name in chosen}, schema)
-    return Parsed(fitted(table, types, "Avro"), [name for name in names if name not in chosen])
+    return Parsed(fitted(table, types), [name for name in names if name not in chosen])
 
 
 def _schema(text: bytes) -> tuple[Any, list[dict[str, Any]]]:
@@ -118,7 +118,8 @@ def _array(name: str, how: Held, values: list[Any], before: int) -> pa.Array:
         return pa.array(values, how.kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError) as error:
         row = first_bad(len(values), lambda start, stop: _fits(values[start:stop], how.kind))
-        message = f"record {before + row + 1}: {values[row]!r:.80} is no {how.kind}: {error}"
+        message = f"record {before + row + 1}: {values[row]!r:.80} is no {how.kind}: {error}; correct the file, or "
+        message += f"leave the column out: {listed('read.ignore', name)}"
         raise Malformed(message, column=name, value=repr(values[row])[:80]) from error
 
 

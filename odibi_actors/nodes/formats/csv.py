@@ -25,6 +25,7 @@ from odibi_actors.nodes.formats.quotes import in_order
 from odibi_actors.nodes.formats.rows import (
     Header,
     blank_line,
+    check_separator,
     comment,
     header,
     other_delimiter,
@@ -64,6 +65,7 @@ def parse(
     Raises Malformed with the first place that does not fit.
     """
     data = plain_text(data, options)
+    check_separator(data, options)
     head = header(data, options)
     if _REMARK.match(head.names[0]) and head.names[0] not in {*(wanted.expected or ()), *declared}:
         message = f"the header begins with a remark, {shorten(repr(head.names[0]), MAX_SHOWN)}{comment(data, options)}"
@@ -111,20 +113,30 @@ def plain_text(data: bytes, options: Mapping[str, Any]) -> bytes:
         found = what_it_is(data)
         if found and not (found[0] == "JSON" and "column_names" in options):  # which may take each line as one text
             raise Malformed(f"the file is {found[0]}; {found[1]}", line=1)
-        return data.removeprefix(codecs.BOM_UTF8)
+        return _marked_once(data.removeprefix(codecs.BOM_UTF8))
     if not options.get("even_if_utf8") and (problem := _utf8_after_all(data, str(options["encoding"]))):
         raise problem
     try:
-        text = data.decode(encoding).removeprefix("\ufeff")
+        text = data.decode(encoding)
+        if encoding not in ("utf-16", "utf-32"):  # these have taken their mark away
+            text = text.removeprefix("\ufeff")
         if encoding.startswith("iso8859-") and (problem := _other_letters(data, text, encoding)):
             raise problem
-        return text.encode()
+        return _marked_once(text.encode())
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = data[:start].decode(encoding, "replace").count("\n") + 1
         found = what_it_is(data)
         hint = f"; it is {found[0]}" if found and encoding not in found[1] else ""
         raise Malformed(f"bytes that are not {encoding}, which options.encoding says{hint}", line=line) from None
+
+
+def _marked_once(data: bytes) -> bytes:
+    """The text itself. Raises Malformed for a second mark, which would be a part of the first name that nobody sees."""
+    if data.startswith(codecs.BOM_UTF8):
+        remedy = "take one away: `tail -c +4 FILE > FILE.tmp && mv FILE.tmp FILE` in UTF-8"
+        raise Malformed(f"the file begins with two byte order marks (BOM); {remedy}", line=1)
+    return data
 
 
 def _utf8_after_all(data: bytes, encoding: str) -> Malformed | None:

@@ -13,6 +13,7 @@ from odibi_actors.nodes.formats.options import (
     COUNT,
     ENCODING,
     FLAG,
+    MOMENTS,
     TEXTS,
 )
 
@@ -53,7 +54,7 @@ class Csv:
         "quoted_strings_can_be_null": FLAG,
         "quoted_is_text": FLAG,
         "decimal_point": CHARACTER,
-        "timestamp_parsers": TEXTS,
+        "timestamp_parsers": MOMENTS,
     }
     """Names as in ``pyarrow.csv``, but for ``compression``, ``even_if_utf8`` and ``quoted_is_text``, which are ours.
     Other defaults: ``newlines_in_values`` and ``strings_can_be_null`` are true, ``quoted_strings_can_be_null`` is

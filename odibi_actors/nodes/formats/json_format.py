@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from odibi_actors.kinds.format import Lines, Request
-from odibi_actors.nodes.formats.options import COMPRESSION, TEXTS
+from odibi_actors.nodes.formats.options import COMPRESSION, MOMENTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ class Json:
     written: Final = ".jsonl"
     tells_schema: Final = False
     header: Final = 0
-    options: Final = {"compression": COMPRESSION, "timestamp_parsers": TEXTS}
+    options: Final = {"compression": COMPRESSION, "timestamp_parsers": MOMENTS}
 
     def parse(self, request: Request) -> Parsed:
         """See ``Format``."""

@@ -12,6 +12,7 @@ from odibi_actors.nodes.formats.cells import Cells
 from odibi_actors.nodes.formats.json_columns import column
 from odibi_actors.nodes.formats.json_rows import Digits
 from odibi_actors.nodes.formats.json_types import INT64, Unfit, as_decimal, is_double, kind_of
+from odibi_actors.nodes.formats.misfit import in_utc, moments_for
 from odibi_actors.nodes.schemas import parse_type, settle, widen
 
 _MAX_TYPE = 1000
@@ -45,7 +46,14 @@ def _candidates(
         yield unfit.remedy, True
     if number := number_for(values, kind):
         yield number, True
-    if kind is not None and pa.types.is_nested(kind):
+    if kind is not None and not pa.types.is_nested(kind):
+        for moment in (*moments_for(kind), *in_utc(kind)):
+            yield type_name(moment), True
+    if kind is not None and pa.types.is_map(kind):
+        items = [one for value in values if isinstance(value, dict) for one in value.values()]
+        for item, free in _candidates(items, kind.item_type, declared, unfit):
+            yield f"map<{type_name(kind.key_type)}, {item}>", free
+    elif kind is not None and pa.types.is_nested(kind):
         try:
             found = settle(kind_of(values))
         except Unfit:

@@ -13,6 +13,7 @@ from odibi_actors.nodes.failures import MAX_VALUE, shorten
 from odibi_actors.nodes.formats import moments
 from odibi_actors.nodes.formats.cells import Cells
 
+_UNITS = ("s", "ms", "us", "ns")
 _NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
 """What people write for nothing."""
 
@@ -29,12 +30,17 @@ def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: 
         return ["options: {quoted_strings_can_be_null: true} makes quoted empty cells null"]
     if _NO_VALUE.fullmatch(value):
         return [f"options: {{{listed('null_values', value)}}} makes it null"]
-    wider = next(str(other) for other in _wider(kind, value, cells) if _takes(other, value, cells))
+    read = cells.lenient_value(value, kind) if inferred else None
+    kinds = [pa.string()] if read is not None and pa.types.is_temporal(kind) else _wider(kind, value, cells)
+    wider = next(str(other) for other in kinds if _takes(other, value, cells))
     remedies = [f"{schema('read', name, wider)} {'keeps' if wider == 'string' else 'takes'} it"]
     if wider == "string" and (other := _otherwise(name, value, kind, cells)):
         remedies.insert(0, other)
+    if not inferred and (zoned := next((one for one in in_utc(kind) if _takes(one, value, cells)), None)):
+        says = "takes it, as a moment in UTC, where all values of the column have an offset"
+        remedies.insert(0, f"{schema('read', name, zoned)} {says}")
     remedies[:0] = [*years(value, kind, cells)]
-    if inferred and (read := cells.lenient_value(value, kind)) is not None:
+    if read is not None:
         remedies.append(f"{typed(name, kind)} reads it as {read}")
     return remedies
 
@@ -80,13 +86,28 @@ def _wider(kind: pa.DataType, value: str, cells: Cells) -> list[pa.DataType]:
         return [*([] if kind == pa.float64() else [pa.float64()]), text]
     if types.is_decimal(kind):
         return [*_decimals(kind, value.replace(cells.spelling.decimal_point, ".")), text]
+    return [*moments_for(kind), text]
+
+
+def moments_for(kind: pa.DataType) -> list[pa.DataType]:
+    """Types of dates and times that hold whatever ``kind`` does, and more; none for all else."""
+    types = pa.types
     if types.is_date(kind):
-        return [pa.timestamp("us"), pa.timestamp("ns"), text]
+        return [pa.timestamp("us"), pa.timestamp("ns")]
     if types.is_timestamp(kind):
-        return [*(pa.timestamp(unit, kind.tz) for unit in ("us", "ns") if unit != kind.unit), text]
-    if types.is_time(kind):
-        return [*(pa.time64(unit) for unit in ("us", "ns") if unit != kind.unit), text]
-    return [text]
+        return [pa.timestamp(unit, kind.tz) for unit in _finer(kind.unit)]
+    return [pa.time64(unit) for unit in _finer(kind.unit)] if types.is_time(kind) else []
+
+
+def in_utc(kind: pa.DataType) -> list[pa.DataType]:
+    """What holds texts with an offset in the place of a timestamp without a zone; none for all else."""
+    if not pa.types.is_timestamp(kind) or kind.tz is not None:
+        return []
+    return [pa.timestamp(unit, "UTC") for unit in (kind.unit, *_finer(kind.unit))]
+
+
+def _finer(unit: str) -> list[str]:
+    return [one for one in ("us", "ns") if _UNITS.index(one) > _UNITS.index(unit)]
 
 
 def _decimals(kind: pa.DataType, value: str) -> list[pa.DataType]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from odibi_actors.kinds.format import Option
+from odibi_actors.nodes.formats.strptime import problem
 
 COMPRESSIONS = ("auto", "none", "gzip", "bz2", "xz", "zstd", "lz4")
 
@@ -29,6 +30,10 @@ def _encoding(value: Any) -> str:
     return ""
 
 
+def _parsers(value: Any) -> str:
+    return next((found for found in map(problem, value) if found), "")
+
+
 FLAG = Option((bool,))
 COUNT = Option((int,))
 TEXTS = Option((list,))
@@ -36,3 +41,4 @@ CHARACTER = Option((str,), _character)
 CHARACTER_OR_NONE = Option((str, bool), _character)
 ENCODING = Option((str,), _encoding)
 COMPRESSION = Option((str,), _compression)
+MOMENTS = Option((list,), _parsers)

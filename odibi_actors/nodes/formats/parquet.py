@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from odibi_actors.batches.ipc import check_limits
+from odibi_actors.config.remedies import listed
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import Wanted
@@ -29,7 +30,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
         raise Malformed("the file is empty")
     table, names = _read(data, wanted)
     read = frozenset(table.column_names)
-    return Parsed(fitted(table, types, "parquet"), [name for name in names if name not in read])
+    return Parsed(fitted(table, types), [name for name in names if name not in read])
 
 
 def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:
@@ -79,7 +80,8 @@ def _int96(data: bytes, nanoseconds: pa.ChunkedArray, name: str) -> pa.ChunkedAr
         return microseconds
     if all(pc.all(pc.less(pc.abs(us.cast(pa.int64())), _MAX_US)).as_py() is not False for us in coarse):
         return nanoseconds  # none has wrapped
-    raise Malformed("timestamps (int96) that neither microseconds nor nanoseconds of 64 bits hold", column=name)
+    message = "timestamps (int96) that neither microseconds nor nanoseconds of 64 bits hold; correct the file"
+    raise Malformed(f"{message}, or leave the column out: {listed('read.ignore', name)}", column=name)
 
 
 def _finer(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:

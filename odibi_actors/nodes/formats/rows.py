@@ -24,6 +24,10 @@ MAX_HEADER = 16 << 20
 """Bytes of a header: more is a file whose quote is left open, or no CSV at all."""
 
 
+SEPARATOR = re.compile(r'"?sep=([^\r\n])"?[\r\n]', re.IGNORECASE)
+"""The first line by which Excel knows the delimiter, whatever the locale."""
+
+
 class Header(NamedTuple):
     """Names of the columns, and the line they are on (0 when the options give them)."""
 
@@ -75,6 +79,16 @@ def header(data: bytes, options: Options) -> Header:
         if problem := text_problem(name, line, ""):
             raise problem
     return Header(row, line)
+
+
+def check_separator(data: bytes, options: Options) -> None:
+    """Raise Malformed for a first line that tells Excel the delimiter: taken for a header, all rows would be values of
+    a column ``sep=;``."""
+    found = SEPARATOR.match(data[:16].decode("utf-8", "replace"))
+    if found and not options.get("skip_rows", 0):
+        says = f"options: {{skip_rows: 1, delimiter: {quoted(found[1])}}}"
+        message = f"the first line tells Excel the delimiter and is no header; {says} reads it"
+        raise Malformed(f"{message} where all files of the source begin so; else take the line out of this one", line=1)
 
 
 def comment(data: bytes, options: Options) -> str:

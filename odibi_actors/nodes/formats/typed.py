@@ -7,29 +7,45 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from odibi_actors.batches.normalise import normalise
-from odibi_actors.config.arrow_types import type_name
+from odibi_actors.batches.normalise import BadValueError, kept
+from odibi_actors.config.arrow_types import arrow_type, type_name
 from odibi_actors.config.remedies import listed, schema
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, first_bad
-from odibi_actors.nodes.schemas import hollow, parse_type
+from odibi_actors.nodes.schemas import hollow, settle
 
 
-def fitted(table: pa.Table, types: Mapping[str, pa.DataType], format_name: str) -> pa.Table:
+def fitted(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
     """The table with normal types, or ``types`` where given; a column of type null stays one. Raises Malformed."""
-    empty = {field.name for field in table.schema if pa.types.is_null(field.type)}
-    try:
-        table.validate(full=True)  # texts that are none would crash or mislead whoever reads them later
-        table = normalise(table)
-    except (pa.ArrowInvalid, BatchError) as error:
-        raise Malformed(f"not a readable {format_name} file: {error}") from error
-    names, columns = table.column_names, table.columns  # of thousands each look-up and each new table counts
-    for place, name in enumerate(names):
-        if name in types and columns[place].type != types[name]:
-            columns[place] = fit(columns[place], name, types[name])
-        elif name in empty and name not in types:
-            columns[place] = pa.chunked_array([pa.nulls(table.num_rows)])
+    names, columns = table.column_names, []  # of thousands each look-up and each new table counts
+    for name, found in zip(names, table.columns, strict=True):
+        column = _kept(found, name)
+        if name in types and column.type != types[name]:
+            column = fit(column, name, types[name])
+        elif pa.types.is_null(found.type) and name not in types:
+            column = found
+        columns.append(column)
     return pa.Table.from_arrays(columns, names)
+
+
+def _kept(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    try:
+        return kept(column)
+    except BatchError as error:
+        says, place = str(error), ""
+        if isinstance(error, BadValueError):
+            place = f"row {first_bad(len(column), lambda start, stop: _is_kept(column, start, stop)) + 1}: "
+            says += "; correct the file"
+        leaves = f"or leave the column out: {listed('read.ignore', name)}"
+        raise Malformed(f"{place}{type_name(column.type)} cannot be kept: {says}, {leaves}", column=name) from error
+
+
+def _is_kept(column: pa.ChunkedArray, start: int, stop: int) -> bool:
+    try:
+        kept(column.take(pa.array(range(start, stop), pa.int64())))  # of a slice all that is within a list is looked at
+    except BatchError:
+        return False
+    return True
 
 
 def _family(kind: pa.DataType) -> str:
@@ -56,7 +72,7 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
         if (values := _cast(column, kind)) is not None:
             return values
     except pa.ArrowNotImplementedError as error:
-        raise Malformed(other, column=name) from error
+        raise Malformed(f"{other}; {instead(name, column.type)}", column=name) from error
     row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
     value = _shown(column, row)
     raise Malformed(
@@ -84,11 +100,17 @@ def held(kind: pa.DataType, other: pa.DataType) -> bool:
 
 def instead(name: str, kind: pa.DataType) -> str:
     """What reads a column of this type."""
+    if (told := _name(kind)) or (told := _name(settle(kind))):  # an inferred one may have nulls for a type within
+        return f"{schema('read', name, told)} takes files like this one instead"
+    return f"deliver files of one type, or leave it out: {listed('read.ignore', name)}"
+
+
+def _name(kind: pa.DataType) -> str:
+    """What ``schema`` calls it; "" for what it cannot say."""
     try:
-        parse_type(type_name(kind))
+        return arrow_type(type_name(kind))
     except ValueError:
-        return f"deliver files of one type, or leave it out: {listed('read.ignore', name)}"
-    return f"{schema('read', name, kind)} takes files like this one instead"
+        return ""
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
@@ -108,5 +130,8 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
 
 
 def _shown(column: pa.ChunkedArray, row: int) -> str:
-    value = column[row]
-    return str(value.cast(pa.string()) if pa.types.is_timestamp(column.type) else value.as_py())
+    """A value as text: Arrow has moments that Python has not."""
+    value, types = column[row], pa.types
+    if types.is_duration(column.type):
+        return f"{value.cast(pa.int64())} {column.type.unit}"
+    return str(value.cast(pa.string()) if types.is_temporal(column.type) else value.as_py())
