@@ -41,7 +41,9 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
         params["begun"] = True
         return None
     if params.get("begun") or request in pipeline.rewound:
-        return {"pipeline": pipeline.name, "to": to, "state": pipeline.state, "last_committed": pipeline.last_committed}
+        told: Row = params.get("told", {})
+        state, last = pipeline.state, pipeline.last_committed
+        return {"pipeline": pipeline.name, "to": to, "state": state, "last_committed": last, **told}
     _check(pipeline, to)
     if (refused := _in_the_way(pipeline)) and not params.get("dry_run"):
         raise ConflictError(refused)
@@ -62,6 +64,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
     pipeline.rewind = Rewinding(record)
     pipeline.rewind_seq = flow.journal.last
     params["begun"] = True
+    params["told"] = {name: preview[name] for name in ("letters", "unpinned") if name in preview}
     return None
 
 

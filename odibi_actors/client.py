@@ -600,7 +600,9 @@ class Client(ScheduleVerbs):
     def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
         back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it
-        would do, ``{"states", "files", "retractions": [...]}``."""
+        would do, ``{"states", "files", "retractions": [...]}``. Both name dead letters that are open again or gone,
+        ``{"letters": {"open_again": {"count", "ids"}, "gone": ...}}``, and nodes that learn their columns and types
+        again, ``"unpinned"``; where the broker was replaced meanwhile, the answer does not."""
         params = {"pipeline": pipeline, "to": to, "dry_run": dry_run}
         if not dry_run:
             params["request"] = secrets.token_hex(8)  # asked again, it is the same rewind

@@ -14,7 +14,6 @@ import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import (
-    adopted,
     ends,
     ledger,
     outputs,
@@ -27,6 +26,7 @@ from odibi_actors.checkpoint import (
     whereabouts,
 )
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name, Number, bounded, known, rest
+from odibi_actors.checkpoint.going_back import VERBS as GOING_BACK
 from odibi_actors.checkpoint.schema import PRUNED, unseal
 from odibi_actors.checkpoint.sinks import VERBS as SINKS
 from odibi_actors.checkpoint.snapshot import VersionDecoder
@@ -43,16 +43,13 @@ from odibi_actors.checkpoint.tables import position as position_of
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.model import LIVE, Failure, IterationState, Position, Target
+from odibi_actors.model import Failure, IterationState, Position
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
 
 FINAL = 1 << 63
 """Later than any record: no failed try comes after the acks of an iteration that is summarised."""
-
-REWIND_LIMIT = 100_000
-"""Iterations that one rewind takes back: they are looked at one by one."""
 
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -103,13 +100,6 @@ class Letter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``deadletter.show``."""
 
     id: Number
-
-
-class RewindTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``rewind.show``: back to iteration ``to``; 0: to the beginning."""
-
-    pipeline: Name
-    to: Number
 
 
 class VersionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -427,102 +417,6 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
     }
 
 
-def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
-    """What a rewind would take back: ``{"to", "last", "states": {state: count}, "files", "missing", "retractions":
-    [{"node", "folder", "at", "parts", "last", "replaced", "retracts"}]}``. ``at``: the target, which ``folder`` names;
-    ``missing``: iterations whose history is pruned; ``last``: the newest iteration that has published there;
-    ``replaced``: each of them in the place of the one before; ``retracts``: its parts can be taken back.
-    ``files``: those, and pieces of what is read in order, that live sources read again, each once; not references,
-    which every iteration reads.
-    ``never_stateful``: nodes that keep state now, and had none as of then."""
-    key = (given.pipeline, given.to)
-    row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
-    if row is None:
-        known(db, given.pipeline)
-    last = row[0] if row else 0
-    if last - given.to > REWIND_LIMIT:
-        raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
-    states: dict[str, int] = {}
-    places: dict[tuple[str, Target], dict[str, Any]] = {}
-    for number, state, sinks, abandoned in db.execute(
-        "SELECT iteration, state, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
-        " ORDER BY iteration",
-        key,
-    ):
-        states[state] = states.get(state, 0) + 1
-        if state == "committed" and sinks is not None:
-            for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
-                new = {"node": node, "folder": part.at.name, "at": msgspec.to_builtins(part.at), "given_up": []}
-                new |= {"parts": 0, "last": 0, "replaced": False, "retracts": part.retracts}
-                place = places.setdefault((node, part.at), new)
-                if node in json.loads(abandoned):
-                    place["given_up"].append(number)
-                else:
-                    place |= {"parts": place["parts"] + 1, "last": number, "replaced": part.replaces}
-    return {
-        "to": given.to,
-        "last": last,
-        "states": states,
-        "files": _files_again(db, given),
-        "left": _left(db, given),
-        "missing": max(0, last - given.to)
-        - sum(states.values())
-        - adopted.unused(adopted.load(db.execute), given.pipeline, given.to),
-        "never_stateful": _never_stateful(db, given),
-        "retractions": [place for place in places.values() if place["parts"]],
-    }
-
-
-def _files_again(db: sqlite3.Connection, given: RewindTo) -> int:
-    """Live ones that were not planned before: a replay's are in their letter again, a backfill's are read by nobody."""
-    (files,) = db.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM ledger WHERE pipeline = ? AND lane = ? GROUP BY source, identity"
-        " HAVING min(iteration) > ?)",
-        (given.pipeline, LIVE, given.to),
-    ).fetchone()
-    (pieces,) = db.execute(
-        "SELECT count(*) FROM ranges WHERE pipeline = ? AND lane = ? AND iteration > ?",
-        (given.pipeline, LIVE, given.to),
-    ).fetchone()
-    return int(files) + int(pieces)
-
-
-def _never_stateful(db: sqlite3.Connection, given: RewindTo) -> list[str]:
-    """Stateful nodes of the newest version that cannot have had a state as of that iteration: all up to it had ended
-    before the first version in which the node keeps one."""
-    ended, planned = db.execute(
-        "SELECT max(finished_at), max(version) FROM iterations WHERE pipeline = ? AND iteration <= ?",
-        (given.pipeline, given.to),
-    ).fetchone()
-    since: dict[str, tuple[float, int]] = {}
-    newest: dict[str, None] = {}
-    for (blob,) in db.execute("SELECT payload FROM versions WHERE pipeline = ? ORDER BY version", (given.pipeline,)):
-        version = unseal(blob, VersionDecoder, f"a version of {given.pipeline}")
-        newest = {node.name: None for node in version.spec.nodes if node.state}
-        since = dict.fromkeys(newest, (version.at, version.version)) | since
-    # By the clock, which may have been set, and by what they were planned with, which is not what they ended with.
-    return [n for n in newest if ended is not None and since[n][0] > ended and since[n][1] > planned]
-
-
-def _left(db: sqlite3.Connection, given: RewindTo) -> dict[str, int]:
-    key = (given.pipeline, given.to)
-    committed, last = db.execute(
-        "SELECT count(*), coalesce(max(iteration), 0) FROM iterations WHERE pipeline = ? AND state = 'committed'"
-        " AND iteration <= ?",
-        key,
-    ).fetchone()
-    (after,) = db.execute(
-        "SELECT count(*) FROM iterations WHERE pipeline = ? AND state = 'committed' AND iteration > ?", key
-    ).fetchone()
-    (total,) = db.execute("SELECT committed FROM counters WHERE pipeline = ?", key[:1]).fetchone() or (committed,)
-    (letters,) = db.execute(
-        "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration <= ?"
-        " AND (state <> 'replayed' OR replay > ?)",
-        (*key, given.to),
-    ).fetchone()
-    return {"committed": total - after, "last_committed": last, "letters": letters}
-
-
 def spec_digest(spec: PipelineSpec) -> str:
     """xxh3-128 (32 hex digits) of a pipeline's configuration: two that are equal have the same."""
     stored = msgspec.msgpack.decode(_canonical.encode(spec), type=PipelineSpec)  # 5 and 5.0 are equal, and become so
@@ -584,7 +478,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "node.show": (_one_node, outputs.Node),
     "deadletter.list": (_dead_letters, DeadLetters),
     "deadletter.show": (_dead_letter, Letter),
-    "rewind.show": (_rewind, RewindTo),
+    **GOING_BACK,
     "version.show": (_version, VersionOf),
     **runs.VERBS,
     **SINKS,

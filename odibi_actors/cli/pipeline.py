@@ -263,7 +263,26 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
     ]
     if names := result.get("without_state"):
         head.append(("begin without a state", ", ".join(names)))
+    head += besides(result)
     return [fields(head), "", table(result["retractions"], RETRACTIONS, "nothing was published")]
+
+
+def besides(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a rewind does beside taking back what was published: to dead letters, and to types that were learnt."""
+    letters = result.get("letters", {})
+    named = [
+        ("dead letters open again", letters.get("open_again")),
+        ("dead letters that go, their files are read again", letters.get("gone")),
+    ]
+    found = [(says, _numbers(some)) for says, some in named if some and some["count"]]
+    if nodes := result.get("unpinned"):
+        found.append(("learn columns and types again", ", ".join(nodes)))
+    return found
+
+
+def _numbers(some: dict[str, Any]) -> str:
+    more = some["count"] - len(some["ids"])
+    return ", ".join(map(str, some["ids"])) + (f" and {count(more)} more" if more else "")
 
 
 def _goes_on(pipeline: str, result: dict[str, Any]) -> str:
@@ -314,5 +333,9 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
         app,
         lambda: result,
         "pipeline",
-        lambda row: [f"{pipeline}: taken back to {to}; {_goes_on(pipeline, result)}", *without],
+        lambda row: [
+            f"{pipeline}: taken back to {to}; {_goes_on(pipeline, result)}",
+            *(f"{says}: {some}" for says, some in besides(row)),
+            *without,
+        ],
     )

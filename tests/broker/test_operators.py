@@ -349,6 +349,7 @@ def test_what_was_given_up_stays_so_after_a_restart() -> None:
 
 # --- going back ---------------------------------------------------------------------------------------------------
 
+LETTERS = {"open_again": {"count": 1, "ids": [4]}, "gone": {"count": 0, "ids": []}}
 PREVIEW = {
     "to": 1, "last": 3, "states": {"committed": 2}, "positions": 2, "missing": 0,
     "left": {"committed": 1, "last_committed": 1, "letters": 0},
@@ -391,7 +392,7 @@ def test_only_a_drained_pipeline_is_taken_back() -> None:
 def test_a_rewind_is_durable_before_anything_is_taken_back_and_all_is_before_anything_is_released() -> None:
     broker = done()
     assert broker.ask("pipeline.rewind", pipeline="p", to=1) is None
-    answer(broker, STORE, PREVIEW)
+    answer(broker, STORE, {**PREVIEW, "letters": LETTERS, "unpinned": ["read"]})
     assert [record.to for record in broker.of(rec.Rewind)] == [1]
     assert broker.publications() == []
     broker.durable()
@@ -407,7 +408,8 @@ def test_a_rewind_is_durable_before_anything_is_taken_back_and_all_is_before_any
     broker.published(task)
     assert [record.to for record in broker.of(rec.Rewound)] == [1]
     assert [message.source for message in broker.take(Released)] == ["read"]
-    assert [reply.status for reply in replies(broker)] == [0]
+    (reply,) = replies(broker)
+    assert (reply.status, reply.result["letters"], reply.result["unpinned"]) == (0, LETTERS, ["read"])
     broker.offer("f2.csv")
     assert broker.of(rec.Plan)[-1].iteration == 4
 

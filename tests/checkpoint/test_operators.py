@@ -203,6 +203,7 @@ def test_what_is_taken_back_is_released_and_letters_it_had_taken_up_are_open_aga
     assert preview["states"] == {"committed": 1, "dead_lettered": 1}
     assert preview["left"] == {"committed": 1, "last_committed": 2, "letters": 1}
     assert preview["files"] == 1, "that of 4: that of 3 is in the letter of 1 again"
+    assert preview["letters"] == {"open_again": {"count": 1, "ids": [1]}, "gone": {"count": 1, "ids": [2]}}
     record = r.Rewind(P, 2, 4, [], 5.0, r.Left(**preview["left"]))
     put(engine, record)
     assert [i.record for i in loaded(engine) if isinstance(i, r.LoadedRewind)] == [record]
@@ -257,6 +258,8 @@ def test_given_a_pin_when_its_iteration_is_void_then_it_goes_in_the_same_transac
     reopened = r.Schema(P, "third", b"new", [], folder("/third"), 2, former=b"old")
     put(engine, plan(2, "f2.csv"), source, new, other, told, reopened)
     if end == "rewind":
+        told_so = engine.answer("rewind.show", {"pipeline": P, "to": 1})["unpinned"]
+        assert told_so == ["carriers", "lake", "third"]
         put(engine, *finish(2), r.Rewind(P, 1, 2, [], 5.0, LEFT), r.Rewound(P, 1, 2, 6.0))
         # What is left in the target of a sink that was opened tells it again.
         assert pinned(engine) == [("flights", b"read", False), ("mart", b"m", False)]

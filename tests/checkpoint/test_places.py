@@ -127,9 +127,14 @@ class Operating:
 
     def rewind(self) -> None:
         to = max(0, self.last - self.rng.randint(1, 4))
-        left = self.engine.answer("rewind.show", {"pipeline": P, "to": to})["left"]
+        before = {row["id"] for row in self._rows()}
+        shown = self.engine.answer("rewind.show", {"pipeline": P, "to": to})
+        left = shown["left"]
         self._put(r.Rewind(P, to, self.last, [], 5.0, r.Left(**left)), r.Rewound(P, to, self.last, 6.0))
-        assert left["letters"] == len(self._rows())
+        after = {row["id"] for row in self._rows()}
+        assert left["letters"] == len(after)
+        told = {name: set(some["ids"]) for name, some in shown["letters"].items()}
+        assert told == {"open_again": after - before, "gone": before - after}
 
 
 @pytest.mark.parametrize("first", range(0, 4 * LIVES, LIVES))

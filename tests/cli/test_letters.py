@@ -11,6 +11,7 @@ from click.testing import Result
 from rich.console import Console
 
 from odibi_actors.cli import deadletter
+from odibi_actors.cli.pipeline import besides
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
 
@@ -139,3 +140,13 @@ def test_given_a_value_with_blanks_at_its_edge_or_line_ends_when_shown_then_it_i
         Console(width=200, file=screen).print(part)
     said = screen.getvalue().splitlines()
     assert [line.partition("value")[2].strip() for line in said if line.startswith("value")] == [shown]
+
+
+def test_given_a_rewind_then_letters_that_open_again_or_go_and_types_that_are_learnt_again_are_named() -> None:
+    letters = {"open_again": {"count": 2, "ids": [4, 7]}, "gone": {"count": 1201, "ids": [8, 9]}}
+    assert besides({"letters": letters, "unpinned": ["orders", "lake"]}) == [
+        ("dead letters open again", "4, 7"),
+        ("dead letters that go, their files are read again", "8, 9 and 1,199 more"),
+        ("learn columns and types again", "orders, lake"),
+    ]
+    assert besides({"state": "paused"}) == []
