@@ -13,6 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,8 +161,10 @@ def _read(path: Path, required: bool) -> str:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
+@lru_cache(maxsize=1)
 def _top_level(path: Path, text: str) -> dict[str, str]:
-    """The texts of the scalars at the top. Read as the whole file is: same limits, and no tag constructs anything."""
+    """The texts of the scalars at the top. Read as the whole file is: same limits, and no tag constructs anything. Kept,
+    as a command asks for them again and again, and a large file takes tens of milliseconds."""
     from odibi_actors.config.problems import Problems
     from odibi_actors.config.tree import Mapping as Tree
     from odibi_actors.config.tree import Scalar, parse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import subprocess
@@ -208,6 +209,7 @@ def test_given_a_callback_that_never_returns_then_others_go_on_and_stop_leaves_i
 def test_given_a_stop_then_it_waits_for_what_runs_and_leaves_nothing_behind(
     make: Callable[..., ScheduleManager], tmp_path: Path
 ) -> None:
+    gc.collect()  # what earlier tests have left is not to be closed in the midst of this one
     threads, files = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     begun, done = threading.Event(), []
     scheduler = make(state_dir=tmp_path / "state")
@@ -221,7 +223,8 @@ def test_given_a_stop_then_it_waits_for_what_runs_and_leaves_nothing_behind(
     assert (status["is_active"], status["run_count"], status["running"]) == (True, 1, 0)
     for thread in set(threading.enumerate()) - threads:
         thread.join(LONG)
-    assert len(os.listdir("/proc/self/fd")) == files
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= files
     assert scheduler.stop()
 
 

@@ -14,12 +14,12 @@ DAYS = 60
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole systems need the cores: they run one after the other, in the group of the example's tests."""
+    """Whole systems need the cores: those of a file run one after the other."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.process)
-            item.add_marker(pytest.mark.xdist_group("systems"))
+            item.add_marker(pytest.mark.xdist_group(f"systems-{item.path.stem}"))
             item.add_marker(pytest.mark.timeout(240))
 
 
