@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Actor, DeleteSpool, Driver, Effect, Log, Send, StartWorker, Stop, ToWorker
 from odibi_actors.errors import ConflictError
@@ -30,10 +30,12 @@ from odibi_actors.messages import (
     WorkerResult,
     WorkerTask,
 )
-from odibi_actors.nodes.executor import Executor
 from odibi_actors.runtime.place import Place
 from odibi_actors.runtime.visible import visible
 from odibi_actors.workers import spool
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.executor import Executor
 
 CLIENT = "client-local"
 
@@ -66,9 +68,8 @@ class LocalPoolDriver:
         interrupts: Interrupts,
         place: Place,
     ) -> None:
-        self._data_dir = data_dir
+        self._data_dir, self._host, self._clock = data_dir, host, clock
         self._code_digest = code_digest
-        self._make: Callable[[str], Executor] = lambda worker: Executor(data_dir, host, worker, code_digest, clock)
         self._executors: dict[str, Executor] = {}
         self._interrupts = interrupts
         self._place = place
@@ -96,6 +97,12 @@ class LocalPoolDriver:
             case DeleteSpool():
                 for problem in spool.delete(self._data_dir / "spool", effect.iterations):
                     tell(f"warning: {problem}")
+
+    def _make(self, worker: str) -> Executor:
+        # Imported here: it brings pandas, and who reads a store at rest runs no node.
+        from odibi_actors.nodes.executor import Executor
+
+        return Executor(self._data_dir, self._host, worker, self._code_digest, self._clock)
 
     def _refuse_left(self) -> None:
         """Raise ConflictError when the project is somewhere else by now: of what was being done nothing counts."""
