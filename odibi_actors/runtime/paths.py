@@ -163,8 +163,8 @@ def _read(path: Path, required: bool) -> str:
 
 @lru_cache(maxsize=1)
 def _top_level(path: Path, text: str) -> dict[str, str]:
-    """The texts of the scalars at the top. Read as the whole file is: same limits, and no tag constructs anything. Kept,
-    as a command asks for them again and again, and a large file takes tens of milliseconds."""
+    """The texts of the scalars at the top. Read as the whole file is: same limits, and no tag constructs anything.
+    Kept, as a command asks for them again and again, and a large file takes tens of milliseconds."""
     from odibi_actors.config.problems import Problems
     from odibi_actors.config.tree import Mapping as Tree
     from odibi_actors.config.tree import Scalar, parse
