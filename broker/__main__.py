@@ -28,11 +28,14 @@ class BrokerEntry(Entry):
 def run(here: Here) -> int:
     """The actor."""
     from odibi_actors.broker.coordinator import Coordinator
+    from odibi_actors.broker.directory import Peer
     from odibi_actors.config import load_project
+    from odibi_actors.messages import BROKER
     from odibi_actors.runtime.process import run_hub
 
     project = None if here.options.recover else load_project(here.project)
-    actor = Coordinator(project, here.incarnation, random.Random(secrets.randbits(64)))
+    me = Peer(BROKER, "broker", here.incarnation, here.host, here.pid, 0.0)
+    actor = Coordinator(project, here.incarnation, random.Random(secrets.randbits(64)), me=me)
     endpoints = [here.places.endpoint, *here.options.bind]
     paths.write_connection(here.places, here.places.endpoint, host=here.host, incarnation=here.incarnation)
     return run_hub(actor, None, endpoints, incarnation=here.incarnation)

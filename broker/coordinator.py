@@ -96,13 +96,20 @@ class Coordinator:
     """The broker. ``project`` None: go on with the versions in the store (a restart after a crash); else its pipelines
     become the newest versions. ``manual``: iterations are planned within runs only."""
 
-    def __init__(self, project: ProjectSpec | None, incarnation: str, rng: random.Random, manual: bool = False) -> None:
+    def __init__(
+        self,
+        project: ProjectSpec | None,
+        incarnation: str,
+        rng: random.Random,
+        manual: bool = False,
+        me: Peer | None = None,
+    ) -> None:
         self._project = project
         self._manual = manual
         self._phase: Literal["joining", "active", "stopping"] = "joining"
         self._joining = Joining(incarnation, rng)
         self._commands: Commands | None = None
-        self._directory = Directory()
+        self._directory = Directory(me)
         self._early: list[tuple[str, Message]] = []
         self._waiting: dict[tuple[str, str], Request] = {}
         self._answered: dict[tuple[str, str], Reply] = {}  # oldest first

@@ -28,9 +28,10 @@ class Peer(msgspec.Struct):
 
 
 class Directory:
-    """Peers by address, the newest incarnation of each."""
+    """Peers by address, the newest incarnation of each. ``me``: whose directory it is, where it is a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, me: Peer | None = None) -> None:
+        self.me = me
         self._peers: dict[str, Peer] = {}
         self._newest: dict[str, str] = {}
         self._former: dict[str, deque[str]] = {}

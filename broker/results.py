@@ -12,6 +12,7 @@ from odibi_actors.broker.iteration import MAX_LOST, NEVER, Busy, Iteration, Node
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
+from odibi_actors.config.writers import writer_of
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
 from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
 from odibi_actors.runtime.visible import visible
@@ -216,7 +217,7 @@ def _run_failed(
     if failure.kind in COUNTED:
         run.used += 1
     tries_left = failure.kind in COUNTED and run.used < run.spec.retry.max_attempts
-    failure = _with_remedy(pipeline, iteration, failed.node, failure, reference and not tries_left)
+    failure = _with_remedy(flow, pipeline, iteration, failed.node, failure, reference and not tries_left)
     _error(flow, iteration, run, failed.attempt, failure, now)
     if tries_left:
         pause = _backoff(flow, run.spec.retry, run.used, failure)
@@ -231,7 +232,7 @@ def _run_failed(
         for one in failure.others:
             planned = [position.identity for position in iteration.positions.get(failed.node, [])]
             if one.position in planned and not iteration.terminal:
-                told = _with_remedy(pipeline, iteration, failed.node, one, reference)
+                told = _with_remedy(flow, pipeline, iteration, failed.node, one, reference)
                 _revise(flow, pipeline, iteration, iteration.nodes[failed.node], told, now)
         return
     _give_up(flow, pipeline, iteration, run.spec.name, failure, now)
@@ -433,11 +434,13 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         flow.say(Log("error", f"{iteration.name}: failed at {node} too: {failure.text}", about=pipeline.name))
 
 
-def _with_remedy(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, reference: bool) -> Failure:
+def _with_remedy(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, reference: bool
+) -> Failure:
     """The failure, with what is to be done about it; ``reference``: it is one that cannot be read, for good."""
     said = []
     if reference:
-        said.append(_remedy(pipeline, iteration, node))
+        said.append(_remedy(flow, pipeline, iteration, node))
     elif failure.kind in again.OF_FILES and node in pipeline.sources and not _dead_letters(pipeline, iteration):
         said.append(_remedy_of_file(pipeline, iteration, node, failure))
     elif failure.kind == "changed" and node in pipeline.sources:
@@ -447,10 +450,18 @@ def _with_remedy(pipeline: Pipeline, iteration: Iteration, node: str, failure: F
     return replace(failure, remedy=". ".join(filter(None, said)))
 
 
-def _remedy(pipeline: Pipeline, iteration: Iteration, node: str) -> str:
-    """What is to be done about a reference that cannot be read."""
+def _remedy(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -> str:
+    """What is to be done about a reference that cannot be read; what a sink of ours wrote nobody should edit."""
     aside = "; nothing is set aside for it" if pipeline.spec.on_error == "dead_letter" else ""
-    return f"Every iteration reads all of {node}{aside}: fix or replace the file, then {_retry(pipeline, iteration)}"
+    read = pipeline.sources[node].node.read
+    assert read is not None
+    writer = writer_of((one.spec for one in flow.pipelines.values()), read)
+    fix = (
+        f"{writer} writes it: change the read of {node} in odibi.yaml, and `odibictl apply`"
+        if writer
+        else "fix or replace the file"
+    )
+    return f"Every iteration reads all of {node}{aside}: {fix}, then {_retry(pipeline, iteration)}"
 
 
 def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:

@@ -172,6 +172,10 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         for p in directory
         if p.role != "client"
     ]
+    if (me := directory.me) is not None:
+        peers.insert(
+            0, {"name": me.name, "role": me.role, "host": me.host, "pid": me.pid, "seen": now, "version": me.version}
+        )
     return {
         "epoch": flow.epoch,
         "version": __version__,

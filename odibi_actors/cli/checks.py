@@ -336,7 +336,8 @@ def system(app: App) -> Iterator[Finding]:
     if status.get("at_rest"):
         yield Finding("ok", "broker", "not running")
     else:
-        yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {plural(len(peers), 'peer')}")
+        others = [peer for peer in peers if peer["role"] != "broker"]
+        yield Finding("ok", "broker", f"epoch {status.get('epoch')}, {plural(len(others), 'peer')}")
         for role, said in unheard(status, app.client().home()):
             problem, see, where = said.partition(": see ")
             yield Finding("fail", role, problem, f"see {where}" if see else "")

@@ -92,7 +92,7 @@ def run(
         raise click.UsageError("--fresh starts from nothing, so there are no dead letters to --replay; choose one")
     project = load(app)
     chosen(project, pipeline)
-    for line in importlib.import_module("odibi_actors.config.load").load_warnings(app.root):
+    for line in importlib.import_module("odibi_actors.config.load").load_warnings(app.root, pipeline=pipeline):
         errors.message(f"warning: {line}", style="yellow")
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
     try:

@@ -55,14 +55,15 @@ def load_accesses(path: Path, env: Mapping[str, str] | None = None) -> Accesses:
     return _load(path, env)[3]
 
 
-def load_warnings(path: Path, env: Mapping[str, str] | None = None) -> list[str]:
-    """What is allowed and may surprise, each with its line and what to write. As ``load_project``."""
-    return _load(path, env)[2]
+def load_warnings(path: Path, env: Mapping[str, str] | None = None, pipeline: str = "") -> list[str]:
+    """What is allowed and may surprise, each with its line and what to write; of one ``pipeline``, or of all. As
+    ``load_project``."""
+    return [said for name, said in _load(path, env)[2] if pipeline in ("", name)]
 
 
 def _load(
     path: Path, env: Mapping[str, str] | None, sql: bool = False
-) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[str], Accesses]:
+) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[tuple[str, str]], Accesses]:
     path = Path(os.path.abspath(path))
     if path.is_dir():
         path = path / PROJECT_FILE
@@ -92,23 +93,26 @@ def _load(
     return project, checker.connections, list(_warnings(project, data, problems)), checker.accesses
 
 
-def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterator[str]:
-    """Sinks in which what is taken up again replaces what is newer, and those that hold the newest files only."""
+def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterator[tuple[str, str]]:
+    """(pipeline, what is told) of sinks in which what is taken up again replaces what is newer, and those that hold the
+    newest files only."""
     for place, pipeline in enumerate(data["pipelines"]):
         for number, node in enumerate(pipeline["nodes"]):
             write = node.get("write") or {}
             at = f"pipelines[{place}].nodes[{number}].write"
             if node["name"] in project.pipelines[place].newest_only:
                 yield (
+                    project.pipelines[place].name,
                     f"{problems.file}:{problems.line(at)}: {at}: {node['name']} is overwritten by each batch of new "
                     "files, and holds the newest batch only; to hold more, read by `mode: batch`, or keep it in a node "
-                    "with `state: true`"
+                    "with `state: true`",
                 )
             if pipeline.get("on_error") == "dead_letter" and write.get("mode") == "upsert" and not write.get("version"):
                 yield (
+                    project.pipelines[place].name,
                     f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later (or a backfill) "
                     f"replaces newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
-                    "the row with the greater one stays"
+                    "the row with the greater one stays",
                 )
 
 

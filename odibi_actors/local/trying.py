@@ -27,6 +27,7 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.patterns import shown
 from odibi_actors.config.received import params_problem
+from odibi_actors.config.writers import writer_of
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.connection import Access, access_to
 from odibi_actors.kinds.registry import sink_of, source_of
@@ -44,6 +45,7 @@ from odibi_actors.streaming.effects import Ahead, Found, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
 from odibi_actors.streaming.watcher import Unwatched
+from odibi_actors.units import plural
 
 SAMPLE = 1000
 """Rows of each watched source that are taken: enough to see, little enough to wait for."""
@@ -129,6 +131,8 @@ class Trial:
                     if place.exists()
                     else f"there is no {place}"
                 )
+                if writer := writer_of(self._project.pipelines, read):
+                    there += f"; {writer} writes there: `odibictl run {writer.partition('.')[0]}` first"
                 lines += [f"{node.name}: {there}", *problems]
         if lines:
             raise NotFoundError("\n".join([*lines, "nothing was tried: each source needs a file to read"]))
@@ -136,7 +140,7 @@ class Trial:
     def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
         assert node.read is not None
         if node.read.consumption == "cursor":
-            return ahead(node.read, self._spec.batch)
+            return ahead(node.read, self._spec.batch)  # one more than a run takes at once: whether there are more
         return listed(node.read, self._files if not node.read.pinned else None)
 
     def _node(self, node: NodeSpec) -> TriedNode:
@@ -214,6 +218,8 @@ class Trial:
         tried.aside = aside
         total = table.num_rows if table is not None else 0
         tried.note = found[0].identity if len(found) == 1 else f"{count - len(aside)} of {len(found)} files"
+        if read.consumption == "cursor" and len(found) > 1:  # of which no more is looked for than a run takes at once
+            tried.note = f"the first {plural(count, 'piece')}" if count < len(found) else f"all {len(found)} pieces"
         if watched and table is not None and total > self._sample:
             tried.note = f"first {self._sample:,} of {total:,} rows of {tried.note}"
             table = table.slice(0, self._sample)
@@ -328,7 +334,7 @@ def ahead(read: ReadSpec, limits: BatchSpec) -> tuple[list[Position], list[str]]
     """What a source that is read in order would read first, and what it could not look at."""
     found: list[Position] = []
     problems: list[str] = []
-    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files)):
+    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files + 1)):
         if isinstance(seen, Seen):
             found += [piece.position for part in seen.parts for piece in part.pieces]
             problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]

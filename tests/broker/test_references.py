@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
@@ -47,9 +48,9 @@ def offer(broker: Broker, source: str, *names: str, size: int = 10) -> None:
     broker.say(SOURCE, Offer(broker.epoch, "f1", "p", source, seq, positions))
 
 
-def given(on_error: str) -> Broker:
+def given(on_error: str, spec: PipelineSpec | None = None) -> Broker:
     """An iteration of two files and a reference, whose node fails next."""
-    broker = Broker(joined(on_error=on_error)).start()
+    broker = Broker(spec or joined(on_error=on_error)).start()
     broker.know(read=b"schema", cust=b"schema")
     offer(broker, "cust", "cust.csv", "more.csv")
     offer(broker, "read", "f1.csv", "f2.csv")
@@ -77,6 +78,16 @@ def test_whatever_fails_at_a_reference_halts_with_all_files_and_says_what_to_do(
     assert iteration.trouble.startswith("failed at cust: cust.csv line 3: bad. Every iteration reads all of cust")
     assert "fix or replace the file, then `odibictl iteration retry p 1`" in iteration.trouble
     assert ("nothing is set aside" in iteration.trouble) == (on_error == "dead_letter")
+
+
+def test_a_reference_that_a_sink_of_ours_writes_is_nothing_to_edit() -> None:
+    spec = joined()
+    lake = ReadSpec(ConnectionSpec("lake", "local", "/lake"), "parquet", "batch", path="a")
+    spec.nodes[1] = replace(spec.nodes[1], read=lake)
+    broker = given("halt", spec)
+    fail(broker, Failure("malformed", "bad", position="cust.csv"))
+    says = "p.a writes it: change the read of cust in odibi.yaml, and `odibictl apply`, then `odibictl iteration retry"
+    assert says in broker.flow.pipelines["p"].iterations[1].trouble
 
 
 def test_a_failed_iteration_whose_reference_was_replaced_is_planned_again_with_the_new_one_when_retried() -> None:

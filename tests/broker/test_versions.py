@@ -9,6 +9,7 @@ import pytest
 
 from odibi_actors import __version__
 from odibi_actors.actor import Log, Send, Stop
+from odibi_actors.broker.directory import Peer
 from odibi_actors.broker.versions import MAX_REFUSED
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.messages import (
@@ -58,6 +59,15 @@ def status(broker: Broker) -> Any:
     reply = broker.ask("status")
     assert reply is not None
     return reply.result
+
+
+def test_given_a_broker_that_is_a_process_when_asked_for_status_then_it_is_among_the_peers() -> None:
+    broker = Broker().start()
+    assert "broker" not in {row["role"] for row in status(broker)["peers"]}
+    broker.actor._directory.me = Peer("broker", "broker", "b1", "here", 7, 0.0)
+    first = status(broker)["peers"][0]
+    assert (first["role"], first["host"], first["pid"], first["version"]) == ("broker", "here", 7, __version__)
+    assert first["seen"] > 0
 
 
 def errors(broker: Broker) -> list[str]:

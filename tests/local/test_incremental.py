@@ -13,6 +13,7 @@ from odibi_actors.config import load_project
 from odibi_actors.failpoints import watching
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.at_rest import AtRest
+from odibi_actors.local.trying import Trial
 
 YAML = """\
 project: grow
@@ -50,6 +51,21 @@ def out(project: Path) -> list[int]:
 
 def run(project: Path, **more: object):  # type: ignore[no-untyped-def]
     return run_pipeline(load_project(project), "p", **more)
+
+
+def test_given_more_pieces_than_a_run_takes_at_once_when_tried_then_it_says_that_these_are_the_first(
+    project: Path,
+) -> None:
+    text = (project / "odibi.yaml").read_text()
+    (project / "odibi.yaml").write_text(text.replace("{max_rows: 2}", "{max_files: 2}"))
+    for name in "abc":
+        append(project, 1, 2, name=f"{name}.csv")
+    for files, note, sampled in (("abc", "the first 2 pieces", True), ("ab", "all 2 pieces", False)):
+        for gone in {"a", "b", "c"} - set(files):
+            (project / f"in/{gone}.csv").unlink()
+        trial = Trial(load_project(project), "p")
+        first, *_ = trial.run()
+        assert (first.note, first.rows, trial.sampled) == (note, 4, sampled)
 
 
 def test_given_rows_that_are_appended_then_each_run_reads_what_is_new(project: Path) -> None:

@@ -116,6 +116,16 @@ def test_given_sources_without_files_then_all_of_them_are_named_and_what_is_not_
     ]
 
 
+def test_given_a_source_of_what_another_pipeline_writes_then_that_one_is_named(root: Path) -> None:
+    text = (root / "odibi.yaml").read_text()
+    more = "      - {name: more, read: {connection: lake, path: orders, format: parquet, mode: batch}}\n"
+    (root / "odibi.yaml").write_text(text.replace("    nodes:\n", "    nodes:\n" + more))
+    with pytest.raises(
+        NotFoundError, match=r"more: there is no .*lake/orders; (\w+)\.\w+ writes there: `odibictl run \1`"
+    ):
+        tried(root)
+
+
 def test_given_a_node_then_only_that_and_what_it_needs_is_run(root: Path) -> None:
     assert list(tried(root, only="by_country")) == ["orders", "clean", "by_country"]
     with pytest.raises(NotFoundError, match="no node 'nope'; it has: orders, clean"):

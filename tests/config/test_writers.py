@@ -1,0 +1,57 @@
+"""Whose sink writes what a source reads, and warnings of one pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from odibi_actors.config.load import load_project, load_warnings
+from odibi_actors.config.writers import writer_of
+
+YAML = """\
+project: demo
+connections:
+  landing: {{type: local, path: in}}
+  lake: {{type: local, path: out}}
+  mart: {{type: sqlite, path: mart.db}}
+pipelines:
+  - pipeline: up
+    on_error: dead_letter
+    nodes:
+      - {{name: a, read: {{connection: landing, format: csv, mode: file_watch}}}}
+      - {{name: lake, inputs: [a], write: {{connection: lake, path: days/flights, format: parquet}}}}
+      - {{name: mart, inputs: [a], write: {{connection: mart, table: t, mode: upsert, keys: [id]}}}}
+  - pipeline: down
+    trigger: manual
+    nodes:
+      - {{name: ref, read: {{connection: lake, format: parquet, mode: batch, {read}}}}}
+      - {{name: copy, inputs: [ref], write: {{connection: lake, path: copy, format: csv}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "writer"),
+    [
+        ("path: days/flights", "up.lake"),
+        ('path: days/flights/current, pattern: "*.parquet"', "up.lake"),
+        ('path: days, pattern: "flights/*.parquet"', "up.lake"),
+        ('pattern: ["x/*.parquet", "days/flights/**/*.parquet"]', "up.lake"),
+        ('path: days, pattern: "*/*.parquet"', ""),
+        ("path: days/flights2", ""),
+        ("path: other", ""),
+    ],
+)
+def test_given_a_folder_that_is_read_then_the_sink_that_writes_it(tmp_path: Path, read: str, writer: str) -> None:
+    (tmp_path / "odibi.yaml").write_text(YAML.format(read=read))
+    pipelines = load_project(tmp_path).pipelines
+    node = pipelines[1].nodes[0].read
+    assert node is not None
+    assert writer_of(pipelines, node) == writer
+
+
+def test_given_one_pipeline_then_what_is_warned_of_others_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "odibi.yaml").write_text(YAML.format(read="path: days/flights"))
+    assert len(load_warnings(tmp_path)) == 1
+    assert load_warnings(tmp_path, pipeline="up") == load_warnings(tmp_path)
+    assert load_warnings(tmp_path, pipeline="down") == []
