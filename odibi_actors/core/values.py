@@ -1,0 +1,79 @@
+"""Values of frames: as JSON has them, and as numpy has those of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+
+EXACT: Final = 1 << 53
+"""Whole numbers up to here are exact as floats."""
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON gives it back: texts, numbers, booleans; None for what is missing; times as ISO 8601. Raises
+    TypeError for any other."""
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 and not isinstance(value, pd.Timestamp):
+        value = value.item()  # of numpy
+    match value:
+        case bool() | int() | str():
+            return value
+        case float():
+            if math.isinf(value):
+                raise TypeError("JSON has no infinity")
+            return None if math.isnan(value) else value
+        case _ if value is pd.NaT or value is pd.NA:
+            return None
+        case datetime() | date() | time():
+            return value.isoformat()
+        case list() | tuple():
+            return [as_json(one) for one in value]
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: as_json(one) for key, one in value.items()}
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def shown(value: Any) -> Any:
+    """A value for people: as JSON has it, else as text."""
+    try:
+        return as_json(value)
+    except TypeError:
+        return str(value) if isinstance(value, Decimal | float | timedelta) else repr(value)
+
+
+def records(frame: pd.DataFrame) -> Iterator[list[Any]]:
+    """The values of each row, in the order of the columns; names may repeat."""
+    columns = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
+    yield from (list(row) for row in zip(*columns, strict=True))
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index as columns, where that holds data: it has a name, or is not of whole numbers, which is
+    what filtering and sorting leave of a default one."""
+    return frame.reset_index() if holds_data(frame.index) else frame
+
+
+def holds_data(index: pd.Index) -> bool:
+    """Whether an index is more than numbers of rows."""
+    named = any(name is not None for name in index.names)
+    return named or index.nlevels > 1 or (len(index) > 0 and not pd.api.types.is_integer_dtype(index.dtype))
+
+
+def numpy_frame(table: pa.Table) -> pd.DataFrame:
+    """The table with numpy's types. Whole numbers among which some are missing become floats, as pandas has it, where
+    that is exact, else ``Int64``."""
+    frame: pd.DataFrame = table.to_pandas()
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_integer(column.type) and column.null_count:
+            values = [value for value in column.to_pylist() if value is not None]
+            if values and max(map(abs, values)) > EXACT:
+                frame[name] = pd.array(column.to_pylist(), dtype="UInt64" if max(values) >= 1 << 63 else "Int64")
+    return frame
