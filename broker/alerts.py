@@ -34,8 +34,9 @@ GIVEN_UP_SHOWN = 24 * 3600.0
 """Seconds for which ``status`` tells of one that was given up."""
 
 MAX_TEXT = 2000
-BESIDE = 100  # characters for what is said of others
 """Characters of an alert: the first lines of an error are enough to know where to look."""
+BESIDE = 100
+"""Of these, characters for what is said of others."""
 
 
 class Alerts:
@@ -162,7 +163,7 @@ def summarise(flow: Flow, now: float, at_once: str = "") -> None:
     """Tell what was held back for long enough; of the pipeline ``at_once`` all of it, since its run ends."""
     due = flow.alerts.throttle.summaries(flow.pipelines, now, at_once, flow.alerts.room)
     for pipeline, kind, targets, held in due:
-        text = held_back.summary(pipeline.name, kind, held, recovered=not pipeline.failing)
+        text = held_back.summary(pipeline.name, kind, held, not pipeline.failing, pipeline.dead_letters)
         _write(flow, pipeline, kind, text, now, targets, held.count)
     for setting in flow.alerts.throttle.changes():
         flow.journal.append(setting)

@@ -63,13 +63,16 @@ def loaded(setting: rec.Setting) -> tuple[Key, Held | float]:
     return key, float(setting.value) if setting.scope == rec.TOLD else msgspec.json.decode(setting.value, type=Held)
 
 
-def summary(pipeline: str, kind: AlertKind, held: Held, recovered: bool) -> str:
-    """What is told of them; ``recovered``: what had failed works again, which is not what they say."""
+def summary(pipeline: str, kind: AlertKind, held: Held, recovered: bool, letters: int) -> str:
+    """What is told of them, and what they do not say, as it came since. ``recovered``: what had failed works again;
+    ``letters``: dead letters that are open now."""
     what = "" if kind == "recovery" else f"{kind} "
     alerts = f"1 more {what}alert was" if held.count == 1 else f"{held.count} more {what}alerts were"
     at = f", at {format_instant(held.newest)}" if held.newest else ""
     newest = "" if held.count == 1 else f"the newest{at}: "
     since = "; it has recovered since" if recovered and kind == "failure" else ""
+    if kind == "dead_letter":
+        since = f"; {plural(letters, 'dead letter')} open now" if letters else "; no dead letter is open any more"
     return f"{pipeline}: {alerts} held back (throttle) since {format_instant(held.since)}; {newest}{held.text}{since}"
 
 

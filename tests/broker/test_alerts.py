@@ -8,10 +8,12 @@ import pytest
 
 from odibi_actors.actor import Log
 from odibi_actors.broker import alerts, held
+from odibi_actors.broker import held as held_back
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config.model import AlertKind, AlertSpec, BatchSpec
 from odibi_actors.messages import SCHEDULER, Hello, Notice, Noticed
+from odibi_actors.units import plural
 from tests.broker.harness import Failure, pipeline
 from tests.broker.restart import snapshot
 from tests.broker.scheduling import Timed, hourly, occurrence, scheduled
@@ -99,9 +101,13 @@ def test_given_many_bad_files_when_they_are_set_aside_then_they_are_held_back_an
     broker.wait(301.0)
     (notice,) = [one for one in told(broker) if one.held_back]
     assert (notice.kind, notice.held_back) == ("dead_letter", 2)
-    assert notice.text.endswith(": p/3: dead letter at read: f3.csv: bad line")
+    assert ": p/3: dead letter at read: f3.csv: bad line; " in notice.text
     assert "; the newest, at 19" in notice.text
     assert "2 more dead_letter alerts were held back (throttle) since 19" in notice.text
+    assert notice.text.endswith(f"; {plural(broker.flow.pipelines['p'].dead_letters, 'dead letter')} open now")
+    assert held_back.summary("p", "dead_letter", held_back.first(1.0, 2.0, "bad"), False, 0).endswith(
+        "bad; no dead letter is open any more"
+    )
     broker.wait(301.0)
     assert len(broker.of(rec.Alert)) == 2  # once
 

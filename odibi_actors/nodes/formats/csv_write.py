@@ -13,13 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats.columns import Wanted
+from odibi_actors.nodes.formats.csv import parse
 from odibi_actors.nodes.formats.texts import no_type, spelt
 
 NAME = "csv"
 
 
 def check(table: pa.Table) -> None:
-    """Raise Failed (``invalid``) for the first column, by type or by value, that would not come back as it is."""
+    """Raise Failed (``invalid``) for the first column, by name, type or value, that would not come back as it is."""
+    _check_names(table.column_names)
     for field in table.schema:
         if (
             pa.types.is_nested(field.type)
@@ -27,11 +31,6 @@ def check(table: pa.Table) -> None:
             or pa.types.is_fixed_size_binary(field.type)
         ):
             raise no_type(field, NAME)
-        if field.name != field.name.strip() or not field.name:
-            raise Failed(
-                "invalid",
-                f"csv has no column {field.name!r}: many readers of csv strip the blanks around a name; rename it",
-            )
         spelt(table.column(field.name), field, NAME)
     if table.num_columns == 1 and table.column(0).null_count:
         name = table.column_names[0]
@@ -39,10 +38,29 @@ def check(table: pa.Table) -> None:
         raise Failed("invalid", message, column=name)
 
 
+def _check_names(names: list[str]) -> None:
+    """The header is read again: a name of blanks, or a first one that looks like a remark, would be none."""
+    if _come_back(names):
+        return
+    name = next((name for place, name in enumerate(names) if not _come_back(names[: place + 1])), names[0])
+    message = f"csv has no column {name!r}: its readers would take it for something else; rename it in the node before"
+    raise Failed("invalid", message, column=name)
+
+
+def _come_back(names: list[str]) -> bool:
+    try:
+        return bool(parse(_header(names), {}, Wanted(), {}).table.column_names == names
+    except Malformed:
+        return False
+
+
+def _header(names: list[str]) -> bytes:
+    return (",".join(_quoted(pa.array(names, pa.string())).to_pylist()) + "\n").encode()
+
+
 def write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
     """The header and the rows, batch by batch. Raises OSError."""
-    names = _quoted(pa.array(schema.names, pa.string())).to_pylist()
-    out.write((",".join(names) + "\n").encode())
+    out.write(_header(schema.names))
     for batch in batches:
         cells = [_cells(column, field) for field, column in zip(schema, batch.columns, strict=True)]
         lines = pc.binary_join_element_wise(*cells, ",").to_pylist()
