@@ -49,7 +49,7 @@ def _check_names(names: list[str]) -> None:
 
 def _come_back(names: list[str]) -> bool:
     try:
-        return bool(parse(_header(names), {}, Wanted(), {}).table.column_names == names
+        return bool(parse(_header(names), {}, Wanted(), {}).table.column_names == names)
     except Malformed:
         return False
 
