@@ -8,15 +8,20 @@ from odibi_actors.version import __version__
 
 if TYPE_CHECKING:
     from odibi_actors.client import Client
+    from odibi_actors.nodes.sinks.committed import committed_sql, read_committed
 
 
-__all__ = ["Client", "__version__"]
+__all__ = ["Client", "__version__", "committed_sql", "read_committed"]
 
 
 def __getattr__(name: str) -> object:
-    """``Client`` on first use: no process pays for what it does not use."""
+    """Each on first use: no process pays for what it does not use."""
     if name == "Client":
         from odibi_actors.client import Client
 
         return Client
+    if name in ("committed_sql", "read_committed"):
+        from odibi_actors.nodes.sinks import committed
+
+        return getattr(committed, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

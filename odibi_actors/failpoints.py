@@ -61,6 +61,7 @@ DECLARED: dict[str, str] = {
     "spool.renamed": "it has its name",
     "folder.stage": "a staged part is written, not linked under its name",
     "folder.staged": "it is linked, the other name not removed",
+    "folder.file": "before a file of a part is linked to its place, not visible without the manifest",
     "folder.link": "before a part is linked to its published name",
     "folder.linked": "it is visible, the name not synced",
     "folder.rename": "before a part is renamed over the one it replaces",

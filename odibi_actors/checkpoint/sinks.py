@@ -83,6 +83,7 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
         "mode": write.mode,
         "keys": write.keys,
         "version": write.version,
+        "partition_by": write.partition_by,
         "columns": [],
         "pinned_by": 0,
         "former": [],

@@ -154,6 +154,10 @@ def _details(row: Row) -> list[str]:
     if row.get("keys"):
         newest = f"; of two rows the greater {row['version']} stays" if row.get("version") else ""
         lines.append(f"keys: {', '.join(row['keys'])}{newest}")
+    if row.get("partition_by"):
+        lines.append(
+            f"folders: {', '.join(row['partition_by'])}; `odibi_actors.read_committed` reads what is committed"
+        )
     if "holds" in row:
         lines.append(_standing(row))
     if row.get("parts"):

@@ -131,6 +131,29 @@ def _file(file: dict[str, Any], spool: Path, doors: Doors) -> dict[str, str] | N
             reason = f"cannot be read: {error.strerror}"
             continue
         if digest == file["digest"]:
+            if lost := _named(path):
+                return {"what": f"{file['what']}, {lost}", "fix": file["fix"]}
             return None
         reason = f"has {size} bytes, not {file['size']}" if size != file["size"] else "does not match its digest"
     return {"what": f"{file['what']}, file {spool / file['paths'][0]}, {reason}", "fix": file["fix"]}
+
+
+def _named(path: Path) -> str:
+    """What is wrong with the first file that a part names, which is wrong; "" for nothing, and for parts of one."""
+    from odibi_actors.batches.files import digest_file
+    from odibi_actors.nodes.sinks import manifest
+
+    if not manifest.is_manifest(path.name):
+        return ""
+    try:
+        for file, at in manifest.files(path):
+            try:
+                digest, size = digest_file(at)
+            except (FileNotFoundError, NotADirectoryError):
+                return f"file {at}, is missing"
+            if digest != file.digest:
+                reason = f"has {size} bytes, not {file.bytes}" if size != file.bytes else "does not match its digest"
+                return f"file {at}, {reason}"
+    except OSError as error:
+        return f"of which a file cannot be read: {error}"
+    return ""

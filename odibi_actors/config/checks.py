@@ -292,6 +292,8 @@ class Checker:
             elif write["version"] in write.get("keys", []):
                 message = "the version is one of the keys, so no row ever replaces another"
                 self._problems.add(f"{at}.version", message, suggestion="a column that grows, such as updated_at")
+        if "max_partitions" in write and not self._problems.written(f"{at}.partition_by"):
+            self._problems.add(f"{at}.max_partitions", "it is for partition_by", suggestion="delete it")
         if connection is None:
             return
         sink, kind = sink_of(connection.type), f"{connection.name} is a {connection.type} connection"
@@ -427,6 +429,8 @@ _EXAMPLE = {
     "format": "format: parquet",
     "table": "table: delays",
     "compression": "compression: gzip",
+    "partition_by": "partition_by: [country]",
+    "max_partitions": "max_partitions: 1000",
 }
 
 

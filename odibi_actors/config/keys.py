@@ -41,7 +41,7 @@ from odibi_actors.config.model import (
     WriteSpec,
 )
 from odibi_actors.config.patterns import one_line
-from odibi_actors.config.received import MAX_SCHEDULES
+from odibi_actors.config.received import MAX_LEVELS, MAX_PARTITIONS, MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
 from odibi_actors.kinds.registry import connection_of, connections, formats, sources
 
@@ -54,6 +54,7 @@ _PATTERN = Text(verify=one_line)
 _PROJECT = Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name: letters, digits, _ and -", MAX_NAME)
 _FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:function, such as nodes.flights:clean")
 _TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
+_PARTITION = Text(IDENTIFIER, "a column that can name a folder: letters, digits, _; rename it", MAX_NAME)
 _COLUMNS = 10_000
 _TAKE = Number(1, 10**12)
 _LATER = ("s3", "postgres", "delta", "kafka")
@@ -151,7 +152,10 @@ WRITE = Object(
         "keys": Key(Listing(_TEXT, unique=True), "Columns that identify a row, for upsert."),
         "version": Key(_TEXT, "Column of an upsert that grows with each change: an older row never replaces a newer."),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it is not to be pinned as the first part has it."),
-        "partition_by": Key(Later(), "Columns that become folders."),
+        "partition_by": Key(
+            Listing(_PARTITION, unique=True, limit=MAX_LEVELS), "Columns whose values become folders (local)."
+        ),
+        "max_partitions": Key(Number(1, MAX_PARTITIONS), "Folders that one iteration may write to (local)."),
     },
     WriteSpec,
 )

@@ -80,7 +80,8 @@ class TransformSpec(msgspec.Struct, frozen=True):
 class WriteSpec(msgspec.Struct, frozen=True):
     """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection. ``schema``: column ->
     Arrow type, as far as it is not to be pinned as the first part has it. ``version``: of an upsert, the column that
-    tells which of two rows is the newer one."""
+    tells which of two rows is the newer one. ``partition_by``: the columns whose values are folders, of which one
+    iteration may have ``max_partitions``."""
 
     connection: ConnectionSpec
     mode: Literal["append", "overwrite", "upsert"] = "append"
@@ -91,6 +92,8 @@ class WriteSpec(msgspec.Struct, frozen=True):
     schema: dict[str, str] = {}
     version: str | None = None
     compression: Literal["gzip", "zstd"] | None = None
+    partition_by: list[str] = []
+    max_partitions: int = 1000
 
     @property
     def target(self) -> Target:

@@ -16,7 +16,15 @@ import msgspec
 from odibi_actors.config import moments
 from odibi_actors.config.digest import MAX_CODE_TOLD
 from odibi_actors.config.kinds import MAX_NAME, MAX_TEXT, NAME
-from odibi_actors.config.model import AlertSpec, CatchUpSpec, NodeSpec, PipelineSpec, ProjectSpec, ScheduleSpec
+from odibi_actors.config.model import (
+    AlertSpec,
+    CatchUpSpec,
+    NodeSpec,
+    PipelineSpec,
+    ProjectSpec,
+    ScheduleSpec,
+    WriteSpec,
+)
 from odibi_actors.config.order import sort_nodes
 from odibi_actors.config.patterns import pattern_leads_out
 from odibi_actors.config.places import MAX_PATH, lies_in, unsound_command, unsound_webhook
@@ -38,10 +46,17 @@ MAX_CATCH_UP = 10_000
 MAX_EXCLUDED = 1000
 MAX_ACCESS = 32
 """Keys that tell how to get in somewhere."""
+MAX_LEVELS = 8
+"""Columns that become folders within folders."""
+MAX_PARTITIONS = 100_000
+"""Folders that one iteration may write to: each is a file and some syncs."""
 MAX_JITTER = 3600.0
 """Seconds. Beyond it a schedule is at another time, not a little later."""
 MAX_PARAMS = 64 * 1024
 """Bytes of ``params`` as JSON: they go with every run."""
+
+
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def unsound(project: ProjectSpec) -> str:
@@ -115,6 +130,8 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
         yield f"{at}: retry.jitter is out of range"
     if node.read is not None and not _within(node.read.settle, 0, MAX_DURATION):
         yield f"{at}: settle is out of range"
+    if node.write is not None and not (_within(node.write.max_partitions, 1, MAX_PARTITIONS) and _folders(node.write)):
+        yield f"{at}: its partitions are out of range"
     for part in (node.read, node.write):
         if part is not None:
             yield from _name(f"{at}: connection", part.connection.name)
@@ -123,6 +140,11 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
                 yield f"{at}: connection {part.connection.name} leads nowhere"
             elif part is node.read and not path.startswith("/"):
                 yield f"{at}: the path of connection {part.connection.name} is not absolute"
+
+
+def _folders(write: WriteSpec) -> bool:
+    """Whether the columns that become folders are columns that can."""
+    return len(write.partition_by) <= MAX_LEVELS and all(map(_COLUMN.fullmatch, write.partition_by))
 
 
 # --- schedules and alerts ------------------------------------------------------------------------------------------

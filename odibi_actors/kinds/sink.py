@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Site(NamedTuple):
     """The sink of one node at its target. ``former``: from whom it has taken that over; ``staging``: the folder for
     parts of kinds that have none beside their target; ``replaces``: each part takes the place of the one before;
-    ``access``: how to get to the target."""
+    ``access``: how to get to the target; ``published``: of a prepared part, the file that it becomes."""
 
     at: Target
     owner: Owner
@@ -36,6 +36,7 @@ class Site(NamedTuple):
     staging: Path = Path()
     replaces: bool = False
     access: Access = OPEN
+    published: str = ""
 
 
 class Publisher(Protocol):

@@ -309,7 +309,8 @@ class Executor:
         others = [Owner(task.store_id, *one) for one in task.former]
         part, retracting = task.part, task.action == "retract"
         access = access_to(part.at, task.access, task.home.root)
-        site = Site(part.at, owner, task.home, () if retracting else others, self._staged, part.replaces, access)
+        former = () if retracting else others
+        site = Site(part.at, owner, task.home, former, self._staged, part.replaces, access, part.published)
         with naming(part.at):
             sink = sink_of(part.at.sink).open(site, None)
             if retracting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
@@ -32,6 +32,8 @@ class Inference:
 
     def __init__(self, declared: dict[str, pa.DataType], spelling: Spelling, *, texts: bool) -> None:
         self._declared = declared
+        self.folders: Collection[str] = ()
+        """Those of them whose type a sink has told that has made folders of them."""
         self._spelling = spelling
         self._texts = texts
         self._sparse = False
@@ -119,6 +121,8 @@ class Inference:
 
     def _note(self, field: pa.Field) -> str:
         name = field.name
+        if name in self.folders:
+            return "as its sink was given it, which makes folders of it"
         if name in self._declared:
             return "declared"
         if name in self._quoted:

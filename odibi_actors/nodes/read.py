@@ -12,7 +12,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.config.remedies import schema as declares
-from odibi_actors.errors import BatchError, ConfigError
+from odibi_actors.errors import BatchError, ConfigError, ConflictError
 from odibi_actors.kinds.format import Format, Request, check_options, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.kinds.source import ReadResult
@@ -25,6 +25,7 @@ from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.formats.typed import instead
 from odibi_actors.nodes.inference import Clash, Inference, columns_of
+from odibi_actors.nodes.partition import Partition, partition_of
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
 from odibi_actors.runtime.visible import visible
@@ -100,7 +101,9 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
 
 
 def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declared: Types) -> ReadResult:
-    inference = Inference(declared, Spelling.of(spec.options), texts=_format(spec).texts)
+    told = _partitions(spec, positions)
+    inference = Inference(told | declared, Spelling.of(spec.options), texts=_format(spec).texts)
+    inference.folders = [name for name in told if name not in declared]
     wanted = _wanted(spec, None, declared)
     names: list[str] | None = None
     doubt = ""
@@ -183,12 +186,18 @@ def _parse(
     known = _format(spec)
     data = files.load(position)
     wanted = _wanted(spec, expected, declared | inferred)
+    partition = _partition(spec, position)
     try:
         if known.packed:
             data = unpack(data, position.identity, spec.options.get("compression", "auto"))
+        within = wanted if partition is None else partition.within(wanted)
+        folders = () if partition is None else partition.values
+        types = {name: kind for name, kind in declared.items() if name not in folders}
         parsed = known.parse(
-            Request(data, position.identity, declared, inferred, wanted, spec.options, first=expected is None)
+            Request(data, position.identity, types, inferred, within, spec.options, first=expected is None)
         )
+        if partition is not None:
+            parsed = partition.added(parsed, wanted, declared | inferred)
         check_limits(parsed.table.num_rows, parsed.table.nbytes)
     except pa.ArrowNotImplementedError as error:
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error
@@ -201,6 +210,23 @@ def _parse(
         raise _failed(files, position, error) from error
     files.parsed(position, parsed.table.num_rows)
     return parsed
+
+
+def _partition(spec: ReadSpec, position: Position) -> Partition | None:
+    """Of a file that a sink has published below folders of partitions."""
+    try:
+        return partition_of(Path(spec.connection.path, position.identity))
+    except ConflictError as error:
+        raise Failed("changed", str(error), position=position.identity) from error
+
+
+def _partitions(spec: ReadSpec, positions: list[Position]) -> Types:
+    """The columns that are folders, with the types that their sinks were given."""
+    types: Types = {}
+    for position in positions:
+        if (partition := _partition(spec, position)) is not None:
+            types = {**partition.types, **types}
+    return types
 
 
 def _failed(files: Loader, position: Position, error: Malformed) -> Failed:

@@ -17,7 +17,7 @@ from odibi_actors.batches.files import digest_file
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import StagedRef
 from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.forms import PART
+from odibi_actors.nodes.sinks.manifest import PART
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.sim.host import Part
 from odibi_actors.sim.verdict import check

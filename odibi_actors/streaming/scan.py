@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import xxhash
 
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, coming
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.leases import Writer, names, writer
 from odibi_actors.streaming.patterns import Pattern, join, temporary, utf8
@@ -60,6 +61,7 @@ class _Chunk:
         """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them all."""
         seen = entry.stat(follow_symlinks=False)
         found, state = _look(entry.path, identity, seen, ask=seen.st_mtime_ns > self.young)
+        state = "some" if coming(entry.path) else state
         if isinstance(found, Found):
             self.files.append(found)
         else:
@@ -108,6 +110,8 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
             missing = missing or not relative  # a folder below went away: so did its files
         except OSError as error:
             _tell(unread, f"folder {folder!r} cannot be read: {error.strerror}")
+    if pattern.depth == 0 and os.path.isdir(os.path.join(root, MANIFESTS)):
+        _tell(problems, f'the files of {root} are in folders of partitions: `pattern: "**/*"` reaches them')
     if not effect.below:
         watcher.prune(effect.source, visited)
     yield Scanned(
@@ -168,6 +172,7 @@ def look(effect: Stat) -> Stated:
         state: Writer = "unknown"
         try:
             found, state = _look(path, identity, os.stat(path, follow_symlinks=False), ask=True)
+            state = "some" if coming(path) else state
         except (FileNotFoundError, NotADirectoryError):
             answer.gone.append(identity)
             continue
@@ -198,7 +203,7 @@ def digest(effect: Digest) -> Iterator[Digested | None]:
                 while same and (block := file.read(BLOCK)):
                     digest.update(block)
                     yield None
-                same = same and _same(file.fileno(), found) and writer(path) != "some"
+                same = same and _same(file.fileno(), found) and writer(path) != "some" and not coming(path)
         except OSError:
             same = False  # the scan will say what is wrong with it
         yield Digested(effect.source, found, digest.hexdigest() if same else "")

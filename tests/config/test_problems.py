@@ -198,9 +198,13 @@ LATER = [
         f"11:79: {N}[0].read.on_change: mode file_watch takes no on_change; delete it; it is for mode incremental"]),
     ("format: csv", "format: cvs", [f"11:45: {N}[0].read.format: unknown value (got cvs); "
         'did you mean "csv"?']),
-    ("format: parquet", "format: parquet, partition_by: [a]", [
-        f"20:81: {N}[3].write.partition_by: not available in this "
-        "version; delete it"]),
+    ("format: parquet", "format: parquet, partition_by: [a/b]", [
+        f"20:82: {N}[3].write.partition_by[0]: must be a column that can name a folder: letters, digits, _; rename it "
+        "(got a/b)"]),
+    ("format: parquet", "format: parquet, max_partitions: 5", [
+        f"20:83: {N}[3].write.max_partitions: it is for partition_by; delete it"]),
+    ("mode: upsert, keys", "partition_by: [carrier], mode: upsert, keys", [
+        f"23:50: {N}[4].write.partition_by: does not apply: mart is a sqlite connection; delete it"]),
     ("params: {max_delay: 600}", "state: true", [f"14:54: {N}[1].transform.state: unknown key; "
         "known keys: function, sql, sql_file, params"]),
     ("name: clean\n", "name: clean\n        state: true\n", [

@@ -14,6 +14,7 @@ from odibi_actors.errors import ConfigError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.reset import opened
 from odibi_actors.local.trying import Trial
+from odibi_actors.nodes.sinks.committed import read_committed
 from odibi_actors.nodes.sinks.forms import SCHEMA_FILE, read
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
@@ -41,6 +42,8 @@ FORMS = {
     "csv, mode: overwrite": ".csv",
     "arrow, mode: overwrite": ".arrow",
     "parquet": ".parquet",
+    "json, partition_by: [n]": ".jsonl",
+    "parquet, mode: overwrite, partition_by: [n]": ".parquet",
 }
 
 
@@ -69,10 +72,19 @@ def held(root: Path, form: str) -> list[int]:
     """The numbers of what a reader of the folder sees, each row compared with what was delivered."""
     folder = root / "lake/out" / ("current" if "overwrite" in form else "")
     found = []
+    told = read_committed(root / "lake/out").to_pylist()
+    if "partition_by" in form:
+        for first, second in zip(told[::2], told[1::2], strict=True):
+            assert (first["t"], second) == ("", {"n": None, "t": "a"})
+            found.append(first["n"])
+        named = {path.relative_to(folder).parts[0] for path in folder.glob(f"*/part-*{FORMS[form]}")}
+        assert named == {"n=__HIVE_DEFAULT_PARTITION__", *(f"n={number}" for number in found)}
+        return found
     for path in sorted(folder.glob(f"part-*{FORMS[form]}")):
         rows = read(path, path.name).to_pylist()
         assert rows == [{"n": rows[0]["n"], "t": ""}, {"n": None, "t": "a"}]
         found.append(rows[0]["n"])
+    assert [row["n"] for row in told[::2]] == found
     return found
 
 
@@ -88,7 +100,7 @@ def test_given_files_when_run_then_a_reader_sees_each_row_once(root: Path, form:
     run(root, 3)
     assert held(root, form) == ([3] if "overwrite" in form else [1, 2, 3])
     names = {name for name in os.listdir(root / "lake/out") if not name.startswith("_")}
-    assert all(name == "current" or name.endswith(FORMS[form]) for name in names)
+    assert all(name == "current" or name.endswith(FORMS[form]) or name.startswith("n=") for name in names)
 
 
 def test_given_a_part_when_shown_then_its_rows_and_types_are_those_of_the_node(
@@ -108,7 +120,7 @@ def test_given_a_part_when_shown_then_its_rows_and_types_are_those_of_the_node(
 
 def test_given_a_part_that_was_harmed_then_verify_names_it(root: Path, form: str, invoke: Invoke) -> None:  # noqa: F811
     run(root, 1)
-    (part,) = (root / "lake/out").glob(f"**/part-*{FORMS[form]}")
+    part = next((root / "lake/out").glob(f"**/part-*{FORMS[form]}"))
     assert "no problem" in ctl(invoke, root, "checkpoint", "verify").stdout
     part.write_bytes(part.read_bytes() + b"\n")
     result = invoke("checkpoint", "verify", "--project", str(root))
@@ -131,7 +143,8 @@ def test_given_all_when_reset_then_nothing_of_it_is_left(root: Path, form: str) 
     run(root, 1, 2)
     with opened(load_project(root), "p") as reset:
         plan = reset.plan(True)
-        assert [one.parts for one in plan.published] == [1 if "overwrite" in form else 2]
+        files = 4 if "partition_by" in form else 2
+        assert [one.parts for one in plan.published] == [1 if "overwrite" in form else files]
         reset.carry_out(plan)
     assert os.listdir(root / "lake/out") == []
     assert run_pipeline(load_project(root), "p").committed == 2
@@ -164,11 +177,12 @@ def test_given_another_format_in_the_same_folder_then_it_is_refused_by_name(
     run(root, 1)
     other = "parquet" if form != "parquet" else "csv"
     mode = ", mode: overwrite" if "overwrite" in form else ""
+    mode += ", partition_by: [n]" if "partition_by" in form else ""
     text = (root / "odibi.yaml").read_text().replace(f"format: {form}", f"format: {other}{mode}")
     (root / "odibi.yaml").write_text(text)
     if "overwrite" in form:
         run(root, 2)  # a version is a folder of its own, and replaced as a whole
-        assert len(list((root / "lake/out/current").glob("part-*"))) == 1
+        assert len(list((root / "lake/out/current").rglob("part-*"))) == (3 if "partition_by" in form else 1)
         return
     result = invoke("run", "p", "--project", str(root))
     assert result.exit_code != 0
@@ -188,6 +202,9 @@ def test_given_an_iteration_that_is_taken_back_to_0_when_other_columns_come_then
         system.request("pipeline.resume", {"pipeline": "p"})
     text = (root / "odibi.yaml").read_text()
     (root / "odibi.yaml").write_text(text.replace("n: int64", "n: double"))
+    if "partition_by" in form:
+        assert run_pipeline(load_project(root), "p").failed == 1  # a double is no folder
+        return
     assert run_pipeline(load_project(root), "p").committed == 1
     (part,) = (root / "lake/out").glob("part-*")
     assert str(read(part, part.name).schema.field("n").type) == "double"

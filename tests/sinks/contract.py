@@ -21,9 +21,11 @@ from odibi_actors import failpoints
 from odibi_actors.batches.files import HashingWriter
 from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
+from odibi_actors.errors import NotFoundError
 from odibi_actors.messages import NodeDone, PublishDone, PublishTask, Task
 from odibi_actors.model import Accesses, Attempt, StagedRef
 from odibi_actors.nodes.executor import Executor
+from odibi_actors.nodes.sinks.committed import read_committed
 from odibi_actors.nodes.sinks.forms import read as read_part
 from tests import postgres
 from tests.nodes.helpers import done, failed, outcomes, publish_task, task
@@ -53,6 +55,20 @@ def _local(format: str, mode: str = "append", compression: str | None = None) ->
         folder = root / "lake/out" / ("current" if mode == "overwrite" else "")
         parts = sorted(folder.glob("part-*")) if folder.is_dir() else []
         return [row for part in parts if part.suffix != ".staged" for row in read_part(part, part.name).to_pylist()]
+
+    return Kind("local", write, read, mode == "overwrite")
+
+
+def _partitioned(format: str, by: str, mode: str = "append") -> Kind:
+    def write(root: Path) -> WriteSpec:
+        lake = ConnectionSpec("lake", "local", str(root / "lake"))
+        return WriteSpec(lake, mode, path="out", format=format, partition_by=[by])  # type: ignore[arg-type]
+
+    def read(root: Path) -> Rows:
+        try:
+            return read_committed(root / "lake/out").to_pylist()
+        except NotFoundError:
+            return []
 
     return Kind("local", write, read, mode == "overwrite")
 
@@ -109,6 +125,9 @@ KINDS: dict[str, Kind] = {
     "Arrow": _local("arrow"),
     "parquet, overwrite": _local("parquet", "overwrite"),
     "JSON, overwrite": _local("json", "overwrite"),
+    "parquet, partitioned": _partitioned("parquet", "n"),
+    "JSON, partitioned": _partitioned("json", "t"),
+    "parquet, partitioned, overwrite": _partitioned("parquet", "n", "overwrite"),
     "SQLite": _sqlite("append"),
     "SQLite, upsert": _sqlite("upsert"),
     "SQLite, overwrite": _sqlite("overwrite"),

@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import ConflictError
-from odibi_actors.nodes.sinks.forms import PARQUET, PART, schema_of
+from odibi_actors.nodes.sinks import manifest
+from odibi_actors.nodes.sinks.forms import PARQUET, parts, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT
 from odibi_actors.nodes.sinks.owner import Owner, folder_mark
 from odibi_actors.units import plural
@@ -31,7 +32,8 @@ _VERSION = re.compile(rf"_current-(?P<iteration>\d{{10,}})-(?P<node>.+)\.{ATTEMP
 
 
 class Held(NamedTuple):
-    """What ``current`` points to: whose it is, which iteration wrote it, how many rows it has, and the file."""
+    """What ``current`` points to: whose it is, which iteration wrote it, how many rows it has, and the part: a file, or
+    a manifest."""
 
     owner: Owner
     iteration: int
@@ -58,6 +60,9 @@ def held(folder: Path) -> Held | None:
         if match is None or match["link"]:
             raise ValueError("it is not a link to a version")
         part = _part(path.resolve(), f"part-{match['iteration']}-{match['node']}")
+        if manifest.is_manifest(part.name):
+            listed = manifest.load(part)
+            return Held(Owner(*listed.owner), listed.iteration, listed.rows, part)
         said = json.loads((schema_of(part).metadata or {})[_KEY])
         owner = Owner(str(said["store_id"]), str(said["pipeline"]), str(said["node"]))
         rows = said["rows"] if "rows" in said else pq.read_metadata(part).num_rows  # former releases did not say it
@@ -70,11 +75,11 @@ def held(folder: Path) -> Held | None:
 
 
 def _part(version: Path, stem: str) -> Path:
-    """The file in a version's folder. Raises FileNotFoundError, ValueError."""
-    names = [name for name in os.listdir(version) if name.startswith(f"{stem}.") and PART.fullmatch(name)]
-    if len(names) != 1:
-        raise ValueError(f"it holds {plural(len(names), 'part')} named {stem}")
-    return version / names[0]
+    """The part in a version's folder. Raises FileNotFoundError, ValueError."""
+    found = [path for _, path in parts(version) if path.name.startswith(f"{stem}.")]
+    if len(found) != 1:
+        raise ValueError(f"it holds {plural(len(found), 'part')} named {stem}")
+    return found[0]
 
 
 def is_of(folder: Path, owners: Collection[Owner]) -> bool:
@@ -87,22 +92,27 @@ def is_of(folder: Path, owners: Collection[Owner]) -> bool:
 
 
 def check_folder(
-    folder: Path, owner: Owner, overwrite: bool, former: Collection[Owner] = (), suffix: str = PARQUET
+    folder: Path,
+    owner: Owner,
+    overwrite: bool,
+    former: Collection[Owner] = (),
+    suffix: str = PARQUET,
+    by: Sequence[str] = (),
 ) -> None:
     """Raise ConflictError unless a sink of this mode may publish to the folder, which may be a ``former`` owner's:
-    parts that were appended and one that is overwritten are not mixed, nor are parts that end in different suffixes.
-    Raises OSError."""
+    parts that were appended and one that is overwritten are not mixed, nor are parts whose files end in different
+    suffixes, or are partitioned ``by`` different columns. Raises OSError."""
     if not folder.is_dir():
         return
-    _check_suffix(folder, owner, former, suffix, overwrite)
+    _check_form(folder, owner, former, suffix, by)
     fresh = f"move them away, publish to another path, or `odibictl reset {owner.pipeline} --targets`"
     if overwrite:
-        parts = sorted(name for name in os.listdir(folder) if PART.fullmatch(name))
-        if parts:
-            more = f", and {len(parts) - 1} more" if len(parts) > 1 else ""
+        appended = sorted(path.name for _, path in parts(folder))
+        if appended:
+            more = f", and {len(appended) - 1} more" if len(appended) > 1 else ""
             raise ConflictError(
-                f"{folder} holds parts that were appended ({parts[0]}{more}), which `mode: overwrite` does not delete: "
-                f"{fresh}"
+                f"{folder} holds parts that were appended ({appended[0]}{more}), which `mode: overwrite` does not "
+                f"delete: {fresh}"
             )
         if (found := held(folder)) is not None and found.owner not in (owner, *former):
             raise ConflictError(
@@ -116,19 +126,30 @@ def check_folder(
         )
 
 
-def _check_suffix(folder: Path, owner: Owner, former: Collection[Owner], suffix: str, overwrite: bool) -> None:
-    """Readers take what ends in one suffix: what is published in another one would be out of their sight."""
-    mark = folder_mark(folder)
-    if mark is None or mark.suffix == suffix or mark.owner not in (owner, *former):
+def _check_form(folder: Path, owner: Owner, former: Collection[Owner], suffix: str, by: Sequence[str]) -> None:
+    """Readers take what ends in one suffix, below folders of the same columns: what is published otherwise would be out
+    of their sight."""
+    mark, owners = folder_mark(folder), (owner, *former)
+    if mark is None or mark.owner not in owners or (mark.suffix == suffix and mark.partition_by == tuple(by)):
         return
-    nodes = [one.node for one in (owner, *former)]
-    parts = [match for match in map(PART.fullmatch, sorted(os.listdir(folder))) if match and match["node"] in nodes]
-    parts = [match for match in parts if match["suffix"] != suffix]
-    if parts:
-        raise ConflictError(
-            f"{folder} holds parts that end in {parts[0]['suffix']} ({parts[0][0]}), and readers of these would not "
-            f"see those that end in {suffix}: publish to another path, or `odibictl reset {owner.pipeline} --targets`"
-        )
+    others = sorted(
+        path.name
+        for _, path in parts(folder, *(one.node for one in owners))
+        if manifest.is_manifest(path.name) or by or not path.name.endswith(suffix)
+    )
+    if not others:
+        return
+    said = f"parts that end in {mark.suffix} ({others[0]})", f"those that end in {suffix}"
+    if mark.partition_by != tuple(by):
+        said = f"parts {_partitioned(mark.partition_by)} ({others[0]})", f"those {_partitioned(by)}"
+    raise ConflictError(
+        f"{folder} holds {said[0]}, and readers of these would not see {said[1]}: publish to another path, or "
+        f"`odibictl reset {owner.pipeline} --targets`"
+    )
+
+
+def _partitioned(by: Sequence[str]) -> str:
+    return f"partitioned by {', '.join(by)}" if by else "that are not partitioned"
 
 
 def versions(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:

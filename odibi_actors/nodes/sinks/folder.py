@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +22,11 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
-from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks import current, hive
 from odibi_actors.nodes.sinks.conform import VOID, Pin
-from odibi_actors.nodes.sinks.forms import PARQUET, PART, Form, remember, schema_of
+from odibi_actors.nodes.sinks.forms import PARQUET, Form, parts, remember, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_mark, folder_owner, missed
 
 
@@ -32,6 +34,8 @@ class FolderSink:
     """The sink of one node in one folder."""
 
     overwrite = False
+    by: Sequence[str] = ()
+    """The columns that are folders."""
 
     def __init__(self, site: Site, form: Form | None = None) -> None:
         """``form``: in which parts are staged (None: they are staged already)."""
@@ -53,17 +57,40 @@ class FolderSink:
         (another owner or mode; ``published`` parts are missed) and OSError.
         """
         form, given = self._form(), table.schema
-        form.known.check(table)
+        self._check(table)
         self._check_published(published)
         pin = pin or Pin()
         if pin.known is None:
             pin.known = self._newest_schema()
         table = pin.conform(table)
         if table.schema != given:
-            form.known.check(table)
+            self._check(table)
         void = pin.void(table)
         make_dirs(self.folder, sync=True)
         self._claim(form.suffix)
+        made = self._write(table, iteration, attempt)
+        self._staged(made.staged)
+        part = StagedRef(
+            self.at,
+            str(made.staged),
+            str(made.target),
+            table.num_rows,
+            made.size,
+            made.digest,
+            exclusive=self.at.locator,
+            retracts=True,
+            replaces=self.overwrite,
+            void=void,
+        )
+        return part, table
+
+    def _check(self, table: pa.Table) -> None:
+        """Raise Failed (``invalid``) for what the files would not give back."""
+        self._form().known.check(table)
+
+    def _write(self, table: pa.Table, iteration: int, attempt: Attempt) -> Made:
+        """Write the part, synced, under the name of the attempt."""
+        form = self._form()
         staged, target = self._places(iteration, attempt)
         make_dirs(staged.parent, sync=True)
         temporary = staged.with_name(f"{staged.name.removesuffix('.staged')}.{os.getpid()}.tmp.staged")
@@ -71,7 +98,7 @@ class FolderSink:
         marks = self._marks(iteration, table.num_rows)
         with new_file(temporary, sync=True) as writer:
             form.write(table.replace_schema_metadata(marks or None), cast(BinaryIO, writer))
-        digest, size, rows = writer.digest, writer.size, table.num_rows
+        digest = writer.digest
         try:
             failpoint("folder.stage")
             os.link(temporary, staged)
@@ -89,20 +116,7 @@ class FolderSink:
         fsync_dir(staged.parent)
         if not form.known.tells_schema:
             remember(staged.parent, table.schema, marks)
-        self._staged(staged)
-        part = StagedRef(
-            self.at,
-            str(staged),
-            str(target),
-            rows,
-            size,
-            digest,
-            exclusive=self.at.locator,
-            retracts=True,
-            replaces=self.overwrite,
-            void=void,
-        )
-        return part, table
+        return Made(staged, target, digest, writer.size)
 
     def _places(self, iteration: int, attempt: Attempt | str) -> tuple[Path, Path]:
         """Where a part is staged, and published. ``attempt``: with the digest of the part, where that of another part
@@ -124,8 +138,8 @@ class FolderSink:
     def _claim(self, suffix: str) -> None:
         """Own the folder, for this mode and for parts that end so. One that is refused is left as it was."""
         if folder_owner(self.folder) in (None, *self.owners):
-            current.check_folder(self.folder, self.owner, self.overwrite, self.former, suffix)
-        claim_folder(self.folder, self.owner, self.home, self.former, suffix)
+            current.check_folder(self.folder, self.owner, self.overwrite, self.former, suffix, self.by)
+        claim_folder(self.folder, self.owner, self.home, self.former, suffix, self.by)
 
     def _check_published(self, published: bool) -> None:
         """Raise ConflictError when what the sink has ``published`` is not there: another folder has taken its place."""
@@ -156,19 +170,27 @@ class FolderSink:
         staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
         self._check_published(published)
-        self._claim(_suffix(target))
+        self._claim_for(staged, target)
         if not os.path.lexists(target):
             self._check_known(known, iteration)
         self._appear(part, iteration, known)
         failpoint("folder.linked")
         fsync_dir(self.folder)
-        staged.unlink(missing_ok=True)
+        self._unstage(staged)
         failpoint("folder.unlinked")
         self._sweep(iteration, settled)  # not synced: a name that returns after a power loss is swept by a later part
 
+    def _claim_for(self, staged: Path, target: Path) -> None:
+        """Own the folder, for what is prepared."""
+        self._claim(suffix_of(target))
+
+    def _unstage(self, staged: Path) -> None:
+        """Delete what was staged of a part that is published."""
+        staged.unlink(missing_ok=True)
+
     def _check_known(self, known: Known, iteration: int) -> None:
         """Raise ConflictError when parts of this sink are there that our store has not published. Raises OSError."""
-        found = known.missed(_parts(self.folder, self.owner.node), lambda path: digest_file(path)[0])
+        found = known.missed(parts(self.folder, self.owner.node), lambda path: digest_file(path)[0])
         if found:
             names = [path.name for _, path in found]
             raise unknown(
@@ -214,14 +236,24 @@ class FolderSink:
         claim_folder(self.folder, owners[0] if owners else self.owner, self.home, owners)
         kept = [range(low + 1, high + 1 if high else last + 1) for low, high in spared]
         pattern = re.compile(rf"(_?)part-(\d{{10,}})-{re.escape(self.owner.node)}\..+")
-        with os.scandir(self.folder) as entries:
-            found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
-        for path, match in sorted(found, reverse=True):
-            ours = match is not None and (int(match[2]) not in given_up or match[1])
-            if match and after < int(match[2]) <= last and ours and not any(int(match[2]) in one for one in kept):
+
+        def ours(path: Path) -> bool:
+            match = pattern.fullmatch(path.name)
+            if match is None or not after < int(match[2]) <= last or any(int(match[2]) in one for one in kept):
+                return False
+            return bool(match[1]) or int(match[2]) not in given_up
+
+        manifests = self.folder / MANIFESTS
+        for place in (manifests, self.folder) if manifests.is_dir() else (self.folder,):  # what no manifest names
+            for name in sorted(filter(lambda name: ours(place / name), os.listdir(place)), reverse=True):
                 failpoint("folder.retract")
-                Path(path).unlink(missing_ok=True)
-        fsync_dir(self.folder)
+                remove(place / name)
+            fsync_dir(place)
+        partitioned = hive.files(self.folder) if manifests.is_dir() else ()
+        for path in filter(ours, partitioned):  # nobody who reads by manifest sees any more
+            failpoint("folder.retract")
+            path.unlink(missing_ok=True)
+            hive.tidy(self.folder, path)
 
     def _appear(self, part: StagedRef, iteration: int, known: Known) -> None:
         staged, target = Path(part.staged), Path(part.published)
@@ -240,7 +272,7 @@ class FolderSink:
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         """A part is published only under the names that staging gives: a message cannot choose others."""
         stem = f"part-{iteration:010d}-{self.owner.node}"
-        named = target.name == stem + _suffix(target) and re.fullmatch(rf"_{stem}\.{ATTEMPT}\.staged", staged.name)
+        named = target.name == stem + suffix_of(target) and re.fullmatch(rf"_{stem}\.{ATTEMPT}\.staged", staged.name)
         if not named or staged.parent != self.folder or target.parent != self.folder:
             raise ConflictError(f"{staged} -> {target} is not a part of iteration {iteration} of {self.owner}")
 
@@ -252,25 +284,36 @@ class FolderSink:
             found = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
         for path, match in found:
             if match and (int(match[1]) == iteration or int(match[1]) <= settled):
-                Path(path).unlink(missing_ok=True)
+                remove(Path(path))
 
 
-def _suffix(part: Path) -> str:
+class Made(NamedTuple):
+    """A part that was written: where it is staged, where it will be published, its digest and size in bytes."""
+
+    staged: Path
+    target: Path
+    digest: str
+    size: int
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with what is in it; gone already is gone. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def suffix_of(part: Path) -> str:
     """What the name of a published part ends in; "" when it is none."""
     match = PART.fullmatch(part.name)
     return match["suffix"] if match is not None else ""
 
 
-def _parts(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:
-    """(iteration, path) of the parts that these nodes have appended to a folder, in no order. Raises OSError."""
-    for match in filter(None, map(PART.fullmatch, os.listdir(folder))):
-        if match["node"] in nodes:
-            yield int(match["iteration"]), folder / match[0]
-
-
 def newest_part(folder: Path, *nodes: str) -> Path | None:
     """The newest part that one of these nodes has appended to a folder. Raises OSError."""
-    return max(_parts(folder, *nodes), default=(0, None))[1]
+    return max(parts(folder, *nodes), default=(0, None))[1]
 
 
 def to_be_seen(part: StagedRef, staged: Path) -> bool:

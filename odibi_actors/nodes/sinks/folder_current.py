@@ -14,8 +14,9 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.folder import FolderSink, check_published, check_staged, to_be_seen
-from odibi_actors.nodes.sinks.forms import PART
+from odibi_actors.nodes.sinks.forms import parts
 from odibi_actors.nodes.sinks.known import ATTEMPT, Known
+from odibi_actors.nodes.sinks.manifest import PART
 
 
 class CurrentSink(FolderSink):
@@ -39,7 +40,7 @@ class CurrentSink(FolderSink):
         """Make the link that publishing renames: it can be renamed once, so whoever wakes up late with it is too
         late."""
         with suppress(FileExistsError):  # the attempt was staged before
-            os.symlink(staged.parent.name, _link(staged))
+            os.symlink(self._version(staged).name, self._link(staged))
         fsync_dir(self.folder)
 
     def _check_known(self, known: Known, iteration: int) -> None:
@@ -80,24 +81,40 @@ class CurrentSink(FolderSink):
         elif found is None and not to_be_seen(part, staged):
             return
         else:
-            check_staged(part, staged, f"{target} does not exist")
+            self._check_staged(part, staged, f"{target} does not exist")
             os.rename(staged, target)
         fsync_dir(target.parent)  # before anybody can be led there
         self._fence(iteration)
         try:
             if found is None:
                 failpoint("folder.link")
-                os.symlink(target.parent.name, published)  # unlike a rename it replaces nothing that appears just now
+                os.symlink(
+                    self._version(target).name, published
+                )  # unlike a rename it replaces nothing that appears just now
             else:
                 failpoint("folder.rename")
-                os.rename(_link(staged), published)
+                os.rename(self._link(staged), published)
         except FileExistsError:
             raise ConflictError(f"{published} has appeared meanwhile: move it away and retry") from None
         except FileNotFoundError:
+            link = self._link(staged)
             raise ConflictError(
-                f"the prepared link {_link(staged)} is gone: make it again (`ln -s {staged.parent.name} "
-                f"{_link(staged)}`), then `odibictl iteration retry`"
+                f"the prepared link {link} is gone: make it again (`ln -s {link.stem} {link}`), then "
+                "`odibictl iteration retry`"
             ) from None
+
+    def _check_staged(self, part: StagedRef, staged: Path, told: str) -> None:
+        """Raise ConflictError unless it is as it was prepared."""
+        check_staged(part, staged, told)
+
+    def _version(self, path: Path) -> Path:
+        """The folder that ``current`` is to lead to, of a part that is staged or published at ``path``."""
+        return path.parent
+
+    def _link(self, staged: Path) -> Path:
+        """The link of a staged part."""
+        version = self._version(staged)
+        return version.with_name(f"{version.name}.link")
 
     def _fence(self, iteration: int) -> None:
         """Delete the links of earlier iterations: these are published or void, and a stopped process that still means
@@ -120,8 +137,8 @@ class CurrentSink(FolderSink):
                 f"be gone: `odibictl iteration abandon {self.owner.pipeline} {iteration} --sink {self.owner.node} "
                 f"--leave` leaves it there; or move {published} away and retry"
             )
-        _link(staged).unlink(missing_ok=True)
-        _remove(staged.parent)
+        self._link(staged).unlink(missing_ok=True)
+        _remove(self._version(staged))
 
     def _check_paths(self, staged: Path, target: Path, iteration: int) -> None:
         name = f"{iteration:010d}-{self.owner.node}"
@@ -142,16 +159,12 @@ class CurrentSink(FolderSink):
                 path.unlink(missing_ok=True)
             elif number <= iteration and path != former and path.resolve() != published:
                 _remove(path)
+        super()._sweep(iteration, settled)  # what a dying worker was staging in parts
 
 
 def _published(version: Path) -> bool:
     """There is a part in the folder of a version."""
-    return any(map(PART.fullmatch, os.listdir(version)))
-
-
-def _link(staged: Path) -> Path:
-    """The link of a staged part."""
-    return staged.parent.with_name(f"{staged.parent.name}.link")
+    return any(parts(version))
 
 
 def _remove(folder: Path) -> None:

@@ -7,14 +7,15 @@ of the owner.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from odibi_actors.errors import ConflictError
 from odibi_actors.kinds.registry import formats, writing
+from odibi_actors.nodes.sinks import manifest
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,6 @@ JSON. Readers of folders skip the underscore."""
 PARQUET = ".parquet"
 ROWS = 65_536
 """Of a batch that a format is given."""
-PART = re.compile(r"part-(?P<iteration>\d{10,})-(?P<node>[^.]+)(?P<suffix>\.[a-z0-9]+(?:\.(?:gz|zst))?)")
 
 
 class Form(NamedTuple):
@@ -80,6 +80,16 @@ def by_suffix(path: Path) -> Form:
     raise ConflictError(f"{path} is of no format that is installed here")
 
 
+def parts(folder: Path, *nodes: str) -> Iterator[tuple[int, Path]]:
+    """(iteration, path) of the parts that these nodes (none given: any) have appended to a folder, files and manifests,
+    in no order. Raises OSError."""
+    manifests = folder / MANIFESTS
+    for place in (folder, manifests) if manifests.is_dir() else (folder,):
+        for match in filter(None, map(PART.fullmatch, os.listdir(place))):
+            if not nodes or match["node"] in nodes:
+                yield int(match["iteration"]), place / match[0]
+
+
 def remember(folder: Path, schema: pa.Schema, marks: Mapping[bytes, bytes]) -> None:
     """Keep beside parts what they are, durably. Raises OSError."""
     from odibi_actors.batches.files import fsync_dir, new_file
@@ -101,6 +111,8 @@ def schema_of(part: Path) -> pa.Schema:
     import pyarrow as pa
 
     try:
+        if manifest.is_manifest(part.name):
+            return manifest.load(part).arrow()
         if not by_suffix(part).known.tells_schema:
             return pa.ipc.read_schema(pa.BufferReader((part.parent / SCHEMA_FILE).read_bytes()))
         if part.name.endswith(PARQUET):
@@ -122,21 +134,27 @@ def _opened(part: Path) -> pa.NativeFile:
 
 
 def read(part: Path, name: str) -> pa.Table:
-    """The rows of a part, staged or published, whose published name is ``name``, as they were given to the sink. Raises
-    ConflictError, Malformed, OSError."""
+    """The rows of a part that is a file, staged or published, whose published name is ``name``, as they were given to
+    the sink. Raises ConflictError, Malformed, OSError."""
     import pyarrow as pa
 
+    schema = None
+    if not by_suffix(Path(name)).known.tells_schema:
+        schema = pa.ipc.read_schema(pa.BufferReader((part.parent / SCHEMA_FILE).read_bytes()))
+    return parse(part.read_bytes(), name, schema)
+
+
+def parse(data: bytes, name: str, schema: pa.Schema | None) -> pa.Table:
+    """The rows in the bytes of a file called ``name``. ``schema``: what its columns are, for formats that do not tell
+    it. Raises ConflictError, Malformed."""
     from odibi_actors.kinds.format import Request
     from odibi_actors.nodes.formats.columns import Wanted
     from odibi_actors.nodes.formats.packed import unpack
 
     form = by_suffix(Path(name))
-    data = part.read_bytes()
     data = unpack(data, name, "auto") if form.compression else data
-    if form.known.tells_schema:
-        types: dict[str, pa.DataType] = {}
-    else:
-        schema = pa.ipc.read_schema(pa.BufferReader((part.parent / SCHEMA_FILE).read_bytes()))
+    types: dict[str, pa.DataType] = {}
+    if schema is not None and not form.known.tells_schema:
         types = {field.name: field.type for field in schema}
     wanted = Wanted(expected=tuple(types) or None, types=types, declared=frozenset(types))
     return form.known.parse(Request(data, name, types, {}, wanted, {}, first=False)).table

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,9 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Attempt, Target
-from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.forms import PART, SCHEMA_FILE, form_of
+from odibi_actors.nodes.sinks import current, hive
+from odibi_actors.nodes.sinks.forms import SCHEMA_FILE, form_of
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART, is_manifest
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, Mark, Owner, folder_mark, take_folder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class LocalSink:
 
     name = "local"
     needs = ("path", "format")
-    takes = ("compression",)
+    takes = ("compression", "partition_by", "max_partitions")
     modes = ("append", "overwrite")
     flat = ""
     unit = "file"
@@ -55,8 +55,8 @@ class LocalSink:
         return folder_mark(Path(at.locator))
 
     def check(self, write: WriteSpec, owner: Owner, former: Collection[Owner] = (), access: Access = OPEN) -> None:
-        suffix = form_of(write.format, write.compression).suffix
-        current.check_folder(Path(write.target.locator), owner, write.mode == "overwrite", former, suffix)
+        suffix, overwrite = form_of(write.format, write.compression).suffix, write.mode == "overwrite"
+        current.check_folder(Path(write.target.locator), owner, overwrite, former, suffix, write.partition_by)
 
     def newest(self, at: Target, nodes: Collection[str]) -> str:
         from odibi_actors.nodes.sinks.folder import newest_part
@@ -77,18 +77,19 @@ class LocalSink:
         self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
     ) -> Kept | None:
         found = _all(Path(at.locator), owners, given_up)
-        parts = [one for one in found if PART.fullmatch(one.name) or one.name == current.CURRENT]
-        return Kept(len(parts), all(one.name == current.CURRENT for one in parts))
+        files = [one for one in found if PART.fullmatch(one.name) or one.name == current.CURRENT]
+        files = [one for one in files if not is_manifest(one.name)]
+        return Kept(len(files), all(one.name == current.CURRENT for one in files))
 
     def delete(
         self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
     ) -> None:
+        from odibi_actors.nodes.sinks.folder import remove
+
         folder = Path(at.locator)
         for part in _all(folder, owners, given_up):
-            if part.is_dir() and not part.is_symlink():
-                shutil.rmtree(part)
-            else:
-                part.unlink(missing_ok=True)
+            remove(part)
+            hive.tidy(folder, part)
         (folder / SCHEMA_FILE).unlink(missing_ok=True)
         fsync_dir(folder)
         (folder / OWNER_FILE).unlink()
@@ -120,10 +121,11 @@ class LocalSink:
 
     def rows(self, at: Target, path: Path, name: str) -> pa.Table:
         from odibi_actors.nodes.formats import Malformed
+        from odibi_actors.nodes.sinks.committed import rows_of
         from odibi_actors.nodes.sinks.forms import read
 
         try:
-            return read(path, name)
+            return rows_of(path) if is_manifest(name) else read(path, name)
         except Malformed as error:
             raise ConflictError(str(error)) from error
 
@@ -131,11 +133,15 @@ class LocalSink:
         from odibi_actors.nodes.failures import Failed
         from odibi_actors.nodes.sinks.folder import FolderSink
         from odibi_actors.nodes.sinks.folder_current import CurrentSink
+        from odibi_actors.nodes.sinks.partitioned import Cut, PartitionedCurrent, PartitionedFolder
 
         below = Path(write.path or ".") if write is not None else Path()
         if below.is_absolute() or ".." in below.parts:
             raise Failed("invalid", f"write.path {str(below)!r} leaves the folder of its connection")
         form = form_of(write.format, write.compression) if write is not None else None
+        cut = Cut(write.partition_by, write.max_partitions) if write is not None and write.partition_by else None
+        if cut is not None or is_manifest(site.published):
+            return (PartitionedCurrent if site.replaces else PartitionedFolder)(site, form, cut)
         return (CurrentSink if site.replaces else FolderSink)(site, form)
 
     def failure(self, at: Target, error: Exception) -> Failed | None:
@@ -153,9 +159,14 @@ def _all(folder: Path, owners: Sequence[Owner], given_up: Sequence[Collection[in
 def _of(folder: Path, owner: Owner, given_up: Collection[int], owners: Collection[Owner]) -> list[Path]:
     """A file with the name of an iteration whose sink was ``given_up`` is somebody else's."""
     pattern = re.compile(rf"(_?)part-(\d{{10,}})-{re.escape(owner.node)}\..+")
-    named = [(one, match) for one in folder.iterdir() if (match := pattern.fullmatch(one.name))]
-    ours = [one for one, match in named if match[1] or int(match[2]) not in given_up]
-    parts = sorted(ours, reverse=True)
+
+    def ours(paths: Iterable[Path]) -> list[Path]:
+        named = [(one, match) for one in paths if (match := pattern.fullmatch(one.name))]
+        return sorted((one for one, match in named if match[1] or int(match[2]) not in given_up), reverse=True)
+
+    parts, manifests = ours(folder.iterdir()), folder / MANIFESTS
+    if manifests.is_dir():  # these first: what is left of an interrupted reset is in none
+        parts = [*ours(manifests.iterdir()), *parts, *ours(hive.files(folder))]
     published = [folder / current.CURRENT] if current.is_of(folder, owners) else []  # the link before what it points to
     return [*parts, *published, *(path for _, path in current.versions(folder, owner.node))]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +55,12 @@ class Owner(NamedTuple):
 
 class Mark(NamedTuple):
     """What stands at a target. ``home``: the data_dir of the store that has published there last; "" by former
-    releases. ``suffix``: in what the parts of a folder end."""
+    releases. ``suffix``: in what the files of a folder end; ``partition_by``: the columns that are folders."""
 
     owner: Owner
     home: str = ""
     suffix: str = ".parquet"
+    partition_by: tuple[str, ...] = ()
 
     def elsewhere(self, home: Home, place: Path | None) -> str:
         """The data_dir of another copy of the owner's store, to which the target at ``place`` (None: not of this
@@ -128,7 +129,8 @@ def folder_mark(folder: Path) -> Mark | None:
         with open(path, "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
         owner = Owner(str(content["store_id"]), str(content["pipeline"]), str(content["node"]))
-        return Mark(owner, str(content.get("home", "")), str(content.get("suffix", ".parquet")))
+        by = tuple(map(str, content.get("partition_by", ())))
+        return Mark(owner, str(content.get("home", "")), str(content.get("suffix", ".parquet")), by)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -147,19 +149,25 @@ def check_folder_owner(folder: Path, owner: Owner, home: Home, former: Collectio
 
 
 def claim_folder(
-    folder: Path, owner: Owner, home: Home = NOWHERE, former: Collection[Owner] = (), suffix: str = ""
+    folder: Path,
+    owner: Owner,
+    home: Home = NOWHERE,
+    former: Collection[Owner] = (),
+    suffix: str = "",
+    by: Sequence[str] | None = None,
 ) -> None:
-    """Own an existing folder from here on, durably, for parts that end in ``suffix`` ("": as before). Raises
-    ConflictError when it is another's than a ``former`` owner's, and OSError."""
+    """Own an existing folder from here on, durably, for files that end in ``suffix``, partitioned ``by`` columns ("",
+    None: as before). Raises ConflictError when it is another's than a ``former`` owner's, and OSError."""
     found = check_folder_owner(folder, owner, home, former)
     known = found or Mark(owner)
-    mine = Mark(owner, home.data_dir or known.home, suffix or known.suffix)
+    by = known.partition_by if by is None else tuple(by)
+    mine = Mark(owner, home.data_dir or known.home, suffix or known.suffix, by)
     if found == mine:
         return
     path, temporary = folder / OWNER_FILE, folder / f"{OWNER_FILE}.{os.getpid()}.staged"
     with open(temporary, "w", encoding="utf-8") as file:
-        said = {**owner._asdict(), "home": mine.home, "suffix": mine.suffix}
-        json.dump({name: value for name, value in said.items() if value not in ("", ".parquet")}, file)
+        said = {**owner._asdict(), "home": mine.home, "suffix": mine.suffix, "partition_by": mine.partition_by}
+        json.dump({name: value for name, value in said.items() if value not in ("", ".parquet", ())}, file)
         file.flush()
         os.fsync(file.fileno())
     try:

@@ -1,0 +1,132 @@
+"""What is committed in the folder of a sink, for readers: the files that are, and no others, with types and values as
+they were given to the sink."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.sinks import current, manifest, pieces
+from odibi_actors.nodes.sinks.forms import PARQUET, parse, parts, read, schema_of
+from odibi_actors.nodes.sinks.manifest import is_manifest
+from odibi_actors.nodes.sinks.owner import folder_mark
+from odibi_actors.nodes.sinks.table_names import text
+
+TRIES = 5
+"""Times that a reader begins again when something was taken back, or replaced, while it was reading."""
+_SQL = {
+    **{f"int{bits}": name for bits, name in ((8, "TINYINT"), (16, "SMALLINT"), (32, "INTEGER"), (64, "BIGINT"))},
+    **{f"uint{bits}": name for bits, name in ((8, "UTINYINT"), (16, "USMALLINT"), (32, "UINTEGER"), (64, "UBIGINT"))},
+    **{"string": "VARCHAR", "bool": "BOOLEAN", "date32[day]": "DATE"},
+}
+"""What DuckDB calls the types that columns of partitions have."""
+
+
+class Listed(NamedTuple):
+    """A committed file. ``name``: as it is published; ``values``: of the columns that its folders stand for, ``by``, as
+    texts; ``schema``: of its rows with these, None: the file tells it."""
+
+    path: Path
+    name: str
+    by: Sequence[str] = ()
+    values: Sequence[str | None] = ()
+    schema: pa.Schema | None = None
+
+    def table(self) -> pa.Table:
+        """Its rows. Raises ConflictError, OSError."""
+        try:
+            if self.schema is None:
+                return read(self.path, self.name)
+            rest = pa.schema([field for field in self.schema if field.name not in self.by])
+            table = parse(self.path.read_bytes(), self.name, rest)
+            return pieces.joined(table, self.by, self.values, self.schema)
+        except (Malformed, pa.ArrowException, KeyError) as error:
+            raise ConflictError(f"{self.path} is not as it was published: {error}") from error
+
+
+def listed(folder: str | os.PathLike[str]) -> list[Listed]:
+    """The files that are committed in a sink's folder, now, in the order of their iterations. Raises NotFoundError: it
+    is no sink's; ConflictError, OSError."""
+    root = Path(folder)
+    return [one for part in _parts(root) for one in _files(part)]
+
+
+def read_committed(folder: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows that are committed in the folder of a sink (``write.path`` below its connection's), and no others.
+
+    Types and values are those that the sink was given, also of columns that are folders (``partition_by``), and of csv
+    and JSON. A column that not all parts have is null in those. ``columns``: only these. A part is there whole or not
+    at all, whatever is published, replaced or taken back meanwhile.
+
+    Raises NotFoundError: nothing is committed there, or it is no folder of a sink; ConflictError: a committed file is
+    gone or damaged, or no part has one of the columns; OSError.
+    """
+    root = Path(folder)
+    for attempt in range(1, TRIES + 1):
+        found = _parts(root)
+        try:
+            tables = [_schema(part).empty_table() for part in found[-1:]]
+            tables += [one.table() for part in found for one in _files(part)]
+            break
+        except FileNotFoundError as error:
+            if attempt == TRIES or _parts(root) == found:
+                raise ConflictError(f"{root} names a file that is not there: {error.filename}") from error
+    if not tables:
+        raise NotFoundError(f"nothing is committed in {root}")
+    table = pa.concat_tables(tables, promote_options="default")
+    if columns is None:
+        return table
+    if absent := [name for name in columns if name not in table.column_names]:
+        raise ConflictError(f"{root} has no column {absent[0]!r}; there are: {', '.join(table.column_names)}")
+    return table.select(list(columns))
+
+
+def committed_sql(folder: str | os.PathLike[str]) -> str:
+    """A SELECT for DuckDB of all rows that are committed in a folder of parquet files, as of now: for a query, or a
+    view that stays with these files. Types of partitions are told, not guessed.
+
+    Raises NotFoundError: nothing is committed there, or no file; ConflictError: it is not parquet; OSError.
+    """
+    root, found = Path(folder), listed(folder)
+    if not found:
+        raise NotFoundError(f"no file is committed in {root}")
+    others = [one.path.name for one in found if not one.path.name.endswith(PARQUET)]
+    if others:
+        raise ConflictError(f"{root} holds {others[0]}: only parquet is read so; `read_committed` reads it")
+    files = ", ".join(text(str(one.path)) for one in found)
+    types = {name: _SQL[str(one.schema.field(name).type)] for one in found if one.schema is not None for name in one.by}
+    given = f", hive_types = {{{', '.join(f'{text(name)}: {kind}' for name, kind in types.items())}}}" if types else ""
+    partitioned = "true" if types else "false"
+    return f"SELECT * FROM read_parquet([{files}], union_by_name = true, hive_partitioning = {partitioned}{given})"
+
+
+def rows_of(path: Path) -> pa.Table:
+    """The rows of a part that is a manifest, staged or published. Raises ConflictError, OSError."""
+    return pa.concat_tables([_schema(path).empty_table(), *(one.table() for one in _files(path))])
+
+
+def _parts(root: Path) -> list[Path]:
+    """The published parts of a folder, files and manifests, in order."""
+    if folder_mark(root) is None:
+        raise NotFoundError(f"{root} is no folder of a sink" if root.is_dir() else f"there is no folder {root}")
+    held = current.held(root)
+    return [held.part] if held is not None else [path for _, path in sorted(parts(root))]
+
+
+def _schema(part: Path) -> pa.Schema:
+    return schema_of(part).remove_metadata()
+
+
+def _files(part: Path) -> Iterator[Listed]:
+    if not is_manifest(part.name):
+        yield Listed(part, part.name)
+        return
+    found, schema = manifest.load(part), _schema(part)
+    for file, path in manifest.files(part):
+        yield Listed(path, found.name, found.partition_by, file.values, schema)
