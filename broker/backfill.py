@@ -14,7 +14,7 @@ from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE, STORE
-from odibi_actors.model import Trigger
+from odibi_actors.model import ALL_DONE, Trigger
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -113,7 +113,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
         if backfill.lane.active or any(pipeline.unfinished(name)):
             continue
         state = pipeline.ended_runs.get(backfill.record.run, Ended()).state
-        ended = state if state in ("done", "no_data") else "cancelled"
+        ended = state if state in ALL_DONE else "cancelled"
         flow.write(rec.BackfillEnd(pipeline.name, name, ended, now), pipeline.name)  # type: ignore[arg-type]
         del pipeline.backfills[name]
         flow.shape += 1

@@ -38,6 +38,13 @@ class Ready(NamedTuple):
     iteration: int
     asked: list[str]
 
+    @property
+    def replay(self) -> rec.Replay:
+        """What takes it up."""
+        held, sources = _consumed(self.pipeline, self.row), self.pipeline.sources
+        keeps = not any(held.values()) or any(some and sources[name].pinned for name, some in held.items())
+        return rec.Replay(self.row["id"], self.row["iteration"], self.row["whole"], keeps)
+
 
 def replay(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
     """Plan the letter's positions again; None while the store or the source has not answered. Raises NotFoundError and
@@ -72,7 +79,8 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
             raise ConflictError(f"dead letter {letter} was discarded")
         if number is not None:
             return Ready(pipeline, row, {}, {}, number, asked)
-        _check_plannable(pipeline, row["positions"])
+        held = _consumed(pipeline, row)
+        _check_plannable(pipeline, held)
         _check_order(pipeline, row)
         if any(source.pinned and not source.heard for source in pipeline.sources.values()):
             return None  # it tells what there is as soon as it has looked
@@ -80,9 +88,9 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
             if source.pinned:
                 positions[name] = list(source.pending)
                 continue
-            former = [Position.of(position) for position in row["positions"].get(name, [])]
+            former = [Position.of(position) for position in held.get(name, [])]
             asked.append(f"{key} {name}")
-            others = sum(map(len, _consumed(pipeline, row).values())) - len(former)
+            others = sum(map(len, held.values())) - len(former)
             found = _as_it_is_now(flow, pipeline, name, former, asked[-1], now, others)
             if found is None:
                 return None
@@ -98,9 +106,8 @@ def prepare(flow: Flow, letter: int, now: float) -> Ready | None:
 def take_up(flow: Flow, ready: Ready, now: float, run: str = "") -> int:
     """Plan what is ready, for a run if one has asked for it; returns the iteration."""
     pipeline, row = ready.pipeline, ready.row
-    taken = rec.Replay(row["id"], row["iteration"], row["whole"])
     trigger = Trigger(**row["trigger"])  # its code sees the params and the due time that it saw then
-    plan = pipeline.plan(pipeline.live, ready.positions, now, taken, trigger, run, ready.ranges)
+    plan = pipeline.plan(pipeline.live, ready.positions, now, ready.replay, trigger, run, ready.ranges)
     iteration = flow.start(pipeline, plan, now)
     pipeline.letters[row["id"]] = iteration.number
     return iteration.number
@@ -130,10 +137,12 @@ def discard(flow: Flow, letter: int, dry_run: bool, now: float) -> Row | None:
 
 
 def _consumed(pipeline: Pipeline, row: Row) -> dict[str, list[Row]]:
-    """The files that lie in a letter, by source; without references, which no letter consumes."""
+    """The files that lie in a letter, by source; without references, which no letter consumes. One of a former release
+    does not say which these were, but as far as sources have not changed."""
     held: dict[str, list[Row]] = row["positions"]
-    batch = {name for name, source in pipeline.sources.items() if source.pinned}
-    return {name: some for name, some in held.items() if name not in batch}
+    sources = [name for name, source in pipeline.sources.items() if not source.pinned]
+    known: list[str] = sources if row.get("consumed") is None else row["consumed"]
+    return {name: some for name, some in held.items() if name in known and name in pipeline.sources}
 
 
 def settled(pipeline: Pipeline, iteration: Iteration, seq: int) -> None:
@@ -150,7 +159,7 @@ def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) ->
     pipeline.letters.pop(iteration.replay.letter, None)
     flow.letters_seq = seq
     consuming = [name for name, source in pipeline.sources.items() if not source.pinned]
-    if consuming and not any(iteration.positions.get(name) for name in consuming):
+    if consuming and not iteration.replay.keeps and not any(iteration.positions.get(name) for name in consuming):
         _gone(pipeline, iteration.replay, seq)
         return
     letter = iteration.replay.letter

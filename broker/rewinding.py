@@ -121,9 +121,9 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
         owner = next(iter(adopted.names(flow.adoptions, target)), (pipeline.name, node))
         moved = owner[0] != pipeline.name
         spec = next((one.write for one in pipeline.spec.nodes if one.name == owner[1] and not moved), None)
-        still = spec is not None and spec.mode == "overwrite" and spec.target == target
-        if row.get("replaced") and (still or row["retracts"]):
-            until = " until the next commit replaces it" if still else ""
+        here, overwrites = spec is not None and spec.target == target, spec is not None and spec.mode == "overwrite"
+        if row.get("replaced") and (overwrites or row["retracts"]):
+            until = " until the next commit replaces it" if here and overwrites else ""
             row["action"] = f"what iteration {row['last']} published stays{until}"
             continue
         if row["retracts"]:
@@ -135,12 +135,13 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
                 f"sink {node} has published rows to {target}, which {'.'.join(owner)} has taken over: they cannot be "
                 "taken back"
             )
-        if spec is None or spec.mode == "append" or (spec.mode == "overwrite" and not row.get("replaced")):
+        if spec is None or spec.mode != "upsert":
             raise ConflictError(
                 f"sink {node} has added rows to {target}: they cannot be taken back; to have all of it again, "
                 f"`odibictl reset {pipeline.name} --targets`"
             )
-        row["action"] = "rows stay until they are upserted again"
+        until = " until they are upserted again" if here else ": the sink publishes elsewhere now"
+        row["action"] = f"rows stay{until}"
     return found
 
 

@@ -16,7 +16,7 @@ from odibi_actors.broker.pipeline import Ended, Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
-from odibi_actors.model import LIVE, RunState, Trigger
+from odibi_actors.model import ALL_DONE, LIVE, RunState, Trigger
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
         _begin(lane)
     if lane.name == LIVE:
         flow.schedules.run_ended(pipeline, run, state, now)
-        if state in ("done", "no_data") or run.set_aside:
+        if state in ALL_DONE or run.set_aside:
             alerts.recovered(flow, pipeline, now)
 
 
@@ -319,7 +319,7 @@ def voided(pipeline: Pipeline, iterations: list[Iteration], again: bool) -> None
                 run.took -= 1
             run.voided += not again
             if iteration.replay is not None:  # its files go back to the letter, which is open again
-                run.set_aside += not names or any(positions.values())
+                run.set_aside += not names or iteration.replay.keeps or any(positions.values())
             elif not again:
                 run.left.update(dict.fromkeys(iteration.taken_back(names)))
             if again:

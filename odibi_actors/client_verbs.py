@@ -17,12 +17,12 @@ import msgspec
 from odibi_actors.config.model import ConnectionSpec, ScheduleSpec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import BROKER, SCHEDULER, STORE
-from odibi_actors.model import LIVE
+from odibi_actors.model import ALL_DONE, LIVE
 from odibi_actors.units import format_instant, plural
 
 POLL = 1.0
 """Seconds between two looks at a backfill that is waited for."""
-ENDED = ("done", "no_data", "cancelled")
+ENDED = (*ALL_DONE, "cancelled")
 """States of a backfill that nothing changes."""
 
 Row = dict[str, Any]
@@ -271,7 +271,7 @@ def _ended(run: Row) -> Row:
     """A run as a backfill that has ended. All that a done one has planned is committed."""
     kept = run.get("kept", run.get("planned"))  # without what was given back and planned again
     found = {name: run.get(name) for name in ("pipeline", "lane", "run", "state", "at", "ended", "error")}
-    return {**found, "planned": kept, "committed": kept if run.get("state") in ("done", "no_data") else None}
+    return {**found, "planned": kept, "committed": kept if run.get("state") in ALL_DONE else None}
 
 
 def _lanes(rows: list[Row]) -> str:

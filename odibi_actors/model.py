@@ -297,6 +297,9 @@ requests."""
 RunState = Literal["active", "done", "failed", "no_data", "cancelled"]
 """``active`` until every iteration is terminal; a ``failed`` run is active again once what failed is retried."""
 
+ALL_DONE = ("done", "no_data")
+"""How a run has ended of which nothing is left to do: whoever waits for it exits with 0, and with 5 otherwise."""
+
 OccurrenceState = Literal["waiting", "started", "skipped"]
 """``waiting``: noted, and held back by a run in progress; ``started``: it has a run, whose state tells the rest."""
 

@@ -111,7 +111,7 @@ def _letter(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) ->
     letter = LetterDecoder.decode(data or b"")
     held = letter.held()
     what = f"dead letter {key[0]} of {pipeline}"
-    if state == "open" and any(letter.positions.values()) and not any(held.values()):
+    if state == "open" and any(letter.positions.get(source) for source in held) and not any(held.values()):
         yield f"{what} is open, and holds no file"
     for source, positions in held.items():
         for position in positions if state == "open" else ():
@@ -121,8 +121,9 @@ def _letter(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) ->
                 " AND identity = ? ORDER BY generation DESC",
                 row,
             ).fetchall()
-            # What is read whole is in no ledger.
-            if rows and rows[0] != (iteration, position.generation):
+            # What is read whole is in no ledger; nor is what a replay had, of a source that came to be read so.
+            taken = rows[0] if rows else (iteration, position.generation)
+            if taken[1] != position.generation or taken[0] > iteration:
                 yield f"{what} holds {position.identity} of {source}, which iteration {rows[0][0]} has as well"
 
 

@@ -35,7 +35,8 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     """What a rewind would take back: ``{"to", "last", "states": {state: count}, "files", "missing", "retractions":
     [{"node", "folder", "at", "parts", "last", "replaced", "retracts"}]}``. ``at``: the target, which ``folder`` names;
     ``missing``: iterations whose history is pruned; ``last``: the newest iteration that has published there;
-    ``replaced``: each of them in the place of the one before; ``retracts``: its parts can be taken back.
+    ``replaced``: each of them in the place of the one before; ``retracts``: its parts can be taken back. A target has
+    two rows where files were appended to it, and others overwritten.
     ``files``: those, and pieces of what is read in order, that live sources read again, each once; not references,
     which every iteration reads. ``letters``: dead letters that are ``open_again``, and that are ``gone``, each
     ``{"count", "ids"}`` with the first ids. ``unpinned``: nodes whose columns and types the next iteration tells.
@@ -48,7 +49,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     if last - given.to > REWIND_LIMIT:
         raise ConfigError(f"a rewind takes back {REWIND_LIMIT} iterations at most, this one {last - given.to}")
     states: dict[str, int] = {}
-    places: dict[tuple[str, Target], dict[str, Any]] = {}
+    places: dict[tuple[str, Target, bool], dict[str, Any]] = {}
     for number, state, sinks, abandoned in db.execute(
         "SELECT iteration, state, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
         " ORDER BY iteration",
@@ -59,7 +60,8 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
             for node, part in unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline}").items():
                 new = {"node": node, "folder": part.at.name, "at": msgspec.to_builtins(part.at), "given_up": []}
                 new |= {"parts": 0, "last": 0, "replaced": False, "retracts": part.retracts}
-                place = places.setdefault((node, part.at), new)
+                # Files that are taken back one by one are, whatever the sink has come to overwrite beside them.
+                place = places.setdefault((node, part.at, part.retracts and not part.replaces), new)
                 if node in json.loads(abandoned):
                     place["given_up"].append(number)
                 else:

@@ -20,6 +20,7 @@ class Letters(Tables):
         at: str,
         positions: dict[str, list[Position]],
         trigger: Trigger,
+        consumed: list[str],
         revised: int,
     ) -> None:
         failure = record.failure
@@ -27,8 +28,19 @@ class Letters(Tables):
             "INSERT INTO dead_letters (pipeline, iteration, node, position, revised, kind, message, at, payload)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (record.pipeline, record.iteration, record.node, at, revised, failure.kind, failure.text, record.at,
-             seal(Letter(failure, positions, trigger=trigger))),
+             seal(Letter(failure, positions, trigger=trigger, consumed=consumed))),
         )  # fmt: skip
+
+    def _not_taken(self, plan: r.Plan) -> dict[str, list[Position]]:
+        """What lies in the letter that the iteration has taken up, of sources that are read whole by now."""
+        row = self._execute(
+            "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replaying'",
+            (plan.pipeline, plan.iteration),
+        ).fetchone()
+        letter = unseal(row[1], LetterDecoder, f"dead letter {row[0]}") if row is not None else None
+        if letter is None or letter.consumed is None:
+            return {}
+        return {source: some for source, some in letter.held().items() if some and source not in plan.consumed}
 
     def _take_up(self, plan: r.Plan, replay: r.Replay) -> None:
         """The dead letter is on its way again; it goes when the iteration commits, and is back when that is void."""
@@ -68,6 +80,7 @@ class Letters(Tables):
             return False
         letter = unseal(row[1], LetterDecoder, f"dead letter {row[0]}")
         back = {(source, p.identity) for source in plan.consumed for p in plan.positions.get(source, ())}
+        keeps = plan.replay is not None and plan.replay.keeps
         held = letter.held()
         gone = [
             (plan.iteration, source, p.identity)
@@ -76,7 +89,7 @@ class Letters(Tables):
             if (source, p.identity) not in back
         ]
         letter = msgspec.structs.replace(letter, elsewhere=[*letter.elsewhere, *gone])
-        empty = bool(plan.consumed) and not back
+        empty = bool(plan.consumed) and not back and not keeps
         self._letter_state(row[0], letter, empty)
         return not empty
 

@@ -13,6 +13,7 @@ import msgspec
 
 from odibi_actors.checkpoint import schema, twins
 from odibi_actors.checkpoint.rewriting import opened, rewrite
+from odibi_actors.model import LIVE
 from odibi_actors.sources.file_position import FileTimes
 
 _LEDGER = f"""
@@ -38,7 +39,7 @@ def upgrade(db: sqlite3.Connection, script: Callable[[sqlite3.Connection, str], 
     rewrite(db, "acks", "pipeline, iteration, node", "payload", _Acks(db))
     rewrite(db, "plans", "pipeline, iteration", "payload", _Positions(db, "pipeline, iteration", "positions"))
     rewrite(db, "occurrences", "seq", "payload", lambda _key, value: _listed(value, "positions"))
-    rewrite(db, "dead_letters", "id", "payload", lambda _key, value: _by_source(value, 1))
+    rewrite(db, "dead_letters", "id", "payload", _Letters(db))
     rewrite(db, "iterations", "id", "summary", _Positions(db, "id", 1), packed=True)
 
 
@@ -79,6 +80,23 @@ class _Positions:
             count = sum(len(holder[self._field].get(source, ())) for source in msgspec.json.decode(row[0]))
             self._db.execute(f"UPDATE iterations SET positions = ? WHERE {self._where}", (count, *key))
         return changed
+
+
+class _Letters:
+    """Those of a dead letter, which says of which sources they are: those that the ledger has of its iteration."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __call__(self, key: tuple[Any, ...], letter: Any) -> bool:
+        """Change them; returns whether there are any."""
+        sources = self._db.execute(
+            "SELECT DISTINCT source FROM ledger JOIN dead_letters USING (pipeline, iteration) WHERE id = ?"
+            " AND lane = ? AND (dead_letters.revised = 0 OR source = node) ORDER BY source",
+            (*key, LIVE),
+        )
+        letter += [*([], {})[len(letter) - 2 :], [source for (source,) in sources]]
+        return _by_source(letter, 1)
 
 
 class _Acks:

@@ -394,7 +394,8 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
-    """A row of the list, with ``whole``, the failure's fields, ``positions`` by source, and the ``trigger``."""
+    """A row of the list, with ``whole``, the failure's fields, ``positions`` by source, and the ``trigger``.
+    ``consumed``: the sources of which they lie in it, all but references; None: nobody has noted that."""
     names = ("id", "pipeline", "iteration", "node", "position", "revised", "state", "replay", "at", "payload")
     row = db.execute(f"SELECT {', '.join(names)} FROM dead_letters WHERE id = ?", (given.id,)).fetchone()
     if row is None or row[6] == "replayed":
@@ -406,13 +407,13 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
         raise NotFoundError(f"there is no dead letter {given.id}: {how}")
     letter = dict(zip(names, row, strict=True))
     kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
-    held = kept.held()
-    listed = {name: [p.shown() for p in some] for name, some in held.items()}
+    listed = {name: [p.shown() for p in some] for name, some in kept.read().items()}
     return {
         **letter,
         **_failure(kept.failure),
         "whole": not letter.pop("revised"),
         "positions": listed,
+        "consumed": kept.consumed,
         "trigger": msgspec.to_builtins(kept.trigger),
     }
 

@@ -236,11 +236,13 @@ class Alerted(Record, frozen=True):
 
 class Replay(msgspec.Struct, frozen=True):
     """The dead letter that an iteration takes up again: its id, the iteration it came from, and whether it holds the
-    ``whole`` of that or one position."""
+    ``whole`` of that or one position. ``keeps``: it is open again whenever this iteration is void, for it has files of
+    a source that is read whole by now, which this one does not take, or none at all."""
 
     letter: int
     iteration: int
     whole: bool
+    keeps: bool = False
 
 
 class Plan(Record, frozen=True):

@@ -29,20 +29,28 @@ TriggerDecoder = msgspec.msgpack.Decoder(Trigger)
 class Letter(msgspec.Struct, frozen=True, array_like=True):
     """The payload of a dead letter. ``positions``: what was set aside, by source; ``elsewhere``: (iteration, source,
     identity) of what went to a letter of its own in a replay that is void otherwise. It is back when that iteration is
-    taken back. ``trigger``: what had set the iteration off, as a replay is told."""
+    taken back. ``trigger``: what had set the iteration off, as a replay is told. ``consumed``: the sources of which it
+    holds what nobody else takes; of others, references, it only says what was read. None: a former release has not
+    said which."""
 
     failure: Failure
     positions: dict[str, list[Position]]
     elsewhere: list[tuple[int, str, str]] = []
     trigger: Trigger = Trigger()
+    consumed: list[str] | None = None
 
-    def held(self) -> dict[str, list[Position]]:
-        """The positions that lie in it."""
+    def read(self) -> dict[str, list[Position]]:
+        """The positions that lie in it, and the references that it was read with."""
         gone = {(source, identity) for _, source, identity in self.elsewhere}
         return {
             source: [p for p in positions if (source, p.identity) not in gone]
             for source, positions in self.positions.items()
         }
+
+    def held(self) -> dict[str, list[Position]]:
+        """The positions that lie in it."""
+        known = self.consumed
+        return {source: some for source, some in self.read().items() if known is None or source in known}
 
 
 LetterDecoder = msgspec.msgpack.Decoder(Letter)

@@ -366,7 +366,7 @@ class Transaction(Letters, Scheduling):
         )
         self._release_pins(pipeline, [iteration], node)
         for p in gone:
-            self._dead_letter_row(record, p.identity, {node: [p]}, plan.trigger, revised=1)
+            self._dead_letter_row(record, p.identity, {node: [p]}, plan.trigger, [node], revised=1)
         self._set_aside((pipeline, iteration), len(gone))
         self.weight += 1024 * len(gone)
 
@@ -469,7 +469,9 @@ class Transaction(Letters, Scheduling):
             ),
         )
         plan = self._plan(*key)
-        self._dead_letter_row(record, record.failure.position, plan.positions, plan.trigger, revised=0)
+        left = self._not_taken(plan)
+        held, consumed = {**plan.positions, **left}, [*plan.consumed, *left]
+        self._dead_letter_row(record, record.failure.position, held, plan.trigger, consumed, revised=0)
         self._set_aside(key, 1)
         ranges.set_aside(self._execute, *key)
         self._release_pins(record.pipeline, [record.iteration])

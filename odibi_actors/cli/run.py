@@ -19,6 +19,7 @@ from odibi_actors.cli.names import ALL, PARAM, letters, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.errors import ConflictError
+from odibi_actors.model import ALL_DONE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def run(
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
-    if summary.state in ("failed", "cancelled"):
+    if summary.state not in ALL_DONE:
         raise click.exceptions.Exit(5)
 
 
@@ -161,6 +162,6 @@ def _wrong(pipeline: str, summary: Any, fresh: bool) -> list[str]:
         again = "" if fresh else "; the next run reads what it can read then"
         what = plural(len(summary.unread), "folder or file", "folders or files")
         lines.append(f"error: not all was read: {what} could not be read{again}")
-    if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state in ("failed", "cancelled"):
+    if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state not in ALL_DONE:
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines

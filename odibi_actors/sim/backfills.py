@@ -22,7 +22,8 @@ class Backfills:
         self._planned = planned
         self.pattern_of: Callable[[str, str], str] = lambda _pipeline, _source: "*"  # of a source, by now
         self._open: dict[Lane, rec.Backfill] = {}
-        self._wanted: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
+        self._there: dict[Lane, list[Place]] = {}  # files of it that the live lane had planned when it began
+        self._wanted: dict[Lane, list[Place]] = {}  # those of them that sources took in then
         self._by_files: dict[str, None] = {}
         self._all: dict[Lane, str] = {}  # lane -> how it ended, "" while it is open
 
@@ -55,13 +56,14 @@ class Backfills:
         if record.files:
             self._by_files[record.lane] = None
         patterns = {source: Pattern(pattern) for source, pattern in record.files.items()}
-        self._wanted[key] = [
-            place
+        there = {
+            place: entries
             for place, entries in owner.items()
             if place[0] == record.pipeline and place[1] in patterns
-            if patterns[place[1]].matches(_named(place, entries))
-            if not _set_aside(entries) and self._watched(place, entries)
-        ]
+            if patterns[place[1]].matches(_named(place, entries)) and not _set_aside(entries)
+        }
+        self._there[key] = [*there]
+        self._wanted[key] = [place for place, entries in there.items() if self._watched(place, entries)]
 
     def _watched(self, place: Place, entries: list[Entry]) -> bool:
         """The pattern of its source, as it is by now, takes it in."""
@@ -69,10 +71,10 @@ class Backfills:
 
     def planned(self, plan: rec.Plan) -> None:
         """An iteration of it: only of files that the live lane had taken when it began, and not set aside."""
-        wanted = self._wanted.get((plan.pipeline, plan.lane), [])
+        there = self._there.get((plan.pipeline, plan.lane), [])
         for source in plan.consumed:
             read = [file for position in plan.positions[source] for file in records(position)]
-            more = [file for file in read if (plan.pipeline, source, file) not in wanted]
+            more = [file for file in read if (plan.pipeline, source, file) not in there]
             name = f"{plan.pipeline}/{plan.iteration} of {plan.lane}"
             check(not more, "I1", f"{name} reads {more[:5]} of {source}, which the live lane had not taken")
 

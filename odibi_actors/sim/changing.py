@@ -61,6 +61,23 @@ def sink_adopt(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.apply_pipeline(changes.with_node(pipeline, sink.name, other), [adopt])
 
 
+def sink_move(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """A sink is one of another pipeline from now on, by its name or another one, and goes on with its target."""
+    others = [one for one in life.project.pipelines if one.name != pipeline.name]
+    there = changes.sinks(pipeline)
+    if len(there) < 2 or not others:
+        return ""
+    published = [one for one in there if one.write is not None and life.host.standing(one.write.target)]
+    sink, to = rng.choice(published or there), rng.choice(others)
+    feeds = [node.name for node in to.nodes if node.transform is not None]
+    taken = [node.name for node in to.nodes]
+    name = sink.name if sink.name not in taken and rng.random() < 0.5 else f"s{rng.getrandbits(16)}"
+    moved = replace(to, nodes=[*to.nodes, replace(sink, name=name, inputs=[rng.choice(feeds)])])
+    _look_later(life, rng)
+    adopt = Adopt(to.name, name, pipeline.name, sink.name)
+    return life.apply_pipelines([changes.with_node(pipeline, sink.name, None), moved], [adopt])
+
+
 def sink_mode(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """What is appended is overwritten from now on, or the other way round; there, or elsewhere."""
     sink = rng.choice(changes.sinks(pipeline))

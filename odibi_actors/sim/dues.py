@@ -95,7 +95,7 @@ class Seen:
 
     def __init__(self, record: rec.Run) -> None:
         self.record = record
-        self.state = "active"
+        self.state, self.error = "active", ""
         self.expires = 0.0
 
 
@@ -334,14 +334,15 @@ class Dues:
         assert seen is not None
         again = seen.state == "failed" and record.state == "cancelled"
         check(seen.state == "active" or again, "I1", f"run {record.run} ends and is not active")
-        seen.state = record.state
+        seen.state, seen.error = record.state, record.error
         self.active.get(record.pipeline, {}).pop(record.run, None)
 
     def retried(self, pipeline: str, run: str) -> None:
         """An iteration of it is retried: a failed run is active again."""
         seen = self.runs.get(run)
         if seen is not None and seen.state == "failed":
-            seen.state, seen.expires = "active", 0.0  # of the failure somebody was told, instead of the lateness
+            seen.state, seen.error = "active", ""
+            seen.expires = 0.0  # of the failure somebody was told, instead of the lateness
             if seen.record.lane == LIVE:
                 self.active.setdefault(pipeline, {})[run] = None
 

@@ -40,8 +40,11 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
 
 CHANGING = 0.4
 """Share of lives in which the project is changed more than now and then."""
-CHANGES = [name for name, verb in VERBS.items() if not verb.weight]
+CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name != "sink move"]
 """What is changed there."""
+
+MOVING = 0.15
+"""Share of lives in which sinks go to another pipeline."""
 
 
 def project_changes(seed: int, seconds: float) -> list[Event]:
@@ -51,6 +54,13 @@ def project_changes(seed: int, seconds: float) -> list[Event]:
         return []
     count = rng.choice([1, 3, 8])
     return [Event(rng.uniform(1.0, seconds), rng.choice(CHANGES), rng.getrandbits(32)) for _ in range(count)]
+
+
+def moves(seed: int, seconds: float) -> list[Event]:
+    """When sinks go to another pipeline, where they do."""
+    rng = random.Random(f"moves {seed}")
+    count = rng.choice([1, 2, 4]) if rng.random() < MOVING else 0
+    return [Event(rng.uniform(2.0, seconds), "sink move", rng.getrandbits(32)) for _ in range(count)]
 
 
 def backfills(seed: int, seconds: float) -> list[Event]:

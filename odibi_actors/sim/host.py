@@ -180,11 +180,10 @@ class Host:
         for row in self.engine.answer("deadletter.list", {})["items"]:
             if row["state"] == "open":
                 letter = self.engine.answer("deadletter.show", {"id": row["id"]})
-                consumed = self.truth.iterations[row["pipeline"], row["iteration"]].plan.consumed
                 held[row["id"]] = sorted(
                     (row["pipeline"], source, name)
                     for source, some in letter["positions"].items()
-                    if source in consumed
+                    if source in letter["consumed"]
                     for position in some
                     for name in log.records(Position.of(position))
                 )

@@ -88,6 +88,7 @@ class Life:
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.did: list[tuple[str, str]] = []
         self.answers: dict[str, int] = {}
+        self.heard: list[Callable[[Reply], None]] = []  # who is to know of answers
         self._requests = 0
         self.apply_next = True
         self.world.on_deliver = self._watch
@@ -199,7 +200,7 @@ class Life:
         """The same in ``delay`` virtual seconds."""
         self.world.count(f"operator {verb}")
         message = Request(id=self._next(), verb=verb, params=dict(params))
-        self.world.after(delay, self._tell_broker, message)
+        self.world.after(delay, self.tell_broker, message)
         return message.id
 
     def apply(self, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> str:
@@ -209,7 +210,12 @@ class Life:
 
     def apply_pipeline(self, spec: PipelineSpec, adopt: Sequence[Adopt] = ()) -> str:
         """Likewise with one pipeline that is another; the project file has it once it is accepted."""
-        pipelines = [spec if one.name == spec.name else one for one in self.project.pipelines]
+        return self.apply_pipelines([spec], adopt)
+
+    def apply_pipelines(self, specs: Sequence[PipelineSpec], adopt: Sequence[Adopt] = ()) -> str:
+        """Likewise with several."""
+        other = {spec.name: spec for spec in specs}
+        pipelines = [other.get(one.name, one) for one in self.project.pipelines]
         return self.apply(replace(self.project, pipelines=pipelines), adopt)
 
     def by_hand(self) -> str:
@@ -224,10 +230,11 @@ class Life:
 
     def _send(self, make: Callable[[str], Message]) -> str:
         request = self._next()
-        self._tell_broker(make(request))
+        self.tell_broker(make(request))
         return request
 
-    def _tell_broker(self, message: Message) -> None:
+    def tell_broker(self, message: Message) -> None:
+        """A client says this."""
         # Those who wait for an answer are known to the broker; one that has just restarted knows nobody.
         self.world.send(CLIENT, BROKER, Hello("client", "c", "host", 1))
         self.world.send(CLIENT, BROKER, message)
@@ -235,6 +242,8 @@ class Life:
     def _answered(self, message: Message) -> None:
         if isinstance(message, Reply):
             self.answers[message.id] = message.status
+            for heard in self.heard:
+                heard(message)
 
     def resume(self, pipeline: str) -> None:
         """``pipeline resume``."""

@@ -70,6 +70,10 @@ class Places:
                 found.setdefault(entry.letter, []).append(entry.place)
         return {letter: sorted(places) for letter, places in sorted(found.items())}
 
+    def set_aside(self, pipeline: str) -> list[int]:
+        """Its iterations of which files lie in letters."""
+        return [entry.iteration for entry in self._all() if entry.held and entry.place[0] == pipeline]
+
     def open(self, pipeline: str) -> list[int]:
         """Its open letters; and those that no file is in, open or not."""
         mine = [letter for letter, places in self.held().items() if places[0][0] == pipeline]

@@ -19,6 +19,7 @@ class Planned:
         self.sinks: dict[str, StagedRef] = {}
         self.blocked: dict[str, None] = {}
         self.states: dict[str, BatchRef] = {}
+        self.again = False  # it is void, and what it had is planned again by itself
         self.abandoned: dict[str, None] = {}
         self.inputs: dict[str, str] = {}  # sink that it was prepared for -> the node that feeds it
 

@@ -65,13 +65,12 @@ class Runs:
         for tally in self._tallies(pipeline, iteration):
             tally.letters += count
 
-    def cancelled(self, planned: Planned, reason: str) -> None:
-        """An iteration is void."""
+    def cancelled(self, planned: Planned, reason: str, opened: bool) -> None:
+        """An iteration is void; ``opened``: the letter that it had taken up is open again."""
         plan = planned.plan
         files = {(s, f): None for s in plan.consumed for p in planned.positions.get(s, ()) for f in records(p)}
         for tally in self._tallies(plan.pipeline, plan.iteration):
-            if plan.replay is not None:
-                tally.letters += bool(files) or not plan.consumed
+            tally.letters += opened
             if reason.startswith(rec.PLANNED_AGAIN) or plan.lane != LIVE:
                 tally.given_back.clear()
                 continue

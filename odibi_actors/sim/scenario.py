@@ -12,11 +12,12 @@ from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.event import Event
-from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, project_changes
+from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, moves, project_changes
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.promptness import Promptness
 from odibi_actors.sim.truth import Planned, check
+from odibi_actors.sim.waits import Waits
 
 FAULT_SECONDS = 20.0
 """Virtual seconds in which everything may go wrong."""
@@ -59,7 +60,7 @@ class Scenario:
         events = draw(life.rng, FAULT_SECONDS)
         if any(one.after for pipeline in life.project.pipelines for one in pipeline.schedules):
             events += backfills(seed, FAULT_SECONDS)
-        events += project_changes(seed, FAULT_SECONDS)
+        events += project_changes(seed, FAULT_SECONDS) + moves(seed, FAULT_SECONDS)
         self._attempts = Attempts(life, course) if course is not None else None
         if course is not None:
             events += attempts(seed, course, FAULT_SECONDS)
@@ -68,6 +69,7 @@ class Scenario:
         life.misbehave()
         self._ending = Ending(life)
         self._prompt = Promptness(life)
+        self._waits = Waits(life)
         life.start()
 
     def run(self) -> Outcome:
@@ -96,8 +98,10 @@ class Scenario:
                 for pipeline in life.project.pipelines:
                     life.resume(pipeline.name)
                     life.teach(pipeline)
+        self._waits.end()
         self._check_end()
         encore.take_back(life, self._ending, self._prompt)
+        self._waits.end()
         self._check_end()
         copies.restore(life)
         copies.move(life)
@@ -108,7 +112,7 @@ class Scenario:
             events=world.events,
             iterations=len(self.truth.iterations),
             files=len(life.landing.delivered),
-            counts=world.counts,
+            counts=world.counts | {"letters taken back": self.truth.letters_gone},
             transitions=self.truth.transitions,
             occurrences=life.dues.tally() | self.truth.backfills.tally() | self.truth.alerts.tally(),
             verbs=verbs.tally(life),

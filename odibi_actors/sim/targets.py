@@ -28,7 +28,7 @@ def lacks(host: Host, task: PublishTask) -> bool:
     missing = host.missing.get(task.part.at)
     if not missing or not tells(host, task):
         return False
-    if task.before and (task.pipeline, task.before) in [place[:2] for place in missing]:
+    if task.before and task.before in [place[1] for place in missing]:
         host.world.count("older target told")
         return True
     newest = host.truth.newest_commit.get(task.pipeline)
@@ -68,8 +68,8 @@ def check_once(host: Host, task: PublishTask, part: Part) -> None:
     """What was read once is published once to a sink, whatever the store has forgotten; nothing is added to what
     was made of files that are to be read again."""
     node = task.node.name
-    mine = [number for _, number, _ in host.standing(task.part.at)]
-    forgotten = [number for number in mine if (task.pipeline, number) not in host.truth.iterations]
+    mine = [place[:2] for place in host.standing(task.part.at)]
+    forgotten = [number for name, number in mine if (name, number) not in host.truth.iterations]
     where = f"{task.pipeline}/{task.iteration}/{node}"
     again = part.replaces or part.keyed
     check(again or not forgotten, "I1", f"{where} is added to parts of {forgotten}, which are forgotten")
@@ -78,7 +78,7 @@ def check_once(host: Host, task: PublishTask, part: Part) -> None:
         return
     host.took[task.pipeline, task.iteration, node] = took = host.truth.files_of(task.pipeline, task.iteration)
     for place in host.standing(task.part.at):
-        if place[1] != task.iteration:
+        if place[0] == task.pipeline and place[1] != task.iteration:
             twice, number = took & host.took.get(place, frozenset()), place[1]
             check(not twice, "I1", f"{where} publishes {sorted(twice)[:3]} once more, which {number} has published")
 

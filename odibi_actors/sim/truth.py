@@ -53,6 +53,7 @@ class Truth:
         self.iterations: dict[tuple[str, int], Planned] = {}
         self.runs = Runs()
         self.dead: dict[tuple[str, str, str], None] = {}
+        self.letters_gone = 0  # files that lay in letters when their pipeline was taken back to before these
         self.transitions: dict[str, int] = {}
         # (pipeline, node) -> committed iteration -> its state, and what that must hold; ascending
         self.states: dict[tuple[str, str], dict[int, tuple[BatchRef, list[int]]]] = {}
@@ -66,6 +67,7 @@ class Truth:
             tuple[str, str], list[int]
         ] = {}  # (pipeline, node) -> commits since its state that have none
         self.newest_commit: dict[str, Planned] = {}  # since the last rewind
+        self.passed_over: dict[tuple[str, int], None] = {}  # numbers left to another, whose target it took over
         self.rewinds: dict[str, rec.Rewind] = {}
         self.rewound: dict[str, None] = {}  # requests that were followed
         self.applied: list[Callable[[], None]] = []  # who is to know that records were
@@ -209,7 +211,10 @@ class Truth:
                 for number in record.iterations:
                     iteration = self.iterations[record.pipeline, number]
                     self._move(iteration, "cancel", ("planned", "running", "failed"), "cancelled")
-                    self.runs.cancelled(iteration, record.reason)
+                    iteration.again = record.reason.startswith(rec.PLANNED_AGAIN)
+                    replay = iteration.plan.replay
+                    opened = replay is not None and replay.letter in self.places.open(record.pipeline)
+                    self.runs.cancelled(iteration, record.reason, opened)
                     if iteration.plan.lane != LIVE:
                         self._retried(iteration)
             case rec.Abandon():
@@ -220,12 +225,17 @@ class Truth:
                 if not iteration.blocked:
                     self._move(iteration, "abandon", ("blocked",), "prepared")
                     self._retried(iteration)
+            case rec.Adopt():
+                if record.pipeline != record.from_pipeline:
+                    for number in range(self._newest(record.pipeline) + 1, record.through + 1):
+                        self.passed_over[record.pipeline, number] = None
             case rec.Rewind():
                 unfinished = [n for (p, n), i in self.iterations.items() if p == record.pipeline and not i.terminal]
                 check(not unfinished, "I1", f"{record.pipeline} is rewound while {unfinished} are unfinished")
                 check(not self.backfills.open(record.pipeline), "I1", f"{record.pipeline} is rewound amid a backfill")
                 check(record.pipeline not in self.rewinds, "I1", f"{record.pipeline} is rewound twice at once")
                 self.rewinds[record.pipeline] = record
+                self.letters_gone += sum(number > record.to for number in self.places.set_aside(record.pipeline))
                 twice = record.request in self.rewound
                 check(not twice, "I1", f"{record.pipeline} is rewound twice for one request: {record}")
                 self.rewound[record.request or f"{record.pipeline} from {record.last}"] = None
@@ -274,7 +284,7 @@ class Truth:
     def _plan(self, plan: rec.Plan) -> None:
         key = (plan.pipeline, plan.iteration)
         check(key not in self.iterations, "I1", f"{key} planned twice")
-        newest = max((n for p, n in self.iterations if p == plan.pipeline), default=0)
+        newest = self._newest(plan.pipeline)
         check(plan.iteration == newest + 1, "I1", f"{key} planned after {newest}")
         self.iterations[key] = Planned(plan)
         check(plan.pipeline not in self.rewinds, "I1", f"{key} planned during a rewind")
@@ -286,6 +296,10 @@ class Truth:
             active = seen is not None and seen.state == "active"
             check(active, "I5", f"{key} planned for run {plan.run}, which is not active")
         self.runs.plan(self.iterations[key])
+
+    def _newest(self, pipeline: str) -> int:
+        """The newest number that is used, or passed over."""
+        return max((n for p, n in (*self.iterations, *self.passed_over) if p == pipeline), default=0)
 
     def _revise(self, record: rec.Revise) -> None:
         iteration = self.iterations[record.pipeline, record.iteration]

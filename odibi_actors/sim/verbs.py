@@ -281,6 +281,7 @@ VERBS: dict[str, Verb] = {
     "sink rename": Verb(1, "", changing.sink_rename),
     "sink remove": Verb(0, "two sinks", changing.sink_remove),
     "sink adopt": Verb(0, "", changing.sink_adopt),
+    "sink move": Verb(0, "two sinks, and another pipeline", changing.sink_move),
     "sink mode": Verb(0, "", changing.sink_mode),
     "sink format": Verb(0, "", changing.sink_format),
     "sink target": Verb(0, "", changing.sink_target),

@@ -227,16 +227,19 @@ class Work:
         host, at = self.host, task.part.at
         host.truth.retracted(task.pipeline, task.after, task.iteration)
         for key in self.retracted(task):
-            check(not host.visible[key].replaces, "I3", f"{key}: what was overwritten is taken back")
             del host.visible[key]
             host.changes += 1
         lacks = host.missing.get(at, [])
-        lacks[:] = [key for key in lacks if not task.after < key[1] <= task.iteration]
+        lacks[:] = [key for key in lacks if key[0] != task.pipeline or not task.after < key[1] <= task.iteration]
 
     def retracted(self, task: PublishTask) -> list[Place]:
-        """What a retraction takes back."""
-        mine = [place for place in self.host.standing(task.part.at) if place[2] == task.node.name]
-        return [place for place in mine if task.after < place[1] <= task.iteration and place[1] not in task.given_up]
+        """What a retraction takes back: what was appended by its name, but for numbers that are another pipeline's."""
+        appended = [one for one in self.host.standing(task.part.at) if not self.host.visible[one].replaces]
+        mine = [one for one in appended if one[2] == task.node.name]
+        found = [place for place in mine if task.after < place[1] <= task.iteration and place[1] not in task.given_up]
+        found = [one for one in found if not any(low < one[1] <= (high or one[1]) for low, high in task.spared)]
+        check(all(one[0] == task.pipeline for one in found), "I3", f"{task.pipeline} takes back {found}")
+        return found
 
     def _overwrite(self, task: PublishTask) -> None:
         """What the sink holds is replaced, never by what is older."""
@@ -255,14 +258,15 @@ class Work:
         """A part is published after those before it in its lane. What it calls settled is so, durably: a sink deletes
         parts and markers up to there."""
         host, node = self.host, task.node.name
-        for number in range(1, task.iteration):
-            earlier = host.truth.iterations.get((task.pipeline, number))
-            if number <= task.settled:
-                settled = earlier is not None and earlier.terminal
-                check(settled, "I2", f"{task.pipeline}: {number} is not settled when {task.iteration} is published")
-            if earlier is not None and earlier.plan.lane != task.lane:
+        mine = [(n, one) for (name, n), one in host.truth.iterations.items() if name == task.pipeline]
+        for number, earlier in mine:
+            if number >= task.iteration:
                 continue
-            skipped = earlier is not None and (
+            settled = number > task.settled or earlier.terminal
+            check(settled, "I2", f"{task.pipeline}: {number} is not settled when {task.iteration} is published")
+            if earlier.plan.lane != task.lane:
+                continue
+            skipped = (
                 earlier.state in ("cancelled", "dead_lettered", "rewound")
                 or node in earlier.abandoned
                 or (earlier.state in ("prepared", "blocked", "committed") and node not in earlier.sinks)

@@ -185,3 +185,18 @@ def test_given_rows_that_were_appended_before_the_table_was_to_be_overwritten_th
     reply = rewound(done(overwritten(connection=TABLE, path=None, format=None, table="t")), folder)
     assert reply is not None
     assert "cannot be taken back" in reply.error
+
+
+def test_given_a_table_that_was_overwritten_and_a_sink_that_overwrites_another_then_its_rows_are_said_to_stay() -> None:
+    folder = {"folder": "/mart.db#u", "at": ["sqlite", "/mart.db", "u"], "retracts": False}
+    reply = rewound(done(overwritten(connection=TABLE, path=None, format=None, table="t")), folder)
+    assert reply is not None
+    assert [row["action"] for row in reply.result["retractions"]] == ["what iteration 3 published stays"]
+
+
+def test_given_an_upsert_that_publishes_elsewhere_by_now_then_nothing_is_said_to_upsert_its_rows_again() -> None:
+    folder = {"folder": "/mart.db#u", "at": ["sqlite", "/mart.db", "u"], "retracts": False, "replaced": False}
+    upserts = overwritten(connection=TABLE, path=None, format=None, table="t", mode="upsert", keys=["k"])
+    reply = rewound(done(upserts), folder)
+    assert reply is not None
+    assert [row["action"] for row in reply.result["retractions"]] == ["rows stay: the sink publishes elsewhere now"]

@@ -105,3 +105,12 @@ def test_given_a_rewind_when_asked_for_then_it_is_told_what_stands_and_that_it_w
     assert shown["retractions"] == [row | {"at": ["local", "", "/lake"], "retracts": True}]
     put(engine, plan(5, "f5.csv"), ack(5), r.Prepare(P, 5, {"lake": staged(5)}, 2.0), r.Commit(P, 5, 3.0))
     assert [row["replaced"] for row in engine.answer("rewind.show", {"pipeline": P, "to": 4})["retractions"]] == [False]
+
+
+def test_given_parts_of_before_the_sink_came_to_overwrite_then_a_rewind_takes_these_back_and_no_others(
+    engine: Engine,
+) -> None:
+    put(engine, plan(1, "f1.csv"), ack(1), r.Prepare(P, 1, {"lake": staged(1)}, 2.0), r.Commit(P, 1, 3.0))
+    committed(engine, 2)
+    rows = engine.answer("rewind.show", {"pipeline": P, "to": 0})["retractions"]
+    assert [(row["parts"], row["last"], row["replaced"]) for row in rows] == [(1, 1, False), (1, 2, True)]

@@ -35,6 +35,8 @@ COURSES: list[tuple[Course, int]] = [
     (Course("store put back", "", "cancel"), 11),
     (Course("sink mode", "", "discard"), 7034629),
     (Course("rewind", "", "shutdown"), 25),
+    (Course("cancel", "", "sink mode"), 5),
+    (Course("drain", "", "source mode"), 3),
 ]
 """Lives of a course of verbs that broke once."""
 
