@@ -161,6 +161,18 @@ def test_given_a_cell_that_does_not_fit_when_refused_then_the_line_that_takes_it
     assert "(inferred from the first batch)" in caught.value.failure.message
 
 
+@pytest.mark.parametrize(("more", "kind"), [("", "timestamp[us, tz=UTC]"), (".1234567", "timestamp[ns, tz=UTC]")])
+def test_given_moments_with_offsets_then_the_reason_for_their_text_names_the_type_that_reads_them(
+    tmp_path: Path, more: str, kind: str
+) -> None:
+    file = _file(["2024-01-31T10:00:00+02:00", f"2024-01-31T10:00:00{more}Z"])
+    (note, _) = _read(tmp_path, file).notes
+    assert note.endswith(
+        f'would not be kept as a timestamp in UTC; a schema of "{kind}" reads it, as that moment in UTC'
+    )
+    assert str(_read(tmp_path, file, schema={"v": kind}).table["v"][0]) == "2024-01-31 08:00:00+00:00"
+
+
 DECLARED = [
     ("int8", "200", "{v: int64} takes it"),
     ("int32", "9223372036854775808", "{v: uint64} takes it"),

@@ -39,6 +39,8 @@ _IN_GROUPS = r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:[ '\u20
 """Numbers that nobody takes for anything else, of which no type keeps how they are written."""
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _UTC = "(Z|[+-]00(:?00)?)$"
+_FINE = r"\.[0-9]{7}"
+"""In a moment that microseconds do not hold."""
 
 _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("number", re.compile(rf"[-+]?({_IN_GROUPS}|(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?)", re.ASCII)),
@@ -130,6 +132,9 @@ def _as_text(texts: pa.ChunkedArray, sample: list[str], spelling: Spelling) -> I
             why += "; its digits are in groups, which a transform can take away"
         elif likely == "number" and spelling.decimal_point == "." and decimal_comma(texts):
             why += f"; {option('decimal_point', ',')} reads it, where all numbers of the source are written so"
+        elif likely == _class(spoiled.value, spelling) == "instant":
+            unit = "ns" if pc.any(pc.match_substring_regex(texts, _FINE)).as_py() else "us"
+            why += f'; a schema of "timestamp[{unit}, tz=UTC]" reads it, as that moment in UTC'
         return Inferred(texts, why)
     return Inferred(texts)
 
