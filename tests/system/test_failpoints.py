@@ -24,9 +24,9 @@ KILLS = [
     "connection.rename",
 ]
 
-ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed"}
+ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed", "folder.file"}
 """Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
-order: tests/local/test_incremental.py."""
+order: tests/local/test_incremental.py; of partitions: tests/sinks."""
 
 
 @pytest.fixture
