@@ -36,7 +36,7 @@ def rewind(data_dir: Path, root: Path, params: dict[str, Any]) -> dict[str, Any]
     done: dict[str, Any] = _take_back(data_dir, root, params)
     if not held:
         with Changes(data_dir, root) as store:
-            store.request("pipeline.resume", dict(named))
+            done |= {"state": store.request("pipeline.resume", dict(named))["state"]}
     return done | {"resumed": not held}
 
 

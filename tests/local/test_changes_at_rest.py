@@ -257,7 +257,8 @@ def test_given_something_in_flight_when_rewound_at_rest_then_the_commands_that_i
     refused = call(folder, "pipeline", "rewind", "p", "--to", "0", "--yes")
     assert (refused.exit_code, "`odibictl iteration cancel p 2` voids them" in refused.stderr) == (4, True)
     assert call(folder, "iteration", "cancel", "p", "2", "--yes").exit_code == 0
-    assert call(folder, "pipeline", "rewind", "p", "--to", "0", "--yes").exit_code == 0
+    done = json.loads(call(folder, "pipeline", "rewind", "p", "--to", "0", "--yes", "-o", "json").stdout)
+    assert (done["state"], done["resumed"], done["unpinned"]) == ("active", True, ["out", "ref", "src"])
     assert sorted((folder / "lake/out").glob("part-*")) == []
 
 
