@@ -15,7 +15,6 @@ from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipe
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, lines, size, table
 from odibi_actors.cli.paging import PAGE, limited
 from odibi_actors.cli.sink import twice
-from odibi_actors.model import ALL_DONE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -385,6 +384,8 @@ def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, A
         shown.end()
     result = {**begun, **row}
     emit(app, lambda: result, "lane", lambda row: [f"{pipeline} {lane}: {row['state']}, {progress(row)}"])
+    from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along
+
     if row["state"] not in ALL_DONE:
         why = _fix(row) if row["state"] == "failed" else "cancelled: what it had not committed is not done"
         errors.message(f"error: {pipeline} {lane}: {why}", style="red")

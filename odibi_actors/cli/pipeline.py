@@ -15,7 +15,6 @@ from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept,
 from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.sink import original
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import ALL_DONE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -153,6 +152,8 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
     errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
     result = {**started, **client.wait_run(started["run"], app.timeout)}
     emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
+    from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along
+
     if result.get("state") not in ALL_DONE:
         why = result.get("error") or f"see `odibictl pipeline runs {pipeline}`"
         errors.message(f"error: run {started['run']}: {result.get('state')}: {why}", style="red")

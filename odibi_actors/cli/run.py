@@ -19,7 +19,6 @@ from odibi_actors.cli.names import ALL, PARAM, letters, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.errors import ConflictError
-from odibi_actors.model import ALL_DONE
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -127,6 +126,8 @@ def run(
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
+    from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along
+
     if summary.state not in ALL_DONE:
         raise click.exceptions.Exit(5)
 
@@ -162,6 +163,8 @@ def _wrong(pipeline: str, summary: Any, fresh: bool) -> list[str]:
         again = "" if fresh else "; the next run reads what it can read then"
         what = plural(len(summary.unread), "folder or file", "folders or files")
         lines.append(f"error: not all was read: {what} could not be read{again}")
+    from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along
+
     if not (summary.failed or summary.dead_lettered or summary.unread) and summary.state not in ALL_DONE:
         lines.append(f"error: {summary.state}: {summary.error}")
     return lines
