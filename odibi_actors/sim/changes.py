@@ -128,6 +128,13 @@ def with_write(pipeline: PipelineSpec, sink: NodeSpec, **keys: object) -> Pipeli
     return with_node(pipeline, sink.name, replace(sink, write=replace(sink.write, **keys)))
 
 
+def keys_of(source: NodeSpec) -> list[dict[str, object]]:
+    """Keys by which a source reads the same; those of csv for plain csv files alone."""
+    assert source.read is not None
+    plain = source.read.format == "csv" and "compression" not in source.read.options
+    return [keys for keys in READ if plain or "options" not in keys]
+
+
 def may_be_whole(pipeline: PipelineSpec, source: NodeSpec) -> bool:
     """All that a source finds may be read each time: where data sets the pipeline off, another one must consume."""
     consuming = [node for node in pipeline.nodes if node.read is not None and not node.read.pinned]

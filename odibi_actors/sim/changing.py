@@ -177,7 +177,7 @@ def source_keys(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     source = _source(rng, pipeline)
     if source is None:
         return ""
-    return life.apply_pipeline(changes.with_read(pipeline, source, **rng.choice(changes.READ)))
+    return life.apply_pipeline(changes.with_read(pipeline, source, **rng.choice(changes.keys_of(source))))
 
 
 def source_mode(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:

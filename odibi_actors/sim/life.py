@@ -38,7 +38,15 @@ from odibi_actors.sim.dues import Dues, Patience
 from odibi_actors.sim.host import Host
 from odibi_actors.sim.landing import Landing
 from odibi_actors.sim.log import MODE, Log, records
-from odibi_actors.sim.project import cumulative, is_real, make_project, with_logs, with_real_sinks
+from odibi_actors.sim.project import (
+    all_csv,
+    cumulative,
+    is_real,
+    make_project,
+    with_logs,
+    with_real_sinks,
+    with_real_sources,
+)
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.work import Work
 from odibi_actors.sim.workers import SimPoolDriver
@@ -83,7 +91,10 @@ class Life:
         if not self.host.real:
             self.project = with_logs(self.project, random.Random(f"logs {seed}"))
         if self.host.real:
-            self.project = with_real_sinks(self.project, random.Random(f"sinks {seed}"))
+            of = [random.Random(f"{what} {seed}") for what in ("sinks", "databases", "formats")]
+            self.project = with_real_sources(with_real_sinks(self.project, of[0], of[1]), of[2])
+            # Each format has rules of its own about columns of other types; what is told here are those of csv.
+            self.landing.odd = self.landing.odd and all_csv(self.project)
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
         self.actors = [BROKER, STORE, SOURCE, SCHEDULER, *self.pools]
         self.did: list[tuple[str, str]] = []

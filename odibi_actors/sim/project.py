@@ -41,7 +41,30 @@ def is_real(seed: int) -> bool:
     return random.Random(f"real {seed}").random() < REAL
 
 
-def with_real_sinks(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
+def with_real_sources(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
+    """Its sources read files of all formats, packed or not; half of the lives have csv files alone."""
+    if rng.random() < 0.5:
+        return project
+
+    def real(node: NodeSpec) -> NodeSpec:
+        if node.read is None:
+            return node
+        made = rng.choice(["csv", "json", "parquet", "arrow"])
+        packed = rng.choice(["", "gzip", "zstd"]) if made in ("csv", "json") else ""
+        options = {"compression": packed} if packed else {}
+        return replace(node, read=replace(node.read, format=made, options=options))
+
+    pipelines = [replace(one, nodes=[real(node) for node in one.nodes]) for one in project.pipelines]
+    return replace(project, pipelines=pipelines)
+
+
+def all_csv(project: ProjectSpec) -> bool:
+    """It reads plain csv files alone."""
+    reads = [node.read for pipeline in project.pipelines for node in pipeline.nodes if node.read is not None]
+    return all(read.format == "csv" and not read.options for read in reads)
+
+
+def with_real_sinks(project: ProjectSpec, rng: random.Random, databases: random.Random) -> ProjectSpec:
     """Its sinks are folders of files of all formats that are written, and tables of databases."""
 
     def real(pipeline: PipelineSpec, node: NodeSpec) -> NodeSpec:
@@ -51,7 +74,8 @@ def with_real_sinks(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
         if kind != "table":
             packed = rng.choice([None, "gzip", "zstd"]) if kind in ("csv", "json") else None
             return replace(node, write=replace(node.write, format=kind, compression=packed))
-        mart = ConnectionSpec("mart", "sqlite", f"/out/{pipeline.name}-{node.name}.db")
+        database = "duckdb" if databases.random() < 0.4 else "sqlite"
+        mart = ConnectionSpec("mart", database, f"/out/{pipeline.name}-{node.name}.db")
         table = replace(node.write, connection=mart, table="rows", path=None, format=None)
         if node.write.mode == "append" and rng.random() < 0.5:
             table = replace(table, mode="upsert", keys=["id"])

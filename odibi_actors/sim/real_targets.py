@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from odibi_actors.batches.files import digest_file
 from odibi_actors.kinds.registry import sink_of
-from odibi_actors.model import StagedRef
+from odibi_actors.model import StagedRef, Target
 from odibi_actors.nodes.sinks import current
 from odibi_actors.nodes.sinks.manifest import PART
 from odibi_actors.nodes.sinks.table_names import quote
@@ -29,6 +29,21 @@ TYPES = {"id": (pa.int64(),), "name": (pa.string(),), "amount": (pa.int64(), pa.
 Row = tuple[Any, ...]
 
 
+@contextmanager
+def database(at: Target) -> Iterator[Any]:
+    """That of a target, as its readers and operators open it; what is done there is committed."""
+    if at.sink == "sqlite":
+        with closing(sqlite3.connect(at.connection)) as sqlite, sqlite:
+            yield sqlite
+        return
+    import duckdb  # not above: few lives have any
+
+    with closing(duckdb.connect(at.connection, config={"threads": 1})) as db:
+        db.execute("begin")
+        yield db
+        db.execute("commit")
+
+
 class Publication(NamedTuple):
     """A part of a place, that is published, or may be. ``ids``, ``salt``: of its rows."""
 
@@ -40,7 +55,7 @@ class Publication(NamedTuple):
     def stands(self) -> bool:
         """It is in its target, as it was prepared."""
         part, path = self.part, Path(self.part.published)
-        if part.at.sink == "sqlite":
+        if part.at.sink != "local":
             return self._mark() is not None
         if part.replaces:
             found = current.held(Path(part.at.locator))
@@ -50,7 +65,7 @@ class Publication(NamedTuple):
     def move_away(self) -> None:
         """An operator does; of a table rows and mark are deleted."""
         part, path = self.part, Path(self.part.published)
-        if part.at.sink == "sqlite":
+        if part.at.sink != "local":
             self._delete()
             return
         if part.replaces:
@@ -63,7 +78,7 @@ class Publication(NamedTuple):
         """An older copy of the target, which has nothing of it, takes the place of the newer one; what brings that
         back."""
         path = Path(self.part.published)
-        if self.part.at.sink == "sqlite":
+        if self.part.at.sink != "local":
             return self._delete()
         aside = path.with_name(f"aside-{path.name}")
         with suppress(FileNotFoundError):  # nothing is to be seen of it
@@ -78,7 +93,7 @@ class Publication(NamedTuple):
     def _mark(self) -> Row | None:
         if not os.path.exists(self.part.at.connection):
             return None
-        with closing(sqlite3.connect(self.part.at.connection)) as db:
+        with database(self.part.at) as db:
             if not db.execute("select 1 from sqlite_master where name = '_odibi_commits'").fetchone():
                 return None
             where = "pipeline = ? and iteration = ? and sink = ? and digest = ?"
@@ -92,7 +107,7 @@ class Publication(NamedTuple):
         assert mark is not None
         table, at = quote(self.part.at.locator), self.part.at
         mine = f"select max(rowid) from {table} where salt = ? and id in ({', '.join(map(str, self.ids))}) group by id"
-        with closing(sqlite3.connect(self.part.at.connection)) as db, db:
+        with database(at) as db:
             rows: list[Row] = []
             if self.ids:  # else there may be no table
                 rows = db.execute(f"select * from {table} where rowid in ({mine})", (self.salt,)).fetchall()
@@ -103,8 +118,8 @@ class Publication(NamedTuple):
             db.execute("delete from _odibi_commits where pipeline = ? and iteration = ? and sink = ?", self.place)
 
         def put_back() -> None:
-            with closing(sqlite3.connect(self.part.at.connection)) as db, db:
-                db.execute("insert into _odibi_commits values (?, ?, ?, ?, ?, ?)", mark)
+            with database(at) as db:
+                db.execute(f"insert into _odibi_commits values ({', '.join('?' * len(mark))})", mark)
                 for row in rows:
                     db.execute(f"insert into {table} values (?, ?, ?, ?)", row)
 
@@ -153,11 +168,12 @@ def rows_of(table: pa.Table) -> list[Row]:
 def held(part: StagedRef) -> list[Row]:
     """All rows that a reader finds in the target of this part."""
     at = part.at
-    if at.sink == "sqlite":
-        with closing(sqlite3.connect(at.connection)) as db:
+    if at.sink != "local":
+        with database(at) as db:
             if not db.execute("select 1 from sqlite_master where name = ?", (at.locator,)).fetchone():
                 return []
-            return db.execute(f"select * from {quote(at.locator)}").fetchall()
+            rows: list[Row] = db.execute(f"select * from {quote(at.locator)}").fetchall()
+            return rows
     folder = Path(at.locator, current.CURRENT if part.replaces else "")
     names = [name for name in sorted(os.listdir(folder)) if PART.fullmatch(name)] if folder.is_dir() else []
     return [row for name in names for row in rows_of(sink_of(at.sink).rows(at, folder / name, name))]

@@ -21,14 +21,14 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from odibi_actors.batches.ipc import encode_schema
-from odibi_actors.config.model import NodeSpec, WriteSpec
+from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
 from odibi_actors.failpoints import watching
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, PublishTask, Step, Task
 from odibi_actors.model import Position, StagedRef, Target
 from odibi_actors.nodes.executor import Executor, Outcome
 from odibi_actors.nodes.sinks.forms import form_of
-from odibi_actors.sim import targets
-from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile
+from odibi_actors.sim import real_files, targets
+from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Place, Reading, Work, failed
@@ -110,7 +110,8 @@ class RealWork(Work):
         node = step.node
         assert node.read is not None
         folder = node.read.connection.path
-        positions = [self._lay(folder, position) for position in step.positions]
+        laid = [self._lay(node.read, position) for position in step.positions]
+        positions = [position for position, _ in laid]
         connection = replace(node.read.connection, path=self._root + folder)
         node = replace(node, read=replace(node.read, connection=connection))
         alone = replace(step, node=node, positions=positions, schema=PINS[step.schema])
@@ -129,7 +130,7 @@ class RealWork(Work):
         shape = SHAPES.get(outcome.schema)
         same = shape == (b"" if step.schema else told.shape)
         check(same, "I6", f"{name} was read as {outcome.schema_text}; the model: {told.shape!r}")
-        digests = [file.digest for file in outcome.files] == [file.digest for file in told.files]
+        digests = [file.digest.hex() for file in outcome.files] == [digest for _, digest in laid]
         check(digests, "I6", f"{name}: other digests were read")
         return told
 
@@ -137,17 +138,44 @@ class RealWork(Work):
         found = {file.shape for file in files} - {b""}
         return MIXED if len(found) > 1 else super().first_shape(files)
 
-    def _lay(self, folder: str, position: Position) -> Position:
-        """The file lies there as it is by now; its position says the same of it as the other does."""
+    def _lay(self, read: ReadSpec, position: Position) -> tuple[Position, str]:
+        """The file lies there as it is by now; its position says the same of it as the other does. Also the digest of
+        its bytes."""
+        folder = read.connection.path
         file = self.host.folders[folder].get(position.identity)
         path = Path(self._root + folder, position.identity)
         if file is None:
             path.unlink(missing_ok=True)
-            return position
-        content = _laid(path, file)
-        found, planned = path.stat(), file_times(position.detail)
+            return position, ""
+        content = real_files.laid(path, file, read)
+        found, planned, digest = path.stat(), file_times(position.detail), digest_of(content)
         detail = FileTimes(planned.mtime_ns, found.st_ino + planned.inode - file.inode, found.st_ctime_ns)
-        return replace(position, size=position.size - file.size + len(content), detail=detail.packed())
+        known = digest if position.digest == file.digest else position.digest
+        size = position.size - file.size + len(content)
+        return replace(position, size=size, digest=known, detail=detail.packed()), digest
+
+    # --- transforms -----------------------------------------------------------------------------------------------
+
+    def transform(self, task: Task, step: Step, inputs: dict[str, Output]) -> None:
+        """SQL is run, over all rows of its inputs."""
+        node = step.node
+        if node.transform is None or node.transform.sql is None:
+            return
+        tables = {name: table_of(output, task.iteration) for name, output in inputs.items()}
+        given = {
+            name: self._executor.spool.write(table, task.pipeline, task.iteration, name, task.attempt)
+            for name, table in tables.items()
+        }
+        sql = " union all ".join(f'select * from "{name}"' for name in tables)
+        node = replace(node, transform=replace(node.transform, sql=sql, params={}), state=False)
+        outcome = self._run(replace(task, steps=[replace(step, node=node, state=None)], inputs=given, verify=[]))
+        name = f"{task.pipeline}/{task.iteration}/{node.name}"
+        check(isinstance(outcome, NodeDone) and outcome.output is not None, "I6", f"{name} is not done: {outcome}")
+        assert isinstance(outcome, NodeDone)
+        assert outcome.output is not None
+        found = sorted(rows_of(self._executor.spool.read(outcome.output)), key=number_of)
+        expected = sorted((row for table in tables.values() for row in rows_of(table)), key=number_of)
+        check(found == expected, "I6", f"{name} gives {len(found)} rows; its inputs have {len(expected)}")
 
     # --- staging --------------------------------------------------------------------------------------------------
 
@@ -356,13 +384,3 @@ def _elsewhere(part: StagedRef, path: Callable[[str], str]) -> StagedRef:
 def number_of(row: Row) -> tuple[int, int]:
     """What rows are sorted by: number and salt."""
     return row[0], row[3]
-
-
-def _laid(path: Path, file: SimFile) -> bytes:
-    """Write the file, unless it is there as it is; its bytes."""
-    content = file.content
-    if not path.exists() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
-    return content

@@ -89,6 +89,9 @@ class Work:
         """What the files of a first batch tell of their columns and types."""
         return next((file.shape for file in files if file.shape), b"")
 
+    def transform(self, task: Task, step: Step, inputs: dict[str, Output]) -> None:
+        """A transform is run; what it gives is known."""
+
     def stage(self, task: Task, step: Step, output: Output) -> tuple[StagedRef, bytes] | NodeFailed:
         """The part of a sink; also the schema that it tells, b"" if none."""
         node, data = step.node, msgspec.msgpack.encode(output)

@@ -209,6 +209,8 @@ class SimPoolDriver:
             if isinstance(reading, NodeFailed):
                 return reading
             rows, shape, files = reading
+        if node.transform is not None:
+            self._work.transform(task, step, {name: outputs[name][1] for name in node.inputs})
         if node.transform is not None and self._host.nondeterministic:
             salt += self._host.world.rng.getrandbits(32)
         state = None

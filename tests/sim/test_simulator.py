@@ -68,6 +68,7 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("power cut", "full disk", "full spool", "broken sink", "reconfigure"),
         *("crash scheduler", "stop scheduler", "clock forward", "clock back", "zones", "suspend"),
         *("operator schedule.add", "operator schedule.pause", "operator schedule.remove", "operator pipeline.backfill"),
+        *("answered: run.wait", "answered: iteration.wait", "letters taken back"),
         *("operator deadletter.replay", "operator iteration.abandon", "operator pipeline.rewind", "operator shutdown"),
     ):
         assert faults.get(fault, 0) >= 2, f"{fault}: {faults}"
