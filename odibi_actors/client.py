@@ -8,7 +8,7 @@
 One client, one socket, one thread at a time: a second one is refused. A child of a fork gets a link of its own. Results
 are plain dictionaries, as ``odibictl -o json`` prints them. When nothing runs, what only reads is answered from the
 project's store at rest, and the rest raises UnreachableError. The verbs of schedules, runs, backfills and alerts are in
-``client_verbs``.
+``client_verbs``, those of events in ``client_events``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import zmq
 
+from odibi_actors.client_events import EventVerbs
 from odibi_actors.client_verbs import ScheduleVerbs
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import (
@@ -152,7 +153,7 @@ class NotDoneError(TimedOutError):
     """The broker is there, and what is waited for has not come in time."""
 
 
-class Client(ScheduleVerbs):
+class Client(ScheduleVerbs, EventVerbs):
     """Talks to a running system. ``endpoint``: the broker's ZeroMQ address, else ``ODIBI_ENDPOINT``, else what the
     connection file of ``project`` says. ``timeout`` in seconds, for each request; None waits as long as the broker
     lives. Raises UnreachableError (no broker), TimedOutError, NotFoundError, ConflictError, by what is answered."""

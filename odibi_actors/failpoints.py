@@ -38,6 +38,8 @@ DECLARED: dict[str, str] = {
     "source.scanned": "after that, nobody told",
     "source.probe": "before it is looked at what a source that is read in order has",
     "source.probed": "after that",
+    "events.commit": "before what was pushed is committed",
+    "events.committed": "after that, nobody told",
     "pool.spawn": "before a warm parent is started",
     "pool.spawned": "after that",
     "pool.receive": "the pool is about to read a result of a worker",

@@ -155,6 +155,7 @@ class Checker:
         return self.connections.get(name or "")
 
     def _read(self, at: str, read: Section, connections: Section) -> None:
+        self._format(at, read)
         connection = self._use(at, read, connections)
         if connection is not None and not connection_of(connection.type).folder:
             message = f"files are read from a local connection; {connection.name} is {connection.type}"
@@ -173,6 +174,21 @@ class Checker:
             for option, value in read.get("options", {}).items():
                 for message in check_options(known, {option: value}):
                     self._problems.add(f"{at}.options.{option}", message)
+
+    def _format(self, at: str, read: Section) -> None:
+        """That of files has to be said; others have one by their mode."""
+        mode = read.get("mode", BAD)
+        fixed = source_of(mode).format if mode is not BAD else ""
+        if fixed and "format" in read:
+            self._problems.add(f"{at}.format", f"mode {mode} takes no format", suggestion="delete it")
+        elif fixed:
+            read["format"] = fixed
+        elif (
+            "format" not in read
+            and not self._problems.written(f"{at}.format")
+            and not self._problems.misspelt(at, "format")
+        ):
+            self._problems.add(at, 'the key "format" is missing', suggestion="Format of the files.")
 
     def _mode(self, at: str, read: Section) -> None:
         """What the kind of source says of it, and keys that it does not take."""

@@ -93,11 +93,11 @@ CHECKPOINT = Object({"keep_last": Key(Number(1, 10**6), "How many states and dur
 READ = Object(
     {
         "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
-        "format": Key(Choice(tuple(formats())), "Format of the files.", required=True),
+        "format": Key(Choice(tuple(formats())), "Format of the files; of files it has to be said."),
         "mode": Key(
-            Choice(tuple(sources()), later=("interval", "event")),
+            Choice(tuple(sources()), later=("interval",)),
             "file_watch: each file once, as it arrives; batch: all files, once a run; "
-            "incremental: what is new in files that grow.",
+            "incremental: what is new in files that grow; event: rows that are pushed.",
             required=True,
         ),
         "path": Key(_TEXT, "Folder below the connection's."),
@@ -119,6 +119,8 @@ READ = Object(
             Choice(("error", "reprocess")),
             "incremental: a file that was truncated or replaced is a problem, and not read; or it is read again.",
         ),
+        "window": Key(duration(), "event: how long the key of a push is known again."),
+        "backlog": Key(size(), "event: what may be pushed and not be read yet; then a producer is to come again."),
         "watermark_column": Key(Later(), "Column that grows, for incremental."),
         "every": Key(Later(), "For interval."),
         "query": Key(Later("read files, mode file_watch or batch"), "SQL to read."),

@@ -40,7 +40,8 @@ class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
     the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
-    a file that grows and was truncated or replaced."""
+    a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
+    ``backlog``: bytes that may be pushed and not be read yet."""
 
     connection: ConnectionSpec
     format: KindName
@@ -55,6 +56,8 @@ class ReadSpec(msgspec.Struct, frozen=True):
     optional: list[str] = []
     consumption: Consumption | Literal[""] = ""
     on_change: Literal["error", "reprocess"] = "error"
+    window: float = 86400.0
+    backlog: int = 1_000_000_000
 
     def __post_init__(self) -> None:
         if not self.consumption:

@@ -9,7 +9,7 @@ loads pyarrow before it reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,6 +97,14 @@ class Finder(Protocol):
         """What of what it has read matches a pattern: see ``streaming.views.match``."""
 
 
+@runtime_checkable
+class Pushable(Protocol):
+    """What a finder has besides whose source is pushed to."""
+
+    def push(self, sender: str, request: str, params: dict[str, Any]) -> list[Effect]:
+        """``event.push``: answer with a Reply to that request once what is pushed is durable, or refused."""
+
+
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
     (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
@@ -112,12 +120,13 @@ class ReadResult(NamedTuple):
 
 
 class Source(Protocol):
-    """``name``: as ``mode:`` says it. ``about``: in a few words, for the documentation. ``consumption``: how its
-    positions are taken; it travels in the read's spec. ``keys``: keys of ``read`` that only some kinds take, and this
-    one does."""
+    """``name``: as ``mode:`` says it. ``about``: in a few words, for the documentation. ``format``: the only one that
+    it reads ("": the project says it). ``consumption``: how its positions are taken; it travels in the read's spec.
+    ``keys``: keys of ``read`` that only some kinds take, and this one does."""
 
     name: str
     about: str
+    format: str
     consumption: Consumption
     keys: tuple[str, ...]
 

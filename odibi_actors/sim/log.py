@@ -72,6 +72,7 @@ class Log:
 
     name = MODE
     about = "a log of the simulator"
+    format = ""
     consumption: Consumption = "cursor"
     keys: tuple[str, ...] = ()
 

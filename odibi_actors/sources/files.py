@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class FolderOfFiles:
     """One of both: see ``kinds.source.Source``."""
 
+    format = ""
     keys: tuple[str, ...] = ("settle",)
 
     def __init__(self, name: str, about: str, consumption: Consumption) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.registry import source_of
-from odibi_actors.kinds.source import Finder
+from odibi_actors.kinds.source import Finder, Pushable
 from odibi_actors.kinds.source import Source as Kind
 from odibi_actors.messages import (
     BROKER,
@@ -38,11 +38,11 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import LIVE, Position
-from odibi_actors.streaming.effects import AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
+from odibi_actors.streaming.effects import Answered, AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
 from odibi_actors.streaming.source import MAX_STAT, source_key
 from odibi_actors.streaming.views import mistake
 
-News = FileEvent | Scanned | Stated | Digested | Overflow | Seen | AsNow
+News = FileEvent | Scanned | Stated | Digested | Overflow | Seen | AsNow | Answered
 """What a driver tells of one source."""
 
 FromStore = LedgerPage | LedgerRows | PlacesPage
@@ -85,7 +85,7 @@ class SourceActor:
         if sender not in ((STORE,) if isinstance(message, FromStore) else (BROKER, LOCAL)):
             return []
         match message:
-            case FileEvent() | Scanned() | Stated() | Digested() | Overflow() | Seen() | AsNow():
+            case FileEvent() | Scanned() | Stated() | Digested() | Overflow() | Seen() | AsNow() | Answered():
                 return self._heard(message, now)
             case Planned() | Released() | Discover() | Sources():
                 return self._ordered(message, now)
@@ -259,8 +259,24 @@ class SourceActor:
                 return self._match(sender, request)
             case "source.stat" if sender == BROKER:
                 return self._stat(sender, request)
+            case "event.schema" | "event.push":
+                return self._push(sender, request)
         unknown = f"the source actor does not know the verb {request.verb!r}"
         return [Send(sender, Reply(request.id, 2, error=unknown))]
+
+    def _push(self, sender: str, request: Request) -> list[Effect]:
+        """Rows for a source: answered when they are durable. What they have to be: ``{"schema": {column: type},
+        "optional": [column]}``."""
+        source = self._find(request)
+        if source is None:
+            return [Send(sender, Reply(request.id, 3, error="there is no such source; see `odibictl source list`"))]
+        if not isinstance(source, Pushable):
+            no = f"{source.key} is read by mode {source.read.mode}: only one of mode event is pushed to"
+            return [Send(sender, Reply(request.id, 4, error=no))]
+        if request.verb == "event.schema":
+            told = {"schema": source.read.schema, "optional": source.read.optional}
+            return [Send(sender, Reply(request.id, 0, told))]
+        return source.push(sender, request.id, request.params)
 
     def _find(self, request: Request) -> Finder | None:
         wanted = request.params

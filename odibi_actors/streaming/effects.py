@@ -208,6 +208,13 @@ class AsNow(Message, frozen=True):
     gone: list[tuple[str, str]]
 
 
+class Answered(Message, frozen=True):
+    """Base of answers that only the finder which asked understands."""
+
+    source: str
+    number: int
+
+
 class FileEvent(Message, frozen=True):
     """The watcher's hint about one path. ``folder``: a folder appeared at ``identity``."""
 

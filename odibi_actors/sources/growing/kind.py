@@ -23,6 +23,7 @@ class GrowingFiles:
 
     name = "incremental"
     about = "what is new in files that grow"
+    format = ""
     consumption: Consumption = "cursor"
     keys: tuple[str, ...] = ("on_change",)
 

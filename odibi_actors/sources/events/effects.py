@@ -1,0 +1,43 @@
+"""What the finder of a log of events asks of its probe besides, and what that tells. None of it travels on the wire."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from odibi_actors.streaming.effects import Answered, Ask
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True):
+    """One push: ``key`` ("" for none), and the bytes of an Arrow table."""
+
+    key: str
+    data: bytes
+
+
+class Append(Ask, frozen=True):
+    """Take these into the log, in their order, unless more than ``limit`` bytes lie behind event ``taken``. Keys of the
+    last ``window`` seconds are known again. Answered by Appended."""
+
+    puts: list[Put]
+    taken: int
+    limit: int
+    window: float
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a push. ``stored``: it is durable, as event ``number``; ``known``: it was there, as that event;
+    ``refused`` for good, and ``why``; ``full``: more than the limit waits to be read; ``failed``: the log could not be
+    written, and ``why``: nothing of the push was kept."""
+
+    state: Literal["stored", "known", "refused", "full", "failed"]
+    number: int = 0
+    rows: int = 0
+    why: str = ""
+
+
+class Appended(Answered, frozen=True):
+    """One outcome for each push."""
+
+    outcomes: list[Outcome]

@@ -1,0 +1,183 @@
+"""The probe of a log of events: what is behind a place, and taking what was pushed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from odibi_actors.config.model import ReadSpec
+from odibi_actors.messages import Message
+from odibi_actors.sources.events import log, pieces
+from odibi_actors.sources.events.effects import Append, Appended, Outcome, Put
+from odibi_actors.sources.events.pieces import Mark, mark
+from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
+from odibi_actors.streaming.patterns import join
+from odibi_actors.units import size
+
+BEGINNING = Mark().packed()
+
+Steps = Iterator[Message | None]
+
+
+def folder_of(read: ReadSpec) -> Path:
+    """Where its log is."""
+    return Path(read.connection.path, read.path)
+
+
+def partition_of(read: ReadSpec) -> str:
+    """The one partition: the folder of the log, as people know it."""
+    return join("", read.path) or "events"
+
+
+class Probe:
+    """Keeps the log open that it appends to. In one thread."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, tuple[log.Log, int]] = {}  # and the inode of its file
+
+    # --- what is there --------------------------------------------------------------------------------------------
+
+    def ahead(self, ask: Ahead) -> Steps:
+        """What is behind the place."""
+        name = partition_of(ask.read)
+        begin = next((one for one in ask.places if one.partition == name), None)
+        if begin is None and not ask.more:
+            yield Seen(ask.source, ask.number, [])
+            return
+        begin = begin or Begin(name, b"")
+        try:
+            with log.reading(folder_of(ask.read)) as found:
+                part = _part(ask, begin, found)
+        except (log.Damaged, sqlite3.Error, OSError) as error:
+            part = Part(name, end=begin.place, problem=f"{folder_of(ask.read) / log.NAME} cannot be read: {error}")
+        yield Seen(ask.source, ask.number, [part])
+
+    def again(self, ask: Again) -> Steps:
+        """A log never changes what it has: it is there, or it is not."""
+        found, gone = list[Piece](), list[tuple[str, str]]()
+        try:
+            with log.reading(folder_of(ask.read)) as now:
+                for position in ask.positions:
+                    yield None
+                    detail = pieces.detail_of(position)
+                    there = list(now.behind(detail.first - 1, detail.last)) if now is not None else []
+                    same = now is not None and now.id == detail.id
+                    if same and pieces.together([one.digest for one in there]) == position.digest:
+                        found.append(pieces.again(position, detail))
+                    else:
+                        gone.append((position.identity, "the log of events has no such events any more"))
+        except (ValueError, log.Damaged, sqlite3.Error, OSError) as error:
+            known = {piece.position.identity for piece in found}
+            gone = [(one.identity, str(error)) for one in ask.positions if one.identity not in known]
+        yield AsNow(ask.source, ask.number, found, [], gone)
+
+    # --- what is pushed -------------------------------------------------------------------------------------------
+
+    def append(self, ask: Append) -> Steps:
+        """Take what was pushed, with one sync."""
+        from odibi_actors.sources.events.reader import rows_of  # it brings pyarrow
+
+        checked: list[int | str] = []
+        for put in ask.puts:
+            checked.append(rows_of(ask.read, put.data))
+            yield None
+        path = folder_of(ask.read) / log.NAME
+        try:
+            opened = self._writing(ask.read)
+            outcomes = _take(opened, ask, checked)
+            if not self._same(path):
+                raise log.Damaged(f"{path} was removed or replaced meanwhile")
+        except (log.Damaged, sqlite3.Error, OSError) as error:
+            self._open.pop(path, None)
+            outcomes = [Outcome("failed", why=f"nothing was kept: {path} cannot be written: {error}")] * len(ask.puts)
+        yield Appended(ask.source, ask.number, outcomes)
+
+    def _writing(self, read: ReadSpec) -> log.Log:
+        path = folder_of(read) / log.NAME
+        if not self._same(path):
+            self._open[path] = (log.writing(path.parent), path.stat().st_ino)
+        return self._open[path][0]
+
+    def _same(self, path: Path) -> bool:
+        """Whether the file that is open has the name still: what is written into another would be lost."""
+        try:
+            return path in self._open and path.stat().st_ino == self._open[path][1]
+        except FileNotFoundError:
+            return False
+
+
+def _take(opened: log.Log, ask: Append, checked: list[int | str]) -> list[Outcome]:
+    now = time.time()
+    outcomes = []
+    with opened.appending():
+        room = ask.limit - opened.backlog(ask.taken)
+        for put, rows in zip(ask.puts, checked, strict=True):
+            outcome = _outcome(opened, put, rows, room, ask.limit)
+            if outcome.state == "stored":
+                number = opened.add(put.key, put.data, outcome.rows, now)
+                outcome = Outcome("stored", number, outcome.rows)
+                room -= len(put.data)
+            outcomes.append(outcome)
+        opened.forget(now - ask.window)
+    return outcomes
+
+
+def _outcome(opened: log.Log, put: Put, rows: int | str, room: int, limit: int) -> Outcome:
+    """What is to become of a push."""
+    known = opened.known(put.key) if put.key else None
+    if known is not None:
+        if known.digest == log.digest(put.data):
+            return Outcome("known", known.number, rows if isinstance(rows, int) else 0)
+        why = (
+            f"key {put.key!r} was pushed before, as event {known.number}, with other rows: push these with another key"
+        )
+        return Outcome("refused", known.number, why=why)
+    if isinstance(rows, str):
+        return Outcome("refused", why=rows)
+    if room < len(put.data) and room < limit:
+        return Outcome("full", why=f"{size(limit - room)} wait to be read, and at most {size(limit)} may")
+    return Outcome("stored", rows=rows)
+
+
+def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
+    at = mark(begin.place) if begin.place else Mark()
+    told = f"read up to event {at.number:,}" if at.number else "nothing of it is read yet"
+    if found is None:
+        lost = f"the log of events is gone: it was read up to event {at.number:,}" if at.number else ""
+        return Part(begin.partition, end=begin.place, at=told, problem=lost)
+    last = found.last
+    if at.number and (at.id != found.id or at.number > last):
+        other = "is another one" if at.id != found.id else f"is an older copy: it ends with event {last:,}"
+        problem = (
+            f"the log of events {other}, and it was read up to event {at.number:,}; put back the one that was read"
+        )
+        return Part(begin.partition, end=begin.place, at=told, problem=problem)
+    through = min(last, mark(begin.until).number) if begin.until else last
+    cuts, more = _cut(found.behind(at.number, through), ask)
+    made: list[Piece] = []
+    lower = begin.place or BEGINNING
+    for events in cuts:
+        whole = bool(begin.until) and events[-1].number == mark(begin.until).number
+        upper = begin.until if whole else Mark(events[-1].number, found.id).packed()
+        made.append(pieces.piece(begin.partition, found.id, events, lower, upper))
+        lower = upper
+    end = Mark(last, found.id).packed() if last else begin.place
+    return Part(begin.partition, made, more, end, told)
+
+
+def _cut(events: Iterator[log.Event], ask: Ahead) -> tuple[list[list[log.Event]], bool]:
+    """Events in pieces that fit into an iteration each, as many as are asked for, and whether there are more."""
+    cuts: list[list[log.Event]] = []
+    rows = total = 0
+    for event in events:
+        fits = bool(cuts) and rows + event.rows <= ask.limits.max_rows and total + event.size <= ask.limits.max_bytes
+        if not fits:
+            if len(cuts) >= ask.credit:
+                return cuts, True
+            cuts.append([])
+            rows = total = 0
+        cuts[-1].append(event)
+        rows, total = rows + event.rows, total + event.size
+    return cuts, False
