@@ -18,7 +18,7 @@ from tests.docs.test_docs import ROOT
 
 PAGE = ROOT / "docs" / "recipes.md"
 RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
-LIVE = ("Failures in a chat", "A script")
+LIVE = ("Failures in a chat", "A script", "Rows that are pushed")
 """Those that start a system."""
 
 
@@ -133,3 +133,11 @@ def test_given_the_page_then_every_recipe_is_followed() -> None:
     marks = test_given_a_recipe_when_followed_then_it_does_what_it_says.pytestmark
     followed = [case[0] for mark in marks if mark.name == "parametrize" for case in mark.args[1]]
     assert sorted([*followed, *LIVE]) == sorted(RECIPES)
+
+
+@pytest.mark.process
+@pytest.mark.timeout(180)
+def test_given_the_recipe_of_pushed_rows_then_they_are_there_once(tmp_path: Path) -> None:
+    out = follow("Rows that are pushed", tmp_path)
+    assert "'known': 0}\n{'rows': 2, 'events': 1, 'known': 1}\n" in out
+    assert out.endswith("[([1, 2, 3],)]\n")

@@ -133,6 +133,7 @@ def test_given_more_than_may_wait_then_the_rest_is_to_come_again_until_it_is_pla
     first, second = inbox.append(Put("", rows(1)), Put("", rows(2)), limit=size + 1)
     assert (first.state, second.state) == ("stored", "full")
     assert "wait to be read, and at most" in second.why
+    assert inbox.append(Put("", rows(2)), limit=size + 1)[0].state == "full"
     assert inbox.append(Put("", rows(2)), limit=size + 1, taken=1)[0].state == "stored"
     assert inbox.append(Put("", rows(3)), limit=1, taken=2)[0].state == "stored"  # larger than the limit: taken alone
     assert inbox.load(*inbox.part().pieces) == [1, 2, 3]
