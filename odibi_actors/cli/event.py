@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,11 +12,7 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import emit
 from odibi_actors.errors import ConfigError, NotFoundError
-from odibi_actors.kinds.registry import format_of, formats
 from odibi_actors.units import plural, size
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MAX_FILE = 256_000_000
 """Bytes of a file that is pushed: it is read whole. Larger ones are for a source that reads files."""
@@ -43,10 +39,12 @@ def push(app: App, name: str, file: str, key: str, format_: str | None) -> None:
     The file is read with the types of the source's `schema`, as a source would read it: a value that does not fit is
     named, with its line, and nothing of the file is pushed. Without --key a file that is pushed twice is there twice.
     """
-    known = format_ or ("json" if file == "-" else _by_suffix(file))
+    from odibi_actors.sources.events import from_file  # it brings pyarrow
+
+    known = from_file.format_named(format_ or ("json" if file == "-" else ""), file)
     data = _bytes(file)
     client = app.client()
-    table = _read(data, "stdin" if file == "-" else file, known, client.event_schema(name))
+    table = from_file.table_of(data, "stdin" if file == "-" else file, known, client.event_schema(name))
 
     def tell(why: str) -> None:
         errors.message(f"waiting for room: {why}")
@@ -60,13 +58,6 @@ def push(app: App, name: str, file: str, key: str, format_: str | None) -> None:
 def _pushed(row: dict[str, Any]) -> str:
     there = f", {row['known']:,} of which there before" if row["known"] else ""
     return f"{row['source']}: {plural(row['rows'], 'row')} durable, in {plural(row['events'], 'event')}{there}"
-
-
-def _by_suffix(file: str) -> str:
-    for name in formats():
-        if file.lower().endswith(tuple(format_of(name).suffixes)):
-            return name
-    raise ConfigError(f"{file}: no format has this suffix; say --format, one of: {', '.join(formats())}")
 
 
 def _bytes(file: str) -> bytes:
@@ -84,10 +75,3 @@ def _bytes(file: str) -> bytes:
     if len(data) > MAX_FILE:
         raise ConfigError(f"{file} is larger than {size(MAX_FILE)}; a source of mode file_watch reads such files")
     return data
-
-
-def _read(data: bytes, name: str, format_: str, taken: dict[str, Any]) -> pa.Table:
-    """The rows, with the types that the source takes. Raises OdibiError."""
-    from odibi_actors.local.pushing import table_of
-
-    return table_of(data, name, format_, taken)

@@ -25,8 +25,9 @@ KILLS = [
 ]
 
 ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed", "folder.file"}
+ELSEWHERE |= {"events.commit", "events.committed"}
 """Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
-order: tests/local/test_incremental.py; of partitions: tests/sinks."""
+order: tests/local/test_incremental.py; of partitions: tests/sinks; of what is pushed: tests/sources/test_events.py."""
 
 
 @pytest.fixture

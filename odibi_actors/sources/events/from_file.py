@@ -1,4 +1,4 @@
-"""A file that is pushed, read as a source reads files."""
+"""A file whose rows are pushed, read as a source reads files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 from odibi_actors.batches.ipc import encode_schema
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.registry import format_of, formats
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.read import read
@@ -34,6 +35,17 @@ class _OneFile:
     def line(self, position: Position, line: int) -> int:
         """As it is."""
         return line
+
+
+def format_named(name: str, file: str) -> str:
+    """That format, or the one of the file's suffix. Raises ConfigError."""
+    if name in formats():
+        return name
+    found = next((one for one in formats() if file.lower().endswith(tuple(format_of(one).suffixes))), "")
+    if name or not found:
+        problem = f"no format {name!r} is installed here" if name else f"{file}: no format has this suffix"
+        raise ConfigError(f"{problem}; say --format, one of: {', '.join(formats())}")
+    return found
 
 
 def table_of(data: bytes, name: str, format_: str, taken: dict[str, Any]) -> pa.Table:
