@@ -66,6 +66,12 @@ def inbox(tmp_path: Path) -> Inbox:
     return Inbox(tmp_path)
 
 
+def log_id(folder: Path) -> bytes:
+    with sqlite3.connect(folder / "clicks/events.db") as db:
+        found: bytes = db.execute("SELECT id FROM log").fetchone()[0]
+        return found
+
+
 # --- what is pushed ---------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +207,18 @@ def test_given_an_older_copy_of_the_log_then_nothing_is_read_until_it_is_back(in
     found = list(inbox.kind.probe(Again("p.src", 1, inbox.read, [piece.position])))[-1]
     assert isinstance(found, AsNow)
     assert found.gone == [("clicks:1-2", "the log of events has no such events any more")]
+
+
+def test_given_a_log_from_which_somebody_has_deleted_then_what_is_missing_is_named_and_nothing_is_passed_over(
+    inbox: Inbox, tmp_path: Path
+) -> None:
+    for number in range(6):
+        inbox.append(Put("", rows(number)))
+    with sqlite3.connect(tmp_path / "clicks/events.db") as db:
+        db.execute("DELETE FROM events WHERE number IN (1, 3, 4)")
+    assert "lacks event 1: somebody has deleted from it" in inbox.part().problem
+    assert "lacks event 3 to 4: " in inbox.part(Mark(2, log_id(tmp_path)).packed()).problem
+    assert inbox.load(*inbox.part(Mark(4, log_id(tmp_path)).packed()).pieces) == [4, 5]
 
 
 def test_given_a_schema_that_has_changed_since_then_the_planned_events_are_named(inbox: Inbox) -> None:

@@ -155,7 +155,11 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
         )
         return Part(begin.partition, end=begin.place, at=told, problem=problem)
     through = min(last, mark(begin.until).number) if begin.until else last
-    cuts, more = _cut(found.behind(at.number, through), ask)
+    try:
+        cuts, more = _cut(_whole(found.behind(at.number, through), at.number), ask)
+    except Gap as gap:
+        problem = f"the log of events lacks {gap}: somebody has deleted from it; put back the one that was pushed to"
+        return Part(begin.partition, end=begin.place, at=told, problem=problem)
     made: list[Piece] = []
     lower = begin.place or BEGINNING
     for events in cuts:
@@ -165,6 +169,19 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
         lower = upper
     end = Mark(last, found.id).packed() if last else begin.place
     return Part(begin.partition, made, more, end, told)
+
+
+class Gap(Exception):
+    """Numbers that are not there: the log gives each that follows the last one."""
+
+
+def _whole(events: Iterator[log.Event], last: int) -> Iterator[log.Event]:
+    """The events behind that one. Raises Gap."""
+    for event in events:
+        if event.number != last + 1:
+            raise Gap(f"event {last + 1:,}" + (f" to {event.number - 1:,}" if event.number > last + 2 else ""))
+        yield event
+        last = event.number
 
 
 def _cut(events: Iterator[log.Event], ask: Ahead) -> tuple[list[list[log.Event]], bool]:
