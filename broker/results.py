@@ -287,8 +287,7 @@ def _backoff(flow: Flow, retry: RetrySpec, used: int, failure: Failure) -> float
     a death is at once."""
     if failure.kind == "died" and used == 1:
         return 0.0
-    delay = retry.initial * (2 ** (used - 1) if retry.backoff == "exponential" else 1)
-    return min(delay, retry.max) * (1 + retry.jitter * (2 * flow.rng.random() - 1))
+    return retry.pause(used) * (1 + retry.jitter * (2 * flow.rng.random() - 1))
 
 
 def _later(flow: Flow, iteration: Iteration, run: NodeRun, when: float) -> None:

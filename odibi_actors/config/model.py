@@ -117,6 +117,10 @@ class RetrySpec(msgspec.Struct, frozen=True):
     max: float = 60.0
     jitter: float = 0.2
 
+    def pause(self, used: int) -> float:
+        """Seconds until the next attempt after ``used`` failed ones, without jitter."""
+        return min(self.initial * (2 ** (used - 1) if self.backoff == "exponential" else 1), self.max)
+
 
 class BatchSpec(msgspec.Struct, frozen=True):
     """What one iteration may take at most; ``max_bytes`` in bytes, ``linger`` in seconds."""

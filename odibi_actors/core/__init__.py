@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from odibi_actors.core.events import EventEmitter
     from odibi_actors.core.steps import NodeState, Step
     from odibi_actors.core.tracking import Snapshot, StepExecution, Tracker
+    from odibi_actors.local.dags import DAGExecutor, ExecutionMode, NodeExecutionResult, Orchestrator
 
 _WHERE: Final = {
     "DAGBuilder": "odibi_actors.core.dag",
+    "DAGExecutor": "odibi_actors.local.dags",
     "DAGNode": "odibi_actors.core.dag",
     "EngineContext": "odibi_actors.core.contexts",
     "EventEmitter": "odibi_actors.core.events",
+    "ExecutionMode": "odibi_actors.local.dags",
+    "NodeExecutionResult": "odibi_actors.local.dags",
     "NodeState": "odibi_actors.core.steps",
+    "Orchestrator": "odibi_actors.local.dags",
     "Snapshot": "odibi_actors.core.tracking",
     "Step": "odibi_actors.core.steps",
     "StepExecution": "odibi_actors.core.tracking",
@@ -31,10 +36,14 @@ _WHERE: Final = {
 
 __all__ = [
     "DAGBuilder",
+    "DAGExecutor",
     "DAGNode",
     "EngineContext",
     "EventEmitter",
+    "ExecutionMode",
+    "NodeExecutionResult",
     "NodeState",
+    "Orchestrator",
     "Snapshot",
     "Step",
     "StepExecution",

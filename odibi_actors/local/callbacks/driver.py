@@ -10,7 +10,7 @@ from typing import Any
 
 from odibi_actors.actor import Effect
 from odibi_actors.local.callbacks.effects import Call, Show, Shown
-from odibi_actors.local.callbacks.threads import Threads
+from odibi_actors.local.threads import Threads
 from odibi_actors.messages import LOCAL, Message
 
 Job = Callable[[Call], Callable[[], None]]

@@ -101,9 +101,13 @@ class Folder:
             there = True
         except FileNotFoundError:
             there = False
+        self.remove_outputs(checkpoint_id)
+        return there
+
+    def remove_outputs(self, checkpoint_id: str) -> None:
+        """Remove a checkpoint's outputs, if there are any. Raises OSError."""
         if self.outputs(checkpoint_id).exists():
             shutil.rmtree(self.outputs(checkpoint_id))
-        return there
 
 
 def checked(name: str, what: str, limit: int = MAX_NAME) -> str:

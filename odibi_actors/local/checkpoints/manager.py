@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from odibi_actors.errors import StoreError
-from odibi_actors.local.checkpoints import outputs
+from odibi_actors.local.checkpoints import asked, outputs
 from odibi_actors.local.checkpoints.document import Checkpoint, NodeCheckpoint
 from odibi_actors.local.checkpoints.folder import MAX_ID, Folder, checked, dag_of
 
 log = logging.getLogger("odibi_actors.checkpoint")
 
+EXECUTOR: Final = "executor"
+"""Key of ``metadata`` under which a ``DAGExecutor`` notes what it needs to go on."""
 EVERY: Final = 5
 """Nodes between two checkpoints of mode INTERVAL."""
 
@@ -97,8 +99,10 @@ class CheckpointManager:
         dag, own = checked(checkpoint.dag_name, "dag_name"), dag_of(_id(checkpoint.checkpoint_id))
         if own not in ("", dag):
             raise ValueError(f"checkpoint_id: {checkpoint.checkpoint_id} is one of DAG {own!r}, not of {dag!r}")
+        again = self._folder.path(checkpoint.checkpoint_id).exists()
         path = self._folder.write(checkpoint)
-        self._prune(checkpoint.dag_name)
+        if not again:
+            self._prune(checkpoint.dag_name)
         return path
 
     def _prune(self, dag: str) -> None:
@@ -116,11 +120,27 @@ class CheckpointManager:
 
     def load_latest(self, dag_name: str) -> Checkpoint | None:
         """The newest checkpoint of a DAG; one that is damaged is told of by a warning, and the one before it is taken.
-        None: there is none."""
+        None: there is none. Where there is none of that name, that of a ``DAGExecutor`` that was told no name is
+        given; and the next executor of this thread that is told no name takes this one."""
+        asked.note(self, dag_name)
         for name in reversed(self._folder.of(dag_name)):
             if (found := self._good(name)) is not None:
                 return found
-        return None
+        return self.latest_unnamed(dag_name)
+
+    def latest_unnamed(self, dag_name: str) -> Checkpoint | None:
+        """The newest checkpoint of an executor that was told no name: of iteration N for ``dag_N``; for any other name
+        one that has no other name than that."""
+        best: Checkpoint | None = None
+        for name in self._folder.names():
+            found = self._good(name)
+            if found is None or found.metadata.get(EXECUTOR, {}).get("named", True):
+                continue
+            own = f"dag_{found.iteration}"
+            fits = own == dag_name if asked.NUMBERED.fullmatch(dag_name) else found.dag_name == own
+            if fits and (best is None or _moment(found) > _moment(best)):
+                best = found
+        return best
 
     def _good(self, name: str) -> Checkpoint | None:
         try:
@@ -149,6 +169,20 @@ class CheckpointManager:
         """What ``save_node_output`` was given; None: nothing is kept. Raises StoreError naming a damaged file."""
         return outputs.load(self._folder.outputs(_id(checkpoint_id)), node_name)
 
+    def keep_output(self, checkpoint_id: str, name: str, data: Any) -> str:
+        """As ``save_node_output``, whatever ``save_outputs`` says: for what a ``DAGExecutor`` goes on from. Returns the
+        digest of the bytes."""
+        path = outputs.save(self._folder.outputs(_id(checkpoint_id)), name, data)
+        return path.name.removesuffix(outputs.SUFFIX).rpartition(".")[2]
+
+    def kept_output(self, checkpoint_id: str, name: str, digest: str) -> Any:
+        """What ``keep_output`` was given when it returned that digest; None: it is not there. Raises StoreError."""
+        return outputs.load(self._folder.outputs(_id(checkpoint_id)), name, digest)
+
+    def drop_outputs(self, checkpoint_id: str) -> None:
+        """Forget what ``keep_output`` was given. Raises OSError."""
+        self._folder.remove_outputs(_id(checkpoint_id))
+
     def should_checkpoint(self, nodes_since_last: int = 0) -> bool:
         """Whether one is due, ``nodes_since_last`` nodes after the one before."""
         match self.mode:
@@ -176,6 +210,10 @@ class CheckpointManager:
             "latest_pending_nodes": len(latest.pending_nodes),
             "latest_iteration": latest.iteration,
         }
+
+
+def _moment(checkpoint: Checkpoint) -> datetime:
+    return checkpoint.created_at.astimezone(UTC)
 
 
 def _id(checkpoint_id: str) -> str:

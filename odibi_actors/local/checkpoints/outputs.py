@@ -5,8 +5,10 @@ The digest of a file stands in its name, since Arrow files have no checksum.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import typing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import xxhash
 
-from odibi_actors.batches.files import fsync_dir, make_dirs, new_file
+from odibi_actors.batches.files import HashingWriter, fsync_dir, make_dirs, new_file
 from odibi_actors.errors import BatchError, StoreError
 
 KIND: Final = b"odibi.kind"
@@ -43,9 +45,10 @@ def save(folder: Path, node: str, data: Any) -> Path:
     return path
 
 
-def load(folder: Path, node: str) -> Any:
-    """What ``save`` was given; None: nothing is kept. Raises StoreError naming a file that is damaged, OSError."""
-    found = _of(folder, node)
+def load(folder: Path, node: str, digest: str = "") -> Any:
+    """What ``save`` was given (with ``digest``: that of these bytes alone); None: nothing is kept. Raises StoreError
+    naming a file that is damaged, OSError."""
+    found = [one for one in _of(folder, node) if not digest or one.name.endswith(f".{digest}{SUFFIX}")]
     if not found:
         return None
     path = max(found, key=lambda one: one.stat().st_mtime_ns)
@@ -58,9 +61,32 @@ def load(folder: Path, node: str) -> Any:
     return _value(table.replace_schema_metadata(metadata or None), kind)
 
 
-def _table(data: Any) -> pa.Table:
+def digest_of(data: Any) -> str | None:
+    """The digest that the file of ``save`` would have; None for what cannot be kept. (Whether a pandas frame would come
+    back as it is costs a second conversion, and is not asked.)"""
+    sink = HashingWriter(typing.cast("typing.BinaryIO", _Nowhere()))
+    try:
+        table = _table(data, exactly=False)
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    except (TypeError, pa.ArrowException):
+        return None
+    return sink.digest
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _table(data: Any, exactly: bool = True) -> pa.Table:
+    """In one chunk per column, as the bytes must not depend on how a frame was put together."""
+    return _as_table(data, exactly).combine_chunks()
+
+
+def _as_table(data: Any, exactly: bool) -> pa.Table:
     if isinstance(data, pd.DataFrame):
-        return _tagged(_of_pandas(data), "pandas")
+        return _tagged(_of_pandas(data, exactly), "pandas")
     if isinstance(data, pa.Table):
         return _tagged(data, "pyarrow")
     if type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow"):
@@ -79,10 +105,12 @@ def _table(data: Any) -> pa.Table:
     return _tagged(pa.table({VALUE: [text]}), "json")
 
 
-def _of_pandas(frame: pd.DataFrame) -> pa.Table:
-    """Index and numpy's types included."""
+def _of_pandas(frame: pd.DataFrame, exactly: bool) -> pa.Table:
+    """Index and numpy's types included. ``exactly``: raise TypeError for what would come back changed."""
     try:
         table = pa.Table.from_pandas(frame, preserve_index=None)
+        if not exactly:
+            return table
         back = table.to_pandas()
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise TypeError(f"a column has no Arrow form: {error}; make it one type, such as text") from error

@@ -1,5 +1,5 @@
-"""Daemon threads that run callbacks. Not a ThreadPoolExecutor: the interpreter waits for the threads of one when it
-exits, so that a callback that never returns would keep a notebook or a script from ending."""
+"""Daemon threads that run functions of users. Not a ThreadPoolExecutor: the interpreter waits for the threads of one
+when it exits, so that a callback that never returns would keep a notebook or a script from ending."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from queue import SimpleQueue
 class Threads:
     """At most ``most`` threads, made when they are needed and kept for what comes later."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, name: str = "callback") -> None:
+        self._most, self._name = most, name
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
@@ -21,7 +21,7 @@ class Threads:
         """Run it in a thread; it must not raise. Called by one thread only."""
         self._jobs.put(job)
         if len(self._threads) < self._most and not self._idle.acquire(blocking=False):
-            thread = threading.Thread(target=self._work, name=f"callback-{len(self._threads)}", daemon=True)
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
