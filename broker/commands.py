@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.actor import Log, Send
-from odibi_actors.broker import again, backfill, letters, pins, rewinding, runs, scheduling, views, waits
+from odibi_actors.broker import again, backfill, compacting, letters, pins, rewinding, runs, scheduling, views, waits
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
@@ -121,6 +121,7 @@ class Commands:
             "iteration.cancel": self._cancel,
             "iteration.abandon": self._abandon,
             "sink.repin": self._repin,
+            "sink.compact": self._compact,
             "source.unpin": self._unpin,
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
@@ -381,6 +382,14 @@ class Commands:
         if not params.get("dry_run"):
             pins.reopen(self.flow, pipeline, str(node))
         return result
+
+    def _compact(self, params: Row, now: float) -> Row:
+        """Files of a sink may be joined."""
+        to = params.get("to")
+        given = int(to) if to is not None else None
+        return compacting.ask(
+            self.flow, self._pipeline(params), str(params.get("sink")), given, bool(params.get("dry_run"))
+        )
 
     def _unpin(self, params: Row, now: float) -> Row:
         """The next file of a source tells its columns and types."""

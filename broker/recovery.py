@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from odibi_actors.actor import Log
 from odibi_actors.broker import adopting, alerts, backfill, misfits, pins, runs, scheduling
 from odibi_actors.broker.flow import Flow
@@ -113,6 +115,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.removed = on
         elif setting.name == rec.REWOUND:
             pipeline.rewound = setting.value.split()
+        elif setting.name == rec.COMPACTED:
+            pipeline.compacted = msgspec.json.decode(setting.value, type=dict[str, int])
         elif setting.name == FAILING:
             pipeline.failing = on
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import pins
+from odibi_actors.broker import compacting, pins
 from odibi_actors.broker.pipeline import Pipeline, Rewinding
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
@@ -127,6 +127,7 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
             row["action"] = f"what iteration {row['last']} published stays{until}"
             continue
         if row["retracts"]:
+            compacting.refuse(pipeline, preview["to"], node, target)
             found.append(rec.Retraction(node, target, row.get("given_up", [])))
             row["action"] = "parts are deleted"
             continue

@@ -598,6 +598,18 @@ class Client(ScheduleVerbs, EventVerbs):
         """Let the next part of a sink bring other columns than those before it, or begin a target that is gone."""
         return self._dict("sink.repin", pipeline=pipeline, sink=sink, dry_run=dry_run)
 
+    def sink_compact(self, pipeline: str, sink: str, size: int = 128_000_000, dry_run: bool = False) -> dict[str, Any]:
+        """Join files of a file sink that are smaller than ``size`` bytes, as far as their iterations are over; done on
+        this host, beside whatever runs. A rewind below that is refused from then on. ``{"upto", "joined", "into",
+        "kept", "bytes"}``: the iteration, how many files are, or with ``dry_run`` would be, joined into how many, how
+        many stay as they are, and bytes of what is joined."""
+        folder = self.home()
+        if folder is None:
+            raise ConflictError("files are joined on the host of the store, where the project is")
+        home = import_module("odibi_actors.nodes.sinks.owner").home_of(folder, project_root(self._project))
+        compact = import_module("odibi_actors.nodes.sinks.compact").compact
+        return dict(compact(self.request, home, pipeline, sink, size, dry_run))
+
     def rewind(self, pipeline: str, to: int, dry_run: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Take a drained pipeline back to iteration ``to`` (0: to the beginning): what later ones published is taken
         back, and their input is planned again under new numbers. Waits until all is taken back. ``dry_run``: what it

@@ -499,6 +499,8 @@ ORDER = "order"
 REWOUND = "rewound"
 """Setting of a pipeline: the requests of its last rewinds that have come to their end, oldest first, with blanks
 between."""
+COMPACTED = "compacted"
+"""Setting of a pipeline: JSON of its sinks whose files are joined -> up to which iteration."""
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
 

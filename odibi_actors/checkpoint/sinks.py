@@ -11,7 +11,7 @@ import msgspec
 
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as r
-from odibi_actors.checkpoint.asking import Name, known
+from odibi_actors.checkpoint.asking import Name, Number, known
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import SchemaDecoder, SinksDecoder
@@ -20,6 +20,10 @@ from odibi_actors.errors import NotFoundError
 
 COUNTED = 10_000
 """Newest committed iterations whose parts are counted."""
+
+
+PAGE = 1000
+"""Parts of one answer."""
 
 
 class Sinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +37,14 @@ class Sink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pipeline: Name
     sink: Name
+
+
+class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``sink.parts``."""
+
+    pipeline: Name
+    sink: Name
+    after: Number = 0
 
 
 class Adopted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +81,30 @@ def _show(db: sqlite3.Connection, given: Sink) -> Any:
         part = unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline} iteration {number}").get(given.sink)
         if part is not None and given.sink not in json.loads(abandoned):
             parts, total, first, last = parts + 1, total + part.rows, number, last or number
-    return rows[given.sink] | {"parts": parts, "rows": total, "first": first, "last": last}
+    compacted = db.execute(
+        "SELECT value FROM settings WHERE scope = ? AND name = ?", (given.pipeline, r.COMPACTED)
+    ).fetchone()
+    joined = json.loads(compacted[0]).get(given.sink, 0) if compacted else 0
+    return rows[given.sink] | {"parts": parts, "rows": total, "first": first, "last": last, "joined": joined}
+
+
+def _parts(db: sqlite3.Connection, given: Parts) -> Any:
+    """``{"items": [[iteration, digest], ...], "first", "next"}``: the committed parts of a sink after ``after``, as far
+    as they were not given up. ``first``: earlier iterations are not in the history; ``next``: ask on after it, 0: that
+    is all."""
+    known(db, given.pipeline)
+    rows = db.execute(
+        "SELECT iteration, sinks, abandoned FROM iterations WHERE pipeline = ? AND iteration > ?"
+        " AND state = 'committed' AND sinks IS NOT NULL ORDER BY iteration LIMIT ?",
+        (given.pipeline, given.after, PAGE),
+    ).fetchall()
+    items = []
+    for number, sinks, abandoned in rows:
+        part = unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline} iteration {number}").get(given.sink)
+        if part is not None and given.sink not in json.loads(abandoned):
+            items.append([number, part.digest])
+    (pruned,) = db.execute("SELECT pruned FROM counters WHERE pipeline = ?", (given.pipeline,)).fetchone() or (0,)
+    return {"items": items, "first": pruned + 1, "next": rows[-1][0] if len(rows) == PAGE else 0}
 
 
 def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any]:
@@ -107,5 +142,6 @@ def _adopted(db: sqlite3.Connection, _given: Adopted) -> Any:
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], Any]] = {
     "sink.list": (_list, Sinks),
     "sink.show": (_show, Sink),
+    "sink.parts": (_parts, Parts),
     "sink.adopted": (_adopted, Adopted),
 }

@@ -113,6 +113,8 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
         raise NotFoundError(f"{name} had no rows, and the sink none before: no file was made of them")
     if not os.path.exists(target):
         gone = f"is no longer kept: iteration {later} has replaced it" if later else f"is not at {target} any more"
+        if output["where"] == "published" and _is_joined(Path(target)):
+            gone = "was joined with others by `odibictl sink compact`, and is not kept by itself"
         raise NotFoundError(f"what {name} has {output['where']} {gone}")
     _compare(name, Path(target), output["digest"])
     at = Target(*output["at"])
@@ -120,6 +122,13 @@ def _part(name: str, output: Mapping[str, Any]) -> pa.Table:
         return sink_of(at.sink).rows(at, Path(target), output["name"])
     except (pa.ArrowInvalid, ConflictError, OSError) as error:
         raise OdibiError(f"{target} cannot be read: {error}") from None
+
+
+def _is_joined(part: Path) -> bool:
+    from odibi_actors.nodes.sinks.joined import Lists
+    from odibi_actors.nodes.sinks.manifest import MANIFESTS
+
+    return Lists(part.parent.parent if part.parent.name == MANIFESTS else part.parent).speak_for(part)
 
 
 def _compare(name: str, path: Path, digest: str) -> None:

@@ -167,6 +167,8 @@ def _details(row: Row) -> list[str]:
         )
     else:
         lines.append("published: nothing in the history")
+    if row.get("joined"):
+        lines.append(f"joined: files up to iteration {row['joined']}, below which it is not rewound")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())
     return [*lines, *(f"  {column}" for column in row.get("columns") or [])]
 
@@ -223,6 +225,45 @@ def _adopted(row: Row, dry_run: bool) -> list[str]:
     if again := row.get("planned_again"):
         lines.append(f"planned again, under numbers above those in the target: {', '.join(map(str, again))}")
     return lines
+
+
+@sink.command(examples=["odibictl sink compact delays.lake --dry-run", "odibictl sink compact delays.lake --size 64MB"])
+@click.argument("name", metavar="PIPELINE.NODE")
+@click.option("--size", metavar="SIZE", default="128MB", help="Files of so many bytes are big enough; default 128MB.")
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@yes
+@lists
+@pass_app
+def compact(app: App, name: str, size: str, dry_run: bool) -> None:
+    """Join small files of a sink into big ones.
+
+    Those of iterations that are over, of one partition and schema; on this host, beside whatever runs. Who reads what
+    is committed (`odibi_actors.read_committed`) sees it as one step; who lists the folder sees rows twice for a moment.
+    What is joined is not taken back: a rewind below it is refused. Run it again if it was interrupted.
+    """
+    from odibi_actors.units import parse_size
+
+    pipeline, node = _named(name)
+    try:
+        limit = parse_size(size)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--size") from None
+    client = app.client()
+    result = client.sink_compact(pipeline, node, limit, dry_run=True)
+    if not dry_run and result["joined"]:
+        app.confirm(f"Join {plural(result['joined'], 'file')} of {name}, and never rewind it below {result['upto']}?")
+    if not dry_run:
+        result = client.sink_compact(pipeline, node, limit)
+    emit(app, lambda: result, "sink", lambda row: [_joins(row)])
+
+
+def _joins(row: Row) -> str:
+    if not row["joined"]:
+        return f"{_name(row)}: there is nothing to be joined up to iteration {row['upto']}"
+    said = "would become" if row["dry_run"] else "have become"
+    files, into = plural(row["joined"], "file"), plural(row["into"], "file")
+    upto = f"up to iteration {row['upto']}"
+    return f"{_name(row)}: {files} of {row['bytes']:,} bytes {said} {into}; {row['kept']} stay; {upto}"
 
 
 @sink.command(examples=["odibictl sink repin delays.lake", "odibictl sink repin delays.lake --dry-run"])

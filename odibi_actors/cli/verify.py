@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.checkpoint import seals, wal
 from odibi_actors.checkpoint.resting import Resting
@@ -13,6 +13,9 @@ from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.config.doors import Doors
 from odibi_actors.errors import StoreError
 from odibi_actors.units import plural
+
+if TYPE_CHECKING:
+    from odibi_actors.nodes.sinks.joined import Joined
 
 DATABASE = "checkpoints.db"
 SEALS = DATABASE + seals.SUFFIX
@@ -80,11 +83,12 @@ def _walk(ask: Ask, spool: Path, doors: Doors) -> Report:
     report = Report([])
     cursor = ""
     before: dict[str, list[dict[str, str] | None]] = {}
+    harmed: dict[tuple[Path, str], str] = {}
     while True:
         part = ask(cursor)
         found = []
         for file in part["files"]:
-            problem = _file(file, spool, doors)
+            problem = _file(file, spool, doors, harmed)
             if group := file.get("before"):
                 before.setdefault(group, []).append(problem)
             elif problem is not None:
@@ -105,8 +109,10 @@ def _remains(before: dict[str, list[dict[str, str] | None]]) -> list[dict[str, s
     return [one for files in before.values() if None in files for one in files if one is not None]
 
 
-def _file(file: dict[str, Any], spool: Path, doors: Doors) -> dict[str, str] | None:
-    """What is wrong with a file; one of another host is that host's."""
+def _file(
+    file: dict[str, Any], spool: Path, doors: Doors, harmed: dict[tuple[Path, str], str]
+) -> dict[str, str] | None:
+    """What is wrong with a file; one of another host is that host's. ``harmed``: what ``_joined`` has found."""
     from odibi_actors.batches.files import digest_file
 
     if file["host"] not in ("", socket.gethostname()):
@@ -126,7 +132,10 @@ def _file(file: dict[str, Any], spool: Path, doors: Doors) -> dict[str, str] | N
         try:
             digest, size = digest_file(path)
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            lost = _joined(path, harmed)
+            if lost is None:
+                continue
+            return {"what": f"{file['what']}, {lost}", "fix": file["fix"]} if lost else None
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             continue
@@ -156,4 +165,42 @@ def _named(path: Path) -> str:
                 return f"file {at}, {reason}"
     except OSError as error:
         return f"of which a file cannot be read: {error}"
+    return ""
+
+
+def _joined(path: Path, harmed: dict[tuple[Path, str], str]) -> str | None:
+    """What is wrong with the files that a part was joined into, which is not there; "" for nothing. None: it was not
+    joined with others. ``harmed``: of each folder and node what was found, as many parts are joined into few files."""
+    from odibi_actors.errors import ConflictError
+    from odibi_actors.nodes.sinks import joined
+    from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART
+
+    match = PART.fullmatch(path.name)
+    folder = path.parent.parent if path.parent.name == MANIFESTS else path.parent
+    if match is None:
+        return None
+    try:
+        told = joined.load(folder, match["node"])
+    except (ConflictError, OSError) as error:
+        return f"of which it is not known whether it was joined with others: {error}"
+    if told is None or not told.covers(path):
+        return None
+    place = (folder, match["node"])
+    if place not in harmed:
+        harmed[place] = _harmed(folder, told)
+    return harmed[place]
+
+
+def _harmed(folder: Path, told: Joined) -> str:
+    """What is wrong with the first joined file that is not as it was written; "" for nothing."""
+    from odibi_actors.batches.files import digest_file
+
+    for file in told.files:
+        try:
+            digest, size = digest_file(folder / file.path)
+        except OSError as error:
+            return f"joined with others, file {folder / file.path}, cannot be read: {error.strerror}"
+        if digest != file.digest:
+            reason = f"has {size} bytes, not {file.bytes}" if size != file.bytes else "does not match its digest"
+            return f"joined with others, file {folder / file.path}, {reason}"
     return ""

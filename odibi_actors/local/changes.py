@@ -30,6 +30,7 @@ CHANGES = frozenset(
         "iteration.cancel",
         "iteration.abandon",
         "sink.repin",
+        "sink.compact",
         "source.unpin",
         "deadletter.discard",
         "backfill.cancel",

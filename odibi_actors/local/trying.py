@@ -348,7 +348,7 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]
     below = len(path) + 1 if path else 0
     found: list[Found] = []
     problems: list[str] = []
-    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern), Unwatched()):
+    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern, whole=read.pinned), Unwatched()):
         if isinstance(chunk, Scanned):
             found += chunk.files
             problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]

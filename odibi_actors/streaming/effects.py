@@ -42,7 +42,8 @@ class Scan(Effect, frozen=True):
     ``base`` is the connection's folder (absolute), ``path`` the source's folder in it, ``below`` a folder below
     ``path`` to which the scan is limited ("" for all). Of files changed within the last ``settle`` seconds it is
     asked whether anybody writes them; of the others by a Stat, before they are offered: most are planned long since.
-    Answered by Scanned chunks that carry ``number``.
+    Answered by Scanned chunks that carry ``number``. ``whole``: the source reads all files each time, so that it takes
+    those that a sink has joined.
     """
 
     source: str
@@ -52,12 +53,13 @@ class Scan(Effect, frozen=True):
     pattern: str
     below: str = ""
     settle: float = 0.0
+    whole: bool = False
 
 
 class Stat(Effect, frozen=True):
     """Look at just these files, and ask whether anybody writes them; answered by Stated with the same ``number``.
     ``heard``: writers on other hosts would be heard of, so what this kernel knows is all. ``tell``: those of the files
-    of which it is wanted who writes them.
+    of which it is wanted who writes them. ``whole``: as in Scan.
     """
 
     source: str
@@ -66,6 +68,7 @@ class Stat(Effect, frozen=True):
     identities: list[str]
     heard: bool = False
     tell: list[str] = []
+    whole: bool = False
 
 
 class Digest(Effect, frozen=True):

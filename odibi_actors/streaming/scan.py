@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import xxhash
 
-from odibi_actors.nodes.sinks.manifest import MANIFESTS, coming
+from odibi_actors.nodes.sinks.manifest import coming
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.joins import Joins
 from odibi_actors.streaming.leases import Writer, names, writer
 from odibi_actors.streaming.patterns import Pattern, join, temporary, utf8
 from odibi_actors.streaming.watcher import Watcher
@@ -79,7 +80,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     below = effect.below[len(effect.path) + 1 :] if effect.path else effect.below
     chunk, problems, unread, visited = _Chunk(effect), list[str](), list[str](), list[str]()
     missing, unwatched = False, ""
-    folders = [below]
+    folders, joins = [below], Joins(effect.whole)
     while folders:
         relative = folders.pop()
         folder = os.path.join(root, relative) if relative else root
@@ -98,7 +99,9 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                             chunk.skipped.append((join(effect.path, name), LINKED_FOLDER))
                         elif not temporary(name) and pattern.matches(name):
                             identity = join(effect.path, name)
-                            if utf8(identity):
+                            if why := joins.instead(entry.path):
+                                chunk.skipped.append((identity, why))
+                            elif utf8(identity):
                                 chunk.take(entry, identity, not deaf)
                             else:
                                 _tell(problems, f"the name {identity!r} is not UTF-8; rename the file")
@@ -110,7 +113,9 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
             missing = missing or not relative  # a folder below went away: so did its files
         except OSError as error:
             _tell(unread, f"folder {folder!r} cannot be read: {error.strerror}")
-    if pattern.depth == 0 and os.path.isdir(os.path.join(root, MANIFESTS)):
+    if joins.changed():
+        _tell(unread, f"files of {root!r} were joined while it was listed; it is listed again")
+    if pattern.depth == 0 and joins.partitioned(root):
         _tell(problems, f'the files of {root} are in folders of partitions: `pattern: "**/*"` reaches them')
     if not effect.below:
         watcher.prune(effect.source, visited)
@@ -166,7 +171,7 @@ def passed_over(path: str) -> str:
 
 def look(effect: Stat) -> Stated:
     """Look at single files."""
-    answer = Stated(effect.source, effect.number, [], [], [], [])
+    answer, joins = Stated(effect.source, effect.number, [], [], [], []), Joins(effect.whole)
     for identity in effect.identities:
         path = os.path.join(effect.base, identity)
         state: Writer = "unknown"
@@ -182,6 +187,8 @@ def look(effect: Stat) -> Stated:
             answer.written.append(identity)
         elif state == "none" and effect.heard:
             answer.closed.append(identity)
+        if isinstance(found, Found):
+            found = joins.instead(path) or found
         if isinstance(found, Found):
             answer.files.append(found)
         else:

@@ -483,10 +483,12 @@ class Source:
             self._scanning, self._scan_started, self._skipping = self._number, now, {}
             if self.run is not None and self.run.scan == 0:
                 self.run.scan = self._number
-            effects.append(Scan(self.key, self._number, base, path, pattern, settle=self.read.settle))
+            effects.append(
+                Scan(self.key, self._number, base, path, pattern, settle=self.read.settle, whole=self.pinned)
+            )
         for folder in self._folders:
             self._number += 1
-            effects.append(Scan(self.key, self._number, base, path, pattern, folder, self.read.settle))
+            effects.append(Scan(self.key, self._number, base, path, pattern, folder, self.read.settle, self.pinned))
         self._folders = {}
         self._touched.update(dict.fromkeys(self.files.due(now, MAX_STAT)))
         if self._touched:
@@ -497,7 +499,7 @@ class Source:
                 self._asked[identity] = self._number
             heard = self.scanned and not self._unwatched
             tell = self.files.unnamed(now, MAX_NAMED)
-            effects.append(Stat(self.key, self._number, base, identities, heard, tell))
+            effects.append(Stat(self.key, self._number, base, identities, heard, tell, self.pinned))
         return effects
 
     def ask(self, identities: list[str]) -> bool:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.nodes.formats import Malformed
-from odibi_actors.nodes.sinks import current, manifest, pieces
-from odibi_actors.nodes.sinks.forms import PARQUET, parse, parts, read, schema_of
+from odibi_actors.nodes.sinks import current, joined, manifest, pieces
+from odibi_actors.nodes.sinks.forms import PARQUET, by_suffix, parse, parts, read, schema_of
+from odibi_actors.nodes.sinks.joined import Joined
 from odibi_actors.nodes.sinks.manifest import is_manifest
 from odibi_actors.nodes.sinks.owner import folder_mark
 from odibi_actors.nodes.sinks.table_names import text
@@ -26,6 +27,9 @@ _SQL = {
     **{"string": "VARCHAR", "bool": "BOOLEAN", "date32[day]": "DATE"},
 }
 """What DuckDB calls the types that columns of partitions have."""
+
+
+_OTHER = "is not as it was published"
 
 
 class Listed(NamedTuple):
@@ -46,15 +50,19 @@ class Listed(NamedTuple):
             rest = pa.schema([field for field in self.schema if field.name not in self.by])
             table = parse(self.path.read_bytes(), self.name, rest)
             return pieces.joined(table, self.by, self.values, self.schema)
-        except (Malformed, pa.ArrowException, KeyError) as error:
-            raise ConflictError(f"{self.path} is not as it was published: {error}") from error
+        except Malformed as error:
+            untold = self.schema is None and not by_suffix(Path(self.name)).known.tells_schema
+            why = "is not read by the columns of the newest part, and does not tell its own" if untold else _OTHER
+            raise ConflictError(f"{self.path} {why}: {error}") from error
+        except (pa.ArrowException, KeyError) as error:
+            raise ConflictError(f"{self.path} {_OTHER}: {error}") from error
 
 
 def listed(folder: str | os.PathLike[str]) -> list[Listed]:
     """The files that are committed in a sink's folder, now, in the order of their iterations. Raises NotFoundError: it
     is no sink's; ConflictError, OSError."""
     root = Path(folder)
-    return [one for part in _parts(root) for one in _files(part)]
+    return _listed(root)[0]
 
 
 def read_committed(folder: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
@@ -69,13 +77,14 @@ def read_committed(folder: str | os.PathLike[str], columns: Sequence[str] | None
     """
     root = Path(folder)
     for attempt in range(1, TRIES + 1):
-        found = _parts(root)
+        found: tuple[list[Listed], pa.Schema | None] = ([], None)
         try:
-            tables = [_schema(part).empty_table() for part in found[-1:]]
-            tables += [one.table() for part in found for one in _files(part)]
+            found = _listed(root)
+            tables = [found[1].empty_table()] if found[1] is not None else []
+            tables += [one.table() for one in found[0]]
             break
         except FileNotFoundError as error:
-            if attempt == TRIES or _parts(root) == found:
+            if attempt == TRIES or _listed(root) == found:
                 raise ConflictError(f"{root} names a file that is not there: {error.filename}") from error
     if not tables:
         raise NotFoundError(f"nothing is committed in {root}")
@@ -109,6 +118,28 @@ def committed_sql(folder: str | os.PathLike[str]) -> str:
 def rows_of(path: Path) -> pa.Table:
     """The rows of a part that is a manifest, staged or published. Raises ConflictError, OSError."""
     return pa.concat_tables([_schema(path).empty_table(), *(one.table() for one in _files(path))])
+
+
+def _listed(root: Path) -> tuple[list[Listed], pa.Schema | None]:
+    """The committed files, and the schema of the newest part; None: nothing is committed. What is joined meanwhile is
+    looked at again."""
+    while True:
+        lists = joined.Lists(root)
+        found = [part for part in _parts(root) if not lists.speak_for(part)]
+        files = [one for told in lists.lists for one in _joined(root, told)]
+        files += [one for part in found for one in _files(part)]
+        schema = _schema(found[-1]) if found else None
+        if schema is None and lists.lists:
+            schema = manifest.schema_of_text(lists.lists[-1].schemas[-1])
+        if not lists.changed():
+            return files, schema
+
+
+def _joined(root: Path, told: Joined) -> Iterator[Listed]:
+    schemas = list(map(manifest.schema_of_text, told.schemas))
+    for file in told.files:
+        name = f"part-{told.upto:010d}-{told.node}{joined.suffix_of(file.path)}"
+        yield Listed(root / file.path, name, told.partition_by, file.values, schemas[file.columns])
 
 
 def _parts(root: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odibi_actors.errors import ConflictError
-from odibi_actors.nodes.sinks import manifest
+from odibi_actors.nodes.sinks import joined, manifest
 from odibi_actors.nodes.sinks.forms import PARQUET, parts, schema_of
 from odibi_actors.nodes.sinks.known import ATTEMPT
 from odibi_actors.nodes.sinks.owner import Owner, folder_mark
@@ -108,6 +108,7 @@ def check_folder(
     fresh = f"move them away, publish to another path, or `odibictl reset {owner.pipeline} --targets`"
     if overwrite:
         appended = sorted(path.name for _, path in parts(folder))
+        appended += [joined.list_of(folder, one.node).name for one in joined.lists(folder)]
         if appended:
             more = f", and {len(appended) - 1} more" if len(appended) > 1 else ""
             raise ConflictError(
@@ -137,6 +138,7 @@ def _check_form(folder: Path, owner: Owner, former: Collection[Owner], suffix: s
         for _, path in parts(folder, *(one.node for one in owners))
         if manifest.is_manifest(path.name) or by or not path.name.endswith(suffix)
     )
+    others += [joined.list_of(folder, one.node).name for one in joined.lists(folder)]
     if not others:
         return
     said = f"parts that end in {mark.suffix} ({others[0]})", f"those that end in {suffix}"

@@ -22,9 +22,10 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
-from odibi_actors.nodes.sinks import current, hive
+from odibi_actors.nodes.sinks import current, hive, joined, manifest
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.forms import PARQUET, Form, parts, remember, schema_of
+from odibi_actors.nodes.sinks.joined import Joined
 from odibi_actors.nodes.sinks.known import ATTEMPT, UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART
 from odibi_actors.nodes.sinks.owner import Owner, claim_folder, folder_mark, folder_owner, missed
@@ -148,8 +149,10 @@ class FolderSink:
 
     def _newest_schema(self) -> pa.Schema | None:
         """That of the newest part of this sink. Raises ConflictError, and OSError."""
-        newest = self._newest() if folder_owner(self.folder) in self.owners else None
-        return schema_of(newest).remove_metadata() if newest is not None else None
+        if folder_owner(self.folder) not in self.owners:
+            return None
+        newest = self._newest()
+        return schema_of(newest).remove_metadata() if newest is not None else joined_schema(self.folder, *self.nodes)
 
     def _newest(self) -> Path | None:
         return newest_part(self.folder, *self.nodes)
@@ -169,6 +172,11 @@ class FolderSink:
         ConflictError and OSError."""
         staged, target = Path(part.staged), Path(part.published)
         self._check_paths(staged, target, iteration)
+        told = joined.load(self.folder, self.owner.node) if not self.overwrite else None
+        if told is not None and told.covers(target):
+            self._check_joined(told, known)
+            self._unstage(staged)  # it was published long ago, and joined with others since
+            return
         self._check_published(published)
         self._claim_for(staged, target)
         if not os.path.lexists(target):
@@ -190,6 +198,8 @@ class FolderSink:
 
     def _check_known(self, known: Known, iteration: int) -> None:
         """Raise ConflictError when parts of this sink are there that our store has not published. Raises OSError."""
+        if (told := joined.load(self.folder, self.owner.node)) is not None and known.upto >= 0:
+            self._check_joined(told, known)
         found = known.missed(parts(self.folder, self.owner.node), lambda path: digest_file(path)[0])
         if found:
             names = [path.name for _, path in found]
@@ -201,6 +211,13 @@ class FolderSink:
                 "or move that away, if the files it was made of are still there: they are read again. Then "
                 f"`odibictl iteration retry {self.owner.pipeline} {iteration}`",
             )
+
+    def _check_joined(self, told: Joined, known: Known) -> None:
+        """Raise ConflictError when files were joined of iterations of which our store knows nothing."""
+        if told.upto > known.upto:
+            what = f"joined files ({joined.list_of(self.folder, self.owner.node).name})"
+            ways = f"or begin again: `odibictl reset {self.owner.pipeline} --targets`"
+            raise unknown(str(self.folder), what, [told.upto], self.owner, ways)
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published, also where it was: somebody died before telling so. What
@@ -233,6 +250,12 @@ class FolderSink:
         OSError."""
         if not self.folder.is_dir() or self._of_a_copy():
             return  # nothing was ever published there, or all that is there is the original's
+        told = joined.load(self.folder, self.owner.node)
+        if told is not None and told.upto > after:  # an older store is asked, which does not know
+            raise ConflictError(
+                f"{self.folder}: what {self.owner.node} has published up to iteration {told.upto} is in files with "
+                f"what was before {after + 1}, and is not taken back: `odibictl reset {self.owner.pipeline} --targets`"
+            )
         claim_folder(self.folder, owners[0] if owners else self.owner, self.home, owners)
         kept = [range(low + 1, high + 1 if high else last + 1) for low, high in spared]
         pattern = re.compile(rf"(_?)part-(\d{{10,}})-{re.escape(self.owner.node)}\..+")
@@ -309,6 +332,14 @@ def suffix_of(part: Path) -> str:
     """What the name of a published part ends in; "" when it is none."""
     match = PART.fullmatch(part.name)
     return match["suffix"] if match is not None else ""
+
+
+def joined_schema(folder: Path, *nodes: str) -> pa.Schema | None:
+    """That of the newest parts of one of these nodes that were joined; None: none were. Raises ConflictError,
+    OSError."""
+    told = [one for one in joined.lists(folder) if one.node in nodes]
+    newest = max(told, key=lambda one: one.upto, default=None)
+    return manifest.schema_of_text(newest.schemas[-1]) if newest is not None else None
 
 
 def newest_part(folder: Path, *nodes: str) -> Path | None:

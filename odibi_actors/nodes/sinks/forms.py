@@ -7,7 +7,7 @@ of the owner.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
@@ -44,13 +44,17 @@ class Form(NamedTuple):
 
     def write(self, table: pa.Table, out: BinaryIO) -> None:
         """The bytes of a part. Raises OSError."""
+        self.write_batches(table.schema, table.to_batches(ROWS), out)
+
+    def write_batches(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:
+        """The bytes of a part, batch by batch. Raises OSError."""
         import pyarrow as pa
 
         if not self.compression:
-            self.known.write(table.schema, table.to_batches(ROWS), out)
+            self.known.write(schema, batches, out)
             return
         with pa.CompressedOutputStream(pa.PythonFile(out, "w"), self.compression) as packed:
-            self.known.write(table.schema, table.to_batches(ROWS), cast(BinaryIO, packed))
+            self.known.write(schema, batches, cast(BinaryIO, packed))
 
 
 def form_of(format: str | None, compression: str | None = None) -> Form:

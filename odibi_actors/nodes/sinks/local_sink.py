@@ -13,7 +13,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Attempt, Target
-from odibi_actors.nodes.sinks import current, hive
+from odibi_actors.nodes.sinks import current, hive, joined
 from odibi_actors.nodes.sinks.forms import SCHEMA_FILE, form_of
 from odibi_actors.nodes.sinks.manifest import MANIFESTS, PART, is_manifest
 from odibi_actors.nodes.sinks.owner import OWNER_FILE, Mark, Owner, folder_mark, take_folder
@@ -77,7 +77,8 @@ class LocalSink:
         self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
     ) -> Kept | None:
         found = _all(Path(at.locator), owners, given_up)
-        files = [one for one in found if PART.fullmatch(one.name) or one.name == current.CURRENT]
+        names = (PART, joined.NAME)
+        files = [one for one in found if one.name == current.CURRENT or any(name.fullmatch(one.name) for name in names)]
         files = [one for one in files if not is_manifest(one.name)]
         return Kept(len(files), all(one.name == current.CURRENT for one in files))
 
@@ -87,9 +88,10 @@ class LocalSink:
         from odibi_actors.nodes.sinks.folder import remove
 
         folder = Path(at.locator)
-        for part in _all(folder, owners, given_up):
-            remove(part)
-            hive.tidy(folder, part)
+        with joined.alone(folder):
+            for part in _all(folder, owners, given_up):
+                remove(part)
+                hive.tidy(folder, part)
         (folder / SCHEMA_FILE).unlink(missing_ok=True)
         fsync_dir(folder)
         (folder / OWNER_FILE).unlink()
@@ -101,7 +103,7 @@ class LocalSink:
     def resemble(self, write: WriteSpec, stand_in: Path, owner: Owner, access: Access = OPEN) -> None:
         """With an empty part, of the schema of the newest one there, which later ones are held to."""
         from odibi_actors.nodes.sinks.conform import Pin
-        from odibi_actors.nodes.sinks.folder import newest_part
+        from odibi_actors.nodes.sinks.folder import joined_schema, newest_part
         from odibi_actors.nodes.sinks.forms import schema_of
         from odibi_actors.nodes.sinks.known import UNKNOWN
 
@@ -112,8 +114,11 @@ class LocalSink:
             newest = held.part if held is not None else None
         else:
             newest = newest_part(real, owner.node) if real.is_dir() else None
+        schema = joined_schema(real, owner.node) if newest is None and real.is_dir() and not overwrite else None
         if newest is not None:
-            empty = schema_of(newest).remove_metadata().empty_table()
+            schema = schema_of(newest).remove_metadata()
+        if schema is not None:
+            empty = schema.empty_table()
             at = Target(self.name, "", os.path.normpath(stand_in / below))
             sink = self.open(Site(at, owner, replaces=overwrite), write)
             part, _ = sink.stage(empty, 0, Attempt(0, 0), Pin())
@@ -164,9 +169,14 @@ def _of(folder: Path, owner: Owner, given_up: Collection[int], owners: Collectio
         named = [(one, match) for one in paths if (match := pattern.fullmatch(one.name))]
         return sorted((one for one, match in named if match[1] or int(match[2]) not in given_up), reverse=True)
 
-    parts, manifests = ours(folder.iterdir()), folder / MANIFESTS
+    def joins(paths: Iterable[Path]) -> list[Path]:
+        return [one for one in paths if (match := joined.NAME.fullmatch(one.name)) and match["node"] == owner.node]
+
+    parts, manifests = [*ours(folder.iterdir()), *joins(folder.iterdir())], folder / MANIFESTS
+    parts += folder.glob(f"_joined-{owner.node}.*.staged")
     if manifests.is_dir():  # these first: what is left of an interrupted reset is in none
-        parts = [*ours(manifests.iterdir()), *parts, *ours(hive.files(folder))]
+        told = [joined.list_of(folder, owner.node), *ours(manifests.iterdir())]
+        parts = [*told, *parts, *ours(hive.files(folder)), *joins(hive.files(folder))]
     published = [folder / current.CURRENT] if current.is_of(folder, owners) else []  # the link before what it points to
     return [*parts, *published, *(path for _, path in current.versions(folder, owner.node))]
 

@@ -53,14 +53,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def arrow(self) -> pa.Schema:
         """The schema of its rows. Raises ConflictError."""
-        import pyarrow as pa
-
-        try:
-            return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.columns, validate=True)))
-        except (pa.ArrowException, ValueError) as error:
-            raise ConflictError(
-                f"the schema in the manifest of iteration {self.iteration} is damaged: {error}"
-            ) from error
+        return schema_of_text(self.columns)
 
     def encoded(self) -> bytes:
         """Its bytes: equal ones for equal parts."""
@@ -75,6 +68,16 @@ class Manifest(msgspec.Struct, frozen=True):
 def columns_text(schema: pa.Schema) -> str:
     """The value of ``Manifest.columns``."""
     return base64.b64encode(schema.remove_metadata().serialize().to_pybytes()).decode()
+
+
+def schema_of_text(text: str) -> pa.Schema:
+    """The schema that is told so. Raises ConflictError."""
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
+    except (pa.ArrowException, ValueError) as error:
+        raise ConflictError(f"the schema in a manifest is damaged: {error}") from error
 
 
 def stem(iteration: int, node: str) -> str:
