@@ -28,8 +28,8 @@ ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed",
 ELSEWHERE |= {"events.commit", "events.committed"}
 ELSEWHERE |= {name for name in DECLARED if name.startswith("compact.")}
 """Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
-order: tests/local/test_incremental.py; of partitions: tests/sinks; of files that are joined: tests/local/test_compacting.py; of what is pushed:
-tests/sources/test_events.py."""
+order: tests/local/test_incremental.py; of partitions: tests/sinks; of files that are joined:
+tests/local/test_compacting.py; of what is pushed: tests/sources/test_events.py."""
 
 
 @pytest.fixture
