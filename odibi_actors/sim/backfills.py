@@ -65,6 +65,12 @@ class Backfills:
         self._there[key] = [*there]
         self._wanted[key] = [place for place, entries in there.items() if self._watched(place, entries)]
 
+    def forget(self, pipeline: str) -> None:
+        """Those that are open are cancelled."""
+        for key in [key for key in self._open if key[0] == pipeline]:
+            del self._open[key]
+            self._all[key] = "cancelled"
+
     def _watched(self, place: Place, entries: list[Entry]) -> bool:
         """The pattern of its source, as it is by now, takes it in."""
         return Pattern(self.pattern_of(place[0], place[1])).matches(_named(place, entries))

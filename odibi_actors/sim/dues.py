@@ -337,6 +337,13 @@ class Dues:
         seen.state, seen.error = record.state, record.error
         self.active.get(record.pipeline, {}).pop(record.run, None)
 
+    def forget(self, pipeline: str) -> None:
+        """What runs of it is cancelled."""
+        self.active.pop(pipeline, None)
+        for seen in self.runs.values():
+            if seen.record.pipeline == pipeline and seen.state == "active":
+                seen.state = "cancelled"
+
     def retried(self, pipeline: str, run: str) -> None:
         """An iteration of it is retried: a failed run is active again."""
         seen = self.runs.get(run)

@@ -40,11 +40,13 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
 
 CHANGING = 0.4
 """Share of lives in which the project is changed more than now and then."""
-CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name != "sink move"]
+CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name not in ("sink move", "reset")]
 """What is changed there."""
 
 MOVING = 0.15
 """Share of lives in which sinks go to another pipeline."""
+RESET = 0.1
+"""Share of lives in which a pipeline is reset."""
 
 
 def project_changes(seed: int, seconds: float) -> list[Event]:
@@ -56,11 +58,14 @@ def project_changes(seed: int, seconds: float) -> list[Event]:
     return [Event(rng.uniform(1.0, seconds), rng.choice(CHANGES), rng.getrandbits(32)) for _ in range(count)]
 
 
-def moves(seed: int, seconds: float) -> list[Event]:
-    """When sinks go to another pipeline, where they do."""
-    rng = random.Random(f"moves {seed}")
-    count = rng.choice([1, 2, 4]) if rng.random() < MOVING else 0
-    return [Event(rng.uniform(2.0, seconds), "sink move", rng.getrandbits(32)) for _ in range(count)]
+def rare(seed: int, seconds: float) -> list[Event]:
+    """When sinks go to another pipeline, and when one is reset, in lives where that happens."""
+    events = []
+    for what, share, counts in (("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2])):
+        rng = random.Random(f"{what} {seed}")
+        count = rng.choice(counts) if rng.random() < share else 0
+        events += [Event(rng.uniform(2.0, seconds), what, rng.getrandbits(32)) for _ in range(count)]
+    return events
 
 
 def backfills(seed: int, seconds: float) -> list[Event]:

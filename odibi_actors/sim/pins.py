@@ -61,6 +61,10 @@ class Pins:
             case rec.Prepare():
                 self._prepared(record, iterations[record.pipeline, record.iteration])
 
+    def forget(self, pipeline: str) -> None:
+        """Nothing of it is held to anything."""
+        self._pins = {key: pin for key, pin in self._pins.items() if key[0] != pipeline}
+
     def compare(self) -> None:
         """The store says the same."""
         if self.ask is not None:

@@ -128,6 +128,13 @@ class Places:
                 for entry in held:
                     entry.discarded = True
 
+    def forget(self, pipeline: str) -> None:
+        """Its files are nowhere, its letters no more."""
+        self._planned = {key: some for key, some in self._planned.items() if key[0] != pipeline}
+        self._passed = {key: some for key, some in self._passed.items() if key[0] != pipeline}
+        self._owners = {key: some for key, some in self._owners.items() if key[0] != pipeline}
+        self._bare = {letter: name for letter, name in self._bare.items() if name != pipeline}
+
     def _all(self) -> Iterator[Entry]:
         return (entry for entries in self._planned.values() for entry in entries)
 

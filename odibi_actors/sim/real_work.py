@@ -21,12 +21,15 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from odibi_actors.batches.ipc import encode_schema
+from odibi_actors.checkpoint import adopted
 from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
 from odibi_actors.failpoints import watching
+from odibi_actors.kinds.registry import sink_of
 from odibi_actors.messages import NodeDone, NodeFailed, PublishDone, PublishTask, Step, Task
 from odibi_actors.model import Position, StagedRef, Target
 from odibi_actors.nodes.executor import Executor, Outcome
 from odibi_actors.nodes.sinks.forms import form_of
+from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.sim import real_files, targets
 from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of
@@ -229,7 +232,11 @@ class RealWork(Work):
 
     def _in_ours(self, part: StagedRef) -> StagedRef:
         """The other way round."""
-        return _elsewhere(part, lambda path: self._root + path if path.startswith("/") else path)
+        return _elsewhere(part, self._ours)
+
+    def _ours(self, path: str) -> str:
+        """Where in our folder that is."""
+        return self._root + path if path.startswith("/") else path
 
     # --- publishing -----------------------------------------------------------------------------------------------
 
@@ -352,6 +359,23 @@ class RealWork(Work):
             self._emptied.add(at)
         super().move_away(place)
 
+    def reset(self, pipeline: str, targets: list[Target]) -> None:
+        known, adoptions = self.host.engine.known(pipeline) or {}, self.host.engine.adoptions()
+        for at in targets:
+            names = adopted.names(adoptions, at) or [self.host.owners[at]]
+            owners = [Owner(self.host.engine.store_id, *name) for name in names]
+            given_up = [known.get("given_up", {}).get(node, ()) if name == pipeline else () for name, node in names]
+            kind, there = sink_of(at.sink), _moved(at, self._ours)
+            mark = kind.mark(there)
+            if mark is not None and mark.owner in owners:
+                kind.delete(there, owners, given_up)
+            self._tables.pop(at, None)
+            self._emptied.discard(at)
+        shutil.rmtree(f"{self._root}{STATE}/staged/{pipeline}", ignore_errors=True)
+        self._coming.clear()
+        super().reset(pipeline, targets)
+        self._swept()
+
     # --- what is there --------------------------------------------------------------------------------------------
 
     def _published(self, place: Place) -> Publication:
@@ -376,9 +400,12 @@ class RealWork(Work):
 
 
 def _elsewhere(part: StagedRef, path: Callable[[str], str]) -> StagedRef:
-    at = replace(part.at, connection=path(part.at.connection), locator=path(part.at.locator))
     names = ("staged", "published", "exclusive")
-    return replace(part, at=at, **{name: path(getattr(part, name)) for name in names})
+    return replace(part, at=_moved(part.at, path), **{name: path(getattr(part, name)) for name in names})
+
+
+def _moved(at: Target, path: Callable[[str], str]) -> Target:
+    return replace(at, connection=path(at.connection), locator=path(at.locator))
 
 
 def number_of(row: Row) -> tuple[int, int]:

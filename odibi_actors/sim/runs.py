@@ -97,6 +97,10 @@ class Runs:
             due = "cancelled"
         check(record.state == due, "I5", f"{name}, and {len(kept)} iterations, {tally.letters} letters make it {due}")
 
+    def forget(self, pipeline: str) -> None:
+        """Nobody answers for its iterations any more."""
+        self._of = {key: names for key, names in self._of.items() if key[0] != pipeline}
+
     def of(self, pipeline: str, iteration: int) -> list[str]:
         """The runs that answer for an iteration."""
         return [*self._of.get((pipeline, iteration), {})]

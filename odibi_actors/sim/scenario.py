@@ -12,7 +12,7 @@ from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.event import Event
-from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, moves, project_changes
+from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, project_changes, rare
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.promptness import Promptness
@@ -60,7 +60,7 @@ class Scenario:
         events = draw(life.rng, FAULT_SECONDS)
         if any(one.after for pipeline in life.project.pipelines for one in pipeline.schedules):
             events += backfills(seed, FAULT_SECONDS)
-        events += project_changes(seed, FAULT_SECONDS) + moves(seed, FAULT_SECONDS)
+        events += project_changes(seed, FAULT_SECONDS) + rare(seed, FAULT_SECONDS)
         self._attempts = Attempts(life, course) if course is not None else None
         if course is not None:
             events += attempts(seed, course, FAULT_SECONDS)
@@ -146,7 +146,8 @@ class Scenario:
         parts: dict[tuple[str, int], dict[str, None]] = {}
         for name, number, sink in self.host.visible:
             parts.setdefault((name, number), {})[sink] = None
-            check((name, number) in self.truth.iterations, "I1", f"{name}/{number}/{sink} is visible, and nobody's")
+            known = (name, number) in self.truth.iterations or (name, number) in self.truth.passed_over
+            check(known, "I1", f"{name}/{number}/{sink} is visible, and nobody's")
         for (pipeline, number), iteration in self.truth.iterations.items():
             rows = self.life.rows_of(iteration)
             for sink in iteration.sinks | parts.get((pipeline, number), {}):

@@ -69,7 +69,8 @@ def check_once(host: Host, task: PublishTask, part: Part) -> None:
     was made of files that are to be read again."""
     node = task.node.name
     mine = [place[:2] for place in host.standing(task.part.at)]
-    forgotten = [number for name, number in mine if (name, number) not in host.truth.iterations]
+    known = host.truth.iterations.keys() | host.truth.passed_over.keys()
+    forgotten = [number for name, number in mine if (name, number) not in known]
     where = f"{task.pipeline}/{task.iteration}/{node}"
     again = part.replaces or part.keyed
     check(again or not forgotten, "I1", f"{where} is added to parts of {forgotten}, which are forgotten")

@@ -67,7 +67,7 @@ class Truth:
             tuple[str, str], list[int]
         ] = {}  # (pipeline, node) -> commits since its state that have none
         self.newest_commit: dict[str, Planned] = {}  # since the last rewind
-        self.passed_over: dict[tuple[str, int], None] = {}  # numbers left to another, whose target it took over
+        self.passed_over: dict[tuple[str, int], None] = {}  # numbers that are no iteration's: see ADOPT, ``forget``
         self.rewinds: dict[str, rec.Rewind] = {}
         self.rewound: dict[str, None] = {}  # requests that were followed
         self.applied: list[Callable[[], None]] = []  # who is to know that records were
@@ -264,6 +264,20 @@ class Truth:
                 del states[number]
             missing = self.stateless.get((pipeline, node), [])
             missing[:] = [n for n in missing if states and (pipeline != record.pipeline or n <= record.to)]
+
+    def forget(self, pipeline: str) -> None:
+        """All that it has done; numbers go on from where they were."""
+        for key in [key for key in self.iterations if key[0] == pipeline]:
+            del self.iterations[key]
+            self.passed_over[key] = None
+        self.states = {key: some for key, some in self.states.items() if key[0] != pipeline}
+        self.stateless = {key: some for key, some in self.stateless.items() if key[0] != pipeline}
+        self.newest_commit.pop(pipeline, None)
+        self.rewinds.pop(pipeline, None)
+        for part in (self.places, self.pins, self.backfills, self.runs, self.dues):
+            part.forget(pipeline)
+        self.places.compare()
+        self.pins.compare()
 
     def retracted(self, pipeline: str, after: int, last: int) -> None:
         """Parts are taken back: only for a REWIND that is durable, or was (a late attempt of it)."""

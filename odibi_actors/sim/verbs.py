@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import changing, restoring
+from odibi_actors.sim import changing, resetting, restoring
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
 
@@ -256,6 +256,15 @@ def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
     return life.by_hand()
 
 
+def _reset(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """With what it has published."""
+    if not resetting.may(life, pipeline.name):
+        return ""
+    resetting.reset(life, pipeline.name)
+    life.world.count("reset")
+    return life.by_hand()
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -295,5 +304,6 @@ VERBS: dict[str, Verb] = {
     "reference replace": Verb(3, "a reference", _reference_replace),
     "target put back": Verb(2, "a part that was published", _target_put_back),
     "store put back": Verb(1, "an iteration", _store_put_back),
+    "reset": Verb(0, "an iteration", _reset),
     "reference take away": Verb(2, "a reference", _reference_take_away),
 }

@@ -103,9 +103,9 @@ class Waits:
         return [one for one in self._open.values() if one.stores == self._stores()]
 
     def _stores(self) -> int:
-        """How often another copy of the store took its place: it may not know what was asked for."""
+        """How often the store has forgotten, or another copy took its place: it may not know what was asked for."""
         counts = self._life.world.counts
-        return counts.get("older store", 0) + counts.get("newer store", 0)
+        return sum(counts.get(what, 0) for what in ("older store", "newer store", "reset"))
 
     def _begin(self, verb: str, params: dict[str, Any]) -> None:
         if self._rng.random() < OFTEN[verb]:
@@ -117,6 +117,9 @@ class Waits:
         self._wait("iteration.wait", {"pipeline": pipeline, "after": max(mine, default=0), "open": open_})
 
     def _wait(self, verb: str, params: dict[str, Any]) -> None:
+        one = (params.get("pipeline"), params.get("iteration"))
+        if "iteration" in params and one not in self._life.truth.iterations:
+            return  # it is forgotten by now
         request = Request(id=f"wait-{self._rng.getrandbits(40):x}", verb=verb, params=params)
         self._open[request.id] = Wait(verb, params, self._life.world.now, self._stores())
         self._life.world.count(f"waits: {verb}")
@@ -130,6 +133,7 @@ class Waits:
     # --- answers --------------------------------------------------------------------------------------------------
 
     def _answered(self, reply: Reply) -> None:
+        self.look()  # nobody writes that all of a pipeline is forgotten
         wait = self._open.pop(reply.id, None)
         if wait is None or wait.stores != self._stores():
             return

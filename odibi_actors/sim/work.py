@@ -185,6 +185,18 @@ class Work:
         """Somebody moves away what was published."""
         del self.host.visible[place]
 
+    def reset(self, pipeline: str, targets: list[Target]) -> None:
+        """All that stands in these targets of a pipeline is deleted, and all that it has staged."""
+        host = self.host
+        for place in [place for place, part in host.visible.items() if part.at in targets]:
+            del host.visible[place]
+            host.took.pop(place, None)
+        for at in targets:
+            host.owners.pop(at)
+            host.current.pop(at, None)
+        for path in [path for path in host.staged if path.startswith(f"{pipeline}/")]:
+            del host.staged[path]
+
     def check(self) -> None:
         """The targets hold what was published. Raises Violation."""
 

@@ -1,0 +1,28 @@
+"""``odibictl reset --targets``: while nothing runs a pipeline forgets all that it has done, and what it has published
+is deleted; then all of it is read again, under numbers that go on from where they were.
+
+Targets that have passed on to another pipeline are that one's, and stay as they are.
+"""
+
+from __future__ import annotations
+
+from odibi_actors.sim.life import Life
+
+
+def reset(life: Life, pipeline: str) -> None:
+    """Down, reset, up."""
+    host = life.host
+    life.world.crash_all()
+    life.world.tell(f"{pipeline} is reset")
+    targets = [at for at, owner in host.owners.items() if owner[0] == pipeline]
+    life.work.reset(pipeline, targets)
+    host.engine.forget(pipeline, life.world.now, targets)
+    host.spool = {path: data for path, data in host.spool.items() if not path.startswith(f"{pipeline}/")}
+    host.changes += 1
+    life.truth.forget(pipeline)
+
+
+def may(life: Life, pipeline: str) -> bool:
+    """There is something to forget; and store and targets know of each other."""
+    host = life.host
+    return bool(life.newest(pipeline)) and not host.missing and host.older != "in place"
