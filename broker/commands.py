@@ -148,8 +148,9 @@ class Commands:
         return function(params, now)
 
     def look(self, params: Row) -> None:
-        """Ask (again) the sources of a pipeline somebody waits for to look now."""
-        if "look" in params:
+        """Ask (again) the sources of a pipeline somebody waits for to look now. Not those of runs: a run asks them what
+        was there when it began, and would have to ask again after each look."""
+        if "look" in params and not self._pipeline(params).on_demand:
             self.flow.say(
                 Send(SOURCE, Discover(epoch=self.flow.epoch, pipeline=params["pipeline"], run=params["look"]))
             )

@@ -8,7 +8,7 @@ import pytest
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import BatchSpec
-from odibi_actors.messages import Discover
+from odibi_actors.messages import Discover, Request
 from tests.broker.harness import Broker, Failure, pipeline
 from tests.broker.scheduling import Timed
 
@@ -198,3 +198,16 @@ def test_given_a_run_that_set_something_aside_when_the_broker_is_another_then_it
     again.discovered()
     result = ended(again)
     assert (result["state"], result["error"][:13]) == ("failed", "1 dead letter")
+
+
+def test_given_a_run_that_plans_when_somebody_waits_for_its_pipeline_then_sources_look_for_the_run_alone() -> None:
+    """Each other look would be another moment to them, up to which they tell what is there: neither would end."""
+    broker = Broker(pipeline(trigger="manual")).start()
+    reply = broker.ask("pipeline.trigger", pipeline="p")
+    assert reply is not None
+    assert {m.run for m in broker.take(Discover)} == {reply.result["run"]}
+    assert broker.ask("iteration.wait", pipeline="p") is None
+    broker.say("client-t", Request(str(broker.asked), "iteration.wait", {"pipeline": "p"}))  # as clients repeat it
+    assert broker.take(Discover) == []
+    broker.offer(run=reply.result["run"], exhausted=True)
+    assert [(end.state, end.error) for end in broker.of(rec.RunEnd)] == [("no_data", "")]

@@ -37,6 +37,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("rewind", "", "shutdown"), 25),
     (Course("cancel", "", "sink mode"), 5),
     (Course("drain", "", "source mode"), 3),
+    (Course("abandon", "", "sink format"), 9),
 ]
 """Lives of a course of verbs that broke once."""
 
