@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.sinks import hive, manifest, pieces
-from odibi_actors.nodes.sinks.manifest import Manifest
+from odibi_actors.nodes.sinks.joined import Lists
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, Manifest
 
 
 class Partition(NamedTuple):
@@ -54,6 +55,16 @@ class Partition(NamedTuple):
 
 def partition_of(path: Path) -> Partition | None:
     """Of a file that a sink has published; None where no manifest speaks of it. Raises ConflictError, OSError."""
+    if "=" not in path.parent.name:
+        return None
+    root = hive.root_of(path)
+    try:
+        lists = _lists(root, (root / MANIFESTS).stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    if (entry := lists.entry(path)) is not None:
+        told, one = entry
+        return _partition(told.partition_by, one.values, manifest.schema_of_text(told.schemas[one.columns]))
     place = manifest.of(path)
     if place is None:
         return None
@@ -61,13 +72,21 @@ def partition_of(path: Path) -> Partition | None:
         found = _load(place, place.stat().st_mtime_ns)
     except FileNotFoundError:
         return None
-    at = str(path.relative_to(hive.root_of(path)))
+    at = str(path.relative_to(root))
     file = next((one for one in found.files if one.path == at), None)
     if file is None:
         raise ConflictError(f"{place} does not name {at}: it is not of that iteration")
-    schema = found.arrow()
-    types = {name: schema.field(name).type for name in found.partition_by}
-    return Partition(dict(zip(found.partition_by, file.values, strict=True)), types)
+    return _partition(found.partition_by, file.values, found.arrow())
+
+
+def _partition(by: Sequence[str], values: Sequence[str | None], schema: pa.Schema) -> Partition:
+    return Partition(dict(zip(by, values, strict=True)), {name: schema.field(name).type for name in by})
+
+
+@lru_cache(maxsize=4)
+def _lists(root: Path, _mtime_ns: int) -> Lists:
+    """Of many files of one folder: a list that takes the place of another changes the time of its folder."""
+    return Lists(root)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from pathlib import Path
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.sinks import hive
 from odibi_actors.nodes.sinks.joined import Lists
-from odibi_actors.nodes.sinks.manifest import MANIFESTS
+from odibi_actors.nodes.sinks.manifest import MANIFESTS, coming
 from odibi_actors.nodes.sinks.owner import folder_mark
 
 JOINED = "joined of files that were read one by one, or may have been; `mode: batch` reads it"
@@ -35,6 +35,13 @@ class Joins:
         if not found.name(at):
             return GONE if any(one.covers(at) for one in found.lists) else COMING
         return "" if self._whole else JOINED
+
+    def coming(self, path: str) -> bool:
+        """A file of a sink that is about to publish it: no manifest names it yet."""
+        if "=" not in path or not coming(path):
+            return False
+        found = self._of(os.path.dirname(path))
+        return not isinstance(found, Lists) or not found.speak_for(Path(path))
 
     def changed(self) -> bool:
         """Whether something was joined since."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import xxhash
 
-from odibi_actors.nodes.sinks.manifest import coming
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.joins import Joins
 from odibi_actors.streaming.leases import Writer, names, writer
@@ -58,11 +57,11 @@ class _Chunk:
         self.files, self.skipped, self.closed, self.written, self.looked = [], [], [], [], 0
         return said
 
-    def take(self, entry: os.DirEntry[str], identity: str, heard: bool) -> None:
+    def take(self, entry: os.DirEntry[str], identity: str, heard: bool, joins: Joins) -> None:
         """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them all."""
         seen = entry.stat(follow_symlinks=False)
         found, state = _look(entry.path, identity, seen, ask=seen.st_mtime_ns > self.young)
-        state = "some" if coming(entry.path) else state
+        state = "some" if joins.coming(entry.path) else state
         if isinstance(found, Found):
             self.files.append(found)
         else:
@@ -102,7 +101,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                             if why := joins.instead(entry.path):
                                 chunk.skipped.append((identity, why))
                             elif utf8(identity):
-                                chunk.take(entry, identity, not deaf)
+                                chunk.take(entry, identity, not deaf, joins)
                             else:
                                 _tell(problems, f"the name {identity!r} is not UTF-8; rename the file")
                     except FileNotFoundError:
@@ -177,7 +176,7 @@ def look(effect: Stat) -> Stated:
         state: Writer = "unknown"
         try:
             found, state = _look(path, identity, os.stat(path, follow_symlinks=False), ask=True)
-            state = "some" if coming(path) else state
+            state = "some" if joins.coming(path) else state
         except (FileNotFoundError, NotADirectoryError):
             answer.gone.append(identity)
             continue
@@ -201,6 +200,7 @@ def look(effect: Stat) -> Stated:
 
 def digest(effect: Digest) -> Iterator[Digested | None]:
     """Digest files one by one; one that is not the file it should be (any more) gets none."""
+    joins = Joins(whole=True)
     for found in effect.files:
         digest, path = xxhash.xxh3_128(), os.path.join(effect.base, found.identity)
         try:
@@ -210,7 +210,7 @@ def digest(effect: Digest) -> Iterator[Digested | None]:
                 while same and (block := file.read(BLOCK)):
                     digest.update(block)
                     yield None
-                same = same and _same(file.fileno(), found) and writer(path) != "some" and not coming(path)
+                same = same and _same(file.fileno(), found) and writer(path) != "some" and not joins.coming(path)
         except OSError:
             same = False  # the scan will say what is wrong with it
         yield Digested(effect.source, found, digest.hexdigest() if same else "")

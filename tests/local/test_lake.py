@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from odibi_actors import read_committed
+from odibi_actors import Client, read_committed
 from odibi_actors.config import load_project
 from odibi_actors.local import run_pipeline
 from odibi_actors.nodes.partition import partition_of
@@ -64,8 +64,23 @@ def test_given_folders_of_partitions_when_read_then_values_and_types_are_those_o
     assert rows == (5 if mode == "file_watch" else 9)
 
 
-def scanned(root: Path, pattern: str = "**/part-*") -> Scanned:
-    effect = Scan("s", 1, str(root), "", pattern)
+def test_given_joined_files_when_they_are_read_whole_then_values_are_those_of_the_sink(tmp_path: Path) -> None:
+    project(tmp_path, "batch")
+    (tmp_path / "landing/2.csv").write_text("k,n\n13,5\n007,6\n")
+    assert run_pipeline(load_project(tmp_path), "first").committed == 1
+    with Client(project=tmp_path) as client:
+        told = client.sink_compact("first", "out")
+    assert (told["joined"], told["kept"]) == (2, 4)  # those of 007; of the others there is one each
+    there = scanned(tmp_path / "lake/out", whole=True)
+    assert (len(there.files), there.written) == (5, [])
+    summary = run_pipeline(load_project(tmp_path), "second")
+    assert (summary.committed, summary.failed) == (1, 0)
+    found = read_committed(tmp_path / "lake/copy").sort_by("n")
+    assert [row["k"] for row in found.to_pylist()] == ["007", None, "a/b", "12", "13", "007"]
+
+
+def scanned(root: Path, pattern: str = "**/part-*", whole: bool = False) -> Scanned:
+    effect = Scan("s", 1, str(root), "", pattern, whole=whole)
     (said,) = [one for one in scan(effect, Watcher(lambda *_: None)) if one is not None]
     return said
 

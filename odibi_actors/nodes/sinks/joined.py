@@ -126,7 +126,7 @@ class Lists:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lists = lists(folder)
-        self._named = {file.path for one in self.lists for file in one.files}
+        self._named = {file.path: (one, file) for one in self.lists for file in one.files}
 
     def speak_for(self, path: Path) -> bool:
         """Whether a part, or a file of one, is committed by a list, or not at all."""
@@ -134,7 +134,11 @@ class Lists:
 
     def name(self, path: Path) -> bool:
         """Whether a list names this file."""
-        return bool(self._named) and str(path.relative_to(self.folder)) in self._named
+        return self.entry(path) is not None
+
+    def entry(self, path: Path) -> tuple[Joined, File] | None:
+        """What the list that names a file says of it."""
+        return self._named.get(str(path.relative_to(self.folder))) if self._named else None
 
     def changed(self) -> bool:
         """Whether something was joined since."""

@@ -178,9 +178,9 @@ class PartitionedFolder(Partitioned):
         make_dirs(target.parent, sync=True)  # first: by it sources see that the files wait for their manifest
         for place, file in enumerate(listed.files):
             path = self.folder / file.path
-            make_dirs(path.parent, sync=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             _link(staged.parent / manifest.numbered(place), path, file)
-            folders[path.parent] = None
+            folders |= dict.fromkeys(above for above in path.parents if above.is_relative_to(self.folder))
         for folder in folders:  # before the manifest says that they are there
             fsync_dir(folder)
         failpoint("folder.link")
