@@ -622,7 +622,8 @@ class Client(ScheduleVerbs, EventVerbs):
         return self._until("pipeline.rewind", params, timeout)
 
     def dead_letter(self, letter: int) -> dict[str, Any]:
-        """One dead letter: its failure, and its positions by source."""
+        """One dead letter: its failure, and its positions by source. ``consumed``: the sources of which they lie in it;
+        those of others are references that were read with them. None: a former release has not said which."""
         return self._dict("deadletter.show", STORE, id=letter)
 
     def replay(self, letter: int, dry_run: bool = False) -> dict[str, Any]:

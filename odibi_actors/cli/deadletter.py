@@ -67,10 +67,16 @@ FILES = (
 )
 
 
+def _of(result: dict[str, Any], source: str) -> str:
+    """The source of a file; of one that does not lie in the letter, and was only read with what does, that."""
+    consumed = result.get("consumed")
+    return source if consumed is None or source in consumed else f"{source} (reference)"
+
+
 def details(result: dict[str, Any]) -> list[RenderableType]:
     """One dead letter."""
     names = ("id", "pipeline", "iteration", "node", "state", "kind", "message", "position", "line", "column", "value")
-    files = [{"source": source, **one} for source, some in result["positions"].items() for one in some]
+    files = [{"source": _of(result, source), **one} for source, some in result["positions"].items() for one in some]
     values = {name: result.get(name) or None for name in names}
     if (value := values["value"]) and (value != value.strip() or len(value.splitlines()) > 1):
         values["value"] = json.dumps(value, ensure_ascii=False)  # else nobody sees its blanks and line ends

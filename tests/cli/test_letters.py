@@ -150,3 +150,13 @@ def test_given_a_rewind_then_letters_that_open_again_or_go_and_types_that_are_le
         ("learn columns and types again", "orders, lake"),
     ]
     assert besides({"state": "paused"}) == []
+
+
+def test_given_a_file_that_was_read_as_a_reference_then_it_is_not_shown_as_one_of_the_letter() -> None:
+    one = {"identity": "f.csv", "size": 3}
+    letter = {"id": 1, "positions": {"orders": [one], "rates": [one]}, "consumed": ["orders"]}
+    console = Console(file=(said := StringIO()), width=120)
+    for part in deadletter.details(letter):
+        console.print(part)
+    assert "rates (reference)" in said.getvalue()
+    assert "orders (reference)" not in said.getvalue()
