@@ -7,6 +7,7 @@ have finished, and from then on none of these may be called again on the same da
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
@@ -155,6 +156,8 @@ def story(kind: str, folder: Path, chance: random.Random, longest: float, kills:
 
 def main(kind: str, folder: str, kills: str, seed: str) -> None:
     """Stories until so many processes were killed."""
+    for name in ("pyarrow.pandas_compat", "odibi_actors.local.dags", "odibi_actors.core.contexts"):
+        importlib.import_module(name)  # before the forks: each life would load it anew
     chance = random.Random(int(seed))
     root = Path(folder)
     (root / "first").mkdir(parents=True)

@@ -26,11 +26,12 @@ def kill(kind: str, folder: Path, kills: int, seed: int) -> str:
 @pytest.mark.process
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_given_processes_killed_at_random_then_what_has_finished_is_not_run_again(kind: str, tmp_path: Path) -> None:
-    assert f"{kind}: 12 killed" in kill(kind, tmp_path, 12, 1)
+    assert f"{kind}: 5 killed" in kill(kind, tmp_path, 5, 1)
 
 
 @pytest.mark.soak
 @pytest.mark.process
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_given_two_hundred_killed_processes_then_what_has_finished_is_not_run_again(kind: str, tmp_path: Path) -> None:
     assert f"{kind}: 200 killed" in kill(kind, tmp_path, 200, 2)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import itertools
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,8 @@ from odibi_actors.core.files import SUFFIXES
 from odibi_actors.core.steps import Step
 from odibi_actors.local.checkpoints import outputs
 
+_PROCESS: Final = os.urandom(16).hex()
+_numbers = itertools.count()
 _COPY_ON_WRITE: Final = int(pd.__version__.split(".", maxsplit=1)[0]) >= 3
 _WHOLE: Final = frozenset(SUFFIXES.values()) - {"sqlite"}
 """Formats of which the bytes of one file are all there is; a database may have a log beside it."""
@@ -28,8 +32,8 @@ def digest(value: Any) -> str:
 
 
 def unknown() -> str:
-    """A digest that never comes again."""
-    return os.urandom(16).hex()
+    """A digest that never comes again, in this process or in another."""
+    return digest_bytes(f"{_PROCESS} {os.getpid()} {time.time_ns()} {next(_numbers)}".encode())
 
 
 def together(digests: Mapping[str, str]) -> str:

@@ -39,16 +39,21 @@ class Plan:
         spec = PipelineSpec("dag", nodes, code=CodeSpec(nodes=dict(code)))
         self._steps = list(steps)
         self._iteration = Iteration(spec, 1, lane="live", version=1, positions={}, ranges={}, run="", taken="", order=0)
+        self._sure: dict[str, None] = {}
+        self._doubtful: dict[str, None] = {}  # restored, and not certain
         for key, digest in given.items():
             self._acknowledge(f"{GIVEN}{key}", digest, None)
 
     def restore(self, name: str, key: str, digest: str) -> None:
         """A former run has finished this node, under that key."""
         self._acknowledge(name, digest, key)
+        self._doubtful[name] = None
 
     def void(self) -> list[str]:
         """Nodes of a former run that no longer stand, as their inputs, function or file are others now."""
-        return self._iteration.void_stale()
+        certain = self._certain()
+        self._doubtful = {name: None for name in self._doubtful if name not in certain}
+        return self._iteration.void_stale() if self._doubtful else []
 
     def ready(self) -> list[str]:
         """Nodes that may run now, each of which is to be started."""
@@ -117,13 +122,14 @@ class Plan:
         return [name for name in self._steps if self._iteration.nodes[name].gave_up]
 
     def _certain(self) -> dict[str, None]:
-        """Nodes whose acknowledgement will stand: those of their inputs do."""
-        found: dict[str, None] = {}
+        """Nodes whose acknowledgement will stand, as those of their inputs do; they stay so."""
         for name, run in self._iteration.nodes.items():
-            inputs = all(one in found for one in run.spec.inputs)
-            if inputs and run.state == "acked" and run.ack is not None and self._iteration.holds(name, run.ack.key):
-                found[name] = None
-        return found
+            if name in self._sure or run.state != "acked" or run.ack is None:
+                continue
+            inputs = all(one in self._sure for one in run.spec.inputs)
+            if inputs and self._iteration.holds(name, run.ack.key):
+                self._sure[name] = None
+        return self._sure
 
     def _acknowledge(self, name: str, digest: str, key: str | None) -> None:
         run = self._iteration.nodes[name]
