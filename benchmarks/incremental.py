@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, ReadSpec
-from odibi_actors.sources.growing.kind import INCREMENTAL
+from odibi_actors.kinds.connection import OPEN
+from odibi_actors.sources.incremental import INCREMENTAL
 from odibi_actors.streaming.effects import Ahead, Begin, Piece, Seen
 
 HEADER = "id,customer,amount,note\n"
@@ -85,7 +86,7 @@ class _Source:
         rows = 0
         while pieces := self._look():
             for piece in pieces:
-                found = INCREMENTAL.load(self._read, [piece.position], self._schema)
+                found = INCREMENTAL.load(self._read, [piece.position], self._schema, OPEN)
                 self._schema = self._schema or found.schema
                 rows += found.table.num_rows
         return rows

@@ -287,12 +287,23 @@ def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
 def _check_same_kind(pipeline: Pipeline, name: str, new: ReadSpec) -> None:
     """What was read in order is known by places, and no other kind of source knows what these say."""
     former = pipeline.sources[name].node.read if name in pipeline.sources else None
-    if former is None or former.mode == new.mode or "cursor" not in (former.consumption, new.consumption):
+    if former is None or "cursor" not in (former.consumption, new.consumption):
         return
+    if former.mode == new.mode and (former.of_table is None) == (new.of_table is None):
+        return
+    if former.mode == new.mode:
+        raise ConflictError(
+            f"pipeline {pipeline.name}: source {name} has consumed {_what(former)}, and would read {_what(new)} now: "
+            "nobody would know what that was. Use a new pipeline name"
+        )
     raise ConflictError(
         f"pipeline {pipeline.name}: source {name} has consumed data by mode {former.mode}; by mode {new.mode} it would "
         f"not be known what that was. Keep mode: {former.mode}, or use a new pipeline name"
     )
+
+
+def _what(read: ReadSpec) -> str:
+    return "files" if read.of_table is None else "rows of a table"
 
 
 def _check_backfills(flow: Flow, spec: PipelineSpec) -> None:

@@ -125,6 +125,8 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         pins.read(flow, pipeline, done)
     if told := reads.touched(iteration.name, done):
         flow.say(Log("info", told, {"notice": True}))
+    for remark in done.remarks[: reads.SHOWN]:
+        flow.say(Log("warning", f"{iteration.name} {done.node}: {remark}"))
     seq = flow.write(ack, pipeline.name)
     flow.dispatcher.confirm(pool, done.attempt, done.node, seq)
     run.state, run.ack, run.attempt, run.verify, run.busy = "acked", ack, None, False, None

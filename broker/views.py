@@ -14,6 +14,7 @@ from odibi_actors.broker.iteration import NEVER, Iteration
 from odibi_actors.broker.lane import Lane, SourceState
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint.records import CODE, ORDER
+from odibi_actors.kinds.connection import name_of
 from odibi_actors.messages import SourceSpec
 from odibi_actors.units import format_instant, plural
 from odibi_actors.version import __version__
@@ -201,6 +202,12 @@ def _through(pipeline: Pipeline, lane: Lane, source: SourceState) -> int:
     return -1 if backfill is None or source.pinned else backfill.record.through
 
 
+def _access(pipeline: Pipeline, source: SourceState) -> dict[str, str]:
+    """How to get to what a source reads."""
+    read = source.node.read
+    return {} if read is None else pipeline.spec.access.get(name_of(read.connection.type, read.connection.path), {})
+
+
 def source_specs(flow: Flow) -> list[SourceSpec]:
     """What the source actor is to look after: each source of each lane, and what starts runs."""
     return [
@@ -213,6 +220,8 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             through=_through(pipeline, lane, source),
             since=pipeline.backfills[lane.name].since if lane.name in pipeline.backfills else 0,
             limits=pipeline.spec.batch,
+            access=_access(pipeline, source),
+            root=flow.home.root,
         )
         for pipeline in flow.listed()
         if not pipeline.removed

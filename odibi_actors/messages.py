@@ -255,7 +255,8 @@ class SourceSpec(msgspec.Struct, frozen=True):
     schedule that waits for files, and bears its name). ``credit`` bounds the positions of one offer. ``idle``: nothing
     is wanted until a Discover (pipelines that run on demand). ``through``: of a backfill, only files that the live lane
     had taken by that iteration, known to a store that has record ``since``; -1: any. ``limits``: what one iteration may
-    take: a source that is read in order cuts its ranges so that each of them fits."""
+    take: a source that is read in order cuts its ranges so that each of them fits. ``access``: how to get to what its
+    connection leads to; ``root``: the project's folder."""
 
     pipeline: str
     node: NodeSpec
@@ -265,6 +266,8 @@ class SourceSpec(msgspec.Struct, frozen=True):
     through: int = -1
     since: int = 0
     limits: BatchSpec = BatchSpec()
+    access: dict[str, str] = {}
+    root: str = ""
 
 
 class Sources(Message, frozen=True):
@@ -579,7 +582,7 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     ``state``: what a stateful node keeps, synced. ``memory``: the most its process had in memory while it ran, and
     ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell). Of a read node also ``files``:
     what was read of each of its positions, in their order; ``touched``: those that had another ctime than the planned
-    one, and nothing else."""
+    one, and nothing else; ``remarks``: what else is to be told of how they were read."""
 
     attempt: Attempt
     pipeline: str
@@ -603,6 +606,7 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     memory_before: int = 0
     files: list[PositionRead] = []
     touched: list[str] = []
+    remarks: list[str] = []
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):

@@ -28,10 +28,10 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.epoch}-{self.counter}"
 
 
-MAX_PLACE = 4096
-"""Bytes of a place in a partition."""
+MAX_PLACE = 32_768
+"""Bytes of a place in a partition; the detail of a position may have two."""
 
-MAX_DETAIL = 65_536
+MAX_DETAIL = 2 * MAX_PLACE + 4096
 """Bytes of the detail of a position."""
 
 

@@ -67,6 +67,7 @@ OCCURRENCES = (
     examples=[
         "odibictl pipeline backfill delays --files flights-2013-0[1-3]-*.csv --dry-run",
         "odibictl pipeline backfill delays --files flights=*.csv --concurrency 4 --yes --wait",
+        "odibictl pipeline backfill orders --rows 2025-01-01..2025-02-01",
         "odibictl pipeline backfill report --schedule nightly --from 2013-01-01 --to 2013-02-01",
     ],
 )
@@ -76,6 +77,12 @@ OCCURRENCES = (
     multiple=True,
     metavar="[SOURCE=]PATTERN",
     help="Read these files again: below the source's folder, or as listed. Once for each source.",
+)
+@click.option(
+    "--rows",
+    multiple=True,
+    metavar="[SOURCE=]FROM..TO",
+    help="Read rows of a table again: from this watermark up to before the other; * for all. Once for each source.",
 )
 @click.option("--schedule", metavar="NAME", shell_complete=complete_schedule, help="Run for occurrences of this one.")
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="With --schedule: the first time due.")
@@ -91,6 +98,7 @@ def start(
     app: App,
     pipeline: str,
     files: Sequence[str],
+    rows: Sequence[str],
     schedule: str | None,
     start: str | None,
     end: str | None,
@@ -99,12 +107,13 @@ def start(
     dry_run: bool,
     wait: bool,
 ) -> None:
-    """Read files, or run occurrences, of the past once more.
+    """Read files or rows, or run occurrences, of the past once more.
 
     It gets a lane of its own beside the live runs: they go first, it waits for none of them, and can be cancelled.
-    Either --files, whether they were read before or not; or --schedule with --from and --to, one iteration for each
+    Either --files and --rows, of what was read before; or --schedule with --from and --to, one iteration for each
     time it was due in between. TIME is one of the schedule's zone unless it ends in Z or an offset.
     """
+    files = [*files, *rows]
     _one_kind(files, schedule, start, end)
     client = app.client()
     wanted: dict[str, Any] = {"concurrency": concurrency, "params": params}
@@ -134,7 +143,9 @@ def start(
 def _one_kind(files: Sequence[str], schedule: str | None, start: str | None, end: str | None) -> None:
     """Raise UsageError unless it is one kind of backfill, whole."""
     if bool(files) == bool(schedule):
-        raise click.UsageError("say what to read or run again: --files PATTERN, or --schedule NAME; one of the two")
+        raise click.UsageError(
+            "say what to read or run again: --files PATTERN or --rows FROM..TO, or --schedule NAME; one of the two"
+        )
     if files and (start or end):
         raise click.UsageError("--from and --to go with --schedule; --files takes what its pattern matches")
     if schedule and not (start and end):

@@ -27,6 +27,7 @@ from odibi_actors.kinds.connection import name_of
 from odibi_actors.kinds.format import check_options, lacks
 from odibi_actors.kinds.registry import (
     connection_of,
+    dialects,
     format_of,
     formats,
     sink_of,
@@ -155,8 +156,17 @@ class Checker:
         return self.connections.get(name or "")
 
     def _read(self, at: str, read: Section, connections: Section) -> None:
-        self._format(at, read)
         connection = self._use(at, read, connections)
+        if "table" in read or "query" in read:
+            self._read_table(at, read, connection)
+            return
+        if connection is not None and connection.type in dialects():
+            message = f"{connection.name} is a {connection.type} connection, which has tables and no files"
+            locals_ = [name for name, known in self.connections.items() if connection_of(known.type).folder]
+            hint = f"table: orders; or a local connection, for files: {', '.join(locals_)}"
+            self._problems.add(f"{at}.connection", message, suggestion=hint)
+            return
+        self._format(at, read)
         if connection is not None and not connection_of(connection.type).folder:
             message = f"files are read from a local connection; {connection.name} is {connection.type}"
             locals_ = [name for name, known in self.connections.items() if connection_of(known.type).folder]
@@ -189,6 +199,15 @@ class Checker:
             and not self._problems.misspelt(at, "format")
         ):
             self._problems.add(at, 'the key "format" is missing', suggestion="Format of the files.")
+
+    def _read_table(self, at: str, read: Section, connection: ConnectionSpec | None) -> None:
+        """Rows of a database."""
+        if connection is not None and connection.type not in dialects():
+            message = f"a table is read from a SQL connection; {connection.name} is {connection.type}"
+            self._problems.add(f"{at}.connection", message, suggestion=f"one of type {', '.join(dialects())}")
+        self._types(at, read.get("schema", {}), "a table")
+        self._columns(at, read)
+        self._mode(at, read)
 
     def _mode(self, at: str, read: Section) -> None:
         """What the kind of source says of it, and keys that it does not take."""

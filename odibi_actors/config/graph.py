@@ -13,6 +13,9 @@ def describe(node: NodeSpec) -> str:
     """What a node does, on one line: ``read landing: flights-*.csv (csv, file_watch)``."""
     if node.read is not None:
         read = node.read
+        if read.of_table is not None:
+            what = f"table {read.table.table}" if read.table.table else "query"
+            return f"read {read.connection.name}: {what} by {read.table.watermark_column} ({read.mode})"
         pattern = shown(read.pattern)
         files = pattern if read.path == "." else f"{read.path}/{pattern}"
         return f"read {read.connection.name}: {files} ({read.format}, {read.mode})"

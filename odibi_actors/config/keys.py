@@ -27,6 +27,7 @@ from odibi_actors.config.kinds import (
     OneOrMore,
     Table,
     Text,
+    Word,
     duration,
     size,
 )
@@ -97,7 +98,7 @@ READ = Object(
         "mode": Key(
             Choice(tuple(sources()), later=("interval",)),
             "file_watch: each file once, as it arrives; batch: all files, once a run; "
-            "incremental: what is new in files that grow; event: rows that are pushed.",
+            "incremental: what is new in files that grow, or in a table; event: rows that are pushed.",
             required=True,
         ),
         "path": Key(_TEXT, "Folder below the connection's."),
@@ -121,10 +122,15 @@ READ = Object(
         ),
         "window": Key(duration(), "event: how long the key of a push is known again."),
         "backlog": Key(size(), "event: what may be pushed and not be read yet; then a producer is to come again."),
-        "watermark_column": Key(Later(), "Column that grows, for incremental."),
+        "table": Key(Text(limit=MAX_NAME), "Table of a SQL connection, for incremental."),
+        "query": Key(_TEXT, "One SELECT on a SQL connection, for incremental, instead of a table."),
+        "watermark_column": Key(_TEXT, "Column that grows with what is new in it: a number, date, time or text."),
+        "keys": Key(Listing(_TEXT, unique=True), "Columns by which rows of a table are told apart; default: all."),
+        "lag": Key(
+            Word(), "How far behind the greatest watermark rows may still come: a duration, or a number; default: 0."
+        ),
+        "initial": Key(Word(), "The least watermark that is read; default: all are."),
         "every": Key(Later(), "For interval."),
-        "query": Key(Later("read files, mode file_watch or batch"), "SQL to read."),
-        "table": Key(Later("read files, mode file_watch or batch"), "Table to read."),
         "on_schema_change": Key(Later(), "What happens when columns change."),
     },
     ReadSpec,

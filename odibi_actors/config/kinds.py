@@ -21,6 +21,7 @@ from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, plain_data
 NAME = r"[a-z][a-z0-9_]*"
 MAX_NAME = 64
 """Names become parts of file names (at most 255 bytes) together with numbers and suffixes."""
+MAX_WORD = 1000
 MAX_TEXT = 64 * 1024
 """Characters of one value."""
 LATER = "not available in this version"
@@ -93,6 +94,23 @@ class Text(_Simple):
 
 
 NAME_TEXT = Text(NAME, f"a name: lower-case letters, digits, _ ({NAME})", MAX_NAME)
+
+
+@dataclass(frozen=True)
+class Word(_Simple):
+    """A text or a number, kept as it is written."""
+
+    def check(self, tree: Tree, path: str, problems: Problems) -> Any:
+        value = _scalar(tree, path, problems, "text")
+        if isinstance(value, _Bad):
+            return BAD
+        text = str(value) if isinstance(value, str) else _source(tree)
+        if isinstance(value, bool) or not text.strip() or "\0" in text or len(text) > MAX_WORD:
+            return _wrong(tree, path, problems, "must be a text or a number")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "number"]}
 
 
 @dataclass(frozen=True)

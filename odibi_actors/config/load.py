@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from odibi_actors.config.checks import Checker, Section
 from odibi_actors.config.digest import Code
 from odibi_actors.config.keys import PROJECT
@@ -20,6 +22,7 @@ from odibi_actors.config.model import (
     ProjectSpec,
     ReadSpec,
     RetrySpec,
+    TableSpec,
     TransformSpec,
     WorkerSpec,
     WriteSpec,
@@ -168,7 +171,17 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
 
 
 def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> ReadSpec:
+    if "table" in section or "query" in section:
+        of_table = TableSpec(
+            table=section.pop("table", ""), query=section.pop("query", ""), **_taken(section, TableSpec)
+        )
+        section = {"format": "sql", "of_table": of_table} | section
     return ReadSpec(**_connected(section, connections), consumption=source_of(section["mode"]).consumption)
+
+
+def _taken(section: Section, model: type[msgspec.Struct]) -> Section:
+    """Those keys of a section that are of ``model``, taken out of it."""
+    return {key: section.pop(key) for key in model.__struct_fields__ if key in section}
 
 
 def _connected(section: Section, connections: dict[str, ConnectionSpec]) -> Section:

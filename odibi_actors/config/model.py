@@ -36,12 +36,26 @@ FORMER: dict[str, Consumption] = {"file_watch": "set", "batch": "pinned"}
 """Of the modes of releases that did not tell it."""
 
 
+class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a database is read: a ``table``, or the rows of a ``query`` (the other is ""). ``watermark_column`` grows
+    with what is new; ``keys`` tell rows apart ([]: all columns do). ``lag`` (a duration, or a number as text): how far
+    behind the greatest watermark rows may still come; ``initial``: the least watermark that is read ("": all are)."""
+
+    table: str
+    query: str
+    watermark_column: str
+    keys: list[str] = []
+    lag: str = ""
+    initial: str = ""
+
+
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
     the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
-    ``backlog``: bytes that may be pushed and not be read yet."""
+    ``backlog``: bytes that may be pushed and not be read yet. ``of_table``: what is read of a database; there are no
+    files then, and ``format`` is "sql"."""
 
     connection: ConnectionSpec
     format: KindName
@@ -58,6 +72,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     on_change: Literal["error", "reprocess"] = "error"
     window: float = 86400.0
     backlog: int = 1_000_000_000
+    of_table: TableSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.consumption:
@@ -69,6 +84,13 @@ class ReadSpec(msgspec.Struct, frozen=True):
     def pinned(self) -> bool:
         """Read whole for every iteration, pinned by digest: nothing of it is consumed."""
         return self.consumption == "pinned"
+
+    @property
+    def table(self) -> TableSpec:
+        """What is read of a database. Raises ValueError: files are read."""
+        if self.of_table is None:
+            raise ValueError("this source reads files")
+        return self.of_table
 
 
 class TransformSpec(msgspec.Struct, frozen=True):

@@ -138,7 +138,7 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
             path = part.connection.path
             if len(path) > MAX_PATH or not path or "\0" in path:
                 yield f"{at}: connection {part.connection.name} leads nowhere"
-            elif part is node.read and not path.startswith("/"):
+            elif part is node.read and node.read.of_table is None and not path.startswith("/"):
                 yield f"{at}: the path of connection {part.connection.name} is not absolute"
 
 

@@ -4,7 +4,8 @@ The group ``odibi_actors.formats`` has one entry point for each format; its name
 to the kind itself (see ``format``). ``odibi_actors.sinks`` has those of sinks, by the ``type:`` of the connection they
 publish to (see ``sink``), ``odibi_actors.sources`` those of sources, by their ``mode:`` (see ``source``), and
 ``odibi_actors.connections`` those of types of connections (see ``connection``): a sink whose connections are nothing
-but a path needs none. A kind is loaded when it is first asked for.
+but a path needs none. ``odibi_actors.dialects`` has those of databases that are read (see ``dialect``), by the
+connections' type. A kind is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import cast
 
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import Connection
+from odibi_actors.kinds.dialect import Dialect
 from odibi_actors.kinds.format import Format, WritingFormat
 from odibi_actors.kinds.sink import Sink
 from odibi_actors.kinds.source import Source
@@ -24,6 +26,7 @@ FORMATS = "odibi_actors.formats"
 SINKS = "odibi_actors.sinks"
 SOURCES = "odibi_actors.sources"
 CONNECTIONS = "odibi_actors.connections"
+DIALECTS = "odibi_actors.dialects"
 
 
 @cache
@@ -54,6 +57,11 @@ def sources() -> list[str]:
     return list(_found(SOURCES))
 
 
+def dialects() -> list[str]:
+    """The types of connections whose tables are read."""
+    return list(_found(DIALECTS))
+
+
 def connections() -> list[str]:
     """The types of connections that are installed."""
     return list(dict.fromkeys([*_found(CONNECTIONS), *_found(SINKS)]))
@@ -81,6 +89,12 @@ def sink_of(name: str) -> Sink:
 def source_of(mode: str) -> Source:
     """The kind of source of that mode. Raises ConfigError: not installed, or it cannot be loaded."""
     return cast(Source, _load(SOURCES, "mode", mode))
+
+
+@cache
+def dialect_of(name: str) -> Dialect:
+    """How databases of connections of that type are read. Raises ConfigError: not installed, or it cannot be loaded."""
+    return cast(Dialect, _load(DIALECTS, "dialect", name))
 
 
 @cache

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from odibi_actors.actor import Effect
     from odibi_actors.config.model import Consumption, ReadSpec
+    from odibi_actors.kinds.connection import Access
     from odibi_actors.messages import Message, Planned, SourceSpec
     from odibi_actors.model import Position, PositionRead
     from odibi_actors.streaming.effects import Ask
@@ -108,7 +109,7 @@ class Pushable(Protocol):
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
     (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
-    ``touched`` are those of ``NodeDone``."""
+    ``touched`` are those of ``NodeDone``, as are ``remarks``."""
 
     table: pa.Table
     schema: bytes = b""
@@ -117,6 +118,7 @@ class ReadResult(NamedTuple):
     left_out: list[str] = []
     files: list[PositionRead] = []
     touched: list[str] = []
+    remarks: list[str] = []
 
 
 class Source(Protocol):
@@ -139,5 +141,5 @@ class Source(Protocol):
     def probe(self, ask: Ask) -> Iterator[Message | None]:
         """Answer what the finder asks; None stands for a step without an answer."""
 
-    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """In a worker: what these positions hold, in their order, as one table; see ``nodes.read.read``."""

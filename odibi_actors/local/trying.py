@@ -29,11 +29,11 @@ from odibi_actors.config.patterns import shown
 from odibi_actors.config.received import params_problem
 from odibi_actors.config.writers import writer_of
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
-from odibi_actors.kinds.connection import Access, access_to
+from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, Position, Trigger, sentences
+from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
@@ -123,7 +123,10 @@ class Trial:
         lines = []
         for node in sources:
             found, problems = self._listed(node)
-            if not found and (read := node.read) is not None:
+            if not found and (read := node.read) is not None and read.of_table is not None:
+                what = f"table {read.table.table}" if read.table.table else "the query"
+                lines += problems or [f"{node.name}: there is no row in {what}"]
+            elif not found and (read := node.read) is not None:
                 only = f" and {self._files!r}" if not read.pinned and self._files else ""
                 place = Path(read.connection.path) / read.path
                 there = (
@@ -135,12 +138,16 @@ class Trial:
                     there += f"; {writer} writes there: `odibictl run {writer.partition('.')[0]}` first"
                 lines += [f"{node.name}: {there}", *problems]
         if lines:
-            raise NotFoundError("\n".join([*lines, "nothing was tried: each source needs a file to read"]))
+            of_tables = any(node.read is not None and node.read.of_table is not None for node in sources)
+            needs = "something" if of_tables else "a file"
+            raise NotFoundError("\n".join([*lines, f"nothing was tried: each source needs {needs} to read"]))
 
     def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
         assert node.read is not None
         if node.read.consumption == "cursor":
-            return ahead(node.read, self._spec.batch)  # one more than a run takes at once: whether there are more
+            access = self._spec.access.get(name_of(node.read.connection.type, node.read.connection.path), {})
+            # one more than a run takes at once: whether there are more
+            return ahead(node.read, self._spec.batch, Access(access, self._project.root))
         return listed(node.read, self._files if not node.read.pinned else None)
 
     def _node(self, node: NodeSpec) -> TriedNode:
@@ -182,6 +189,8 @@ class Trial:
             code_digest=self._project.code_digest,
             store_id=STORE,
             trigger=self._trigger,
+            home=Home(root=self._project.root),
+            access=self._spec.access,
         )
         tried = TriedNode(node.name, node.kind)
         for said in self._executor.run(task):
@@ -330,11 +339,11 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
     return [node for node in spec.nodes if node.name in needed]
 
 
-def ahead(read: ReadSpec, limits: BatchSpec) -> tuple[list[Position], list[str]]:
+def ahead(read: ReadSpec, limits: BatchSpec, access: Access) -> tuple[list[Position], list[str]]:
     """What a source that is read in order would read first, and what it could not look at."""
     found: list[Position] = []
     problems: list[str] = []
-    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files + 1)):
+    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files + 1, access=access)):
         if isinstance(seen, Seen):
             found += [piece.position for part in seen.parts for piece in part.pieces]
             problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]

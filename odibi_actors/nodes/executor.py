@@ -18,7 +18,7 @@ from odibi_actors.batches.spool import Spool
 from odibi_actors.config.model import NodeSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import AccessError, BatchError, ConfigError, ConflictError, MissingExtraError
 from odibi_actors.failpoints import failpoint
-from odibi_actors.kinds.connection import access_to
+from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Site
 from odibi_actors.kinds.source import ReadResult, Source
@@ -155,7 +155,9 @@ class Executor:
             notes = by_default(table, node.write.schema) if schema else []
         else:
             if node.read is not None:
-                found = _source(node.read).load(node.read, step.positions, step.schema)
+                access = task.access.get(name_of(node.read.connection.type, node.read.connection.path), {})
+                door = Access(access, task.home.root)
+                found = _source(node.read).load(node.read, step.positions, step.schema, door)
                 table, schema, schema_text = found.table, found.schema, found.schema_text
             elif node.state:
                 table, kept = self._run_stateful(task, step, inputs)
@@ -186,6 +188,7 @@ class Executor:
             left_out=found.left_out if found is not None else [],
             files=found.files if found is not None else [],
             touched=found.touched if found is not None else [],
+            remarks=found.remarks if found is not None else [],
         )
         return done, table
 

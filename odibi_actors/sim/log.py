@@ -20,6 +20,7 @@ from odibi_actors.streaming.patterns import Pattern
 if TYPE_CHECKING:
     import random
 
+    from odibi_actors.kinds.connection import Access
     from odibi_actors.kinds.source import ReadResult
     from odibi_actors.sim.host import Host, SimFile
 
@@ -88,7 +89,7 @@ class Log:
         """See ``answer``."""
         raise TypeError("the simulated driver asks no probe")
 
-    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """See ``work``."""
         raise TypeError("simulated workers read by themselves")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.config.model import Consumption, ReadSpec
 
 if TYPE_CHECKING:
+    from odibi_actors.kinds.connection import Access
     from odibi_actors.kinds.source import Finder, ReadResult
     from odibi_actors.messages import Message, SourceSpec
     from odibi_actors.model import Position
@@ -41,7 +42,7 @@ class FolderOfFiles:
         """Never asked."""
         raise TypeError(f"mode {self.name} has no probe")
 
-    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The files as one table."""
         from odibi_actors.nodes.read import read
 

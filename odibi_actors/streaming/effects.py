@@ -8,6 +8,7 @@ import msgspec
 
 from odibi_actors.actor import Effect
 from odibi_actors.config.model import BatchSpec, ReadSpec
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.messages import Message
 from odibi_actors.model import Position, Range
 from odibi_actors.sources.file_position import file_position
@@ -104,18 +105,20 @@ class Begin(msgspec.Struct, frozen=True, array_like=True):
 
 class Ahead(Ask, frozen=True):
     """What is there behind these places, in pieces that fit into an iteration (``limits``), at most ``credit`` of them?
-    ``more``: other partitions are looked for as well. Answered by Seen."""
+    ``more``: other partitions are looked for as well. ``access``: how to get in. Answered by Seen."""
 
     places: list[Begin]
     limits: BatchSpec
     credit: int
     more: bool = True
+    access: Access = OPEN
 
 
 class Again(Ask, frozen=True):
     """How are these positions now, which were planned? Answered by AsNow."""
 
     positions: list[Position]
+    access: Access = OPEN
 
 
 # --- driver -> actor ----------------------------------------------------------------------------------------------

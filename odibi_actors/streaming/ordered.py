@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
+from odibi_actors.kinds.connection import Access
 from odibi_actors.messages import BROKER, STORE, Message, Offer, PlacesPage, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import LIVE, Position
 from odibi_actors.streaming import ordered_views as views
@@ -303,7 +304,11 @@ class Ordered:
         self._looking, self._looked_at, self._next_look, self._late = self._number, now, None, False
         self._asked = {partition: self._begin(partition) for partition in names}
         asked, more = list(self._asked.values()), self.taken is None and self._limit is None
-        return [Ahead(self.key, self._number, self.read, asked, self.spec.limits, max(0, self._room()), more)]
+        room = max(0, self._room())
+        return [Ahead(self.key, self._number, self.read, asked, self.spec.limits, room, more, access=self._access())]
+
+    def _access(self) -> Access:
+        return Access(self.spec.access, self.spec.root)
 
     def _again(self) -> None:
         """Whoever heard the last offer may have forgotten it."""
@@ -414,7 +419,7 @@ class Ordered:
 
     def look(self, number: int, positions: list[Position]) -> Effect:
         """How are these now?"""
-        return Again(self.key, number, self.read, positions)
+        return Again(self.key, number, self.read, positions, access=self._access())
 
     def looked(self, answer: Message, positions: list[Position]) -> dict[str, Any] | None:
         """The answer of ``source.stat``."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.patterns import shown
 from odibi_actors.model import Reached
+from odibi_actors.sources.query.statements import ends_of
 from odibi_actors.streaming.effects import Begin, Piece
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.units import plural
@@ -61,7 +63,7 @@ def row(source: Ordered) -> dict[str, Any]:
         "mode": source.read.mode,
         "consumption": source.read.consumption,
         "path": source.path or ".",
-        "pattern": shown(source.read.pattern),
+        "pattern": _what(source.read),
         "known": len(dict.fromkeys((*source.places.index, *source.known))),
         "pending": sum(len(one.pieces) for one in known),
         "waiting": sum(bool(one.part.waits) for one in known),
@@ -90,9 +92,15 @@ def show(source: Ordered) -> dict[str, Any]:
     }
 
 
+def _what(read: ReadSpec) -> str:
+    if read.of_table is None:
+        return shown(read.pattern)
+    return f"table {read.table.table}" if read.table.table else "query"
+
+
 def _ready(piece: Piece) -> str:
-    rows = f", {plural(piece.position.rows, 'row')}" if piece.position.rows >= 0 else ""
-    return f"{plural(piece.position.size, 'byte')}{rows}: ready, not planned yet"
+    sizes = (("byte", piece.position.size), ("row", piece.position.rows))
+    return f"{', '.join(plural(count, noun) for noun, count in sizes if count >= 0)}: ready, not planned yet"
 
 
 def why(source: Ordered, file: str) -> dict[str, str]:
@@ -128,6 +136,8 @@ def _why(source: Ordered, partition: str) -> tuple[str, str]:
         return "ignored", source.skipped[partition]
     known, place = source.known.get(partition), source.places.index.get(partition)
     if known is None and place is None:
+        if source.read.of_table is not None:
+            return "ignored", f"{_what(source.read)} is read, and no files"
         if not Pattern(source.read.pattern).matches(relative(source, partition)):
             return "ignored", f"{relative(source, partition)} does not match pattern {shown(source.read.pattern)}"
         return "not_found", f"there is no such file below {source.read.connection.path}"
@@ -165,5 +175,7 @@ def match(source: Ordered, pattern: str) -> dict[str, Any]:
 
 
 def _matching(source: Ordered, pattern: str) -> list[str]:
+    if source.read.of_table is not None:
+        return list(source.places.index) if ends_of(pattern) is not None else []
     wanted = Pattern(pattern)
     return [name for name in source.places.index if wanted.matches(relative(source, name))]

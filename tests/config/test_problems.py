@@ -154,8 +154,8 @@ FUNCTIONS = [
 PLACES = [
     ("connection: landing", "connection: landng", [f'11:28: {N}[0].read.connection: unknown connection (got landng); '
         'did you mean "landing"?']),
-    ("connection: landing", "connection: mart", [f"11:28: {N}[0].read.connection: files are read from a local "
-        "connection; mart is sqlite; local: landing, lake"]),
+    ("connection: landing", "connection: mart", [f"11:28: {N}[0].read.connection: mart is a sqlite connection, "
+        "which has tables and no files; table: orders; or a local connection, for files: landing, lake"]),
     ('pattern: "*.csv"', "path: a/../../b", [f"11:74: {N}[0].read.path: leads out of the connection's folder "
         "(got a/../../b); write a path below it; another folder is another connection"]),
     ('pattern: "*.csv"', "pattern: ../*.csv", [f"11:77: {N}[0].read.pattern: leads out of the connection's folder "

@@ -29,6 +29,7 @@ from odibi_actors.config.kinds import (
     Table,
     Text,
     Unit,
+    Word,
 )
 from odibi_actors.model import TERMINAL, TRANSITIONS
 from tests.docs.client_page import client
@@ -165,6 +166,8 @@ def describe(kind: Kind) -> str:
             return f"name: {inner}"
         case Object():
             return "mapping, see below"
+        case Word():
+            return "text or number"
         case Secret():
             return "`${NAME}` or `{file: PATH}`"
         case Anything():

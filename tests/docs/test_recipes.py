@@ -63,6 +63,10 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
             "A log that is appended to",
             r"rows_read +2\n(.|\n)*rows_read +2\n(.|\n)*no_data(.|\n)*\[\(\[1, 2, 3, 4\],\)\]",
         ),
+        (
+            "A table that grows",
+            r"rows_read +2\n(.|\n)*rows_read +2\n(.|\n)*no_data(.|\n)*\[\(1, 'sent'\), \(2, 'paid'\), \(3, 'paid'\)\]",
+        ),
         ("Reference data", r"state +done(.|\n)*rows_read +2\n"),
         (
             "A column was added",

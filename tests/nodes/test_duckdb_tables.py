@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
+from odibi_actors.connections import duckdb_session
 from odibi_actors.model import Failure
-from odibi_actors.nodes.sinks import duckdb_sink
 from odibi_actors.nodes.sinks.table import TableSink
 from tests.nodes.helpers import publish_task
 from tests.nodes.test_sinks import World
@@ -168,7 +168,7 @@ def test_given_another_process_that_has_the_file_then_it_is_waited_for_and_named
 ) -> None:
     sink = node(world)
     staged = world.stage(sink, pa.table({"x": [1]}))
-    monkeypatch.setattr(duckdb_sink, "BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr(duckdb_session, "BUSY_TIMEOUT", 0.0)
     script = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, mart(world)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from odibi_actors.batches.ipc import encode
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, ReadSpec
+from odibi_actors.kinds.connection import OPEN
 from odibi_actors.messages import Reply
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.sources.events import desk, log
@@ -57,7 +58,8 @@ class Inbox:
         return found.parts[0]
 
     def load(self, *pieces: Piece) -> list[int]:
-        found: list[int] = self.kind.load(self.read, [one.position for one in pieces], b"").table["id"].to_pylist()
+        positions = [one.position for one in pieces]
+        found: list[int] = self.kind.load(self.read, positions, b"", OPEN).table["id"].to_pylist()
         return found
 
 

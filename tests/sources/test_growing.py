@@ -13,14 +13,15 @@ import pytest
 from msgspec.structs import replace
 
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, ReadSpec
+from odibi_actors.kinds.connection import OPEN
 from odibi_actors.kinds.format import Lines, lines_of
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.sources.growing import places
 from odibi_actors.sources.growing.cutting import Cut, Cutter
-from odibi_actors.sources.growing.kind import INCREMENTAL
 from odibi_actors.sources.growing.lines import Scanner, header_end
 from odibi_actors.sources.growing.places import Mark, mark
+from odibi_actors.sources.incremental import INCREMENTAL
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
 
 CSV = Lines(True, b'"', b",")
@@ -126,7 +127,7 @@ class Folder:
         return {part.partition: part for part in seen.parts}
 
     def rows(self, *pieces: Piece) -> list[dict[str, Any]]:
-        found = INCREMENTAL.load(self.read, [piece.position for piece in pieces], b"")
+        found = INCREMENTAL.load(self.read, [piece.position for piece in pieces], b"", OPEN)
         return found.table.to_pylist()  # type: ignore[no-any-return]
 
     def now(self, *pieces: Piece) -> AsNow:

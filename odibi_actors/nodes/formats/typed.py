@@ -69,11 +69,11 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
     if not related(column.type, kind):
         raise Malformed(f"{other}; {instead(name, column.type)}", column=name)
     try:
-        if (values := _cast(column, kind)) is not None:
+        if (values := exactly(column, kind)) is not None:
             return values
     except pa.ArrowNotImplementedError as error:
         raise Malformed(f"{other}; {instead(name, column.type)}", column=name) from error
-    row = first_bad(len(column), lambda start, stop: _cast(column.slice(start, stop - start), kind) is not None)
+    row = first_bad(len(column), lambda start, stop: exactly(column.slice(start, stop - start), kind) is not None)
     value = _shown(column, row)
     raise Malformed(
         f"row {row + 1}: {value} is not {type_name(kind)}; {instead(name, column.type)}", column=name, value=value
@@ -113,7 +113,7 @@ def _name(kind: pa.DataType) -> str:
         return ""
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+def exactly(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     """The column as ``kind``; None unless it comes back as it was: a safe cast of Arrow still rounds floats and floors
     timestamps to dates."""
     try:

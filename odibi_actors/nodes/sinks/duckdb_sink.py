@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.connections.duckdb_session import LOCKED as _LOCKED
+from odibi_actors.connections.duckdb_session import connect, in_use
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import Target
 from odibi_actors.nodes.sinks.owner import Owner
@@ -20,21 +21,8 @@ if TYPE_CHECKING:
     from odibi_actors.config.model import WriteSpec
     from odibi_actors.nodes.failures import Failed
 
-BUSY_TIMEOUT = 3.0
-"""Seconds to wait for another process that has the file. Then the worker does something else, it is told, and the
-broker has it tried again: as long as it takes."""
-LOOK_AGAIN = 0.02
-"""Seconds between two tries: nothing tells when DuckDB lets go of a file."""
-_LOCKED = "Could not set lock"
 _DAMAGE = ("not a valid DuckDB database", "corrupt", "erialization")
 """The file is at fault."""
-_ALONE: dict[str, Any] = {
-    "threads": 1,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_community_extensions": False,
-}
-"""Nothing is fetched to write rows; workers are as many as there are cores."""
 
 
 class _Found:
@@ -168,16 +156,13 @@ class DuckdbKind(FileKind):
         from odibi_actors.nodes.failures import Failed
         from odibi_actors.nodes.tracebacks import describe
         from odibi_actors.runtime import room
-        from odibi_actors.runtime.linux import lock_holders
 
         duckdb = sys.modules.get("duckdb")
         if duckdb is None or not isinstance(error, duckdb.Error):
             return None
         path, said = at.connection, str(error)
         if _LOCKED in said:
-            who = lock_holders(Path(path)) or "another process"
-            message = f"{path} is in use by {who}, and is one process's at a time; it is tried again until it is free"
-            return Failed("busy", message)
+            return Failed("busy", in_use(path))
         if "No space left" in said:
             return Failed("full", room.with_free(f"{path}: {said}", path))
         error.args = (f"{path}: {said}",)
@@ -188,16 +173,7 @@ class DuckdbKind(FileKind):
 
 def _connect(path: str, *, read_only: bool = False) -> _Database:
     """The database, once nobody else has it. Raises duckdb.Error."""
-    import duckdb
-
-    until = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            return _Database(duckdb.connect(path, read_only=read_only, config=_ALONE))
-        except duckdb.IOException as error:
-            if _LOCKED not in str(error) or time.monotonic() >= until:
-                raise
-        time.sleep(LOOK_AGAIN)
+    return _Database(connect(path, read_only=read_only))
 
 
 SINK = DuckdbKind()

@@ -4,15 +4,14 @@ the table, what is upserted into a temporary one beside it."""
 from __future__ import annotations
 
 import re
-import socket
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.connections.postgres import MAX_NAME, PIP
+from odibi_actors.connections.postgres import MAX_NAME
+from odibi_actors.connections.postgres_session import Database, connected, passing
 from odibi_actors.errors import ConflictError, MissingExtraError
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import Target
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from odibi_actors.nodes.failures import Failed
 
-ANSWER = 60.0
-"""Seconds that a statement may take by default."""
 _LOCK = 7301_2026
 """Of the advisory lock by which those that publish into one schema wait for each other."""
 _ROWS, _LIKE = "_odibi_rows", "_odibi_like"
@@ -34,38 +31,8 @@ _NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precisio
 _TEXTS = ("text", "character varying")
 
 
-class _Database:
-    """A connection of psycopg as ``table_kind.Database``; each statement has ``patience`` seconds, whatever becomes of
-    the server or of the network."""
-
-    def __init__(self, connection: Any, patience: float) -> None:
-        self.connection = connection
-        self.patience = patience
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        with self.bounded():
-            # Without parameters a text is not looked at: a name in it may hold a % or a ?.
-            return self.connection.execute(sql.replace("?", "%s") if parameters else sql, parameters or None)
-
-    @contextmanager
-    def bounded(self) -> Iterator[None]:
-        """Whoever waits in here is woken, by the end of the connection, once the server has taken too long."""
-        end = threading.Timer(self.patience, self._hang_up)
-        end.daemon = True
-        end.start()
-        try:
-            yield
-        finally:
-            end.cancel()
-
-    def _hang_up(self) -> None:
-        with socket.socket(fileno=self.connection.fileno()) as wire:
-            try:
-                wire.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended by itself
-            finally:
-                wire.detach()  # it is libpq's
+class _Database(Database):
+    """A connection of psycopg as ``table_kind.Database``."""
 
     def copy(self, statement: str, rows: pa.Table) -> int:
         """COPY rows in; how many the table took."""
@@ -116,32 +83,8 @@ class PostgresKind(TableKind):
 
     @contextmanager
     def opened(self, at: Target, access: Access = OPEN) -> Iterator[_Database]:
-        try:
-            import psycopg
-        except ImportError as error:
-            raise MissingExtraError(PIP) from error
-        if not access.keys:
-            raise ConflictError(f"no connection of odibi.yaml leads to {at.connection} any more: put it back")
-        given, patience = access.keys, float(access.keys.get("timeout", ANSWER))
-        schema = given.get("schema", "public")
-        with psycopg.connect(
-            host=given.get("host", "localhost"),
-            port=given.get("port", "5432"),
-            dbname=given["database"],
-            user=given.get("user"),
-            password=access.secret("password") or None,
-            sslmode=given.get("sslmode", "prefer"),
-            connect_timeout=max(2, round(patience)),
-            application_name="odibi-actors",
-            options=f"-c search_path={schema} -c statement_timeout={round(patience * 1000)} -c TimeZone=UTC"
-            " -c DateStyle=ISO -c client_encoding=UTF8 -c synchronous_commit=on",
-            autocommit=True,
-            prepare_threshold=None,  # a table may be another one by the next statement
-        ) as connection:
-            db = _Database(connection, patience + 1)
-            if db.execute("select current_schema()").fetchone()[0] != schema:
-                raise ConflictError(f"{at.connection} has no such schema: `create schema {quote(schema)}`")
-            yield db
+        with connected(at.connection, access) as db:
+            yield _Database(db.connection, db.patience)
 
     looked = opened
 
@@ -185,9 +128,7 @@ class PostgresKind(TableKind):
         code, said = error.sqlstate or "", f"{at.connection}: {str(error).strip()}"
         if code.startswith("53100"):
             return Failed("full", said)
-        # A server that cannot be reached, that lets nobody in or is too busy: nothing is wrong with the rows.
-        passing = code[:2] in ("", "08", "28", "53", "57", "40") or code in ("55P03", "57014", "3D000")
-        if passing and isinstance(error, psycopg.OperationalError):
+        if passing(error):
             return Failed("busy", f"{said}; it is tried again until it answers")
         return Failed("invalid", said)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.config.model import Consumption, ReadSpec
 
 if TYPE_CHECKING:
+    from odibi_actors.kinds.connection import Access
     from odibi_actors.kinds.source import Finder, ReadResult
     from odibi_actors.messages import Message, SourceSpec
     from odibi_actors.model import Position
@@ -60,7 +61,7 @@ class Events:
                 return probe.ahead(ask)
         raise TypeError(f"mode {self.name} is not asked for {type(ask).__name__}")
 
-    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The events as one table."""
         from odibi_actors.sources.events import reader
         from odibi_actors.sources.events.probe import folder_of

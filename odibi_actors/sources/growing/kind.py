@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.config.model import Consumption, ReadSpec
+from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.format import Lines, lines_of
 from odibi_actors.kinds.registry import format_of
 
 if TYPE_CHECKING:
-    from odibi_actors.kinds.source import Finder, ReadResult
-    from odibi_actors.messages import Message, SourceSpec
+    from odibi_actors.kinds.source import ReadResult
+    from odibi_actors.messages import Message
     from odibi_actors.model import Position
     from odibi_actors.sources.growing.probe import Probe
     from odibi_actors.streaming.effects import Ask
 
 
 class GrowingFiles:
-    """See ``kinds.source.Source``. Of each file what is new is read, in whole lines."""
+    """What of ``kinds.source.Source`` is of files. Of each what is new is read, in whole lines."""
 
-    name = "incremental"
-    about = "what is new in files that grow"
-    format = ""
-    consumption: Consumption = "cursor"
     keys: tuple[str, ...] = ("on_change",)
 
     def __init__(self) -> None:
@@ -37,12 +34,6 @@ class GrowingFiles:
             if isinstance(found, str):
                 yield "format", f"mode incremental: {found}", "csv or json with one row a line; or mode: file_watch"
 
-    def finder(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> Finder:
-        """The one of all sources that are read in order."""
-        from odibi_actors.streaming.ordered import Ordered
-
-        return Ordered(spec, read, incarnation, first)
-
     def probe(self, ask: Ask) -> Iterator[Message | None]:
         """Look at files."""
         from odibi_actors.sources.growing.probe import Probe
@@ -54,9 +45,9 @@ class GrowingFiles:
                 return probe.again(ask)
             case Ahead():
                 return probe.ahead(ask, _lines(ask.read))
-        raise TypeError(f"mode {self.name} is not asked for {type(ask).__name__}")
+        raise TypeError(f"growing files are not asked for {type(ask).__name__}")
 
-    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes) -> ReadResult:
+    def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The rows as one table."""
         from odibi_actors.nodes.read import read
         from odibi_actors.sources.growing.reader import Rows
@@ -69,6 +60,3 @@ def _lines(read: ReadSpec) -> Lines:
     if isinstance(found, str):
         raise ConfigError(found)
     return found
-
-
-INCREMENTAL = GrowingFiles()
