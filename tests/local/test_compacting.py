@@ -206,13 +206,24 @@ def test_given_what_must_not_be_joined_then_it_is_refused_and_nothing_changes(tm
 
 
 def test_given_somebody_elses_file_then_it_is_neither_joined_nor_deleted(tmp_path: Path) -> None:
-    root = made(tmp_path, "parquet", 2)
-    other = root / "lake/out/part-0000000009-out.parquet"
+    root = cancelled(made(tmp_path, "parquet", 2))
+    deliver(root, 4)
+    other = root / "lake/out/part-0000000003-out.parquet"  # of the iteration that was cancelled
     other.write_bytes((root / "lake/out/part-0000000001-out.parquet").read_bytes())
-    assert compact(root)["joined"] == 2
-    assert other.exists()
+    assert compact(root)["joined"] == 3
+    assert seen(root) == expected(1, 2, 4)
     tidy(root / "lake/out", "out")
     assert other.exists()
+
+
+def cancelled(root: Path) -> Path:
+    """An iteration was planned, and given up."""
+    (root / "landing/3.csv").write_text("n,k\nx,a\n")
+    assert run_pipeline(load_project(root), "p").failed == 1
+    with Client(project=root) as client:
+        client.cancel("p", 3)
+    (root / "landing/3.csv").unlink()
+    return root
 
 
 def test_given_joined_files_when_a_source_lists_them_then_only_one_that_reads_all_each_time_takes_them(
@@ -246,12 +257,7 @@ def test_given_an_older_store_beside_joined_files_then_publishing_is_refused(tmp
 
 
 def test_given_a_cancelled_iteration_behind_the_last_commit_then_what_comes_next_is_published(tmp_path: Path) -> None:
-    root = made(tmp_path, "parquet", 2)
-    (root / "landing/3.csv").write_text("n,k\nx,a\n")
-    assert run_pipeline(load_project(root), "p").failed == 1
-    with Client(project=root) as client:
-        client.cancel("p", 3)
-    (root / "landing/3.csv").unlink()
+    root = cancelled(made(tmp_path, "parquet", 2))
     assert compact(root)["upto"] == 2
     deliver(root, 4)
     assert seen(root) == expected(1, 2, 4)
