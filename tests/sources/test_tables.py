@@ -257,6 +257,10 @@ GROWING = {
 }
 
 
+COLLATIONS = {"sqlite": "nocase", "duckdb": "nocase", "postgres": "unicode"}
+"""Of a column of texts: none of them is the order of code points."""
+
+
 def _sqlite_values(kind: str, texts: list[str]) -> list[Any]:
     """What SQLite keeps of them: it has no other types than these."""
     if kind == "bigint":
@@ -272,7 +276,8 @@ def test_given_a_watermark_of_each_type_then_rows_come_in_its_order_one_by_one(e
     values: list[Any] = _sqlite_values(kind, texts) if engine.name == "sqlite" else list(texts)
     if kind == "varchar":
         values.sort(key=lambda text: text.encode())
-    engine.execute(f"create table t (id integer, w {kind})")
+    collated = f" collate {COLLATIONS[engine.name]}" if kind == "varchar" else ""
+    engine.execute(f"create table t (id integer, w {kind}{collated})")
     order = list(range(len(values)))
     random.Random(kind).shuffle(order)
     for n in order:

@@ -58,7 +58,7 @@ class DuckdbSession:
         if kind == "DATE" or kind in _MOMENTS:
             return Measure("date" if kind == "DATE" else "moment", name, f"{name}::varchar", f"cast(? as {kind})")
         if kind == "VARCHAR":
-            return Measure("text", name, name, "cast(? as varchar)")
+            return Measure("text", f"{name} collate C", name, "cast(? as varchar) collate C")
         raise Unreadable(unordered(column))
 
     def parameter(self, sort: Sort, text: str) -> Any:
