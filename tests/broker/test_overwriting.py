@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import ConnectionSpec, PipelineSpec
 from odibi_actors.messages import SOURCE, STORE, Reply
+from odibi_actors.model import Target
 from odibi_actors.sources.file_position import file_position
 from tests.broker.harness import Broker, pipeline
 from tests.broker.scheduling import HOUR
@@ -200,3 +201,15 @@ def test_given_an_upsert_that_publishes_elsewhere_by_now_then_nothing_is_said_to
     reply = rewound(done(upserts), folder)
     assert reply is not None
     assert [row["action"] for row in reply.result["retractions"]] == ["rows stay: the sink publishes elsewhere now"]
+
+
+def test_given_a_part_prepared_for_another_table_of_the_database_then_it_is_told_to_be_on_its_way_as_well() -> None:
+    """Marks do not say in which table they were: whoever published it would be taken for a newer store."""
+    broker = Broker(pipeline()).start()
+    broker.offer("f1.csv")
+    broker.compute()
+    (publication,) = [p for i in broker.flow.pipelines["p"].unfinished() for n, p in i.publications.items() if n == "a"]
+    publication.part = replace(publication.part, at=Target("sqlite", "/mart.db", "t"))
+    coming = broker.flow.pipelines["p"].coming
+    assert coming("a", Target("sqlite", "/mart.db", "u")) == [(1, publication.part.digest)]
+    assert coming("a", Target("sqlite", "/other.db", "u")) == []
