@@ -232,7 +232,7 @@ class Pipeline:
     @property
     def stateful(self) -> bool:
         """Some node keeps state."""
-        return any(node.state for node in self.spec.nodes)
+        return self.spec.stateful
 
     @property
     def overwriting(self) -> list[str]:

@@ -62,7 +62,9 @@ def _list(db: sqlite3.Connection, given: Sinks) -> Any:
     found = []
     for name, blob in rows:
         version = unseal(blob, VersionDecoder, f"the version of {name}")
-        found += [_row(db, name, node) for node in version.spec.nodes if node.write is not None]
+        older = version.spec.older_over_newer
+        sinks = [node for node in version.spec.nodes if node.write is not None]
+        found += [_row(db, name, node) | {"older_over_newer": node.name in older} for node in sinks]
     return {"items": found}
 
 

@@ -99,21 +99,21 @@ def _load(
 def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterator[tuple[str, str]]:
     """(pipeline, what is told) of sinks in which what is taken up again replaces what is newer, and those that hold the
     newest files only."""
-    for place, pipeline in enumerate(data["pipelines"]):
+    for place, (pipeline, spec) in enumerate(zip(data["pipelines"], project.pipelines, strict=True)):
         for number, node in enumerate(pipeline["nodes"]):
-            write = node.get("write") or {}
             at = f"pipelines[{place}].nodes[{number}].write"
-            if node["name"] in project.pipelines[place].newest_only:
+            if node["name"] in spec.newest_only:
                 yield (
-                    project.pipelines[place].name,
+                    spec.name,
                     f"{problems.file}:{problems.line(at)}: {at}: {node['name']} is overwritten by each batch of new "
                     "files, and holds the newest batch only; to hold more, read by `mode: batch`, or keep it in a node "
                     "with `state: true`",
                 )
-            if pipeline.get("on_error") == "dead_letter" and write.get("mode") == "upsert" and not write.get("version"):
+            if spec.on_error == "dead_letter" and node["name"] in spec.older_over_newer:
+                backfill = "" if spec.stateful else " (or a backfill)"  # which a pipeline with state refuses
                 yield (
-                    project.pipelines[place].name,
-                    f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later (or a backfill) "
+                    spec.name,
+                    f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later{backfill} "
                     f"replaces newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
                     "the row with the greater one stays",
                 )

@@ -312,13 +312,34 @@ class PipelineSpec(msgspec.Struct, frozen=True):
 
     @property
     def newest_only(self) -> list[str]:
-        """Those of ``overwriting`` that hold no more than what the newest batch of files has brought: a sink behind a
-        node with state, or behind nothing but references, is whole whatever comes last."""
-        consumes: dict[str, bool] = {}
+        """Those of ``overwriting`` that hold no more than what the newest batch of files has brought."""
+        fed = self._fed_by_files
+        return [name for name in self.overwriting if name in fed]
+
+    @property
+    def older_over_newer(self) -> list[str]:
+        """Sinks in which rows of files that are read again replace newer ones of the same keys: they upsert, and
+        cannot tell by a version which are newer."""
+        sinks = [(node.name, node.write) for node in self.nodes if node.write is not None]
+        unsure = [name for name, write in sinks if write.mode == "upsert" and not write.version]
+        fed = self._fed_by_files
+        return [name for name in unsure if name in fed]
+
+    @property
+    def stateful(self) -> bool:
+        """Some node keeps state."""
+        return any(node.state for node in self.nodes)
+
+    @property
+    def _fed_by_files(self) -> set[str]:
+        """Nodes whose rows are those of the files that an iteration consumes: what is behind a node with state, or
+        behind nothing but references, is as new as the iteration, whichever files it has read."""
+        found: set[str] = set()
         for node in self.nodes:
-            given = any(consumes[name] for name in node.inputs)
-            consumes[node.name] = not node.state and (given or (node.read is not None and not node.read.pinned))
-        return [name for name in self.overwriting if consumes[name]]
+            given = any(name in found for name in node.inputs)
+            if not node.state and (given or (node.read is not None and not node.read.pinned)):
+                found.add(node.name)
+        return found
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):

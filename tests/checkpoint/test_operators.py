@@ -13,7 +13,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine, Refused
 from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.checkpoint.tables import LetterDecoder
-from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import BatchRef, Target, Trigger
 from tests.checkpoint.make import P, ack, claimed, failure, loaded, plan, put, staged, version
@@ -285,8 +285,13 @@ def test_given_a_sources_pin_when_a_file_is_set_aside_then_it_goes_with_what_tol
 def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_holds_them(engine: Engine) -> None:
     sink = NodeSpec("lake", ["clean"], write=WriteSpec(ConnectionSpec("lake", "local", "/lake"), path="a"))
     former = version(2)
-    put(engine, replace(former, spec=replace(former.spec, nodes=[*former.spec.nodes, sink])))
-    (row,) = engine.answer("sink.list", {})["items"]
+    mart = ConnectionSpec("mart", "sqlite", "/mart.db")
+    source = NodeSpec("days", read=ReadSpec(ConnectionSpec("in", "local", "/in"), "csv", "file_watch"))
+    unsure = NodeSpec("mart", ["days"], write=WriteSpec(mart, table="t", mode="upsert", keys=["n"]))
+    put(engine, replace(former, spec=replace(former.spec, nodes=[*former.spec.nodes, sink, source, unsure])))
+    rows = engine.answer("sink.list", {})["items"]
+    assert [(row["sink"], row["older_over_newer"]) for row in rows] == [("lake", False), ("mart", True)]
+    row = rows[0]
     assert (row["pipeline"], row["sink"], row["columns"], row["pinned_by"]) == (P, "lake", [], 0)
     assert row["target"] == str(Target(*row["at"]))
     target = Target(*row["at"])
@@ -299,5 +304,5 @@ def test_given_sinks_when_asked_then_the_store_says_where_they_publish_and_what_
     assert (shown["parts"], shown["rows"], shown["first"], shown["last"]) == (1, 7, 1, 1)
     put(engine, r.Schema(P, "lake", b"l", ["n: int64"], folder("/elsewhere"), 1))
     assert engine.answer("sink.show", {"pipeline": P, "sink": "lake"})["columns"] == []
-    with pytest.raises(NotFoundError, match="its sinks: lake"):
+    with pytest.raises(NotFoundError, match="its sinks: lake, mart"):
         engine.answer("sink.show", {"pipeline": P, "sink": "flights"})

@@ -163,9 +163,9 @@ def test_given_sinks_in_which_rows_come_twice_when_files_are_read_again_then_eac
     broker: Broker, invoke: Invoke, options: list[str]
 ) -> None:
     sinks = [
-        {"pipeline": "delays", "sink": "lake", "mode": "append", "version": None},
-        {"pipeline": "delays", "sink": "mart", "mode": "upsert", "version": None},
-        {"pipeline": "delays", "sink": "exact", "mode": "upsert", "version": "at"},
+        {"pipeline": "delays", "sink": "lake", "mode": "append", "older_over_newer": False},
+        {"pipeline": "delays", "sink": "mart", "mode": "upsert", "older_over_newer": True},
+        {"pipeline": "delays", "sink": "exact", "mode": "upsert", "older_over_newer": False},
     ]
     fake = broker({**ANSWERS, "sink.list": {"items": sinks}})
     command = ("--endpoint", fake.endpoint, "pipeline", "backfill", "delays", "--files", "*.csv", *options)
@@ -195,7 +195,7 @@ def test_given_a_schedule_then_the_range_is_in_its_time_zone_and_many_occurrence
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--files PATTERN, or --schedule NAME"),
+        ([], "--files PATTERN or --rows FROM..TO, or --schedule NAME"),
         (["--files", "x", "--schedule", "hourly"], "one of the two"),
         (["--files", "x", "--from", "2013-01-01"], "go with --schedule"),
         (["--schedule", "hourly", "--from", "2013-01-01"], "needs --from TIME and --to TIME"),

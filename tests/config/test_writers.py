@@ -55,3 +55,22 @@ def test_given_one_pipeline_then_what_is_warned_of_others_is_left_out(tmp_path: 
     assert len(load_warnings(tmp_path)) == 1
     assert load_warnings(tmp_path, pipeline="up") == load_warnings(tmp_path)
     assert load_warnings(tmp_path, pipeline="down") == []
+
+
+KEPT = """
+      - {name: sums, inputs: [a], transform: {function: "nodes.f:kept"}, state: true}
+      - {name: totals, inputs: [sums], write: {connection: mart, table: totals, mode: upsert, keys: [id]}}
+"""
+
+
+def test_given_a_sink_behind_a_node_with_state_then_nothing_warns_that_older_rows_replace_newer(tmp_path: Path) -> None:
+    """What is taken up later is a new iteration on the newest state, and a backfill is refused."""
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes/f.py").write_text("def kept(a, state):\n    return a, a\n")
+    text = YAML.format(read="path: days/flights")
+    head, _, tail = text.partition("  - pipeline: down")
+    (tmp_path / "odibi.yaml").write_text(head.rstrip() + KEPT + "  - pipeline: down" + tail)
+    (told,) = load_warnings(tmp_path)
+    assert "a dead letter that is taken up later replaces newer rows" in told, "there is no backfill with state"
+    assert "add `version: COLUMN` to the write of mart" in told
+    assert load_project(tmp_path).pipelines[0].older_over_newer == ["mart"]
