@@ -49,6 +49,7 @@ from odibi_actors.messages import (
     Bye,
     Hello,
     Message,
+    Push,
     Refused,
     Reply,
     Request,
@@ -87,6 +88,9 @@ ERRORS: dict[int, type[OdibiError]] = {
 }
 SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States an iteration does not leave by itself."""
+
+Asked = Request | Apply | Push
+"""What is answered by a Reply."""
 
 START = "start one with `odibictl up`"
 
@@ -274,7 +278,7 @@ class Client(ScheduleVerbs, EventVerbs):
         comes the same request is sent again every 2 s, but for the verbs in ``ONCE``."""
         return self._ask(Request(secrets.token_hex(8), verb, params or {}), to, verb, timeout)
 
-    def _ask(self, message: Request | Apply, to: str, verb: str, timeout: float | None) -> Any:
+    def _ask(self, message: Asked, to: str, verb: str, timeout: float | None) -> Any:
         if self._pid != os.getpid():
             self._after_fork()
         if not self._busy.acquire(blocking=False):
@@ -292,7 +296,7 @@ class Client(ScheduleVerbs, EventVerbs):
         self._socket = self._context = None
         self._heard = 0.0
 
-    def _exchange(self, message: Request | Apply, to: str, verb: str, timeout: float | None) -> Any:
+    def _exchange(self, message: Asked, to: str, verb: str, timeout: float | None) -> Any:
         if timeout is not None and timeout < 0:
             timeout = self.timeout
         if self._socket is None:
@@ -335,7 +339,7 @@ class Client(ScheduleVerbs, EventVerbs):
                 self._hello()
                 self._send(to, message)
 
-    def _check_version(self, message: Request | Apply) -> None:
+    def _check_version(self, message: Asked) -> None:
         """What is asked and answered is the same in every version; a project is not. Raises ConflictError."""
         if isinstance(message, Apply) and self._broker is not None and self._broker.protocol != PROTOCOL:
             theirs = f"the broker {self._broker.version}, which understands no project of ours"
@@ -354,10 +358,11 @@ class Client(ScheduleVerbs, EventVerbs):
                 return None  # it runs on another host
         return folder
 
-    def _read(self, folder: Path, message: Request | Apply, to: str) -> Any:
+    def _read(self, folder: Path, message: Asked, to: str) -> Any:
         """Answer from the store at rest, or change what is only written there. Raises UnreachableError for what only a
         running system can do."""
         verb, params = (message.verb, message.params) if isinstance(message, Request) else ("apply", {})
+        verb = "event.push" if isinstance(message, Push) else verb
         at_rest = import_module("odibi_actors.local.at_rest")
         changes = import_module("odibi_actors.local.changes")
         adopting = isinstance(message, Apply) and bool(message.adopt)
@@ -388,8 +393,10 @@ class Client(ScheduleVerbs, EventVerbs):
             raise UnreachableError(f"a system is being started on {folder}, and does not answer yet") from None
         return found
 
-    def _change(self, folder: Path, message: Request | Apply) -> Any:
+    def _change(self, folder: Path, message: Asked) -> Any:
         """Do what only writes to the store, as nothing runs."""
+        if isinstance(message, Push):
+            raise UnreachableError(f"nothing runs on {folder}; {START}")
         if isinstance(message, Apply):
             verb, dry_run = "apply", message.dry_run
         else:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.errors import ConfigError, OdibiError, TimedOutError
-from odibi_actors.messages import SOURCE
+import msgspec
+
+from odibi_actors.errors import BatchError, ConfigError, OdibiError, TimedOutError
+from odibi_actors.messages import SOURCE, Push
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ class EventVerbs:
     """Each raises what ``Client.request`` raises."""
 
     request: Callable[..., Any]
+    _ask: Callable[[Push, str, str, float | None], Any]
     timeout: float | None
 
     def event_schema(self, source: str, timeout: float | None = -1.0) -> dict[str, Any]:
@@ -45,14 +48,14 @@ class EventVerbs:
         Without one only this call knows its rows again, when it has to ask twice. Many rows go in several events, with
         numbered keys. ``timeout`` in seconds, for each of them; ``on_wait`` is told why, when the source has to be
         waited for. Raises OdibiError: the rows do not fit the source's ``schema``, and which were taken before."""
+        if key == "":
+            raise ConfigError("an empty key is none: leave it out, or say one")
         table, names = _table(rows), _named(source)
         key = key or secrets.token_hex(8)
         done = {"rows": 0, "events": 0, "known": 0}
-        chunks = list(_chunks(table))
-        for number, data in enumerate(chunks):
-            told = key if len(chunks) == 1 else f"{key}#{number + 1}/{len(chunks)}"
+        for number, data in enumerate(_chunks(table)):
             try:
-                taken = self._push(names | {"key": told, "data": data}, timeout, on_wait)
+                taken = self._push(Push("", **names, data=data, key=key, part=number), timeout, on_wait)
             except OdibiError as error:
                 if done["rows"]:
                     before = f"the first {plural(done['rows'], 'row')} were taken"
@@ -63,16 +66,15 @@ class EventVerbs:
             done["known"] += taken["state"] == "known"
         return done
 
-    def _push(
-        self, params: dict[str, Any], timeout: float | None, on_wait: Callable[[str], None] | None
-    ) -> dict[str, Any]:
+    def _push(self, push: Push, timeout: float | None, on_wait: Callable[[str], None] | None) -> dict[str, Any]:
         """One event, as often as it takes until there is room for it."""
         patience = self.timeout if timeout is not None and timeout < 0 else timeout
         end = None if patience is None else time.monotonic() + patience
         waited = ""
         while True:
             left = None if end is None else max(0.1, end - time.monotonic())
-            taken: dict[str, Any] = self.request("event.push", params, SOURCE, left)
+            asked = msgspec.structs.replace(push, id=secrets.token_hex(8))
+            taken: dict[str, Any] = self._ask(asked, SOURCE, "event.push", left)
             if taken["state"] != "full":
                 return taken
             if taken["why"] != waited and on_wait is not None:
@@ -91,20 +93,24 @@ def _named(source: str) -> dict[str, str]:
 
 
 def _table(rows: Any) -> pa.Table:
-    """The same as a table, whose types are those of the values. Raises ConfigError."""
+    """The same as a table, whose types are those of the values. Raises ConfigError: what would be lost or changed."""
+    import pandas as pd
     import pyarrow as pa
 
+    from odibi_actors.batches.frames import from_pandas
+
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, pa.RecordBatch):
+        return pa.Table.from_batches([rows])
     try:
-        if isinstance(rows, pa.Table):
-            return rows
-        if isinstance(rows, pa.RecordBatch):
-            return pa.Table.from_batches([rows])
         if isinstance(rows, Sequence):
-            names = list(dict.fromkeys(str(name) for row in rows for name in row))
-            return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-        return pa.Table.from_pandas(rows, preserve_index=False)
-    except (pa.ArrowException, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"rows that are no table: {str(error).splitlines()[0]}") from error
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
+            rows = pd.DataFrame(columns, index=range(len(rows)))
+        return from_pandas(rows)
+    except (BatchError, TypeError, AttributeError) as error:
+        raise ConfigError(f"rows that cannot be pushed: {error}") from error
 
 
 def _chunks(table: pa.Table) -> Iterator[bytes]:

@@ -881,6 +881,18 @@ class Request(Message, frozen=True):
     params: dict[str, Any] = {}
 
 
+class Push(Message, frozen=True):
+    """client -> source: rows for a source of mode event, as the bytes of an Arrow table; answered by a Reply to ``id``
+    once they are durable. ``key``, and ``part`` of what is pushed under it: the same again is known ("": never)."""
+
+    id: str
+    pipeline: str
+    source: str
+    data: bytes
+    key: str = ""
+    part: int = 0
+
+
 class Reply(Message, frozen=True):
     """-> client: ``status`` is the exit code of the design (0 done, 3 not found, 4 conflict, ...); ``error`` says
     why not 0."""
@@ -978,6 +990,7 @@ AnyMessage = (
     | Request
     | Reply
     | Apply
+    | Push
 )
 """What the decoder accepts. Local ones are refused from the network by the transport."""
 

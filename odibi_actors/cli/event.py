@@ -29,11 +29,11 @@ event = group("event", "Push rows to a source of mode event.")
 )
 @click.argument("name", metavar="PIPELINE.NODE")
 @click.argument("file", metavar="FILE|-")
-@click.option("--key", default="", metavar="KEY", help="Pushed again with the same key, the same rows are there once.")
+@click.option("--key", metavar="KEY", help="Pushed again with the same key, the same rows are there once.")
 @click.option("--format", "format_", metavar="FORMAT", help="Of the file; default: by its suffix, json for -.")
 @lists
 @pass_app
-def push(app: App, name: str, file: str, key: str, format_: str | None) -> None:
+def push(app: App, name: str, file: str, key: str | None, format_: str | None) -> None:
     """Push the rows of a file, and return once they are durable.
 
     The file is read with the types of the source's `schema`, as a source would read it: a value that does not fit is
@@ -41,6 +41,8 @@ def push(app: App, name: str, file: str, key: str, format_: str | None) -> None:
     """
     from odibi_actors.sources.events import from_file  # it brings pyarrow
 
+    if key == "":
+        raise click.BadParameter("it is empty: leave it out, or say one", param_hint="--key")
     known = from_file.format_named(format_ or ("json" if file == "-" else ""), file)
     data = _bytes(file)
     client = app.client()
@@ -50,7 +52,7 @@ def push(app: App, name: str, file: str, key: str, format_: str | None) -> None:
         errors.message(f"waiting for room: {why}")
 
     def done() -> dict[str, Any]:
-        return {"source": name, **client.push(name, table, key or None, on_wait=tell)}
+        return {"source": name, **client.push(name, table, key, on_wait=tell)}
 
     emit(app, done, lambda row: str(row["source"]), lambda row: [_pushed(row)])
 

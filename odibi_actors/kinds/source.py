@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from odibi_actors.actor import Effect
     from odibi_actors.config.model import Consumption, ReadSpec
     from odibi_actors.kinds.connection import Access
-    from odibi_actors.messages import Message, Planned, SourceSpec
+    from odibi_actors.messages import Message, Planned, Push, SourceSpec
     from odibi_actors.model import Position, PositionRead
     from odibi_actors.streaming.effects import Ask
 
@@ -102,8 +102,10 @@ class Finder(Protocol):
 class Pushable(Protocol):
     """What a finder has besides whose source is pushed to."""
 
-    def push(self, sender: str, request: str, params: dict[str, Any]) -> list[Effect]:
-        """``event.push``: answer with a Reply to that request once what is pushed is durable, or refused."""
+    key: str
+
+    def push(self, sender: str, push: Push) -> list[Effect]:
+        """Answer with a Reply to it once what is pushed is durable, or refused."""
 
 
 class ReadResult(NamedTuple):

@@ -26,6 +26,7 @@ DEPTH_MAX = 64  # nesting of free-form values (request parameters, results, opti
 NAME_MAX = 200  # characters of an address or incarnation
 REASON_MAX = 300  # characters told of why bytes cannot be read: the reason may quote them
 SMALL_MAX = 64 * 1024  # bytes of a body that carries no list of work; a Python value takes up to 90 times its bytes
+PUSH_MAX = 4 * 1024 * 1024 + 8 * 1024  # bytes of what is pushed at once (sources.events.desk), and its envelope
 APPLY_MAX = 4 * 1024 * 1024  # bytes of a project: odibi.yaml is at most 256 KiB, its SQL files come on top
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX - 1}}}")
@@ -34,7 +35,7 @@ WORKER_LINK: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerTask, m.Start
 """Spoken only between a pool and its own workers; refused from the broker's network, as ``LOCAL_ONLY`` are."""
 
 CLIENT = "client-"
-CLIENT_SAYS = ("Hello", "Request", "Apply", "Bye")
+CLIENT_SAYS = ("Hello", "Request", "Apply", "Push", "Bye")
 """All that a client may say. Anybody who reaches the socket can be one, so nothing else of theirs is even decoded."""
 
 LARGE = frozenset(
@@ -42,7 +43,8 @@ LARGE = frozenset(
     | {"Schedules", "Due", "Noted", "LedgerLook", "LedgerRows", "SameBytes", "PlacesPage"}
     | {"SourceProblem", "Results", "Tasks", "Drop", "Forget", "Release", "WorkerTask", "WorkerResult", "RecordRefused"}
 )
-"""Messages that may fill a frame. Everything else is at most ``SMALL_MAX`` bytes, an Apply ``APPLY_MAX``."""
+"""Messages that may fill a frame. Everything else is at most ``SMALL_MAX`` bytes, an Apply ``APPLY_MAX``, a Push
+``PUSH_MAX``."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -177,7 +179,7 @@ def _unfit(frame: bytes, sender: str) -> str:
 
 def _limit(tag: str) -> int:
     """Bytes of the largest body of this class."""
-    return BODY_MAX if tag in LARGE else APPLY_MAX if tag == "Apply" else SMALL_MAX
+    return BODY_MAX if tag in LARGE else {"Apply": APPLY_MAX, "Push": PUSH_MAX}.get(tag, SMALL_MAX)
 
 
 def _free_form(message: m.Message) -> list[Any]:

@@ -25,6 +25,7 @@ from odibi_actors.messages import (
     Message,
     PlacesPage,
     Planned,
+    Push,
     Refused,
     Released,
     Reply,
@@ -80,6 +81,8 @@ class SourceActor:
 
     def handle(self, sender: str, message: Message, now: float) -> list[Effect]:
         """React to one message; what is stale, unknown, or not for its sender to say is ignored."""
+        if isinstance(message, Push):
+            return self._pushed(sender, message)
         if isinstance(message, Request):
             return self._asked(sender, message)
         if sender not in ((STORE,) if isinstance(message, FromStore) else (BROKER, LOCAL)):
@@ -259,24 +262,33 @@ class SourceActor:
                 return self._match(sender, request)
             case "source.stat" if sender == BROKER:
                 return self._stat(sender, request)
-            case "event.schema" | "event.push":
-                return self._push(sender, request)
+            case "event.schema":
+                return self._schema(sender, request)
         unknown = f"the source actor does not know the verb {request.verb!r}"
         return [Send(sender, Reply(request.id, 2, error=unknown))]
 
-    def _push(self, sender: str, request: Request) -> list[Effect]:
-        """Rows for a source: answered when they are durable. What they have to be: ``{"schema": {column: type},
-        "optional": [column]}``."""
-        source = self._find(request)
+    def _schema(self, sender: str, request: Request) -> list[Effect]:
+        """What may be pushed to a source: ``{"schema": {column: type}, "optional": [column]}``."""
+        source = self._pushable(request.id, str(request.params.get("pipeline")), str(request.params.get("source")))
+        if isinstance(source, Reply):
+            return [Send(sender, source)]
+        read = self.sources[source.key].read
+        return [Send(sender, Reply(request.id, 0, {"schema": read.schema, "optional": read.optional}))]
+
+    def _pushed(self, sender: str, push: Push) -> list[Effect]:
+        """Rows for a source: answered when they are durable."""
+        source = self._pushable(push.id, push.pipeline, push.source)
+        return [Send(sender, source)] if isinstance(source, Reply) else source.push(sender, push)
+
+    def _pushable(self, request: str, pipeline: str, name: str) -> Pushable | Reply:
+        """The live source of that name, or why it is not pushed to."""
+        source = self.sources.get(source_key(pipeline, name, LIVE))
         if source is None:
-            return [Send(sender, Reply(request.id, 3, error="there is no such source; see `odibictl source list`"))]
+            return Reply(request, 3, error="there is no such source; see `odibictl source list`")
         if not isinstance(source, Pushable):
             no = f"{source.key} is read by mode {source.read.mode}: only one of mode event is pushed to"
-            return [Send(sender, Reply(request.id, 4, error=no))]
-        if request.verb == "event.schema":
-            told = {"schema": source.read.schema, "optional": source.read.optional}
-            return [Send(sender, Reply(request.id, 0, told))]
-        return source.push(sender, request.id, request.params)
+            return Reply(request, 4, error=no)
+        return source
 
     def _find(self, request: Request) -> Finder | None:
         wanted = request.params

@@ -37,6 +37,7 @@ from odibi_actors.nodes.sinks.owner import OWNER_FILE, folder_owner
 from odibi_actors.runtime import log, paths, process, wire
 from odibi_actors.runtime.visible import visible
 from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sources.events import desk
 from odibi_actors.streaming import offers as offers_module
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.patterns import Pattern
@@ -195,7 +196,7 @@ def test_a_project_no_file_could_say_is_refused_before_anything_of_it_is_durable
 def test_a_client_can_say_only_what_clients_say() -> None:
     for message in MESSAGES:
         found = wire.decode_body(wire.encode_body(message), sender="client-1")
-        assert isinstance(found, m.Hello | m.Request | m.Apply | m.Bye | ProtocolError)
+        assert isinstance(found, m.Hello | m.Request | m.Apply | m.Push | m.Bye | ProtocolError)
 
 
 def test_a_small_frame_cannot_become_a_large_value() -> None:
@@ -205,6 +206,13 @@ def test_a_small_frame_cannot_become_a_large_value() -> None:
         assert not wire.fits(bomb, sender)
     with pytest.raises(ProtocolError, match="Request"):
         list(wire.bodies(m.Request("1", "v", {"p": [[]] * wire.SMALL_MAX})))
+
+
+def test_what_is_pushed_may_be_large_as_its_bytes_are_one_value() -> None:
+    most = m.Push("1", "p", "src", b"x" * desk.MAX_DATA, "k" * desk.MAX_KEY)
+    (body,) = wire.bodies(most)
+    assert wire.decode_body(body, sender="client-1") == most
+    assert isinstance(wire.decode_body(body + b"x" * 10_000, sender="client-1"), ProtocolError)
 
 
 def test_messages_that_carry_work_may_be_large_and_those_of_clients_not() -> None:

@@ -7,17 +7,23 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
+from odibi_actors.actor import Send
 from odibi_actors.batches.ipc import encode
+from odibi_actors.client import Client
+from odibi_actors.client_events import _table
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, ReadSpec
+from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import OPEN
-from odibi_actors.messages import Reply
+from odibi_actors.messages import Push, Reply
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.sources.events import desk, log
 from odibi_actors.sources.events.desk import Desk
@@ -274,30 +280,86 @@ def test_given_kills_around_its_commits_and_a_producer_that_tries_again_then_eac
 # --- who waits --------------------------------------------------------------------------------------------------------
 
 
+def a_push(request: str, data: bytes, key: str = "", part: int = 0) -> Push:
+    return Push(request, "p", "src", data, key, part)
+
+
 def test_given_pushes_while_a_transaction_is_under_way_then_they_go_together_into_the_next() -> None:
     one = Desk()
-    assert one.push("a", "r1", {"key": "k", "data": b"1"}) == []
-    assert [put.data for put in one.group()] == [b"1"]
-    assert one.push("a", "r1", {"key": "k", "data": b"1"}) == []  # asked again
-    assert one.push("b", "r1", {"data": b"2"}) == one.push("c", "r1", {"data": b"3"}) == one.group() == []
+    assert one.push("a", a_push("r1", b"1", "k")) == []
+    assert one.group() == [Put("k", b"1")]
+    assert one.push("a", a_push("r1", b"1", "k")) == []  # asked again
+    assert one.push("b", a_push("r1", b"2")) == one.push("c", a_push("r1", b"3", "k", 2)) == one.group() == []
     (told,) = one.done([Outcome("stored", 1, 5)])
-    assert told.to == "a"  # type: ignore[attr-defined]
-    assert told.message == Reply("r1", 0, {"state": "stored", "event": 1, "rows": 5})  # type: ignore[attr-defined]
-    assert [put.data for put in one.group()] == [b"2", b"3"]
+    assert told == Send("a", Reply("r1", 0, {"state": "stored", "event": 1, "rows": 5}))
+    assert one.group() == [Put("", b"2"), Put("k\n2", b"3")]
 
 
 def test_given_a_push_that_is_none_or_too_much_held_then_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk, "MAX_HELD", 10)
+    monkeypatch.setattr(desk, "MAX_DATA", 9)
     one = Desk()
-    for params in ({}, {"data": ""}, {"data": b""}, {"key": 1, "data": b"x"}, {"key": "x" * 201, "data": b"x"}):
-        (told,) = one.push("a", "r", params)
-        assert told.message.status == 2, params  # type: ignore[attr-defined]
-    assert one.push("a", "r", {"data": b"123456"}) == []
-    (told,) = one.push("b", "r", {"data": b"123456"})
-    assert told.message.result["retry_after"] > 0  # type: ignore[attr-defined]
+    for bad in (a_push("r", b""), a_push("r", b"x" * 10), a_push("r", b"x", "x" * 201), a_push("r", b"x", "a\n2")):
+        (told,) = one.push("a", bad)
+        assert isinstance(told, Send)
+        assert isinstance(told.message, Reply)
+        assert told.message.status == 2, bad
+    assert one.push("a", a_push("r", b"123456")) == []
+    (told,) = one.push("b", a_push("r", b"123456"))
+    assert told == Send("b", Reply("r", 0, {"state": "full", "retry_after": 1.0, "why": "6 B wait to be written"}))
     one.group()
     one.done([Outcome("stored", 1)])
-    assert one.push("b", "r", {"data": b"123456"}) == []
+    assert one.push("b", a_push("r", b"123456")) == []
+
+
+def test_given_the_same_rows_written_otherwise_then_their_key_is_known(inbox: Inbox) -> None:
+    inbox.append(Put("k", rows(140)))
+    assert inbox.append(Put("k", rows(140.0)))[0].state == "known"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [date(2024, 1, 1), datetime(2024, 1, 1, 5)],
+        [pd.Timestamp("2024-01-01T00:00:00.000000999")],
+        [pd.Timedelta(999, "ns")],
+        [datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=5))), datetime(2024, 1, 1)],
+        [datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=5)))],
+        [time(1, 2, 3, tzinfo=timezone(timedelta(hours=5)))],
+        [1, "1"],
+    ],
+)
+@pytest.mark.parametrize("framed", [False, True])
+def test_given_rows_that_arrow_would_bend_when_pushed_then_they_are_exact_or_refused(
+    values: list[Any], framed: bool
+) -> None:
+    rows_ = [{"d": one} for one in values]
+    given: Any = pd.DataFrame({"d": pd.Series(values, dtype=object)}) if framed else rows_
+    table, refused = None, ""
+    try:
+        table = _table(given)
+    except ConfigError as error:
+        refused = str(error)
+    if table is None:
+        assert "'d'" in refused
+        return
+    (kind,) = table.schema.types
+    found = [one.value if kind.unit == "ns" else one.as_py() for one in table["d"]]
+    wanted = [int(one.value) if kind.unit == "ns" else one for one in values]
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "index", [pd.Index([77], name="page"), pd.Index(["x"]), pd.MultiIndex.from_tuples([(1, 2)], names=["a", "b"])]
+)
+def test_given_a_frame_with_an_index_of_data_when_pushed_then_it_is_refused(index: pd.Index) -> None:
+    with pytest.raises(ConfigError, match="index"):
+        _table(pd.DataFrame({"id": [1]}, index=index))
+
+
+def test_given_an_empty_key_then_it_is_said_that_it_is_none() -> None:
+    with pytest.raises(ConfigError, match="an empty key is none"):
+        Client("ipc:///nowhere").push("p.src", [{"id": 1}], key="")
 
 
 def test_given_a_file_that_is_no_log_then_it_is_named(inbox: Inbox, tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ pipelines:
     nodes:
       - {name: src, read: {connection: inbox, path: events, mode: event, backlog: 64KB, schema: {id: int64}}}
       - {name: out, inputs: [src], write: {connection: lake, path: t, format: csv}}
+  - pipeline: wide
+    nodes:
+      - {name: src, read: {connection: inbox, path: wide, mode: event, schema: {id: int64, page: string}}}
+      - {name: out, inputs: [src], write: {connection: lake, path: w, format: parquet}}
   - pipeline: files
     nodes:
       - {name: src, read: {connection: inbox, format: csv, mode: file_watch, pattern: "*.csv"}}
@@ -120,6 +124,13 @@ def test_given_a_pipeline_that_does_not_read_then_a_producer_is_told_to_come_aga
     client.resume("p")
     client.push("p.src", [{"id": pushed}], timeout=60.0)
     until("all is read", lambda: out(system) == list(range(pushed + 1)))
+
+    many = [{"id": one, "page": "x" * 100} for one in range(20_000)]
+    assert client.push("wide.src", many, key="m", timeout=60.0) == {"rows": 20_000, "events": 3, "known": 0}
+    assert client.push("wide.src", many, key="m", timeout=60.0)["known"] == 3
+    with pytest.raises(ConflictError, match="key 'm' was pushed before, as event 1, with other rows"):
+        client.push("wide.src", [*many, {"id": 1, "page": "x"}], key="m")
+    client.push("wide.src", [{"id": 1, "page": "y" * 3_000_000}], timeout=60.0)
 
     with pytest.raises(ConflictError, match=r"files.src is read by mode file_watch: only one of mode event is pushed"):
         client.push("files.src", [{"id": 1}])

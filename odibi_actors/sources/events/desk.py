@@ -5,10 +5,10 @@ Pushes that come while a transaction is under way go together into the next one,
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from odibi_actors.actor import Effect, Send
-from odibi_actors.messages import Reply
+from odibi_actors.messages import Push, Reply
 from odibi_actors.sources.events.effects import Outcome, Put
 from odibi_actors.units import size
 
@@ -40,20 +40,26 @@ class Desk:
         self.under_way: list[Pushed] = []
         self._held = 0
 
-    def push(self, sender: str, request: str, params: dict[str, Any]) -> list[Effect]:
-        """Somebody pushes: ``key`` and ``data``. One who asks again is not pushing again."""
-        key, data = params.get("key", ""), params.get("data")
-        if not isinstance(key, str) or len(key) > MAX_KEY:
-            return [_answer(sender, Reply(request, 2, error=f"a key is a text of at most {MAX_KEY} characters"))]
-        if not isinstance(data, bytes) or not 0 < len(data) <= MAX_DATA:
-            told = f"data is an Arrow table of at most {size(MAX_DATA)}; push less at once"
-            return [_answer(sender, Reply(request, 2, error=told))]
-        if any((one.sender, one.request) == (sender, request) for one in (*self.waiting, *self.under_way)):
+    def push(self, sender: str, push: Push) -> list[Effect]:
+        """Somebody pushes. One who asks again is not pushing again."""
+        key, data = push.key, push.data
+        if len(key) > MAX_KEY or not key.isprintable():
+            return [
+                _answer(
+                    sender, Reply(push.id, 2, error=f"a key is a text of one line, of at most {MAX_KEY} characters")
+                )
+            ]
+        if not 0 < len(data) <= MAX_DATA:
+            told = f"what is pushed at once is an Arrow table of at most {size(MAX_DATA)}; push less"
+            return [_answer(sender, Reply(push.id, 2, error=told))]
+        if any((one.sender, one.request) == (sender, push.id) for one in (*self.waiting, *self.under_way)):
             return []
         if self._held + len(data) > MAX_HELD:
-            return [_answer(sender, later(request, f"{size(self._held)} wait to be written"))]
+            return [_answer(sender, later(push.id, f"{size(self._held)} wait to be written"))]
         self._held += len(data)
-        self.waiting.append(Pushed(sender, request, Put(key, data)))
+        # No key has a line end, so those of parts are no other's.
+        numbered = f"{key}\n{push.part}" if key and push.part else key
+        self.waiting.append(Pushed(sender, push.id, Put(numbered, data)))
         return []
 
     def group(self) -> list[Put]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from odibi_actors.actor import Effect
-from odibi_actors.messages import Message
+from odibi_actors.messages import Message, Push
 from odibi_actors.sources.events.desk import Desk
 from odibi_actors.sources.events.effects import Append, Appended
 from odibi_actors.sources.events.pieces import mark
@@ -20,9 +20,9 @@ class Pushed(Ordered):
         super().__init__(*args)
         self._desk = Desk()
 
-    def push(self, sender: str, request: str, params: dict[str, Any]) -> list[Effect]:
-        """``event.push``: answered when it is durable, or refused."""
-        return self._desk.push(sender, request, params)
+    def push(self, sender: str, push: Push) -> list[Effect]:
+        """Answered when it is durable, or refused."""
+        return self._desk.push(sender, push)
 
     def heard(self, message: Message, now: float) -> None:
         """What became of pushes; what was found."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import Message
 from odibi_actors.sources.events import log, pieces
-from odibi_actors.sources.events.effects import Append, Appended, Outcome, Put
+from odibi_actors.sources.events.effects import Append, Appended, Outcome
 from odibi_actors.sources.events.pieces import Mark, mark
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
 from odibi_actors.streaming.patterns import join
@@ -19,6 +19,8 @@ from odibi_actors.units import size
 BEGINNING = Mark().packed()
 
 Steps = Iterator[Message | None]
+Checked = tuple[bytes, int] | str
+"""Bytes and rows of what is pushed, or why it is refused."""
 
 
 def folder_of(read: ReadSpec) -> Path:
@@ -77,11 +79,11 @@ class Probe:
 
     def append(self, ask: Append) -> Steps:
         """Take what was pushed, with one sync."""
-        from odibi_actors.sources.events.reader import rows_of  # it brings pyarrow
+        from odibi_actors.sources.events.reader import conformed  # it brings pyarrow
 
-        checked: list[int | str] = []
+        checked: list[Checked] = []
         for put in ask.puts:
-            checked.append(rows_of(ask.read, put.data))
+            checked.append(conformed(ask.read, put.data))
             yield None
         path = folder_of(ask.read) / log.NAME
         try:
@@ -108,35 +110,36 @@ class Probe:
             return False
 
 
-def _take(opened: log.Log, ask: Append, checked: list[int | str]) -> list[Outcome]:
+def _take(opened: log.Log, ask: Append, checked: list[Checked]) -> list[Outcome]:
     now = time.time()
     outcomes = []
     with opened.appending():
         room = ask.limit - opened.backlog(ask.taken)
-        for put, rows in zip(ask.puts, checked, strict=True):
-            outcome = _outcome(opened, put, rows, room, ask.limit)
+        for put, found in zip(ask.puts, checked, strict=True):
+            if isinstance(found, str):
+                outcomes.append(Outcome("refused", why=found))
+                continue
+            data, rows = found
+            outcome = _outcome(opened, put.key, data, rows, room, ask.limit)
             if outcome.state == "stored":
-                number = opened.add(put.key, put.data, outcome.rows, now)
-                outcome = Outcome("stored", number, outcome.rows)
-                room -= len(put.data)
+                number = opened.add(put.key, data, rows, now)
+                outcome = Outcome("stored", number, rows)
+                room -= len(data)
             outcomes.append(outcome)
         opened.forget(now - ask.window)
     return outcomes
 
 
-def _outcome(opened: log.Log, put: Put, rows: int | str, room: int, limit: int) -> Outcome:
+def _outcome(opened: log.Log, key: str, data: bytes, rows: int, room: int, limit: int) -> Outcome:
     """What is to become of a push."""
-    known = opened.known(put.key) if put.key else None
+    known = opened.known(key) if key else None
     if known is not None:
-        if known.digest == log.digest(put.data):
-            return Outcome("known", known.number, rows if isinstance(rows, int) else 0)
-        why = (
-            f"key {put.key!r} was pushed before, as event {known.number}, with other rows: push these with another key"
-        )
+        if known.digest == log.digest(data):
+            return Outcome("known", known.number, rows)
+        said = key.partition("\n")[0]
+        why = f"key {said!r} was pushed before, as event {known.number}, with other rows: push these with another key"
         return Outcome("refused", known.number, why=why)
-    if isinstance(rows, str):
-        return Outcome("refused", why=rows)
-    if room < len(put.data) and room < limit:
+    if room < len(data) and room < limit:
         return Outcome("full", why=f"{size(limit - room)} wait to be read, and at most {size(limit)} may")
     return Outcome("stored", rows=rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from odibi_actors.batches.ipc import encode_schema
+from odibi_actors.batches.ipc import encode, encode_schema
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.kinds.source import ReadResult
 from odibi_actors.model import Position, PositionRead
@@ -18,8 +18,11 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.schemas import declared_types
 from odibi_actors.runtime.visible import visible
 from odibi_actors.sources.events import log, pieces
+from odibi_actors.units import size
 
 PUSHED = Position("the push")
+MAX_UNPACKED = 64 << 20
+"""Bytes of a push as a table: what is packed has room for very many."""
 
 
 class Tables:
@@ -45,13 +48,17 @@ class Tables:
         return line
 
 
-def rows_of(spec: ReadSpec, data: bytes) -> int | str:
-    """The rows of what is pushed, or why a worker could not read it."""
+def conformed(spec: ReadSpec, data: bytes) -> tuple[bytes, int] | str:
+    """What is pushed with the types of the source's schema, as the bytes of an Arrow file, and its rows; or why a
+    worker could not read it."""
     pinned = encode_schema(pa.schema(list(declared_types(spec.schema).items())))
     try:
-        return int(read.read(spec, [PUSHED], pinned, Tables({PUSHED.identity: data})).table.num_rows)
+        table = read.read(spec, [PUSHED], pinned, Tables({PUSHED.identity: data})).table
     except Failed as error:
         return error.failure.message
+    if table.nbytes > MAX_UNPACKED:
+        return f"what is pushed unpacks to {size(table.nbytes)}, and at most {size(MAX_UNPACKED)} go at once; push less"
+    return encode(table.combine_chunks()), table.num_rows
 
 
 def load(spec: ReadSpec, folder: Path, positions: list[Position], pinned: bytes) -> ReadResult:
