@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from odibi_actors.errors import BatchError, ConfigError, OdibiError, TimedOutError
+from odibi_actors.errors import BatchError, ConfigError, ConflictError, OdibiError, TimedOutError
 from odibi_actors.messages import SOURCE, Push
 from odibi_actors.units import plural
 
@@ -57,7 +57,7 @@ class EventVerbs:
             try:
                 taken = self._push(Push("", **names, data=data, key=key, part=number), timeout, on_wait)
             except OdibiError as error:
-                if done["rows"]:
+                if done["rows"] and not isinstance(error, ConflictError):
                     before = f"the first {plural(done['rows'], 'row')} were taken"
                     error.args = (f"{error}; {before}: push again with the same key, and they are not doubled",)
                 raise
