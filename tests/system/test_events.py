@@ -129,7 +129,7 @@ def test_given_a_pipeline_that_does_not_read_then_a_producer_is_told_to_come_aga
     assert client.push("wide.src", many, key="m", timeout=60.0) == {"rows": 20_000, "events": 3, "known": 0}
     assert client.push("wide.src", many, key="m", timeout=60.0)["known"] == 3
     with pytest.raises(
-        ConflictError, match=r"key 'm' was pushed before, as event \d, with other rows: push these with another key$"
+        ConflictError, match=r"was pushed before, as event \d, with other rows: push these with another key$"
     ):
         client.push("wide.src", [*many, {"id": 1, "page": "x"}], key="m")
     client.push("wide.src", [{"id": 1, "page": "y" * 3_000_000}], timeout=60.0)
