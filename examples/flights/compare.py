@@ -12,6 +12,7 @@ import argparse
 import sqlite3
 import sys
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -176,7 +177,7 @@ def _verdict(database: duckdb.DuckDBPyConnection, output: Output, data: Path) ->
 def _published(database: duckdb.DuckDBPyConnection, name: str, data: Path) -> str:
     """A relation over what was published as ``name``; raises FileNotFoundError, sqlite3.Error or duckdb.Error."""
     if name == "lake_flights":
-        return f"read_parquet({_quoted(str(data / 'lake/flights/*.parquet'))})"
+        return f"read_parquet({_quoted(escape(str(data)) + '/lake/flights/*.parquet')})"
     mart = data / "mart.db"
     if not mart.is_file():
         raise FileNotFoundError(f"{mart} does not exist")

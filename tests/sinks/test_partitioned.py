@@ -19,6 +19,7 @@ from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import Pin
+from odibi_actors.nodes.sinks.folder import FolderSink
 from odibi_actors.nodes.sinks.forms import form_of
 from odibi_actors.nodes.sinks.known import UNKNOWN
 from odibi_actors.nodes.sinks.manifest import MANIFESTS
@@ -87,6 +88,48 @@ def test_given_any_value_when_others_are_told_its_type_then_they_read_it_too(cas
     if case not in ("flags", "dates"):  # polars takes them for null, or fails
         found = pl.read_parquet(f"{tmp_path}/k=*/*.parquet", hive_partitioning=True, hive_schema=types)  # type: ignore[arg-type]
         assert by_i(found.to_dicts()) == expected
+
+
+@pytest.mark.parametrize("odd", ["a[b]", "x*y", "q?", "[[]", "back\\slash", "~", "k=1/y=2", "it's"])
+@pytest.mark.parametrize("by", [(), ("k",)])
+def test_given_a_folder_that_looks_like_a_pattern_when_queried_then_it_is_that_folder(
+    odd: str, by: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, rows in ((odd, 1), ("ab", 2), ("a", 2), ("xzy", 2), ("qq", 2), ("[", 2)):  # whom a pattern would find
+        (tmp_path / name).mkdir(parents=True)
+        to = (
+            sink(tmp_path / name, *by)
+            if by
+            else FolderSink(Site(folder(str(tmp_path / name)), OWNER), form_of("parquet"))
+        )
+        table = pa.table({"i": range(rows), "k": ["a"] * rows})
+        to.publish(to.stage(table, 1, Attempt(1, 1), Pin())[0], 1, 0, known=UNKNOWN)
+    monkeypatch.chdir(tmp_path)
+    for root in (odd, tmp_path / odd):
+        assert read_committed(root).to_pylist() == [{"i": 0, "k": "a"}]
+        query = committed_sql(root)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir("/")
+            assert duckdb.sql(f"select i, k from ({query})").fetchall() == [(0, "a")]
+
+
+def test_given_a_folder_that_duckdb_cannot_name_then_it_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "a\\[b"
+    root.mkdir()
+    publish(sink(root, "k"), table_of(1), 1)
+    assert read_committed(root).num_rows == 2
+    with pytest.raises(ConflictError, match="the backslash beside one of"):
+        committed_sql(root)
+
+
+def test_given_values_of_folders_when_queried_then_they_are_those_of_the_manifest(tmp_path: Path) -> None:
+    table = pa.table({"k": [None, "NULL", "null", "__HIVE"], "n": [1, None, 3, 4], "i": range(4)})
+    publish(sink(tmp_path, "k", "n"), table, 1)
+    query = committed_sql(tmp_path)
+    assert "hive_partitioning = false" in query  # of which versions of DuckDB think differently
+    assert duckdb.sql(f"select k, n, i from ({query}) order by i").fetchall() == [
+        tuple(row.values()) for row in table.to_pylist()
+    ]
 
 
 def test_given_several_columns_when_published_then_rows_of_a_partition_keep_their_order(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from odibi_actors.nodes.sinks.forms import PARQUET, by_suffix, parse, parts, rea
 from odibi_actors.nodes.sinks.joined import Joined
 from odibi_actors.nodes.sinks.manifest import is_manifest
 from odibi_actors.nodes.sinks.owner import folder_mark
-from odibi_actors.nodes.sinks.table_names import text
+from odibi_actors.nodes.sinks.table_names import quote, text
 
 TRIES = 5
 """Times that a reader begins again when something was taken back, or replaced, while it was reading."""
@@ -27,6 +28,8 @@ _SQL = {
     **{"string": "VARCHAR", "bool": "BOOLEAN", "date32[day]": "DATE"},
 }
 """What DuckDB calls the types that columns of partitions have."""
+_FILE = "_odibi_file"
+"""The column by which a row of a file finds the values of its folders."""
 
 
 _OTHER = "is not as it was published"
@@ -61,7 +64,7 @@ class Listed(NamedTuple):
 def listed(folder: str | os.PathLike[str]) -> list[Listed]:
     """The files that are committed in a sink's folder, now, in the order of their iterations. Raises NotFoundError: it
     is no sink's; ConflictError, OSError."""
-    root = Path(folder)
+    root = Path(folder).absolute()  # else ``~`` is another folder to Arrow and DuckDB
     return _listed(root)[0]
 
 
@@ -75,7 +78,7 @@ def read_committed(folder: str | os.PathLike[str], columns: Sequence[str] | None
     Raises NotFoundError: nothing is committed there, or it is no folder of a sink; ConflictError: a committed file is
     gone or damaged, or no part has one of the columns; OSError.
     """
-    root = Path(folder)
+    root = Path(folder).absolute()  # else ``~`` is another folder to Arrow and DuckDB
     for attempt in range(1, TRIES + 1):
         found: tuple[list[Listed], pa.Schema | None] = ([], None)
         try:
@@ -98,21 +101,48 @@ def read_committed(folder: str | os.PathLike[str], columns: Sequence[str] | None
 
 def committed_sql(folder: str | os.PathLike[str]) -> str:
     """A SELECT for DuckDB of all rows that are committed in a folder of parquet files, as of now: for a query, or a
-    view that stays with these files. Types of partitions are told, not guessed.
+    view that stays with these files, wherever it is asked. Values and types of partitions are told, not guessed.
 
-    Raises NotFoundError: nothing is committed there, or no file; ConflictError: it is not parquet; OSError.
+    Raises NotFoundError: nothing is committed there, or no file; ConflictError: it is not parquet, or DuckDB cannot
+    name the folder; OSError.
     """
-    root, found = Path(folder), listed(folder)
+    root, found = Path(folder).absolute(), listed(folder)
     if not found:
         raise NotFoundError(f"no file is committed in {root}")
     others = [one.path.name for one in found if not one.path.name.endswith(PARQUET)]
     if others:
         raise ConflictError(f"{root} holds {others[0]}: only parquet is read so; `read_committed` reads it")
-    files = ", ".join(text(str(one.path)) for one in found)
-    types = {name: _SQL[str(one.schema.field(name).type)] for one in found if one.schema is not None for name in one.by}
-    given = f", hive_types = {{{', '.join(f'{text(name)}: {kind}' for name, kind in types.items())}}}" if types else ""
-    partitioned = "true" if types else "false"
-    return f"SELECT * FROM read_parquet([{files}], union_by_name = true, hive_partitioning = {partitioned}{given})"
+    paths = [str(one.path) for one in found]
+    names, by = ", ".join(text(_pattern(path)) for path in paths), found[0].by
+    rows = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false"
+    if not by:
+        return f"SELECT * FROM {rows})"
+    # Not from the names of folders: there some versions of DuckDB take the text NULL for null, and null for a text.
+    folders = ", ".join(
+        f"({', '.join([text(path), *_constants(one)])})" for path, one in zip(paths, found, strict=True)
+    )
+    return (
+        f"SELECT _rows.* EXCLUDE ({_FILE}), {', '.join(f'_folders.{quote(name)}' for name in by)} "
+        f"FROM {rows}, filename = {text(_FILE)}) AS _rows "
+        f"JOIN (VALUES {folders}) AS _folders({_FILE}, {', '.join(map(quote, by))}) USING ({_FILE})"
+    )
+
+
+def _constants(one: Listed) -> Iterator[str]:
+    """The values of a file's folders in SQL, with their types."""
+    assert one.schema is not None  # a manifest, or a list, tells the columns that are folders
+    for name, value in zip(one.by, one.values, strict=True):
+        yield f"{'NULL' if value is None else text(value)}::{_SQL[str(one.schema.field(name).type)]}"
+
+
+def _pattern(path: str) -> str:
+    """The path as a pattern of DuckDB's that no other file fits. Raises ConflictError."""
+    pattern = escape(path)
+    if pattern != path and "\\" in path:
+        raise ConflictError(
+            f"DuckDB does not open {path}, for the backslash beside one of [ * ?; move or rename the folder"
+        )
+    return pattern
 
 
 def rows_of(path: Path) -> pa.Table:
