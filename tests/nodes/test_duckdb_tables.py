@@ -65,21 +65,45 @@ def kept(world: World, sink: NodeSpec, **columns: Any) -> None:
         ("bigint", ["1"], "Declare it VARCHAR"),
         ("date", [dt.datetime(2020, 1, 1, 5)], "Declare it TIMESTAMP"),
         ("timestamp_s", [dt.datetime(2020, 1, 1, 0, 0, 0, 5)], "Declare it TIMESTAMP"),
-        ("bigint not null", [None, 1], "NOT NULL constraint failed"),
-        ("bigint check (x > 0)", [-1], "CHECK constraint failed"),
-        ("bigint unique", [1, 1], "uplicate key"),
+        ("double", [1, 2**53 + 1], "would keep 9007199254740993 (row 2, int64) as 9007199254740992.0"),
+        ("double", [2**63 - 1], "would keep 9223372036854775807 (row 1, int64) as 9.223372036854776e+18"),
+        ("float", [2**24 + 1], "would keep 16777217 (row 1, int64) as 16777216.0"),
+        ("double", pa.array([2**64 - 1], pa.uint64()), "would keep 18446744073709551615 (row 1, uint64)"),
+        (
+            "double",
+            pa.array([decimal.Decimal("0.1234567890123456789")], pa.decimal128(38, 19)),
+            "(row 1, decimal128(38, 19)",
+        ),
+        (
+            "double",
+            pa.array([decimal.Decimal("12345678901234567.00")], pa.decimal128(38, 2)),
+            "as 1.2345678901234568e+16",
+        ),
+        ("decimal(38,2)", [1e22], "would keep 1e+22 (row 1, double) as 9999999999999999832227.84"),
+        ("decimal(10,2)", [0.5, 0.1], "would keep 0.1 (row 2, double) as 0.10"),
+        ("integer", [1.0, -0.0], "would keep -0.0 (row 2, double) as 0"),
+        ("integer", [1.0, 1.5], "would keep 1.5 (row 2, double) as 2"),
+        ("bigint", [decimal.Decimal("1.5")], "as 2"),
+        ("decimal(38,30)", pa.array([None, decimal.Decimal(10**20)], pa.decimal128(38, 0)), "refuses row 2 (x = "),
+        ("integer", [1, 2, float("nan")], "refuses row 3 (x = nan)"),
+        ("bigint not null", [1, None, 1], "table 't' of MART refuses row 2 (x = None): Constraint Error: NOT NULL"),
+        ("bigint check (x > 0)", [*[1] * 50, -1, -2], "refuses row 51 (x = -1): Constraint Error: CHECK"),
+        ("bigint unique", [1, 2, 1, 2], "refuses row 3 (x = 1): Constraint Error: "),
+        ("enum ('a', 'b')", ["a", "c", "d"], "table 't' of MART refuses row 2 (x = 'c'): Conversion Error"),
+        ("tinyint", [1, 128], "refuses row 2 (x = 128): "),
         ("bigint, y bigint generated always as (x + 1)", [1], ""),
     ],
 )
 def test_given_a_table_when_staged_then_what_it_would_change_or_refuse_is_named(
-    world: World, declared: str, values: list[Any], said: str
+    world: World, declared: str, values: Any, said: str
 ) -> None:
+    said = said.replace("MART", mart(world))
     sql(world, f"create table t (x {declared})")
     if not said:
-        kept(world, node(world), x=pa.array(values))
+        kept(world, node(world), x=values)
         assert "is generated; leave it out" in refused(world, node(world), x=[2], y=[3]).message
         return
-    failure = refused(world, node(world), x=pa.array(values))
+    failure = refused(world, node(world), x=values)
     assert (failure.kind, said in failure.message) == ("invalid", True), failure.message
     assert sql(world, "select * from t") == []
 
@@ -88,7 +112,11 @@ def test_given_a_table_when_staged_then_what_it_would_change_or_refuse_is_named(
     ("declared", "values"),
     [
         ("hugeint", [2**40, None]),
-        ("double", [2, 3]),
+        ("double", [2, 3, None, -(2**53), 2**62]),
+        ("float", [1.5, None, -0.0, float("inf")]),
+        ("decimal(38,4)", [1.5, None, 0.0, 1e15]),
+        ("integer", [3.0, None, 0.0]),
+        ("double", [decimal.Decimal("1.25"), decimal.Decimal("-3.00")]),
         ("decimal(10,4)", [decimal.Decimal("1.2500")]),
         ("enum ('a', 'b')", ["a", "b"]),
         ("bigint primary key", [1, 2]),
@@ -100,6 +128,30 @@ def test_given_a_table_of_other_types_when_they_hold_the_values_then_it_is_publi
     sql(world, f"create table t (x {declared})")
     kept(world, node(world), x=pa.array(values))
     assert [row[0] for row in sql(world, "select x from t")] == values
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "column", "said"),
+    [
+        ("x bigint, y bigint not null", {"x": 1, "y": None}, "y", "refuses row 2 (y = None)"),
+        ("x bigint, y enum ('b')", {"x": 1, "y": "c"}, "y", "refuses row 2 (y = 'c')"),
+        ("x bigint, y bigint check (x < y)", {"x": 3, "y": 2}, "", "refuses row 2 (x = 3, y = 2)"),
+        ("x bigint, y bigint, primary key (x, y)", {"x": 0, "y": 7}, "", "refuses row 2 (x = 0, y = 7)"),
+        ("x bigint, y double", {"x": 0, "y": 2**53 + 1}, "y", "would keep 9007199254740993 (row 2, int64)"),
+    ],
+)
+@pytest.mark.parametrize("keys", [(), ("x", "y")])
+def test_given_several_columns_when_a_row_is_refused_then_it_is_the_first_with_the_column_to_blame(
+    world: World, keys: tuple[str, ...], columns: str, row: dict[str, Any], column: str, said: str
+) -> None:
+    if keys and ("primary" in columns or row["y"] is None):
+        return  # replaced, or refused as a key
+    sql(world, f"create table t ({columns})")
+    fine = {"x": 0, "y": "b" if "enum" in columns else 7}
+    rows = pa.Table.from_pylist([fine, row, {**row, "x": 9}])
+    failure = world.stage_failure(node(world, *keys), rows)
+    assert (failure.kind, failure.column, said in failure.message) == ("invalid", column, True), failure.message
+    assert sql(world, "select * from t") == []
 
 
 def test_given_a_table_that_lacks_a_column_then_the_statement_that_adds_it_is_said(world: World) -> None:

@@ -14,6 +14,7 @@ and structs of such, months and days
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -111,23 +112,81 @@ def rehearse(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[st
         _compare_types(db, at, rows.schema, wanted)
         if _plain(db, table, wanted, keys):
             return
+    error = _try(kind, db, at, rows, keys, version, compared=bool(relation))
+    if error is not None:
+        raise _refusal(kind, db, at, rows, keys, version, error) from error
+
+
+def _try(
+    kind: TableKind,
+    db: Any,
+    at: Target,
+    rows: pa.Table,
+    keys: list[str],
+    version: str | None,
+    *,
+    compared: bool = False,
+) -> duckdb.Error | ConflictError | None:
+    """Bring the rows in, in a transaction that is undone: why the table refuses them. ``compared``: raise Failed
+    (``invalid``) for a value that it would change."""
+    wanted = _register(db, rows)
     db.execute("begin")
     try:
-        try:
-            if relation:
-                names = ", ".join(map(quote, rows.column_names))
-                db.execute(f"create temp table {_COPY} as select {names} from {quote(table)} limit 0")
-                db.execute(f"insert into temp.{_COPY} select {names} from {ROWS}")
-            insert(kind, db, at, rows, keys, version)
-        except (duckdb.Error, ConflictError) as error:
-            if isinstance(error, duckdb.IOException):
-                raise
-            said = str(error)
-            raise Failed("invalid", said if table in said else f"table {table!r} of {at.connection}: {said}") from error
-        if relation:
-            _compare(db, at, rows.schema)
+        if kind.relation(db, at.locator):
+            names = ", ".join(map(quote, rows.column_names))
+            db.execute(f"create temp table {_COPY} as select {names} from {quote(at.locator)} limit 0")
+            db.execute(f"insert into temp.{_COPY} select {names} from {ROWS}")
+        insert(kind, db, at, rows, keys, version)
+        if compared:
+            _compare(db, at, rows, wanted)
+    except (duckdb.Error, ConflictError) as error:
+        if isinstance(error, duckdb.IOException):
+            raise
+        return error
     finally:
         db.execute("rollback")
+    return None
+
+
+def _refusal(
+    kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, error: Exception
+) -> Failed:
+    """What is told of rows that a table refuses: the first of them that it does not take behind those before it, by
+    halves, and of this the column, as far as one alone is to blame."""
+    if _try(kind, db, at, rows.slice(0, 0), keys, version) is not None:  # not for the sake of a row
+        said = str(error)
+        return Failed("invalid", said if at.locator in said else f"table {at.locator!r} of {at.connection}: {said}")
+    taken, refused = 0, rows.num_rows
+    while refused - taken > 1:
+        middle = (taken + refused) // 2
+        why = _try(kind, db, at, rows.slice(0, middle), keys, version)
+        taken, refused, error = (middle, refused, error) if why is None else (taken, middle, why)
+    row = rows.slice(taken, 1)
+    column = _to_blame(db, at, row, str(error))
+    shown = [column] if column else rows.column_names
+    value = ", ".join(f"{name} = {row.column(name)[0].as_py()!r}" for name in shown)
+    cause = error.__cause__ or error
+    return Failed(
+        "invalid",
+        f"table {at.locator!r} of {at.connection} refuses row {refused} ({shorten(value, MAX_VALUE)}): {cause}",
+        column=column,
+        value=shorten(repr(row.column(column)[0].as_py()), MAX_VALUE) if column else "",
+    )
+
+
+def _to_blame(db: Any, at: Target, row: pa.Table, said: str) -> str:
+    """The column whose value DuckDB does not bring to the type of the table, or names; "" when it is none alone."""
+    if row.num_columns == 1:
+        return str(row.column_names[0])
+    _register(db, row)
+    types = {without_case(name): one for name, one in declared(db, at.locator).items()}
+    for name in row.column_names:
+        try:
+            db.execute(f"select {quote(name)}::{types[without_case(name)]} from {ROWS}")
+        except duckdb.Error:
+            return str(name)
+    named = [name for name in row.column_names if without_case(f"failed: {at.locator}.{name}") in without_case(said)]
+    return str(max(named, key=len, default=""))
 
 
 def _plain(db: Any, table: str, wanted: dict[str, str], keys: list[str]) -> bool:
@@ -173,23 +232,42 @@ def _compare_types(db: Any, at: Target, schema: pa.Schema, wanted: dict[str, str
             raise other_type(at, field, kind, given)
 
 
-def _compare(db: Any, at: Target, schema: pa.Schema) -> None:
+def _compare(db: Any, at: Target, rows: pa.Table, wanted: dict[str, str]) -> None:
     """Raise Failed (``invalid``) for the first value that the types of the table would change."""
-    for field in schema:
-        name = quote(field.name)
-        changed = db.execute(
-            f"select r.{name}, c.{name}, row from (select {name}, row_number() over () as row from {ROWS}) r"
-            f" positional join (select {name} from temp.{_COPY}) c where r.{name} is distinct from c.{name} limit 1"
-        ).fetchone()
-        if changed is not None:
-            value, kept = (shorten(repr(one), MAX_VALUE) for one in changed[:2])
+    there = {without_case(name): one for name, one in declared(db, at.locator).items()}
+    for field in rows.schema:
+        kind, declared_as = wanted[field.name], there[without_case(field.name)]
+        if kind in (declared_as, "VARCHAR"):  # a text into an ENUM
+            continue
+        if pa.types.is_integer(field.type) and declared_as not in ("FLOAT", "DOUBLE"):  # as it is, or refused
+            continue
+        kept = db.execute(f"select {quote(field.name)} from temp.{_COPY} order by rowid").fetchall()
+        _check_kept(at, field, rows.column(field.name).to_pylist(), [one for (one,) in kept])
+
+
+def _check_kept(at: Target, field: pa.Field, given: list[Any], kept: list[Any]) -> None:
+    """Numbers of Python are compared as what they are, whatever their types: DuckDB would bring both to one type first,
+    which rounds the one as it has rounded the other."""
+    for row, (value, found) in enumerate(zip(given, kept, strict=True), 1):
+        if not _same(value, found):
+            shown, as_kept = (shorten(str(one), MAX_VALUE) for one in (value, found))
             raise Failed(
                 "invalid",
-                f"column {field.name!r} of table {at.locator!r} in {at.connection} would keep {value} (row "
-                f"{changed[2]}, {type_name(field.type)}) as {kept}: change its type, or cast it before the sink",
+                f"column {field.name!r} of table {at.locator!r} in {at.connection} would keep {shown} (row "
+                f"{row}, {type_name(field.type)}) as {as_kept}: change its type, or cast it before the sink",
                 column=field.name,
-                value=value,
+                value=shown,
             )
+
+
+def _same(value: Any, kept: Any) -> bool:
+    if value is None or kept is None:
+        return value is kept
+    if isinstance(value, float) and math.isnan(value):
+        return math.isnan(kept)
+    if isinstance(value, float) and value == 0:  # there are two
+        return kept == 0 and math.copysign(1, kept) == math.copysign(1, value)
+    return bool(value == kept)
 
 
 def _keys_unique(db: Any, table: str, keys: list[str]) -> bool:

@@ -12,6 +12,12 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.sinks import hive
 
+_WAYS_OUT = (
+    "Let a node before the sink change such values, or set `on_error: dead_letter`, and `odibictl apply`, then "
+    "`odibictl iteration retry`; or cancel the iteration"
+)
+"""Of values that come back with each retry: rows that are pushed cannot be mended."""
+
 
 class Piece(NamedTuple):
     """The rows of one partition, in the order in which they came, without its columns. ``values``: of these columns,
@@ -87,15 +93,15 @@ def _texts(name: str, column: pa.ChunkedArray) -> pa.DictionaryArray:
         back = told.cast(found.dictionary.type)
     except pa.ArrowInvalid as error:
         raise Failed(
-            "invalid", f"column {name!r} holds a value that cannot be a folder: {error}", column=name
+            "invalid", f"column {name!r} holds a value that cannot be a folder: {error}. {_WAYS_OUT}", column=name
         ) from error
     for value, text, again in zip(found.dictionary, told.to_pylist(), back, strict=True):
         reason = "" if value.equals(again) else "is not read back from a folder's name as it is"
         reason = reason or _unnameable(name, text)
         if reason:
             shown = shorten(repr(text), MAX_VALUE)
-            message = f"column {name!r}, by which write.partition_by makes folders, holds {shown}, which {reason}"
-            raise Failed("invalid", message, column=name, value=str(text))
+            what = f"column {name!r}, by which write.partition_by makes folders, holds {shown}, which {reason}"
+            raise Failed("invalid", f"{what}. {_WAYS_OUT}", column=name, value=str(text))
     return pa.DictionaryArray.from_arrays(found.indices, told)
 
 

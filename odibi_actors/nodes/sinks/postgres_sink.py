@@ -249,8 +249,8 @@ class PostgresKind(TableKind):
             if kind == given:
                 continue
             changed = db.execute(
-                f"select {name}::text, {name}::{kind}::text from {_ROWS} where {name}::{kind}::{given} is distinct from"
-                f" {name} limit 1"
+                f"select {name}::text, {name}::{kind}::text from {_ROWS} where {name}::{kind}::{given}::text is"
+                f" distinct from {name}::text limit 1"  # as texts: 0 and -0 are equal, and two
             ).fetchone()
             if changed is not None:
                 value, kept = (shorten(one, MAX_VALUE) for one in changed)
