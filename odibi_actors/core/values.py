@@ -51,7 +51,39 @@ def shown(value: Any) -> Any:
 def records(frame: pd.DataFrame) -> Iterator[list[Any]]:
     """The values of each row, in the order of the columns; names may repeat."""
     columns = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
+    if not columns:  # rows are rows without columns, too
+        yield from ([] for _ in range(len(frame)))
     yield from (list(row) for row in zip(*columns, strict=True))
+
+
+def column(values: list[Any]) -> pd.Series:
+    """Values as a column of numpy's types. Whole numbers among which some are missing become floats, as pandas has it,
+    where that is exact, else ``Int64`` (``UInt64``); numbers that neither has stay objects."""
+    numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    if len(numbers) < len(values) and numbers and max(map(abs, numbers)) > EXACT:
+        missing = sum(value is None for value in values)
+        return pd.Series(values, dtype=whole_type(numbers) if len(numbers) + missing == len(values) else object)
+    return pd.Series(values, dtype=object if not values else None)
+
+
+def whole_type(numbers: list[int]) -> Any:
+    """The type of pandas that holds these numbers, and gaps."""
+    least, most = min(numbers), max(numbers)
+    if least >= -(1 << 63) and most < 1 << 63:
+        return "Int64"
+    return "UInt64" if least >= 0 and most < 1 << 64 else object
+
+
+def is_text(value: Any) -> bool:
+    """Whether UTF-8 has all of a text, and of the texts in a list or dict."""
+    match value:
+        case str():
+            return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        case list() | tuple():
+            return all(map(is_text, value))
+        case dict():
+            return all(is_text(part) for pair in value.items() for part in pair)
+    return True
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -318,7 +319,10 @@ def test_given_an_output_then_it_comes_back_as_it_was(data: Any, tmp_path: Path)
     [
         (pd.DataFrame({"ok": [1], "x": pd.Series([[1, None]], dtype=object)}), "column 'x' .object. would come back"),
         (pd.DataFrame({"x": pd.Series([1, None], dtype=object)}), "column 'x' .object. would come back changed"),
-        (pd.DataFrame({"x": [1, "a"]}), "a column has no Arrow form"),
+        (pd.DataFrame({"ok": [1, 2], "x": [1, "a"]}), "output of 'a': column 'x' has no Arrow form"),
+        (pd.DataFrame({"x": pd.Series(["\ud800"], dtype=object)}), "output of 'a': column 'x' has no Arrow form"),
+        (pd.DataFrame({"x": pd.Series([np.array([1, 2]), [3]], dtype=object)}), "column 'x' .object. would come back"),
+        (pa.table({"x": [1, 2]}).select([]), "output of 'a': an Arrow file has no rows without columns"),
         ((1, 2), "tuple: JSON does not give it back"),
         ({1: 2}, "dict: JSON does not give it back"),
         (object(), "object is no frame, no table"),
@@ -329,6 +333,32 @@ def test_given_an_output_that_would_change_then_it_is_refused(data: Any, message
     with pytest.raises(TypeError, match=message):
         manager.save_node_output("x", "a", data)
     assert CheckpointManager(tmp_path).save_node_output("x", "a", data) is None
+
+
+def test_given_frames_without_columns_or_with_arrays_then_they_come_back(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path, save_outputs=True)
+    cells = [np.array([1.5, float("nan")]), np.array(["a", None], dtype=object), None]
+    for frame in (pd.DataFrame(index=range(3)), pd.DataFrame({"x": pd.Series(cells[:1] + cells[2:], dtype=object)}),
+                  pd.DataFrame({"x": pd.Series(cells[1:], dtype=object)})):  # fmt: skip
+        manager.save_node_output("x", "a", frame)
+        pd.testing.assert_frame_equal(manager.load_node_output("x", "a"), frame)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "metadata", "message"),
+    [
+        ([NodeCheckpoint("load", "success", AT, float("nan"))], {}, "node 'load': duration_ms: "),
+        ([node("load", error="\ud800")], {}, "node 'load': error: "),
+        ([node("load")], {"why": ["\ud800"]}, "metadata.'why'.: "),
+    ],
+)
+def test_given_what_no_file_of_a_checkpoint_has_then_node_or_key_is_named(
+    nodes: list[NodeCheckpoint], metadata: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    manager = CheckpointManager(tmp_path)
+    with pytest.raises(TypeError, match=f"^{message}"):
+        manager.save(manager.create_checkpoint("etl", nodes, (), metadata=metadata))
+    assert manager.list_checkpoints("etl") == []
 
 
 def test_given_the_store_alone_then_no_pandas_is_loaded_with_it() -> None:

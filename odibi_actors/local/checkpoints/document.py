@@ -99,10 +99,25 @@ class Checkpoint:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """The file of a checkpoint. Raises TypeError naming a value that JSON does not have."""
+    """The file of a checkpoint. Raises TypeError naming a value that JSON does not have, and its node."""
     body = checkpoint.to_dict()
     _check(body["metadata"], "metadata")
-    return _json({**body, DIGEST: _digest(body)}) + b"\n"
+    try:
+        return _json({**body, DIGEST: _digest(body)}) + b"\n"
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{_unwritten(body)}: {error}; give a text or a number") from error
+
+
+def _unwritten(body: Mapping[str, Any]) -> str:
+    """Where that stands which no file of JSON in UTF-8 has."""
+    nodes = {f"node {node['node_name']!r}: {key}": node[key] for node in body["completed_nodes"] for key in node}
+    metadata = {f"metadata[{key!r}]": value for key, value in body["metadata"].items()}
+    for at, value in {**nodes, **metadata, **body}.items():
+        try:
+            _json(value)
+        except (TypeError, ValueError):
+            return at
+    return "the checkpoint"
 
 
 def decode(data: bytes, path: str) -> Checkpoint:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import xxhash
@@ -28,7 +29,10 @@ SUFFIX: Final = ".arrow"
 def save(folder: Path, node: str, data: Any) -> Path:
     """Keep what a node returned: a frame of pandas or polars, a table of pyarrow, or what JSON has. Raises TypeError
     for what would not come back as it is, by column, and OSError."""
-    table = _table(data)
+    try:
+        table = _table(data)
+    except TypeError as error:
+        raise TypeError(f"output of {node!r}: {error}") from error
     make_dirs(folder, sync=True)
     fresh = folder / f".{_name(node)}.{os.getpid()}.tmp"
     fresh.unlink(missing_ok=True)
@@ -87,6 +91,8 @@ def _table(data: Any, exactly: bool = True) -> pa.Table:
 def _as_table(data: Any, exactly: bool) -> pa.Table:
     if isinstance(data, pd.DataFrame):
         return _tagged(_of_pandas(data, exactly), "pandas")
+    if getattr(data, "shape", (0,))[1:] == (0,) and data.shape[0]:  # a table of pyarrow or polars
+        raise TypeError("an Arrow file has no rows without columns")
     if isinstance(data, pa.Table):
         return _tagged(data, "pyarrow")
     if type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow"):
@@ -107,13 +113,14 @@ def _as_table(data: Any, exactly: bool) -> pa.Table:
 
 def _of_pandas(frame: pd.DataFrame, exactly: bool) -> pa.Table:
     """Index and numpy's types included. ``exactly``: raise TypeError for what would come back changed."""
+    alone = True if len(frame) and not len(frame.columns) else None  # an index alone must be a column to be kept
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=None)
+        table = pa.Table.from_pandas(frame, preserve_index=alone)
         if not exactly:
             return table
         back = table.to_pandas()
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise TypeError(f"a column has no Arrow form: {error}; make it one type, such as text") from error
+        raise TypeError(f"{_without_form(frame)} has no Arrow form: {error}; make it one type, such as text") from error
     for place, name in enumerate(frame.columns):
         one, other = frame.iloc[:, place], back.iloc[:, place]
         if one.dtype != other.dtype or not _same(one, other):
@@ -123,11 +130,40 @@ def _of_pandas(frame: pd.DataFrame, exactly: bool) -> pa.Table:
     return table
 
 
+def _without_form(frame: pd.DataFrame) -> str:
+    """Which column Arrow does not take."""
+    for place, name in enumerate(frame.columns):
+        try:
+            pa.Array.from_pandas(frame.iloc[:, place])
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return f"column {name!r}"
+    return "the index, or a name of a column,"
+
+
 def _same(one: pd.Series, other: pd.Series) -> bool:
     if one.dtype != object:
         return bool(one.reset_index(drop=True).equals(other.reset_index(drop=True)))
     pairs = zip(one.array, other.array, strict=True)
-    return all(type(a) is type(b) and (a == b or (a is b) or (a != a and b != b)) for a, b in pairs)  # noqa: PLR0124
+    return all(_equal(a, b) for a, b in pairs)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    match one:
+        case np.ndarray():
+            if (one.dtype, one.shape) != (other.dtype, other.shape):
+                return False
+            if one.dtype == object:
+                return all(map(_equal, one.flat, other.flat))
+            return bool(one.tobytes() == other.tobytes())
+        case list() | tuple():
+            return len(one) == len(other) and all(map(_equal, one, other))
+        case dict():
+            return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    return bool(one == other or (one != one and other != other))  # noqa: PLR0124
 
 
 def _value(table: pa.Table, kind: str) -> Any:
