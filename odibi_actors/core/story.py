@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from odibi_actors.units import plural
+
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .5rem 0 } td, th { border: 1px solid #ddd; padding: .2rem .6rem }
@@ -71,9 +73,8 @@ def _snapshot(title: str, snapshot: Mapping[str, Any]) -> str:
         "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row.values()) + "</tr>"
         for row in snapshot["sample_data"]
     )
-    return (
-        f'<h3>{title}: {snapshot["row_count"]} rows</h3><div class="tables"><table><tr>{head}</tr>{rows}</table></div>'
-    )
+    count = plural(snapshot["row_count"], "row")
+    return f'<h3>{title}: {count}</h3><div class="tables"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def _text(value: Any) -> str:

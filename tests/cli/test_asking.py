@@ -103,6 +103,7 @@ def test_given_the_verbs_that_ask_then_all_are_tried_here_or_need_no_broker() ->
         ("pipeline", "backfill"),
         ("sink", "repin"),
         ("sink", "adopt"),
+        ("sink", "compact"),
     }
     assert with_yes - others == {args[:2] for args in ASKING}
 

@@ -147,7 +147,7 @@ def test_given_many_rounds_then_memory_and_files_stay_bounded(manager: Checkpoin
         gc.collect()
         assert len(one.get_results()) == 3
         assert sum(reference() is not None for reference in batches) <= 4
-    found = sorted(path.name.rpartition("_2")[0] for path in manager.checkpoint_dir.glob("*.json"))
+    found = sorted(path.name.rsplit("_", 3)[0] for path in manager.checkpoint_dir.glob("*.json"))
     assert found == ["dag_7", "dag_8", "dag_9", "etl", "etl", "etl"]
     assert not list(manager.checkpoint_dir.glob("*.outputs"))
 

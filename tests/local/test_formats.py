@@ -37,6 +37,8 @@ RUNNING = {
         "source unpin",
         "sink adopt",
         "sink repin",
+        "sink compact",
+        "event push",
         "deadletter show",
         "deadletter replay",
         "deadletter discard",

@@ -24,6 +24,7 @@ from odibi_actors.nodes.sinks.forms import ROWS, by_suffix, parts, schema_of
 from odibi_actors.nodes.sinks.joined import File, Joined
 from odibi_actors.nodes.sinks.manifest import MANIFESTS, is_manifest
 from odibi_actors.nodes.sinks.owner import folder_mark
+from odibi_actors.units import plural
 
 
 class Known(NamedTuple):
@@ -153,7 +154,7 @@ def _write(folder: Path, node: str, planned: Plan, pack: list[File], to: Path, n
                 raise ConflictError(f"{path} is not as it was published: `odibictl checkpoint verify` tells more")
             table = Listed(path, f"part-0000000000-{node}{suffix}", schema=rest).table()
             if table.num_rows != file.rows:
-                raise ConflictError(f"{path} has {table.num_rows} rows, not {file.rows}")
+                raise ConflictError(f"{path} has {plural(table.num_rows, 'row')}, not {file.rows}")
             rows += table.num_rows
             yield from table.replace_schema_metadata(None).to_batches(ROWS)
 
