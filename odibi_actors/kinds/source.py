@@ -108,6 +108,14 @@ class Pushable(Protocol):
         """Answer with a Reply to it once what is pushed is durable, or refused."""
 
 
+@runtime_checkable
+class Amending(Protocol):
+    """What a source has besides whose rows are not just put right where they are, once they lie in a dead letter."""
+
+    def amending(self, read: ReadSpec) -> str:
+        """How wrong rows in a dead letter are corrected; "" where they are, for a replay to read them."""
+
+
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
     (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and

@@ -49,6 +49,10 @@ class Incremental:
         """Look at what is read."""
         return (self._files if ask.read.of_table is None else self._tables).probe(ask)
 
+    def amending(self, read: ReadSpec) -> str:
+        """Of files; rows of tables are read as they are by then."""
+        return self._files.amending() if read.of_table is None else ""
+
     def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The rows as one table."""
         kind = self._files if spec.of_table is None else self._tables

@@ -11,9 +11,12 @@ import pytest
 
 from odibi_actors.config import load_project
 from odibi_actors.failpoints import watching
+from odibi_actors.kinds.registry import source_of
+from odibi_actors.kinds.source import Amending
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.at_rest import AtRest
 from odibi_actors.local.trying import Trial
+from tests.local.telling import call
 
 YAML = """\
 project: grow
@@ -93,6 +96,29 @@ def test_given_a_row_that_cannot_be_read_then_its_piece_is_a_letter_that_is_repl
     append(project, 6)
     run(project)
     assert out(project) == [1, 2, 3, 4, 5, 6]
+
+
+def test_given_a_letter_of_rows_read_in_order_when_a_run_ends_then_it_says_how_they_are_corrected(
+    project: Path,
+) -> None:
+    """A file that is put in the place of the one that was read is another one, and a log has no such thing."""
+    append(project, "x")
+    said = call(project, "run", "p")
+    assert (
+        said.exit_code,
+        "rows of log: write corrected rows to a new file, and discard the letter" in said.stderr,
+    ) == (
+        5,
+        True,
+    )
+    append(project, 3, name="b.csv")
+    assert call(project, "deadletter", "discard", "1", "--yes").exit_code == 0
+    assert call(project, "run", "p").exit_code == 0
+    assert out(project) == [3]
+    events, event = source_of("event"), load_project(project).pipelines[0].nodes[0].read
+    assert isinstance(events, Amending)
+    assert event is not None
+    assert "push corrected rows" in events.amending(event)
 
 
 def test_given_a_file_that_was_truncated_then_the_run_says_so_and_reads_the_others(project: Path) -> None:

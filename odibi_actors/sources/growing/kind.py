@@ -47,6 +47,14 @@ class GrowingFiles:
                 return probe.ahead(ask, _lines(ask.read))
         raise TypeError(f"growing files are not asked for {type(ask).__name__}")
 
+    @staticmethod
+    def amending() -> str:
+        """How wrong rows in a dead letter are corrected: a file that was changed is another one."""
+        return (
+            "write corrected rows to a new file, and discard the letter; changed in the file itself they have to be as "
+            "long as they were, and what that gets later is not read"
+        )
+
     def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The rows as one table."""
         from odibi_actors.nodes.read import read
