@@ -106,7 +106,7 @@ def test_given_joined_files_then_verify_reset_and_what_is_shown_know_them(root: 
     before = sorted(root.rglob("lake/**/*"))
     asked = invoke("sink", "compact", "p.out", "--project", str(root))
     assert (asked.exit_code, sorted(root.rglob("lake/**/*"))) == (2, before)
-    assert "and never rewind it below 3? [y/N]" in asked.stderr
+    assert "and never rewind it below 4? [y/N]" in asked.stderr
     told = invoke("sink", "compact", "p.out", "--yes", "--project", str(root))
     assert told.exit_code == 0, told
     assert "have become" in told.stdout
