@@ -24,9 +24,11 @@ KILLS = [
     "connection.rename",
 ]
 
-ELSEWHERE = {"owner.replace", "owner.replaced", "source.probe", "source.probed", "folder.file"}
-ELSEWHERE |= {"events.commit", "events.committed"}
-ELSEWHERE |= {name for name in DECLARED if name.startswith("compact.")}
+ELSEWHERE = {
+    *("owner.replace", "owner.replaced", "source.probe", "source.probed", "folder.file"),
+    *("events.commit", "events.committed"),
+    *(name for name in DECLARED if name.startswith("compact.")),
+}
 """Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
 order: tests/local/test_incremental.py; of partitions: tests/sinks; of files that are joined:
 tests/local/test_compacting.py; of what is pushed: tests/sources/test_events.py."""

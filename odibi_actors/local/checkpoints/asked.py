@@ -9,25 +9,23 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from odibi_actors.local.checkpoints.manager import CheckpointManager
+from typing import Any, Final
 
 NUMBERED: Final = re.compile(r"dag_\d+")
 """Names under which executors without a name keep their checkpoints."""
 _local = threading.local()
 
 
-def note(manager: CheckpointManager, dag_name: str) -> None:
+def note(manager: object, dag_name: str) -> None:
     """``load_latest`` was called in this thread."""
     _local.asked = (weakref.ref(manager), dag_name)
 
 
-def take(wanted: CheckpointManager | None) -> tuple[CheckpointManager, str] | None:
-    """The manager and the name of the last question of this thread, once; only of ``wanted``, unless that is None."""
+def take(wanted: object | None) -> tuple[Any, str] | None:
+    """The ``CheckpointManager`` and the name of the last question of this thread, once; only of ``wanted``, unless that
+    is None."""
     reference, name = getattr(_local, "asked", (None, ""))
-    manager: CheckpointManager | None = reference() if reference is not None else None
+    manager = reference() if reference is not None else None
     if manager is None or wanted not in (None, manager):
         return None
     _local.asked = (None, "")

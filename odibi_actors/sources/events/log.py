@@ -71,7 +71,7 @@ class Log:
     """An open log. ``id``: it is another log, though it has its name, if that is another one."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
-        self._db, self._path = db, path
+        self._db = db
         try:
             version, self.id = db.execute("SELECT version, id FROM log").fetchone()
         except (sqlite3.DatabaseError, TypeError) as error:

@@ -48,12 +48,17 @@ class Tables:
         return line
 
 
+def declared(spec: ReadSpec, position: Position, data: bytes) -> pa.Table:
+    """These bytes as a table of the columns that the source's schema declares. Raises Failed."""
+    pinned = encode_schema(pa.schema(list(declared_types(spec.schema).items())))
+    return read.read(spec, [position], pinned, Tables({position.identity: data})).table
+
+
 def conformed(spec: ReadSpec, data: bytes) -> tuple[bytes, int] | str:
     """What is pushed with the types of the source's schema, as the bytes of an Arrow file, and its rows; or why a
     worker could not read it."""
-    pinned = encode_schema(pa.schema(list(declared_types(spec.schema).items())))
     try:
-        table = read.read(spec, [PUSHED], pinned, Tables({PUSHED.identity: data})).table
+        table = declared(spec, PUSHED, data)
     except Failed as error:
         return error.failure.message
     if table.nbytes > MAX_UNPACKED:
