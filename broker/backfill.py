@@ -221,6 +221,9 @@ def _match(flow: Flow, pipeline: Pipeline, files: dict[str, str], now: float) ->
         )
         if answer is None:
             return None
+        if refused := answer.get("refused"):
+            flow.asks.forget(*asked)
+            raise ConflictError(f"{pipeline.name}.{source} cannot be read again: {refused}")
         rows.append({"source": source, "pattern": pattern, **answer})
     flow.asks.forget(*asked)
     if not any(one["files"] for one in rows):

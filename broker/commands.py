@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.actor import Log, Send
-from odibi_actors.broker import again, backfill, compacting, letters, pins, rewinding, runs, scheduling, views, waits
+from odibi_actors.broker import (
+    again,
+    backfill,
+    compacting,
+    letters,
+    pins,
+    pruning,
+    rewinding,
+    runs,
+    scheduling,
+    views,
+    waits,
+)
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import Iteration
@@ -19,7 +31,7 @@ from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
-from odibi_actors.model import LIVE, Trigger
+from odibi_actors.model import LIVE, MAX_PLACE, Trigger
 
 MAX_WORKERS = 512
 """Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
@@ -78,6 +90,9 @@ class Params(msgspec.Struct, frozen=True, rename={"for_": "for", "from_": "from"
     take: bool | None = None
     letters: Annotated[list[Number], msgspec.Meta(max_length=MAX_ROWS)] | None = None
     request: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
+    source: Name | None = None
+    partition: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    place: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$", max_length=2 * MAX_PLACE)] | None = None
 
 
 def checked(verb: str, params: Row) -> Row:
@@ -123,6 +138,7 @@ class Commands:
             "sink.repin": self._repin,
             "sink.compact": self._compact,
             "source.unpin": self._unpin,
+            "source.prune": self._prune,
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
             "pipeline.rewind": self._rewind,
@@ -391,6 +407,13 @@ class Commands:
         return compacting.ask(
             self.flow, self._pipeline(params), str(params.get("sink")), given, bool(params.get("dry_run"))
         )
+
+    def _prune(self, params: Row, now: float) -> Row | None:
+        """The source actor asks how much of a log may be deleted."""
+        what = {name: params.get(name) for name in ("source", "partition", "place")}
+        if not all(what.values()):
+            raise UsageError("source.prune needs a source, a partition and a place")
+        return pruning.ask(self.flow, self._pipeline(params), now=now, **{name: str(one) for name, one in what.items()})
 
     def _unpin(self, params: Row, now: float) -> Row:
         """The next file of a source tells its columns and types."""

@@ -70,6 +70,7 @@ class Pipeline:
         self.ended_runs: dict[str, Ended] = {}  # newest last
         self.rewind: Rewinding | None = None
         self.compacted: dict[str, int] = {}  # sink -> iteration up to which its files are joined
+        self.pruned: dict[str, int] = {}  # source -> iteration up to which what it read may be deleted
         self.rewound: list[str] = []  # requests of the last ones that have come to their end
         self.written = start_seq  # the newest record about it
         self.rewind_seq = 0  # record that began it: nothing is taken back before it is durable

@@ -117,6 +117,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.rewound = setting.value.split()
         elif setting.name == rec.COMPACTED:
             pipeline.compacted = msgspec.json.decode(setting.value, type=dict[str, int])
+        elif setting.name == rec.PRUNED:
+            pipeline.pruned = msgspec.json.decode(setting.value, type=dict[str, int])
         elif setting.name == FAILING:
             pipeline.failing = on
 

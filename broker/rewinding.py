@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import compacting, pins
+from odibi_actors.broker import compacting, pins, pruning
 from odibi_actors.broker.pipeline import Pipeline, Rewinding
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
@@ -45,6 +45,7 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
         state, last = pipeline.state, pipeline.last_committed
         return {"pipeline": pipeline.name, "to": to, "state": state, "last_committed": last, **told}
     _check(pipeline, to)
+    pruning.refuse(pipeline, to)
     if (refused := _in_the_way(pipeline)) and not params.get("dry_run"):
         raise ConflictError(refused)
     key = f"rewind {pipeline.name} {to} {pipeline.last_iteration}"

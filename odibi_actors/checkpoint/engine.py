@@ -32,6 +32,7 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import LOOKED_UP, Claimed, ClaimRefused, LedgerRow
 from odibi_actors.model import Position, Reached, Target
 from odibi_actors.nodes.sinks.owner import home_of
+from odibi_actors.runtime.sqlite_space import give_back
 
 WAL_CAP = 16_000_000
 """Bytes of log (estimated) after which it should be checkpointed even while busy. It bounds the time of a start after
@@ -218,7 +219,7 @@ class Engine:
         with self._guard("pruning"), self._transaction():
             more = self._giving or self._sweep.chunk(self._db, now, retention.bounds(self._db, history), keep_last)
             if not more or self._giving:
-                pages, self._giving = retention.give_back(self._db)
+                pages, self._giving = give_back(self._db)
                 self._unsaved += 2 * 4096 * pages
                 more = self._giving
         if self._db.total_changes > changes:

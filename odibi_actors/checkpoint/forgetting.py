@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.checkpoint import adopted
-from odibi_actors.checkpoint.records import COMPACTED
+from odibi_actors.checkpoint.records import COMPACTED, PRUNED
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SinksDecoder
 from odibi_actors.errors import ConflictError
@@ -70,7 +70,7 @@ def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[
     they were, so that no part has the name of a former one. Versions, schedules and what they have waiting stay, and so
     do the files that started runs. ``targets``: what was deleted, with who has owned it."""
     adopted.forget(db, targets)
-    db.execute("DELETE FROM settings WHERE scope = ? AND name = ?", (pipeline, COMPACTED))
+    db.execute("DELETE FROM settings WHERE scope = ? AND name IN (?, ?)", (pipeline, COMPACTED, PRUNED))
     for table in _TABLES:
         db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
     db.execute("DELETE FROM ledger WHERE pipeline = ? AND lane <> ?", (pipeline, TRIGGER))

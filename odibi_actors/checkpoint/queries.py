@@ -438,7 +438,8 @@ def _version(db: sqlite3.Connection, given: VersionOf) -> Any:
 
 def stats(db: sqlite3.Connection) -> dict[str, Any]:
     """Size of the database and what it holds, as counted all along: nothing is read for it. ``tables``: rows and bytes
-    (about), and whether they count to ``history_size``; ``history``: see ``retention.told``."""
+    (about), and whether they count to ``history_size``; ``history``: see ``retention.told``; ``logs``: of sources whose
+    logs were cut (`retain`), the iteration up to which that they have read is gone."""
     committed, positions = db.execute("SELECT total(committed), total(positions) FROM counters").fetchone()
     sizes = {name: (rows, size) for name, rows, size in db.execute("SELECT name, rows, bytes FROM sizes")}
     few = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("versions", "schedules")}
@@ -456,6 +457,7 @@ def stats(db: sqlite3.Connection) -> dict[str, Any]:
             name: {"rows": rows, "bytes": size, "counts": name in PRUNED} for name, (rows, size) in sizes.items()
         },
         "history": retention.told(db),
+        "logs": {f"{name}.{one}": upto for name, some in sources.pruned(db).items() for one, upto in some.items()},
     }
 
 

@@ -501,6 +501,9 @@ REWOUND = "rewound"
 between."""
 COMPACTED = "compacted"
 """Setting of a pipeline: JSON of its sinks whose files are joined -> up to which iteration."""
+PRUNED = "pruned"
+"""Setting of a pipeline: JSON of its sources of whose logs something is deleted -> up to which iteration it was read.
+"""
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
 

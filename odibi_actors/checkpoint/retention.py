@@ -17,12 +17,6 @@ from odibi_actors.checkpoint.schema import PRUNED
 CHUNK = 1000
 """Rows looked at or deleted in one transaction (a few ms): the store's loop never waits longer."""
 
-VACUUM_PAGES = 256
-"""Pages given back in one transaction: a MB, each of which may have to be moved."""
-
-SLACK_PAGES = 64
-"""Free pages that always stay, besides an eighth of those in use: the next iterations take them."""
-
 SECONDS = 30 * 86400.0
 SIZE = 2_000_000_000
 """Bounds of history unless the project says others."""
@@ -218,21 +212,6 @@ class _Pruning:
             " through = max(through, excluded.through)",
             [(why, self._now, *taken) for why, taken in self._taken.items()],
         )
-
-
-def give_back(db: sqlite3.Connection) -> tuple[int, bool]:
-    """Cut free pages off the file's end, beyond what the next iterations will take: how many, and whether there are
-    more. None where the database was too large to be rewritten when it came from a former format."""
-    pages, free, mode = (
-        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "auto_vacuum")
-    )
-    surplus = free - max(SLACK_PAGES, (pages - free) // 8)
-    if mode == 0 or surplus <= 0:
-        return 0, False
-    wanted = min(VACUUM_PAGES, surplus)
-    for _ in range(wanted):
-        db.execute("PRAGMA incremental_vacuum(1)")  # it stops after each page, and sqlite3 does not go on
-    return wanted, surplus > wanted
 
 
 def _later(db: sqlite3.Connection, cut: float) -> float:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 
-from odibi_actors.checkpoint.asking import Name, known
+from odibi_actors.checkpoint.asking import Name, Number, known
+from odibi_actors.checkpoint.records import PRUNED
 from odibi_actors.checkpoint.schema import unseal
-from odibi_actors.checkpoint.tables import SchemaDecoder
+from odibi_actors.checkpoint.tables import LetterDecoder, SchemaDecoder
 from odibi_actors.config.arrow_types import parted
 from odibi_actors.errors import NotFoundError
+from odibi_actors.model import LIVE, MAX_PLACE
+
+Partition = Annotated[str, msgspec.Meta(max_length=1000)]
+PlaceText = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$", max_length=2 * MAX_PLACE)]
+"""A place, in hex digits."""
 
 
 class SchemaOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +48,74 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
         "iteration": record.iteration or None,
         "columns": columns,
         "left_out": record.left_out,
+        "deleted": pruned(db).get(record.pipeline, {}).get(record.node, 0),
     }
 
 
-VERBS = {"schema.show": (_schema, SchemaOf)}
+def pruned(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """Of pipelines and their sources: up to which iteration what was read may be deleted from their logs."""
+    rows = db.execute("SELECT scope, value FROM settings WHERE name = ? ORDER BY scope", (PRUNED,))
+    return {pipeline: json.loads(value) for pipeline, value in rows}
+
+
+class Spare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``source.spare``: how much of a partition, at most up to ``place`` (hex digits), nobody reads any more, if what
+    iterations up to ``upto`` were is settled."""
+
+    pipeline: Name
+    source: Name
+    partition: Partition
+    place: PlaceText
+    upto: Number
+
+
+HELD = 1000
+"""Positions of dead letters of one answer."""
+
+
+def _spare(db: sqlite3.Connection, given: Spare) -> dict[str, Any]:
+    """``{"place", "iteration", "held", "more"}``: nothing before ``place`` ("": there is none) is read again by a
+    rewind to that iteration or a later one, but for the positions that are ``held``, by dead letters of any lane which
+    are open, or would be open again; ``more``: there are more of these."""
+    key = (given.pipeline, LIVE, given.source, given.partition)
+    at = "pipeline = ? AND lane = ? AND source = ? AND partition = ?"
+    reached = db.execute(f"SELECT place FROM places WHERE {at}", key).fetchone()
+    if reached is None:
+        return {"place": "", "iteration": 0, "held": [], "more": False}
+    # The ranges of what is under way are few, and an index finds them.
+    (late,) = db.execute(
+        f"SELECT min(lower) FROM ranges INDEXED BY ranges_of WHERE {at} AND iteration > ?", (*key, given.upto)
+    ).fetchone()
+    place = min(bytes.fromhex(given.place), reached[0], late if late is not None else reached[0])
+    iteration = _newest(db, key, place)
+    held: list[dict[str, Any]] = []
+    for letter, payload in db.execute(
+        "SELECT id, payload FROM dead_letters WHERE pipeline = ? AND NOT (state = 'replayed' AND replay <= ?)",
+        (given.pipeline, iteration),
+    ):
+        found = unseal(payload, LetterDecoder, f"dead letter {letter}")
+        held += [position.shown() for position in found.positions.get(given.source, ())]
+        if len(held) > HELD:
+            return {"place": "", "iteration": 0, "held": [], "more": True}
+    return {"place": place.hex(), "iteration": iteration, "held": held, "more": False}
+
+
+def _newest(db: sqlite3.Connection, key: tuple[str, str, str, str], place: bytes) -> int:
+    """The newest iteration that has read something before a place. What is read later is read by later iterations, but
+    for holes, which keep theirs while the place goes back."""
+    newest = 0
+    for iteration, hole in db.execute(
+        "SELECT iteration, hole FROM ranges WHERE pipeline = ? AND lane = ? AND source = ? AND partition = ?"
+        " AND lower < ? ORDER BY lower DESC",
+        (*key, place),
+    ):
+        newest = max(newest, iteration)
+        if not hole:
+            break
+    return newest
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {
+    "schema.show": (_schema, SchemaOf),
+    "source.spare": (_spare, Spare),
+}

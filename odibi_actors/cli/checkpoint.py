@@ -59,6 +59,9 @@ def _figures(result: dict[str, Any]) -> list[RenderableType]:
             ("pruned by history_size", _pruned(history["pruned_by_history_size"])),
         ]
         parts += ["", fields(rows)]
+    if logs := result.get("logs"):
+        gone = [(name, f"read up to iteration {upto}: deleted from its log (`retain`)") for name, upto in logs.items()]
+        parts += ["", fields(gone)]
     return parts
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli.base import App, group, lists, pass_app
-from odibi_actors.cli.output import Column, count, emit, fields, table
+from odibi_actors.cli.output import Column, ago, count, emit, fields, size, table
 from odibi_actors.streaming.patterns import utf8
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     head = [("pipeline", row.get("pipeline")), ("source", row.get("source")), ("pinned by", row.get("iteration"))]
     if row.get("left_out"):
         head.append(("not read", ", ".join(name or "(a column without a name)" for name in row["left_out"])))
+    if row.get("deleted"):
+        gone = (
+            f"what iterations up to {row['deleted']} have read is deleted from its log (`retain`), and not read again"
+        )
+        head.append(("log", gone))
     return [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
 
 
@@ -139,6 +144,8 @@ def files(app: App, name: str, lane: str) -> None:
 
 def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
     told: list[RenderableType] = [table([row], COLUMNS)]
+    if log := row.get("log"):
+        told.append(fields([("log", _log(log))]))
     for kind in ("pending", "waiting", "changed", "skipped"):
         found = [{**file, "state": kind} for file in (row.get("files") or {}).get(kind, ())]
         more = (row.get("more") or {}).get(kind, 0)
@@ -146,7 +153,16 @@ def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
             found.append({"state": kind, "file": f"... and {more} more", "reason": ""})
         if found:
             told.append(table(found, FILES))
-    return told if len(told) > 1 else [*told, "", "no file is ready, waits, has changed, or is skipped"]
+    none = not any((row.get("files") or {}).values())
+    return [*told, "", "no file is ready, waits, has changed, or is skipped"] if none else told
+
+
+def _log(log: Mapping[str, Any]) -> str:
+    """How a log of events is: what is kept of it."""
+    kept = f"events {log['floor'] + 1:,} to {log['last']:,}" if log["last"] > log["floor"] else "no event"
+    since = f", since {ago(log['since'])}" if log.get("since") else ""
+    gone = f"; up to {log['floor']:,} deleted (`retain`)" if log["floor"] else ""
+    return f"{kept} kept, {size(log['size'])}{since}{gone}" + (f"; {log['waits']}" if log["waits"] else "")
 
 
 @source.command(examples=["odibictl source why data/landing/flights-2013-01-01.csv"])

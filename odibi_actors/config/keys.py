@@ -37,6 +37,7 @@ from odibi_actors.config.model import (
     NodeSpec,
     PipelineSpec,
     ReadSpec,
+    RetainSpec,
     RetrySpec,
     WorkerSpec,
     WriteSpec,
@@ -91,6 +92,15 @@ BATCH = Object(
 
 CHECKPOINT = Object({"keep_last": Key(Number(1, 10**6), "How many states and durable outputs are kept.")}, PipelineSpec)
 
+RETAIN = Object(
+    {
+        "time": Key(duration(), "How long what was read is kept, counted from when it came."),
+        "size": Key(size(), "How much of it is kept at most."),
+    },
+    RetainSpec,
+    doc="What was read, and is committed, is deleted from the log once it is older, or more.",
+)
+
 READ = Object(
     {
         "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
@@ -122,6 +132,7 @@ READ = Object(
         ),
         "window": Key(duration(), "event: how long the key of a push is known again."),
         "backlog": Key(size(), "event: what may be pushed and not be read yet; then a producer is to come again."),
+        "retain": Key(RETAIN, "event: how much of what was read is kept in its log, for rewinds and backfills."),
         "table": Key(Text(limit=MAX_NAME), "Table of a SQL connection, for incremental."),
         "query": Key(_TEXT, "One SELECT on a SQL connection, for incremental, instead of a table."),
         "watermark_column": Key(_TEXT, "Column that grows with what is new in it: a number, date, time or text."),

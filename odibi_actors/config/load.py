@@ -21,6 +21,7 @@ from odibi_actors.config.model import (
     PipelineSpec,
     ProjectSpec,
     ReadSpec,
+    RetainSpec,
     RetrySpec,
     TableSpec,
     TransformSpec,
@@ -171,12 +172,13 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
 
 
 def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> ReadSpec:
+    kept: Section = {"retain": RetainSpec(**section["retain"])} if "retain" in section else {}
     if "table" in section or "query" in section:
         of_table = TableSpec(
             table=section.pop("table", ""), query=section.pop("query", ""), **_taken(section, TableSpec)
         )
         section = {"format": "sql", "of_table": of_table} | section
-    return ReadSpec(**_connected(section, connections), consumption=source_of(section["mode"]).consumption)
+    return ReadSpec(**_connected(section, connections) | kept, consumption=source_of(section["mode"]).consumption)
 
 
 def _taken(section: Section, model: type[msgspec.Struct]) -> Section:

@@ -49,13 +49,20 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     initial: str = ""
 
 
+class RetainSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long, in seconds, and how many bytes a log keeps of what was read and is committed."""
+
+    time: float = 30 * 86400.0
+    size: int = 10_000_000_000
+
+
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
     the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
-    ``backlog``: bytes that may be pushed and not be read yet. ``of_table``: what is read of a database; there are no
-    files then, and ``format`` is "sql"."""
+    ``backlog``: bytes that may be pushed and not be read yet; ``retain``: how much of its log is kept. ``of_table``:
+    what is read of a database; there are no files then, and ``format`` is "sql"."""
 
     connection: ConnectionSpec
     format: KindName
@@ -72,6 +79,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     on_change: Literal["error", "reprocess"] = "error"
     window: float = 86400.0
     backlog: int = 1_000_000_000
+    retain: RetainSpec = RetainSpec()
     of_table: TableSpec | None = None
 
     def __post_init__(self) -> None:

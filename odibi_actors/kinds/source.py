@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from odibi_actors.actor import Effect
     from odibi_actors.config.model import Consumption, ReadSpec
     from odibi_actors.kinds.connection import Access
-    from odibi_actors.messages import Message, Planned, Push, SourceSpec
+    from odibi_actors.messages import Message, Planned, Push, Reply, SourceSpec
     from odibi_actors.model import Position, PositionRead
     from odibi_actors.streaming.effects import Ask
 
@@ -106,6 +106,14 @@ class Pushable(Protocol):
 
     def push(self, sender: str, push: Push) -> list[Effect]:
         """Answer with a Reply to it once what is pushed is durable, or refused."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """What a finder has besides that asks the broker something."""
+
+    def answered(self, reply: Reply, now: float) -> None:
+        """An answer of the broker, to it or to another one."""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from odibi_actors.actor import Effect, Log, Send, Stop
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.registry import source_of
-from odibi_actors.kinds.source import Finder, Pushable
+from odibi_actors.kinds.source import Asking, Finder, Pushable
 from odibi_actors.kinds.source import Source as Kind
 from odibi_actors.messages import (
     BROKER,
@@ -110,6 +110,10 @@ class SourceActor:
                 return [Log("error", "the broker refuses this source", {"reason": reason})]
             case Refused(reason=reason):
                 return [Stop(70, f"refused by the broker: {reason}")]
+            case Reply():
+                for source in self.sources.values():
+                    if isinstance(source, Asking):
+                        source.answered(message, now)
             case Broken(reason=reason):
                 return [Log("error", reason), Stop(70, "the driver's worker died")]
         return []

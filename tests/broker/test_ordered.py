@@ -97,3 +97,53 @@ def test_given_ranges_that_were_read_then_another_kind_is_refused() -> None:
     broker.say("client-t", Apply("9", project(pipeline())))
     (reply,) = [one for one in broker.take(Reply) if one.id == "9"]
     assert (reply.status, "by mode log" in reply.error) == (4, True)
+
+
+# --- deleting what was read -------------------------------------------------------------------------------------------
+
+
+def prune(broker: Broker, request: str = "s1", at: int = 9) -> list[Request]:
+    """The source asks; what the store is asked then."""
+    params = {"pipeline": "p", "source": "read", "partition": "a", "place": place(at).hex()}
+    broker.say(SOURCE, Request(request, "source.prune", params))
+    return [m for m in broker.take(Request) if m.verb == "source.spare"]
+
+
+def spares(broker: Broker, asked: Request, at: int, iteration: int) -> None:
+    told = {"place": place(at).hex(), "iteration": iteration, "held": [], "more": False}
+    broker.say("store", Reply(asked.id, 0, told))
+
+
+def test_given_what_may_be_deleted_then_it_is_written_down_before_and_a_rewind_below_is_refused() -> None:
+    broker = Broker(spec()).start()
+    (asked,) = prune(broker)
+    assert asked.params["upto"] == 0
+    spares(broker, asked, 7, 3)
+    written = [one for one in broker.of(rec.Setting) if one.name == rec.PRUNED]
+    assert [one.value for one in written] == ['{"read":3}']
+    assert not [one for one in broker.take(Reply) if one.id == "s1"], "before it is durable"
+    broker.durable()
+    (reply,) = [one for one in broker.take(Reply) if one.id == "s1"]
+    waits = "not all of the rest is committed: p.read"
+    assert (reply.result["place"], reply.result["waits"]) == (place(7).hex(), waits)
+    broker.flow.pipelines["p"].last_iteration = 5
+    refused = broker.ask("pipeline.rewind", pipeline="p", to=2)
+    assert refused is not None
+    assert "rewind to 3 or later" in refused.error
+    later = broker.ask("pipeline.rewind", pipeline="p", to=3)
+    assert later is None or "rewind to 3" not in later.error
+
+
+def test_given_a_rewind_or_a_backfill_then_nothing_is_deleted_and_an_answer_of_before_counts_no_more() -> None:
+    broker = Broker(spec()).start()
+    (asked,) = prune(broker)
+    pipeline_ = broker.flow.pipelines["p"]
+    pipeline_.rewind_seq = 7  # one has begun and ended meanwhile
+    spares(broker, asked, 9, 3)
+    broker.durable()
+    assert not [one for one in broker.take(Reply) if one.id == "s1"]
+    assert [m for m in broker.take(Request) if m.verb == "source.spare"], "it is asked anew"
+    pipeline_.backfills["backfill-1"] = None  # type: ignore[assignment]
+    prune(broker, "s2")
+    (reply,) = [one for one in broker.take(Reply) if one.id == "s2"]
+    assert (reply.status, reply.error) == (4, "pipeline p has an open backfill, backfill-1")

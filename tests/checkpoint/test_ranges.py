@@ -208,6 +208,28 @@ class Life:
                 unread = [one for one in after if not any(one in hole for hole in holes)]
                 assert unread == [one for one in range(LENGTH) if self.oracle.free(lane, (partition, one))]
         assert verified(self.engine) == []
+        self.spared()
+
+    def spared(self) -> None:
+        """What may be deleted nobody reads any more, and a rewind to that iteration does not bring it back."""
+        upto = min(self.open) - 1 if self.open else self.last
+        for partition in PARTITIONS:
+            wanted = self.rng.randint(1, LENGTH)
+            given = {"pipeline": P, "source": SOURCE, "partition": partition, "place": place(wanted).hex()}
+            told = self.engine.answer("source.spare", given | {"upto": upto})
+            end = offset(told["place"] or "0")
+            held = set()
+            for one in told["held"]:
+                name, _, begin = one["identity"].partition("@")
+                held |= {(name, int(begin) + at) for at in range(one["rows"])}
+            live = self.oracle.iterations.get(LIVE, {})
+            letters = {piece for pieces in self.oracle.letters.values() for piece in pieces}
+            for piece in ((partition, at) for at in range(end)):
+                assert not self.oracle.free(LIVE, piece)
+                assert live.get(piece, 0) <= min(told["iteration"], upto)
+                assert piece not in letters or piece in held
+            stop = (partition, end)
+            assert end == wanted or self.oracle.free(LIVE, stop) or live.get(stop, upto + 1) > upto
 
 
 def verified(engine: Engine) -> list[str]:
@@ -227,6 +249,27 @@ def test_whatever_happens_each_piece_is_in_one_iteration_in_one_letter_or_to_be_
             life.rewind()
         refused += life.refused
     assert refused
+
+
+def test_what_a_letter_held_is_kept_as_long_as_a_rewind_may_open_it_again() -> None:
+    engine = claimed()
+    put(engine, version(), planned(1, ("0", 0, 5)), r.DeadLetter(P, 1, "clean", failure(), 1.0))
+    put(engine, planned(2, ("0", 5, 6)), ack(2, SOURCE), prepare(2), r.Commit(P, 2, 3.0, 1))
+
+    def held(place_: int) -> tuple[int, list[str]]:
+        asked = {"pipeline": P, "source": SOURCE, "partition": "0", "place": place(place_).hex(), "upto": 3}
+        told = engine.answer("source.spare", asked)
+        return told["iteration"], [one["identity"] for one in told["held"]]
+
+    assert held(6) == (2, ["0@0"])
+    put(engine, replace(planned(3, ("0", 0, 5)), replay=r.Replay(1, 1, True)))
+    assert held(6) == (2, ["0@0"]), "it is on its way"
+    put(engine, ack(3, SOURCE), prepare(3), r.Commit(P, 3, 3.0, 1))
+    assert held(6) == (2, ["0@0"]), "a rewind to 2 opens it again"
+    put(engine, planned(4, ("0", 6, 7)), ack(4, SOURCE), prepare(4), r.Commit(P, 4, 3.0, 1))
+    asked = {"pipeline": P, "source": SOURCE, "partition": "0", "place": place(7).hex(), "upto": 4}
+    told = engine.answer("source.spare", asked)
+    assert (told["iteration"], told["held"]) == (4, [])
 
 
 def planned(number: int, *told: tuple[str, int, int], lane: str = LIVE) -> r.Plan:

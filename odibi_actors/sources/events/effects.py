@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from odibi_actors.model import Position
 from odibi_actors.streaming.effects import Answered, Ask
 
 
@@ -41,3 +42,38 @@ class Appended(Answered, frozen=True):
     """One outcome for each push."""
 
     outcomes: list[Outcome]
+
+
+class Survey(Ask, frozen=True):
+    """What of the log does not have to be kept? Answered by Surveyed."""
+
+
+class Surveyed(Answered, frozen=True):
+    """``stale``: all up to that event is older, or more, than is kept, and some of it is there. ``floor``: up to where
+    the log is deleted; ``last``: its newest event; ``since``: when the oldest above the floor was pushed; ``size``: the
+    bytes above it. ``problem``: why it cannot be read."""
+
+    id: bytes = b""
+    stale: int = 0
+    floor: int = 0
+    last: int = 0
+    since: float | None = None
+    size: int = 0
+    problem: str = ""
+
+
+class Prune(Ask, frozen=True):
+    """Delete a chunk of what is there up to event ``through``, but for what is ``held``, on behalf of the store
+    ``owner``. Answered by Pruned."""
+
+    through: int
+    held: list[Position]
+    owner: str
+
+
+class Pruned(Answered, frozen=True):
+    """So many events were deleted; ``more`` are to be. ``problem``: why none could be."""
+
+    count: int = 0
+    more: bool = False
+    problem: str = ""

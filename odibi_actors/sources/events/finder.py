@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from odibi_actors.actor import Effect
-from odibi_actors.messages import Message, Push
+from odibi_actors.messages import Message, Push, Reply
 from odibi_actors.sources.events.desk import Desk
-from odibi_actors.sources.events.effects import Append, Appended
+from odibi_actors.sources.events.effects import Append, Appended, Pruned, Surveyed
+from odibi_actors.sources.events.keeping import Keeping
 from odibi_actors.sources.events.pieces import mark
 from odibi_actors.sources.events.probe import partition_of
 from odibi_actors.streaming.ordered import Ordered
@@ -19,6 +20,7 @@ class Pushed(Ordered):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._desk = Desk()
+        self._keeping = Keeping(self.key, self.incarnation)
 
     def push(self, sender: str, push: Push) -> list[Effect]:
         """Answered when it is durable, or refused."""
@@ -26,11 +28,27 @@ class Pushed(Ordered):
 
     def heard(self, message: Message, now: float) -> None:
         """What became of pushes; what was found."""
-        if isinstance(message, Appended):
-            self._say += self._desk.done(message.outcomes)
-            self._soon(now)
-        else:
-            super().heard(message, now)
+        match message:
+            case Appended():
+                self._say += self._desk.done(message.outcomes)
+                self._soon(now)
+            case Surveyed():
+                of = {
+                    "pipeline": self.spec.pipeline,
+                    "source": self.spec.node.name,
+                    "partition": partition_of(self.read),
+                }
+                self._say += self._keeping.surveyed(message, of, now)
+            case Pruned():
+                self._number += 1
+                self._say += self._keeping.pruned(message, self._number, self.read, now)
+            case _:
+                super().heard(message, now)
+
+    def answered(self, reply: Reply, now: float) -> None:
+        """The broker says what may be deleted."""
+        self._number += 1
+        self._say += self._keeping.answered(reply, self._number, self.read, now)
 
     def flush(self, now: float) -> list[Effect]:
         """The next transaction, beside all else that is due."""
@@ -39,7 +57,35 @@ class Pushed(Ordered):
             self._number += 1
             read = self.read
             effects.append(Append(self.key, self._number, read, group, self._taken(), read.backlog, read.window))
+        if self._keeps() and self._keeping.due(now):
+            self._number += 1
+            effects += self._keeping.begin(self._number, self.read, now)
         return effects + super().flush(now)
+
+    def deadline(self) -> float | None:
+        """When ``flush`` should be called at the latest."""
+        times = (super().deadline(), self._keeping.deadline() if self._keeps() else None)
+        return min((one for one in times if one is not None), default=None)
+
+    def _keeps(self) -> bool:
+        """What the live lane has read, of the source that is pushed to, is what may be deleted."""
+        return bool(self.epoch) and not self.backfill and self._may_look()
+
+    def show(self) -> dict[str, Any]:
+        """As ``source files`` shows it, and how its log is."""
+        found = self._keeping.survey
+        if found is None:
+            return super().show()
+        kept = {name: getattr(found, name) for name in ("floor", "last", "since", "size")}
+        return {**super().show(), "log": {**kept, "waits": self._keeping.waits}}
+
+    def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:
+        """As of other ordered sources; ``refused``: what of it was read is not all there."""
+        found, survey = super().match(pattern, aside), self._keeping.survey
+        why = "its log of events was not looked over yet; ask again"
+        if survey is not None:
+            why = f"its log of events is deleted up to event {survey.floor:,} (`retain`)" if survey.floor else ""
+        return {**found, "refused": why} if why else found
 
     def _taken(self) -> int:
         """The last event that is planned."""

@@ -23,7 +23,7 @@ class Events:
     about = "rows that are pushed to it"
     format = "arrow"
     consumption: Consumption = "cursor"
-    keys: tuple[str, ...] = ("window", "backlog")
+    keys: tuple[str, ...] = ("window", "backlog", "retain")
 
     def __init__(self) -> None:
         self._probes: dict[str, Probe] = {}  # by the path of the connection, whose thread has it alone
@@ -47,7 +47,7 @@ class Events:
 
     def probe(self, ask: Ask) -> Iterator[Message | None]:
         """Look into the log, or append to it."""
-        from odibi_actors.sources.events.effects import Append
+        from odibi_actors.sources.events.effects import Append, Prune, Survey
         from odibi_actors.sources.events.probe import Probe
         from odibi_actors.streaming.effects import Again, Ahead
 
@@ -55,6 +55,10 @@ class Events:
         match ask:
             case Append():
                 return probe.append(ask)
+            case Survey():
+                return probe.survey(ask)
+            case Prune():
+                return probe.prune(ask)
             case Again():
                 return probe.again(ask)
             case Ahead():

@@ -3,6 +3,9 @@
 Each push that was acknowledged is one row of ``events``, with the bytes of an Arrow table; its number is its place, and
 never used again. A transaction takes several pushes, with one sync (``synchronous = FULL``, write-ahead log: see
 https://sqlite.org/pragma.html#pragma_synchronous). ``keys`` are those of pushes that had one, to know them again.
+
+What everybody has read, and nobody goes back to, is deleted up to the ``floor``. Of what lies below it only those
+events are there that a dead letter holds.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +22,24 @@ from typing import NamedTuple
 import xxhash
 
 from odibi_actors.failpoints import failpoint
+from odibi_actors.runtime.sqlite_space import give_back
 
 NAME = "events.db"
-VERSION = 1
+VERSION = 2
+WITHOUT_FLOOR = 1
+"""The version of logs from which nothing was ever deleted."""
 PATIENCE = 5.0
 """Seconds to wait for another process that writes: a former source actor that still does so."""
 FORGOTTEN = 1000
 """Keys that are forgotten by one append at most."""
+CHUNK, CHUNK_BYTES = 1000, 64 << 20
+"""Events that are deleted in one transaction, and their bytes, at most: what is pushed waits for it."""
 
 _SCHEMA = """
-CREATE TABLE log (version INTEGER NOT NULL, id BLOB NOT NULL);
+CREATE TABLE log (
+    version INTEGER NOT NULL, id BLOB NOT NULL,
+    floor INTEGER NOT NULL, base INTEGER NOT NULL, owner TEXT NOT NULL
+);
 CREATE TABLE events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     at REAL NOT NULL,
@@ -49,6 +61,15 @@ class Event(NamedTuple):
     rows: int
     size: int
     digest: bytes
+
+
+class Floor(NamedTuple):
+    """Up to and with event ``number`` all is deleted that nobody holds; these were ``base`` bytes. ``owner``: the store
+    whose sources read it, and decide about that ("": nobody has)."""
+
+    number: int = 0
+    base: int = 0
+    owner: str = ""
 
 
 class Known(NamedTuple):
@@ -73,18 +94,35 @@ class Log:
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db = db
         try:
-            version, self.id = db.execute("SELECT version, id FROM log").fetchone()
+            self.version, self.id = db.execute("SELECT version, id FROM log").fetchone()
         except (sqlite3.DatabaseError, TypeError) as error:
             raise Damaged(f"{path} is no log of events: {error}") from None
-        if version != VERSION:
-            raise Damaged(f"{path} is a log of version {version}; this release reads version {VERSION}")
+        if self.version not in (WITHOUT_FLOOR, VERSION):
+            raise Damaged(f"{path} is a log of version {self.version}; this release reads version {VERSION}")
 
     # --- reading --------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def as_of_now(self) -> Iterator[None]:
+        """All that is read within is of one moment."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    @property
+    def floor(self) -> Floor:
+        """Up to where it is deleted."""
+        if self.version == WITHOUT_FLOOR:
+            return Floor()
+        return Floor._make(self._db.execute("SELECT floor, base, owner FROM log").fetchone())
+
     @property
     def last(self) -> int:
-        """The number of the last event, 0 for none."""
-        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM events").fetchone()[0])
+        """The number of the last event that was ever pushed, 0 for none."""
+        (newest,) = self._db.execute("SELECT coalesce(max(number), 0) FROM events").fetchone()
+        return max(int(newest), self.floor.number)
 
     def behind(self, number: int, through: int) -> Iterator[Event]:
         """The events behind that one, up to and with the other."""
@@ -99,9 +137,31 @@ class Log:
     def backlog(self, taken: int) -> int:
         """The bytes behind that event."""
         total = "SELECT total FROM events WHERE number <= ? ORDER BY number DESC LIMIT 1"
+        base = self.floor.base
         ends = [self._db.execute(total, (number,)).fetchone() for number in (taken, 1 << 62)]
-        begin, end = (int(one[0]) if one else 0 for one in ends)
+        begin, end = (max(int(one[0]) if one else 0, base) for one in ends)
         return end - begin
+
+    def since(self) -> float | None:
+        """When the oldest event above the floor was pushed (seconds since the epoch); None: there is none."""
+        ask = "SELECT at FROM events WHERE number > ? ORDER BY number LIMIT 1"
+        found = self._db.execute(ask, (self.floor.number,)).fetchone()
+        return float(found[0]) if found else None
+
+    def any_up_to(self, number: int) -> bool:
+        """Whether any event up to that one is there."""
+        return self._db.execute("SELECT 1 FROM events WHERE number <= ? LIMIT 1", (number,)).fetchone() is not None
+
+    def stale(self, before: float, keep: int) -> int:
+        """The last event that was pushed before that time, or has ``keep`` bytes or more behind it; the floor if there
+        is none. They are in the order of time, but for clocks that were set back."""
+        floor, last = self.floor.number, self.last
+
+        def stays(number: int) -> bool:
+            (at,) = self._db.execute("SELECT at FROM events WHERE number = ?", (number,)).fetchone()
+            return bool(at >= before and self.backlog(number) < keep)
+
+        return floor + bisect_left(range(floor + 1, last + 1), True, key=stays)
 
     def known(self, key: str) -> Known | None:
         """The push that had this key."""
@@ -111,8 +171,8 @@ class Log:
     # --- writing --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def appending(self) -> Iterator[None]:
-        """A transaction: what is added within is there after it, whatever happens, or nothing of it."""
+    def changing(self) -> Iterator[None]:
+        """A transaction: what is changed within is so after it, whatever happens, or nothing of it."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -128,7 +188,8 @@ class Log:
         """Append one event; its number. ``key`` "" is none."""
         found = digest(data)
         total = self._db.execute("SELECT total FROM events ORDER BY number DESC LIMIT 1").fetchone()
-        values = (now, rows, len(data), (total[0] if total else 0) + len(data), found, data)
+        before = max(total[0] if total else 0, self.floor.base)
+        values = (now, rows, len(data), before + len(data), found, data)
         insert = "INSERT INTO events (at, rows, bytes, total, digest, data) VALUES (?, ?, ?, ?, ?, ?)"
         number = self._db.execute(insert, values).lastrowid
         assert number is not None
@@ -140,6 +201,43 @@ class Log:
         """Forget keys of earlier pushes."""
         ask = "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at < ? ORDER BY at LIMIT ?)"
         self._db.execute(ask, (before, FORGOTTEN))
+
+    def prune(self, through: int, held: Sequence[tuple[int, int]], owner: str) -> tuple[int, bool]:
+        """Delete the first events up to and with ``through``, but for those that are ``held`` (first, last): how many,
+        and whether there are more. Raises Damaged: they are another store's to delete."""
+        gone: list[int] = []
+        size = 0
+        with self.changing():
+            floor = self.floor
+            if floor.owner not in ("", owner):
+                raise Damaged("another project's store reads it, and deletes from it what it has read")
+            if self._db.execute("SELECT 1 FROM events WHERE number = ?", (through,)).fetchone() is None:
+                through = min(through, floor.number)
+            more = False
+            for number, length in self._db.execute(
+                "SELECT number, bytes FROM events WHERE number <= ? ORDER BY number", (through,)
+            ):
+                if any(first <= number <= last for first, last in held):
+                    continue
+                if len(gone) >= CHUNK or size >= CHUNK_BYTES:
+                    more = True
+                    break
+                gone.append(number)
+                size += length
+            reached = gone[-1] if more else through
+            if reached > floor.number:
+                (base,) = self._db.execute("SELECT total FROM events WHERE number = ?", (reached,)).fetchone()
+                self._db.execute("UPDATE log SET floor = ?, base = ?, owner = ?", (reached, base, owner))
+            self._db.executemany("DELETE FROM events WHERE number = ?", [(number,) for number in gone])
+            failpoint("events.prune")
+        failpoint("events.pruned")
+        return len(gone), more
+
+    def give_back(self) -> bool:
+        """Give some of the space that is free back to the file system; whether there is more. A log that was made by a
+        release before this one keeps its space, for what comes."""
+        with self.changing():
+            return give_back(self._db)[1]
 
 
 @contextmanager
@@ -162,13 +260,19 @@ def writing(folder: Path) -> Log:
     try:
         if new:
             path.chmod(0o600)
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a log that is there already it changes nothing
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")
         if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
-            db.execute("INSERT INTO log VALUES (?, ?)", (VERSION, secrets.token_bytes(16)))
+            db.execute("INSERT INTO log VALUES (?, ?, 0, 0, '')", (VERSION, secrets.token_bytes(16)))
+        elif Log(db, path).version == WITHOUT_FLOOR:
+            for column in ("floor INTEGER NOT NULL DEFAULT 0", "base INTEGER NOT NULL DEFAULT 0"):
+                db.execute(f"ALTER TABLE log ADD COLUMN {column}")
+            db.execute("ALTER TABLE log ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
+            db.execute("UPDATE log SET version = ?", (VERSION,))
         db.execute("COMMIT")
         if new:
             _sync(folder)

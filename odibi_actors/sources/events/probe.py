@@ -10,7 +10,7 @@ from pathlib import Path
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import Message
 from odibi_actors.sources.events import log, pieces
-from odibi_actors.sources.events.effects import Append, Appended, Outcome
+from odibi_actors.sources.events.effects import Append, Appended, Outcome, Prune, Pruned, Survey, Surveyed
 from odibi_actors.sources.events.pieces import Mark, mark
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
 from odibi_actors.streaming.patterns import join
@@ -69,7 +69,7 @@ class Probe:
                     if same and pieces.together([one.digest for one in there]) == position.digest:
                         found.append(pieces.again(position, detail))
                     else:
-                        gone.append((position.identity, "the log of events has no such events any more"))
+                        gone.append((position.identity, _why_gone(now, detail)))
         except (ValueError, log.Damaged, sqlite3.Error, OSError) as error:
             known = {piece.position.identity for piece in found}
             gone = [(one.identity, str(error)) for one in ask.positions if one.identity not in known]
@@ -96,6 +96,38 @@ class Probe:
             outcomes = [Outcome("failed", why=f"nothing was kept: {path} cannot be written: {error}")] * len(ask.puts)
         yield Appended(ask.source, ask.number, outcomes)
 
+    # --- what is deleted ------------------------------------------------------------------------------------------
+
+    def survey(self, ask: Survey) -> Steps:
+        """What of it does not have to be kept."""
+        path, keep = folder_of(ask.read) / log.NAME, ask.read.retain
+        try:
+            with log.reading(path.parent) as found:
+                if found is None:
+                    yield Surveyed(ask.source, ask.number)
+                    return
+                with found.as_of_now():
+                    floor, since, size_ = found.floor.number, found.since(), found.backlog(found.floor.number)
+                    stale = found.stale(time.time() - keep.time, keep.size)
+                    there = stale if found.any_up_to(stale) else 0
+                    yield Surveyed(ask.source, ask.number, found.id, there, floor, found.last, since, size_)
+        except (log.Damaged, sqlite3.Error, OSError) as error:
+            yield Surveyed(ask.source, ask.number, problem=f"{path} cannot be read: {error}")
+
+    def prune(self, ask: Prune) -> Steps:
+        """Delete a chunk of what nobody goes back to; once all of it is gone, give its space back."""
+        path = folder_of(ask.read) / log.NAME
+        try:
+            held = [(one.first, one.last) for one in map(pieces.detail_of, ask.held)]
+            opened = self._writing(ask.read)
+            count, more = opened.prune(ask.through, held, ask.owner)
+            while not more and opened.give_back():
+                yield None
+            yield Pruned(ask.source, ask.number, count, more)
+        except (ValueError, log.Damaged, sqlite3.Error, OSError) as error:
+            self._open.pop(path, None)
+            yield Pruned(ask.source, ask.number, problem=f"nothing can be deleted from {path}: {error}")
+
     def _writing(self, read: ReadSpec) -> log.Log:
         path = folder_of(read) / log.NAME
         if not self._same(path):
@@ -110,10 +142,16 @@ class Probe:
             return False
 
 
+def _why_gone(now: log.Log | None, detail: pieces.Detail) -> str:
+    if now is not None and now.id == detail.id and detail.first <= now.floor.number:
+        return f"the log of events is deleted up to event {now.floor.number:,} (`retain`)"
+    return "the log of events has no such events any more"
+
+
 def _take(opened: log.Log, ask: Append, checked: list[Checked]) -> list[Outcome]:
     now = time.time()
     outcomes = []
-    with opened.appending():
+    with opened.changing():
         room = ask.limit - opened.backlog(ask.taken)
         for put, found in zip(ask.puts, checked, strict=True):
             if isinstance(found, str):
@@ -158,10 +196,16 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
         )
         return Part(begin.partition, end=begin.place, at=told, problem=problem)
     through = min(last, mark(begin.until).number) if begin.until else last
+    after, floor, note = at.number, found.floor.number, ""
+    if not begin.place and floor:
+        after, note = floor, f"its log of events is deleted up to event {floor:,} (`retain`); what follows is read"
     try:
-        cuts, more = _cut(_whole(found.behind(at.number, through), at.number), ask)
+        cuts, more = _cut(_whole(found.behind(after, through), after), ask)
     except Gap as gap:
-        problem = f"the log of events lacks {gap}: somebody has deleted from it; put back the one that was pushed to"
+        why = "somebody has deleted from it; put back the one that was pushed to"
+        if gap.first <= floor:
+            why = f"it is deleted up to event {floor:,} (`retain`)"
+        problem = f"the log of events lacks {gap}: {why}"
         return Part(begin.partition, end=begin.place, at=told, problem=problem)
     made: list[Piece] = []
     lower = begin.place or BEGINNING
@@ -171,18 +215,22 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
         made.append(pieces.piece(begin.partition, found.id, events, lower, upper))
         lower = upper
     end = Mark(last, found.id).packed() if last else begin.place
-    return Part(begin.partition, made, more, end, told)
+    return Part(begin.partition, made, more, end, told, note=note)
 
 
 class Gap(Exception):
     """Numbers that are not there: the log gives each that follows the last one."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__(f"event {first:,}" + (f" to {last:,}" if last > first else ""))
+        self.first = first
 
 
 def _whole(events: Iterator[log.Event], last: int) -> Iterator[log.Event]:
     """The events behind that one. Raises Gap."""
     for event in events:
         if event.number != last + 1:
-            raise Gap(f"event {last + 1:,}" + (f" to {event.number - 1:,}" if event.number > last + 2 else ""))
+            raise Gap(last + 1, event.number - 1)
         yield event
         last = event.number
 
