@@ -154,6 +154,8 @@ def _publish_done(flow: Flow, pool: str, done: PublishDone) -> None:
         if publication.attempt is not None and publication.attempt != done.attempt:
             flow.drop([publication.attempt])
         publication.done, publication.attempt, publication.busy = True, None, None
+        if done.remark and found is not None:
+            flow.say(Log("info", f"{found[1].name} {done.node}: {done.remark}", {"notice": True}))
         flow.touch(done.pipeline)
 
 

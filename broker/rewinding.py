@@ -137,6 +137,9 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
                 f"sink {node} has published rows to {target}, which {'.'.join(owner)} has taken over: they cannot be "
                 "taken back"
             )
+        if spec is not None and spec.mode == "delete":
+            row["action"] = "what was deleted stays so"
+            continue
         if spec is None or spec.mode != "upsert":
             raise ConflictError(
                 f"sink {node} has added rows to {target}: they cannot be taken back; to have all of it again, "

@@ -623,7 +623,7 @@ class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
 
 
 class PublishDone(msgspec.Struct, frozen=True, tag="published", tag_field="t"):
-    """The part is visible, whole, exactly once."""
+    """The part is visible, whole, exactly once. ``remark``: what people are told of it, or ""."""
 
     attempt: Attempt
     pipeline: str
@@ -631,6 +631,7 @@ class PublishDone(msgspec.Struct, frozen=True, tag="published", tag_field="t"):
     node: str
     worker: str
     duration: float = 0.0
+    remark: str = ""
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned", tag_field="t"):

@@ -87,6 +87,10 @@ class Schema:
             cursor = db.execute(query)
             return cursor.fetchall() if cursor.description else []
 
+    def connected(self) -> Any:
+        """A connection to it."""
+        return connected(options=f"-c search_path={self.name}")
+
     def read(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table; none where it is not there."""
         with closing(connected(options=f"-c search_path={self.name}")) as db:

@@ -311,8 +311,8 @@ def rewind(app: App, pipeline: str, to: int, dry_run: bool) -> None:
     """Take a drained pipeline, or any at rest, back to iteration N.
 
     What later iterations appended to files is deleted; rows of an upsert, and what is overwritten, stay until they are
-    replaced; rows that were appended to a table cannot be taken back, and refuse it. Their input is planned again,
-    under new numbers, after `odibictl pipeline resume`.
+    replaced; rows that were deleted by key stay so; rows that were appended to a table cannot be taken back, and refuse
+    it. Their input is planned again, under new numbers, after `odibictl pipeline resume`.
     """
     client = app.client()
     shown = client.rewind(pipeline, to, dry_run=True, timeout=app.timeout)

@@ -29,8 +29,13 @@ def _schema(row: Row) -> str:
 
 def overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
     """What rows that are read again do to newer ones, in sinks that cannot tell which is newer."""
-    said = "older rows replace newer ones of the same keys, as the sink names no `write.version`"
-    return [f"{_name(row)}: {said}" for row in _of(client, pipelines) if row["older_over_newer"]]
+    does = {"delete": "older keys delete newer rows"}
+    said = "older rows replace newer ones of the same keys"
+    return [
+        f"{_name(row)}: {does.get(row['mode'], said)}, as the sink names no `write.version`"
+        for row in _of(client, pipelines)
+        if row["older_over_newer"]
+    ]
 
 
 def twice(client: Client, pipelines: Sequence[str]) -> list[str]:

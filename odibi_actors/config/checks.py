@@ -313,27 +313,30 @@ class Checker:
             message = f"nothing is written to a {connection.type} connection"
             self._problems.add(f"{at}.connection", message, connection.name, f"one of type {', '.join(sinks())}")
             return
-        upsert = write.get("mode") == "upsert"
-        if upsert and not self._problems.written(f"{at}.keys"):
-            self._problems.add(f"{at}.mode", "upsert needs keys", suggestion="keys: [column, ...]")
-        if "keys" in write and not upsert and not self._problems.written(f"{at}.mode"):
-            self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="add mode: upsert, or delete them")
-        elif "keys" in write and write.get("mode") in ("append", "overwrite"):
-            self._problems.add(f"{at}.keys", "keys are for upsert", suggestion="mode: upsert, or delete them")
+        mode = write.get("mode")
+        by_keys = mode in ("upsert", "delete")
+        if by_keys and not self._problems.written(f"{at}.keys"):
+            self._problems.add(f"{at}.mode", f"{mode} needs keys", suggestion="keys: [column, ...]")
+        said, remedy = "keys are for upsert and delete", "mode: upsert, or delete them"
+        if "keys" in write and not by_keys and not self._problems.written(f"{at}.mode"):
+            self._problems.add(f"{at}.keys", said, suggestion=f"add {remedy}")
+        elif "keys" in write and mode in ("append", "overwrite"):
+            self._problems.add(f"{at}.keys", said, suggestion=remedy)
         self._types(at, write.get("schema", {}), sink_of(connection.type).flat if connection else "")
         if "version" in write:
-            if not upsert and not self._problems.written(f"{at}.keys"):
-                self._problems.add(f"{at}.version", "version is for upsert", suggestion="mode: upsert, or delete it")
+            if not by_keys and not self._problems.written(f"{at}.keys"):
+                message = "version is for upsert and delete"
+                self._problems.add(f"{at}.version", message, suggestion="mode: upsert, or delete it")
             elif write["version"] in write.get("keys", []):
-                message = "the version is one of the keys, so no row ever replaces another"
+                message = "the version is one of the keys, so no row is ever an older one of another"
                 self._problems.add(f"{at}.version", message, suggestion="a column that grows, such as updated_at")
         if "max_partitions" in write and not self._problems.written(f"{at}.partition_by"):
             self._problems.add(f"{at}.max_partitions", "it is for partition_by", suggestion="delete it")
         if connection is None:
             return
         sink, kind = sink_of(connection.type), f"{connection.name} is a {connection.type} connection"
-        if upsert and "upsert" not in sink.modes:
-            self._problems.add(f"{at}.mode", f"upsert needs a SQL connection; {kind}", suggestion="mode: append")
+        if by_keys and mode not in sink.modes:
+            self._problems.add(f"{at}.mode", f"{mode} needs a SQL connection; {kind}", suggestion="mode: append")
         for key in sink.needs:
             if not self._problems.written(f"{at}.{key}") and not self._problems.misspelt(at, key):
                 self._problems.add(at, f'the key "{key}" is missing: {kind}', suggestion=f"such as {_EXAMPLE[key]}")

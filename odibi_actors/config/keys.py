@@ -161,15 +161,18 @@ WRITE = Object(
     {
         "connection": Key(NAME_TEXT, "The connection to write to.", required=True),
         "mode": Key(
-            Choice(("append", "overwrite", "upsert")),
-            "append; overwrite all that the iteration before has published; or upsert by keys (SQL).",
+            Choice(("append", "overwrite", "upsert", "delete")),
+            "append; overwrite all that the iteration before has published; upsert, or delete, by keys (SQL).",
         ),
         "path": Key(_TEXT, "Folder below the connection's (local)."),
         "format": Key(Choice(tuple(formats())), "Format of the files (local)."),
         "compression": Key(Choice(("gzip", "zstd")), "How each file is compressed as a whole (csv, json, arrow)."),
         "table": Key(_TABLE, "Table (SQL)."),
-        "keys": Key(Listing(_TEXT, unique=True), "Columns that identify a row, for upsert."),
-        "version": Key(_TEXT, "Column of an upsert that grows with each change: an older row never replaces a newer."),
+        "keys": Key(Listing(_TEXT, unique=True), "Columns that identify a row, for upsert and delete."),
+        "version": Key(
+            _TEXT,
+            "Column that grows with each change: an older row never replaces, or deletes, a newer (upsert, delete).",
+        ),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it is not to be pinned as the first part has it."),
         "partition_by": Key(
             Listing(_PARTITION, unique=True, limit=MAX_LEVELS), "Columns whose values become folders (local)."

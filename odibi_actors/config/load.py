@@ -112,10 +112,11 @@ def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterat
                 )
             if spec.on_error == "dead_letter" and node["name"] in spec.older_over_newer:
                 backfill = "" if spec.stateful else " (or a backfill)"  # which a pipeline with state refuses
+                does = "deletes" if node["write"].get("mode") == "delete" else "replaces"
                 yield (
                     spec.name,
                     f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later{backfill} "
-                    f"replaces newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
+                    f"{does} newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
                     "the row with the greater one stays",
                 )
 

@@ -112,12 +112,12 @@ class TransformSpec(msgspec.Struct, frozen=True):
 
 class WriteSpec(msgspec.Struct, frozen=True):
     """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection. ``schema``: column ->
-    Arrow type, as far as it is not to be pinned as the first part has it. ``version``: of an upsert, the column that
-    tells which of two rows is the newer one. ``partition_by``: the columns whose values are folders, of which one
-    iteration may have ``max_partitions``."""
+    Arrow type, as far as it is not to be pinned as the first part has it. ``version``: of an upsert or a
+    deletion by ``keys``, the column that tells which of two rows is the newer one. ``partition_by``: the columns whose
+    values are folders, of which one iteration may have ``max_partitions``."""
 
     connection: ConnectionSpec
-    mode: Literal["append", "overwrite", "upsert"] = "append"
+    mode: Literal["append", "overwrite", "upsert", "delete"] = "append"
     path: str | None = None
     format: KindName | None = None
     table: str | None = None
@@ -326,10 +326,10 @@ class PipelineSpec(msgspec.Struct, frozen=True):
 
     @property
     def older_over_newer(self) -> list[str]:
-        """Sinks in which rows of files that are read again replace newer ones of the same keys: they upsert, and
-        cannot tell by a version which are newer."""
+        """Sinks in which rows of files that are read again replace, or delete, newer ones of the same keys: they cannot
+        tell by a version which are newer."""
         sinks = [(node.name, node.write) for node in self.nodes if node.write is not None]
-        unsure = [name for name, write in sinks if write.mode == "upsert" and not write.version]
+        unsure = [name for name, write in sinks if write.mode in ("upsert", "delete") and not write.version]
         fed = self._fed_by_files
         return [name for name in unsure if name in fed]
 

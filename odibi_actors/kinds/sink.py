@@ -53,9 +53,10 @@ class Publisher(Protocol):
 
     def publish(
         self, part: StagedRef, iteration: int, settled: int, published: bool, before: int, known: Known
-    ) -> None:
-        """Make a prepared part visible. ``settled``: every iteration up to it is terminal, in whatever lane;
-        ``before``: the newest iteration that is known to stand there, 0 for none; ``known``: what else may."""
+    ) -> str | None:
+        """Make a prepared part visible. Returns what people are to be told of it, if anything.
+        ``settled``: every iteration up to it is terminal, in whatever lane; ``before``: the newest iteration that is
+        known to stand there, 0 for none; ``known``: what else may."""
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published, also where it was: somebody died before telling so."""

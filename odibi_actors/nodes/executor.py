@@ -296,7 +296,7 @@ class Executor:
         yield Started(task.attempt, task.node.name)
         began = self._clock()
         try:
-            self._publish_part(task)
+            remark = self._publish_part(task)
         except Exception as error:  # noqa: BLE001 - whatever it was, publishing has failed and says why
             failure = to_failure(error)
             if failure.kind not in ("io", "full", "busy"):  # nothing of a prepared iteration can be run again
@@ -304,10 +304,11 @@ class Executor:
             yield self._failed(task, task.node.name, failure, began)
             return
         duration = self._clock() - began
-        yield PublishDone(task.attempt, task.pipeline, task.iteration, task.node.name, self.worker, duration)
+        yield PublishDone(task.attempt, task.pipeline, task.iteration, task.node.name, self.worker, duration, remark)
 
-    def _publish_part(self, task: PublishTask) -> None:
-        """To the target that was prepared, not to what the configuration may name by now."""
+    def _publish_part(self, task: PublishTask) -> str:
+        """To the target that was prepared, not to what the configuration may name by now. Returns what is to be told
+        of it, or ""."""
         owner = Owner(task.store_id, task.pipeline, task.node.name)
         others = [Owner(task.store_id, *one) for one in task.former]
         part, retracting = task.part, task.action == "retract"
@@ -323,8 +324,10 @@ class Executor:
             else:
                 known = Known(task.upto, dict(task.coming))
                 failpoint("sink.publish")
-                sink.publish(part, task.iteration, task.settled, task.published, task.before, known)
+                remark = sink.publish(part, task.iteration, task.settled, task.published, task.before, known)
                 failpoint("sink.published")
+                return remark or ""
+        return ""
 
     def _failed(self, task: AnyTask, node: str, failure: Failure, began: float) -> NodeFailed:
         return NodeFailed(

@@ -177,12 +177,14 @@ PLACES = [
     (LAKE, LAKE.replace("format", "mode: upsert, keys: [a], format"), [f"20:56: {N}[3].write.mode: upsert needs a SQL "
         "connection; lake is a local connection; mode: append"]),
     (", keys: [carrier]", "", [f"23:56: {N}[4].write.mode: upsert needs keys; keys: [column, ...]"]),
-    ("mode: upsert, ", "", [f"23:50: {N}[4].write.keys: keys are for upsert; add mode: upsert, or delete them"]),
-    ("mode: upsert", "mode: overwrite", [f"23:67: {N}[4].write.keys: keys are for upsert; mode: upsert, or delete "
+    ("mode: upsert, ", "", [f"23:50: {N}[4].write.keys: keys are for upsert and delete; add mode: upsert, or delete "
         "them"]),
+    ("mode: upsert", "mode: overwrite", [f"23:67: {N}[4].write.keys: keys are for upsert and delete; mode: upsert, or "
+        "delete them"]),
     (LAKE, LAKE.replace("format", "mode: overwrit, format"), [f"20:56: {N}[3].write.mode: unknown value "
         '(got overwrit); did you mean "overwrite"?']),
-    ("mode: upsert", "mode: append", [f"23:64: {N}[4].write.keys: keys are for upsert; mode: upsert, or delete them"]),
+    ("mode: upsert", "mode: append", [f"23:64: {N}[4].write.keys: keys are for upsert and delete; mode: upsert, or "
+        "delete them"]),
     ("table: delays", "path: delays", [
         f'23:9: {N}[4].write: the key "table" is missing: mart is a sqlite connection; such as table: delays',
         f"23:41: {N}[4].write.path: does not apply: mart is a sqlite connection; delete it"]),

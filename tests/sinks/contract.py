@@ -117,6 +117,42 @@ def _postgres(mode: str) -> Kind:
     return Kind("postgres", write, read, mode == "overwrite", lambda root: postgres.Schema(root).accesses)
 
 
+_THERE = [
+    *({"n": number, "t": text} for number, text in enumerate(HOSTILE)),
+    *({"n": number * 10 + place, "t": f"{number}"} for number in range(1, 60) for place in (1, 2)),
+    {"n": -(2**63), "t": "least"},
+    {"n": 2**63 - 1, "t": "greatest"},
+]
+"""All that any of these runs deletes."""
+
+
+def _filled(root: Path, connect: Callable[[], Any]) -> None:
+    """A table of somebody's, unless it is there."""
+    if (root / "filled").exists():
+        return
+    (root / "filled").touch()
+    texts = ["null" if row["t"] is None else "'" + str(row["t"]).replace("'", "''") + "'" for row in _THERE]
+    rows = ", ".join(f"({row['n']}, {text})" for row, text in zip(_THERE, texts, strict=True))
+    with closing(connect()) as db:
+        db.execute("create table out (n bigint, t text)")
+        db.execute(f"insert into out values {rows}")
+        db.commit()
+
+
+def _deleting(kind: Kind, connect: Callable[[Path], Any]) -> Kind:
+    """The same table, of which a sink deletes what this one adds: what is gone is what is read."""
+
+    def write(root: Path) -> WriteSpec:
+        _filled(root, lambda: connect(root))
+        return msgspec.structs.replace(kind.write(root), mode="delete", keys=["n"])
+
+    def read(root: Path) -> Rows:
+        left = {row["n"] for row in kind.read(root)}
+        return [row for row in _THERE if row["n"] not in left]
+
+    return kind._replace(write=write, read=read)
+
+
 KINDS: dict[str, Kind] = {
     "parquet": _local("parquet"),
     "csv": _local("csv"),
@@ -131,12 +167,15 @@ KINDS: dict[str, Kind] = {
     "SQLite": _sqlite("append"),
     "SQLite, upsert": _sqlite("upsert"),
     "SQLite, overwrite": _sqlite("overwrite"),
+    "SQLite, delete": _deleting(_sqlite("append"), lambda root: sqlite3.connect(root / "mart.db")),
     "DuckDB": _duckdb("append"),
     "DuckDB, upsert": _duckdb("upsert"),
     "DuckDB, overwrite": _duckdb("overwrite"),
+    "DuckDB, delete": _deleting(_duckdb("append"), lambda root: duckdb.connect(str(root / "mart.duckdb"))),
     "PostgreSQL": _postgres("append"),
     "PostgreSQL, upsert": _postgres("upsert"),
     "PostgreSQL, overwrite": _postgres("overwrite"),
+    "PostgreSQL, delete": _deleting(_postgres("append"), lambda root: postgres.Schema(root).connected()),
 }
 
 

@@ -133,6 +133,15 @@ class DuckdbKind(FileKind):
 
         insert(self, db, at, rows, keys, version)
 
+    def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
+        from odibi_actors.nodes.sinks.duckdb_table import hold
+
+        return hold(db, at, rows)
+
+    def watched(self, db: Any, table: str) -> bool:
+        query = "select 1 from duckdb_constraints() where constraint_type = 'FOREIGN KEY' limit 1"
+        return db.execute(query).fetchone() is not None
+
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.duckdb"
 

@@ -211,6 +211,22 @@ def _register(db: Any, rows: pa.Table) -> dict[str, str]:
         raise Failed("invalid", f"DuckDB does not hold these columns: {error}") from error
 
 
+def hold(db: Any, at: Target, rows: pa.Table) -> str:
+    """See ``TableKind.hold``."""
+    rows = prepared(rows)
+    wanted = _register(db, rows)
+    _check_types(db, at, rows.schema, wanted)
+    names = ", ".join(map(quote, rows.column_names))
+    db.execute(f"create or replace temp table {_COPY} as select {names} from {quote(at.locator)} limit 0")
+    try:
+        db.execute(f"insert into temp.{_COPY} select {names} from {ROWS}")
+    except duckdb.ConversionException as error:
+        message = f"table {at.locator!r} of {at.connection} has no such values: {error}"
+        raise Failed("invalid", message) from error
+    _compare(db, at, rows, wanted)
+    return f"temp.{_COPY}"
+
+
 def _compare_types(db: Any, at: Target, schema: pa.Schema, wanted: dict[str, str]) -> None:
     there = {without_case(name): one for name, one in declared(db, at.locator).items()}
     names = {name: without_case(name) for name in wanted}
@@ -220,8 +236,14 @@ def _compare_types(db: Any, at: Target, schema: pa.Schema, wanted: dict[str, str
         {name for name, one in names.items() if one in there},
         {name for name, one in names.items() if one in there and _generated(db, at.locator, name)},
     )
+    _check_types(db, at, schema, wanted)
+
+
+def _check_types(db: Any, at: Target, schema: pa.Schema, wanted: dict[str, str]) -> None:
+    """Raise Failed (``invalid``) for a column that the table keeps as something else."""
+    there = {without_case(name): one for name, one in declared(db, at.locator).items()}
     for field in schema:
-        kind, given = there[names[field.name]], wanted[field.name]
+        kind, given = there[without_case(field.name)], wanted[field.name]
         numbers = all(one.partition("(")[0] in _NUMBERS for one in (kind, given))
         texts = given == "VARCHAR" and kind.startswith("ENUM")
         if kind != given and not numbers and not texts:

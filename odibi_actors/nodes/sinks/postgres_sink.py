@@ -216,6 +216,35 @@ class PostgresKind(TableKind):
                 "drops the others"
             )
 
+    def as_name(self, name: str) -> str:
+        return name
+
+    def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
+        import psycopg
+
+        from odibi_actors.nodes.failures import Failed
+
+        declared = self._declared(db, at.locator)
+        self._check_types(at, rows, declared)
+        self._make(db, f"temp table {_ROWS}", rows)
+        self._fill(db, _ROWS, rows)
+        try:
+            self._compare(db, at, rows, declared)
+        except psycopg.DataError as error:
+            raise Failed(
+                "invalid", f"table {at.locator!r} of {at.connection} has no such values: {_said(error)}"
+            ) from error
+        db.execute(f"analyze {_ROWS}")
+        return _ROWS
+
+    def watched(self, db: Any, table: str) -> bool:
+        mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+        query = (
+            f"select exists (select 1 from pg_trigger where tgrelid = {mine}) or exists (select 1 from pg_rewrite"
+            f" where ev_class = {mine})"
+        )
+        return bool(db.execute(query, (table, table)).fetchone()[0])
+
     def _make(self, db: Any, what: str, rows: pa.Table) -> None:
         from odibi_actors.nodes.sinks.postgres_types import sql_type
 
@@ -229,10 +258,18 @@ class PostgresKind(TableKind):
 
     def _compare_types(self, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
         from odibi_actors.nodes.sinks.postgres_types import sql_type
-        from odibi_actors.nodes.sinks.table_columns import check_there, other_type
+        from odibi_actors.nodes.sinks.table_columns import check_there
 
         wanted = {field.name: sql_type(field) for field in rows.schema}
         check_there(at, wanted, declared, [name for name, (_, _, computed) in declared.items() if computed])
+        self._check_types(at, rows, declared)
+
+    def _check_types(self, at: Target, rows: pa.Table, declared: Mapping[str, tuple[str, bool, bool]]) -> None:
+        """Raise Failed (``invalid``) for a column that the table keeps as something else."""
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
+        from odibi_actors.nodes.sinks.table_columns import other_type
+
+        wanted = {field.name: sql_type(field) for field in rows.schema}
         for field in rows.schema:
             kind, given = declared[field.name][0], wanted[field.name]
             families = [{_bare(kind), _bare(given)} <= {*family} for family in (_NUMBERS, _TEXTS)]

@@ -50,6 +50,7 @@ class SqliteKind(FileKind):
     names = "text collate nocase"
     same = "table_name = ? collate nocase"
     older = True
+    as_written = " collate binary"
 
     def reserved(self, at: Target) -> tuple[str, str]:
         if at.locator.lower().startswith("sqlite_"):
@@ -114,6 +115,17 @@ class SqliteKind(FileKind):
         from odibi_actors.nodes.sinks.sqlite_table import insert
 
         insert(db, at.locator, at.connection, rows, keys, version)
+
+    def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
+        from odibi_actors.nodes.sinks.sqlite_table import Existing, hold
+
+        Existing(db, at.locator, at.connection).check_values(rows)
+        return hold(db, at.locator, rows)
+
+    def watched(self, db: Any, table: str) -> bool:
+        from odibi_actors.nodes.sinks.sqlite_table import Existing
+
+        return Existing(db, table, "").triggers  # it looks at foreign keys only where it is told to
 
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.db"

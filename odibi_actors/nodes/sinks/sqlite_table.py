@@ -25,6 +25,7 @@ from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
 _ROW = "_odibi_row"
+_HELD = "_odibi_rows"
 _INDEXES = "sqlite_master where tbl_name = ? collate nocase and type = 'index'"
 _REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.OperationalError)
 
@@ -146,6 +147,13 @@ class Existing:
                 self._compare_virtual(copy, rows)
             else:
                 self._rehearse(copy, rows, keys, version)
+
+    def check_values(self, rows: pa.Table) -> None:
+        """Raise Failed (``invalid``) for a value that its column would not keep as it is, whatever the others are."""
+        columns = ", ".join(f"{quote(name)} {self.types.get(without_case(name), '')}" for name in rows.column_names)
+        with closing(sqlite3.connect("", isolation_level=None)) as copy:
+            copy.execute(f"create table {quote(self.table)} ({columns}, {_ROW} integer)")
+            self._compare(copy, rows, [])
 
     def _check_columns(self, schema: pa.Schema) -> None:
         for field in schema:
@@ -270,6 +278,18 @@ class Existing:
             column=field.name,
             value=value,
         )
+
+
+def hold(db: sqlite3.Connection, table: str, rows: pa.Table) -> str:
+    """Bring rows into a temporary table, with the affinities of the columns of this one; its name."""
+    names = ", ".join(map(quote, rows.column_names))
+    db.execute(f"drop table if exists temp.{_HELD}")
+    db.execute(f"create temp table {_HELD} as select {names} from {quote(table)} where 0")
+    for columns in batches(rows):
+        marks = ", ".join("?" * len(columns))
+        db.executemany(f"insert into temp.{_HELD} values ({marks})", zip(*columns, strict=True))
+    db.execute(f"create index temp.{_HELD}_keys on {_HELD} ({names})")
+    return f"temp.{_HELD}"
 
 
 def insert(

@@ -1,9 +1,9 @@
-"""Append to, upsert into or overwrite a table of a SQL database, one transaction per iteration.
+"""Append to, upsert into, overwrite or delete from a table of a SQL database, one transaction per iteration.
 
-The staged part is a synced Arrow file below ``<data_dir>/staged``, with keys and version of its upsert in its
-metadata: what is prepared is published so, whatever the configuration has become. Publishing writes the rows and a
-marker (store id, pipeline, sink, iteration, digest) in one transaction, so that doing it again finds the marker and
-does nothing.
+The staged part is a synced Arrow file below ``<data_dir>/staged``, with its keys, their version and what
+they are for in its metadata: what is prepared is published so, whatever the configuration has become. Publishing writes
+the rows and a marker (store id, pipeline, sink, iteration, digest) in one transaction, so that doing it again finds the
+marker and does nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow as pa
 
@@ -19,11 +20,13 @@ from odibi_actors.failpoints import failpoint
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import staged
+from odibi_actors.nodes.sinks import table_delete as deletes
 from odibi_actors.nodes.sinks import table_marks as marks
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import Mark, Owner, missed
-from odibi_actors.nodes.sinks.table_keys import check_keys
+from odibi_actors.nodes.sinks.table_delete import Deleted
+from odibi_actors.nodes.sinks.table_keys import check_keys, only_keys
 from odibi_actors.nodes.sinks.table_kind import Database, TableKind
 from odibi_actors.nodes.sinks.table_overwrite import check_rows, empty, forget, hand_over, overwritten
 from odibi_actors.units import plural
@@ -32,16 +35,27 @@ MARKERS_KEPT = 10_000
 """Markers kept per sink, and those of all that is not settled; below a low-water mark says that all is published or
 void."""
 KEYS = b"odibi.keys"
-"""Metadata of a staged part: JSON list of the upsert's keys, ``[]`` for append."""
+"""Metadata of a staged part: JSON list of the keys to upsert or delete by, ``[]`` for append."""
 VERSION = b"odibi.version"
-"""Metadata of a staged part: the column that tells which of two rows of an upsert is the newer one."""
+"""Metadata of a staged part: the column that tells which of two rows of one key is the newer one."""
+DELETES = b"odibi.deletes"
+"""Metadata of a staged part whose rows are keys to delete by."""
 
 
 class TableSink:
     """The sink of one node in one table of a ``kind`` of database."""
 
-    def __init__(self, kind: TableKind, site: Site, keys: Sequence[str] = (), version: str | None = None) -> None:
-        """``keys`` and ``version`` of an upsert, for staging: what is prepared has its own."""
+    def __init__(
+        self,
+        kind: TableKind,
+        site: Site,
+        keys: Sequence[str] = (),
+        version: str | None = None,
+        *,
+        deletes: bool = False,
+    ) -> None:
+        """``keys`` and ``version`` of an upsert, or with ``deletes`` of a deletion, for staging: what is prepared has
+        its own."""
         self.kind = kind
         self.site = site
         self.at = site.at
@@ -54,6 +68,7 @@ class TableSink:
         self.access = site.access
         self.keys = list(keys)
         self.version = version
+        self.deletes = deletes
 
     # --- stage ----------------------------------------------------------------------------------------------------
 
@@ -81,23 +96,34 @@ class TableSink:
             mark = marks.check_table(self.kind, db, self.at, self.owner, self.home, self.former)
             if self.overwrite:
                 check_rows(self.kind, db, self.at, self.owner, self.former)
-            if not self._marked(mark):
+            if not self._marked(mark) or (
+                self.deletes and not deletes.claimed(self.kind, db, self.table, [self.owner])
+            ):
                 self._claim(db)
-            self.kind.rehearse(db, self.at, table, keys, version)
-        void = {VOID: b"1"} if pin is not None and pin.void(table) else {}
-        metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **void}
+            self._rehearse(db, table)
+        marked = {VOID: b"1"} if pin is not None and pin.void(table) else {}
+        marked |= {DELETES: b"1"} if self.deletes else {}
+        metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **marked}
         return staged.stage(self.site, table, iteration, attempt, metadata), table
 
     def rehearse(self, table: pa.Table, pin: Pin) -> None:
         """See ``kinds.sink.Rehearsing``."""
         table = self._conform(table, pin)
         with self.kind.opened(self.at, self.access) as db:
-            self.kind.rehearse(db, self.at, table, self.keys, self.version)
+            self._rehearse(db, table)
+
+    def _rehearse(self, db: Database, table: pa.Table) -> None:
+        check = partial(deletes.check, self.kind) if self.deletes else self.kind.rehearse
+        check(db, self.at, table, self.keys, self.version)
 
     def _conform(self, table: pa.Table, pin: Pin | None) -> pa.Table:
+        if self.deletes:
+            table = only_keys(table, self.keys, self.version)
         table = (pin or Pin()).conform(table)
         self.kind.check_rows(table)
-        return check_keys(table, self.keys, self.version, self.kind) if self.keys else table
+        if not self.keys:
+            return table
+        return check_keys(table, self.keys, self.version, self.kind, once=self.deletes)
 
     # --- the database ---------------------------------------------------------------------------------------------
 
@@ -121,6 +147,8 @@ class TableSink:
     def _own(self, db: Database) -> None:
         marks.make(self.kind, db)
         mark = marks.check_table(self.kind, db, self.at, self.owner, self.home, self.former)
+        if self.deletes:
+            deletes.claim(self.kind, db, self.table, self.owner)
         if self._marked(mark):
             return
         mine = Mark(self.owner, self.home.data_dir or (mark.home if mark is not None else ""))
@@ -149,11 +177,11 @@ class TableSink:
         published: bool = False,
         before: int = 0,
         known: Known = UNKNOWN,
-    ) -> None:
-        """Bring a prepared part into the table; done already is done. ``settled``: every iteration up to it is
-        terminal, in whatever lane; one of another lane with a lower number than this may still be to come.
-        ``published``: others were before it, that of iteration ``before`` among them (0: not known). ``known``: of what
-        else may stand there.
+    ) -> str:
+        """Bring a prepared part into the table; done already is done. Returns what is to be told of it, or "".
+        ``settled``: every iteration up to it is terminal, in whatever lane; one of another lane with a lower number
+        than this may still be to come. ``published``: others were before it, that of iteration ``before`` among them
+        (0: not known). ``known``: of what else may stand there.
 
         Raises ConflictError (another owner, another digest under this number, part gone or damaged, rows the table
         refuses, what was published is missed: an older copy has been put in its place), OSError, and errors of the
@@ -169,23 +197,30 @@ class TableSink:
             if not self._is_published(db, part, iteration):
                 self._check_known(db, known, iteration)
                 self._order(db, iteration)
-                self._apply(db, staged.opened(part))
-                self._mark(db, part, iteration, settled)
+                found = self._apply(db, staged.opened(part))
+                self._mark(db, part, iteration, settled, found)
+            else:
+                found = deletes.noted(self.kind, db, self.owner, iteration)
         failpoint("table.committed")
         path.unlink(missing_ok=True)
         staged.sweep(self.site, iteration, settled)
+        return found.told(self.table) if found is not None else ""
 
     def discard(self, part: StagedRef, iteration: int) -> None:
         """Delete a prepared part that is not to be published. Raises ConflictError when it was, by somebody who died
         before telling so: nothing tells its rows from others, and what they replaced is gone; OSError, and errors of
         the database."""
         path = staged.check(self.site, part, iteration)
-        if self._is_there(part, iteration):
+        if (found := self._is_there(part, iteration)) is not None:
             where = f"pipeline = '{self.owner.pipeline}' and sink = '{self.owner.node}' and iteration = {iteration}"
+            done = f"{plural(part.rows, 'row')} of iteration {iteration} were published to"
+            then = "cannot be told from others: delete them yourself, and their mark"
+            if isinstance(found, Deleted):
+                done = f"{plural(found.rows, 'row')} were deleted by iteration {iteration} from"
+                then = "are not kept anywhere: bring them back yourself if they are to stay, and delete the mark"
             raise ConflictError(
-                f"{plural(part.rows, 'row')} of iteration {iteration} were published to table {self.table!r} of "
-                f"{self.place} before its worker died, and cannot be told from others: delete them yourself, and "
-                f"their mark: `delete from {marks.COMMITS} where {where}`"
+                f"{done} table {self.table!r} of {self.place} before its worker died, and {then}: "
+                f"`delete from {marks.COMMITS} where {where}`"
             )
         path.unlink(missing_ok=True)
 
@@ -200,17 +235,19 @@ class TableSink:
         """Nothing tells rows from others: never asked, as no part says that it can be taken back."""
         raise ConflictError(f"rows of table {self.table!r} of {self.place} cannot be taken back")
 
-    def _is_there(self, part: StagedRef, iteration: int) -> bool:
-        """The mark of this part is in the database, and the table is ours."""
+    def _is_there(self, part: StagedRef, iteration: int) -> Deleted | bool | None:
+        """Whether the mark of this part is in the database, and the table ours: of a deletion what it has found."""
         if not self.kind.stands(self.at):
-            return False
+            return None
         with self.kind.opened(self.at, self.access) as db:
             mark = marks.mark(self.kind, db, self.table)
             if mark is None or mark.owner not in (self.owner, *self.former):
-                return False
+                return None
             if mark.elsewhere(self.home, self.kind.place(self.at)):
-                return False  # the original's, of which our store is a copy
-            return marks.committed(db, self.owner, iteration) == part.digest
+                return None  # the original's, of which our store is a copy
+            if marks.committed(db, self.owner, iteration) != part.digest:
+                return None
+            return deletes.noted(self.kind, db, self.owner, iteration) or True
 
     def _check_before(self, db: Database, before: int) -> None:
         """Raise ConflictError when the marker of that iteration is not there. Old ones go, see ``low_water``."""
@@ -272,16 +309,25 @@ class TableSink:
         else:
             forget(self.kind, db, self.table)
 
-    def _apply(self, db: Database, rows: pa.Table) -> None:
+    def _apply(self, db: Database, rows: pa.Table) -> Deleted | None:
+        """Do with the rows what they are for; of a deletion what it has found."""
         metadata = rows.schema.metadata or {}
         if VOID in metadata:
-            return
+            return Deleted(0, 0, 0) if DELETES in metadata else None
         keys: list[str] = json.loads(metadata.get(KEYS, b"[]"))
         version = metadata.get(VERSION, b"").decode() or None
-        self.kind.insert(db, self.at, rows.replace_schema_metadata(None), keys, version)
+        rows = rows.replace_schema_metadata(None)
+        if DELETES in metadata:
+            return deletes.delete(self.kind, db, self.at, rows, keys, version)
+        self.kind.insert(db, self.at, rows, keys, version)
+        return None
 
-    def _mark(self, db: Database, part: StagedRef, iteration: int, settled: int) -> None:
-        marks.commit(db, self.owner, iteration, part.digest, part.rows)
+    def _mark(self, db: Database, part: StagedRef, iteration: int, settled: int, found: Deleted | None) -> None:
+        marks.commit(db, self.owner, iteration, part.digest, part.rows if found is None else found.rows)
+        if found is not None:
+            deletes.claim(self.kind, db, self.table, self.owner)
+            deletes.note(self.kind, db, self.table, self.owner, iteration, found)
         low_water = min(settled, iteration - MARKERS_KEPT)
         if low_water > 0:
             marks.raise_low_water(self.kind, db, self.table, self.owner, low_water)
+            deletes.prune(self.kind, db, self.owner, low_water)

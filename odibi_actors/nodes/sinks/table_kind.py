@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.kinds.sink import Kept, Publisher, Site
 from odibi_actors.model import Target
+from odibi_actors.nodes.sinks import table_delete as deletes
 from odibi_actors.nodes.sinks import table_marks as marks
 from odibi_actors.nodes.sinks import table_overwrite as overwrite
 from odibi_actors.nodes.sinks.owner import Mark, Owner
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from odibi_actors.config.model import WriteSpec
+
+
+BY_KEYS = ("upsert", "delete")
+"""Modes in which ``write.keys`` tell which rows are concerned, and ``write.version`` which are newer."""
 
 
 class Cursor(Protocol):
@@ -43,16 +48,18 @@ class Database(Protocol):
 class TableKind(PlainSink):
     """See ``kinds.sink.Sink``. ``title``: what people call the database. ``names``: the type of a column
     that holds names of tables; ``same``: the condition that its value is the parameter, as the database compares them.
-    ``older``: there may be marks of releases that kept no homes.
+    ``older``: there may be marks of releases that kept no homes. ``as_written``: stands behind a text that is compared
+    as it is, whatever the collation of its column.
     """
 
     title = ""
     names = "text"
     same = "table_name = ?"
     older = False
+    as_written = ""
     needs: Sequence[str] = ("table",)
     takes: Sequence[str] = ("keys", "version")
-    modes: Sequence[str] = ("append", "overwrite", "upsert")
+    modes: Sequence[str] = ("append", "overwrite", "upsert", "delete")
 
     # --- how the database is spoken to: each raises ConflictError, OSError, and what ``failure`` knows ---------------
 
@@ -108,7 +115,22 @@ class TableKind(PlainSink):
         """Bring the rows in, within a transaction; the table is made if there is none. Raises ConflictError where it
         refuses a row, or drops it."""
 
+    @abstractmethod
+    def hold(self, db: Database, at: Target, rows: pa.Table) -> str:
+        """Bring rows, whose columns the table has, into a temporary one beside it, within a transaction; its name.
+        Raises Failed (``invalid``) for a value that the columns of the table would not keep as it is."""
+
+    @abstractmethod
+    def watched(self, db: Database, table: str) -> bool:
+        """Somebody may object to the deletion of a row: a trigger, a foreign key."""
+
     # --- what a kind of tables answers -------------------------------------------------------------------------------
+
+    def as_name(self, name: str) -> str:
+        """A name as the database compares it."""
+        from odibi_actors.batches.normalise import without_case
+
+        return without_case(name)
 
     def reserved(self, at: Target) -> tuple[str, str]:
         if at.locator.lower().startswith(("odibi_", "_odibi")):
@@ -158,6 +180,8 @@ class TableKind(PlainSink):
         with self.looked(at, access) as db:
             if not self.relation(db, at.locator):
                 return Kept(0)
+            if deletes.spares(self, db, at.locator, owners):
+                return Kept(0, replaced=True)
             return Kept(int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0]))
 
     def delete(
@@ -165,7 +189,9 @@ class TableKind(PlainSink):
     ) -> None:
         with self.opened(at, access) as db:
             self.begin(db)
-            db.execute(f"drop table if exists {quote(at.locator)}")
+            if not deletes.spares(self, db, at.locator, owners):
+                db.execute(f"drop table if exists {quote(at.locator)}")
+            deletes.forget(self, db, owners)
             marks.forget(self, db, at.locator, owners)
             overwrite.forget(self, db, at.locator)
             db.execute("commit")
@@ -176,10 +202,11 @@ class TableKind(PlainSink):
 
         if write is None:
             return TableSink(self, site)
-        upsert = write.mode == "upsert"
-        if not write.table or (upsert and not write.keys):
-            raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert")
-        return TableSink(self, site, write.keys if upsert else [], write.version if upsert else None)
+        by_keys = write.mode in BY_KEYS
+        if not write.table or (by_keys and not write.keys):
+            raise Failed("invalid", "a SQL sink needs write.table, and write.keys to upsert or delete")
+        keys, version = (write.keys, write.version) if by_keys else ([], None)
+        return TableSink(self, site, keys, version, deletes=write.mode == "delete")
 
 
 class FileKind(TableKind):
