@@ -176,11 +176,14 @@ class Commands:
     def _status(self, _params: Row, now: float) -> Row:
         return views.status(self.flow, self.directory, self.started_at, now)
 
-    def _pipeline_list(self, _params: Row, _now: float) -> Row:
-        return {"items": [views.pipeline_row(p) for p in self.flow.listed()]}
+    def _pipeline_list(self, _params: Row, now: float) -> Row:
+        return {"items": [views.pipeline_row(p, self._starting(now)) for p in self.flow.listed()]}
 
-    def _pipeline_show(self, params: Row, _now: float) -> Row:
-        return views.pipeline_detail(self._pipeline(params))
+    def _pipeline_show(self, params: Row, now: float) -> Row:
+        return views.pipeline_detail(self._pipeline(params), self._starting(now))
+
+    def _starting(self, now: float) -> bool:
+        return now - self.started_at < views.STARTING
 
     def _worker_list(self, _params: Row, _now: float) -> Row:
         return {"items": views.worker_rows(self.flow)}

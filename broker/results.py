@@ -13,8 +13,9 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import RetrySpec
 from odibi_actors.config.writers import writer_of
+from odibi_actors.kinds import letters as told_letters
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
-from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure
+from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure, sentences
 from odibi_actors.runtime.visible import visible
 
 if TYPE_CHECKING:
@@ -351,7 +352,8 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
     file = "" if failure.position in failure.message else f"{failure.position}: "
-    alerts.set_aside(flow, pipeline, iteration, f"dead letter at {name}: {file}{failure.text}", now)
+    text = f"dead letter at {name}: {file}{sentences(failure.text, _of_letter(pipeline, [name]))}"
+    alerts.set_aside(flow, pipeline, iteration, text, now)
     iteration.positions[name] = left
     iteration.set_aside += 1
     pipeline.dead_letters += 1
@@ -367,11 +369,20 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         ),
         iteration.pipeline,
     )
-    flow.say(Log("error", f"{iteration.name}: dead letter at {name}: {file}{failure.text}", about=pipeline.name))
+    flow.say(Log("error", f"{iteration.name}: {text}", about=pipeline.name))
     iteration.bind(pipeline.spec, iteration.version)
     iteration.nodes[name].barrier = barrier
     pins.release(flow, pipeline, [iteration.number], now, name)
     flow.wake(iteration)
+
+
+def _of_letter(pipeline: Pipeline, sources: list[str]) -> str:
+    """What is to be done about a letter of a source whose rows are not corrected where they are. `odibictl run` says it
+    at its end."""
+    read = {name: read for name, read in told_letters.reads(pipeline.spec.nodes).items() if name in sources}
+    if pipeline.manual or not any(map(told_letters.amending, read.values())):
+        return ""
+    return f"`odibictl deadletter list {pipeline.name}` has its ID: {told_letters.remedy(read, 'ID')}"
 
 
 def _set_aside_with(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:
@@ -405,6 +416,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
     if aside and failure.kind not in ENVIRONMENT and not configured:
         text = f"dead letter at {node}: {failure.text}{_set_aside_with(pipeline, iteration, node, failure)}"
+        text = sentences(text, _of_letter(pipeline, [name for name, some in iteration.positions.items() if some]))
         alerts.set_aside(flow, pipeline, iteration, text, now)
         pipeline.dead_letters += 1
         runs.set_aside(pipeline, iteration)

@@ -25,13 +25,18 @@ SILENT = 3.0
 """Seconds without a word (actors say one each second) from which on an actor is a problem."""
 
 
-def pipeline_row(pipeline: Pipeline) -> Row:
-    """One line of ``pipeline list``."""
+STARTING = 10.0
+"""Seconds of the broker within which a source that is read whole may not have told yet what there is: no problem."""
+
+
+def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
+    """One line of ``pipeline list``. ``starting``: the broker has just begun."""
     problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in s.problems]
     if pipeline.problem:
         problems.append(pipeline.problem)
-    if (not pipeline.on_demand or pipeline.run is not None) and (waiting := pipeline.waiting_for()):
-        problems.append(waiting)
+    heard = all(source.heard for source in pipeline.sources.values() if source.pinned)
+    if (not pipeline.on_demand or pipeline.run is not None) and (heard or not starting):
+        problems += filter(None, [pipeline.waiting_for()])
     stuck = pipeline.stuck()
     if stuck is not None:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
@@ -95,7 +100,7 @@ def silent(flow: Flow, directory: Directory, now: float) -> list[Row]:
     return rows
 
 
-def pipeline_detail(pipeline: Pipeline) -> Row:
+def pipeline_detail(pipeline: Pipeline, starting: bool = False) -> Row:
     """``pipeline show``."""
     nodes = [
         {
@@ -114,7 +119,7 @@ def pipeline_detail(pipeline: Pipeline) -> Row:
         for waiting in (None if s.pinned else len(s.pending),)
     ]
     return {
-        **pipeline_row(pipeline),
+        **pipeline_row(pipeline, starting),
         "on_error": pipeline.spec.on_error,
         "max_in_flight": pipeline.spec.max_in_flight,
         "code_digest": pipeline.code_digest,
@@ -189,7 +194,7 @@ def status(flow: Flow, directory: Directory, started_at: float, now: float) -> R
         "peers": peers,
         "silent": silent(flow, directory, now),
         "refused": directory.refused.rows(),
-        "pipelines": [pipeline_row(p) for p in flow.listed()],
+        "pipelines": [pipeline_row(p, now - started_at < STARTING) for p in flow.listed()],
         "workers": worker_rows(flow),
         "pools": [pool_row(pool) for pool in flow.dispatcher.pools.values()],
         "alerts": {"pending": flow.alerts.pending, "untold": flow.alerts.untold(now)},

@@ -86,6 +86,9 @@ ERRORS: dict[int, type[OdibiError]] = {
     error.exit_code: error
     for error in (ConfigError, NotFoundError, ConflictError, RunFailedError, UnreachableError, TimedOutError)
 }
+_TAKEN = ("planned", "pending", "waiting", "changed")
+"""States of ``source why`` of what was planned already, or of which a part may have been."""
+
 SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States an iteration does not leave by itself."""
 
@@ -687,13 +690,20 @@ class Client(ScheduleVerbs, EventVerbs):
             ready = item["state"] == "pending" and item["lane"] == LIVE
             if ready and (held := held_by(self.pipeline(item["pipeline"]))):
                 item["reason"] += f": {held}"
-            if item["state"] == "planned" and item.get("identity") and item["lane"] != TRIGGER:
+            if item["state"] in _TAKEN and item.get("identity") and item["lane"] != TRIGGER:
                 wanted = {name: item[name] for name in ("pipeline", "source", "lane", "identity")}
                 there = self._dict("file.show", STORE, **wanted)
-                if there["iteration"]:
+                if there["iteration"] and item["state"] == "planned":
                     item["reason"] = there["reason"]
                     item |= {name: there[name] for name in ("iteration", "letter")}
+                elif not there["iteration"] and there["reason"]:  # read in order: some pieces of it
+                    item["reason"] += f"; {there['reason']}"
         return found
+
+    def discarded(self, pipeline: str, source: str) -> list[dict[str, Any]]:
+        """Positions of a source that is read in order that were discarded with their dead letters, the oldest first."""
+        found = self._dict("source.discarded", STORE, pipeline=pipeline, source=source)["positions"]
+        return cast(list[dict[str, Any]], found)
 
     def source(self, pipeline: str, source: str, lane: str = LIVE) -> dict[str, Any]:
         """One source, with the files that wait, have changed, or are skipped, and why."""

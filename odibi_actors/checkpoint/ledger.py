@@ -10,7 +10,7 @@ import msgspec
 
 from odibi_actors.checkpoint import ranges
 from odibi_actors.checkpoint.asking import Name
-from odibi_actors.checkpoint.tables import POSITION, position
+from odibi_actors.checkpoint.tables import POSITION, STANDING, position
 from odibi_actors.messages import LedgerRow
 from odibi_actors.model import LIVE, UNPREPARED, Position
 
@@ -139,7 +139,8 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
 def _lies(db: sqlite3.Connection, pipeline: str, iteration: int, identity: str, revised: int) -> bool:
     """Whether there is still a dead letter in which the file was set aside."""
     letter = db.execute(
-        "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = ? AND (? = 0 OR position = ?)",
+        "SELECT 1 FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = ? AND (? = 0 OR position = ?)"
+        f" AND {STANDING}",
         (pipeline, iteration, revised, revised, identity),
     ).fetchone()
     return letter is not None

@@ -8,7 +8,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal, unseal
 from odibi_actors.checkpoint.summary import summarise
 from odibi_actors.checkpoint.tables import Contradiction, Letter, LetterDecoder, Tables
-from odibi_actors.model import Position, Trigger
+from odibi_actors.model import LIVE, Failure, Position, Trigger
 
 
 class Letters(Tables):
@@ -107,14 +107,26 @@ class Letters(Tables):
         if row is None:
             raise Contradiction(f"pipeline {record.pipeline}: dead letter {record.letter} is not there")
         letter = unseal(row[1], LetterDecoder, f"dead letter {record.letter}")
+        given_up = letter.held()
+        held = {(source, p.identity) for source, some in given_up.items() for p in some}
+        rest = {s: [p for p in some if (s, p.identity) not in held] for s, some in letter.positions.items()}
+        letter = msgspec.structs.replace(letter, positions=rest, discarded=given_up)
         if letter.elsewhere:
             # Given up is what lies in it; the rest is in other letters, and may be back.
-            held = {(source, p.identity) for source, some in letter.held().items() for p in some}
-            rest = {s: [p for p in some if (s, p.identity) not in held] for s, some in letter.positions.items()}
-            self._letter_state(record.letter, msgspec.structs.replace(letter, positions=rest), empty=True)
+            self._letter_state(record.letter, letter, empty=True)
+        elif any(self._in_order(record.pipeline, source) for source in given_up):
+            # No ledger has a row for each position of such a source, so the letter itself is the record.
+            brief = msgspec.structs.replace(letter, failure=Failure(letter.failure.kind, ""), positions={})
+            self._execute("UPDATE dead_letters SET replay = 0 WHERE id = ?", (record.letter,))
+            self._letter_state(record.letter, brief, empty=True)
         else:
             self._execute(f"DELETE {open_}", key)
         self._unreferenced((record.pipeline, row[0]))
+
+    def _in_order(self, pipeline: str, source: str) -> bool:
+        """The source is read in order: it has places."""
+        at = "SELECT 1 FROM places WHERE pipeline = ? AND lane = ? AND source = ? LIMIT 1"
+        return self._execute(at, (pipeline, LIVE, source)).fetchone() is not None
 
     def _letters_rewound(self, pipeline: str, to: int, last: int) -> None:
         """Letters that the iterations taken back had taken up are open again; their own are no more."""

@@ -14,6 +14,7 @@ import msgspec
 import xxhash
 
 from odibi_actors.checkpoint import (
+    aside,
     ends,
     ledger,
     outputs,
@@ -33,6 +34,7 @@ from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import (
     OPEN,
     POSITION,
+    STANDING,
     AckDecoder,
     ErrorDecoder,
     FailuresDecoder,
@@ -44,6 +46,7 @@ from odibi_actors.config.model import PipelineSpec
 from odibi_actors.config.parts import parts
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.model import Failure, IterationState, Position
+from odibi_actors.units import naming
 
 FREED = ("committed", "cancelled", "rewound")
 """States in which an iteration's outputs leave the spool."""
@@ -156,7 +159,8 @@ def _iteration(db: sqlite3.Connection, pipeline: str, row: tuple[Any, ...]) -> d
         acks = db.execute("SELECT node, rows_out FROM acks WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
         rows = summary.rows(acks, row[10])
     names = _ROW.split(", ")[:10]
-    dead = db.execute("SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ?", (pipeline, row[0]))
+    held = f"SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ? AND {STANDING}"
+    dead = db.execute(held, (pipeline, row[0]))
     found = dict(zip(names, row, strict=False))
     return {
         **found,
@@ -212,7 +216,7 @@ def _show(db: sqlite3.Connection, given: One) -> Any:
     positions = _as_read(db, key, planned)
     revised = db.execute(
         "SELECT node, position AS identity, message FROM dead_letters WHERE pipeline = ? AND iteration = ?"
-        " AND revised = 1 ORDER BY id LIMIT ?",
+        f" AND revised = 1 AND {STANDING} ORDER BY id LIMIT ?",
         (*key, MAX_ROWS),
     ).fetchall()
     ended = row[2] in FREED
@@ -390,7 +394,9 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     if given.pipeline is not None and not rows:
         known(db, given.pipeline)
     more = rest(db, [row[0] for row in rows[:limit]], len(rows) > limit > 0, where.format(""), values)
-    return {"items": [dict(zip((*names, "files"), row, strict=True)) for row in rows[:limit]], **more}
+    items = [dict(zip((*names, "files"), row, strict=True)) for row in rows[:limit]]
+    of = dict.fromkeys(item["pipeline"] for item in items if item["state"] == "open")
+    return {"items": items, "remedies": {name: aside.remedy(db, name, None, "ID") for name in of}, **more}
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
@@ -399,12 +405,7 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
     names = ("id", "pipeline", "iteration", "node", "position", "revised", "state", "replay", "at", "payload")
     row = db.execute(f"SELECT {', '.join(names)} FROM dead_letters WHERE id = ?", (given.id,)).fetchone()
     if row is None or row[6] == "replayed":
-        how = (
-            f"it was taken up by iteration {row[7]} of {row[1]}"
-            if row is not None
-            else "see `odibictl deadletter list`"
-        )
-        raise NotFoundError(f"there is no dead letter {given.id}: {how}")
+        raise NotFoundError(f"there is no dead letter {given.id}: {_settled(row)}")
     letter = dict(zip(names, row, strict=True))
     kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
     listed = {name: [p.shown() for p in some] for name, some in kept.read().items()}
@@ -415,7 +416,18 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
         "positions": listed,
         "consumed": kept.consumed,
         "trigger": msgspec.to_builtins(kept.trigger),
+        "remedy": aside.remedy(db, letter["pipeline"], [s for s, some in kept.held().items() if some], given.id),
     }
+
+
+def _settled(row: tuple[Any, ...] | None) -> str:
+    """What became of a letter that is no more, by its row, if there is one."""
+    if row is None:
+        return "see `odibictl deadletter list`"
+    if row[7]:
+        return f"it was taken up by iteration {row[7]} of {row[1]}"
+    gone = unseal(row[9], LetterDecoder, f"dead letter {row[0]}").discarded
+    return f"it was discarded, with {naming(p.identity for some in gone.values() for p in some)} of {row[1]}"
 
 
 def spec_digest(spec: PipelineSpec) -> str:

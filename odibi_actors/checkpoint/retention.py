@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from odibi_actors.checkpoint.records import HISTORY, HISTORY_SIZE, PROJECT
 from odibi_actors.checkpoint.schema import PRUNED
+from odibi_actors.checkpoint.tables import STANDING
 
 CHUNK = 1000
 """Rows looked at or deleted in one transaction (a few ms): the store's loop never waits longer."""
@@ -237,12 +238,14 @@ def _forget(db: sqlite3.Connection, pipeline: str, iteration: int) -> int:
     # Of a dead-lettered one also a letter that was taken up, which could be open again.
     held = (
         "SELECT 1 FROM dead_letters AS d WHERE pipeline = ? AND iteration = ? AND (state <> 'replayed' OR (SELECT state"
-        " FROM iterations AS i WHERE i.pipeline = d.pipeline AND i.iteration = d.iteration) = 'dead_lettered') LIMIT 1"
+        " FROM iterations AS i WHERE i.pipeline = d.pipeline AND i.iteration = d.iteration) = 'dead_lettered')"
+        f" AND {STANDING} LIMIT 1"
     )
     if db.execute(held, key).fetchone():
         return 0
     # A letter that was taken up is kept as long as that iteration could be rewound.
     db.execute("DELETE FROM dead_letters WHERE pipeline = ? AND replay = ? AND state = 'replayed'", key)
+    db.execute(f"DELETE FROM dead_letters WHERE pipeline = ? AND iteration = ? AND NOT {STANDING}", key)
     return sum(
         db.execute(f"DELETE FROM {table} WHERE pipeline = ? AND iteration = ?", key).rowcount
         for table in ("acks", "errors", "plans", "iterations")

@@ -31,13 +31,14 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
     identity) of what went to a letter of its own in a replay that is void otherwise. It is back when that iteration is
     taken back. ``trigger``: what had set the iteration off, as a replay is told. ``consumed``: the sources of which it
     holds what nobody else takes; of others, references, it only says what was read. None: a former release has not
-    said which."""
+    said which. ``discarded``: what was given up for good with it; it lies in no letter any more."""
 
     failure: Failure
     positions: dict[str, list[Position]]
     elsewhere: list[tuple[int, str, str]] = []
     trigger: Trigger = Trigger()
     consumed: list[str] | None = None
+    discarded: dict[str, list[Position]] = {}
 
     def read(self) -> dict[str, list[Position]]:
         """The positions that lie in it, and the references that it was read with."""
@@ -54,6 +55,9 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
 
 
 LetterDecoder = msgspec.msgpack.Decoder(Letter)
+
+STANDING = "NOT (state = 'replayed' AND replay = 0)"
+"""Of dead letters: all but those that are only kept as a record of what was discarded, with their iteration."""
 
 
 OPEN = "state NOT IN ('committed', 'dead_lettered', 'cancelled', 'rewound')"

@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.checkpoint.asking import Name
+from odibi_actors.checkpoint import aside
+from odibi_actors.checkpoint.asking import MAX_ROWS, Name
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import format_instant
-
-OPEN = "fix it and `odibictl deadletter replay {id}`, or give it up with `odibictl deadletter discard {id}`"
 
 GIVEN_UP = "under this name it is not read again; what is to be read needs a new name"
 
@@ -27,15 +26,16 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _file(db: sqlite3.Connection, given: File) -> Any:
-    """``{"iteration", "state", "letter", "reason"}``; iteration 0: it was not planned. ``letter``: the dead letter in
-    which it is, 0 for none."""
+    """``{"iteration", "state", "letter", "reason"}``; iteration 0: it was not planned, or is read in order, in pieces:
+    then ``reason`` says what of it lies in dead letters. ``letter``: the dead letter in which it is, 0 for none."""
     row = db.execute(
         "SELECT iteration, revised FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
         " ORDER BY generation DESC LIMIT 1",
         (given.pipeline, given.lane, given.source, given.identity),
     ).fetchone()
     if row is None:
-        return {"iteration": 0, "state": "", "letter": 0, "reason": ""}
+        told = aside.of_partition(db, given.pipeline, given.source, given.lane, given.identity)
+        return {"iteration": 0, "state": "", "letter": 0, "reason": told}
     number, revised = row
     found = db.execute(
         "SELECT state, finished_at, node, error FROM iterations WHERE pipeline = ? AND iteration = ?",
@@ -47,12 +47,14 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
         " AND revised = ? AND (? = 0 OR position = ?) ORDER BY id DESC LIMIT 1",
         (given.pipeline, number, revised, revised, given.identity),
     ).fetchone()
-    aside = revised or state == "dead_lettered"
-    if aside:
+    out = revised or state == "dead_lettered"
+    if out:
         reason = _aside(number, letter, given.identity)
+        if letter is not None and letter[1] == "open":
+            reason += f": {aside.remedy(db, given.pipeline, [given.source] if revised else None, letter[0])}"
     else:
         reason = _planned(given.pipeline, number, state, finished, node, error)
-    is_open = aside and letter is not None and letter[1] != "replayed"
+    is_open = out and letter is not None and letter[1] != "replayed"
     return {"iteration": number, "state": state, "letter": letter[0] if is_open else 0, "reason": reason}
 
 
@@ -63,7 +65,7 @@ def _aside(number: int, letter: tuple[int, str, int, str, str] | None, identity:
     other = f"with {visible(at_fault, keep='')}, which is at fault, " if at_fault not in ("", identity) else ""
     what = f"set aside {other}in iteration {number}, as dead letter {id_} ({message})"
     if state == "open":
-        return f"{what}: {OPEN.format(id=id_)}"
+        return what
     return f"{what}; iteration {replay} takes it up again" if state == "replaying" else f"{what}, which was discarded"
 
 
@@ -80,4 +82,19 @@ def _planned(pipeline: str, number: int, state: str, finished: float | None, nod
     return f"planned in iteration {number}, which is {state} (see {show})"
 
 
-VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {"file.show": (_file, File)}
+class Discarded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``source.discarded``: what was discarded of a source that is read in order."""
+
+    pipeline: Name
+    source: Name
+
+
+def _discarded(db: sqlite3.Connection, given: Discarded) -> Any:
+    """``{"positions": [position]}``, the oldest first, at most ``MAX_ROWS``."""
+    return {"positions": [one.shown() for one in aside.discarded(db, given.pipeline, given.source)[:MAX_ROWS]]}
+
+
+VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {
+    "file.show": (_file, File),
+    "source.discarded": (_discarded, Discarded),
+}

@@ -56,8 +56,13 @@ def list_(app: App, pipeline: str | None, limit: int | None) -> None:
         app,
         lambda: pages(lambda n, before: client.dead_letters(pipeline, n, before), limit),
         "id",
-        lambda result: [table(result["items"], COLUMNS, "no dead letters")],
+        lambda result: [table(result["items"], COLUMNS, "no dead letters"), *_remedies(result)],
     )
+
+
+def _remedies(result: dict[str, Any]) -> list[RenderableType]:
+    """What is to be done, once for each pipeline; ID stands for the number of a letter."""
+    return ["", *(f"{name}: {text}" for name, text in found.items())] if (found := result.get("remedies")) else []
 
 
 FILES = (
@@ -83,6 +88,8 @@ def details(result: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [fields(list(values.items()))]
     if result.get("traceback"):
         parts += ["", str(result["traceback"]).rstrip()]
+    if result.get("remedy") and result["state"] == "open":
+        parts += ["", result["remedy"]]
     return [*parts, "", table(files, FILES, "no files")]
 
 

@@ -312,8 +312,8 @@ def span(seconds: float | None) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes in the unit that fits."""
-    return "-" if count is None else units.size(count)
+    """Bytes in the unit that fits; "-" where they are not known (None, or below 0)."""
+    return "-" if count is None or count < 0 else units.size(count)
 
 
 def count(value: int | None) -> str:

@@ -122,7 +122,7 @@ def run(
         errors.message(summary.traceback.rstrip("\n"))
     if summary.waits:
         errors.message(f"warning: {summary.waits}", style="yellow")
-    for line in _wrong(pipeline, summary, fresh, _amending(project, pipeline) if summary.dead_lettered else []):
+    for line in _wrong(pipeline, summary, fresh, _remedy(project, pipeline) if summary.dead_lettered else ""):
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
@@ -146,22 +146,17 @@ def _beside(project: ProjectSpec, pipeline: str) -> str:
     )
 
 
-def _amending(project: ProjectSpec, pipeline: str) -> list[str]:
-    """Of sources whose wrong rows are not just put right where they are: what to do instead."""
-    from odibi_actors.kinds.registry import source_of  # not at load time: it brings msgspec along
-    from odibi_actors.kinds.source import Amending
+def _remedy(project: ProjectSpec, pipeline: str) -> str:
+    """What is to be done about dead letters of a pipeline."""
+    from odibi_actors.kinds.letters import reads, remedy  # not at load time: it brings msgspec along
 
-    found: list[str] = []
-    for node in project.pipeline(pipeline).nodes:
-        kind = source_of(node.read.mode) if node.read is not None else None
-        if isinstance(kind, Amending) and node.read is not None and (told := kind.amending(node.read)):
-            found.append(f"rows of {node.name}: {told}: `odibictl deadletter discard ID`")
-    return found
+    nodes = project.pipeline(pipeline).nodes
+    return remedy(reads(nodes), "ID", f"`odibictl run {pipeline} --replay all`")
 
 
-def _wrong(pipeline: str, summary: Any, fresh: bool, amending: list[str]) -> list[str]:
+def _wrong(pipeline: str, summary: Any, fresh: bool, remedy: str) -> list[str]:
     """What is not done, and where to look; why it is not was told when it happened. Of a ``fresh`` run nothing is kept
-    to look at. ``amending``: what to do about rows that are not corrected where they are."""
+    to look at. ``remedy``: what is to be done about dead letters."""
     lines = [f"error: {summary.untold}"] if summary.untold else []
     if summary.failed:
         show = f": `odibictl iteration show {pipeline} {summary.stuck}`; the next run tries again"
@@ -169,9 +164,7 @@ def _wrong(pipeline: str, summary: Any, fresh: bool, amending: list[str]) -> lis
         lines.append(failed if fresh else failed + show)
     if summary.dead_lettered:
         letters = plural(summary.dead_lettered, "dead letter")
-        again = f"`odibictl run {pipeline} --replay all`"
-        show = f": `odibictl deadletter list {pipeline}`; once they are fixed, {again}"
-        lines += [f"error: {letters}"] if fresh else [f"error: {letters}{show}", *amending]
+        lines.append(f"error: {letters}" + ("" if fresh else f": `odibictl deadletter list {pipeline}`; {remedy}"))
     if summary.unread:
         again = "" if fresh else "; the next run reads what it can read then"
         what = plural(len(summary.unread), "folder or file", "folders or files")

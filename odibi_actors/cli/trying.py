@@ -22,8 +22,9 @@ from odibi_actors.units import plural
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from odibi_actors.config.model import ProjectSpec
+    from odibi_actors.client import Client
     from odibi_actors.local.trying import TriedNode
+    from odibi_actors.model import Position
 
 NODES = (
     Column("NODE", "node", whole=True),
@@ -70,7 +71,10 @@ def try_(
     project = load(app)
     chosen(project, pipeline)
     trial_of: Any = importlib.import_module("odibi_actors.local.trying").Trial
-    trial = trial_of(project, pipeline, sample, files, head, params, _pins(app, project, pipeline))
+    client = of_store(app, project)
+    sources = [node.name for node in project.pipeline(pipeline).nodes if node.read is not None]
+    pins, discarded = _pins(client, pipeline, sources), _discarded(client, pipeline, sources)
+    trial = trial_of(project, pipeline, sample, files, head, params, pins, discarded)
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
     for one in tried:
@@ -92,17 +96,26 @@ def try_(
         raise click.exceptions.Exit(5)
 
 
-def _pins(app: App, project: ProjectSpec, pipeline: str) -> dict[str, bytes]:
+def _pins(client: Client | None, pipeline: str, sources: list[str]) -> dict[str, bytes]:
     """The schemas that sources are held to, by node: as a run would read them."""
     from odibi_actors.nodes.schemas import pinned_as
 
-    client = of_store(app, project)
     found: dict[str, bytes] = {}
-    for node in project.pipeline(pipeline).nodes if client is not None else ():
-        if client is not None and node.read is not None:
-            with contextlib.suppress(OdibiError, ValueError):  # it has read nothing yet; or types that have no name
-                columns = client.schema(pipeline, node.name)["columns"]
-                found[node.name] = pinned_as((one["column"], one["type"]) for one in columns)
+    for name in sources if client is not None else ():
+        with contextlib.suppress(OdibiError, ValueError):  # it has read nothing yet; or types that have no name
+            columns = client.schema(pipeline, name)["columns"]  # type: ignore[union-attr]
+            found[name] = pinned_as((one["column"], one["type"]) for one in columns)
+    return found
+
+
+def _discarded(client: Client | None, pipeline: str, sources: list[str]) -> dict[str, list[Position]]:
+    """What was given up of sources that are read in order, which no run reads again."""
+    from odibi_actors.model import Position
+
+    found: dict[str, list[Position]] = {}
+    for name in sources if client is not None else ():
+        with contextlib.suppress(OdibiError):  # the store does not know the pipeline yet
+            found[name] = [Position.of(one) for one in client.discarded(pipeline, name)]  # type: ignore[union-attr]
     return found
 
 

@@ -121,7 +121,8 @@ class Amending(Protocol):
     """What a source has besides whose rows are not just put right where they are, once they lie in a dead letter."""
 
     def amending(self, read: ReadSpec) -> str:
-        """How wrong rows in a dead letter are corrected; "" where they are, for a replay to read them."""
+        """What to do with wrong rows in a dead letter before it is discarded, as ``kinds.letters.remedy`` says it; ""
+        where they are corrected in their place, for a replay to read them."""
 
 
 class ReadResult(NamedTuple):

@@ -7,7 +7,7 @@ that folder too, into an empty table made like the one there is, so what they re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Trigger, sentences
+from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Range, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
@@ -41,7 +41,7 @@ from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import mark_of, understood
 from odibi_actors.sources.file_position import file_position
-from odibi_actors.streaming.effects import Ahead, Found, Scan, Scanned, Seen
+from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
 from odibi_actors.streaming.scan import scan
 from odibi_actors.streaming.watcher import Unwatched
@@ -76,8 +76,9 @@ class TriedNode(msgspec.Struct):
 class Trial:
     """One pipeline over a sample. ``sample``: rows of each watched source; ``files``: a pattern for their files (paths
     below the source's folder; None: all). ``params``: as an operator would trigger a run with. Sources of mode
-    ``batch`` are read whole, as in every iteration. ``pins``: the Arrow schemas that sources are held to. Raises
-    ConfigError for parameters that no run may have."""
+    ``batch`` are read whole, as in every iteration. ``pins``: the Arrow schemas that sources are held to; ``discarded``
+    what was given up of sources that are read in order: they are read on behind it. Raises ConfigError for parameters
+    that no run may have."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class Trial:
         head: int = HEAD,
         params: Mapping[str, Any] | None = None,
         pins: Mapping[str, bytes] | None = None,
+        discarded: Mapping[str, list[Position]] | None = None,
     ) -> None:
         if problem := params_problem(dict(params or {})):
             raise ConfigError(problem)
@@ -98,6 +100,7 @@ class Trial:
         self._files = files
         self._head = head
         self._pins = dict(pins or {})
+        self._discarded = dict(discarded or {})
         self._counter = 0
         self._outputs: dict[str, BatchRef] = {}
         self.sampled = False
@@ -147,7 +150,8 @@ class Trial:
         if node.read.consumption == "cursor":
             access = self._spec.access.get(name_of(node.read.connection.type, node.read.connection.path), {})
             # one more than a run takes at once: whether there are more
-            return ahead(node.read, self._spec.batch, Access(access, self._project.root))
+            left_out = self._discarded.get(node.name, [])
+            return ahead(node.read, self._spec.batch, Access(access, self._project.root), left_out)
         return listed(node.read, self._files if not node.read.pinned else None)
 
     def _node(self, node: NodeSpec) -> TriedNode:
@@ -229,6 +233,8 @@ class Trial:
         tried.note = found[0].identity if len(found) == 1 else f"{count - len(aside)} of {len(found)} files"
         if read.consumption == "cursor" and len(found) > 1:  # of which no more is looked for than a run takes at once
             tried.note = f"the first {plural(count, 'piece')}" if count < len(found) else f"all {len(found)} pieces"
+        if self._discarded.get(node.name):
+            tried.note += ", without what was discarded"
         if watched and table is not None and total > self._sample:
             tried.note = f"first {self._sample:,} of {total:,} rows of {tried.note}"
             table = table.slice(0, self._sample)
@@ -339,15 +345,39 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
     return [node for node in spec.nodes if node.name in needed]
 
 
-def ahead(read: ReadSpec, limits: BatchSpec, access: Access) -> tuple[list[Position], list[str]]:
-    """What a source that is read in order would read first, and what it could not look at."""
+def ahead(
+    read: ReadSpec, limits: BatchSpec, access: Access, left_out: Sequence[Position] = ()
+) -> tuple[list[Position], list[str]]:
+    """What a source that is read in order would read first without what is ``left_out``, and what it could not look
+    at."""
+    kind, credit = source_of(read.mode), limits.max_files + 1
+    holes: dict[str, list[Range]] = {}
+    if left_out:
+        for now in kind.probe(Again("try", 1, read, list(left_out), access=access)):
+            for piece in now.pieces if isinstance(now, AsNow) else ():
+                holes.setdefault(piece.range.partition, []).append(piece.range)
     found: list[Position] = []
     problems: list[str] = []
-    for seen in source_of(read.mode).probe(Ahead("try", 1, read, [], limits, limits.max_files + 1, access=access)):
-        if isinstance(seen, Seen):
-            found += [piece.position for part in seen.parts for piece in part.pieces]
-            problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]
-    return found, [problem for problem in problems if problem]
+    places = [begin for partition, some in holes.items() for begin in _between(partition, some)]
+    first = {begin.partition: begin for begin in reversed(places)}
+    rest = [begin for begin in places if begin is not first[begin.partition]]
+    rounds = [(list(first.values()), True), *(([begin], False) for begin in rest)]
+    for begins, more in rounds:
+        for seen in kind.probe(Ahead("try", 1, read, begins, limits, credit - len(found), more, access=access)):
+            if isinstance(seen, Seen):
+                found += [piece.position for part in seen.parts for piece in part.pieces]
+                problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]
+        if len(found) >= credit:
+            break
+    return found, list(dict.fromkeys(problem for problem in problems if problem))
+
+
+def _between(partition: str, holes: list[Range]) -> list[Begin]:
+    """The parts of a partition before, between and behind these ranges."""
+    ordered = sorted(holes, key=lambda one: one.lower)
+    lowers = [b"", *(one.upper for one in ordered)]
+    uppers = [*(one.lower for one in ordered), b""]
+    return [Begin(partition, low, high) for low, high in zip(lowers, uppers, strict=True) if not high or low < high]
 
 
 def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
@@ -484,3 +485,20 @@ def test_what_is_staged_and_may_have_been_published_by_a_newer_store_is_told_to_
     broker.durable()
     told = {(task.iteration, task.node.name): dict(task.coming) for task in broker.publications()}
     assert told[1, "a"] == {1: "1-a", 2: "2-a"}
+
+
+def test_given_a_start_when_a_reference_has_not_told_what_there_is_then_that_is_a_problem_only_after_a_while() -> None:
+    first = pipeline()
+    read = first.nodes[0].read
+    assert read is not None
+    ref = replace(first.nodes[0], name="ref", read=replace(read, mode="batch", consumption="pinned"))
+    broker = Broker(replace(first, nodes=[ref, *first.nodes])).start()
+
+    def told() -> list[list[str]]:
+        replies = [broker.ask("status"), broker.ask("pipeline.show", pipeline="p"), broker.ask("pipeline.list")]
+        rows = [reply.result for reply in replies if reply is not None]
+        return [rows[0]["pipelines"][0]["problems"], rows[1]["problems"], rows[2]["items"][0]["problems"]]
+
+    assert told() == [[], [], []]
+    broker.wait(10.0)
+    assert told() == [["source ref: has not reported yet"]] * 3

@@ -6,8 +6,9 @@ from msgspec.structs import replace
 
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.config.model import AlertSpec
 from odibi_actors.messages import SOURCE, Offer, Planned, Released, Reply, Request
-from odibi_actors.model import Position, Range
+from odibi_actors.model import Failure, Position, Range
 from tests.broker.harness import Broker, pipeline, project
 
 
@@ -147,3 +148,21 @@ def test_given_a_rewind_or_a_backfill_then_nothing_is_deleted_and_an_answer_of_b
     prune(broker, "s2")
     (reply,) = [one for one in broker.take(Reply) if one.id == "s2"]
     assert (reply.status, reply.error) == (4, "pipeline p has an open backfill, backfill-1")
+
+
+def test_given_rows_that_were_pushed_when_they_are_set_aside_then_log_and_alert_say_how_they_are_corrected() -> None:
+    first = spec(on_error="dead_letter", alerts=[AlertSpec(["dead_letter"], log=True)])
+    read = first.nodes[0].read
+    assert read is not None
+    broker = Broker(replace(first, nodes=[replace(first.nodes[0], read=replace(read, mode="event")), *first.nodes[1:]]))
+    broker.start()
+    broker.pool_joins()
+    offer(broker, piece(0, 2))
+    broker.durable()
+    broker.fail(broker.tasks()[0], "read", Failure("malformed", "it is bad", position="a:0-2"))
+    wanted = (
+        "`odibictl deadletter list p` has its ID: if rows are wrong, push them corrected (`odibictl event push`) and "
+        "`odibictl deadletter discard ID`; if the pipeline is wrong, fix that and `odibictl deadletter replay ID`"
+    )
+    assert any(isinstance(one, Log) and one.text.endswith(wanted) for one in broker.effects)
+    assert [one.text.endswith(wanted) for one in broker.of(rec.Alert)] == [True]

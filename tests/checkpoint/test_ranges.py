@@ -425,3 +425,26 @@ def test_given_a_backfill_then_it_is_told_what_was_taken_by_then_and_not_set_asi
     (found,), cursor = store.places(P, LIVE, SOURCE, through=3)
     assert (found.begin, found.place, found.holes, cursor) == (place(2), place(8), [(place(4), place(6))], "")
     assert store.places(P, LIVE, SOURCE, through=0) == ([], "")
+
+
+def test_given_a_letter_when_it_is_discarded_then_it_is_told_of_its_own_partition_until_its_iteration_is_pruned(
+    store: Engine,
+) -> None:
+    """``a:b.csv`` is another partition than ``a``, whose pieces begin alike."""
+    wanted = {"pipeline": P, "source": SOURCE, "lane": LIVE}
+    taken = [Range("a", place(0), place(1)), Range("a:b.csv", place(0), place(2))]
+    some = [Position("a:0-1"), Position("a:b.csv:0-2")]
+    put(store, r.Plan(P, LIVE, 1, 1, {SOURCE: some}, [], 1.0, ranges={SOURCE: taken}), letter(1))
+    assert "`odibictl deadletter discard 1`" in store.answer("deadletter.show", {"id": 1})["remedy"]
+    assert "set aside: a:0-1 in" in store.answer("file.show", {**wanted, "identity": "a"})["reason"]
+    put(store, r.Discard(P, 1, 3.0))
+    told = store.answer("file.show", {**wanted, "identity": "a:b.csv"})["reason"]
+    assert told == "discarded: a:b.csv:0-2 (dead letter 1 of iteration 1)"
+    assert store.answer("file.show", {**wanted, "identity": "a"})["reason"] == told.replace("a:b.csv:0-2", "a:0-1")
+    assert store.answer("iteration.show", {"pipeline": P, "iteration": 1})["dead_letters"] == 0
+    gone = {"pipeline": P, "source": SOURCE}
+    assert [one["identity"] for one in store.answer("source.discarded", gone)["positions"]] == ["a:0-1", "a:b.csv:0-2"]
+    put(store, ordered(2, (1, 2)), letter(2))
+    while store.prune(1e9, 1.0, 1):
+        pass
+    assert store.answer("source.discarded", gone)["positions"] == []

@@ -11,8 +11,6 @@ import pytest
 
 from odibi_actors.config import load_project
 from odibi_actors.failpoints import watching
-from odibi_actors.kinds.registry import source_of
-from odibi_actors.kinds.source import Amending
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.at_rest import AtRest
 from odibi_actors.local.trying import Trial
@@ -98,27 +96,35 @@ def test_given_a_row_that_cannot_be_read_then_its_piece_is_a_letter_that_is_repl
     assert out(project) == [1, 2, 3, 4, 5, 6]
 
 
-def test_given_a_letter_of_rows_read_in_order_when_a_run_ends_then_it_says_how_they_are_corrected(
+FILES = (
+    "if rows are wrong, write them corrected to a new file and `odibictl deadletter discard {}`; if the pipeline is "
+    "wrong, fix that and `odibictl {}`"
+)
+
+
+def test_given_a_letter_of_rows_read_in_order_then_each_place_that_tells_of_it_says_how_they_are_corrected(
     project: Path,
 ) -> None:
-    """A file that is put in the place of the one that was read is another one, and a log has no such thing."""
+    """A file that is put in the place of the one that was read is another one. What was discarded can be found, and
+    what comes behind it is tried."""
     append(project, "x")
     said = call(project, "run", "p")
-    assert (
-        said.exit_code,
-        "rows of log: write corrected rows to a new file, and discard the letter" in said.stderr,
-    ) == (
-        5,
-        True,
-    )
-    append(project, 3, name="b.csv")
+    assert said.exit_code == 5
+    assert FILES.format("ID", "run p --replay all") in said.stderr
+    remedy = FILES.format(1, "deadletter replay 1")
+    assert remedy in " ".join(call(project, "deadletter", "show", "1").output.split())
+    assert FILES.format("ID", "deadletter replay ID") in " ".join(call(project, "deadletter", "list").output.split())
+    why = call(project, "source", "why", "a.csv").output
+    assert "set aside: a.csv:3-5 in iteration 1, as dead letter 1 (" in why
+    assert remedy in why
     assert call(project, "deadletter", "discard", "1", "--yes").exit_code == 0
+    assert "it was discarded, with a.csv:3-5 of p" in call(project, "deadletter", "show", "1").output
+    assert "discarded: a.csv:3-5 (dead letter 1 of iteration 1)" in call(project, "source", "why", "a.csv").output
+    append(project, 3)
+    tried = call(project, "try", "p")
+    assert (tried.exit_code, "without what was discarded" in tried.output) == (0, True)
     assert call(project, "run", "p").exit_code == 0
     assert out(project) == [3]
-    events, event = source_of("event"), load_project(project).pipelines[0].nodes[0].read
-    assert isinstance(events, Amending)
-    assert event is not None
-    assert "push corrected rows" in events.amending(event)
 
 
 def test_given_a_file_that_was_truncated_then_the_run_says_so_and_reads_the_others(project: Path) -> None:

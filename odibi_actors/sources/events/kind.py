@@ -66,11 +66,8 @@ class Events:
         raise TypeError(f"mode {self.name} is not asked for {type(ask).__name__}")
 
     def amending(self, _read: ReadSpec) -> str:
-        """How wrong rows in a dead letter are corrected: nothing changes in a log."""
-        return (
-            "what was pushed stays as it is: change what fails at it, or push corrected rows (`odibictl event push`) "
-            "and discard the letter"
-        )
+        """Before the letter is discarded: nothing changes in a log."""
+        return "push them corrected (`odibictl event push`)"
 
     def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The events as one table."""

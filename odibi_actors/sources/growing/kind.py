@@ -49,11 +49,8 @@ class GrowingFiles:
 
     @staticmethod
     def amending() -> str:
-        """How wrong rows in a dead letter are corrected: a file that was changed is another one."""
-        return (
-            "write corrected rows to a new file, and discard the letter; changed in the file itself they have to be as "
-            "long as they were, and what that gets later is not read"
-        )
+        """Before the letter is discarded: a file that was changed is another one, of which no more is read."""
+        return "write them corrected to a new file"
 
     def load(self, spec: ReadSpec, positions: list[Position], pinned: bytes, access: Access) -> ReadResult:
         """The rows as one table."""

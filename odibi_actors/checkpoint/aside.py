@@ -1,0 +1,102 @@
+"""What is told of dead letters: what is to be done about one, and which hold something of a partition."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.snapshot import VersionDecoder
+from odibi_actors.checkpoint.tables import LetterDecoder
+from odibi_actors.kinds import letters
+from odibi_actors.model import LIVE, Position
+from odibi_actors.units import naming, plural
+
+if TYPE_CHECKING:
+    from odibi_actors.config.model import ReadSpec
+
+TOLD = 3
+"""Letters of a partition that are told one by one, the newest first; the rest is counted."""
+
+
+def reads(db: sqlite3.Connection, pipeline: str) -> dict[str, ReadSpec]:
+    """What the newest version of a pipeline reads, by source, but for references."""
+    row = db.execute(
+        "SELECT payload FROM versions WHERE pipeline = ? ORDER BY version DESC LIMIT 1", (pipeline,)
+    ).fetchone()
+    return {} if row is None else letters.reads(unseal(row[0], VersionDecoder, f"a version of {pipeline}").spec.nodes)
+
+
+def remedy(db: sqlite3.Connection, pipeline: str, sources: Sequence[str] | None, letter: int | str) -> str:
+    """What is to be done about a letter that holds something of these sources (None: of any)."""
+    there = reads(db, pipeline)
+    return letters.remedy({name: read for name, read in there.items() if sources is None or name in sources}, letter)
+
+
+def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, partition: str) -> str:
+    """What lies in dead letters of one that is read in order, or was discarded with one; "" when nothing does."""
+    if lane != LIVE or not _known(db, (pipeline, lane, source, partition)):
+        return ""
+    longer = _longer(db, (pipeline, lane, source), partition)
+    still: list[tuple[int, str]] = []
+    gone: list[str] = []
+    again: list[str] = []
+    for id_, state, replay, iteration, message, blob in db.execute(
+        "SELECT id, state, replay, iteration, message, payload FROM dead_letters WHERE pipeline = ? ORDER BY id DESC",
+        (pipeline,),
+    ):
+        letter = unseal(blob, LetterDecoder, f"dead letter {id_}")
+        discarded = [p.identity for p in letter.discarded.get(source, ()) if _of(p.identity, partition, longer)]
+        if discarded:
+            gone.append(f"{naming(discarded)} (dead letter {id_} of iteration {iteration})")
+        held = [p.identity for p in letter.held().get(source, ()) if _of(p.identity, partition, longer)]
+        if held and state == "open":
+            still.append((id_, f"{naming(held)} in iteration {iteration}, as dead letter {id_} ({message})"))
+        elif held and state == "replaying":
+            again.append(f"{naming(held)}, by iteration {replay}, from dead letter {id_}")
+    there = {source: read} if (read := reads(db, pipeline).get(source)) is not None else {}
+    remedied = letters.remedy(there, still[0][0] if len(still) == 1 else "ID")
+    told = [f"set aside: {_some([text for _, text in still], pipeline)}: {remedied}"] if still else []
+    told += [f"taken up again: {_some(again, pipeline)}"] if again else []
+    told += [f"discarded: {_some(gone, pipeline)}"] if gone else []
+    return "; ".join(told)
+
+
+def discarded(db: sqlite3.Connection, pipeline: str, source: str) -> list[Position]:
+    """What was given up for good of a source that is read in order, the oldest letters first."""
+    rows = db.execute("SELECT id, payload FROM dead_letters WHERE pipeline = ? AND state = 'replayed' ORDER BY id",
+                      (pipeline,))  # fmt: skip
+    letters_ = (unseal(blob, LetterDecoder, f"dead letter {id_}") for id_, blob in rows)
+    return [one for letter in letters_ for one in letter.discarded.get(source, ())]
+
+
+def _known(db: sqlite3.Connection, key: tuple[str, str, str, str]) -> bool:
+    where = "pipeline = ? AND lane = ? AND source = ? AND partition = ?"
+    return db.execute(f"SELECT 1 FROM places WHERE {where}", key).fetchone() is not None
+
+
+def _longer(db: sqlite3.Connection, key: tuple[str, str, str], partition: str) -> list[str]:
+    """Other partitions whose name begins as identities of this one do: of ``a`` the file ``a:b.csv``."""
+    return [
+        name
+        for (name,) in db.execute(
+            "SELECT partition FROM places WHERE pipeline = ? AND lane = ? AND source = ? AND partition > ?"
+            " AND partition < ?",
+            (*key, partition, partition + ";"),
+        )
+        if _of(name, partition, [])
+    ]
+
+
+def _of(identity: str, partition: str, longer: Sequence[str]) -> bool:
+    """Whether it names a piece of this partition: ``PARTITION:…``, of a content that replaced another
+    ``PARTITION#2:…``."""
+    mine = identity.startswith((f"{partition}:", f"{partition}#"))
+    return mine and not any(_of(identity, one, []) for one in longer)
+
+
+def _some(texts: list[str], pipeline: str) -> str:
+    more = len(texts) - TOLD
+    rest = [f"and {plural(more, 'letter')} more (`odibictl deadletter list {pipeline}`)"] if more > 0 else []
+    return ", ".join([*texts[:TOLD], *rest])
