@@ -50,6 +50,10 @@ class SourceState:
         """Read whole for every iteration, pinned by digest, not consumed."""
         return self.consumption == "pinned"
 
+    def known(self, schemas: dict[str, bytes]) -> bool:
+        """Whether there is at least an empty table of it: something was read, or all of its columns are declared."""
+        return self.node.name in schemas or (self.node.read is not None and self.node.read.typed)
+
     @property
     def pattern(self) -> str:
         """Which files it reads."""
@@ -181,7 +185,7 @@ class Lane:
                 return f"source {name}: has not reported yet"
             if source.pinned and not source.pending:
                 return f"source {name}: no file matches yet"
-            if not source.pinned and not source.pending and name not in schemas and self.offered:
+            if not source.pinned and not source.pending and not source.known(schemas) and self.offered:
                 return f"source {name}: waiting for its first file to learn its schema"
         return ""
 
@@ -227,7 +231,7 @@ class Lane:
                 if len(done) >= len(source.pending):
                     continue
                 position = source.pending[len(done)]
-                must = not done and source.node.name not in schemas
+                must = not done and not source.known(schemas)
                 sized = max(0, position.size)
                 more = position.rows if position.rows >= 0 else sized * source.density
                 full = size + sized > limits.max_bytes or rows + more > limits.max_rows

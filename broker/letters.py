@@ -206,7 +206,7 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
                 f"source {name} of {pipeline.name} has no file to read: none matches {shown(source.pattern)!r}, or one "
                 "is just being written; try again once it is there"
             )
-        if not source.pinned and name not in pipeline.pins.sources and not positions.get(name):
+        if not source.pinned and not source.known(pipeline.pins.sources) and not positions.get(name):
             raise ConflictError(
                 f"source {name} of {pipeline.name} has read nothing yet, so its columns are not known, and the letter "
                 "holds no file of it: try again once it has read one"

@@ -206,7 +206,11 @@ def _give_each_a_file(flow: Flow, pipeline: Pipeline, node: str, now: float) -> 
         without = [
             one.number
             for one in pipeline.unfinished(lane.name)
-            if source is not None and not source.pinned and not one.prepared and not one.positions.get(node)
+            if source is not None
+            and not source.pinned
+            and not source.known({})
+            and not one.prepared
+            and not one.positions.get(node)
         ]
         if without:
             suffix = [i for i in pipeline.unfinished(lane.name) if i.number >= without[0] and not i.prepared]

@@ -279,12 +279,13 @@ class Pipeline:
         that two iterations never infer two schemas. One that has read it, and could tell none, holds up nobody."""
         if node.name in self.pins.sources:
             return True
-        if not iteration.positions.get(node.name):
+        typed = node.read is not None and node.read.typed
+        if not iteration.positions.get(node.name) and not typed:
             return False
         for other in self.unfinished():
             if other is iteration:
                 return True
-            if other.prepared or other.state == "failed" or not other.positions.get(node.name):
+            if other.prepared or other.state == "failed" or not (other.positions.get(node.name) or typed):
                 continue
             if node.name in other.nodes and other.nodes[node.name].ack is None:
                 return False

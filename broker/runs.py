@@ -243,7 +243,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
 def _never_read(pipeline: Pipeline, lane: Lane, source: SourceState) -> bool:
     """The source has nothing to learn its schema from, so what others have cannot be planned either."""
     name = source.node.name
-    if source.pending or name in pipeline.pins.sources or not lane.offered:
+    if source.pending or source.known(pipeline.pins.sources) or not lane.offered:
         return False
     return not any(iteration.positions.get(name) for iteration in pipeline.unfinished())
 

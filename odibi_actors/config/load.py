@@ -173,13 +173,16 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
 
 
 def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> ReadSpec:
+    columns, schema = section.get("columns", []), section.get("schema", {})
     kept: Section = {"retain": RetainSpec(**section["retain"])} if "retain" in section else {}
     if "table" in section or "query" in section:
         of_table = TableSpec(
             table=section.pop("table", ""), query=section.pop("query", ""), **_taken(section, TableSpec)
         )
         section = {"format": "sql", "of_table": of_table} | section
-    return ReadSpec(**_connected(section, connections) | kept, consumption=source_of(section["mode"]).consumption)
+    kind = source_of(section["mode"])
+    typed = bool(schema) and (kind.declared or (bool(columns) and all(name in schema for name in columns)))
+    return ReadSpec(**_connected(section, connections) | kept, consumption=kind.consumption, typed=typed)
 
 
 def _taken(section: Section, model: type[msgspec.Struct]) -> Section:

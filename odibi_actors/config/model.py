@@ -62,7 +62,8 @@ class ReadSpec(msgspec.Struct, frozen=True):
     the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
     ``backlog``: bytes that may be pushed and not be read yet; ``retain``: how much of its log is kept. ``of_table``:
-    what is read of a database; there are no files then, and ``format`` is "sql"."""
+    what is read of a database; there are no files then, and ``format`` is "sql". ``typed``: ``schema`` has all columns
+    that are read, so that there is an empty table of it before anything was."""
 
     connection: ConnectionSpec
     format: KindName
@@ -81,6 +82,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     backlog: int = 1_000_000_000
     retain: RetainSpec = RetainSpec()
     of_table: TableSpec | None = None
+    typed: bool = False
 
     def __post_init__(self) -> None:
         if not self.consumption:

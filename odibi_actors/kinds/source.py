@@ -143,13 +143,15 @@ class ReadResult(NamedTuple):
 class Source(Protocol):
     """``name``: as ``mode:`` says it. ``about``: in a few words, for the documentation. ``format``: the only one that
     it reads ("": the project says it). ``consumption``: how its positions are taken; it travels in the read's spec.
-    ``keys``: keys of ``read`` that only some kinds take, and this one does."""
+    ``keys``: keys of ``read`` that only some kinds take, and this one does. ``declared``: its ``schema`` has all of its
+    columns; of others ``columns`` says which there are."""
 
     name: str
     about: str
     format: str
     consumption: Consumption
     keys: tuple[str, ...]
+    declared: bool
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """What is wrong with a ``read`` section whose values are sound one by one: (key, problem, what to write)."""

@@ -36,6 +36,7 @@ from odibi_actors.model import (
 )
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
+from odibi_actors.nodes.read import untouched
 from odibi_actors.nodes.sinks.conform import Pin, pin_of
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known
@@ -157,7 +158,9 @@ class Executor:
             if node.read is not None:
                 access = task.access.get(name_of(node.read.connection.type, node.read.connection.path), {})
                 door = Access(access, task.home.root)
-                found = _source(node.read).load(node.read, step.positions, step.schema, door)
+                nothing = node.read.typed and not step.positions and not step.schema
+                source = _source(node.read)
+                found = untouched(node.read) if nothing else source.load(node.read, step.positions, step.schema, door)
                 table, schema, schema_text = found.table, found.schema, found.schema_text
             elif node.state:
                 table, kept = self._run_stateful(task, step, inputs)

@@ -76,6 +76,15 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes, files: Loader
     return result._replace(files=[files.read[position.identity] for position in positions], touched=files.touched)
 
 
+def untouched(spec: ReadSpec) -> ReadResult:
+    """The empty table of a source that says all of its columns, and of which nothing was read yet."""
+    types = declared_types(spec.schema)
+    names = [name for name in spec.columns or types if name not in spec.ignore]
+    schema = pa.schema([(name, types[name]) for name in names])
+    texts = [f"{name}: {type_name(types[name])}" for name in names]
+    return ReadResult(schema.empty_table(), encode_schema(schema), texts, ["declared"] * len(names))
+
+
 def _format(spec: ReadSpec) -> Format:
     try:
         return format_of(spec.format)

@@ -76,6 +76,7 @@ class Log:
     format = ""
     consumption: Consumption = "cursor"
     keys: tuple[str, ...] = ()
+    declared = False
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """Nobody writes it into a project file."""

@@ -24,6 +24,7 @@ class FolderOfFiles:
 
     format = ""
     keys: tuple[str, ...] = ("settle",)
+    declared = False
 
     def __init__(self, name: str, about: str, consumption: Consumption) -> None:
         self.name, self.about, self.consumption = name, about, consumption

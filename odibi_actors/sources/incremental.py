@@ -24,6 +24,7 @@ class Incremental:
     about = "what is new in files that grow, or in tables"
     format = ""
     consumption: Consumption = "cursor"
+    declared = False
 
     def __init__(self) -> None:
         self._files, self._tables = GrowingFiles(), Tables()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -182,3 +184,72 @@ def test_given_a_declared_type_of_a_column_without_values_then_nothing_is_told(t
     result = call(folder, "run", "p")
     assert result.exit_code == 0
     assert "no row has a value" not in result.stderr
+
+
+DECLARED = """\
+project: declared
+connections:
+  landing: {type: local, path: landing}
+  shop: {type: sqlite, path: shop.db}
+  lake: {type: local, path: lake}
+pipelines:
+  - pipeline: p
+    nodes:
+      - {name: s, read: {connection: landing, path: s, format: csv, mode: file_watch, pattern: "*.csv"}}
+      - name: w
+        read:
+          {connection: landing, path: w, format: csv, mode: file_watch, columns: [k, n], schema: {n: double, k: string}}
+      - name: g
+        read: {connection: landing, path: g, format: json, mode: incremental, columns: [k], schema: {k: string}}
+      - name: q
+        read:
+          connection: shop
+          table: orders
+          mode: incremental
+          watermark_column: id
+          columns: [id]
+          schema: {id: int64}
+      - {name: e, read: {connection: landing, path: e, mode: event, schema: {k: string}}}
+      - name: t
+        inputs: [s, w, g, q, e]
+        transform:
+          sql: >
+            select x, (select count(*) from w) as w, (select count(*) from g) as g, (select count(*) from q) as q,
+            (select count(*) from e) as e, (select max(n) from w) as n from s
+      - {name: out, inputs: [t], write: {connection: lake, path: out, format: parquet}}
+"""
+
+
+def test_given_sources_that_say_all_of_their_columns_then_nothing_waits_for_their_first_data(tmp_path: Path) -> None:
+    for name in "swge":
+        (tmp_path / "landing" / name).mkdir(parents=True)
+    (tmp_path / "odibi.yaml").write_text(DECLARED)
+    with sqlite3.connect(tmp_path / "shop.db") as db:
+        db.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    (tmp_path / "landing/s/1.csv").write_text("x\n1\n")
+    first = call(tmp_path, "run", "p")
+    assert first.exit_code == 0, first.stderr
+    none = {"w": 0, "g": 0, "q": 0, "e": 0, "n": None}
+    assert rows(tmp_path) == [{"x": 1, **none}]
+    shown = json.loads(call(tmp_path, "source", "show", "p.w", "-o", "json").stdout)["columns"]
+    assert [(one["column"], one["type"], one["origin"]) for one in shown] == [
+        ("k", "string", "declared"),
+        ("n", "double", "declared"),
+    ]
+    (tmp_path / "landing/w/1.csv").write_text("more,n,k\n9,1,07\n")
+    assert call(tmp_path, "run", "p").exit_code == 0  # no file of s, which said its columns before
+    (tmp_path / "landing/w/2.csv").write_text("k,n\n07,2\n")
+    (tmp_path / "landing/s/2.csv").write_text("x\n2\n")
+    last = call(tmp_path, "run", "p")
+    assert last.exit_code == 0, last.stderr
+    assert rows(tmp_path) == [{"x": 1, **none}, {"x": 2, **none, "w": 1, "n": 2.0}]
+
+
+def test_given_a_source_that_says_some_of_its_columns_then_it_is_waited_for(tmp_path: Path) -> None:
+    for name in "swge":
+        (tmp_path / "landing" / name).mkdir(parents=True)
+    (tmp_path / "odibi.yaml").write_text(DECLARED.replace("schema: {n: double, k: string}", "schema: {n: double}"))
+    with sqlite3.connect(tmp_path / "shop.db") as db:
+        db.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    (tmp_path / "landing/s/1.csv").write_text("x\n1\n")
+    assert "source w: no file yet to learn its schema from" in call(tmp_path, "run", "p").stderr

@@ -24,6 +24,7 @@ class Events:
     format = "arrow"
     consumption: Consumption = "cursor"
     keys: tuple[str, ...] = ("window", "backlog", "retain")
+    declared = True
 
     def __init__(self) -> None:
         self._probes: dict[str, Probe] = {}  # by the path of the connection, whose thread has it alone
