@@ -50,10 +50,10 @@ class EventVerbs:
         waited for. Raises OdibiError: the rows do not fit the source's ``schema``, and which were taken before."""
         if key == "":
             raise ConfigError("an empty key is none: leave it out, or say one")
-        table, names = _table(rows), _named(source)
+        table, names = table_of(rows), _named(source)
         key = key or secrets.token_hex(8)
         done = {"rows": 0, "events": 0, "known": 0}
-        for number, data in enumerate(_chunks(table)):
+        for number, data in enumerate(chunks(table)):
             try:
                 taken = self._push(Push("", **names, data=data, key=key, part=number), timeout, on_wait)
             except OdibiError as error:
@@ -92,7 +92,7 @@ def _named(source: str) -> dict[str, str]:
     return {"pipeline": pipeline, "source": node}
 
 
-def _table(rows: Any) -> pa.Table:
+def table_of(rows: Any) -> pa.Table:
     """The same as a table, whose types are those of the values. Raises ConfigError: what would be lost or changed."""
     import pandas as pd
     import pyarrow as pa
@@ -113,7 +113,7 @@ def _table(rows: Any) -> pa.Table:
         raise ConfigError(f"rows that cannot be pushed: {error}") from error
 
 
-def _chunks(table: pa.Table) -> Iterator[bytes]:
+def chunks(table: pa.Table) -> Iterator[bytes]:
     """The table in Arrow files, of the same rows whenever it is cut."""
     from odibi_actors.batches.ipc import encode
 

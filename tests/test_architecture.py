@@ -23,6 +23,7 @@ ACTORS = [
     ROOT / "odibi_actors/sources/file_position.py",
     *(ROOT / f"odibi_actors/sources/events/{name}.py" for name in ("desk", "finder", "keeping")),
     *(ROOT / f"odibi_actors/local/callbacks/{name}.py" for name in ("callback", "desk", "effects")),
+    *(ROOT / f"odibi_actors/local/streams/{name}.py" for name in ("desk", "effects")),
     *(ROOT / f"workers/{name}.py" for name in ("pool", "crew", "outbox")),
     *(ROOT / f"odibi_actors/{name}.py" for name in ("model", "messages", "actor")),
 ]

@@ -188,11 +188,7 @@ class LocalRuntime:
     def wait(self, limit: float) -> None:
         """Sleep until an actor's deadline, a driver's input, or ``limit`` seconds; then feed what has come."""
         now = self.clock()
-        deadlines = {
-            name: when
-            for name, (actor, _) in self._actors.items()
-            if name not in self.stopped and (when := actor.deadline()) is not None
-        }
+        deadlines = self._deadlines()
         timeout = max(0.0, min([limit, *(when - now for when in deadlines.values())]))
         with selectors.DefaultSelector() as selector:
             for name, (_, driver) in self._actors.items():
@@ -206,6 +202,21 @@ class LocalRuntime:
         for name, when in deadlines.items():
             if when <= now:
                 self.feed(name, Tick())
+
+    def inputs(self) -> list[int]:
+        """The file descriptors that ``wait`` listens to."""
+        return [fd for _, driver in self._actors.values() for fd in driver.inputs()]
+
+    def deadline(self) -> float | None:
+        """When an actor has something to do at the latest."""
+        return min(self._deadlines().values(), default=None)
+
+    def _deadlines(self) -> dict[str, float]:
+        return {
+            name: when
+            for name, (actor, _) in self._actors.items()
+            if name not in self.stopped and (when := actor.deadline()) is not None
+        }
 
     def close(self) -> None:
         """Close every driver."""

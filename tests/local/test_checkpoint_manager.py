@@ -24,8 +24,6 @@ from odibi_actors.errors import StoreError
 from odibi_actors.local.checkpoints import document
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs/python-checkpoints.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 AT = datetime(2025, 1, 15, 10, 30, 45, 123456, UTC)
 
 
@@ -367,17 +365,3 @@ def test_given_the_store_alone_then_no_pandas_is_loaded_with_it() -> None:
     assert done.stdout == "[]\n"
     with pytest.raises(ImportError):
         from odibi_actors.checkpoint import Nothing  # type: ignore[attr-defined] # noqa: F401
-
-
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_given_an_example_of_the_page_then_it_runs(number: int, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", EXAMPLES[number]],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert number or done.stdout == "run read\nrun clean\nrun load\n3\n"

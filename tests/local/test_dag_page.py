@@ -11,7 +11,9 @@ import pytest
 
 from odibi_actors.checkpoint import CheckpointManager
 from odibi_actors.core import DAGBuilder, DAGExecutor, EventEmitter, Orchestrator, Tracker, create_engine_context
+from odibi_actors.local.streams import opened
 from odibi_actors.scheduler import ScheduleManager
+from odibi_actors.streaming import StreamManager
 from tests.local import dag_steps
 from tests.local.dag_steps import step
 
@@ -19,6 +21,33 @@ IMPORTS = """
 from odibi_actors.checkpoint import CheckpointManager
 from odibi_actors.core import DAGExecutor, ExecutionMode
 from odibi_actors.scheduler import ScheduleManager
+from odibi_actors.streaming import StreamManager
+"""
+EXAMPLE_1 = """
+# Monitor directory for new CSV files
+stream = StreamManager.from_source(
+    "csv",
+    path="data/incoming/",
+    mode="file_watch",
+    pattern="*.csv"
+)
+
+# Process files as they arrive
+for batch in stream.read(max_iterations=ROUNDS):
+    print(f"Processing {len(batch)} rows")
+    process(batch)
+"""
+EXAMPLE_2 = """
+# Read only new data using watermark
+stream = StreamManager.from_source(
+    "csv",
+    path="data/sensor_log.csv",
+    mode="incremental",
+    watermark_column="timestamp"
+)
+
+batch = stream.read_batch("sensor_stream")
+# Only returns rows with timestamp > last watermark
 """
 OLD = """
 orchestrator = Orchestrator(steps, context, tracker, events)
@@ -45,6 +74,14 @@ executor.run_continuous(
 )
 """
 PATTERN_1 = """
+checkpoint_mgr = CheckpointManager()
+stream_mgr = StreamManager.from_source(
+    "csv",
+    path="data/transactions.csv",
+    mode="incremental",
+    watermark_column="created_at"
+)
+
 checkpoint = checkpoint_mgr.load_latest("etl_pipeline")
 skip_nodes = checkpoint_mgr.get_resume_point(checkpoint) if checkpoint else set()
 
@@ -91,7 +128,7 @@ scheduler.schedule_file_watch(
 
 
 class Batches:
-    """Stands for a ``StreamManager``: it gives these, then None."""
+    """Stands for a ``StreamManager``: it gives these, then None: that a round has nothing new is not left to chance."""
 
     def __init__(self, *batches: pd.DataFrame | None) -> None:
         self.left = list(batches)
@@ -106,10 +143,12 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     monkeypatch.chdir(tmp_path)
     dag_steps.reset()
     steps = [step("clean", "add", {"data": "raw_data"}), step("load", "add", {"data": "clean"})]
+    Path("data/incoming").mkdir(parents=True)
     yield {
         "steps": steps, "dag": DAGBuilder(steps).build(), "context": create_engine_context("pandas"), "pd": pd,
         "tracker": Tracker(), "events": EventEmitter(), "checkpoint_mgr": CheckpointManager(),
     }  # fmt: skip
+    opened.end()
     dag_steps.reset()
 
 
@@ -130,24 +169,47 @@ def test_given_the_old_way_then_it_still_works(names: dict[str, Any]) -> None:
 
 
 def test_given_example_5_then_each_batch_is_processed_once(names: dict[str, Any]) -> None:
-    stream = Batches(batch(1), None, batch(2))
+    Path("data/incoming/a.csv").write_text("n\n1\n2\n")
+    stream = StreamManager.from_source("csv", path="data/incoming", batch_size=1)
     executor = run(EXAMPLE_5, {**names, "stream_manager": stream, "MAX_ITERATIONS": 5})["executor"]
     assert dag_steps.calls == ["clean", "load"] * 2
     assert executor.data_map["load"]["n"].tolist() == [4]
 
 
+def test_given_examples_1_and_2_then_what_is_new_is_processed_and_nothing_twice(names: dict[str, Any]) -> None:
+    log = Path("data/sensor_log.csv")
+    log.write_text("timestamp,n\n2025-01-01 10:00:00,1\n")
+    Path("data/incoming/a.csv").write_text("n\n1\n2\n")
+    rows: list[int] = []
+    given = {"ROUNDS": 1, "process": lambda batch: rows.extend(batch["n"])}
+    for expected in ([1], [2, 3], None):
+        run(EXAMPLE_1, {**names, **given})
+        found = run(EXAMPLE_2, dict(names))["batch"]
+        assert (found if found is None else found["n"].tolist()) == expected
+        if expected == [1]:
+            log.write_text(log.read_text() + "2025-01-01 10:00:00,2\n2025-01-01 09:00:00,3\n")
+    assert rows == [1, 2]
+
+
 def test_given_pattern_1_day_by_day_then_each_day_is_processed_and_a_failed_one_resumed(names: dict[str, Any]) -> None:
     for day in (1, 2):
-        found = run(PATTERN_1, {**names, "stream_mgr": Batches(batch(day))})["executor"]
+        new_day(day)
+        found = run(PATTERN_1, dict(names))["executor"]
         assert found.data_map["load"]["n"].tolist() == [day + 2]
     dag_steps.calls.clear()
     dag_steps.trouble["load"] = 1
+    new_day(3)
     block = PATTERN_1.replace("checkpoint_manager=checkpoint_mgr", "checkpoint_manager=checkpoint_mgr, max_retries=0")
     with pytest.raises(RuntimeError, match="load: ValueError"):
-        run(block, {**names, "stream_mgr": Batches(batch(3))})
-    run(PATTERN_1, {**names, "stream_mgr": Batches(batch(3))})
+        run(block, dict(names))
+    run(PATTERN_1, dict(names))
     assert dag_steps.calls == ["clean", "load", "load"]
     assert len(CheckpointManager().list_checkpoints("etl_pipeline")) == 3
+
+
+def new_day(number: int) -> None:
+    with open("data/transactions.csv", "a") as file:
+        file.write(f"created_at,n\n2025-01-01,{number}\n" if number == 1 else f"2025-01-0{number},{number}\n")
 
 
 def test_given_pattern_2_then_the_job_can_be_called_again_and_again(
@@ -177,7 +239,6 @@ def without_pauses(executor: DAGExecutor) -> Any:
 
 
 def test_given_pattern_3_then_each_file_is_processed_once(names: dict[str, Any]) -> None:
-    Path("data/incoming").mkdir(parents=True)
     one = DAGExecutor(names["dag"], names["context"], names["tracker"], names["events"],
                       checkpoint_manager=names["checkpoint_mgr"])  # fmt: skip
     with ScheduleManager() as scheduler:

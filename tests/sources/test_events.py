@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Send
 from odibi_actors.batches.ipc import encode
 from odibi_actors.client import Client
-from odibi_actors.client_events import _table
+from odibi_actors.client_events import table_of
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, ReadSpec
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import OPEN
@@ -337,7 +337,7 @@ def test_given_rows_that_arrow_would_bend_when_pushed_then_they_are_exact_or_ref
     given: Any = pd.DataFrame({"d": pd.Series(values, dtype=object)}) if framed else rows_
     table, refused = None, ""
     try:
-        table = _table(given)
+        table = table_of(given)
     except ConfigError as error:
         refused = str(error)
     if table is None:
@@ -354,7 +354,7 @@ def test_given_rows_that_arrow_would_bend_when_pushed_then_they_are_exact_or_ref
 )
 def test_given_a_frame_with_an_index_of_data_when_pushed_then_it_is_refused(index: pd.Index) -> None:
     with pytest.raises(ConfigError, match="index"):
-        _table(pd.DataFrame({"id": [1]}, index=index))
+        table_of(pd.DataFrame({"id": [1]}, index=index))
 
 
 def test_given_an_empty_key_then_it_is_said_that_it_is_none() -> None:

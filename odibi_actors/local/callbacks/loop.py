@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from odibi_actors.actor import Effect, Log
 from odibi_actors.checkpoint.actor import StoreActor
 from odibi_actors.checkpoint.driver import StoreDriver
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.errors import OdibiError
 from odibi_actors.local.callbacks.desk import Desk
 from odibi_actors.local.callbacks.driver import DeskDriver
-from odibi_actors.local.runtime import LocalRuntime
+from odibi_actors.local.logged import LoggedRuntime
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE
 from odibi_actors.scheduler.actor import SchedulerActor
 from odibi_actors.scheduler.driver import SchedulerDriver
@@ -34,20 +33,6 @@ MEMORY_CHUNKS: Final = 20
 """Chunks of 1000 rows pruned at a time, a few ms each."""
 
 
-class CallbackRuntime(LocalRuntime):
-    """What actors have to say goes to ``logging``, not to stderr."""
-
-    def _carry_out(self, name: str, effects: Iterable[Effect]) -> None:
-        rest = []
-        for effect in effects:
-            if isinstance(effect, Log):
-                fields = "".join(f" {key}={value}" for key, value in effect.fields.items())
-                log.log(logging.getLevelNamesMapping()[effect.level.upper()], "%s%s", effect.text, fields)
-            else:
-                rest.append(effect)
-        super()._carry_out(name, rest)
-
-
 class KeptStoreDriver(StoreDriver):
     """For an engine in memory: it outlives the loop."""
 
@@ -62,7 +47,7 @@ class Loop:
         self, clock: Callable[[], float], engine: Engine, desk: Desk, driver: DeskDriver, *, durable: bool
     ) -> None:
         self._clock, self._engine, self._desk, self._driver, self._durable = clock, engine, desk, driver, durable
-        self._runtime = CallbackRuntime(clock)
+        self._runtime = LoggedRuntime(clock, log)
         self._me = (desk.incarnation, socket.gethostname(), os.getpid())
         self._prune_at = 0.0
 

@@ -22,6 +22,7 @@ from odibi_actors.local.dags.plan import Plan
 from odibi_actors.local.dags.record import Record
 from odibi_actors.local.dags.results import ExecutionMode, NodeExecutionResult
 from odibi_actors.local.dags.run import Run, Tools
+from odibi_actors.local.streams import opened
 
 log = logging.getLogger("odibi_actors.core")
 
@@ -123,9 +124,11 @@ class DAGExecutor:
         try:
             self._execute(self._without_skipped(steps), given)
         except BaseException as error:
+            opened.failed(put.values())
             self.events.emit("pipeline_error", error=error)
             raise
         self._given.done(put, files)
+        opened.processed(put.values())
         self.events.emit("pipeline_complete", data_map=self.data_map)
         return True
 
