@@ -128,7 +128,7 @@ def carry_out(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
         old.pins.drop(adopt.from_node)
         pipeline.pins.put(replace(pin, pipeline=pipeline.name, node=adopt.node))
     text = f"{pipeline.name}.{adopt.node} takes over {target} from {row['from']}"
-    flow.say(Log("info", text, {"notice": True}))
+    flow.say(Log("info", text))  # no notice: who asked has the answer
     goes_on = []
     for iteration in pipeline.unfinished():
         if not iteration.prepared:

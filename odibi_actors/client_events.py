@@ -29,7 +29,8 @@ class EventVerbs:
     timeout: float | None
 
     def event_schema(self, source: str, timeout: float | None = -1.0) -> dict[str, Any]:
-        """What a source takes: ``{"schema": {column: Arrow type}, "optional": [column]}``."""
+        """What a source takes: ``{"schema": {column: Arrow type}, "optional": [column], "columns": [column], "ignore":
+        [column]}``, as its ``read`` says them."""
         return dict(self.request("event.schema", _named(source), SOURCE, timeout))
 
     def push(

@@ -83,11 +83,30 @@ def _show(db: sqlite3.Connection, given: Sink) -> Any:
         part = unseal(sinks, SinksDecoder, f"the sinks of {given.pipeline} iteration {number}").get(given.sink)
         if part is not None and given.sink not in json.loads(abandoned):
             parts, total, first, last = parts + 1, total + part.rows, number, last or number
+    row = rows[given.sink]
+    before = [
+        _published(db, pipeline, sink, row["at"]) for pipeline, _, sink in (f.partition(".") for f in row["former"])
+    ]
     compacted = db.execute(
         "SELECT value FROM settings WHERE scope = ? AND name = ?", (given.pipeline, r.COMPACTED)
     ).fetchone()
     joined = json.loads(compacted[0]).get(given.sink, 0) if compacted else 0
-    return rows[given.sink] | {"parts": parts, "rows": total, "first": first, "last": last, "joined": joined}
+    former = {"parts": sum(one for one, _ in before), "rows": sum(one for _, one in before)}
+    return row | {"parts": parts, "rows": total, "first": first, "last": last, "joined": joined, "before": former}
+
+
+def _published(db: sqlite3.Connection, pipeline: str, sink: str, at: Any) -> tuple[int, int]:
+    """Parts and rows of the history that a sink has published to this target."""
+    parts = rows = 0
+    for number, sinks, abandoned in db.execute(
+        "SELECT iteration, sinks, abandoned FROM iterations WHERE pipeline = ? AND state = 'committed'"
+        " AND sinks IS NOT NULL ORDER BY iteration DESC LIMIT ?",
+        (pipeline, COUNTED),
+    ):
+        part = unseal(sinks, SinksDecoder, f"the sinks of {pipeline} iteration {number}").get(sink)
+        if part is not None and sink not in json.loads(abandoned) and msgspec.to_builtins(part.at) == at:
+            parts, rows = parts + 1, rows + part.rows
+    return parts, rows
 
 
 def _parts(db: sqlite3.Connection, given: Parts) -> Any:

@@ -10,6 +10,7 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
+from odibi_actors.cli.iteration import tell_pause
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, lines, size, table
@@ -389,6 +390,7 @@ def progress(row: Row) -> str:
 def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, Any]) -> None:
     """Wait, print how it ended, exit 5 if it failed."""
     shown = _Progress()
+    tell_pause(client.pipeline(pipeline))
     try:
         row = client.wait_backfill(pipeline, lane, app.timeout, shown)
     finally:

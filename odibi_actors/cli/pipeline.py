@@ -9,7 +9,7 @@ import click
 
 from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.iteration import wait_and_tell
+from odibi_actors.cli.iteration import tell_pause, wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, span, table
 from odibi_actors.cli.paging import limited, pages
@@ -150,6 +150,7 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
         emit(app, lambda: started, "run", lambda result: [result["run"]] if result["run"] else [])
         return
     errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
+    tell_pause(client.pipeline(pipeline))
     result = {**started, **client.wait_run(started["run"], app.timeout)}
     emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
     from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along

@@ -171,7 +171,10 @@ def _details(row: Row) -> list[str]:
             f"published: {plural(row['parts'], 'part')}, {plural(row['rows'], 'row')}, in {span} of the history"
         )
     else:
-        lines.append("published: nothing in the history")
+        lines.append("published: nothing in the history" + (" under this name" if row.get("former") else ""))
+    if (before := row.get("before")) and before["parts"]:
+        told = f"{plural(before['parts'], 'part')}, {plural(before['rows'], 'row')}"
+        lines.append(f"published under former names: {told}, in the history")
     if row.get("joined"):
         lines.append(f"joined: files up to iteration {row['joined']}, below which it is not rewound")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())

@@ -125,6 +125,14 @@ class Amending(Protocol):
         where they are corrected in their place, for a replay to read them."""
 
 
+@runtime_checkable
+class Fillable(Protocol):
+    """What a source has besides into which rows come by a verb of ours alone."""
+
+    def filling(self, source: str) -> str:
+        """What is said of it (PIPELINE.SOURCE) while it holds nothing: with that verb."""
+
+
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
     (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and

@@ -32,6 +32,7 @@ from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, Odibi
 from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
+from odibi_actors.kinds.source import Fillable
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Range, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
@@ -126,7 +127,10 @@ class Trial:
         lines = []
         for node in sources:
             found, problems = self._listed(node)
-            if not found and (read := node.read) is not None and read.of_table is not None:
+            kind = source_of(node.read.mode) if node.read is not None else None
+            if not found and isinstance(kind, Fillable):
+                lines += problems or [f"{node.name}: {kind.filling(f'{self._spec.name}.{node.name}')}"]
+            elif not found and (read := node.read) is not None and read.of_table is not None:
                 what = f"table {read.table.table}" if read.table.table else "the query"
                 lines += problems or [f"{node.name}: there is no row in {what}"]
             elif not found and (read := node.read) is not None:
@@ -141,8 +145,8 @@ class Trial:
                     there += f"; {writer} writes there: `odibictl run {writer.partition('.')[0]}` first"
                 lines += [f"{node.name}: {there}", *problems]
         if lines:
-            of_tables = any(node.read is not None and node.read.of_table is not None for node in sources)
-            needs = "something" if of_tables else "a file"
+            other = any(node.read is not None and node.read.consumption == "cursor" for node in sources)
+            needs = "something" if other else "a file"
             raise NotFoundError("\n".join([*lines, f"nothing was tried: each source needs {needs} to read"]))
 
     def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:

@@ -130,7 +130,7 @@ def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declar
         schema = inference.schema()
     except Clash as clash:
         other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
-        message = f"the column is {type_name(clash.kind)} in this file, and {other}: no type holds both"
+        message = f"the column is {type_name(clash.kind)} here, and {other}: no type holds both"
         message += f"; {instead(clash.name, clash.kind)}"
         raise _failed(files, positions[clash.place], Malformed(message, column=clash.name)) from None
     tables = inference.tables(schema)

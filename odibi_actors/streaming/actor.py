@@ -272,12 +272,14 @@ class SourceActor:
         return [Send(sender, Reply(request.id, 2, error=unknown))]
 
     def _schema(self, sender: str, request: Request) -> list[Effect]:
-        """What may be pushed to a source: ``{"schema": {column: type}, "optional": [column]}``."""
+        """What may be pushed to a source: ``{"schema": {column: type}, "optional": [column], "columns": [column],
+        "ignore": [column]}``."""
         source = self._pushable(request.id, str(request.params.get("pipeline")), str(request.params.get("source")))
         if isinstance(source, Reply):
             return [Send(sender, source)]
         read = self.sources[source.key].read
-        return [Send(sender, Reply(request.id, 0, {"schema": read.schema, "optional": read.optional}))]
+        told = {name: getattr(read, name) for name in ("schema", "optional", "columns", "ignore")}
+        return [Send(sender, Reply(request.id, 0, told))]
 
     def _pushed(self, sender: str, push: Push) -> list[Effect]:
         """Rows for a source: answered when they are durable."""

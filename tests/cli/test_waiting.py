@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from odibi_actors.cli.iteration import _sentence
+from odibi_actors.cli.iteration import _sentence, tell_pause
 
 ENDED = {"pipeline": "p", "iteration": 3, "state": "committed", "files": 0, "ended": {"committed": 1}}
 
@@ -25,3 +25,19 @@ def test_given_an_iteration_that_was_planned_again_when_told_then_with_its_numbe
     more: dict[str, object], said: str
 ) -> None:
     assert _sentence(ENDED | {"ended": {}} | more) == said
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"state": "active", "paused": False}, ""),
+        ({"state": "paused", "paused": True}, "paused"),
+        ({"state": "drained", "paused": True}, "drained"),
+    ],
+)
+def test_given_a_pipeline_that_plans_nothing_when_waited_for_then_the_verb_that_resumes_it_is_told(
+    row: dict[str, object], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_pause({"pipeline": "p", **row})
+    told = f"warning: p is {word}: `odibictl pipeline resume p`\n" if word else ""
+    assert capsys.readouterr().err == told

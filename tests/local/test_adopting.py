@@ -94,6 +94,8 @@ def test_given_sinks_that_were_adopted_when_run_then_they_go_on_and_all_is_known
         assert db.execute("select node from _odibi_owners").fetchall() == [("mart",)]
     shown = ctl(renamed, "sink", "show", "p.loaded").stdout
     assert "taken over from: p.out\n" in shown
+    assert "published: 1 part, 1 row, in iteration 4 of the history\n" in shown
+    assert "published under former names: 3 parts, 3 rows, in the history\n" in shown
     assert "pinned, 1 column by iteration 1" in shown
     assert len(list((renamed / "lake/now").glob("_current-*"))) == 2  # what the former name left goes as its own
 
@@ -354,7 +356,8 @@ def test_given_an_adoption_when_asked_again_or_only_shown_then_nothing_changes(f
     assert said == f"p.loaded would take over {first}/lake/out from p.out\n"
     with pytest.raises(ConflictError):
         run(first)
-    adopt(first, "p.loaded")
+    taken = ctl(first, "sink", "adopt", "p.loaded", "--yes")
+    assert (taken.exit_code, taken.output.count("takes over")) == (0, 1), taken.output
     assert adopt(first, "p.loaded") == f"p.loaded has taken over {first}/lake/out from p.out\n"
 
 

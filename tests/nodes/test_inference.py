@@ -505,7 +505,7 @@ def test_given_a_column_of_nulls_in_one_parquet_file_when_another_has_values_the
             "row 1: 1970-01-01 00:00:00.000001 is not date32",
         ),
         (pa.array([0], pa.timestamp("us")), pa.array([1], pa.timestamp("ns")), "is not timestamp[us]"),
-        (pa.array(["x"]), pa.array([1]), "the column is int64 in this file, not string"),
+        (pa.array(["x"]), pa.array([1]), "the column is int64 here, not string"),
     ],
 )
 def test_given_a_later_parquet_file_when_a_value_would_change_then_it_is_refused_by_name(

@@ -303,7 +303,7 @@ def test_given_files_of_one_batch_with_other_keys_within_then_one_type_holds_all
 
 def test_given_files_of_one_batch_with_other_kinds_within_then_the_column_is_told(tmp_path: Path) -> None:
     files = [position(tmp_path, name, text) for name, text in (("1", b'{"a":{"x":1}}'), ("2", b'{"a":{"x":"t"}}'))]
-    with pytest.raises(Failed, match=r"the column is struct<x: string> in this file, and struct<x: int64> in 1: no"):
+    with pytest.raises(Failed, match=r"the column is struct<x: string> here, and struct<x: int64> in 1: no"):
         read(read_spec(tmp_path, "json"), files, b"")
 
 

@@ -65,7 +65,7 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
         column = pa.chunked_array([hollow(column.combine_chunks(), kind)])
         if column.type == kind:
             return column
-    other = f"the column is {type_name(column.type)} in this file, not {type_name(kind)}"
+    other = f"the column is {type_name(column.type)} here, not {type_name(kind)}"
     if not related(column.type, kind):
         raise Malformed(f"{other}; {instead(name, column.type)}", column=name)
     try:

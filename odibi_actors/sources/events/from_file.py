@@ -28,7 +28,7 @@ def format_named(name: str, file: str) -> str:
 def table_of(data: bytes, name: str, format_: str, taken: dict[str, Any]) -> pa.Table:
     """The rows of a file, with the types of what a source takes (``EventVerbs.event_schema``). Raises ConfigError."""
     connection = ConnectionSpec("file", "local", "/")
-    spec = ReadSpec(connection, format_, "file_watch", schema=taken["schema"], optional=taken["optional"])
+    spec = ReadSpec(connection, format_, "file_watch", **taken)
     try:
         return declared(spec, Position(name), data)
     except Failed as error:

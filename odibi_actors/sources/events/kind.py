@@ -66,6 +66,10 @@ class Events:
                 return probe.ahead(ask)
         raise TypeError(f"mode {self.name} is not asked for {type(ask).__name__}")
 
+    def filling(self, source: str) -> str:
+        """While nothing was pushed."""
+        return f"nothing was pushed to it yet; `odibictl event push {source} FILE` does, while a system runs"
+
     def amending(self, _read: ReadSpec) -> str:
         """Before the letter is discarded: nothing changes in a log."""
         return "push them corrected (`odibictl event push`)"
