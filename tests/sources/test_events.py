@@ -25,10 +25,9 @@ from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import OPEN
 from odibi_actors.messages import Push, Reply
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.sources.events import desk, log
+from odibi_actors.sources.events import desk, from_file, log
 from odibi_actors.sources.events.desk import Desk
 from odibi_actors.sources.events.effects import Append, Appended, Outcome, Put
-from odibi_actors.sources.events.from_file import table_of
 from odibi_actors.sources.events.kind import EVENT, Events
 from odibi_actors.sources.events.pieces import Mark, mark
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
@@ -373,5 +372,5 @@ def test_given_a_file_that_is_no_log_then_it_is_named(inbox: Inbox, tmp_path: Pa
 
 def test_given_a_source_that_ignores_a_column_when_a_file_is_pushed_then_it_is_read_without() -> None:
     taken = {"schema": {"id": "int64"}, "optional": [], "columns": [], "ignore": ["note"]}
-    assert table_of(b'{"id": 1, "note": "x"}\n', "stdin", "json", taken).column_names == ["id"]
+    assert from_file.table_of(b'{"id": 1, "note": "x"}\n', "stdin", "json", taken).column_names == ["id"]
     assert EVENT.filling("p.clicks").startswith("nothing was pushed to it yet; `odibictl event push p.clicks FILE`")
