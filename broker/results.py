@@ -385,6 +385,16 @@ def _of_letter(pipeline: Pipeline, sources: list[str]) -> str:
     return f"`odibictl deadletter list {pipeline.name}` has its ID: {told_letters.remedy(read, 'ID')}"
 
 
+def _of_halt(pipeline: Pipeline, iteration: Iteration, failure: Failure) -> str:
+    """What is to be done where a retry meets the same rows again, as they are not corrected where they are."""
+    told = told_letters.reads(pipeline.spec.nodes)
+    stay = [name for name, read in told.items() if iteration.positions.get(name) and told_letters.amending(read)]
+    if not stay or iteration.lane != LIVE or failure.kind in ENVIRONMENT or pipeline.spec.on_error != "halt":
+        return ""
+    aside = f"`on_error: dead_letter` in odibi.yaml, `odibictl apply` and {_retry(pipeline, iteration)} set them aside"
+    return f"A retry reads rows of {', '.join(stay)} as they are: if they are wrong, {aside}"
+
+
 def _set_aside_with(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:
     """Which files are not at fault, and lie in the same letter."""
     others = [
@@ -437,7 +447,7 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
         iteration.nodes[node].failed = failure.kind
         _later(flow, iteration, iteration.nodes[node], NEVER)
     if iteration.state != "failed":
-        iteration.trouble = f"failed at {node}: {failure.text}"
+        iteration.trouble = f"failed at {node}: {sentences(failure.text, _of_halt(pipeline, iteration, failure))}"
         alerts.failed(flow, pipeline, iteration, iteration.trouble, now)
         iteration.advance("fail")
         fail = rec.Fail(pipeline=pipeline.name, iteration=iteration.number, node=node, at=now)

@@ -166,3 +166,23 @@ def test_given_rows_that_were_pushed_when_they_are_set_aside_then_log_and_alert_
     )
     assert any(isinstance(one, Log) and one.text.endswith(wanted) for one in broker.effects)
     assert [one.text.endswith(wanted) for one in broker.of(rec.Alert)] == [True]
+
+
+def test_given_rows_that_were_pushed_when_they_halt_a_pipeline_then_it_says_how_it_goes_on_without_them() -> None:
+    first = spec()
+    read = first.nodes[0].read
+    assert read is not None
+    broker = Broker(replace(first, nodes=[replace(first.nodes[0], read=replace(read, mode="event")), *first.nodes[1:]]))
+    broker.start()
+    broker.pool_joins()
+    offer(broker, piece(0, 2))
+    broker.durable()
+    broker.fail(broker.tasks()[0], "read", Failure("malformed", "it is bad", position="a:0-2"))
+    assert (
+        broker.flow.pipelines["p"]
+        .iterations[1]
+        .trouble.endswith(
+            "A retry reads rows of read as they are: if they are wrong, `on_error: dead_letter` in odibi.yaml, `odibictl "
+            "apply` and `odibictl iteration retry p 1` set them aside"
+        )
+    )
