@@ -178,11 +178,8 @@ def test_given_rows_that_were_pushed_when_they_halt_a_pipeline_then_it_says_how_
     offer(broker, piece(0, 2))
     broker.durable()
     broker.fail(broker.tasks()[0], "read", Failure("malformed", "it is bad", position="a:0-2"))
-    assert (
-        broker.flow.pipelines["p"]
-        .iterations[1]
-        .trouble.endswith(
-            "A retry reads rows of read as they are: if they are wrong, `on_error: dead_letter` in odibi.yaml, `odibictl "
-            "apply` and `odibictl iteration retry p 1` set them aside"
-        )
+    wanted = (
+        "A retry reads rows of read as they are: if they are wrong, `on_error: dead_letter` in odibi.yaml, `odibictl "
+        "apply` and `odibictl iteration retry p 1` set them aside"
     )
+    assert broker.flow.pipelines["p"].iterations[1].trouble.endswith(wanted)
