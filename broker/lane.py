@@ -106,9 +106,14 @@ class RunInfo:
             for position in plan.positions.get(source, ()):
                 self.left.pop((source, position.identity), None)
         for source, some in plan.ranges.items():
-            for lower, upper in (one.takes_again() for one in some):
-                for lost in [lost for lost in self.left if lost[0] == source and lower <= lost[1] < upper]:
-                    del self.left[lost]
+            for lost in [lost for of, lost in self.left if of == source]:
+                left = lost
+                for one in some:
+                    left = left and one.leaves(left)
+                if left != lost:
+                    del self.left[source, lost]
+                if left:
+                    self.left[source, left] = None
 
     @property
     def full(self) -> bool:

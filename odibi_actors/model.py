@@ -70,13 +70,16 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
     upper: Annotated[bytes, msgspec.Meta(max_length=MAX_PLACE)]
 
     def given_back(self) -> str:
-        """How a run remembers that a cancel took it from it. It is planned again in other pieces, perhaps, so this is
-        where it begins: of one partition these texts have the order of its places."""
-        return f"{self.partition}\0{self.lower.hex()}"
+        """How a run remembers that a cancel took it from it."""
+        return f"{self.partition}\0{self.lower.hex()}\0{self.upper.hex()}"
 
-    def takes_again(self) -> tuple[str, str]:
-        """What of ``given_back`` is planned again by it: from the first text on, up to before the second."""
-        return self.given_back(), f"{self.partition}\0{self.upper.hex()}"
+    def leaves(self, lost: str) -> str:
+        """What of that is not planned again by this range, which may be cut otherwise: "" for nothing. The runs of
+        former releases remember only where it begins, and have it again with that."""
+        partition, lower, *upper = lost.split("\0")
+        if partition != self.partition or not self.lower.hex() <= lower < self.upper.hex():
+            return lost
+        return f"{partition}\0{self.upper.hex()}\0{upper[0]}" if upper and upper[0] > self.upper.hex() else ""
 
 
 class Reached(msgspec.Struct, frozen=True, array_like=True):

@@ -40,7 +40,8 @@ def spared(adoptions: Sequence[r.Adopt], target: Target, name: Name) -> list[tup
     chain = [one for one in adoptions if one.target == target]
     found, after = [], 0
     for one in chain:
-        found.append((one.from_pipeline, one.from_node, after, one.through))
+        if one.through > after:  # else that one has published nothing there
+            found.append((one.from_pipeline, one.from_node, after, one.through))
         after = one.through
     if chain:
         found.append((chain[-1].pipeline, chain[-1].node, after, 0))

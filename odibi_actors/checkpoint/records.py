@@ -273,7 +273,7 @@ class Plan(Record, frozen=True):
         return [*self.ledgered, *self.ranges]
 
     def taken_back(self) -> list[tuple[str, str]]:
-        """What its run has lost when it is void: (source, file, or where a range begins)."""
+        """What its run has lost when it is void: (source, file, or range)."""
         files = [(source, p.identity) for source in self.ledgered for p in self.positions.get(source, ())]
         return files + [(source, one.given_back()) for source, some in self.ranges.items() for one in some]
 
@@ -597,10 +597,9 @@ class LoadedRun(Loaded, frozen=True):
     """A run that is still active, one that failed and has unfinished iterations, and of each pipeline the newest
     RUNS_LOADED that have ended. ``planned`` counts its iterations, finished ones included; ``kept`` those of them that
     were not cancelled; ``took`` those it has taken that were not; ``voided`` those of both that an operator cancelled,
-    or another run has taken up from it;
-    ``set_aside`` the dead letters that they have left; ``given_back`` the files (source, identity) that a cancel took
-    from it and that it has not planned again. ``upto``, ``unread``: as in RUNPLANNED, 0 while it plans; ``taken``: the
-    run that has taken it over."""
+    or another run has taken up from it; ``set_aside`` the dead letters that they have left; ``given_back`` the files
+    (source, identity), or ranges, that a cancel took from it and that it has not planned again. ``upto``, ``unread``:
+    as in RUNPLANNED, 0 while it plans; ``taken``: the run that has taken it over."""
 
     record: Run
     planned: int = 0

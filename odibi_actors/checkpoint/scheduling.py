@@ -10,7 +10,7 @@ from typing import Any
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.schema import seal
 from odibi_actors.checkpoint.tables import OPEN, Contradiction, Tables
-from odibi_actors.model import LIVE, TRIGGER, Place, Trigger
+from odibi_actors.model import LIVE, TRIGGER, Place, Range, Trigger
 
 REASONS_MAX = 20
 OTHER = "other"
@@ -273,11 +273,23 @@ class Scheduling(Tables):
                 "DELETE FROM given_back WHERE run = ? AND source = ? AND identity = ?",
                 [(run, *file) for run in runs for file in files],
             )
-            again = [(source, *one.takes_again()) for source, some in plan.ranges.items() for one in some]
-            self._executemany(
-                "DELETE FROM given_back WHERE run = ? AND source = ? AND identity >= ? AND identity < ?",
-                [(run, *one) for run in runs for one in again],
-            )
+            for run in dict.fromkeys(runs):
+                for source, ranges in plan.ranges.items():
+                    self._has_again(run, source, ranges)
+
+    def _has_again(self, run: str, source: str, ranges: list[Range]) -> None:
+        """What a run had lost of a source that is read in order is planned again, or a part of it."""
+        ask = "SELECT identity FROM given_back WHERE run = ? AND source = ?"
+        for (lost,) in self._execute(ask, (run, source)).fetchall():
+            left = lost
+            for one in ranges:
+                left = left and one.leaves(left)
+            if left != lost:
+                self._execute(
+                    "DELETE FROM given_back WHERE run = ? AND source = ? AND identity = ?", (run, source, lost)
+                )
+            if left and left != lost:
+                self._execute("INSERT OR IGNORE INTO given_back VALUES (?, ?, ?)", (run, source, left))
 
     # --- backfills -----------------------------------------------------------------------------------------------
 

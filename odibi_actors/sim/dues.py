@@ -118,7 +118,7 @@ class Dues:
 
     def setting(self, record: rec.Setting) -> None:
         """An operator holds a pipeline back, or lets it go."""
-        if record.name in (rec.FAILING, rec.REWOUND):
+        if record.name in (rec.FAILING, rec.REWOUND, rec.COMPACTED, rec.PRUNED):
             return
         held = self.held.setdefault(record.scope, {})
         if record.value:

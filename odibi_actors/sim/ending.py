@@ -57,6 +57,7 @@ class Ending:
         truth, dues = self._life.truth, self._life.dues
         found = [f"{p}/{n} {i.state}" for (p, n), i in truth.iterations.items() if i.state not in TERMINAL]
         found += [f"{key} unplanned" for key in self._life.unplanned]
+        found += self._life.producers.waiting if self._life.producers is not None else []
         found += dues.unfinished() + truth.backfills.left
         found += [f"alert {number} is not told" for number in truth.alerts.pending]
         found += [f"alerts that were held back are not told: {name}" for name in truth.alerts.held]

@@ -100,6 +100,13 @@ def _full_spool(life: Life, rng: random.Random) -> None:
     life.host.spool_full_until = life.world.now + rng.uniform(0.2, 3.0)
 
 
+def _full_log(life: Life, rng: random.Random) -> None:
+    """Nothing can be added to a log of events for a while."""
+    if life.host.outside is not None:
+        life.world.count("full log")
+        life.host.outside.full_until = life.world.now + rng.uniform(0.2, 4.0)
+
+
 def _garbage(life: Life, rng: random.Random) -> None:
     """Well-formed messages that make no sense, from somebody whom nobody knows."""
     life.world.count("garbage")
@@ -218,6 +225,7 @@ FAULTS: dict[str, tuple[int, Happens]] = {
     "partition": (14, _partition),
     "full disk": (2, _full_disk),
     "full spool": (3, _full_spool),
+    "full log": (0, _full_log),  # of lives in which there is one
     "garbage": (3, _garbage),
     "poison": (4, _poison),
     "broken sink": (6, _broken_sink),

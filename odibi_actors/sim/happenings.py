@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
+from odibi_actors.sim import feeding
 from odibi_actors.sim.event import Event
 from odibi_actors.sim.faults import FAULTS, Happens
 from odibi_actors.sim.life import Life
@@ -40,7 +41,7 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
 
 CHANGING = 0.4
 """Share of lives in which the project is changed more than now and then."""
-CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name not in ("sink move", "reset")]
+CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name not in ("sink move", "reset", *feeding.OF)]
 """What is changed there."""
 
 MOVING = 0.15
@@ -66,6 +67,15 @@ def rare(seed: int, seconds: float) -> list[Event]:
         count = rng.choice(counts) if rng.random() < share else 0
         events += [Event(rng.uniform(2.0, seconds), what, rng.getrandbits(32)) for _ in range(count)]
     return events
+
+
+def fed(seed: int, verbs: tuple[str, ...], seconds: float) -> list[Event]:
+    """What comes to logs of events, and to tables, in lives that have some."""
+    modes = feeding.modes(seed, verbs)
+    kinds = [kind for kind, mode in feeding.OF.items() if mode in modes]
+    rng = random.Random(f"what comes {seed}")
+    count = rng.choice([4, 8, 16]) * len(modes)
+    return [Event(rng.uniform(0.5, seconds), rng.choice(kinds), rng.getrandbits(32)) for _ in range(count)]
 
 
 def backfills(seed: int, seconds: float) -> list[Event]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -22,6 +22,9 @@ from odibi_actors.sim.places import Taken
 from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
 from odibi_actors.streaming.effects import Found
+
+if TYPE_CHECKING:
+    from odibi_actors.sim.sources import Folder
 
 SHAPE, OTHER, MIXED = b"schema", b"other", b"texts"
 """Columns and types of most files, and of others; what can hold both."""
@@ -116,6 +119,7 @@ class Host:
         self.engine = Engine(":memory:")
         self.folders: dict[str, dict[str, SimFile]] = {}
         self.logs: dict[str, dict[str, list[SimFile]]] = {}  # base -> partition -> its records, which folders have too
+        self.outside: Folder | None = None  # what is looked at and read as anywhere, in lives in which something is
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, Part] = {}
         self.visible: dict[tuple[str, int, str], Part] = {}
@@ -175,7 +179,8 @@ class Host:
         ledger = self.engine._db.execute(query, (TRIGGER,)).fetchall()
         read = "SELECT pipeline, lane, source, iteration, partition, lower, upper FROM ranges"
         for pipeline, lane, source, iteration, *ends in self.engine._db.execute(read).fetchall():
-            ledger += [(pipeline, lane, source, name, iteration) for name in log.within(Range(*ends))]
+            names = self._within(pipeline, source, iteration, Range(*ends))
+            ledger += [(pipeline, lane, source, name, iteration) for name in names]
         held: Letters = {}
         for row in self.engine.answer("deadletter.list", {})["items"]:
             if row["state"] == "open":
@@ -188,6 +193,14 @@ class Host:
                     for name in log.records(Position.of(position))
                 )
         return ledger, held
+
+    def _within(self, pipeline: str, source: str, iteration: int, one: Range) -> list[str]:
+        """The records that a range of this iteration reads; of a table the plan says them."""
+        if (names := log.within(one)) is not None:
+            return names
+        plan = self.truth.iterations[pipeline, iteration].plan
+        planned = zip(plan.ranges.get(source, []), plan.positions.get(source, []), strict=True)
+        return [name for range_, position in planned if range_ == one for name in log.records(position)]
 
     def pins(self) -> Held:
         """What the store's tables hold nodes to."""

@@ -4,6 +4,7 @@ one that could not be read; references are replaced, go missing and come back.""
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import SOURCE
@@ -27,13 +28,19 @@ class Landing:
         self.delivered: dict[Place, SimFile] = {}
         self.fixed: set[str] = set()  # files that were written again
         self.unheard: set[str] = set()  # files of which an event was lost
+        self.fed: dict[str, Callable[[PipelineSpec, NodeSpec, random.Random], object]] = {}  # mode -> who brings rows
         self._inode = self._row = 0
         self._contents: dict[tuple[Place, str], list[int]] = {}  # (file of a reference, its digest) -> rows
 
-    def deliver(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False) -> SimFile:
-        """A file arrives, which is returned; ``sound``: a good one."""
+    def deliver(
+        self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random, sound: bool = False
+    ) -> SimFile | None:
+        """A file arrives, which is returned; ``sound``: a good one. Where no files are read rows are brought."""
         assert node.read is not None
-        rows = self._rows(rng)
+        if node.read.mode in self.fed:
+            self.fed[node.read.mode](pipeline, node, rng)
+            return None
+        rows = self.rows_of_a_file(rng)
         self._inode += 1
         folder = node.read.connection.path
         identity = f"f{self._inode:04d}"
@@ -133,7 +140,17 @@ class Landing:
         file = self.deliver(pipeline, node, rng)
         known = self._truth.pins.known(pipeline.name, node.name) is not None
         read = node.read is not None and not node.read.pinned
-        file.malformed = known and read and bool(file.rows) and pipeline.on_error == "dead_letter"
+        if file is not None:
+            file.malformed = known and read and bool(file.rows) and pipeline.on_error == "dead_letter"
+
+    def come(self, pipeline: str, node: NodeSpec, identity: str, rows: list[int]) -> None:
+        """An event, or a row of a table, is there to be read."""
+        assert node.read is not None
+        self._inode += 1
+        file = SimFile(identity, rows, len(rows), int(self._world.now * 1e9), self._inode, malformed=False)
+        file.whole = True
+        self._host.folders.setdefault(node.read.connection.path, {})[identity] = file
+        self.delivered[pipeline, node.name, identity] = file
 
     def poison(self, rng: random.Random) -> bool:
         """A file kills every worker, or makes the code raise, until it is fixed. False: there is none for it."""
@@ -168,7 +185,8 @@ class Landing:
             rows += self._contents.get((place, position.digest), self.delivered[place].rows)
         return rows
 
-    def _rows(self, rng: random.Random) -> list[int]:
+    def rows_of_a_file(self, rng: random.Random) -> list[int]:
+        """Rows that are nowhere else."""
         rows = list(range(self._row, self._row + rng.randint(1, 12)))
         self._row += len(rows)
         return rows

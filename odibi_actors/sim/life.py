@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -25,11 +26,13 @@ from odibi_actors.messages import (
     Durable,
     Hello,
     Message,
+    Push,
     Reply,
     Request,
 )
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
+from odibi_actors.sim import feeding
 from odibi_actors.sim.changes import changed
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
@@ -54,6 +57,9 @@ from odibi_actors.sim.world import Faults, World
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.workers.pool import PoolActor
 
+if TYPE_CHECKING:
+    from odibi_actors.sim.pushes import Producers
+
 CLIENT = "client-sim"
 
 LOG = Log()
@@ -69,9 +75,10 @@ BEGINNINGS = (
 
 
 class Life:
-    """A system. ``did``: every verb that was done, and the id of its request; ``answers``: request -> its status."""
+    """A system, in which there is something for these ``verbs`` to do. ``did``: every verb that was done, and the id of
+    its request; ``answers``: request -> its status."""
 
-    def __init__(self, seed: int, story: bool = False) -> None:
+    def __init__(self, seed: int, story: bool = False, verbs: tuple[str, ...] = ()) -> None:
         begin = random.Random(f"begin {seed}")
         self.world = World(seed, begin.choice(BEGINNINGS) - begin.uniform(0.0, 20.0))
         self.rng = self.world.rng
@@ -102,9 +109,12 @@ class Life:
         self.heard: list[Callable[[Reply], None]] = []  # who is to know of answers
         self._requests = 0
         self.apply_next = True
+        self.producers: Producers | None = None
         self.world.on_deliver = self._watch
         self.world.on_stop = self._stopped
         self.world.clients[CLIENT] = self._answered
+        if not self.host.real:
+            feeding.feed(self, seed, verbs)
 
     def _observe(self) -> None:
         """What the checkers look at."""
@@ -131,6 +141,8 @@ class Life:
     def misbehave(self) -> None:
         """From now on the world is as bad as this life has it."""
         rng = self.rng
+        if self.host.outside is not None:
+            self.host.outside.harm = True
         self.host.nondeterministic = rng.random() < 0.5
         self.host.die = rng.choice([0.0, 0.02, 0.08])
         self.host.hang = rng.choice([0.0, 0.0, 0.01])
@@ -146,7 +158,15 @@ class Life:
         self.world.faults = Faults()
         self.host.die = self.host.hang = 0.0
         self.host.broken.clear()
+        if self.host.outside is not None:
+            self.host.outside.calm()
         self.landing.cure()
+
+    def close(self) -> None:
+        """It has ended."""
+        self.work.close()
+        if self.host.outside is not None:
+            self.host.outside.close()
 
     def start(self) -> None:
         """All processes start."""
@@ -190,6 +210,8 @@ class Life:
     def _watch(self, sender: str, to: str, message: Message) -> None:
         if to == BROKER and sender == STORE and isinstance(message, Durable):
             self.truth.promise(message.through)
+        if to == SOURCE and self.producers is not None and isinstance(message, Push):
+            self.producers.arrived(message)
 
     def _stopped(self, name: str, stop: Stop) -> None:
         fenced = "fenced" in stop.reason or "epoch" in stop.reason
@@ -210,7 +232,7 @@ class Life:
     def ask_later(self, delay: float, verb: str, **params: object) -> str:
         """The same in ``delay`` virtual seconds."""
         self.world.count(f"operator {verb}")
-        message = Request(id=self._next(), verb=verb, params=dict(params))
+        message = Request(id=self.number(), verb=verb, params=dict(params))
         self.world.after(delay, self.tell_broker, message)
         return message.id
 
@@ -231,24 +253,29 @@ class Life:
 
     def by_hand(self) -> str:
         """Something that nobody is asked for, and that is done at once: an id that is answered as accepted."""
-        request = self._next()
+        request = self.number()
         self.answers[request] = 0
         return request
 
-    def _next(self) -> str:
+    def number(self) -> str:
+        """The id of a request."""
         self._requests += 1
         return f"c{self._requests}"
 
     def _send(self, make: Callable[[str], Message]) -> str:
-        request = self._next()
+        request = self.number()
         self.tell_broker(make(request))
         return request
 
     def tell_broker(self, message: Message) -> None:
         """A client says this."""
+        self.tell(BROKER, message)
+
+    def tell(self, to: str, message: Message) -> None:
+        """A client says this to an actor."""
         # Those who wait for an answer are known to the broker; one that has just restarted knows nobody.
         self.world.send(CLIENT, BROKER, Hello("client", "c", "host", 1))
-        self.world.send(CLIENT, BROKER, message)
+        self.world.send(CLIENT, to, message)
 
     def _answered(self, message: Message) -> None:
         if isinstance(message, Reply):

@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec.structs import replace
+
 from odibi_actors.config.model import BatchSpec, Consumption, ReadSpec
 from odibi_actors.messages import Message, SourceSpec
 from odibi_actors.model import Position, Range
@@ -31,6 +34,27 @@ PARTITIONS = ("f0", "f1", "f2")
 _PLACE = struct.Struct(">Q")
 _DETAIL = struct.Struct(">3sQQ")
 _MARK = b"log"
+_EVENT = struct.Struct(">Q16s")
+_ROWS = b"rows"
+
+
+class _Rows(msgspec.Struct, frozen=True, array_like=True):
+    """Beside the ``detail`` of a position of a table the rows that it reads."""
+
+    partition: str
+    rows: list[int]
+    detail: bytes
+
+
+class _Events(msgspec.Struct, frozen=True, array_like=True):
+    """What of the detail of a position of events is looked at here."""
+
+    partition: str
+    id: bytes
+    first: int
+    last: int
+    lower: bytes
+    upper: bytes
 
 
 def place(number: int) -> bytes:
@@ -43,10 +67,15 @@ def record(partition: str, number: int) -> str:
     return f"{partition}/{number:04d}"
 
 
-def within(one: Range) -> list[str]:
-    """The records that a range reads."""
-    lower, upper = _PLACE.unpack(one.lower)[0], _PLACE.unpack(one.upper)[0]
-    return [record(one.partition, number) for number in range(lower, upper)]
+def within(one: Range) -> list[str] | None:
+    """The records that a range reads, of a log, or of events, which are numbered from 1; None: its ends do not say."""
+    if len(one.lower) == _PLACE.size:
+        lower, upper = _PLACE.unpack(one.lower)[0], _PLACE.unpack(one.upper)[0]
+        return [record(one.partition, number) for number in range(lower, upper)]
+    if len(one.lower) == _EVENT.size and one.lower[:1] == b"\0":
+        lower, upper = _EVENT.unpack(one.lower)[0], _EVENT.unpack(one.upper)[0]
+        return [record(one.partition, number) for number in range(lower + 1, upper + 1)]
+    return None
 
 
 def piece(partition: str, lower: int, upper: int, files: list[SimFile]) -> Piece:
@@ -61,11 +90,30 @@ def piece(partition: str, lower: int, upper: int, files: list[SimFile]) -> Piece
 
 
 def records(position: Position) -> list[str]:
-    """The records of a position of a log; of any other the file that it is."""
-    if len(position.detail) != _DETAIL.size or not position.detail.startswith(_MARK):
+    """The records of a position of a log, the events or rows that it reads; of any other the file that it is."""
+    detail = position.detail
+    if detail.startswith(_ROWS):
+        found = msgspec.msgpack.decode(detail[len(_ROWS) :], type=_Rows)
+        return [record(found.partition, row) for row in found.rows]
+    if detail.startswith(b"\x96"):  # six fields
+        events = msgspec.msgpack.decode(detail, type=_Events)
+        return [record(events.partition, number) for number in range(events.first, events.last + 1)]
+    if len(detail) != _DETAIL.size or not detail.startswith(_MARK):
         return [position.identity]
-    _, lower, upper = _DETAIL.unpack(position.detail)
+    _, lower, upper = _DETAIL.unpack(detail)
     return [record(position.identity.rpartition(":")[0], number) for number in range(lower, upper)]
+
+
+def telling(position: Position, partition: str, rows: list[int]) -> Position:
+    """A position of a table that says itself which rows it reads."""
+    return replace(position, detail=_ROWS + msgspec.msgpack.encode(_Rows(partition, rows, position.detail)))
+
+
+def bare(position: Position) -> Position:
+    """As its own kind knows it."""
+    if not position.detail.startswith(_ROWS):
+        return position
+    return replace(position, detail=msgspec.msgpack.decode(position.detail[len(_ROWS) :], type=_Rows).detail)
 
 
 class Log:

@@ -12,7 +12,7 @@ from odibi_actors.sim.courses import COURSE, Attempts, Course
 from odibi_actors.sim.courses import plan as attempts
 from odibi_actors.sim.ending import Ending
 from odibi_actors.sim.event import Event
-from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, project_changes, rare
+from odibi_actors.sim.happenings import HAPPENINGS, backfills, draw, fed, project_changes, rare
 from odibi_actors.sim.host import Output
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.promptness import Promptness
@@ -55,12 +55,15 @@ class Scenario:
         self, seed: int, story: bool = False, without: frozenset[int] = frozenset(), course: Course | None = None
     ) -> None:
         self.seed = seed
-        self.life = life = Life(seed, story)
+        asked = (course.first, course.then) if course is not None else ()
+        self.life = life = Life(seed, story, asked)
         self.truth, self.world, self.host = life.truth, life.world, life.host
         events = draw(life.rng, FAULT_SECONDS)
         if any(one.after for pipeline in life.project.pipelines for one in pipeline.schedules):
             events += backfills(seed, FAULT_SECONDS)
         events += project_changes(seed, FAULT_SECONDS) + rare(seed, FAULT_SECONDS)
+        if life.host.outside is not None:
+            events += fed(seed, asked, FAULT_SECONDS)
         self._attempts = Attempts(life, course) if course is not None else None
         if course is not None:
             events += attempts(seed, course, FAULT_SECONDS)
@@ -201,4 +204,4 @@ def run_seed(
         return None, f"raised: {traceback.format_exc(limit=-4)}", scenario.world.story or []
     finally:
         scenario.world.end()
-        scenario.life.work.close()
+        scenario.life.close()

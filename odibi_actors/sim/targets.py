@@ -33,6 +33,10 @@ def lacks(host: Host, task: PublishTask) -> bool:
         return True
     newest = host.truth.newest_commit.get(task.pipeline)
     sink = task.node.name
+    if newest is not None and not task.before <= newest.plan.iteration <= task.settled:
+        newest = (
+            None  # it was committed, in another lane, since the task was given; or something was published behind it
+        )
     if newest is not None and sink in newest.sinks and sink not in newest.abandoned and newest.sinks[sink].rows:
         place = (task.pipeline, newest.plan.iteration, sink)
         name = f"{task.pipeline}/{task.iteration}/{sink}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import changing, resetting, restoring
+from odibi_actors.sim import changing, feeding, resetting, restoring
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
 
@@ -265,6 +265,34 @@ def _reset(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.by_hand()
 
 
+def _push(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    node = feeding.source(pipeline, feeding.EVENTS)
+    return feeding.push(life, pipeline, node, rng) if node is not None else ""
+
+
+def _push_again(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """Somebody pushes once more what he has pushed, whatever he was told."""
+    return life.producers.push_again(pipeline.name, rng) if life.producers is not None else ""
+
+
+def _transaction(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """One writes, and does not end before somebody has it do so, or all is quiet."""
+    node, database = feeding.source(pipeline, feeding.TABLES), feeding.database(life, pipeline)
+    if node is None or database is None:
+        return ""
+    database.begin(life.landing.rows_of_a_file(rng))
+    return life.by_hand()
+
+
+def _commit(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """The transaction that began first is committed."""
+    database = feeding.database(life, pipeline)
+    if database is None or not database.running:
+        return ""
+    database.commit(min(database.running.values(), key=lambda one: one.number))
+    return life.by_hand()
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -306,4 +334,8 @@ VERBS: dict[str, Verb] = {
     "store put back": Verb(1, "an iteration", _store_put_back),
     "reset": Verb(0, "an iteration", _reset),
     "reference take away": Verb(2, "a reference", _reference_take_away),
+    "push": Verb(0, "a source that is pushed to", _push),
+    "push again": Verb(0, "a push", _push_again),
+    "transaction": Verb(0, "a table that grows", _transaction),
+    "commit": Verb(0, "a transaction that runs", _commit),
 }

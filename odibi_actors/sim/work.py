@@ -12,7 +12,7 @@ from odibi_actors.config.model import WriteSpec
 from odibi_actors.messages import NodeFailed, PublishDone, PublishTask, Step, Task
 from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef, Target
 from odibi_actors.sim import log, targets
-from odibi_actors.sim.host import MIXED, Host, Output, Part, SimFile, digest_of
+from odibi_actors.sim.host import MIXED, SHAPE, Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sources.file_position import file_times
 
@@ -50,6 +50,9 @@ class Work:
         rows: list[int] = []
         files: list[PositionRead] = []
         folder = self.host.folders[node.read.connection.path]
+        if self.host.outside is not None and node.read.mode not in (log.MODE, "file_watch", "batch"):
+            read, told = self.host.outside.read(node.read, step.positions)
+            return Reading(read, step.schema or SHAPE * bool(read), told)
         there = [name for position in step.positions for name in log.records(position)]
         shape = step.schema or self.first_shape([folder[name] for name in there if name in folder])
         if node.read.mode == log.MODE:

@@ -153,7 +153,9 @@ def _why(source: Ordered, partition: str) -> tuple[str, str]:
 
 
 def relative(source: Ordered, partition: str) -> str:
-    """The path below the source's folder."""
+    """The path below the source's folder; of one that is that folder its name."""
+    if partition == source.path:
+        return partition.rpartition("/")[2]
     return partition[len(source.path) + 1 :] if source.path else partition
 
 

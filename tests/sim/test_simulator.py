@@ -22,7 +22,7 @@ from odibi_actors.sim.shrink import about, shrink
 from odibi_actors.sim.verbs import VERBS
 from odibi_actors.sim.world import World
 
-FIRST, LIVES = 0, 70
+FIRST, LIVES = 0, 60
 
 FOUND = (410,)
 """Lives that broke once."""
@@ -38,6 +38,11 @@ COURSES: list[tuple[Course, int]] = [
     (Course("cancel", "", "sink mode"), 5),
     (Course("drain", "", "source mode"), 3),
     (Course("abandon", "", "sink format"), 9),
+    (Course("sink move", "", "sink repin"), 4),
+    (Course("sink mode", "", "target put back"), 1),
+    (Course("sink format", "", "cancel"), 9),
+    (Course("push", "", "backfill"), 11),
+    (Course("push", "", "push again"), 13),
 ]
 """Lives of a course of verbs that broke once."""
 
@@ -70,6 +75,7 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("crash scheduler", "stop scheduler", "clock forward", "clock back", "zones", "suspend"),
         *("operator schedule.add", "operator schedule.pause", "operator schedule.remove", "operator pipeline.backfill"),
         *("answered: run.wait", "answered: iteration.wait", "letters taken back"),
+        *("push stored", "push known", "push refused", "push not taken yet", "full log", "transaction waited for"),
         *("operator deadletter.replay", "operator iteration.abandon", "operator pipeline.rewind", "operator shutdown"),
     ):
         assert faults.get(fault, 0) >= 2, f"{fault}: {faults}"
@@ -175,7 +181,7 @@ def test_some_lives_read_and_publish_by_the_code_that_does_so_anywhere_and_die_a
     assert any("holds" in run_seed(seed)[1] for seed in REAL)
 
 
-@pytest.mark.parametrize("seed", [7, 20])
+@pytest.mark.parametrize("seed", [37, 20])
 def test_a_seed_gives_the_same_trace_whatever_the_hash_seed(seed: int) -> None:
     code = f"from odibi_actors.sim.scenario import run_seed; o, v, _ = run_seed({seed}); print(v or o.hash)"
     hashes = {
@@ -186,7 +192,7 @@ def test_a_seed_gives_the_same_trace_whatever_the_hash_seed(seed: int) -> None:
             text=True,
             check=True,
         ).stdout
-        for hash_seed in ("0", "1", "4242")
+        for hash_seed in ("0", "4242")
     }
     assert len(hashes) == 1
 

@@ -21,6 +21,7 @@ class Pushed(Ordered):
         super().__init__(*args)
         self._desk = Desk()
         self._keeping = Keeping(self.key, self.incarnation)
+        self._appending = 0  # number of the transaction that is under way
 
     def push(self, sender: str, push: Push) -> list[Effect]:
         """Answered when it is durable, or refused."""
@@ -30,8 +31,9 @@ class Pushed(Ordered):
         """What became of pushes; what was found."""
         match message:
             case Appended():
-                self._say += self._desk.done(message.outcomes)
-                self._soon(now)
+                if message.number == self._appending:  # else a former finder's pushes are meant
+                    self._say += self._desk.done(message.outcomes)
+                    self._soon(now)
             case Surveyed():
                 of = {
                     "pipeline": self.spec.pipeline,
@@ -55,7 +57,7 @@ class Pushed(Ordered):
         effects: list[Effect] = []
         if group := self._desk.group():
             self._number += 1
-            read = self.read
+            self._appending, read = self._number, self.read
             effects.append(Append(self.key, self._number, read, group, self._taken(), read.backlog, read.window))
         if self._keeps() and self._keeping.due(now):
             self._number += 1

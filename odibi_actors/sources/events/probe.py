@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from odibi_actors.config.model import ReadSpec
@@ -13,7 +13,7 @@ from odibi_actors.sources.events import log, pieces
 from odibi_actors.sources.events.effects import Append, Appended, Outcome, Prune, Pruned, Survey, Surveyed
 from odibi_actors.sources.events.pieces import Mark, mark
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
-from odibi_actors.streaming.patterns import join
+from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.units import size
 
 BEGINNING = Mark().packed()
@@ -34,9 +34,11 @@ def partition_of(read: ReadSpec) -> str:
 
 
 class Probe:
-    """Keeps the log open that it appends to. In one thread."""
+    """Keeps the log open that it appends to. In one thread. ``clock``: seconds since the epoch, another one's than the
+    machine's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self._open: dict[Path, tuple[log.Log, int]] = {}  # and the inode of its file
 
     # --- what is there --------------------------------------------------------------------------------------------
@@ -45,7 +47,8 @@ class Probe:
         """What is behind the place."""
         name = partition_of(ask.read)
         begin = next((one for one in ask.places if one.partition == name), None)
-        if begin is None and not ask.more:
+        meant = Pattern(ask.read.pattern).matches(name.rpartition("/")[2])  # a backfill may be of other sources' files
+        if not meant or (begin is None and not ask.more):
             yield Seen(ask.source, ask.number, [])
             return
         begin = begin or Begin(name, b"")
@@ -88,7 +91,7 @@ class Probe:
         path = folder_of(ask.read) / log.NAME
         try:
             opened = self._writing(ask.read)
-            outcomes = _take(opened, ask, checked)
+            outcomes = _take(opened, ask, checked, self._now())
             if not self._same(path):
                 raise log.Damaged(f"{path} was removed or replaced meanwhile")
         except (log.Damaged, sqlite3.Error, OSError) as error:
@@ -108,7 +111,7 @@ class Probe:
                     return
                 with found.as_of_now():
                     floor, since, size_ = found.floor.number, found.since(), found.backlog(found.floor.number)
-                    stale = found.stale(time.time() - keep.time, keep.size)
+                    stale = found.stale(self._now() - keep.time, keep.size)
                     there = stale if found.any_up_to(stale) else 0
                     yield Surveyed(ask.source, ask.number, found.id, there, floor, found.last, since, size_)
         except (log.Damaged, sqlite3.Error, OSError) as error:
@@ -127,6 +130,9 @@ class Probe:
         except (ValueError, log.Damaged, sqlite3.Error, OSError) as error:
             self._open.pop(path, None)
             yield Pruned(ask.source, ask.number, problem=f"nothing can be deleted from {path}: {error}")
+
+    def _now(self) -> float:
+        return time.time() if self._clock is None else self._clock()
 
     def _writing(self, read: ReadSpec) -> log.Log:
         path = folder_of(read) / log.NAME
@@ -148,8 +154,7 @@ def _why_gone(now: log.Log | None, detail: pieces.Detail) -> str:
     return "the log of events has no such events any more"
 
 
-def _take(opened: log.Log, ask: Append, checked: list[Checked]) -> list[Outcome]:
-    now = time.time()
+def _take(opened: log.Log, ask: Append, checked: list[Checked], now: float) -> list[Outcome]:
     outcomes = []
     with opened.changing():
         room = ask.limit - opened.backlog(ask.taken)

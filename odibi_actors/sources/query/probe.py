@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from odibi_actors.config.model import BatchSpec, ReadSpec
@@ -35,9 +35,11 @@ class _Former(NamedTuple):
 
 
 class Probe:
-    """Answers what finders of tables ask, in the thread of one connection. What it remembers it can forget any time."""
+    """Answers what finders of tables ask, in the thread of one connection. What it remembers it can forget any time.
+    ``dialect``: of connections of a type."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Callable[[str], Dialect] = dialect_of) -> None:
+        self._dialect = dialect
         self._settling: dict[str, Settling] = {}
         self._idle: dict[str, _Former] = {}
 
@@ -57,7 +59,7 @@ class Probe:
             yield None
             try:
                 one = pieces.detail_of(position)
-                with _dialect(ask.read).open(ask.read, ask.access) as session:
+                with self._dialect(ask.read.connection.type).open(ask.read, ask.access) as session:
                     session.snapshot()
                     statements = Statements(session, ask.read)
                     check_sort(statements, one.low, one.high)
@@ -73,7 +75,7 @@ class Probe:
 
     def _part(self, ask: Ahead, begin: Begin) -> Part:
         read, name = ask.read, begin.partition
-        dialect = _dialect(read)
+        dialect = self._dialect(read.connection.type)
         stamp, former = dialect.stamp(read), self._idle.get(ask.source)
         if former is not None and former[:-1] == (read, begin, ask.limits, stamp):
             return former.part
@@ -170,10 +172,6 @@ class _Look:
         column = self._ask.read.table.watermark_column
         have = "has" if count == 1 else "have"
         return f"{plural(count, 'row')} {have} no {column} (null): not read until there is one"
-
-
-def _dialect(read: ReadSpec) -> Dialect:
-    return dialect_of(read.connection.type)
 
 
 def _held_up(holds: list[str]) -> str:
