@@ -90,6 +90,7 @@ class Source:
         self._first = self._number = first  # answers to a former source of this name bear lower numbers
         self._scanning = 0
         self._scan_started = 0.0
+        self.listings, self.listed_in = 0, 0.0  # whole ones that have ended, and the seconds of the last
         self._next_scan: float | None = 0.0  # None: when the running scan is done
         self.scan_problems: list[str] = []
         self.unread: list[str] = []
@@ -240,6 +241,7 @@ class Source:
 
     def _scan_done(self, chunk: Scanned, now: float) -> None:
         started, self._scanning = self._scanning, 0
+        self.listings, self.listed_in = self.listings + 1, now - self._scan_started
         for identity in self.files.sweep(started):
             self._lose(identity)
         self.offers.digests.prune(self.files)

@@ -124,7 +124,8 @@ def waiting(source: Source) -> dict[str, str]:
 
 def row(source: Source) -> dict[str, object]:
     """The row of ``source list``. In lane ``trigger``, ``source`` is the name of the schedule. ``pending``: None where
-    each iteration reads all files (``batch``), so that none ever waits to be planned."""
+    each iteration reads all files (``batch``), so that none ever waits to be planned. ``listings``: how often its
+    folder was listed as a whole since this actor started, the last time in ``listed_in`` seconds."""
     return {
         "pipeline": source.spec.pipeline,
         "source": source.spec.node.name,
@@ -136,6 +137,8 @@ def row(source: Source) -> dict[str, object]:
         "known": len(source.files.known) if source.pinned else len(source.ledger.index),
         "pending": None if source.pinned else source.files.ready,
         "waiting": source.files.waiting,
+        "listings": source.listings,
+        "listed_in": round(source.listed_in, 3),
         "problems": source.problems,
     }
 

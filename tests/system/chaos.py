@@ -305,7 +305,7 @@ class Soak:
             assert state in ("committed", "dead_lettered"), f"pipeline {name} is {state}"
         self.wait(RECOVERY, quiet=True)
         assert not (bugs := system.bugs()), "\n".join(bugs)
-        return verdicts(self.arrivals, self.letters())
+        return verdicts(self.arrivals, letters(self.system))
 
     def _planned(self, wanted: int) -> None:
         """Wait until so many files are planned. The verdict is of a system that stands still, not of a slow machine."""
@@ -328,17 +328,19 @@ class Soak:
         lines = [line for line in log.read_text(errors="replace").splitlines() if HALTED.search(line)]
         assert not lines, "a pipeline has halted:\n" + "\n".join(lines[:10])
 
-    def letters(self) -> list[str]:
-        """The files that were set aside."""
-        found = []
-        for row in self.system.client.dead_letters("checked")["items"]:
-            identity = row["position"] or self._only_file(row["iteration"])
-            found.append(identity.rpartition("/")[2])
-        return found
 
-    def _only_file(self, iteration: int) -> str:
-        (position,) = self.system.client.iteration("checked", iteration)["positions"]["rows"]
-        return str(position["identity"])
+def letters(system: System) -> list[str]:
+    """The files of ``checked`` that were set aside."""
+    found = []
+    for row in system.client.dead_letters("checked")["items"]:
+        identity = row["position"] or _only_file(system, row["iteration"])
+        found.append(identity.rpartition("/")[2])
+    return found
+
+
+def _only_file(system: System, iteration: int) -> str:
+    (position,) = system.client.iteration("checked", iteration)["positions"]["rows"]
+    return str(position["identity"])
 
 
 def story(soak: Soak, found: list[Verdict]) -> list[str]:
