@@ -185,7 +185,8 @@ def measure(system: common.System, options: argparse.Namespace) -> list[dict[str
     make(landing, options.files)
     remember(system.folder, last)
     turns = range(options.repeats)
-    rows = [row("start until a new file is published, s", [restarted(system, watch, contents[1 + t], 1 + t) for t in turns])]
+    starts = [restarted(system, watch, contents[1 + turn], 1 + turn) for turn in turns]
+    rows = [row("start until a new file is published, s", starts)]
     number = 1 + options.repeats
     with system:
         until_listed(system.client, 1)
