@@ -131,7 +131,9 @@ def _line(
 
 
 def _pinned(pipeline: Pipeline, node: NodeSpec) -> dict[str, str] | None:
-    """Type by column; None where the next part tells them."""
+    """Type by column; None where the next part tells them, or may bring others."""
+    if node.write is not None and node.write.on_schema_change == "evolve":
+        return None
     pin = None if node.write is None else pipeline.pins.get(node.name, node.write.target)
     return None if pin is None or pin.open else dict(map(parted, pin.text))
 

@@ -28,11 +28,21 @@ class Pins:
         self.sources.pop(node, None)
 
     def rewound(self, to: int) -> list[rec.Schema]:
-        """Drop the pins that go when the pipeline is taken back to ``to``; those of sources are returned."""
-        gone = [pin for pin, _ in self._pins.values() if not pin.outlives(to)]
-        for pin in gone:
-            self.drop(pin.node)
+        """Drop the pins that go when the pipeline is taken back to ``to``, and what others have become since; those of
+        sources that go are returned."""
+        gone = []
+        for pin in self.all():
+            former = pin.as_of(to)
+            if former is None:
+                self.drop(pin.node)
+                gone.append(pin)
+            elif former is not pin:
+                self.put(former)
         return [pin for pin in gone if pin.target is None]
+
+    def all(self) -> list[rec.Schema]:
+        """Of every node that has one."""
+        return [pin for pin, _ in self._pins.values()]
 
     def get(self, node: str, target: Target | None = None) -> rec.Schema | None:
         """The pin of a sink with this target, or of a source."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import reads, runs
+from odibi_actors.broker import alerts, eras, reads, runs
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError, NotFoundError
@@ -56,15 +56,22 @@ def given(pipeline: Pipeline, iteration: Iteration, sink: NodeSpec) -> tuple[byt
 def told(pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, done: NodeDone) -> str | None:
     """Digest of the schema that a result tells, if it may tell one; None: the pinned one holds."""
     if sink.read is not None:
-        free = sink.name not in pipeline.pins.sources
+        pin = pipeline.pins.get(sink.name)
+        free = pin is None or eras.grows(pin, done)
     else:
-        free = sink.write is not None and _free(pipeline, iteration, _pin(pipeline, sink))
+        pin = _pin(pipeline, sink)
+        free = sink.write is not None and (
+            _free(pipeline, iteration, pin) or (pin is not None and eras.grows(pin, done))
+        )
     return pin_digest(done.schema) if done.schema and free else None
 
 
-def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, done: NodeDone) -> None:
+def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, done: NodeDone, now: float) -> None:
     """The part of this iteration is acknowledged: its schema is pinned, and parts made with another one are void."""
     pin = _pin(pipeline, sink)
+    if pin is not None and not _free(pipeline, iteration, pin):
+        _changed(flow, pipeline, pin, done, now)
+        return
     if sink.write is None or not done.schema or not _free(pipeline, iteration, pin):
         return
     former = b"" if pin is None else pin.arrow if pin.open else pin.former
@@ -86,9 +93,11 @@ def take(flow: Flow, pipeline: Pipeline, iteration: Iteration, sink: NodeSpec, d
     _void(flow, pipeline, iteration.number, f"iteration {iteration.number} tells another schema of {sink.name}")
 
 
-def read(flow: Flow, pipeline: Pipeline, done: NodeDone) -> None:
+def read(flow: Flow, pipeline: Pipeline, done: NodeDone, now: float) -> None:
     """A source is read, and may tell its schema: it is pinned. Headers alone tell none, and others may read now."""
-    if done.node in pipeline.pins.sources:
+    pin = pipeline.pins.get(done.node)
+    if pin is not None:
+        _changed(flow, pipeline, pin, done, now)
         return
     if done.schema:
         pin = rec.Schema(
@@ -106,26 +115,53 @@ def read(flow: Flow, pipeline: Pipeline, done: NodeDone) -> None:
     flow.wake_all(pipeline)
 
 
+def _changed(flow: Flow, pipeline: Pipeline, pin: rec.Schema, done: NodeDone, now: float) -> None:
+    """Its columns are others than the pinned ones: that is kept, and told. What was read, or staged, with the former
+    ones and is not prepared is made again."""
+    changed = eras.changed(pin, done, now)
+    if changed is None:
+        return
+    era = changed.history[-1]
+    _write(flow, pipeline, changed)
+    text = f"{pin.node}: {'; '.join(change.text for change in era.changes)}"
+    flow.say(Log("warning", f"{pipeline.name} {done.iteration} {text} (`odibictl {eras.shown(pin)}`)"))
+    alerts.tell(flow, pipeline, "schema_change", f"{pipeline.name}/{done.iteration}: {text}", now)
+    if era.before:
+        _void(flow, pipeline, done.iteration, f"iteration {done.iteration} brings other columns of {pin.node}")
+
+
 def prepare(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
     """The iteration is about to roll forward only: pins that an unprepared one told, of another lane, are its own from
     here on. Written before PREPARE: were it the other way round, a crash in between would leave a part that goes on and
     a pin that does not. Of a source the pin is that of the lowest iteration that has read its files with it."""
     for node, part in iteration.parts().items():
         pin = pipeline.pins.get(node, part.at)
-        if pin is not None and not pin.open and _unsure(pipeline, pin, iteration):
-            _write(flow, pipeline, replace(pin, iteration=iteration.number))
+        if pin is None or pin.open:
+            continue
+        kept = eras.prepared(pin, iteration.number, lambda number: _may_come_to_nothing(pipeline, number, iteration))
+        if _unsure(pipeline, pin, iteration):
+            kept = replace(kept, iteration=iteration.number)
+        if kept != pin:
+            _write(flow, pipeline, kept)
     for node in list(pipeline.pins.sources):
         pin = pipeline.pins.get(node)
         if pin is None or not iteration.positions.get(node) or iteration.typeless(node):
             continue
+        kept = eras.prepared(pin, iteration.number, lambda number: _may_come_to_nothing(pipeline, number, iteration))
         if _unsure(pipeline, pin, iteration) or iteration.number < pin.iteration:
-            _write(flow, pipeline, replace(pin, iteration=iteration.number))
+            kept = replace(kept, iteration=iteration.number)
+        if kept != pin:
+            _write(flow, pipeline, kept)
 
 
 def _unsure(pipeline: Pipeline, pin: rec.Schema, iteration: Iteration | None = None) -> bool:
     """The iteration that told it, if it is another than this one, may still come to nothing."""
-    holder = pipeline.iterations.get(pin.iteration)
-    return holder is not None and holder is not iteration and not holder.prepared and not holder.terminal
+    return _may_come_to_nothing(pipeline, pin.iteration, iteration)
+
+
+def _may_come_to_nothing(pipeline: Pipeline, number: int, but: Iteration | None = None) -> bool:
+    holder = pipeline.iterations.get(number)
+    return holder is not None and holder is not but and not holder.prepared and not holder.terminal
 
 
 def abandoned(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -> None:
@@ -138,6 +174,14 @@ def abandoned(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -
 def release(flow: Flow, pipeline: Pipeline, iterations: list[int], now: float, node: str = "") -> None:
     """These iterations are void, and with them the pins that they told, or that of ``node``; the store does the same
     with that record."""
+    for pin in pipeline.pins.all():
+        if node in ("", pin.node) and pin.iteration not in iterations:
+            former = pin.without(lambda era: era.iteration in iterations)
+            if former is not pin:
+                pipeline.pins.put(former)
+                text = f"{pipeline.name}.{pin.node}: what its columns have become is void with what told it"
+                flow.say(Log("info", text, {"notice": True}))
+                _void(flow, pipeline, 0, f"the columns of {pin.node} are the former ones")
     for pin in pipeline.pins.of(iterations):
         if node not in ("", pin.node):
             continue

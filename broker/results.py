@@ -91,7 +91,7 @@ def _node_done(flow: Flow, pool: str, done: NodeDone, now: float) -> None:
         )
         _node_failed(flow, pool, failed, now)
         return
-    _acknowledge(flow, pipeline, iteration, run, done, pool)
+    _acknowledge(flow, pipeline, iteration, run, done, pool, now)
     flow.step_done(done.attempt)
 
 
@@ -101,7 +101,9 @@ def _unwanted(flow: Flow, pool: str, done: NodeDone) -> None:
         flow.requeue(done.attempt)
 
 
-def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, done: NodeDone, pool: str) -> None:
+def _acknowledge(
+    flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, done: NodeDone, pool: str, now: float
+) -> None:
     ack = rec.Ack(
         pipeline=done.pipeline,
         iteration=done.iteration,
@@ -121,9 +123,9 @@ def _acknowledge(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: Node
         files=reads.files(iteration, run.spec, done),
     )
     if run.spec.write is not None:
-        pins.take(flow, pipeline, iteration, run.spec, done)
+        pins.take(flow, pipeline, iteration, run.spec, done, now)
     elif run.spec.read is not None:
-        pins.read(flow, pipeline, done)
+        pins.read(flow, pipeline, done, now)
     if told := reads.touched(iteration.name, done):
         flow.say(Log("info", told, {"notice": True}))
     for remark in done.remarks[: reads.SHOWN]:
@@ -216,7 +218,7 @@ def _run_failed(
         why = f"version {iteration.version} changes {failed.node}, and {failure.message}"
         again.as_files_are(flow, pipeline, iteration, failed.node, now, why)
         return
-    aside = failure.position and not reference and _dead_letters(pipeline, iteration)
+    aside = failure.position and not reference and _dead_letters(pipeline, iteration, failed.node, failure)
     if failure.also and not aside:
         failure = replace(failure, message=f"{failure.message}. {failure.also}")
     if failure.kind in COUNTED:
@@ -236,6 +238,8 @@ def _run_failed(
         _revise(flow, pipeline, iteration, run, failure.alone(), now)
         for one in failure.others:
             planned = [position.identity for position in iteration.positions.get(failed.node, [])]
+            if not _dead_letters(pipeline, iteration, failed.node, one):
+                continue
             if one.position in planned and not iteration.terminal:
                 told = _with_remedy(flow, pipeline, iteration, failed.node, one, reference)
                 _revise(flow, pipeline, iteration, iteration.nodes[failed.node], told, now)
@@ -415,14 +419,18 @@ def _reference(pipeline: Pipeline, node: str) -> bool:
     return node in pipeline.sources and pipeline.sources[node].pinned
 
 
-def _dead_letters(pipeline: Pipeline, iteration: Iteration) -> bool:
+def _dead_letters(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> bool:
     """What fails is set aside. Not in a backfill: its letters could not be told from live ones in a replay."""
-    return pipeline.spec.on_error == "dead_letter" and iteration.lane == LIVE
+    policy: str = pipeline.spec.on_error
+    source = pipeline.sources.get(node)
+    if failure.schema and source is not None and (read := source.node.read) is not None:
+        policy = {"halt": "halt", "dead_letter": "dead_letter"}.get(read.on_schema_change, policy)
+    return policy == "dead_letter" and iteration.lane == LIVE
 
 
 def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure, now: float) -> None:
     """No attempt is left: follow ``on_error``; but never throw data away for what is not its fault."""
-    aside = _dead_letters(pipeline, iteration) and not _reference(pipeline, node)
+    aside = _dead_letters(pipeline, iteration, node, failure) and not _reference(pipeline, node)
     configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
     if aside and failure.kind not in ENVIRONMENT and not configured:
         text = f"dead letter at {node}: {failure.text}{_set_aside_with(pipeline, iteration, node, failure)}"
@@ -466,7 +474,11 @@ def _with_remedy(
     said = []
     if reference:
         said.append(_remedy(flow, pipeline, iteration, node))
-    elif failure.kind in again.OF_FILES and node in pipeline.sources and not _dead_letters(pipeline, iteration):
+    elif (
+        failure.kind in again.OF_FILES
+        and node in pipeline.sources
+        and not _dead_letters(pipeline, iteration, node, failure)
+    ):
         said.append(_remedy_of_file(pipeline, iteration, node, failure))
     elif failure.kind == "changed" and node in pipeline.sources:
         said.append(STAYS)

@@ -28,6 +28,7 @@ from odibi_actors.model import (
     PositionRead,
     Range,
     Reached,
+    SchemaChange,
     StagedRef,
     Trigger,
 )
@@ -582,7 +583,8 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     ``state``: what a stateful node keeps, synced. ``memory``: the most its process had in memory while it ran, and
     ``memory_before`` what it had when it began, in bytes (0: the kernel does not tell). Of a read node also ``files``:
     what was read of each of its positions, in their order; ``touched``: those that had another ctime than the planned
-    one, and nothing else; ``remarks``: what else is to be told of how they were read."""
+    one, and nothing else; ``remarks``: what else is to be told of how they were read. ``changes``: how the columns of
+    these files, or of the part of a sink, are others than the pinned ones; ``schema`` has them then."""
 
     attempt: Attempt
     pipeline: str
@@ -607,6 +609,7 @@ class NodeDone(msgspec.Struct, frozen=True, tag="done", tag_field="t"):
     files: list[PositionRead] = []
     touched: list[str] = []
     remarks: list[str] = []
+    changes: list[SchemaChange] = []
 
 
 class NodeFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):

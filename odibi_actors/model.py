@@ -220,7 +220,8 @@ class Failure(msgspec.Struct, frozen=True):
     """Why a node failed, as kept durably and shown to the user. ``position`` is the identity of the file at fault;
     ``lost`` names the input node whose output was lost (kind ``input_lost``). ``line`` is 1-based. ``others``: further
     files of the batch that cannot be read; ``more``: how many there are besides, each to be told in its turn.
-    ``remedy``: what is to be done about it as long as the iteration is failed."""
+    ``remedy``: what is to be done about it as long as the iteration is failed. ``schema``: the columns of a file are
+    not those of the files before it, or a value is not of the type of its column."""
 
     kind: FailureKind
     message: str
@@ -233,6 +234,7 @@ class Failure(msgspec.Struct, frozen=True):
     others: list[Failure] = []
     more: int = 0
     remedy: str = ""
+    schema: bool = False
 
     @property
     def text(self) -> str:
@@ -313,6 +315,21 @@ def next_state(state: IterationState, event: str) -> IterationState:
         return TRANSITIONS[state][event]
     except KeyError:
         raise ValueError(f"an iteration that is {state} cannot {event}") from None
+
+
+class SchemaChange(msgspec.Struct, frozen=True, array_like=True):
+    """A ``column`` of a source or sink is not what it was: ``new``, or ``missing``. ``type``: that of a new one."""
+
+    column: str
+    change: Literal["new", "missing"]
+    type: str = ""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.change == "new":
+            return f"column {self.column!r} ({self.type}) is new, and taken in: null in all rows before"
+        return f"column {self.column!r} is missing, and null from here on"
 
 
 STATE = "=state"

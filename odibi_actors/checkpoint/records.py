@@ -6,6 +6,7 @@ Times are seconds since the Unix epoch, durations are seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,7 @@ from odibi_actors.model import (
     PositionRead,
     Range,
     RunState,
+    SchemaChange,
     StagedRef,
     Target,
     Trigger,
@@ -41,13 +43,28 @@ class Version(Record, frozen=True):
     at: float
 
 
+class Era(msgspec.Struct, frozen=True, array_like=True):
+    """Since ``iteration``, told at ``at`` (seconds since the epoch), ``changes`` hold. ``before``: the schema until
+    then, of ``columns`` columns; b"" where it stayed what it was."""
+
+    iteration: int
+    at: float
+    changes: list[SchemaChange]
+    before: bytes
+    columns: int
+
+
+MAX_ERAS = 100
+"""Eras of one schema that are kept; older changes are part of what it was at first."""
+
+
 class Schema(Record, frozen=True):
     """A node's schema is pinned: ``arrow`` is a serialised Arrow schema (IPC), ``text`` lists ``name: type``.
     ``iteration`` is the one that told the schema, without which the pin is void (0: no iteration takes it along). Of a
     sink also: ``target`` is what it writes to, never None; ``open``: an operator lets the next part bring other
     columns; ``former``: the pin that was open until then.
     Of a read node: ``notes`` of how each type came (declared, inferred and why), and ``left_out``, the columns that are
-    not read."""
+    not read. ``history``: how it came to be what it is, oldest first (``on_schema_change``)."""
 
     pipeline: str
     node: str
@@ -59,6 +76,22 @@ class Schema(Record, frozen=True):
     former: bytes = b""
     notes: list[str] = []
     left_out: list[str] = []
+    history: list[Era] = []
+
+    def as_of(self, to: int) -> Schema | None:
+        """What it is once its pipeline is taken back to iteration ``to``; None: it goes."""
+        return self.without(lambda era: era.iteration > to) if self.outlives(to) else None
+
+    def without(self, void: Callable[[Era], bool]) -> Schema:
+        """What it was before the first era that is void and changed it, and without those that did not."""
+        kept: list[Era] = []
+        for era in self.history:
+            if not void(era):
+                kept.append(era)
+            elif era.before:
+                text, notes = self.text[: era.columns], self.notes[: era.columns]
+                return msgspec.structs.replace(self, arrow=era.before, text=text, notes=notes, history=kept)
+        return self if len(kept) == len(self.history) else msgspec.structs.replace(self, history=kept)
 
     def outlives(self, to: int) -> bool:
         """It stays when its pipeline is taken back to iteration ``to``: it was told by then. A sink's that was opened,

@@ -14,6 +14,7 @@ from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.asking import Name, Number, known
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import VersionDecoder
+from odibi_actors.checkpoint.sources import history
 from odibi_actors.checkpoint.tables import SchemaDecoder, SinksDecoder
 from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import NotFoundError
@@ -142,6 +143,7 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
         "partition_by": write.partition_by,
         "columns": [],
         "pinned_by": 0,
+        "history": [],
         "former": [],
         "open": False,
     }
@@ -150,7 +152,7 @@ def _row(db: sqlite3.Connection, pipeline: str, node: NodeSpec) -> dict[str, Any
     passed_on = adopted.former(adopted.load(db.execute), write.target, (pipeline, node.name))
     row["former"] = [".".join(one) for one in passed_on]
     if pin is not None and pin.target == write.target:
-        row |= {"columns": pin.text, "pinned_by": pin.iteration, "open": pin.open}
+        row |= {"columns": pin.text, "pinned_by": pin.iteration, "open": pin.open, "history": history(pin)}
     return row
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from odibi_actors.checkpoint.asking import Name, Number, known
-from odibi_actors.checkpoint.records import PRUNED
+from odibi_actors.checkpoint.records import PRUNED, Schema
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import LetterDecoder, SchemaDecoder
 from odibi_actors.config.arrow_types import parted
@@ -48,6 +48,7 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
         "iteration": record.iteration or None,
         "columns": columns,
         "left_out": record.left_out,
+        "history": history(record),
         "deleted": pruned(db).get(record.pipeline, {}).get(record.node, 0),
     }
 
@@ -113,6 +114,15 @@ def _newest(db: sqlite3.Connection, key: tuple[str, str, str, str], place: bytes
         if not hole:
             break
     return newest
+
+
+def history(record: Schema) -> list[dict[str, Any]]:
+    """How a schema has changed, oldest first: ``{"iteration", "at", "column", "change", "type"}``."""
+    return [
+        {"iteration": era.iteration, "at": era.at} | msgspec.structs.asdict(change)
+        for era in sorted(record.history, key=lambda era: era.iteration)
+        for change in era.changes
+    ]
 
 
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {

@@ -196,9 +196,13 @@ class Transaction(Letters, Scheduling):
         """These iterations are void, and so are the pins they told, or that of ``node``; one that was open is so
         again."""
         for pin in self._pins(pipeline):
-            if pin.iteration not in iterations or node not in ("", pin.node):
+            if node not in ("", pin.node):
                 continue
-            if pin.former:
+            if pin.iteration not in iterations:
+                former = pin.without(lambda era: era.iteration in iterations)
+                if former is not pin:
+                    self._schema(0, former)
+            elif pin.former:
                 self._schema(0, msgspec.structs.replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
             else:
                 self._unpin(0, r.Unpin(pipeline, pin.node))
@@ -582,8 +586,11 @@ class Transaction(Letters, Scheduling):
         self._letters_rewound(pipeline, to, last)
         self._execute("DELETE FROM states WHERE pipeline = ? AND iteration > ? AND iteration <= ?", key)
         for pin in self._pins(pipeline):
-            if not pin.outlives(to):
+            former = pin.as_of(to)
+            if former is None:
                 self._unpin(0, r.Unpin(pipeline, pin.node))
+            elif former is not pin:
+                self._schema(0, former)
         self._execute(
             "UPDATE counters SET committed = committed - ?, positions = positions - ?, last_committed ="
             " coalesce((SELECT max(iteration) FROM iterations WHERE pipeline = ? AND state = 'committed'), 0)"

@@ -12,6 +12,7 @@ from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
+from odibi_actors.cli.source import changes
 from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
 
@@ -151,9 +152,9 @@ def _standing(row: Row) -> str:
     return f"holds: {said if holds['iteration'] else 'nothing'}"
 
 
-def _details(row: Row) -> list[str]:
+def _details(row: Row) -> list[Any]:
     by = f"by iteration {row['pinned_by']}" if row.get("pinned_by") else ""
-    lines = [f"{row['pipeline']}.{row['sink']}: {row['mode']} to {row['target']}", f"owner: {row['owner']}"]
+    lines: list[Any] = [f"{row['pipeline']}.{row['sink']}: {row['mode']} to {row['target']}", f"owner: {row['owner']}"]
     if row.get("former"):
         lines.append(f"taken over from: {', '.join(row['former'])}")
     if row.get("keys"):
@@ -178,7 +179,7 @@ def _details(row: Row) -> list[str]:
     if row.get("joined"):
         lines.append(f"joined: files up to iteration {row['joined']}, below which it is not rewound")
     lines.append(f"schema: {_schema(row)} {by}".rstrip())
-    return [*lines, *(f"  {column}" for column in row.get("columns") or [])]
+    return [*lines, *(f"  {column}" for column in row.get("columns") or []), *changes(row)]
 
 
 @sink.command(examples=["odibictl sink show delays.lake", "odibictl sink show delays.lake -o json"])

@@ -11,6 +11,7 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, ago, count, emit, fields, size, table
 from odibi_actors.streaming.patterns import utf8
+from odibi_actors.units import format_instant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,6 +46,13 @@ TYPES = (
     Column("COLUMN", "column", whole=True),
     Column("TYPE", "type", whole=True),
     Column("ORIGIN", "origin"),
+)
+HISTORY = (
+    Column("SINCE", "iteration", right=True),
+    Column("AT", lambda row: format_instant(row["at"])),
+    Column("COLUMN", "column", whole=True),
+    Column("CHANGE", "change"),
+    Column("TYPE", "type", whole=True),
 )
 FILES = (Column("STATE", "state"), Column("FILE", "file"), Column("REASON", "reason"))
 
@@ -82,7 +90,8 @@ def show(app: App, name: str) -> None:
 
     The types hold for all of its files, as long as what told them stands (`odibictl source unpin`). ORIGIN is
     `declared` (`read.schema`) or `inferred` from the first batch, with the reason where most of a column looks like
-    numbers, dates or times, but is text, since a type would lose something of it.
+    numbers, dates or times, but is text, since a type would lose something of it. Where columns have changed
+    (`on_schema_change`), what changed is listed, with the iteration since which it is so; JSON has it under `history`.
     """
     pipeline, node = _named(name)
     emit(app, lambda: app.client().schema(pipeline, node), _name, _shown)
@@ -104,7 +113,13 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
             f"what iterations up to {row['deleted']} have read is deleted from its log (`retain`), and not read again"
         )
         head.append(("log", gone))
-    return [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
+    shown = [fields(head), table(row.get("columns") or [], TYPES, "no columns")]
+    return [*shown, *changes(row)]
+
+
+def changes(row: Mapping[str, Any]) -> list[Any]:
+    """How a schema has changed by itself, for people; nothing where it has not."""
+    return ["", table(row["history"], HISTORY)] if row.get("history") else []
 
 
 @source.command(examples=["odibictl source unpin delays.flights", "odibictl source unpin delays.flights --dry-run"])

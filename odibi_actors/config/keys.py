@@ -142,7 +142,11 @@ READ = Object(
         ),
         "initial": Key(Word(), "The least watermark that is read; default: all are."),
         "every": Key(Later(), "For interval."),
-        "on_schema_change": Key(Later(), "What happens when columns change."),
+        "on_schema_change": Key(
+            Choice(("halt", "evolve", "dead_letter"), later=("rescue",)),
+            "A file has other columns than those before it: halt; take new ones in, with nulls for missing ones; set "
+            "it aside. Default: as on_error.",
+        ),
     },
     ReadSpec,
 )
@@ -178,6 +182,11 @@ WRITE = Object(
             Listing(_PARTITION, unique=True, limit=MAX_LEVELS), "Columns whose values become folders (local)."
         ),
         "max_partitions": Key(Number(1, MAX_PARTITIONS), "Folders that one iteration may write to (local)."),
+        "on_schema_change": Key(
+            Choice(("halt", "evolve")),
+            "A part has other columns than those before it: halt (default); take new ones in, with nulls for missing "
+            "ones.",
+        ),
     },
     WriteSpec,
 )

@@ -28,6 +28,8 @@ class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
 
 
+OnSchemaChange = Literal["", "halt", "evolve", "dead_letter"]
+"""What becomes of a file whose columns are not those of the files before it; "": what ``on_error`` says."""
 Consumption = Literal["set", "cursor", "pinned"]
 """How positions of a source are taken. ``set``: each identity once; ``cursor``: ranges of partitions, each in its
 order; ``pinned``: all there is, by digest, for every iteration."""
@@ -83,6 +85,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     retain: RetainSpec = RetainSpec()
     of_table: TableSpec | None = None
     typed: bool = False
+    on_schema_change: OnSchemaChange = ""
 
     def __post_init__(self) -> None:
         if not self.consumption:
@@ -116,7 +119,8 @@ class WriteSpec(msgspec.Struct, frozen=True):
     """A sink node: ``path`` and ``format`` on a local connection, ``table`` on a SQL connection. ``schema``: column ->
     Arrow type, as far as it is not to be pinned as the first part has it. ``version``: of an upsert or a
     deletion by ``keys``, the column that tells which of two rows is the newer one. ``partition_by``: the columns whose
-    values are folders, of which one iteration may have ``max_partitions``."""
+    values are folders, of which one iteration may have ``max_partitions``. ``on_schema_change``: ``evolve`` takes new
+    columns in, and nulls for missing ones; else they are refused."""
 
     connection: ConnectionSpec
     mode: Literal["append", "overwrite", "upsert", "delete"] = "append"
@@ -129,6 +133,7 @@ class WriteSpec(msgspec.Struct, frozen=True):
     compression: Literal["gzip", "zstd"] | None = None
     partition_by: list[str] = []
     max_partitions: int = 1000
+    on_schema_change: Literal["", "halt", "evolve"] = ""
 
     @property
     def target(self) -> Target:
@@ -259,7 +264,7 @@ class ScheduleSpec(msgspec.Struct, frozen=True, gc=False):
         return (self.cron, self.every, self.after, self.after_any, where, zone, self.start, self.exclude)
 
 
-AlertKind = Literal["failure", "dead_letter", "lateness", "recovery"]
+AlertKind = Literal["failure", "dead_letter", "lateness", "recovery", "schema_change"]
 
 
 class AlertSpec(msgspec.Struct, frozen=True):

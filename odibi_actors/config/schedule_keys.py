@@ -179,7 +179,7 @@ SCHEDULE = Object(
 ALERT = Object(
     {
         "on": Key(
-            OneOrMore(Choice(("failure", "dead_letter", "lateness", "recovery")), unique=True),
+            OneOrMore(Choice(("failure", "dead_letter", "lateness", "recovery", "schema_change")), unique=True),
             "Which kinds, one or a list; all if not said.",
         ),
         "command": Key(Text(limit=MAX_PATH), "An executable file of the project; it gets the alert as JSON on stdin."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from odibi_actors.config.model import Consumption, ReadSpec
     from odibi_actors.kinds.connection import Access
     from odibi_actors.messages import Message, Planned, Push, Reply, SourceSpec
-    from odibi_actors.model import Position, PositionRead
+    from odibi_actors.model import Position, PositionRead, SchemaChange
     from odibi_actors.streaming.effects import Ask
 
 
@@ -136,7 +136,7 @@ class Fillable(Protocol):
 class ReadResult(NamedTuple):
     """``schema`` (serialised) and what tells of it are set when none was pinned and rows were found: ``schema_text``
     (``name: type``), ``notes`` of how each came, and ``left_out``, the columns that were not read. ``files`` and
-    ``touched`` are those of ``NodeDone``, as are ``remarks``."""
+    ``touched`` are those of ``NodeDone``, as are ``remarks`` and ``changes``."""
 
     table: pa.Table
     schema: bytes = b""
@@ -146,6 +146,7 @@ class ReadResult(NamedTuple):
     files: list[PositionRead] = []
     touched: list[str] = []
     remarks: list[str] = []
+    changes: list[SchemaChange] = []
 
 
 class Source(Protocol):

@@ -29,6 +29,7 @@ from odibi_actors.model import (
     STATE,
     BatchRef,
     Failure,
+    SchemaChange,
     StagedRef,
     Target,
     node_key,
@@ -37,7 +38,7 @@ from odibi_actors.model import (
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.printing import labelled
 from odibi_actors.nodes.read import untouched
-from odibi_actors.nodes.sinks.conform import Pin, pin_of
+from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known
 from odibi_actors.nodes.sinks.owner import Owner
@@ -150,9 +151,14 @@ class Executor:
         node = step.node
         output = staged = state = None
         schema, schema_text, notes = b"", list[str](), list[str]()
+        changes: list[SchemaChange] = []
         found: ReadResult | None = None
         if node.write is not None:
-            table, staged, schema, schema_text = self._stage(task, step, node.write, inputs, guessed)
+            pin = self._pin(task, step, node.write, guessed)
+            table, staged, told = self._stage(task, step, node.write, inputs, pin)
+            if told is not None:
+                schema, schema_text = told.serialize().to_pybytes(), describe_schema(told)
+            changes = pin.changes
             notes = by_default(table, node.write.schema) if schema else []
         else:
             if node.read is not None:
@@ -192,6 +198,7 @@ class Executor:
             files=found.files if found is not None else [],
             touched=found.touched if found is not None else [],
             remarks=found.remarks if found is not None else [],
+            changes=found.changes if found is not None else changes,
         )
         return done, table
 
@@ -267,22 +274,26 @@ class Executor:
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 
+    def _pin(self, task: Task, step: Step, spec: WriteSpec, guessed: bool) -> Pin:
+        """What the part is held to. ``guessed``: the types of columns without values are, so that a part without rows
+        tells none."""
+        known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
+        name, evolve = f"{task.pipeline}.{step.node.name}", spec.on_schema_change == "evolve"
+        return Pin(known, open=step.open, declared=spec.schema, name=name, guessed=guessed, evolve=evolve)
+
     def _stage(
-        self, task: Task, step: Step, spec: WriteSpec, inputs: dict[str, pa.Table], guessed: bool
-    ) -> tuple[pa.Table, StagedRef, bytes, list[str]]:
-        """``guessed``: the types of columns without values are, so that a part without rows tells none."""
+        self, task: Task, step: Step, spec: WriteSpec, inputs: dict[str, pa.Table], pin: Pin
+    ) -> tuple[pa.Table, StagedRef, pa.Schema | None]:
+        """The rows of the part, the part, and the schema that it tells, if it does."""
         if len(inputs) != 1:
             raise Failed("invalid", f"a write node has one input, not {len(inputs)}; join them in a transform")
         (table,) = inputs.values()
         owner = Owner(task.store_id, task.pipeline, step.node.name)
         former = [Owner(task.store_id, *one) for one in step.former]
-        known = pa.ipc.read_schema(pa.py_buffer(step.schema)) if step.schema else None
-        name = f"{task.pipeline}.{step.node.name}"
-        pin = Pin(known, open=step.open, declared=spec.schema, name=name, guessed=guessed)
         overwrite = spec.mode == "overwrite"
         if overwrite and task.lane != LIVE:
             raise ConflictError(
-                f"{name} overwrites: what {task.lane} reads again is older than what stands there, and does not "
+                f"{pin.name} overwrites: what {task.lane} reads again is older than what stands there, and does not "
                 f"replace it; `odibictl backfill cancel {task.pipeline} {task.lane}`"
             )
         access = access_to(spec.target, task.access, task.home.root)
@@ -290,10 +301,7 @@ class Executor:
         with naming(spec.target):
             sink = sink_of(spec.target.sink).open(site, spec)
             staged, rows = sink.stage(table, task.iteration, task.attempt, pin, step.published)
-        if (known is not None and not step.open) or pin.void(rows):
-            return table, staged, b"", []
-        told = pin_of(rows)
-        return table, staged, told.serialize().to_pybytes(), describe_schema(told)
+        return table, staged, None if pin.void(rows) else pin.told(rows)
 
     def _publish(self, task: PublishTask) -> Iterator[Outcome]:
         yield Started(task.attempt, task.node.name)

@@ -31,6 +31,7 @@ class Failed(NodeError):
         column: str = "",
         value: str = "",
         lost: str = "",
+        schema: bool = False,
     ) -> None:
         super().__init__(message)
         self.failure = Failure(
@@ -42,4 +43,5 @@ class Failed(NodeError):
             column=column,
             value=shorten(value, MAX_VALUE),
             lost=lost,
+            schema=schema,
         )

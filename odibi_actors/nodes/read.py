@@ -16,7 +16,7 @@ from odibi_actors.errors import BatchError, ConfigError, ConflictError
 from odibi_actors.kinds.format import Format, Request, check_options, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.kinds.source import ReadResult
-from odibi_actors.model import Position, PositionRead
+from odibi_actors.model import Position, PositionRead, SchemaChange
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.faults import Faults
 from odibi_actors.nodes.formats import Malformed, Parsed
@@ -65,7 +65,9 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes, files: Loader
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
     files = files or Files(Path(spec.connection.path))
-    if pinned:
+    if pinned and spec.on_schema_change == "evolve":
+        result = _read_evolving(spec, files, positions, decode_schema(pinned), declared)
+    elif pinned:
         schema = _known(spec, decode_schema(pinned), declared)
         result = ReadResult(_concat(_all_fitted(spec, files, positions, schema, declared), schema))
     elif positions:
@@ -95,7 +97,8 @@ def _format(spec: ReadSpec) -> Format:
 def _wanted(spec: ReadSpec, expected: list[str] | None, types: Types) -> Wanted:
     known = None if expected is None else tuple(expected)
     given = frozenset(spec.schema)
-    return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known, types, given)
+    open_ = spec.on_schema_change == "evolve"
+    return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known, types, given, open_)
 
 
 def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
@@ -126,13 +129,7 @@ def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declar
             names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
     faults.tell()
     inference.expect(name for name in declared if name in spec.optional and not wanted.ignored(name))
-    try:
-        schema = inference.schema()
-    except Clash as clash:
-        other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
-        message = f"the column is {type_name(clash.kind)} here, and {other}: no type holds both"
-        message += f"; {instead(clash.name, clash.kind)}"
-        raise _failed(files, positions[clash.place], Malformed(message, column=clash.name)) from None
+    schema = _together(inference, files, positions)
     tables = inference.tables(schema)
     if tables is None or not spec.options.get("strings_can_be_null", True):
         tables = _all_fitted(spec, files, positions, schema, declared)
@@ -144,6 +141,50 @@ def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declar
     if doubt and not declared.keys() >= set(schema.names):
         notes[0] += f"; {doubt}: if there is no header, say options: {{column_names: [...]}}, then `odibictl reset`"
     return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
+
+
+def _together(inference: Inference, files: Loader, positions: list[Position]) -> pa.Schema:
+    """The types that hold all of these files. Raises Failed."""
+    try:
+        return inference.schema()
+    except Clash as clash:
+        other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
+        message = f"the column is {type_name(clash.kind)} here, and {other}: no type holds both"
+        message += f"; {instead(clash.name, clash.kind)}"
+        raise _failed(files, positions[clash.place], Malformed(message, column=clash.name)) from None
+
+
+def _read_evolving(
+    spec: ReadSpec, files: Loader, positions: list[Position], pinned: pa.Schema, declared: Types
+) -> ReadResult:
+    """The pinned columns, null where a file lacks them, and those that rows have besides: these are pinned as well."""
+    schema = _known(spec, pinned, declared)
+    known, missing = frozenset(schema.names), dict[str, None]()
+    inference, having = Inference({}, Spelling.of(spec.options), texts=_format(spec).texts), list[Position]()
+    tables: list[pa.Table] = []
+    faults = Faults()
+    for position in positions:
+        with faults.looking():
+            parsed = _fitted(spec, files, position, schema, declared)
+            there = parsed.table.column_names
+            tables.append(parsed.table)
+            if parsed.table.num_rows:
+                missing |= {name: None for name in schema.names if name not in there and name not in spec.optional}
+                if new := [name for name in there if name not in known]:
+                    inference.add(parsed._replace(table=parsed.table.select(new), left_out=[]))
+                    having.append(position)
+    faults.tell()
+    changes = [SchemaChange(name, "missing") for name in missing]
+    if not inference.names:
+        return ReadResult(_concat(tables, schema), changes=changes)
+    new_ones = _together(inference, files, having)
+    told = pa.schema([*pinned, *new_ones])
+    schema = _known(spec, told, declared)
+    tables.clear()  # they are read again, with the types that all of them have
+    tables = _all_fitted(spec, files, positions, schema, declared)
+    changes += [SchemaChange(field.name, "new", type_name(field.type)) for field in new_ones]
+    texts = [f"{field.name}: {type_name(field.type)}" for field in told]
+    return ReadResult(_concat(tables, schema), encode_schema(told), texts, inference.notes(new_ones), changes=changes)
 
 
 def _check_declared(spec: ReadSpec, files: Loader, wanted: Wanted, position: Position, table: pa.Table) -> None:
@@ -168,7 +209,7 @@ def _all_fitted(
     faults = Faults()
     for position in positions:
         with faults.looking():
-            table = _fitted(spec, files, position, schema, declared)
+            table = _fitted(spec, files, position, schema, declared).table
             if not faults.found:
                 tables.append(table)
         if faults.found:
@@ -177,10 +218,10 @@ def _all_fitted(
     return tables
 
 
-def _fitted(spec: ReadSpec, files: Loader, position: Position, schema: pa.Schema, declared: Types) -> pa.Table:
+def _fitted(spec: ReadSpec, files: Loader, position: Position, schema: pa.Schema, declared: Types) -> Parsed:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
-    return _parse(spec, files, position, known, inferred, schema.names).table
+    return _parse(spec, files, position, known, inferred, schema.names)
 
 
 def _parse(
@@ -252,6 +293,7 @@ def _failed(files: Loader, position: Position, error: Malformed) -> Failed:
         line=line,
         column=error.column,
         value=error.value,
+        schema=bool(error.uneven or error.column),
     )
 
 

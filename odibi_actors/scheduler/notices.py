@@ -35,6 +35,7 @@ LEVELS: Final[dict[str, Literal["error", "warning", "info"]]] = {
     "dead_letter": "error",
     "lateness": "warning",
     "recovery": "info",
+    "schema_change": "warning",
 }
 
 

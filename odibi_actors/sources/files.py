@@ -23,15 +23,16 @@ class FolderOfFiles:
     """One of both: see ``kinds.source.Source``."""
 
     format = ""
-    keys: tuple[str, ...] = ("settle",)
+    keys: tuple[str, ...] = ("settle", "on_schema_change")
     declared = False
 
     def __init__(self, name: str, about: str, consumption: Consumption) -> None:
         self.name, self.about, self.consumption = name, about, consumption
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-        """All formats are read so, with all of their options."""
-        return iter(())
+        """All formats are read so, with all of their options; nothing is set aside of what every iteration needs."""
+        if self.consumption == "pinned" and read.get("on_schema_change") == "dead_letter":
+            yield "on_schema_change", f"mode {self.name}: every iteration reads all of it", "halt, or evolve"
 
     def finder(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> Finder:
         """Of one source in one lane."""

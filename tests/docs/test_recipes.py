@@ -72,6 +72,10 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
             "A column was added",
             r"To take 'channel'(.|\n)*lake_orders`, `odibictl(.|\n)*(\[\(1, 9\.5, None\), \(2, 3\.0, 'web'\)\]\n){2}",
         ),
+        (
+            "Columns that come and go",
+            r"2 +.+channel +new +string(.|\n)*\[\(1, 9\.5, None\), \(2, 3\.0, 'web'\), \(3, None, 'shop'\)\]",
+        ),
         ("Several sources, one of them bad", r"shop-1\.csv +2 (.|\n)*\[\('shop', 1, 7\.0\), \('web', 1, 9\.5\)\]"),
         ("A report over the lake", r"│ fr +│ +2 │ +158\.0 │"),
         (

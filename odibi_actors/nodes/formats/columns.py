@@ -24,7 +24,8 @@ _MAX_NAMED = 3
 class Wanted(NamedTuple):
     """``take``: only these, unless it is empty; ``ignore``: not these; ``optional``: may be missing. ``expected``: what
     earlier files had (None: this is the first), which this one must have too, and no more. ``types``: those of columns
-    as far as they are known; ``declared``: by ``read.schema``."""
+    as far as they are known; ``declared``: by ``read.schema``. ``open``: others may be there, and those that are
+    expected may be missing."""
 
     take: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Wanted(NamedTuple):
     expected: tuple[str, ...] | None = None
     types: Mapping[str, pa.DataType] = MappingProxyType({})
     declared: frozenset[str] = frozenset()
+    open: bool = False
 
     def ignored(self, name: str) -> bool:
         """Whether a column of that name is left out."""
@@ -52,12 +54,12 @@ class Wanted(NamedTuple):
         missing = [name for name in needed if name not in there and name not in self.optional]
         known = frozenset(self.expected or ())
         extra = [] if self.expected is None else [name for name in named if name not in known]
-        if missing or extra:
+        if (missing or extra) and not (self.open and self.expected is not None):
             raise Malformed(self._misfit(missing, extra, needed), column=(missing + extra)[0], uneven=missing + extra)
         if not named:
             raise Malformed("no column has a name" if not found else "none of its columns is to be read")
         order = self.expected if self.expected is not None else (self.take or tuple(named))
-        return [name for name in order if name in there]
+        return [*(name for name in order if name in there), *extra]
 
     def _misfit(self, missing: list[str], extra: list[str], needed: tuple[str, ...]) -> str:
         texts = [f"column {name!r} is missing" for name in missing[:_MAX_NAMED]]

@@ -6,12 +6,15 @@ and the way out. Nothing is rounded, cut or read as text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from odibi_actors.batches.normalise import normal_type
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.remedies import schema
+from odibi_actors.model import SchemaChange
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.schemas import hollow, parse_type
 
@@ -24,7 +27,8 @@ _NULLS = b"odibi.nulls"
 class Pin:
     """What a sink holds its parts to. ``known`` None: the next part tells it. ``open``: columns may come and go with
     the next part, types stay. ``declared`` is ``write.schema``; ``name`` is ``pipeline.node``. ``guessed``: nobody
-    knows the types of columns without values yet."""
+    knows the types of columns without values yet. ``evolve``: new columns are taken in, and missing ones are null;
+    ``changes`` says which were so, of the part that was brought to it last."""
 
     def __init__(
         self,
@@ -34,8 +38,12 @@ class Pin:
         declared: dict[str, str] | None = None,
         name: str = "",
         guessed: bool = False,
+        evolve: bool = False,
     ) -> None:
         self.known = known
+        self.pinned = known is not None  # a sink may learn from its target what it is held to
+        self.evolve = evolve
+        self.changes: list[SchemaChange] = []
         self.guessed = guessed
         self.open = open
         self.name = name
@@ -55,14 +63,41 @@ class Pin:
         for column, kind in self.declared.items():
             if column in types and types[column].type != kind and column in there:
                 raise Failed("invalid", self._declared_late(column, kind, types[column].type), column=column)
-        names = [name for name in types if name in there]
-        names += [name for name in there if name not in types]
+        names = list(types) if self._evolves else [name for name in types if name in there]
+        if table.num_rows or not self._evolves:
+            names += [name for name in there if name not in types]
+        self._note(types, table)
         columns = []
         for name in names:
+            if name not in there:
+                columns.append(pa.chunked_array([pa.nulls(table.num_rows, types[name].type)]))
+                continue
             column = table.column(name)
             wanted = types[name].type if name in types else self.declared.get(name, normal_type(column.type))
             columns.append(self._cast(name, column, wanted, types.get(name)))
         return pa.table(columns, names=names)
+
+    @property
+    def _evolves(self) -> bool:
+        return self.evolve and self.known is not None and not self.open
+
+    def _note(self, known: Mapping[str, pa.Field], table: pa.Table) -> None:
+        self.changes = []
+        if self._evolves and table.num_rows:
+            there = frozenset(table.column_names)
+            self.changes = [SchemaChange(name, "missing") for name in known if name not in there]
+            for field in table.schema:
+                if field.name not in known:
+                    kind = self.declared.get(field.name, normal_type(field.type))
+                    self.changes.append(SchemaChange(field.name, "new", type_name(kind)))
+
+    def told(self, table: pa.Table) -> pa.Schema | None:
+        """The schema to pin as of a part with these rows; None: the one that is pinned holds."""
+        if self.known is None or self.open or not self.pinned:
+            return pin_of(table)
+        if self.evolve and table.num_columns > len(self.known):
+            return pa.schema([*self.known, *list(pin_of(table))[len(self.known) :]])
+        return None
 
     def void(self, table: pa.Table) -> bool:
         """Nothing is to be seen of this part: it has no rows, and columns of types that nobody told. Readers of a
@@ -80,7 +115,7 @@ class Pin:
         if absent:
             message = f"write.schema names column {absent[0]!r}, which is not there; columns: {', '.join(names)}"
             raise Failed("invalid", message, column=absent[0])
-        if self.known is None or self.open:
+        if self.known is None or self.open or self.evolve:
             return
         known = dict.fromkeys(self.known.names)
         for name in known:
@@ -98,7 +133,8 @@ class Pin:
     def _way_out(self, what: str) -> str:
         return (
             f"its columns are pinned by its first part ({shorten(', '.join(self.known.names), 300)}). Give it these, "
-            f"or {what} from here on: `odibictl sink repin {self.name}`; parts published before stay as they are"
+            f"or {what} from here on: `odibictl sink repin {self.name}`, or `on_schema_change: evolve` in its write; "
+            "parts published before stay as they are"
             if self.known is not None
             else ""
         )

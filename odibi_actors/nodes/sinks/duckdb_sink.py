@@ -133,6 +133,16 @@ class DuckdbKind(FileKind):
 
         insert(self, db, at, rows, keys, version)
 
+    def sql_types(self, db: Any, rows: pa.Table) -> dict[str, str]:
+        from odibi_actors.nodes.sinks.duckdb_table import prepared, register
+
+        return register(db, prepared(rows))
+
+    def loosen(self, db: Any, table: str) -> None:
+        from odibi_actors.nodes.sinks.duckdb_table import drop_index
+
+        drop_index(db, table)
+
     def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
         from odibi_actors.nodes.sinks.duckdb_table import hold
 

@@ -107,7 +107,7 @@ def rehearse(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[st
     if relation == "view":
         raise ConflictError(f"{table!r} of {at.connection} is a view; write to a table")
     rows = prepared(rows)
-    wanted = _register(db, rows)
+    wanted = register(db, rows)
     if relation:
         _compare_types(db, at, rows.schema, wanted)
         if _plain(db, table, wanted, keys):
@@ -129,7 +129,7 @@ def _try(
 ) -> duckdb.Error | ConflictError | None:
     """Bring the rows in, in a transaction that is undone: why the table refuses them. ``compared``: raise Failed
     (``invalid``) for a value that it would change."""
-    wanted = _register(db, rows)
+    wanted = register(db, rows)
     db.execute("begin")
     try:
         if kind.relation(db, at.locator):
@@ -178,7 +178,7 @@ def _to_blame(db: Any, at: Target, row: pa.Table, said: str) -> str:
     """The column whose value DuckDB does not bring to the type of the table, or names; "" when it is none alone."""
     if row.num_columns == 1:
         return str(row.column_names[0])
-    _register(db, row)
+    register(db, row)
     types = {without_case(name): one for name, one in declared(db, at.locator).items()}
     for name in row.column_names:
         try:
@@ -202,7 +202,7 @@ def _plain(db: Any, table: str, wanted: dict[str, str], keys: list[str]) -> bool
     return not constraints and not others and (not keys or _keys_unique(db, table, keys))
 
 
-def _register(db: Any, rows: pa.Table) -> dict[str, str]:
+def register(db: Any, rows: pa.Table) -> dict[str, str]:
     """Let statements know the rows; of each column the type that DuckDB gives it."""
     db.register(ROWS, rows)
     try:
@@ -214,7 +214,7 @@ def _register(db: Any, rows: pa.Table) -> dict[str, str]:
 def hold(db: Any, at: Target, rows: pa.Table) -> str:
     """See ``TableKind.hold``."""
     rows = prepared(rows)
-    wanted = _register(db, rows)
+    wanted = register(db, rows)
     _check_types(db, at, rows.schema, wanted)
     names = ", ".join(map(quote, rows.column_names))
     db.execute(f"create or replace temp table {_COPY} as select {names} from {quote(at.locator)} limit 0")
@@ -317,7 +317,7 @@ def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str]
     """See ``TableKind.insert``."""
     table = quote(at.locator)
     rows = prepared(rows)
-    types = _register(db, rows)
+    types = register(db, rows)
     if not kind.relation(db, at.locator):
         db.execute(f"create table {table} ({', '.join(f'{quote(name)} {one}' for name, one in types.items())})")
     if keys and not _keys_unique(db, at.locator, keys):
@@ -332,6 +332,14 @@ def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str]
         raise ConflictError(
             f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}; nothing is kept"
         )
+
+
+def drop_index(db: Any, table: str) -> None:
+    """The unique index that upserts have made, and make again: DuckDB adds no column to a table that has one."""
+    place = "lower(table_name) = lower(?) and database_name = current_database() and schema_name = current_schema()"
+    mine = f"select index_name from duckdb_indexes() where {place} and starts_with(index_name, '{_INDEX}')"
+    for (name,) in db.execute(mine, (table,)).fetchall():
+        db.execute(f"drop index {quote(name)}")
 
 
 def _make_index(db: Any, at: Target, keys: list[str]) -> None:

@@ -160,5 +160,6 @@ def parse(data: bytes, name: str, schema: pa.Schema | None) -> pa.Table:
     types: dict[str, pa.DataType] = {}
     if schema is not None and not form.known.tells_schema:
         types = {field.name: field.type for field in schema}
-    wanted = Wanted(expected=tuple(types) or None, types=types, declared=frozenset(types))
+    # A column that came later is null in parts of before.
+    wanted = Wanted(expected=tuple(types) or None, optional=tuple(types), types=types, declared=frozenset(types))
     return form.known.parse(Request(data, name, types, {}, wanted, {}, first=False)).table

@@ -219,6 +219,11 @@ class PostgresKind(TableKind):
     def as_name(self, name: str) -> str:
         return name
 
+    def sql_types(self, db: Any, rows: pa.Table) -> dict[str, str]:
+        from odibi_actors.nodes.sinks.postgres_types import sql_type
+
+        return {field.name: sql_type(field) for field in rows.schema}
+
     def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
         import psycopg
 

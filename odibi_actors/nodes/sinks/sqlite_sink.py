@@ -116,6 +116,11 @@ class SqliteKind(FileKind):
 
         insert(db, at.locator, at.connection, rows, keys, version)
 
+    def sql_types(self, db: Any, rows: pa.Table) -> dict[str, str]:
+        from odibi_actors.nodes.sinks.sqlite_types import sql_type
+
+        return {field.name: sql_type(field) for field in rows.schema}
+
     def hold(self, db: Any, at: Target, rows: pa.Table) -> str:
         from odibi_actors.nodes.sinks.sqlite_table import Existing, hold
 

@@ -21,6 +21,7 @@ from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, StagedRef
 from odibi_actors.nodes.sinks import staged
 from odibi_actors.nodes.sinks import table_delete as deletes
+from odibi_actors.nodes.sinks import table_growing as growing
 from odibi_actors.nodes.sinks import table_marks as marks
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import UNKNOWN, Known, unknown
@@ -40,6 +41,8 @@ VERSION = b"odibi.version"
 """Metadata of a staged part: the column that tells which of two rows of one key is the newer one."""
 DELETES = b"odibi.deletes"
 """Metadata of a staged part whose rows are keys to delete by."""
+GROWS = b"odibi.grows"
+"""Metadata of a staged part whose columns are added to the table, as far as it lacks them."""
 
 
 class TableSink:
@@ -100,8 +103,9 @@ class TableSink:
                 self.deletes and not deletes.claimed(self.kind, db, self.table, [self.owner])
             ):
                 self._claim(db)
-            self._rehearse(db, table)
-        marked = {VOID: b"1"} if pin is not None and pin.void(table) else {}
+            self._rehearse(db, table, pin)
+        marked = {GROWS: b"1"} if pin is not None and pin.evolve else {}
+        marked |= {VOID: b"1"} if pin is not None and pin.void(table) else {}
         marked |= {DELETES: b"1"} if self.deletes else {}
         metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **marked}
         return staged.stage(self.site, table, iteration, attempt, metadata), table
@@ -110,9 +114,11 @@ class TableSink:
         """See ``kinds.sink.Rehearsing``."""
         table = self._conform(table, pin)
         with self.kind.opened(self.at, self.access) as db:
-            self._rehearse(db, table)
+            self._rehearse(db, table, pin)
 
-    def _rehearse(self, db: Database, table: pa.Table) -> None:
+    def _rehearse(self, db: Database, table: pa.Table, pin: Pin | None) -> None:
+        if pin is not None and pin.evolve and not self.deletes:
+            table = growing.known(self.kind, db, self.at, table)
         check = partial(deletes.check, self.kind) if self.deletes else self.kind.rehearse
         check(db, self.at, table, self.keys, self.version)
 
@@ -319,6 +325,8 @@ class TableSink:
         rows = rows.replace_schema_metadata(None)
         if DELETES in metadata:
             return deletes.delete(self.kind, db, self.at, rows, keys, version)
+        if GROWS in metadata:
+            growing.grow(self.kind, db, self.at, rows)
         self.kind.insert(db, self.at, rows, keys, version)
         return None
 

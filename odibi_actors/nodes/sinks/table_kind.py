@@ -116,6 +116,14 @@ class TableKind(PlainSink):
         refuses a row, or drops it."""
 
     @abstractmethod
+    def sql_types(self, db: Database, rows: pa.Table) -> dict[str, str]:
+        """Of each column of the rows the type that it has in a table made for them."""
+
+    def loosen(self, db: Database, table: str) -> None:
+        """Take away what is our own and keeps columns from being added; it is made again with the next rows."""
+        return None
+
+    @abstractmethod
     def hold(self, db: Database, at: Target, rows: pa.Table) -> str:
         """Bring rows, whose columns the table has, into a temporary one beside it, within a transaction; its name.
         Raises Failed (``invalid``) for a value that the columns of the table would not keep as it is."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class GrowingFiles:
     """What of ``kinds.source.Source`` is of files. Of each what is new is read, in whole lines."""
 
-    keys: tuple[str, ...] = ("on_change",)
+    keys: tuple[str, ...] = ("on_change", "on_schema_change")
 
     def __init__(self) -> None:
         self._probes: dict[str, Probe] = {}  # by the path of the connection, whose thread has it alone
