@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 import typing
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,8 @@ def save(folder: Path, node: str, data: Any) -> Path:
     except TypeError as error:
         raise TypeError(f"output of {node!r}: {error}") from error
     make_dirs(folder, sync=True)
-    fresh = folder / f".{_name(node)}.{os.getpid()}.tmp"
+    # Of the thread, too: an interrupted run may have left the same step at work.
+    fresh = folder / f".{_name(node)}.{os.getpid()}.{threading.get_ident()}.tmp"
     fresh.unlink(missing_ok=True)
     with new_file(fresh, sync=True) as file:
         with pa.ipc.new_file(file, table.schema) as writer:

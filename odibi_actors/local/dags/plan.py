@@ -112,6 +112,10 @@ class Plan:
         runs = [self._iteration.nodes[name] for name in self._steps]
         return min((run.retry_at for run in runs if run.state == "retrying" and run.retry_at < NEVER), default=None)
 
+    def running(self) -> list[str]:
+        """Nodes of which a try is under way."""
+        return [name for name in self._steps if self._iteration.nodes[name].state == "running"]
+
     def finished(self) -> list[str]:
         """Nodes that have their output, of the present inputs."""
         certain = self._certain()

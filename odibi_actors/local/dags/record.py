@@ -6,6 +6,7 @@ of each node and the digests of its outputs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -99,7 +100,7 @@ class Record:
             self._nodes.pop(name, None)
 
     def ended(self, result: NodeExecutionResult, key: str, digests: Mapping[str, str | None]) -> None:
-        """A node has ended; it is on disk when this returns. Raises OSError."""
+        """A node has ended; it is on disk once it is saved."""
         checkpoint, name = self.checkpoint, result.node_name
         node = NodeCheckpoint(
             name, result.state.value, datetime.now(UTC).astimezone(), result.duration_ms, result.attempts,
@@ -114,7 +115,25 @@ class Record:
         else:
             checkpoint.pending_nodes.discard(name)
             checkpoint.failed_nodes.add(name)
-        self.manager.save(checkpoint)
+
+    def save(self) -> None:
+        """It is on disk when this returns. Raises OSError: then it is again what it was when it was saved last."""
+        try:
+            self.manager.save(self.checkpoint)
+        except BaseException:
+            self._saved()
+            raise
+
+    def _saved(self) -> None:
+        """Nodes that have ended since are pending again, in memory as on disk."""
+        with contextlib.suppress(OSError, StoreError):  # as the disk is now; then it stays as it is
+            found = self.manager.load(self.checkpoint.checkpoint_id)
+            nodes = {node.node_name for node in self.checkpoint.completed_nodes} | self.checkpoint.failed_nodes
+            if found is None:
+                self.checkpoint.failed_nodes = set()
+                self.reopen(nodes)
+            else:
+                self.checkpoint = found
 
     def close(self) -> None:
         """All has run: what was kept to go on from goes, unless the manager keeps outputs."""

@@ -1,11 +1,12 @@
 """One execution of a DAG: nodes in threads, what they come to in the thread that called.
 
-The order is that of the engine: a node's output is kept, then it is acknowledged (the checkpoint is saved), then
-others hear of it and its dependents start.
+The order is that of the engine: a node's output is kept, then it is acknowledged (the checkpoint is saved, once for all
+that have ended meanwhile), then others hear of it and its dependents start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -81,6 +82,7 @@ class Run:
         self.errors: dict[str, BaseException] = {}
         self.made: dict[str, Any] = {}
         self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._over = False  # an exception has ended it: what a step makes from then on is not kept
 
     def go(self) -> None:
         """Run what is to run. Raises RuntimeError naming the nodes that failed, with the first cause; OSError when the
@@ -89,7 +91,9 @@ class Run:
         try:
             self._loop(threads)
         except BaseException:
-            threads.close(wait=False)  # steps that run go on until they return, or the process ends
+            self._over = True
+            threads.close(wait=False)
+            self._tell_left()
             raise
         threads.close()
         if self.errors:
@@ -106,12 +110,25 @@ class Run:
             retry = self._plan.next_retry
             if not running and retry is None:
                 return
-            try:
-                ended = self._ended.get(timeout=None if retry is None else max(0.0, retry - time.monotonic()))
-            except Empty:
-                continue
-            running -= 1
+            ended = self._next(None if retry is None else max(0.0, retry - time.monotonic()))
+            running -= len(ended)
             self._take(ended)
+
+    def _tell_left(self) -> None:
+        """An exception ends the run: a thread cannot be ended."""
+        over = {one.name for one in self._next(0.0)}
+        if left := [name for name in self._plan.running() if name not in over]:
+            plural, their = ("go", "they return") if len(left) > 1 else ("goes", "it returns")
+            log.warning("%s %s on until %s, and what it makes is not kept", ", ".join(left), plural, their)
+
+    def _next(self, timeout: float | None) -> list[Ended]:
+        """All tries that are over, once there is one; none after so many seconds."""
+        found: list[Ended] = []
+        with contextlib.suppress(Empty):
+            found.append(self._ended.get(timeout=timeout))
+            while True:
+                found.append(self._ended.get_nowait())
+        return found
 
     # --- in threads ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +159,7 @@ class Run:
                 ended.outputs = perform(step, lent, self._tools.context)
             for value in list(ended.outputs.values())[:1]:
                 tracker.snapshot("after", value, self._tools.context)
-            ended.digests = self._kept(name, ended.outputs)
+            ended.digests = self._kept(name, ended.outputs) if not self._over else {}
         except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is the node's failure
             ended.error = error
         ended.duration_ms = (time.perf_counter() - began) * 1000
@@ -158,44 +175,54 @@ class Run:
 
     # --- in the thread that called ------------------------------------------------------------------------------------
 
-    def _take(self, ended: Ended) -> None:
-        step = self._steps[ended.name].step
-        if ended.error is not None:
-            self._failed(ended, ended.error)
-            return
-        digests = {key: digest or content.unknown() for key, digest in ended.digests.items()}
-        result = NodeExecutionResult(
-            ended.name, NodeState.SUCCESS, ended.duration_ms, ended.attempt, ended.thread_id, cached=ended.cached
-        )
-        self._plan.done(ended.name, content.together(digests))
-        void = self._plan.void()
-        if self._record is not None:
+    def _take(self, ended: list[Ended]) -> None:
+        """Tries are over: they are acknowledged together, then told one by one."""
+        results = {id(one): self._result(one) for one in ended}
+        done = [one for one in ended if one.error is None]
+        for one in done:
+            digests = {key: digest or content.unknown() for key, digest in one.digests.items()}
+            self._plan.done(one.name, content.together(digests))
+        void = self._plan.void() if done else []
+        over = [(one, result) for one in ended if (result := results[id(one)]) is not None]
+        if self._record is not None and over:
             self._record.reopen(void)
-            self._record.ended(result, ended.key, ended.digests)
+            for one, result in over:
+                self._record.ended(result, one.key, one.digests)
+            self._record.save()
         for name in void:
             log.info("%s runs again: its inputs are not those of the checkpoint", name)
             for key in self._steps[name].step.outputs.values():
                 self._data.pop(key, None)
+        for one, result in over:
+            self._tell(one, result)
+
+    def _result(self, ended: Ended) -> NodeExecutionResult | None:
+        """What a node has come to; None: it is tried again."""
+        if ended.error is None:
+            return NodeExecutionResult(
+                ended.name, NodeState.SUCCESS, ended.duration_ms, ended.attempt, ended.thread_id, cached=ended.cached
+            )
+        pause = self._plan.failed(ended.name, time.monotonic(), final=isinstance(ended.error, HOPELESS))
+        if pause is not None:
+            log.warning("%s: try %d: %s; the next in %.1f s", ended.name, ended.attempt, _told(ended.error), pause)
+            return None
+        self.errors[ended.name] = ended.error
+        return NodeExecutionResult(
+            ended.name, NodeState.FAILED, ended.duration_ms, ended.attempt, ended.thread_id, error=_told(ended.error)
+        )
+
+    def _tell(self, ended: Ended, result: NodeExecutionResult) -> None:
+        """Others hear of it."""
+        step = self._steps[ended.name].step
+        self.results.append(result)
+        if ended.error is not None:
+            self._tools.events.emit("step_error", step=step, error=ended.error)
+            return
         self.made.update(ended.outputs)
         self._data.update(ended.outputs)
         if all(ended.digests.values()):
             self._tools.put(ended.name, ended.key, ended.outputs)
-        self.results.append(result)
         self._tools.events.emit("step_complete", step=step, duration_ms=ended.duration_ms)
-
-    def _failed(self, ended: Ended, error: BaseException) -> None:
-        pause = self._plan.failed(ended.name, time.monotonic(), final=isinstance(error, HOPELESS))
-        if pause is not None:
-            log.warning("%s: try %d: %s; the next in %.1f s", ended.name, ended.attempt, _told(error), pause)
-            return
-        self.errors[ended.name] = error
-        result = NodeExecutionResult(
-            ended.name, NodeState.FAILED, ended.duration_ms, ended.attempt, ended.thread_id, error=_told(error)
-        )
-        self.results.append(result)
-        if self._record is not None:
-            self._record.ended(result, ended.key, {})
-        self._tools.events.emit("step_error", step=self._steps[ended.name].step, error=error)
 
     def _failure(self) -> RuntimeError:
         failed = "; ".join(f"{name}: {_told(error)}" for name, error in self.errors.items())
