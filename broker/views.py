@@ -210,7 +210,10 @@ def _through(pipeline: Pipeline, lane: Lane, source: SourceState) -> int:
 def _access(pipeline: Pipeline, source: SourceState) -> dict[str, str]:
     """How to get to what a source reads."""
     read = source.node.read
-    return {} if read is None else pipeline.spec.access.get(name_of(read.connection.type, read.connection.path), {})
+    if read is None:
+        return {}
+    connection = read.polled.connection if read.polled is not None else read.connection
+    return pipeline.spec.access.get(name_of(connection.type, connection.path), {})
 
 
 def source_specs(flow: Flow) -> list[SourceSpec]:

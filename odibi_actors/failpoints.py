@@ -38,6 +38,8 @@ DECLARED: dict[str, str] = {
     "source.scanned": "after that, nobody told",
     "source.probe": "before it is looked at what a source that is read in order has",
     "source.probed": "after that",
+    "source.poll": "before a source is polled",
+    "source.polled": "after that, nothing is kept",
     "events.commit": "before a change of a log of events is committed",
     "events.committed": "after that, nobody told",
     "events.prune": "before the deletion of events that were read is committed",

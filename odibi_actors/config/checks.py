@@ -37,6 +37,7 @@ from odibi_actors.kinds.registry import (
     writing,
 )
 from odibi_actors.kinds.sink import Sink
+from odibi_actors.kinds.source import Polling
 from odibi_actors.model import Accesses, Target
 
 MAX_SQL_FILE = 1024 * 1024
@@ -60,7 +61,7 @@ class Checker:
 
     def project(self, data: Section) -> None:
         """All checks; afterwards ``connections`` has the resolved ones and nodes are in topological order."""
-        data["data_dir"] = self._absolute("data_dir", data.get("data_dir", ".odibi"))
+        self.data_dir = data["data_dir"] = self._absolute("data_dir", data.get("data_dir", ".odibi"))
         connections = data.get("connections", {})
         for name, section in connections.items():
             if section is not BAD:
@@ -156,6 +157,12 @@ class Checker:
         return self.connections.get(name or "")
 
     def _read(self, at: str, read: Section, connections: Section) -> None:
+        mode = read.get("mode", BAD)
+        if "function" in read and mode is not BAD and isinstance(source_of(mode), Polling):
+            self._read_function(at, read)
+            return
+        if "connection" not in read and not self._problems.written(f"{at}.connection"):
+            self._problems.add(at, 'the key "connection" is missing', suggestion="The connection to read from.")
         connection = self._use(at, read, connections)
         if "table" in read or "query" in read:
             self._read_table(at, read, connection)
@@ -199,6 +206,20 @@ class Checker:
             and not self._problems.misspelt(at, "format")
         ):
             self._problems.add(at, 'the key "format" is missing', suggestion="Format of the files.")
+
+    def _read_function(self, at: str, read: Section) -> None:
+        """What a function of the project returns."""
+        if "connection" in read:
+            self._problems.add(f"{at}.connection", "a function reads by itself", suggestion="delete it")
+
+        def report(key: str, message: str, suggestion: str) -> None:
+            self._problems.add(f"{at}.{key}", message, suggestion=suggestion)
+
+        if read["function"] is not BAD:
+            self._modules.check(read["function"], [], read.get("params", {}), False, report)
+        self._types(at, read.get("schema", {}), "")
+        self._columns(at, read)
+        self._mode(at, read)
 
     def _read_table(self, at: str, read: Section, connection: ConnectionSpec | None) -> None:
         """Rows of a database."""

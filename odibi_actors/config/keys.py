@@ -103,15 +103,16 @@ RETAIN = Object(
 
 READ = Object(
     {
-        "connection": Key(NAME_TEXT, "The connection to read from.", required=True),
+        "connection": Key(NAME_TEXT, "The connection to read from; it has to be said but for a function."),
         "format": Key(Choice(tuple(formats())), "Format of the files; of files it has to be said."),
         "mode": Key(
-            Choice(tuple(sources()), later=("interval",)),
+            Choice(tuple(sources())),
             "file_watch: each file once, as it arrives; batch: all files, once a run; "
-            "incremental: what is new in files that grow, or in a table; event: rows that are pushed.",
+            "incremental: what is new in files that grow, or in a table; event: rows that are pushed; "
+            "interval: a file, a table, a query or a function, polled.",
             required=True,
         ),
-        "path": Key(_TEXT, "Folder below the connection's."),
+        "path": Key(_TEXT, "Folder below the connection's; interval: the file."),
         "pattern": Key(OneOrMore(_PATTERN), "Which files, such as flights-*.csv; or a list of such."),
         "exclude": Key(OneOrMore(_PATTERN), "Which of them not, such as *-test.csv; or a list of such."),
         "schema": Key(Table(_TEXT), "Column: Arrow type, as far as it should not be inferred."),
@@ -131,17 +132,25 @@ READ = Object(
             "incremental: a file that was truncated or replaced is a problem, and not read; or it is read again.",
         ),
         "window": Key(duration(), "event: how long the key of a push is known again."),
-        "backlog": Key(size(), "event: what may be pushed and not be read yet; then a producer is to come again."),
-        "retain": Key(RETAIN, "event: how much of what was read is kept in its log, for rewinds and backfills."),
-        "table": Key(Text(limit=MAX_NAME), "Table of a SQL connection, for incremental."),
-        "query": Key(_TEXT, "One SELECT on a SQL connection, for incremental, instead of a table."),
+        "backlog": Key(
+            size(),
+            "event: what may be pushed and not be read yet; then a producer is to come again. interval: then ticks are "
+            "missed.",
+        ),
+        "retain": Key(
+            RETAIN, "event, interval: how much of what was read is kept in its log, for rewinds and backfills."
+        ),
+        "table": Key(Text(limit=MAX_NAME), "Table of a SQL connection, for incremental and interval."),
+        "query": Key(_TEXT, "One SELECT on a SQL connection, instead of a table."),
         "watermark_column": Key(_TEXT, "Column that grows with what is new in it: a number, date, time or text."),
         "keys": Key(Listing(_TEXT, unique=True), "Columns by which rows of a table are told apart; default: all."),
         "lag": Key(
             Word(), "How far behind the greatest watermark rows may still come: a duration, or a number; default: 0."
         ),
         "initial": Key(Word(), "The least watermark that is read; default: all are."),
-        "every": Key(Later(), "For interval."),
+        "every": Key(duration(1), "interval: how often, at least 1s; ticks are counted from 1970."),
+        "function": Key(_FUNCTION, "interval: module:function, which returns what there is; a file in nodes/."),
+        "params": Key(Anything(), "interval: keyword arguments of the function."),
         "on_schema_change": Key(
             Choice(("halt", "evolve", "dead_letter"), later=("rescue",)),
             "A file has other columns than those before it: halt; take new ones in, with nulls for missing ones; set "

@@ -19,6 +19,7 @@ from odibi_actors.config.model import (
     ConnectionSpec,
     NodeSpec,
     PipelineSpec,
+    PollSpec,
     ProjectSpec,
     ReadSpec,
     RetainSpec,
@@ -146,7 +147,8 @@ def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree 
 def _pipeline(section: Section, checker: Checker, alerts: list[AlertSpec], code: Code) -> PipelineSpec:
     """``alerts`` are the project's: they come after the pipeline's own, and what is in both is said once."""
     own = [AlertSpec(**alert) for alert in section.get("alerts", [])]
-    nodes = [_node(node, section, checker.connections) for node in section["nodes"]]
+    logs = ConnectionSpec("ticks", "local", os.path.join(checker.data_dir, "ticks"))
+    nodes = [_node(node, section, checker.connections, logs) for node in section["nodes"]]
     return PipelineSpec(
         name=section["pipeline"],
         nodes=nodes,
@@ -160,11 +162,15 @@ def _pipeline(section: Section, checker: Checker, alerts: list[AlertSpec], code:
     )
 
 
-def _node(section: Section, pipeline: Section, connections: dict[str, ConnectionSpec]) -> NodeSpec:
-    """``retry`` and ``timeout`` of the pipeline are defaults of its nodes, key by key."""
+def _node(
+    section: Section, pipeline: Section, connections: dict[str, ConnectionSpec], logs: ConnectionSpec
+) -> NodeSpec:
+    """``retry`` and ``timeout`` of the pipeline are defaults of its nodes, key by key. ``logs``: where those are that
+    keep what is polled."""
+    name = f"{pipeline['pipeline']}.{section['name']}"
     read, transform, write = section.get("read"), section.get("transform"), section.get("write")
     return NodeSpec(
-        read=None if read is None else _read_spec(read, connections),
+        read=None if read is None else _read_spec(read, connections, logs, name),
         transform=None if transform is None else TransformSpec(**transform),
         write=None if write is None else WriteSpec(**_connected(write, connections)),
         retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
@@ -172,10 +178,14 @@ def _node(section: Section, pipeline: Section, connections: dict[str, Connection
     )
 
 
-def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> ReadSpec:
+def _read_spec(section: Section, connections: dict[str, ConnectionSpec], logs: ConnectionSpec, name: str) -> ReadSpec:
     columns, schema = section.get("columns", []), section.get("schema", {})
     kept: Section = {"retain": RetainSpec(**section["retain"])} if "retain" in section else {}
-    if "table" in section or "query" in section:
+    if "every" in section:
+        section = {"format": "arrow"} | section | _polled(section, connections, logs, name)
+        section = {key: value for key, value in section.items() if key in ReadSpec.__struct_fields__}
+        connections = {logs.name: logs}
+    elif "table" in section or "query" in section:
         of_table = TableSpec(
             table=section.pop("table", ""), query=section.pop("query", ""), **_taken(section, TableSpec)
         )
@@ -183,6 +193,22 @@ def _read_spec(section: Section, connections: dict[str, ConnectionSpec]) -> Read
     kind = source_of(section["mode"])
     typed = bool(schema) and (kind.declared or (bool(columns) and all(name in schema for name in columns)))
     return ReadSpec(**_connected(section, connections) | kept, consumption=kind.consumption, typed=typed)
+
+
+def _polled(
+    section: Section, connections: dict[str, ConnectionSpec], logs: ConnectionSpec, name: str
+) -> dict[str, Any]:
+    """What is polled, and the log of what was read."""
+    keys = ("table", "query")
+    of = {key: section.get(key, "") for key in keys}
+    polled = PollSpec(
+        section["every"],
+        connections[section["connection"]] if "connection" in section else logs,
+        "" if "function" in section else section.get("path", ""),
+        TableSpec(**of, watermark_column="") if any(of.values()) else None,
+        **_pick(section, "function", "params"),
+    )
+    return {"connection": logs.name, "path": name, "polled": polled}
 
 
 def _taken(section: Section, model: type[msgspec.Struct]) -> Section:

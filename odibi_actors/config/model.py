@@ -58,6 +58,18 @@ class RetainSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int = 10_000_000_000
 
 
+class PollSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is polled every so many seconds: the file ``path`` below a connection, ``of_table`` of a database, or a
+    ``function`` of the project's ``nodes``, with ``params``."""
+
+    every: float
+    connection: ConnectionSpec
+    path: str = ""
+    of_table: TableSpec | None = None
+    function: str = ""
+    params: dict[str, Any] = {}
+
+
 class ReadSpec(msgspec.Struct, frozen=True):
     """A source node. ``path`` is relative to the connection's folder; ``settle`` in seconds. ``columns``: read only
     these (all, if empty); ``ignore``: not these; ``optional``: those that a file may lack. ``consumption`` follows from
@@ -65,7 +77,8 @@ class ReadSpec(msgspec.Struct, frozen=True):
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
     ``backlog``: bytes that may be pushed and not be read yet; ``retain``: how much of its log is kept. ``of_table``:
     what is read of a database; there are no files then, and ``format`` is "sql". ``typed``: ``schema`` has all columns
-    that are read, so that there is an empty table of it before anything was."""
+    that are read, so that there is an empty table of it before anything was. ``polled``: what is read into a log of its
+    own, to which ``connection`` and ``path`` lead then."""
 
     connection: ConnectionSpec
     format: KindName
@@ -86,6 +99,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     of_table: TableSpec | None = None
     typed: bool = False
     on_schema_change: OnSchemaChange = ""
+    polled: PollSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.consumption:

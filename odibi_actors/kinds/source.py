@@ -117,6 +117,13 @@ class Asking(Protocol):
 
 
 @runtime_checkable
+class Polling(Protocol):
+    """What a source has besides that may read a function of the project."""
+
+    polls: bool
+
+
+@runtime_checkable
 class Amending(Protocol):
     """What a source has besides whose rows are not just put right where they are, once they lie in a dead letter."""
 

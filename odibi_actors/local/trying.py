@@ -33,6 +33,7 @@ from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.kinds.source import Fillable
+from odibi_actors.local.polling import polled
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Range, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
@@ -111,10 +112,12 @@ class Trial:
         """Each node as it is done; with ``only`` that node and what it needs. Raises NotFoundError when no file is
         there to read. User code runs in this process."""
         nodes = wanted(self._spec, only)
-        self._refuse_nothing([node for node in nodes if node.read is not None])
         claim(Path(self._project.root))
         with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
             self._folder = Path(folder)
+            given = (self._spec.access, self._project.root, self._folder / "ticks")
+            nodes = [polled(self._spec.name, node, *given) for node in nodes]
+            self._refuse_nothing([node for node in nodes if node.read is not None])
             self._executor = Executor(self._folder, "", "try", self._project.code_digest)
             try:
                 for node in nodes:

@@ -94,6 +94,11 @@ class Ask(Effect, frozen=True):
     number: int
     read: ReadSpec
 
+    @property
+    def line(self) -> str:
+        """Asks of one line are answered one after the other."""
+        return self.read.connection.path
+
 
 class Begin(msgspec.Struct, frozen=True, array_like=True):
     """Look at this partition from ``place`` on (b"": from its beginning), up to before ``until`` (b"": to its end)."""

@@ -368,7 +368,12 @@ class Ordered:
     @property
     def unread(self) -> list[str]:
         """What could not be looked at, and why: a run that ends says so."""
-        return [*self._troubles, *(one.part.problem for one in self.known.values() if one.part.problem)]
+        return [*self.troubles, *(one.part.problem for one in self.known.values() if one.part.problem)]
+
+    @property
+    def troubles(self) -> list[str]:
+        """Those of them that are of no partition."""
+        return self._troubles
 
     def _exhausted(self, offered: list[Piece]) -> bool:
         """Whether nothing of the run is left beyond this offer."""
@@ -401,7 +406,7 @@ class Ordered:
                 known.told = True
                 told.append(Log("info", f"{self.key}: {known.part.waits}", {"notice": True}))
         waits = [known.part.waits for known in self.known.values() if known.told and known.part.waits]
-        problems = views.standing(self, self._late, self._troubles) + views.several(waits)
+        problems = views.standing(self, self._late, self.troubles) + views.several(waits)
         if problems == self.problems and not (self._report and problems):
             return told
         self._report = False

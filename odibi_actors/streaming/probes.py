@@ -13,7 +13,7 @@ from odibi_actors.streaming.effects import Ask, Broken
 
 
 class Probes:
-    """``answer`` is called by their threads."""
+    """``answer`` is called by their threads, one for each line of asks: that of a connection, or one of its own."""
 
     def __init__(self, answer: Callable[[Message], None]) -> None:
         self._answer = answer
@@ -25,7 +25,7 @@ class Probes:
 
     def ask(self, ask: Ask) -> None:
         """Answer it in the thread of its connection."""
-        path = ask.read.connection.path
+        path = ask.line
         with self._lock:
             if path not in self._asked:
                 self._asked[path] = deque()

@@ -82,6 +82,8 @@ def project(block: str, folder: Path) -> None:
     (folder / "nodes").mkdir()
     (folder / "odibi.yaml").write_text(block)
     (folder / "nodes" / "flights.py").write_text("\n".join(blocks(README, "python")))
+    for module in (one for page in PAGES for one in blocks(page, "python") if one.startswith("# nodes/")):
+        (folder / module.partition("\n")[0].removeprefix("# ")).write_text(module)
 
 
 @pytest.mark.parametrize(

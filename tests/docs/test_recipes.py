@@ -30,7 +30,7 @@ def script(recipe: str) -> str:
             lines.append(block)
         elif language in ("yaml", "python"):
             name = "odibi.yaml" if language == "yaml" else block.partition("\n")[0].removeprefix("# ")
-            lines.append(f"cat > {name} <<'END_OF_FILE'\n{block}END_OF_FILE\n")
+            lines.append(f"mkdir -p $(dirname {name}); cat > {name} <<'END_OF_FILE'\n{block}END_OF_FILE\n")
     return "\n".join(lines)
 
 
@@ -67,6 +67,7 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
             "A table that grows",
             r"rows_read +2\n(.|\n)*rows_read +2\n(.|\n)*no_data(.|\n)*\[\(1, 'sent'\), \(2, 'paid'\), \(3, 'paid'\)\]",
         ),
+        ("A service that is asked every hour", r"rows_read +1\n(.|\n)*\[\('EUR', 'USD', 1\.08\)"),
         ("Reference data", r"state +done(.|\n)*rows_read +2\n"),
         (
             "A column was added",

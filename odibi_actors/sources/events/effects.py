@@ -11,10 +11,12 @@ from odibi_actors.streaming.effects import Answered, Ask
 
 
 class Put(msgspec.Struct, frozen=True, array_like=True):
-    """One push: ``key`` ("" for none), and the bytes of an Arrow table."""
+    """One push: ``key`` ("" for none), and the bytes of an Arrow table; or one poll, in the format of its source, and
+    its ``rows`` (-1: not known)."""
 
     key: str
     data: bytes
+    rows: int = -1
 
 
 class Append(Ask, frozen=True):
@@ -51,7 +53,7 @@ class Survey(Ask, frozen=True):
 class Surveyed(Answered, frozen=True):
     """``stale``: all up to that event is older, or more, than is kept, and some of it is there. ``floor``: up to where
     the log is deleted; ``last``: its newest event; ``since``: when the oldest above the floor was pushed; ``size``: the
-    bytes above it. ``problem``: why it cannot be read."""
+    bytes above it; ``newest``: the newest key. ``problem``: why it cannot be read."""
 
     id: bytes = b""
     stale: int = 0
@@ -59,6 +61,7 @@ class Surveyed(Answered, frozen=True):
     last: int = 0
     since: float | None = None
     size: int = 0
+    newest: str = ""
     problem: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The finder of a log of events: an ordered source that is pushed to as well."""
+"""The finders of logs of events: an ordered source whose log is cut, and one that is pushed to as well."""
 
 from __future__ import annotations
 
@@ -14,33 +14,21 @@ from odibi_actors.sources.events.probe import partition_of
 from odibi_actors.streaming.ordered import Ordered
 
 
-class Pushed(Ordered):
-    """See ``kinds.source.Finder``."""
+class Logged(Ordered):
+    """One partition, a log that its source owns. See ``kinds.source.Finder``."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._desk = Desk()
         self._keeping = Keeping(self.key, self.incarnation)
-        self._appending = 0  # number of the transaction that is under way
-
-    def push(self, sender: str, push: Push) -> list[Effect]:
-        """Answered when it is durable, or refused."""
-        return self._desk.push(sender, push)
+        self._now = 0.0
 
     def heard(self, message: Message, now: float) -> None:
-        """What became of pushes; what was found."""
+        """How the log is; what was found in it."""
         match message:
-            case Appended():
-                if message.number == self._appending:  # else a former finder's pushes are meant
-                    self._say += self._desk.done(message.outcomes)
-                    self._soon(now)
             case Surveyed():
-                of = {
-                    "pipeline": self.spec.pipeline,
-                    "source": self.spec.node.name,
-                    "partition": partition_of(self.read),
-                }
-                self._say += self._keeping.surveyed(message, of, now)
+                of = {"pipeline": self.spec.pipeline, "source": self.spec.node.name}
+                asked = {**of, "partition": partition_of(self.read)}
+                self._say += self._keeping.surveyed(message, asked, now)
             case Pruned():
                 self._number += 1
                 self._say += self._keeping.pruned(message, self._number, self.read, now)
@@ -53,12 +41,9 @@ class Pushed(Ordered):
         self._say += self._keeping.answered(reply, self._number, self.read, now)
 
     def flush(self, now: float) -> list[Effect]:
-        """The next transaction, beside all else that is due."""
+        """The next round of what is kept, beside all else that is due."""
+        self._now = now
         effects: list[Effect] = []
-        if group := self._desk.group():
-            self._number += 1
-            self._appending, read = self._number, self.read
-            effects.append(Append(self.key, self._number, read, group, self._taken(), read.backlog, read.window))
         if self._keeps() and self._keeping.due(now):
             self._number += 1
             effects += self._keeping.begin(self._number, self.read, now)
@@ -93,3 +78,34 @@ class Pushed(Ordered):
         """The last event that is planned."""
         place = self.places.index.get(partition_of(self.read))
         return mark(place.place).number if place is not None else 0
+
+
+class Pushed(Logged):
+    """One that is pushed to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._desk = Desk()
+        self._appending = 0  # number of the transaction that is under way
+
+    def push(self, sender: str, push: Push) -> list[Effect]:
+        """Answered when it is durable, or refused."""
+        return self._desk.push(sender, push)
+
+    def heard(self, message: Message, now: float) -> None:
+        """What became of pushes."""
+        if isinstance(message, Appended):
+            if message.number == self._appending:  # else a former finder's pushes are meant
+                self._say += self._desk.done(message.outcomes)
+                self._soon(now)
+        else:
+            super().heard(message, now)
+
+    def flush(self, now: float) -> list[Effect]:
+        """The next transaction, besides."""
+        effects: list[Effect] = []
+        if group := self._desk.group():
+            self._number += 1
+            self._appending, read = self._number, self.read
+            effects.append(Append(self.key, self._number, read, group, self._taken(), read.backlog, read.window))
+        return effects + super().flush(now)

@@ -58,9 +58,9 @@ class Keeping:
         """Ask whether what is stale may go."""
         if self._step != "survey" or found.number != self._number:
             return []
-        self.survey = found
+        self.survey, self.waits = found, found.problem or self.waits
         if not found.stale:
-            self.waits = ""
+            self.waits = found.problem
             self._over(now)
             return []
         self._step = "leave"

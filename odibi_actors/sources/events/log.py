@@ -148,6 +148,12 @@ class Log:
         found = self._db.execute(ask, (self.floor.number,)).fetchone()
         return float(found[0]) if found else None
 
+    @property
+    def newest(self) -> str:
+        """The key of the newest push that has one, "" for none: it is never forgotten."""
+        found = self._db.execute("SELECT key FROM keys ORDER BY at DESC, number DESC LIMIT 1").fetchone()
+        return str(found[0]) if found else ""
+
     def any_up_to(self, number: int) -> bool:
         """Whether any event up to that one is there."""
         return self._db.execute("SELECT 1 FROM events WHERE number <= ? LIMIT 1", (number,)).fetchone() is not None
@@ -199,8 +205,8 @@ class Log:
 
     def forget(self, before: float) -> None:
         """Forget keys of earlier pushes."""
-        ask = "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at < ? ORDER BY at LIMIT ?)"
-        self._db.execute(ask, (before, FORGOTTEN))
+        ask = "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at < ? AND key <> ? ORDER BY at LIMIT ?)"
+        self._db.execute(ask, (before, self.newest, FORGOTTEN))
 
     def prune(self, through: int, held: Sequence[tuple[int, int]], owner: str) -> tuple[int, bool]:
         """Delete the first events up to and with ``through``, but for those that are ``held`` (first, last): how many,

@@ -71,7 +71,7 @@ def piece(partition: str, id_: bytes, events: list[Event], lower: bytes, upper: 
     position = Position(
         f"{partition}:{detail.first}-{detail.last}",
         size=sum(one.size for one in events),
-        rows=sum(one.rows for one in events),
+        rows=sum(one.rows for one in events) if all(one.rows >= 0 for one in events) else -1,
         digest=together([one.digest for one in events]),
         detail=msgspec.msgpack.encode(detail),
     )

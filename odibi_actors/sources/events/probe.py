@@ -86,7 +86,8 @@ class Probe:
 
         checked: list[Checked] = []
         for put in ask.puts:
-            checked.append(conformed(ask.read, put.data))
+            polled = ask.read.polled is not None  # what was read is what there is, and is looked at in an iteration
+            checked.append((put.data, put.rows) if polled else conformed(ask.read, put.data))
             yield None
         path = folder_of(ask.read) / log.NAME
         try:
@@ -113,7 +114,9 @@ class Probe:
                     floor, since, size_ = found.floor.number, found.since(), found.backlog(found.floor.number)
                     stale = found.stale(self._now() - keep.time, keep.size)
                     there = stale if found.any_up_to(stale) else 0
-                    yield Surveyed(ask.source, ask.number, found.id, there, floor, found.last, since, size_)
+                    yield Surveyed(
+                        ask.source, ask.number, found.id, there, floor, found.last, since, size_, found.newest
+                    )
         except (log.Damaged, sqlite3.Error, OSError) as error:
             yield Surveyed(ask.source, ask.number, problem=f"{path} cannot be read: {error}")
 
@@ -245,12 +248,13 @@ def _cut(events: Iterator[log.Event], ask: Ahead) -> tuple[list[list[log.Event]]
     cuts: list[list[log.Event]] = []
     rows = total = 0
     for event in events:
-        fits = bool(cuts) and rows + event.rows <= ask.limits.max_rows and total + event.size <= ask.limits.max_bytes
+        some = max(0, event.rows)
+        fits = bool(cuts) and rows + some <= ask.limits.max_rows and total + event.size <= ask.limits.max_bytes
         if not fits:
             if len(cuts) >= ask.credit:
                 return cuts, True
             cuts.append([])
             rows = total = 0
         cuts[-1].append(event)
-        rows, total = rows + event.rows, total + event.size
+        rows, total = rows + some, total + event.size
     return cuts, False

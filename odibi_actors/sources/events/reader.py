@@ -72,7 +72,7 @@ def load(spec: ReadSpec, folder: Path, positions: list[Position], pinned: bytes)
     of_whom: dict[str, Position] = {}
     for position in positions:
         for number, data in _events(folder, position):
-            name = f"{pieces.detail_of(position).partition}:{number}"
+            name = f"{pieces.detail_of(position).partition}:{number}{_file_of(spec)}"
             found[name], of_whom[name] = data, position
     tables = Tables(found)
     try:
@@ -87,6 +87,11 @@ def load(spec: ReadSpec, folder: Path, positions: list[Position], pinned: bytes)
         rows[position.identity] += tables.read[name].rows
     told = [PositionRead(bytes.fromhex(one.digest), one.detail, rows[one.identity]) for one in positions]
     return result._replace(files=told)
+
+
+def _file_of(spec: ReadSpec) -> str:
+    """The file that was polled: its name says how it is packed, and is known to people."""
+    return f" {spec.polled.path}" if spec.polled is not None and spec.polled.path else ""
 
 
 def _events(folder: Path, position: Position) -> list[tuple[int, bytes]]:
