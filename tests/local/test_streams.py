@@ -18,11 +18,19 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from odibi_actors.actor import Send
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.config.model import BatchSpec
 from odibi_actors.core import DAGExecutor, EventEmitter, Tracker, create_engine_context
 from odibi_actors.core.dag import DAGBuilder
 from odibi_actors.errors import ConflictError, MissingExtraError, OdibiError
 from odibi_actors.local.streams import opened
+from odibi_actors.local.streams.desk import Desk
+from odibi_actors.local.streams.effects import Note
+from odibi_actors.local.streams.portions import Current, planned
+from odibi_actors.local.streams.reading import SOURCE, read_spec
+from odibi_actors.messages import LOCAL, STORE, Claimed, LoadedPage, Reply, Request, StoreHello
+from odibi_actors.messages import SOURCE as SOURCE_ACTOR
 from odibi_actors.streaming import StreamConfig, StreamManager, StreamMode
 from tests.local import dag_steps
 from tests.local.dag_steps import step
@@ -177,6 +185,13 @@ def test_given_a_file_that_cannot_be_read_then_it_is_named_and_nothing_is_lost()
         stream.read_batch()
     write("e.csv", 4)  # corrected
     assert (numbers(stream.read_batch()), stream.read_batch()) == ([4], None)
+
+
+def test_given_large_files_then_as_many_are_read_at_once_as_go_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odibi_actors.local.streams.session.MAX_BYTES", 10)
+    for time, name in enumerate("abcd"):
+        os.utime(write(f"{name}.csv", time, time), (time, time))
+    assert [numbers(batch) for batch in files().read(max_iterations=1)] == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
 def test_given_a_file_that_is_gone_with_rows_to_come_then_they_are_missed_until_they_are_given_up() -> None:
@@ -355,6 +370,31 @@ def test_given_rows_that_are_pushed_then_they_come_once_in_their_order_with_the_
     assert stream().read_batch("clicks") is None
     with pytest.raises(ValueError, match="s has mode file_watch: rows are pushed to one of mode event"):
         files().push("s", [{"n": 1}])
+
+
+def test_given_a_log_of_events_that_is_to_be_cut_then_what_is_not_processed_stays() -> None:
+    desk = Desk("i", read_spec(StreamConfig("event"), Path()), SOURCE, BatchSpec(), 16)
+    for message in (StoreHello("s", "h", 1, "store", 0, 0), Claimed(1, 0, "i"), LoadedPage(1, [], "", "")):
+        desk.handle(STORE, message, 0)
+    current = Current(1, pa.table({"n": [1]}), epoch=1)
+    desk.handle(LOCAL, Note(planned(current, [], [], None, consumed=False)), 0)
+    asked = {"pipeline": "stream", "source": SOURCE, "partition": "events", "place": "00"}
+
+    def upto() -> Any:
+        desk.flush(0)
+        desk.handle(SOURCE_ACTOR, Request("r", "source.prune", asked), 0)
+        (sent,) = desk.flush(0)
+        assert isinstance(sent, Send)
+        assert isinstance(sent.message, Request)
+        return sent.message.params["upto"]
+
+    assert upto() == 0
+    current.done = 1
+    desk.handle(LOCAL, Note(current.progress()), 0)
+    assert upto() == 1
+    told = Reply("r", 0, {"place": "00", "iteration": 1, "held": [], "more": False})
+    (sent,) = desk.handle(STORE, told, 0)
+    assert sent == Send(SOURCE_ACTOR, Reply("r", 0, {"place": "00", "held": [], "waits": "", "store_id": "store"}))
 
 
 # --- engines, options -------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from odibi_actors.messages import (
     Planned,
     RecordRefused,
     Released,
+    Reply,
+    Request,
     Sources,
     SourceSpec,
     StoreHello,
@@ -60,6 +62,7 @@ class Desk:
         self._store_id = ""
         self._start_seq = self._last = self._through = 0
         self._ledger_seq = 0  # the newest record that changed the ledger, or places: an offer must reflect it
+        self._unsettled: dict[int, None] = {}  # iterations of which something is not processed
         self._listed = 0
         self._joined = False  # the source is there
         self._say: list[Effect] = []
@@ -116,6 +119,8 @@ class Desk:
                 self.ready = True
             case Durable(through=through):
                 self._through = max(self._through, through)
+            case Reply():
+                return [Send(SOURCE, self._spare(message))]
             case Fenced() | ClaimRefused():
                 return [Stop(70, "another process has taken over the stream")]
             case RecordRefused(seq=seq, reason=reason):
@@ -132,6 +137,7 @@ class Desk:
                 self.numbers, self.set_aside = item.last_iteration, item.dead_letters
             case rec.LoadedIteration(plan=plan) if plan.pipeline == STREAM:
                 self.open, self.acked = plan, None
+                self._unsettled[plan.iteration] = None
             case rec.LoadedAck(record=ack) if ack.pipeline == STREAM:
                 self.acked = ack
 
@@ -145,6 +151,17 @@ class Desk:
                 self._list()
             case Offer() if message.epoch == self.epoch and message.seq >= self._ledger_seq:
                 self.offer = message
+            case Request(verb="source.prune"):
+                upto = min(self._unsettled, default=self.numbers + 1) - 1
+                wanted = {**message.params, "upto": upto}
+                self._say.append(Send(STORE, Request(message.id, "source.spare", wanted)))
+
+    def _spare(self, reply: Reply) -> Reply:
+        """How much of a log of events is needed no more: what is processed, as nobody reads it again."""
+        if reply.status:
+            return reply
+        told = {"place": reply.result["place"], "held": reply.result["held"], "waits": "", "store_id": self._store_id}
+        return Reply(reply.id, 0, told)
 
     def _list(self) -> None:
         self._listed += 1
@@ -173,6 +190,7 @@ class Desk:
         match record:
             case rec.Plan(iteration=number):
                 self.numbers = number
+                self._unsettled[number] = None
                 if record.consumed:
                     previous, self._ledger_seq = self._ledger_seq, seq
                     positions, ranges = record.positions[self._node], record.ranges.get(self._node, [])
@@ -185,7 +203,11 @@ class Desk:
                         )
                     )  # fmt: skip
                 self.offer = None
-            case rec.Cancel():
+            case rec.Commit(iteration=number):
+                self._unsettled.pop(number, None)
+            case rec.Cancel(iterations=numbers):
+                for number in numbers:
+                    self._unsettled.pop(number, None)
                 self._ledger_seq, self.offer = seq, None
                 self._say.append(Send(SOURCE, Released(self.epoch, STREAM, self._node, seq)))
             case rec.Schema(arrow=arrow):
@@ -194,5 +216,6 @@ class Desk:
                 self.settings[name] = value
                 if not value:
                     del self.settings[name]
-            case rec.DeadLetter():
+            case rec.DeadLetter(iteration=number):
+                self._unsettled.pop(number, None)
                 self.set_aside += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from odibi_actors.errors import ConflictError, MissingExtraError
 from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.registry import source_of
 from odibi_actors.kinds.source import ReadResult
+from odibi_actors.local.streams import session as sessions
 from odibi_actors.local.streams.config import StreamConfig, StreamMode
 from odibi_actors.local.streams.desk import STREAM
 from odibi_actors.local.streams.floors import ANEW, Floors
@@ -184,9 +186,10 @@ class Feed:
         self._close()
 
     def _take(self, session: Session, offer: Offer) -> bool:
-        """Read what is offered, and plan it. Whether it still is what was offered."""
+        """Read of what is offered as much as goes into memory, and plan it. Whether it still is what was offered."""
+        count = len(offer.positions) if self._read.pinned else _fitting(offer.positions)
         try:
-            positions, ranges, found = self._load(session, offer.positions, offer.ranges)
+            positions, ranges, found = self._load(session, offer.positions[:count], offer.ranges[:count])
         except Failed as error:
             if error.failure.kind == "changed":
                 log.info("%s: %s; it is looked at again", self.name, error)
@@ -380,6 +383,12 @@ class Feed:
         """Seconds until an interval is over; infinity where there is none to wait for."""
         with self._lock:
             return self._looks.due_in(self._session) if self._read.pinned and self._session else float("inf")
+
+
+def _fitting(positions: list[Position]) -> int:
+    """How many of the first ones are read at once."""
+    sizes = itertools.accumulate(max(0, position.size) for position in positions)
+    return max(1, sum(size <= sessions.MAX_BYTES for size in sizes))
 
 
 def last_error() -> object:
