@@ -41,9 +41,15 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
 
 CHANGING = 0.4
 """Share of lives in which the project is changed more than now and then."""
-CHANGES = [name for name, verb in VERBS.items() if not verb.weight and name not in ("sink move", "reset", *feeding.OF)]
+CHANGES = [
+    name
+    for name, verb in VERBS.items()
+    if not verb.weight and name not in ("sink move", "reset", "compact", *feeding.OF)
+]
 """What is changed there."""
 
+JOINED = 0.5
+"""Share of lives in which files are joined, if there are real ones."""
 MOVING = 0.15
 """Share of lives in which sinks go to another pipeline."""
 RESET = 0.1
@@ -60,9 +66,10 @@ def project_changes(seed: int, seconds: float) -> list[Event]:
 
 
 def rare(seed: int, seconds: float) -> list[Event]:
-    """When sinks go to another pipeline, and when one is reset, in lives where that happens."""
+    """When sinks go to another pipeline, when one is reset, and files are joined, in lives where that happens."""
     events = []
-    for what, share, counts in (("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2])):
+    often = (("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2]), ("compact", JOINED, [2, 4]))
+    for what, share, counts in often:
         rng = random.Random(f"{what} {seed}")
         count = rng.choice(counts) if rng.random() < share else 0
         events += [Event(rng.uniform(2.0, seconds), what, rng.getrandbits(32)) for _ in range(count)]

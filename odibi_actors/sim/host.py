@@ -128,6 +128,7 @@ class Host:
         self.refused: dict[tuple[str, str], Target] = {}  # (pipeline, sink) whose target does not go with it
         self.broken: dict[tuple[str, str], None] = {}  # (pipeline, sink) to which nothing can be published
         self.missing: dict[Target, list[tuple[str, int, str]]] = {}  # what a target lacks, put back as it was
+        self.joined: dict[Target, int] = {}  # what is published there up to that iteration may be joined
         self.older: Older = ""  # the store was put back as it was, and its targets were not
         self.took: dict[tuple[str, int, str], frozenset[tuple[str, str]]] = {}  # files of what is of lane live
         self.changes = 0  # of what is visible

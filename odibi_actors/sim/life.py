@@ -89,7 +89,8 @@ class Life:
         self.dues = Dues(self.clock, Patience(word=60.0, zones=60.0, lag=float("inf")))
         self.truth = Truth(self.dues)
         self.host = Host(self.world, self.truth)
-        self.work = _real_work(self.host, seed) if is_real(seed) else Work(self.host)
+        real = is_real(seed) or "compact" in verbs
+        self.work = _real_work(self.host, seed) if real else Work(self.host)
         self.landing = Landing(seed, self.world, self.host, self.truth)
         self._observe()
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
@@ -98,8 +99,8 @@ class Life:
         if not self.host.real:
             self.project = with_logs(self.project, random.Random(f"logs {seed}"))
         if self.host.real:
-            of = [random.Random(f"{what} {seed}") for what in ("sinks", "databases", "formats")]
-            self.project = with_real_sources(with_real_sinks(self.project, of[0], of[1]), of[2])
+            of = [random.Random(f"{what} {seed}") for what in ("sinks", "databases", "partitions", "formats")]
+            self.project = with_real_sources(with_real_sinks(self.project, *of[:3]), of[3])
             # Each format has rules of its own about columns of other types; what is told here are those of csv.
             self.landing.odd = self.landing.odd and all_csv(self.project)
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]

@@ -64,8 +64,11 @@ def all_csv(project: ProjectSpec) -> bool:
     return all(read.format == "csv" and not read.options for read in reads)
 
 
-def with_real_sinks(project: ProjectSpec, rng: random.Random, databases: random.Random) -> ProjectSpec:
-    """Its sinks are folders of files of all formats that are written, and tables of databases."""
+def with_real_sinks(
+    project: ProjectSpec, rng: random.Random, databases: random.Random, partitions: random.Random
+) -> ProjectSpec:
+    """Its sinks are folders of files of all formats that are written, some of these with a folder for each value of a
+    column, and tables of databases."""
 
     def real(pipeline: PipelineSpec, node: NodeSpec) -> NodeSpec:
         if node.write is None:
@@ -73,7 +76,8 @@ def with_real_sinks(project: ProjectSpec, rng: random.Random, databases: random.
         kind = rng.choice(["parquet", "csv", "json", "arrow", "table"])
         if kind != "table":
             packed = rng.choice([None, "gzip", "zstd"]) if kind in ("csv", "json") else None
-            return replace(node, write=replace(node.write, format=kind, compression=packed))
+            by = ["part"] if partitions.random() < 0.4 else []
+            return replace(node, write=replace(node.write, format=kind, compression=packed, partition_by=by))
         database = "duckdb" if databases.random() < 0.4 else "sqlite"
         mart = ConnectionSpec("mart", database, f"/out/{pipeline.name}-{node.name}.db")
         table = replace(node.write, connection=mart, table="rows", path=None, format=None)

@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from odibi_actors.batches.files import digest_file
-from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import StagedRef, Target
 from odibi_actors.nodes.sinks import current
-from odibi_actors.nodes.sinks.manifest import PART
+from odibi_actors.nodes.sinks.committed import listed
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.sim.host import Part
 from odibi_actors.sim.verdict import check
 from odibi_actors.sim.work import Place
 
-TYPES = {"id": (pa.int64(),), "name": (pa.string(),), "amount": (pa.int64(), pa.float64()), "salt": (pa.int64(),)}
+TYPES = {
+    **{"id": (pa.int64(),), "name": (pa.string(),), "amount": (pa.int64(), pa.float64()), "salt": (pa.int64(),)},
+    **{"part": (pa.string(),)},
+}
 """What columns may be: that of the first part decides."""
 
 Row = tuple[Any, ...]
@@ -121,7 +123,7 @@ class Publication(NamedTuple):
             with database(at) as db:
                 db.execute(f"insert into _odibi_commits values ({', '.join('?' * len(mark))})", mark)
                 for row in rows:
-                    db.execute(f"insert into {table} values (?, ?, ?, ?)", row)
+                    db.execute(f"insert into {table} values ({', '.join('?' * len(row))})", row)
 
         return put_back
 
@@ -174,6 +176,4 @@ def held(part: StagedRef) -> list[Row]:
                 return []
             rows: list[Row] = db.execute(f"select * from {quote(at.locator)}").fetchall()
             return rows
-    folder = Path(at.locator, current.CURRENT if part.replaces else "")
-    names = [name for name in sorted(os.listdir(folder)) if PART.fullmatch(name)] if folder.is_dir() else []
-    return [row for name in names for row in rows_of(sink_of(at.sink).rows(at, folder / name, name))]
+    return [row for one in listed(at.locator) for row in rows_of(one.table())]

@@ -52,6 +52,10 @@ PINS = {
 SHAPES = {schema: shape for shape, schema in PINS.items()}
 
 
+PARTS = (None, "x", "y/z")
+"""Values of the column by which folders are partitioned."""
+
+
 def table_of(output: Output, iteration: int) -> pa.Table:
     """The rows of an output. Iterations disagree about a type, and their values are those of both."""
     amount = pa.int64() if iteration % 2 else pa.float64()
@@ -60,6 +64,7 @@ def table_of(output: Output, iteration: int) -> pa.Table:
         "name": pa.array([f'röw, "{row}"' if row % 3 else None for row in output.rows], pa.string()),
         "amount": pa.array([row * 3 for row in output.rows], amount),
         "salt": pa.array([output.salt] * len(output.rows), pa.int64()),
+        "part": pa.array([PARTS[row % len(PARTS)] for row in output.rows], pa.string()),
     }
     return pa.table(columns)
 
@@ -385,15 +390,24 @@ class RealWork(Work):
 
     def check(self) -> None:
         for at in dict.fromkeys(part.at for part in self.host.visible.values()):
-            places, newest = self.host.standing(at), self.host.current.get(at)
-            if at in self._emptied:
-                continue
-            table = self._tables.get(at)
-            read = [place for place in places if newest in (None, place[1])]
-            expected = [row for place in read for row in self._rows(place)] if table is None else table.rows
-            found = held(self._published(read[0]).part)
-            same = sorted(found, key=number_of) == sorted(expected, key=number_of)
-            check(same, "I1", f"{at} holds {len(found)} rows; those of {read} are {len(expected)}")
+            if at not in self._emptied:
+                found, expected = self._compared(at)
+                check(found == expected, "I1", f"{at} holds {len(found)} rows, not {len(expected)}")
+
+    def held(self, at: Target) -> bool:
+        found, expected = self._compared(at)
+        return found == expected
+
+    def outside(self, path: str) -> str:
+        return self._ours(path)
+
+    def _compared(self, at: Target) -> tuple[list[Row], list[Row]]:
+        """The rows that readers find in a target, and those that it must hold."""
+        places, newest, table = self.host.standing(at), self.host.current.get(at), self._tables.get(at)
+        read = [place for place in places if newest in (None, place[1])]
+        expected = [row for place in read for row in self._rows(place)] if table is None else table.rows
+        found = held(self._published(read[0]).part)
+        return sorted(found, key=number_of), sorted(expected, key=number_of)
 
     def _rows(self, place: Place) -> list[Row]:
         return rows_of(table_of(msgspec.msgpack.decode(self.host.visible[place].data, type=Output), place[1]))

@@ -28,6 +28,7 @@ class Copy:
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         life.host.engine._db.backup(self._db)
         self._spool, self._project = dict(life.host.spool), life.project
+        self.joined = dict(life.host.joined)
         whole = (life, life.world, life.host, life.landing, life.clock, life.truth, life.dues)
         told = [told.__self__ for told in life.truth.applied if hasattr(told, "__self__")]
         memo: dict[int, Any] = {id(one): one for one in (*whole, *told)}
@@ -71,7 +72,7 @@ def _put_back(life: Life, copy: Copy, rng: random.Random) -> None:
     the first that is to be published, tells."""
     host = life.host
     fit = all(_has(life, place, one) for place, one in copy.iterations.items())
-    if host.older == "in place" or host.missing or not fit:
+    if host.older == "in place" or host.missing or not fit or copy.joined != host.joined:
         life.world.count("older store of no use")
         return
     life.world.crash_all()

@@ -246,7 +246,7 @@ def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
         if name == pipeline.name and part.at not in host.missing and host.older != "in place"
     }
     for part in host.visible.values():
-        if part.replaces or part.keyed:
+        if part.replaces or part.keyed or part.at in host.joined:
             there.pop(part.at, None)
     if not there:
         return ""
@@ -263,6 +263,14 @@ def _reset(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     resetting.reset(life, pipeline.name)
     life.world.count("reset")
     return life.by_hand()
+
+
+def _compact(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    if not life.host.real:
+        return ""
+    from odibi_actors.sim.compacting import compact  # not above: it brings Arrow
+
+    return compact(life, rng, pipeline)
 
 
 def _push(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
@@ -334,6 +342,7 @@ VERBS: dict[str, Verb] = {
     "store put back": Verb(1, "an iteration", _store_put_back),
     "reset": Verb(0, "an iteration", _reset),
     "reference take away": Verb(2, "a reference", _reference_take_away),
+    "compact": Verb(0, "real files of two iterations", _compact),
     "push": Verb(0, "a source that is pushed to", _push),
     "push again": Verb(0, "a push", _push_again),
     "transaction": Verb(0, "a table that grows", _transaction),

@@ -184,6 +184,14 @@ class Work:
 
         return bring_back
 
+    def outside(self, path: str) -> str:
+        """Where a path of the life really is."""
+        return path
+
+    def held(self, at: Target) -> bool:
+        """A target has what was published there, for readers."""
+        return True
+
     def move_away(self, place: Place) -> None:
         """Somebody moves away what was published."""
         del self.host.visible[place]
@@ -196,6 +204,7 @@ class Work:
             host.took.pop(place, None)
         for at in targets:
             host.owners.pop(at)
+            host.joined.pop(at, None)
             host.current.pop(at, None)
         for path in [path for path in host.staged if path.startswith(f"{pipeline}/")]:
             del host.staged[path]

@@ -75,7 +75,7 @@ def test_invariants_hold_under_faults_and_everything_is_really_tried(outcomes: l
         *("crash scheduler", "stop scheduler", "clock forward", "clock back", "zones", "suspend"),
         *("operator schedule.add", "operator schedule.pause", "operator schedule.remove", "operator pipeline.backfill"),
         *("answered: run.wait", "answered: iteration.wait", "letters taken back"),
-        *("push stored", "push known", "push refused", "push not taken yet", "full log", "transaction waited for"),
+        *("push stored", "push refused", "push not taken yet", "full log", "transaction waited for"),
         *("operator deadletter.replay", "operator iteration.abandon", "operator pipeline.rewind", "operator shutdown"),
     ):
         assert faults.get(fault, 0) >= 2, f"{fault}: {faults}"
@@ -159,6 +159,9 @@ def test_a_verb_comes_when_its_pipeline_is_in_the_state_of_the_course() -> None:
     assert len(TRIPLES) == len(PAIRS) * len(STATES)
 
 
+JOINED = 1
+"""A life in which files are joined."""
+
 REAL = (20, 130, 537, 500024, 500491)
 """Lives that read real files and publish to real sinks; 130 and 500024 broke once."""
 
@@ -175,6 +178,7 @@ def test_some_lives_read_and_publish_by_the_code_that_does_so_anywhere_and_die_a
             found[what] = found.get(what, 0) + number
     assert [what for what in found if what.startswith("crash worker at folder.")]
     assert [what for what in found if what.startswith("crash worker at table.")]
+    assert run_seed(JOINED, course=Course("compact", "", "pause"))[0].counts["files joined"]  # type: ignore[union-attr]
 
     # What the model cannot know: a sink that says it has published, and has not.
     monkeypatch.setattr(FolderSink, "_appear", lambda *_: None)
