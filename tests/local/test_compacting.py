@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -179,6 +180,27 @@ def test_given_a_death_at_each_step_then_every_row_is_there_once_and_the_next_ti
     compact(root)
     assert (len(files(root)), seen(root)) == (2, expected(1, 2, 3, 4, 5))
     assert list((root / "lake/out").rglob("*.staged")) == []
+
+
+def test_given_a_full_disk_at_each_step_then_every_row_is_there_once_and_the_next_time_ends_it(tmp_path: Path) -> None:
+    root, steps = made(tmp_path, files=2), dict[str, int]()
+    with failpoints.watching(lambda name: steps.update({name: len(steps)})):
+        compact(root)
+    done = [1, 2]
+    for number, step in enumerate(name for name in steps if name.startswith(("compact.", "file.", "dir."))):
+        deliver(root, number + 101)
+        done.append(number + 101)
+
+        def full(name: str, step: str = step) -> None:
+            if name == step:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with failpoints.watching(full), pytest.raises((OSError, OdibiError), match="No space left"):
+            compact(root)
+        assert seen(root) == expected(*done), step
+        compact(root)
+        assert (len(files(root)), seen(root)) == (2, expected(*done)), step
+        assert list((root / "lake/out").rglob("*.staged")) == [], step
 
 
 def test_given_what_must_not_be_joined_then_it_is_refused_and_nothing_changes(tmp_path: Path) -> None:

@@ -325,6 +325,33 @@ def full_disk(bench: Bench) -> None:
     bench.expect(1, 2)
 
 
+def full_while_publishing(bench: Bench) -> None:
+    bench.publish(bench.stage(rows(1), 1))
+    first = bench.stage(rows(2), 2)
+    places: list[str] = []
+    with failpoints.watching(places.append):
+        bench.publish(first, settled=1)
+    steps = {place: times for times, place in enumerate(places, 1)}  # the last time at each: others went well before
+    assert steps
+    for number, (place, stop) in enumerate(steps.items(), 3):
+        staged, before, left = bench.stage(rows(number), number), bench.sees(), [stop]
+
+        def full(_place: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        publication = bench.publication(staged, settled=number - 1)
+        with failpoints.watching(full):
+            (result,) = outcomes(bench.executor, publication)
+        assert isinstance(result, PublishDone) or result.failure.kind == "full", (place, result)  # type: ignore[union-attr]
+        after = rows(number) if bench.kind.replaces else [*before, *rows(number)]
+        assert bench.sees() in (before, after), place  # whole, or not at all
+        bench.publish(staged, settled=number - 1)
+        assert bench.sees() == after, place
+        assert bench.leftovers() == [], place
+
+
 def owner_conflict(bench: Bench) -> None:
     bench.publish(bench.stage(rows(1), 1))
     other = failed(bench.executor, bench.task(rows(2), 2, store_id="store-2")).failure
@@ -399,6 +426,8 @@ FAULTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "told twice and late": ("an older part, published again behind a newer one, changes nothing", told_twice_and_late),
     "restart": ("another process publishes what one before has staged", restarted),
     "full disk": ("nothing is seen; tried again once there is room", full_disk),
+    "full while publishing": ("at each step, in turn: what is seen is the whole part or nothing; tried again, it is "
+                              "there once", full_while_publishing),
     "owner conflict": ("another store is refused by name, and nothing changes", owner_conflict),
     "damaged part": ("not published", damaged_part),
     "another path": ("a part that names a file which staging does not make touches nothing", another_path),

@@ -8,6 +8,8 @@ import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from odibi_actors.kinds.registry import writing
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats import csv_write, json_write, texts
 from odibi_actors.nodes.sinks.forms import Form, read, remember
 
 NAN, INF = float("nan"), float("inf")
@@ -207,3 +210,22 @@ def test_any_rows_come_back_from_csv_and_json(tmp_path_factory: pytest.TempPathF
     table = pa.Table.from_pylist(rows, schema)
     for name in ("csv", "json"):
         assert carried(name, table, tmp_path_factory.mktemp("any")).equals(table)
+
+
+@pytest.mark.parametrize("written", [csv_write, json_write])
+def test_given_many_rows_when_they_are_checked_then_some_are_looked_at_together_and_the_last_one_too(
+    written: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def counting(column: pa.ChunkedArray, *args: Any, **more: Any) -> pa.ChunkedArray:
+        looked.append(len(column))
+        return texts.spelt(column, *args, **more)
+
+    monkeypatch.setattr(written, "spelt", counting)
+    monkeypatch.setattr(texts, "PORTION", 100)
+    days = [date(2020, 1, 1)] * 350
+    written.check(pa.table({"d": pa.chunked_array([days[:240], days[240:]]), "n": range(350)}))
+    assert max(looked) <= 100
+    with pytest.raises(Failed, match="10000"):
+        written.check(pa.table({"d": pa.array([*[0] * 349, 2932897], pa.date32()), "n": range(350)}))

@@ -16,7 +16,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.csv import parse
-from odibi_actors.nodes.formats.texts import no_type, spelt
+from odibi_actors.nodes.formats.texts import no_type, portions, spelt
 
 NAME = "csv"
 
@@ -31,7 +31,8 @@ def check(table: pa.Table) -> None:
             or pa.types.is_fixed_size_binary(field.type)
         ):
             raise no_type(field, NAME)
-        spelt(table.column(field.name), field, NAME)
+        for portion in portions(table.column(field.name)):
+            spelt(portion, field, NAME)
     if table.num_columns == 1 and table.column(0).null_count:
         name = table.column_names[0]
         message = f"column {name!r} holds nulls, and is alone: a row of it would be an empty line; add a column"

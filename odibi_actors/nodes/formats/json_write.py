@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.formats.texts import no_type, spelt
+from odibi_actors.nodes.formats.texts import no_type, portions, spelt
 
 NAME = "json"
 _encode = msgspec.json.Encoder().encode
@@ -23,10 +23,9 @@ def check(table: pa.Table) -> None:
     for field in table.schema:
         if not field.name.strip():
             raise Failed("invalid", f"its reader takes {field.name!r} for no name of a column; rename it")
-        for chunk in table.column(field.name).chunks:
-            _plain(chunk, field, verify=True)
-        if not table.column(field.name).num_chunks:
-            _plain(pa.array([], field.type), field, verify=True)
+        for portion in portions(table.column(field.name)):
+            for chunk in portion.chunks or [pa.array([], field.type)]:
+                _plain(chunk, field, verify=True)
 
 
 def write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], out: BinaryIO) -> None:

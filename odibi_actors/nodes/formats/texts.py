@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +13,8 @@ from odibi_actors.nodes.formats import first_bad
 from odibi_actors.nodes.formats.cells import Cells
 
 _CELLS = Cells({})
+PORTION = 65_536
+"""Rows that are looked at together."""
 
 
 def no_type(field: pa.Field, name: str) -> Failed:
@@ -18,6 +22,13 @@ def no_type(field: pa.Field, name: str) -> Failed:
     fix = "make it text in the node before (to_json() in SQL, json.dumps in Python; base64 for bytes), or write parquet"
     message = f"column {field.name!r} is {type_name(field.type)}, which {name} cannot hold; {fix}"
     return Failed("invalid", message, column=field.name)
+
+
+def portions(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """The column, some rows at once: what is made of all of them to be looked at takes several times their memory. One
+    without rows is one portion."""
+    for start in range(0, max(len(column), 1), PORTION):
+        yield column.slice(start, PORTION)
 
 
 def spelt(column: pa.ChunkedArray, field: pa.Field, name: str, *, verify: bool = True) -> pa.ChunkedArray:
