@@ -17,11 +17,12 @@ Answer = Callable[[dict[str, Any]], Any]
 
 class FakeBroker:
     """``answers``: verb -> result, or a function of params; a Reply or None (no answer) may be given instead of a
-    result. ``forget``: so many first requests are answered with WhoAreYou, as a restarted broker does."""
+    result. Pipelines are active unless they say otherwise. ``forget``: so many first requests are answered with
+    WhoAreYou, as a restarted broker does."""
 
     def __init__(self, folder: Path, answers: dict[str, Any], forget: int = 0, refuse: str = "") -> None:
         self.endpoint = f"ipc://{folder}/b.ipc"
-        self.answers = answers
+        self.answers = {"pipeline.show": {"state": "active"}} | answers
         self.forget = forget
         self.epoch = 3
         self.refuse = refuse

@@ -258,9 +258,7 @@ def test_given_a_failed_iteration_then_the_wait_ends_with_5_and_what_fixes_it(br
 def test_given_one_that_ended_long_ago_when_waited_for_then_its_run_tells(
     broker: Broker, invoke: Invoke, state: str, code: int
 ) -> None:
-    shown = {"pipeline": "delays", "state": "active"}
-    runs = {"items": [RUN, {**DONE, "state": state}]}
-    fake = broker({"backfill.list": {"items": []}, "pipeline.show": shown, "run.list": runs})
+    fake = broker({"backfill.list": {"items": []}, "run.list": {"items": [RUN, {**DONE, "state": state}]}})
     result = invoke("--endpoint", fake.endpoint, "backfill", "wait", "delays", "7", "-o", "json")
     assert (result.exit_code, json.loads(result.stdout)["state"]) == (code, state)
 

@@ -442,9 +442,7 @@ def test_given_a_pipeline_that_cannot_drain_then_5(broker: Broker, invoke: Invok
 def test_given_a_triggered_run_when_waited_for_then_its_end_is_the_code(
     broker: Broker, invoke: Invoke, state: str, code: int
 ) -> None:
-    shown = {"pipeline": "report", "state": "active"}
-    ended = {"run": "r1", "state": state}
-    fake = broker({"pipeline.trigger": {"run": "r1"}, "pipeline.show": shown, "run.wait": ended})
+    fake = broker({"pipeline.trigger": {"run": "r1"}, "run.wait": {"run": "r1", "state": state}})
     result = invoke("--endpoint", fake.endpoint, "pipeline", "trigger", "report", "--wait", "-o", "json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"schema": 1, "run": "r1", "state": state}

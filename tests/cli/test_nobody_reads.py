@@ -117,8 +117,7 @@ def test_given_nobody_reads_then_the_exit_code_is_that_of_the_verb(
     answer: object,
     code: int,
 ) -> None:
-    shown = {"pipeline": "p", "state": "active"}
-    fake = broker({".".join(verb[:2]): answer, "status": answer, "pipeline.show": shown})
+    fake = broker({".".join(verb[:2]): answer, "status": answer})
     with nobody() as pipe:
         assert odibictl(tmp_path, *verb, "--endpoint", fake.endpoint, stdout=pipe, stderr=pipe)[0] == code
 
