@@ -98,7 +98,10 @@ class Desk:
     def answer(self, run: str) -> Offer | None:
         """What there is to read; no positions: nothing. None: that is not known yet."""
         offer = self.offer
-        return offer if offer is not None and offer.run == run and (offer.positions or offer.exhausted) else None
+        if offer is None or offer.run != run:
+            return None
+        # What is read whole is offered as it was known, too, before the look has come to its end.
+        return offer if offer.exhausted or (offer.positions and not self._read.pinned) else None
 
     # --- the store ----------------------------------------------------------------------------------------------------
 

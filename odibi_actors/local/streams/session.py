@@ -37,6 +37,8 @@ CREDIT: Final = 16
 """Positions of one offer, and of one iteration at most."""
 MAX_BYTES: Final = 64_000_000
 """Bytes of one iteration, about: its rows are in memory until they are processed. One position goes in any case."""
+CLOSING: Final = 0.5
+"""Seconds for which the event of a file's close is waited for, where the kernel knows of nobody who writes it."""
 HISTORY: Final = 7 * 86_400.0
 """Seconds for which committed iterations are kept."""
 
@@ -84,7 +86,8 @@ class Session:
 
     def rest(self, run: str) -> Offer:
         """What is left of what a look has found."""
-        self._pump(lambda: self.desk.answer(run) is not None or self._waits(run))
+        until = self.clock() + CLOSING
+        self._pump(lambda: self.desk.answer(run) is not None or self._waits(run, until), CLOSING)
         offer = self.desk.offer
         assert offer is not None
         return offer
@@ -143,19 +146,23 @@ class Session:
         self._pump(lambda: finder.ledger.loaded)
         return list(finder.ledger.index)
 
-    def _waits(self, run: str) -> bool:
+    def _waits(self, run: str, until: float) -> bool:
         """Whether all that is left of a look is being written, or may be."""
         offer, finder = self.desk.offer, self._source.sources[source_key(STREAM, NODE, LIVE)]
         if offer is None or offer.run != run or offer.positions:
             return False
-        return isinstance(finder, Source) and not finder.looked_at and bool(finder.waiting())
+        if not isinstance(finder, Source) or finder.looked_at or not finder.waiting():
+            return False
+        files = finder.files
+        closing = [one for one, file in files.known.items() if not file.ready and one not in files.held]
+        return self.clock() >= until or not any(map(files.writing, closing))
 
-    def _pump(self, done: Callable[[], bool]) -> None:
-        """Work until that is so. Raises StoreError."""
+    def _pump(self, done: Callable[[], bool], limit: float = 60.0) -> None:
+        """Work until that is so; it is looked at again after ``limit`` seconds at most. Raises StoreError."""
         self._runtime.step()
         while not done():
             self._check()
-            self._runtime.wait(60.0)
+            self._runtime.wait(limit)
             self._runtime.step()
         self._check()
 
