@@ -73,7 +73,9 @@ class Pipeline:
         self.pruned: dict[str, int] = {}  # source -> iteration up to which what it read may be deleted
         self.rewound: list[str] = []  # requests of the last ones that have come to their end
         self.written = start_seq  # the newest record about it
-        self.rewind_seq = 0  # record that began it: nothing is taken back before it is durable
+        self.rewind_seq = (
+            0  # record that began it, or ended it: nothing is taken back, or deleted, before it is durable
+        )
         self.letters: dict[int, int] = {}  # dead letter -> iteration that took it up in this epoch; 0: discarded
         self.kept: dict[int, None] = {}  # dead-lettered iterations: their batches stay
         self.states: dict[str, dict[int, BatchRef]] = {}  # stateful node -> committed iteration -> state; ascending

@@ -34,7 +34,7 @@ def ask(flow: Flow, pipeline: Pipeline, source: str, partition: str, place: str,
         raise NotFoundError(f"pipeline {pipeline.name} has no source {source!r} that is read in order")
     readers = list(_readers(flow, asker.node.read))
     for one, _ in readers:
-        _check(one)
+        _check(flow, one)
     asked: list[str] = []
     late: list[str] = []
     while True:  # what one of them needs the others keep: they are asked again, about less
@@ -81,8 +81,8 @@ def _place(read: ReadSpec) -> tuple[str, str]:
     return read.connection.path, posixpath.normpath(read.path)
 
 
-def _check(pipeline: Pipeline) -> None:
-    if pipeline.rewind is not None:
+def _check(flow: Flow, pipeline: Pipeline) -> None:
+    if pipeline.rewind is not None or pipeline.rewind_seq > flow.journal.durable:
         raise ConflictError(f"pipeline {pipeline.name} is being rewound")
     if pipeline.backfills:
         raise ConflictError(f"pipeline {pipeline.name} has an open backfill, {next(iter(pipeline.backfills))}")

@@ -238,7 +238,7 @@ def step(flow: Flow, pipeline: Pipeline, now: float) -> None:
         pipeline.rewound = [*pipeline.rewound, record.request][-MAX_REMEMBERED:]
         flow.write(rec.Setting(pipeline.name, rec.REWOUND, " ".join(pipeline.rewound)), pipeline.name)
     seq = flow.write(rec.Rewound(pipeline.name, record.to, record.last, now), pipeline.name)
-    pipeline.rewind = None
+    pipeline.rewind, pipeline.rewind_seq = None, seq
     pipeline.problem = ""
     pipeline.letters.clear()
     pins.rewound(flow, pipeline, record.to)

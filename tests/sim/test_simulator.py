@@ -43,6 +43,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("sink format", "", "cancel"), 9),
     (Course("push", "", "backfill"), 11),
     (Course("push", "", "push again"), 13),
+    (Course("params", "", "push again"), 7),
 ]
 """Lives of a course of verbs that broke once."""
 
