@@ -34,6 +34,7 @@ from odibi_actors.config.kinds import (
 from odibi_actors.model import TERMINAL, TRANSITIONS
 from tests.docs.client_page import client
 from tests.sinks.contract import table as sinks
+from tests.sources.contract import table as sources
 from tests.types.page import types
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -181,6 +182,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "types": types,
     "client": client,
     "sinks": sinks,
+    "sources": sources,
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.docs.test_docs import blocks, generate
 from tests.sinks.contract import FAULTS
+from tests.sources.contract import FAULTS as OF_SOURCES
 
 PAGE = generate.DOCS / "kinds.md"
 PROJECT = """\
@@ -151,3 +152,28 @@ def test_given_a_package_that_brings_a_format_of_ours_then_ours_is_taken(tmp_pat
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", say], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "odibi_actors.nodes.formats.csv_format:FORMAT"
+
+
+def test_given_the_source_of_the_page_when_installed_then_it_goes_through_the_contract_and_a_project_reads_by_it(
+    tmp_path: Path,
+) -> None:
+    source, target, root = (tmp_path / name for name in ("package", "installed", "project"))
+    for folder in (source, root):
+        folder.mkdir()
+    (source / "pyproject.toml").write_text(blocks(PAGE, "toml")[2])
+    (source / "odibi_mailbox.py").write_text(blocks(PAGE, "python")[2])
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(target), str(source)], check=True)
+    env = {**os.environ, "PYTHONPATH": f"{target}{os.pathsep}{generate.DOCS.parent}"}
+    command = [sys.executable, "-m", "tests.sources.plugged", str(tmp_path)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [*OF_SOURCES]
+    read = next(one for one in blocks(PAGE, "yaml") if "mode: mailbox" in one).rstrip()
+    (root / "odibi.yaml").write_text(PROJECT.format(read=read))
+    (root / "landing/mail/a").mkdir(parents=True)
+    for number in (1, 2):
+        (root / f"landing/mail/a/{number}.json").write_text(json.dumps({"n": number}))
+    assert "rows_read      2" in odibictl(root, target, "run", "p").stdout
+    (root / "landing/mail/a/3.json").write_text(json.dumps({"n": 3}))
+    assert "rows_read      1" in odibictl(root, target, "run", "p").stdout
