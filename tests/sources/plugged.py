@@ -7,8 +7,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.kinds.registry import source_of, sources
+from odibi_actors.nodes.failures import Failed
 from tests.sources.contract import FAULTS, TYPES, Bench, Kind, Rows
 
 
@@ -32,6 +35,13 @@ def main(root: Path) -> None:
         folder.mkdir()
         run(Bench(kind, folder))
         print(name, flush=True)
+    bench = Bench(kind, root / "changed")
+    bench.fill()
+    pieces = list(bench.drained())
+    (root / "changed/mail/a/1.json").write_text('{"id": 9, "s": "x"}')
+    assert bench.again(*pieces).changed == [pieces[0].position.identity]
+    with pytest.raises(Failed, match="is not what was planned"):
+        bench.rows(*pieces)
 
 
 if __name__ == "__main__":
