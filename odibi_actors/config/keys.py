@@ -43,7 +43,7 @@ from odibi_actors.config.model import (
     WriteSpec,
 )
 from odibi_actors.config.patterns import one_line
-from odibi_actors.config.received import MAX_LEVELS, MAX_PARTITIONS, MAX_SCHEDULES
+from odibi_actors.config.received import FOLDER_NAME, MAX_LEVELS, MAX_PARTITIONS, MAX_SCHEDULES
 from odibi_actors.config.schedule_keys import ALERTS, SCHEDULE
 from odibi_actors.kinds.registry import connection_of, connections, formats, sources
 
@@ -56,7 +56,11 @@ _PATTERN = Text(verify=one_line)
 _PROJECT = Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name: letters, digits, _ and -", MAX_NAME)
 _FUNCTION = Text(rf"{IDENTIFIER}(\.{IDENTIFIER})*:{IDENTIFIER}", "module:function, such as nodes.flights:clean")
 _TABLE = Text(IDENTIFIER, "a table name: letters, digits, _", MAX_NAME)
-_PARTITION = Text(IDENTIFIER, "a column that can name a folder: letters, digits, _; rename it", MAX_NAME)
+_PARTITION = Text(
+    FOLDER_NAME,
+    "a column that can name a folder: letters, digits, _, and a letter first; rename it in the node's SQL",
+    MAX_NAME,
+)
 _COLUMNS = 10_000
 _TAKE = Number(1, 10**12)
 _LATER = ("s3", "postgres", "delta", "kafka")

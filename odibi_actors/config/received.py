@@ -56,7 +56,8 @@ MAX_PARAMS = 64 * 1024
 """Bytes of ``params`` as JSON: they go with every run."""
 
 
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+FOLDER_NAME = r"[A-Za-z][A-Za-z0-9_]*"
+"""Columns that become folders: pandas, pyarrow and Hive skip, in silence, what begins with ``_`` or ``.``."""
 
 
 def unsound(project: ProjectSpec) -> str:
@@ -144,7 +145,7 @@ def _node(at: str, node: NodeSpec, earlier: dict[str, NodeSpec]) -> Iterator[str
 
 def _folders(write: WriteSpec) -> bool:
     """Whether the columns that become folders are columns that can."""
-    return len(write.partition_by) <= MAX_LEVELS and all(map(_COLUMN.fullmatch, write.partition_by))
+    return len(write.partition_by) <= MAX_LEVELS and all(re.fullmatch(FOLDER_NAME, name) for name in write.partition_by)
 
 
 # --- schedules and alerts ------------------------------------------------------------------------------------------

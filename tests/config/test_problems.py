@@ -201,8 +201,11 @@ LATER = [
     ("format: csv", "format: cvs", [f"11:45: {N}[0].read.format: unknown value (got cvs); "
         'did you mean "csv"?']),
     ("format: parquet", "format: parquet, partition_by: [a/b]", [
-        f"20:82: {N}[3].write.partition_by[0]: must be a column that can name a folder: letters, digits, _; rename it "
-        "(got a/b)"]),
+        f"20:82: {N}[3].write.partition_by[0]: must be a column that can name a folder: letters, digits, _, "
+        "and a letter first; rename it in the node's SQL (got a/b)"]),
+    ("format: parquet", "format: parquet, partition_by: [_k]", [
+        f"20:82: {N}[3].write.partition_by[0]: must be a column that can name a folder: letters, digits, _, "
+        "and a letter first; rename it in the node's SQL (got _k)"]),
     ("format: parquet", "format: parquet, max_partitions: 5", [
         f"20:83: {N}[3].write.max_partitions: it is for partition_by; delete it"]),
     ("mode: upsert, keys", "partition_by: [carrier], mode: upsert, keys", [

@@ -13,6 +13,8 @@ import pytest
 
 from odibi_actors.batches.ipc import encode_schema
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.formats import Malformed
+from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.read import ReadResult, read
 from tests.nodes.helpers import position, read_spec
 
@@ -147,7 +149,10 @@ def test_given_a_quoted_empty_text_below_no_name_when_read_then_it_is_a_value(tm
 
 
 def test_given_no_name_at_all_when_read_then_it_is_refused(tmp_path: Path) -> None:
-    assert "none of its columns is to be read" in _refused(tmp_path, "csv", ",\n,\n")
+    assert "no column has a name" in _refused(tmp_path, "csv", ",\n,\n")
+    assert "none of its columns is to be read" in _refused(tmp_path, "json", '[{"a": 1}]', ignore=["a"])
+    with pytest.raises(Malformed, match="the file has no columns"):
+        Wanted().chosen([])
     assert "has no name" in _refused(tmp_path, "parquet", "a,\n1,\n")
 
 

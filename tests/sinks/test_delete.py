@@ -45,9 +45,9 @@ class Bench:
             db.commit()
         return found
 
-    def sink(self, *keys: str, version: str | None = None) -> TableSink:
+    def sink(self, *keys: str, version: str | None = None, deletes: bool = True) -> TableSink:
         site = Site(self.at, OWNER, staging=self.root / "staged", access=self.access)
-        return TableSink(self.kind, site, keys or ("k",), version, deletes=True)
+        return TableSink(self.kind, site, keys or ("k",), version, deletes=deletes)
 
     def stage(self, sink: TableSink, **columns: Any) -> StagedRef:
         self.counter += 1
@@ -117,6 +117,41 @@ def test_given_keys_that_the_table_does_not_hold_when_staged_then_they_are_named
     failure = bench.refused(bench.sink(*keys), **columns)
     assert (failure.kind, said in failure.message) == (kind, True), failure.message
     assert bench.sql("select k from t") == [(1,)]
+
+
+COLLATED = {
+    "sqlite": ("k text collate nocase primary key", "k text collate rtrim", "k text"),
+    "duckdb": ("k varchar collate nocase primary key", "k varchar collate noaccent", "k varchar"),
+    "postgres": ("k text collate blind primary key", 'k text collate "blind"', 'k text collate "C"'),
+}
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_given_keys_that_a_collation_takes_for_one_then_the_table_is_refused(bench: Bench, deletes: bool) -> None:
+    if bench.at.sink == "postgres":
+        bench.sql('create collation blind from "C"')  # called nondeterministic: not every build has ICU's
+        bench.sql("update pg_collation set collisdeterministic = false where collname = 'blind'")
+    sink, binary = bench.sink(deletes=deletes), COLLATED[bench.at.sink][-1]
+    for columns in COLLATED[bench.at.sink][:-1]:
+        bench.sql("drop table if exists t", f"create table t ({columns}, v bigint)", "insert into t values ('A', 1)")
+        failure = bench.refused(sink, k=["a"], v=[2])
+        assert failure.kind == "conflict"
+        assert f"column 'k' of table 't' in {bench.at.connection} takes different keys for one" in failure.message
+        bench.stage(bench.sink("v", deletes=deletes), k=["b"], v=[9])  # another column's collation
+    bench.sql("drop table t", f"create table t ({binary}, v bigint)", "insert into t values ('A', 1)")
+    part = bench.stage(sink, k=["a"], v=[2])
+    bench.sql("drop table t", f"create table t ({columns}, v bigint)", "insert into t values ('A', 1)")
+    with pytest.raises(ConflictError, match="takes different keys for one"):  # changed since it was staged
+        sink.publish(part, bench.counter, 0)
+    assert bench.sql("select * from t") == [("A", 1)]
+    if bench.at.sink != "duckdb":  # whose indexes have no collation of their own
+        ignores = "nocase" if bench.at.sink == "sqlite" else "blind"
+        bench.sql("drop table t", f"create table t ({binary}, v bigint)", "insert into t values ('A', 1)")
+        bench.sql(f"create unique index u on t (k collate {ignores})")
+        if deletes:
+            assert "1 key to delete is not there" in bench.delete(sink, k=["a"])
+        else:
+            assert "takes different keys for one" in bench.refused(sink, k=["a"], v=[2]).message
 
 
 def test_given_no_table_or_a_view_or_somebody_who_objects_when_staged_then_that_is_said(bench: Bench) -> None:

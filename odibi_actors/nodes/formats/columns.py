@@ -57,7 +57,8 @@ class Wanted(NamedTuple):
         if (missing or extra) and not (self.open and self.expected is not None):
             raise Malformed(self._misfit(missing, extra, needed), column=(missing + extra)[0], uneven=missing + extra)
         if not named:
-            raise Malformed("no column has a name" if not found else "none of its columns is to be read")
+            unnamed = "no column has a name" if not any(map(str.strip, found)) else "none of its columns is to be read"
+            raise Malformed(unnamed if found else "the file has no columns")
         order = self.expected if self.expected is not None else (self.take or tuple(named))
         return [*(name for name in order if name in there), *extra]
 

@@ -65,7 +65,7 @@ def _parsed(
         raise Malformed("no row has a key: its objects are all empty")
     named = [name for name in present if not wanted.ignored(name)]
     _check(found, named)
-    names = wanted.chosen(named)
+    names = wanted.chosen(present)
     cells = Cells(options)
     columns = [_column(found, name, declared, inferred, cells) for name in names]
     left_out = [name for name in present if name not in names][:MAX_KEYS]

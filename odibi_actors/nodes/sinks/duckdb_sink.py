@@ -133,6 +133,11 @@ class DuckdbKind(FileKind):
 
         insert(self, db, at, rows, keys, version)
 
+    def collated(self, db: Any, table: str, keys: Sequence[str], *, indexes: bool) -> str:
+        from odibi_actors.nodes.sinks.duckdb_table import collated
+
+        return collated(db, table, keys)
+
     def sql_types(self, db: Any, rows: pa.Table) -> dict[str, str]:
         from odibi_actors.nodes.sinks.duckdb_table import prepared, register
 

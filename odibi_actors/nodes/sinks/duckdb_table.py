@@ -15,6 +15,7 @@ and structs of such, months and days
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -332,6 +333,24 @@ def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str]
         raise ConflictError(
             f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}; nothing is kept"
         )
+
+
+def collated(db: Any, table: str, keys: Sequence[str]) -> str:
+    """See ``TableKind.collated``. No catalog tells of collations; the planner combines no two of them."""
+    kinds = {without_case(name): kind for name, kind in declared(db, table).items()}
+    with db.beside() as other:
+        for key in keys:
+            if kinds[without_case(key)] != "VARCHAR":
+                continue
+            try:
+                other.execute(f"explain select ({quote(key)} collate C) = {quote(key)} from {quote(table)}")
+            except duckdb.CatalogException:
+                return ""  # it was made in this transaction, by us
+            except duckdb.BinderException as error:
+                if "collation" not in str(error):
+                    raise
+                return key
+    return ""
 
 
 def drop_index(db: Any, table: str) -> None:

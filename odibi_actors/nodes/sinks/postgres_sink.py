@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,6 +215,23 @@ class PostgresKind(TableKind):
                 f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger "
                 "drops the others"
             )
+
+    def collated(self, db: Any, table: str, keys: Sequence[str], *, indexes: bool) -> str:
+        blind = "in (select oid from pg_collation where not collisdeterministic)"
+        mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+        column = (
+            f"select attname from pg_attribute where attrelid = {mine} and attname = any (?) and attcollation {blind}"
+        )
+        index = (
+            "select attname from pg_index cross join lateral unnest((indkey::int2[])[0:indnkeyatts - 1],"
+            " (indcollation::oid[])[0:indnkeyatts - 1]) as one(place, compared) join pg_attribute on attrelid ="
+            f" indrelid and attnum = place where indrelid = {mine} and indisunique and attname = any (?)"
+            f" and compared {blind}"
+        )
+        row = db.execute(column, (table, list(keys))).fetchone()
+        if row is None and indexes:
+            row = db.execute(index, (table, list(keys))).fetchone()
+        return str(row[0]) if row else ""
 
     def as_name(self, name: str) -> str:
         return name

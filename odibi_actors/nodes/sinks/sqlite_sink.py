@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,11 @@ class SqliteKind(FileKind):
         from odibi_actors.nodes.sinks.sqlite_table import insert
 
         insert(db, at.locator, at.connection, rows, keys, version)
+
+    def collated(self, db: Any, table: str, keys: Sequence[str], *, indexes: bool) -> str:
+        from odibi_actors.nodes.sinks.sqlite_table import collated
+
+        return collated(db, table, keys, indexes=indexes)
 
     def sql_types(self, db: Any, rows: pa.Table) -> dict[str, str]:
         from odibi_actors.nodes.sinks.sqlite_types import sql_type

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -26,6 +27,7 @@ from odibi_actors.units import plural
 
 _ROW = "_odibi_row"
 _HELD = "_odibi_rows"
+_BINARY = "BINARY"
 _INDEXES = "sqlite_master where tbl_name = ? collate nocase and type = 'index'"
 _REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.OperationalError)
 
@@ -47,7 +49,7 @@ def insert_statement(
     statement = f"{verb} into {quote(table)} ({columns}) values ({', '.join('?' * len(names))})"
     if not keys:
         return statement
-    # The keys as well: to a collation 'a' and 'A' are one.
+    # The keys as well: 1 and 1.0 are equal.
     change = f"update set {', '.join(f'{quote(name)} = excluded.{quote(name)}' for name in names)}"
     if version is not None:
         former = f"{quote(table)}.{quote(version)}"
@@ -90,6 +92,31 @@ def keys_unique(connection: sqlite3.Connection, table: str, keys: list[str]) -> 
             raise
         return False
     return True
+
+
+def collated(connection: sqlite3.Connection, table: str, keys: Sequence[str], *, indexes: bool) -> str:
+    """See ``TableKind.collated``. Of a column's collation SQLite tells by an index on it: one of an empty copy."""
+    query = "select sql from sqlite_master where name = ? collate nocase and type = 'table'"
+    (sql,) = connection.execute(query, (table,)).fetchone()
+    if sql.lower().startswith("create virtual"):
+        return ""  # it takes no upsert, and compares by characters
+    with closing(sqlite3.connect("", isolation_level=None)) as copy:
+        copy.execute(sql)
+        columns = ", ".join(map(quote, keys))
+        copy.execute(f"create index _odibi_keys on {quote(table)} ({columns})")
+        found = dict(_collations(copy, "_odibi_keys"))
+    if indexes:
+        unique = "select name from pragma_index_list(?) where [unique]"
+        for (name,) in connection.execute(unique, (table,)).fetchall():
+            other = dict(_collations(connection, name))
+            if other.keys() == found.keys():
+                found.update((key, one) for key, one in other.items() if one != _BINARY)
+    return next((key for key in keys if found[without_case(key)] != _BINARY), "")
+
+
+def _collations(connection: sqlite3.Connection, index: str) -> Iterator[tuple[str, str]]:
+    for name, collation in connection.execute("select name, coll from pragma_index_xinfo(?) where key", (index,)):
+        yield without_case(name or ""), collation.upper()  # an expression has no name
 
 
 def _not_unique(table: str, keys: list[str], place: str) -> str:
@@ -269,15 +296,18 @@ class Existing:
     def _changed(self, field: pa.Field, given: list[Any], found: tuple[Any, ...], first: int) -> None:
         place = next(place for place, pair in enumerate(zip(given, found, strict=True)) if pair[0] != pair[1])
         value, kept = (shorten(repr(one), MAX_VALUE) for one in (given[place], found[place]))
+        column = f"column {field.name!r} of table {self.table!r} in {self.place} is"
         declared = self.types[without_case(field.name)] or "without a type"
-        raise Failed(
-            "invalid",
-            f"column {field.name!r} of table {self.table!r} in {self.place} is declared {declared}: it would keep "
-            f"{value} (row {first + place + 1}, {type_name(field.type)}) as {kept}. Declare it {sql_type(field)}, "
-            "or cast it before the sink",
-            column=field.name,
-            value=value,
+        message = (
+            f"{column} declared {declared}: it would keep {value} (row {first + place + 1}, {type_name(field.type)}) "
+            f"as {kept}. Declare it {sql_type(field)}, or cast it before the sink"
         )
+        if given[place] is None:
+            message = (
+                f"{column} its INTEGER PRIMARY KEY, in which SQLite keeps no null: it would number row "
+                f"{first + place + 1}. Fill the nulls before the sink, or leave out these rows, or the column"
+            )
+        raise Failed("invalid", message, column=field.name, value=value)
 
 
 def hold(db: sqlite3.Connection, table: str, rows: pa.Table) -> str:

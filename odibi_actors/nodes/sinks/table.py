@@ -26,6 +26,7 @@ from odibi_actors.nodes.sinks import table_marks as marks
 from odibi_actors.nodes.sinks.conform import VOID, Pin
 from odibi_actors.nodes.sinks.known import UNKNOWN, Known, unknown
 from odibi_actors.nodes.sinks.owner import Mark, Owner, missed
+from odibi_actors.nodes.sinks.table_columns import collated
 from odibi_actors.nodes.sinks.table_delete import Deleted
 from odibi_actors.nodes.sinks.table_keys import check_keys, only_keys
 from odibi_actors.nodes.sinks.table_kind import Database, TableKind
@@ -119,8 +120,19 @@ class TableSink:
     def _rehearse(self, db: Database, table: pa.Table, pin: Pin | None) -> None:
         if pin is not None and pin.evolve and not self.deletes:
             table = growing.known(self.kind, db, self.at, table)
+        self._check_collations(db, self.keys, deletes=self.deletes)
         check = partial(deletes.check, self.kind) if self.deletes else self.kind.rehearse
         check(db, self.at, table, self.keys, self.version)
+
+    def _check_collations(self, db: Database, keys: Sequence[str], *, deletes: bool) -> None:
+        """Raise ConflictError when the table takes different keys for one."""
+        if not keys or self.kind.relation(db, self.table) != "table":
+            return
+        there = {self.kind.as_name(name) for name in self.kind.columns(db, self.table)}
+        if not there.issuperset(map(self.kind.as_name, keys)):
+            return  # others tell what is missing
+        if key := self.kind.collated(db, self.table, keys, indexes=not deletes):
+            raise collated(self.at, key)
 
     def _conform(self, table: pa.Table, pin: Pin | None) -> pa.Table:
         if self.deletes:
@@ -323,6 +335,7 @@ class TableSink:
         keys: list[str] = json.loads(metadata.get(KEYS, b"[]"))
         version = metadata.get(VERSION, b"").decode() or None
         rows = rows.replace_schema_metadata(None)
+        self._check_collations(db, keys, deletes=DELETES in metadata)  # it may have been made since
         if DELETES in metadata:
             return deletes.delete(self.kind, db, self.at, rows, keys, version)
         if GROWS in metadata:

@@ -58,6 +58,15 @@ def not_unique(at: Target, keys: list[str]) -> ConflictError:
     )
 
 
+def collated(at: Target, key: str) -> ConflictError:
+    """Rows would be upserted, or deleted, whose keys are others than those that came."""
+    return ConflictError(
+        f"column {key!r} of table {at.locator!r} in {at.connection} takes different keys for one, by its collation or "
+        "that of a unique index: the row of one key would be replaced, or deleted, for another. Make the column anew "
+        "without a collation (in PostgreSQL a deterministic one), and the index, or choose other write.keys"
+    )
+
+
 def on_conflict(table: str, names: list[str], keys: list[str], version: str | None) -> str:
     """What an INSERT says of rows whose keys are there: they are replaced, unless they have a greater version."""
     if not keys:

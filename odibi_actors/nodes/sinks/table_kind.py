@@ -119,6 +119,11 @@ class TableKind(PlainSink):
     def sql_types(self, db: Database, rows: pa.Table) -> dict[str, str]:
         """Of each column of the rows the type that it has in a table made for them."""
 
+    @abstractmethod
+    def collated(self, db: Database, table: str, keys: Sequence[str], *, indexes: bool) -> str:
+        """The first of these columns of which a table compares texts otherwise than by their characters: the column has
+        such a collation or, with ``indexes``, a unique index of just these columns has. "" when there is none."""
+
     def loosen(self, db: Database, table: str) -> None:
         """Take away what is our own and keeps columns from being added; it is made again with the next rows."""
         return None
