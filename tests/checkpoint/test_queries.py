@@ -176,6 +176,8 @@ def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_
             {"column": "x", "type": "string", "origin": "inferred: why"},
         ],
         "left_out": ["y"],
+        "deleted": 0,
+        "history": [],
     }
     put(engine, r.Schema(P, "flights", b"...", ["a: int64"]))  # of the version before
     shown = engine.answer("schema.show", {"pipeline": P, "source": "flights"})

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def started(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
     yield prepare
     for pid in locks.holders(project / ".odibi" / "run").values():
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended just now
+            os.kill(pid, signal.SIGTERM)
     assert system.wait_for(lambda: not locks.holders(project / ".odibi" / "run"), 15)
 
 

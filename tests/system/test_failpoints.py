@@ -26,12 +26,14 @@ KILLS = [
 
 ELSEWHERE = {
     *("owner.replace", "owner.replaced", "source.probe", "source.probed", "folder.file"),
-    *("events.commit", "events.committed"),
+    *("events.commit", "events.committed", "events.prune", "events.pruned"),
+    *("source.poll", "source.polled"),
     *(name for name in DECLARED if name.startswith("compact.")),
 }
 """Of targets that pass on to another sink: tests/local/test_adopting.py reaches them; of sources that are read in
 order: tests/local/test_incremental.py; of partitions: tests/sinks; of files that are joined:
-tests/local/test_compacting.py; of what is pushed: tests/sources/test_events.py."""
+tests/local/test_compacting.py; of what is pushed: tests/sources/test_events.py, and
+test_event_logs_kept.py; of what is polled: tests/sources/test_ticks.py."""
 
 
 @pytest.fixture
