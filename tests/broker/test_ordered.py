@@ -139,11 +139,18 @@ def test_given_a_rewind_or_a_backfill_then_nothing_is_deleted_and_an_answer_of_b
     broker = Broker(spec()).start()
     (asked,) = prune(broker)
     pipeline_ = broker.flow.pipelines["p"]
-    pipeline_.rewind_seq = 7  # one has begun and ended meanwhile
+    broker.durable()
+    pipeline_.rewind_seq = broker.flow.journal.durable  # one has begun and ended meanwhile
+    assert pipeline_.rewind_seq
     spares(broker, asked, 9, 3)
     broker.durable()
     assert not [one for one in broker.take(Reply) if one.id == "s1"]
     assert [m for m in broker.take(Request) if m.verb == "source.spare"], "it is asked anew"
+    pipeline_.rewind_seq += 1  # its end is not durable yet
+    prune(broker, "s3")
+    (reply,) = [one for one in broker.take(Reply) if one.id == "s3"]
+    assert (reply.status, reply.error) == (4, "pipeline p is being rewound")
+    pipeline_.rewind_seq -= 1
     pipeline_.backfills["backfill-1"] = None  # type: ignore[assignment]
     prune(broker, "s2")
     (reply,) = [one for one in broker.take(Reply) if one.id == "s2"]

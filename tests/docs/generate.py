@@ -99,13 +99,13 @@ def keys() -> str:
 
 def objects(path: str, section: Object) -> Iterator[tuple[str, Object]]:
     """(where, mapping) for each mapping with keys of its own, outer ones first; one that stands in two places once."""
-    seen: dict[int, str] = {}
+    seen: dict[int, Object] = {}  # kept: some are made for this walk, and a number of one that is gone comes again
 
     def walk(at: str, kind: Kind) -> Iterator[tuple[str, Object]]:
         if isinstance(kind, Object):
             if id(kind) in seen:
                 return
-            seen[id(kind)] = at
+            seen[id(kind)] = kind
             yield at, kind
             for name, key in kind.keys.items():
                 yield from walk(f"{at}.{name}".lstrip("."), key.kind)

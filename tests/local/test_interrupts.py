@@ -118,8 +118,15 @@ def goes_on(folder: Path) -> None:
     assert [tuple(row) for row in sqlite3.connect(folder / "mart.db").execute("select id from t")] == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("body", ["sleeps", "catches it", "wraps it"])
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("sleeps", signal.SIGINT),
+        ("catches it", signal.SIGINT),
+        ("catches it", signal.SIGTERM),
+        ("wraps it", signal.SIGTERM),
+    ],
+)
 def test_given_a_node_that_runs_when_interrupted_then_the_run_stops_and_nothing_counts(
     tmp_path: Path, body: str, number: signal.Signals
 ) -> None:

@@ -13,6 +13,7 @@ from odibi_actors.batches.files import digest_bytes
 from odibi_actors.messages import BROKER, LOCAL, LOOKED_UP, STORE, Discover, LedgerLook, LedgerRows, Reply, Request
 from odibi_actors.model import Position
 from odibi_actors.sources.file_position import file_position, file_times
+from odibi_actors.streaming import changes
 from odibi_actors.streaming.changes import FAILED, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent
 from tests.streaming.harness import System, source_spec
@@ -219,13 +220,16 @@ def test_given_more_files_than_a_lookup_takes_when_all_were_touched_then_they_co
     assert sum(len(same.positions) for same in world.same) == len(names)
 
 
-def test_given_many_changed_files_when_they_are_compared_in_rounds_then_the_first_and_the_last_tell() -> None:
-    names = [f"{number:04}.csv" for number in range(3 * LOOKED_UP)]
+def test_given_many_changed_files_when_they_are_compared_in_rounds_then_the_first_and_the_last_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(changes, "LOOKED_UP", 50)
+    names = [f"{number:04}.csv" for number in range(3 * 50)]
     world = after_reading(*names, credit=10_000, page=10_000)
     for name in names:
         world.replace(name, 1, lost=True)
     rescans(world)
-    assert [text.split(" files ")[0] for (text,) in world.problems] == ["500", "1500"]
+    assert [text.split(" files ")[0] for (text,) in world.problems] == ["50", "150"]
 
 
 def test_given_a_round_that_took_long_when_it_is_done_then_the_next_waits_nine_times_as_long() -> None:

@@ -20,7 +20,12 @@ TIMES = 3
 WORKERS = ("pool", "template", "worker")
 
 
-@pytest.mark.parametrize("roles", [("broker", "checkpoint"), ("scheduler", "source"), WORKERS], ids="+".join)
+def later(*roles: str) -> object:
+    """Among the soaks: each of these is killed once below, and ``scripts/chaos`` kills all of them for longer."""
+    return pytest.param(roles, marks=pytest.mark.soak)
+
+
+@pytest.mark.parametrize("roles", [later("broker", "checkpoint"), later("scheduler", "source"), WORKERS], ids="+".join)
 def test_given_files_that_arrive_when_processes_are_killed_again_and_again_then_every_row_is_there_once(
     roles: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
 ) -> None:
@@ -57,7 +62,7 @@ def test_given_files_that_arrive_when_every_process_is_killed_in_turn_then_every
     finish(system, flights)
 
 
-@pytest.mark.parametrize("roles", [SUPERVISORS[:3], SUPERVISORS[3:]], ids="+".join)
+@pytest.mark.parametrize("roles", [SUPERVISORS[:3], later(*SUPERVISORS[3:])], ids="+".join)
 def test_given_files_that_arrive_when_supervisors_are_killed_under_up_then_they_come_back_and_no_row_is_lost(
     roles: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
 ) -> None:

@@ -102,8 +102,7 @@ def hostile(folder: Path, *names: str) -> None:
             (path.parent / "__main__.py").write_text(HOSTILE)
 
 
-@pytest.mark.parametrize("init", [True, False], ids=["nodes is a package", "nodes is a folder"])
-@pytest.mark.parametrize("where", ["wheel", "checkout"])
+@pytest.mark.parametrize(("where", "init"), [("wheel", True), ("checkout", False)], ids=["wheel", "checkout"])
 def test_given_a_project_full_of_our_names_when_up_with_the_former_procfile_then_ours_and_its_own_code_run(
     where: str, init: bool, installed: Path, tmp_path: Path
 ) -> None:

@@ -156,7 +156,7 @@ def test_given_a_busy_system_when_one_supervisor_is_terminated_then_all_of_it_st
     make: Make, tmp_path: Path
 ) -> None:
     system = make(small(tmp_path / "p", pipeline("plain", PLAIN, batch="{max_files: 1}")))
-    lines = ("broker", "checkpoint", "worker")
+    lines = ("checkpoint", "worker")
     for number, line in enumerate(lines):
         system.start()
         for part in range(5):
