@@ -48,6 +48,7 @@ def data(published: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "data"))
 
 
+@pytest.mark.soak
 def test_given_the_whole_year_when_carried_through_the_dag_then_every_output_equals_the_originals(
     tmp_path: Path, flights_data: ModuleType, compare: ModuleType, clean: Clean
 ) -> None:

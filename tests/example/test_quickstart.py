@@ -56,6 +56,7 @@ def test_given_a_clean_folder_when_the_quickstart_runs_then_both_kills_happen_an
     assert "the comparison holds" in output
 
 
+@pytest.mark.soak
 def test_given_a_running_quickstart_when_it_is_terminated_then_every_process_ends_and_the_next_one_works(
     project: Path,
 ) -> None:

@@ -185,7 +185,9 @@ def test_given_a_file_that_cannot_be_read_then_it_is_named_and_nothing_is_lost()
     with pytest.raises(ValueError, match=r"e\.csv"):
         stream.read_batch()
     write("e.csv", 4)  # corrected
-    assert (numbers(stream.read_batch()), stream.read_batch()) == ([4], None)
+    while (batch := stream.read_batch()) is None:
+        pass  # on a busy machine it is heard of a moment later
+    assert (numbers(batch), stream.read_batch()) == ([4], None)
 
 
 def test_given_large_files_then_as_many_are_read_at_once_as_go_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ def test_given_the_bank_then_every_patch_applies_and_its_finders_exist() -> None
     assert not wrong
 
 
+@pytest.mark.soak
 def test_given_a_sample_of_the_bank_when_planted_then_all_are_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"--only={name}" for name in SAMPLE]) == 0
 

@@ -124,7 +124,13 @@ def test_given_an_iteration_that_is_prepared_when_its_sink_is_moved_then_it_goes
     assert system.client.status()["epoch"] == 1
 
 
-@pytest.mark.parametrize("write", ["{connection: lake, path: plain, format: parquet}", "{connection: mart, table: t}"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        "{connection: lake, path: plain, format: parquet}",
+        pytest.param("{connection: mart, table: t}", marks=pytest.mark.soak),
+    ],
+)
 def test_given_a_sink_is_renamed_while_it_runs_when_it_is_adopted_then_it_goes_on_and_a_rewind_takes_back_both(
     make: Make, tmp_path: Path, write: str
 ) -> None:

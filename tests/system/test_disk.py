@@ -195,6 +195,7 @@ def test_given_a_full_disk_when_run_then_it_ends_with_5_names_path_and_room_and_
         assert held(disk, name) == (fresh if "overwrite" in name else [1, *fresh]), name
 
 
+@pytest.mark.soak
 def test_given_a_full_disk_under_the_store_when_run_then_it_ends_with_1_and_the_next_run_goes_on(
     disk: Path, make: Make, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_given_producers_while_processes_are_killed_then_every_row_is_there_once
     assert set(wanted) <= set(found)
 
 
+@pytest.mark.soak
 def test_given_a_pipeline_that_does_not_read_then_a_producer_is_told_to_come_again_and_nothing_is_lost(
     system: System,
 ) -> None:

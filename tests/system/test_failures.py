@@ -199,6 +199,7 @@ def test_given_an_unknown_key_when_the_project_is_checked_or_started_then_the_ri
     assert not system.processes.living()
 
 
+@pytest.mark.soak
 def test_given_a_folder_that_another_project_publishes_to_when_one_publishes_there_too_then_it_is_refused(
     make: Make, tmp_path: Path
 ) -> None:

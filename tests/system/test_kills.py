@@ -82,7 +82,7 @@ def test_given_files_that_arrive_when_supervisors_are_killed_under_up_then_they_
     assert all(len(system.pids(role)) == 1 for role in SUPERVISORS)
 
 
-@pytest.mark.parametrize("argv", [UP, HONCHO], ids=["up", "honcho"])
+@pytest.mark.parametrize("argv", [UP, pytest.param(HONCHO, marks=pytest.mark.soak)], ids=["up", "honcho"])
 def test_given_files_that_arrive_when_the_launcher_is_killed_then_all_stops_and_the_next_start_finishes(
     argv: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
 ) -> None:

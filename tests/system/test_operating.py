@@ -104,6 +104,7 @@ def test_given_a_running_system_when_another_is_started_on_it_then_that_is_a_con
     until("it is gone", lambda: json.loads(system.ctl("status", "-o", "json").stdout).get("at_rest"))
 
 
+@pytest.mark.soak
 def test_given_a_copy_of_a_running_project_then_verbs_given_in_it_do_not_reach_the_original(
     make: Make, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_given_a_copy_of_a_running_project_then_verbs_given_in_it_do_not_reach_t
     assert [row["state"] for row in original.client.status()["pipelines"]] == ["active"]
 
 
+@pytest.mark.soak
 def test_given_a_node_that_runs_for_six_seconds_when_up_gets_sigterm_then_it_finishes_and_up_exits_0(
     make: Make, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_given_a_store_that_cannot_start_then_each_verb_says_what_it_said_last(s
     assert "not connected" not in system.ctl("status").stdout
 
 
+@pytest.mark.soak
 def test_given_a_broker_that_cannot_start_then_each_verb_says_what_it_said_last(system: System) -> None:
     lock = system.project / ".odibi/run/broker.lock"
     lock.unlink()
