@@ -387,7 +387,7 @@ def test_given_a_project_that_was_moved_then_what_it_has_adopted_is_known_there(
 ADOPTING = [f"{place}:kill@{time}" for place in ("store.begin", "store.commit", "store.committed") for time in (1, 2)]
 CLAIMING = [
     *("owner.replace:kill@1", "owner.replaced:kill@1", "owner.replace:kill@2", "owner.replaced:kill@2"),
-    *("table.begin:kill@1", "table.commit:kill@1", "table.commit:kill@2", "table.committed:kill@1"),
+    *("table.begin:kill@1", "table.commit:kill@1", "table.committed:kill@1"),
     *("folder.staged:kill@1", "folder.linked:kill@1", "folder.rename:kill@1"),
 ]
 

@@ -25,7 +25,9 @@ def later(*roles: str) -> object:
     return pytest.param(roles, marks=pytest.mark.soak)
 
 
-@pytest.mark.parametrize("roles", [later("broker", "checkpoint"), later("scheduler", "source"), WORKERS], ids="+".join)
+@pytest.mark.parametrize(
+    "roles", [later("broker", "checkpoint"), later("scheduler", "source"), later(*WORKERS)], ids="+".join
+)
 def test_given_files_that_arrive_when_processes_are_killed_again_and_again_then_every_row_is_there_once(
     roles: tuple[str, ...], flights: Flights, make: Make, tmp_path: Path
 ) -> None:
