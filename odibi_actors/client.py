@@ -178,6 +178,8 @@ class Client(ScheduleVerbs, EventVerbs):
         self.incarnation = secrets.token_hex(4)
         self.on_rest: Callable[[Path, float], None] | None = None
         """Called with (data_dir, seconds since the epoch) when an answer comes from a store at rest: as of when."""
+        self.on_wait: Callable[[], object] | None = None
+        """Called every 2 s while something is waited for."""
         self._told_rest = False
         self.on_change: Callable[[Path], None] | None = None
         """Called with data_dir when something was changed in a store at rest."""
@@ -317,6 +319,8 @@ class Client(ScheduleVerbs, EventVerbs):
             if now - repeated >= REPEAT:
                 repeated = now
                 self._hello()
+                if verb in WAITS and self.on_wait is not None:
+                    self.on_wait()  # an answer that comes while it asks is lost, and given again to what follows
                 if verb not in ONCE:
                     self._send(to, message)
             until = min(

@@ -10,11 +10,11 @@ import click
 
 from odibi_actors.cli import errors
 from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
-from odibi_actors.cli.iteration import tell_pause
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, lines, size, table
 from odibi_actors.cli.paging import PAGE, limited
+from odibi_actors.cli.pauses import Pauses
 from odibi_actors.cli.sink import twice
 from odibi_actors.units import plural
 
@@ -389,10 +389,15 @@ def progress(row: Row) -> str:
 
 def _wait(app: App, client: Client, pipeline: str, lane: str, begun: dict[str, Any]) -> None:
     """Wait, print how it ended, exit 5 if it failed."""
-    shown = _Progress()
-    tell_pause(client.pipeline(pipeline))
+    shown, pauses = _Progress(), Pauses(client, pipeline)
+    pauses.watch()
+
+    def see(row: Row) -> None:
+        shown(row)
+        pauses.take({"paused": row.get("state") == "paused"})
+
     try:
-        row = client.wait_backfill(pipeline, lane, app.timeout, shown)
+        row = client.wait_backfill(pipeline, lane, app.timeout, see)
     finally:
         shown.end()
     result = {**begun, **row}

@@ -15,6 +15,7 @@ from odibi_actors.cli.node import COLUMNS as NODES
 from odibi_actors.cli.node import overlay
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, size, span, table
 from odibi_actors.cli.paging import ends, limited, pages
+from odibi_actors.cli.pauses import Pauses
 from odibi_actors.errors import ConflictError
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import plural
@@ -243,11 +244,11 @@ def wait(app: App, pipeline: str, number: int | None, states: tuple[str, ...]) -
 def wait_and_tell(app: App, pipeline: str, number: int | None = None, states: tuple[str, ...] = ("committed",)) -> None:
     """Wait, print how it ended, and exit with 5 unless that is what was asked for."""
     client = app.client()
-    row = client.pipeline(pipeline)
-    if not app.rested:  # else nobody works at it, which the wait says
-        if number is None:
-            errors.message(_waited_for(row))
-        tell_pause(row)
+    pauses = Pauses(client, pipeline)
+    row = pauses.look()
+    if number is None and not app.rested:  # else nobody works at it, which the wait says
+        errors.message(_waited_for(row or client.pipeline(pipeline)))
+    client.on_wait = pauses.look
     result = client.wait(pipeline, number, [*states, *(state for state in STUCK if state not in states)], app.timeout)
     result = {"pipeline": pipeline, "iteration": number, **result}
     state = str(result.get("state", ""))
@@ -258,14 +259,6 @@ def wait_and_tell(app: App, pipeline: str, number: int | None = None, states: tu
         see = f"odibictl deadletter list {pipeline}" if aside or state == "dead_lettered" else one
         errors.message(f"error: not all is committed; see `{see}`", style="red")
         raise click.exceptions.Exit(5)
-
-
-def tell_pause(row: Row) -> None:
-    """Who waits for a pipeline that is paused, or drains, waits for whoever resumes it: say so."""
-    name, state = row.get("pipeline"), row.get("state")
-    if row.get("paused") or state in ("draining", "drained"):
-        word = state if state in ("draining", "drained") else "paused"
-        errors.message(f"warning: {name} is {word}: `odibictl pipeline resume {name}`", style="yellow")
 
 
 def _waited_for(row: Row) -> str:

@@ -9,10 +9,11 @@ import click
 
 from odibi_actors.cli import backfill, errors
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
-from odibi_actors.cli.iteration import tell_pause, wait_and_tell
+from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept, span, table
 from odibi_actors.cli.paging import limited, pages
+from odibi_actors.cli.pauses import Pauses
 from odibi_actors.cli.sink import original
 from odibi_actors.errors import ConflictError
 from odibi_actors.units import plural
@@ -65,6 +66,10 @@ UNFINISHED = (
 )
 
 
+_REMEDY = "`odibictl iteration "
+"""In the words of a failure that say themselves what is to be done; a second remedy would be another one."""
+
+
 def problems(rows: Sequence[Row]) -> list[RenderableType]:
     """The problems of pipelines, each with what fixes it."""
     from rich.text import Text
@@ -75,10 +80,9 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
         for problem in row.get("problems") or []:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem).replace("\n", "\n  ")))
         if number := row.get("stuck"):
-            fix = (
-                f"    `odibictl iteration show {name} {number}`; once fixed: `odibictl iteration retry {name} {number}`"
-            )
-            lines.append(Text(fix, style="dim"))
+            fix = f"; once fixed: `odibictl iteration retry {name} {number}`"
+            own = any(f"iteration {number} " in one and _REMEDY in one for one in row.get("problems") or [])
+            lines.append(Text(f"    `odibictl iteration show {name} {number}`{'' if own else fix}", style="dim"))
         if letters := row.get("dead_letters"):
             said = f"{plural(letters, 'dead letter')}: `odibictl deadletter list {name}`"
             lines.append(Text.assemble(("! ", "bold yellow"), (f"{name}: ", "bold"), said))
@@ -150,7 +154,7 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
         emit(app, lambda: started, "run", lambda result: [result["run"]] if result["run"] else [])
         return
     errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
-    tell_pause(client.pipeline(pipeline))
+    Pauses(client, pipeline).watch()
     result = {**started, **client.wait_run(started["run"], app.timeout)}
     emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
     from odibi_actors.model import ALL_DONE  # not at load time: it brings msgspec along

@@ -165,7 +165,7 @@ def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker:
     other = {
         **FAILED,
         "pipeline": "web",
-        "problems": ["iteration 3 failed:\nso"],
+        "problems": ["iteration 3 failed:\nso; apply, and `odibictl iteration retry web 3` sets it aside"],
         "stuck": 3,
         "dead_letters": 1,
         "paused": True,
@@ -180,8 +180,8 @@ def test_given_a_failed_pipeline_then_its_hint_stands_under_its_own_line(broker:
         "    `odibictl iteration show report 9`; once fixed: `odibictl iteration retry report 9`",
         "! report: 2 dead letters: `odibictl deadletter list report`",
         "! web: iteration 3 failed:",
-        "  so",
-        "    `odibictl iteration show web 3`; once fixed: `odibictl iteration retry web 3`",
+        "  so; apply, and `odibictl iteration retry web 3` sets it aside",
+        "    `odibictl iteration show web 3`",
         "! web: 1 dead letter: `odibictl deadletter list web`",
     ]
 
@@ -364,9 +364,28 @@ def test_given_a_paused_pipeline_when_a_wait_takes_too_long_then_the_reason_is_t
 
 
 def test_given_no_answer_in_time_then_124(broker: Broker, invoke: Invoke) -> None:
-    endpoint = broker({"iteration.wait": lambda _: None}).endpoint
+    endpoint = broker({"iteration.wait": lambda _: None, "pipeline.show": SHOWN}).endpoint
     result = invoke("--endpoint", endpoint, "iteration", "wait", "delays", 3, "--timeout", "200ms")
     assert result.exit_code == 124
+
+
+def test_given_a_pause_that_begins_during_a_wait_then_it_is_told_once_with_its_verb(
+    broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def shown(_: object) -> dict[str, Any]:
+        looks.append(1)
+        return {**SHOWN, "paused": len(looks) > 2}
+
+    def waited(_: object) -> dict[str, Any] | None:
+        return {"iteration": 8, "state": "committed", "files": 0} if len(looks) > 4 else None
+
+    monkeypatch.setattr("odibi_actors.client.REPEAT", 0.02)
+    endpoint = broker({"pipeline.show": shown, "iteration.wait": waited}).endpoint
+    result = invoke("--endpoint", endpoint, "iteration", "wait", "delays", 8, "--timeout", "9s")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("warning: delays is paused: `odibictl pipeline resume delays`") == 1
 
 
 def test_given_ctrl_c_then_130(broker: Broker, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,11 +31,11 @@ def mart(world: World) -> str:
     return str(world.root / "mart.duckdb")
 
 
-def node(world: World, *keys: str, version: str | None = None, mode: str = "append") -> NodeSpec:
+def node(world: World, *keys: str, version: str | None = None, mode: str = "append", table: str = "t") -> NodeSpec:
     write = WriteSpec(
         ConnectionSpec("mart", "duckdb", mart(world)),
         "upsert" if keys else mode,  # type: ignore[arg-type]
-        table="t",
+        table=table,
         keys=list(keys),
         version=version,
     )
@@ -189,6 +189,17 @@ def test_given_rows_of_somebody_else_when_overwritten_then_they_stay(world: Worl
     sql(world, "create table t as select 1 as x")
     assert "does not delete" in refused(world, node(world, mode="overwrite"), x=[1]).message
     assert sql(world, "select x from t") == [(1,)]
+
+
+def test_given_a_table_with_keys_when_overwritten_again_then_rows_of_before_are_in_nobodys_way(world: World) -> None:
+    sql(world, "create table t (x bigint primary key)")
+    kept(world, node(world, mode="overwrite"), x=[1, 2])
+    world.publish(node(world, mode="overwrite"), world.stage(node(world, mode="overwrite"), pa.table({"x": [2, 3]}), 2))
+    assert sql(world, "select x from t order by x") == [(2,), (3,)]
+    sql(world, "create table child (pid bigint references t (x)); insert into child values (3)")
+    said = refused(world, node(world, mode="overwrite"), x=[3]).message
+    assert 'key "pid: 3" is still referenced by a foreign key' in said
+    assert "refuses row 2 (pid = 9" in refused(world, node(world, table="child"), pid=[3, 9]).message
 
 
 def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(

@@ -175,8 +175,9 @@ def test_given_moments_with_offsets_then_the_reason_for_their_text_names_the_typ
 
 DECLARED = [
     ("int8", "200", "{v: int64} takes it"),
-    ("int32", "9223372036854775808", "{v: uint64} takes it"),
-    ("uint64", "-1", "{v: int64} takes it"),
+    ("int32", "9223372036854775808", '{v: "decimal128(20, 0)"} takes it'),
+    ("uint32", "9223372036854775808", "{v: uint64} takes it"),
+    ("uint64", "-1", '{v: "decimal128(20, 0)"} takes it'),
     ("int64", "7.5", "{v: double} takes it"),
     ("float", "16777217", "{v: double} takes it"),
     ("float", "1e39", "{v: double} takes it"),

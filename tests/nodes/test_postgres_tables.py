@@ -162,6 +162,20 @@ def test_given_rows_of_the_same_keys_in_a_table_when_upserted_then_it_is_refused
     assert "has several rows of the same k" in bench.refused(bench.sink("k"), k=[1], n=[2]).message
 
 
+def test_given_a_foreign_key_when_its_row_is_missing_or_would_go_then_that_is_said_by_name(bench: Bench) -> None:
+    bench.sql("create table parent (id bigint primary key); insert into parent values (1)")
+    bench.sql("create table t (pid bigint primary key references parent (id))")
+    sink, over = bench.sink(), bench.sink(replaces=True)
+    staged = bench.stage(sink, pid=[1, 7])
+    said = bench.failed(lambda: sink.publish(staged, 1, 0)).message
+    assert 'Key (pid)=(7) is not present in table "parent"' in said
+    assert bench.sql("select * from t") == []
+    bench.kept(over, pid=[1])
+    bench.sql("create table child (pid bigint references t on delete cascade); insert into child values (1)")
+    failure = bench.refused(over, pid=[1])
+    assert (failure.kind, "table 'child' refers to them ON DELETE CASCADE" in failure.message) == ("conflict", True)
+
+
 def test_given_a_trigger_that_drops_rows_when_published_then_nothing_is_in(bench: Bench) -> None:
     sink = bench.sink()
     staged = bench.stage(sink, x=[1, 2])

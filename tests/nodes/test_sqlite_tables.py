@@ -16,8 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from odibi_actors.config.model import NodeSpec
+from odibi_actors.errors import ConflictError
+from odibi_actors.model import Target
+from odibi_actors.nodes.sinks.sqlite_sink import SINK
 from odibi_actors.nodes.sinks.sqlite_table import index_name
-from tests.nodes.helpers import publish_task, sqlite_node
+from tests.nodes.helpers import overwriting, publish_task, sqlite_node
 from tests.nodes.test_sinks import World
 
 
@@ -212,6 +215,65 @@ def test_given_a_trigger_that_replaces_what_it_keeps_then_it_still_does(world: W
         sqlite_node(world.mart), world.stage(sqlite_node(world.mart), pa.table({"day": ["a", "b"], "n": [1, 2]}))
     )
     assert world.rows("select * from newest") == [(1, 2)]
+
+
+# --- foreign keys ---------------------------------------------------------------------------------------------------
+
+PARENT = "create table parent (id integer primary key, name text)"
+CHILD = "create table delays (pid integer references parent, n integer)"
+
+
+def refused(world: World, node: NodeSpec, table: pa.Table, iteration: int = 1) -> str:
+    staged = world.stage(node, table, iteration, iteration)
+    failure = world.publish_failure(publish_task(node, staged))
+    assert failure.kind == "conflict", failure
+    return str(failure.message)
+
+
+def test_given_a_foreign_key_when_rows_miss_theirs_then_nothing_is_kept_and_table_column_and_value_are_named(
+    world: World,
+) -> None:
+    node = sqlite_node(world.mart)
+    do(world, PARENT, CHILD, "insert into parent values (1, 'a')", "insert into delays values (8, 0)")  # one of before
+    said = refused(world, node, pa.table({"pid": [1, 8, 7, 7, None], "n": [1, 2, 3, 4, 5]}))
+    assert "table 'delays' of" in said
+    assert "2 rows with pid = 7 would be without a row of table 'parent' that has id = 7" in said
+    assert world.rows() == [(8, 0)]
+    do(world, "insert into parent values (7, 'b'), (8, 'c')")
+    world.publish(node, world.stage(node, pa.table({"pid": [1, 7, None], "n": [1, 2, 3]}), 2, 2))
+    assert world.rows("select pid from delays order by n") == [(8,), (1,), (7,), (None,)]
+    do(world, "alter table parent rename to other", "pragma foreign_keys = off", "drop table other")
+    assert "other. A foreign key leads there" in refused(world, node, pa.table({"pid": [1], "n": [1]}), 3)
+
+
+def test_given_rows_that_refer_to_others_of_their_batch_then_their_order_is_of_no_matter(world: World) -> None:
+    do(world, "create table delays (id integer primary key, boss integer references delays)")
+    node = sqlite_node(world.mart, ("id",))
+    world.publish(node, world.stage(node, pa.table({"id": [1, 2], "boss": [2, None]})))
+    assert "boss = 9 would be without a row of table 'delays' that has id = 9" in refused(
+        world, node, pa.table({"id": [3], "boss": [9]}), 2
+    )
+    assert world.rows() == [(1, 2), (2, None)]
+
+
+def test_given_a_table_that_others_refer_to_when_overwritten_then_their_rows_stay_or_it_is_refused_by_name(
+    world: World,
+) -> None:
+    node = overwriting(sqlite_node(world.mart))
+    do(world, "create table delays (id integer primary key)", "create table child (pid integer references delays)")
+    world.publish(node, world.stage(node, pa.table({"id": [1, 2]})))
+    do(world, "insert into child values (2)")
+    world.publish(node, world.stage(node, pa.table({"id": [2, 3]}), 2, 2))
+    said = refused(world, node, pa.table({"id": [3]}), 3)
+    assert "table 'child' of" in said
+    assert "1 row with pid = 2 would be without a row of table 'delays' that has id = 2" in said
+    assert world.rows("select id from delays") == [(2,), (3,)]
+    do(world, "create table of_it (pid integer references delays on delete cascade)", "insert into of_it values (3)")
+    failure = world.stage_failure(node, pa.table({"id": [2]}))
+    assert "table 'of_it' refers to them ON DELETE CASCADE" in failure.message
+    assert (failure.kind, world.rows("select pid from of_it")) == ("conflict", [(3,)])
+    with pytest.raises(ConflictError, match="is not dropped: a foreign key of table 'child' leads to it"):
+        SINK.delete(Target("sqlite", str(world.mart), "delays"), [], [])
 
 
 def test_given_an_index_of_the_tables_name_then_it_is_refused_before_anything_is_staged(world: World) -> None:

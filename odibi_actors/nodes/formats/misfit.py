@@ -81,7 +81,10 @@ def _wider(kind: pa.DataType, value: str, cells: Cells) -> list[pa.DataType]:
     types = pa.types
     text = pa.string()
     if types.is_integer(kind):
-        return [*([] if kind == pa.int64() else [pa.int64(), pa.uint64()]), pa.float64(), text]
+        whole = [] if kind in (pa.int64(), pa.uint64()) else [pa.int64()]
+        whole += [pa.uint64()] if types.is_unsigned_integer(kind) and kind != pa.uint64() else []
+        whole += [] if kind == pa.int64() else [pa.decimal128(20, 0)]  # whose digits hold all of int64, and of uint64
+        return [*whole, pa.float64(), text]
     if types.is_floating(kind):
         return [*([] if kind == pa.float64() else [pa.float64()]), text]
     if types.is_decimal(kind):

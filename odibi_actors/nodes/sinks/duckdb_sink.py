@@ -123,10 +123,12 @@ class DuckdbKind(FileKind):
     def sorts(self, column: pa.DataType) -> bool:
         return True
 
-    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    def rehearse(
+        self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
+    ) -> None:
         from odibi_actors.nodes.sinks.duckdb_table import rehearse
 
-        rehearse(self, db, at, rows, keys, version)
+        rehearse(self, db, at, rows, keys, version, replaces)
 
     def insert(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
         from odibi_actors.nodes.sinks.duckdb_table import insert

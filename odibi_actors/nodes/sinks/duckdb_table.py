@@ -15,7 +15,8 @@ and structs of such, months and days
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -101,7 +102,9 @@ def declared(db: Any, table: str) -> dict[str, str]:
     return dict(db.execute(query, (table,)).fetchall())
 
 
-def rehearse(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+def rehearse(
+    kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
+) -> None:
     """See ``TableKind.rehearse``: in a transaction that is undone, the rows are brought in as they will be."""
     table = at.locator
     relation = kind.relation(db, table)
@@ -113,9 +116,10 @@ def rehearse(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[st
         _compare_types(db, at, rows.schema, wanted)
         if _plain(db, table, wanted, keys):
             return
-    error = _try(kind, db, at, rows, keys, version, compared=bool(relation))
+    tried = partial(_try, kind, db, at, keys=keys, version=version, replaces=replaces and bool(relation))
+    error = tried(rows, compared=bool(relation))
     if error is not None:
-        raise _refusal(kind, db, at, rows, keys, version, error) from error
+        raise _refusal(tried, db, at, rows, error) from error
 
 
 def _try(
@@ -123,9 +127,10 @@ def _try(
     db: Any,
     at: Target,
     rows: pa.Table,
+    *,
     keys: list[str],
     version: str | None,
-    *,
+    replaces: bool,
     compared: bool = False,
 ) -> duckdb.Error | ConflictError | None:
     """Bring the rows in, in a transaction that is undone: why the table refuses them. ``compared``: raise Failed
@@ -133,6 +138,8 @@ def _try(
     wanted = register(db, rows)
     db.execute("begin")
     try:
+        if replaces:
+            db.execute(f"delete from {quote(at.locator)}")
         if kind.relation(db, at.locator):
             names = ", ".join(map(quote, rows.column_names))
             db.execute(f"create temp table {_COPY} as select {names} from {quote(at.locator)} limit 0")
@@ -150,17 +157,17 @@ def _try(
 
 
 def _refusal(
-    kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, error: Exception
+    tried: Callable[[pa.Table], Exception | None], db: Any, at: Target, rows: pa.Table, error: Exception
 ) -> Failed:
     """What is told of rows that a table refuses: the first of them that it does not take behind those before it, by
     halves, and of this the column, as far as one alone is to blame."""
-    if _try(kind, db, at, rows.slice(0, 0), keys, version) is not None:  # not for the sake of a row
+    if tried(rows.slice(0, 0)) is not None:  # not for the sake of a row
         said = str(error)
         return Failed("invalid", said if at.locator in said else f"table {at.locator!r} of {at.connection}: {said}")
     taken, refused = 0, rows.num_rows
     while refused - taken > 1:
         middle = (taken + refused) // 2
-        why = _try(kind, db, at, rows.slice(0, middle), keys, version)
+        why = tried(rows.slice(0, middle))
         taken, refused, error = (middle, refused, error) if why is None else (taken, middle, why)
     row = rows.slice(taken, 1)
     column = _to_blame(db, at, row, str(error))

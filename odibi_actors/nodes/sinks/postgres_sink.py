@@ -159,7 +159,9 @@ class PostgresKind(TableKind):
     def sorts(self, column: pa.DataType) -> bool:
         return True
 
-    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    def rehearse(
+        self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
+    ) -> None:
         import psycopg
 
         from odibi_actors.nodes.failures import Failed
@@ -266,6 +268,19 @@ class PostgresKind(TableKind):
             f" where ev_class = {mine})"
         )
         return bool(db.execute(query, (table, table)).fetchone()[0])
+
+    def dependent(self, db: Any, table: str) -> tuple[str, str]:
+        mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+        actions = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+        rows = db.execute(
+            "select conrelid::regclass::text, confdeltype::text from pg_constraint where contype = 'f' and"
+            f" confrelid = {mine} and conrelid <> confrelid and confdeltype in ('c', 'n', 'd') order by 1",
+            (table,),
+        ).fetchall()
+        for name, action in rows:
+            if db.execute(f"select 1 from {name} limit 1").fetchone():
+                return str(name), actions[action]
+        return "", ""
 
     def _make(self, db: Any, what: str, rows: pa.Table) -> None:
         from odibi_actors.nodes.sinks.postgres_types import sql_type

@@ -67,6 +67,7 @@ class SqliteKind(FileKind):
             # EXTRA is FULL plus a sync of the folder when the rollback journal is deleted: else power loss can bring
             # the journal back, and it undoes the commit.
             db.execute("pragma synchronous = extra")
+            db.execute("pragma foreign_keys = on")  # else it takes rows without the ones that they refer to
             yield db
 
     @contextmanager
@@ -77,6 +78,12 @@ class SqliteKind(FileKind):
 
     def begin(self, db: Any) -> None:
         db.execute("begin immediate")
+        db.execute("pragma defer_foreign_keys = on")
+
+    def commit(self, db: Any, at: Target) -> None:
+        from odibi_actors.nodes.sinks.sqlite_foreign import commit
+
+        commit(db, at.locator, at.connection)
 
     def roll_back(self, db: Any) -> None:
         if db.in_transaction:
@@ -106,7 +113,9 @@ class SqliteKind(FileKind):
 
         return not pa.types.is_decimal(column)  # of which it keeps the digits
 
-    def rehearse(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    def rehearse(
+        self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
+    ) -> None:
         from odibi_actors.nodes.sinks.sqlite_table import Existing
 
         Existing(db, at.locator, at.connection).check(rows, keys, version)
@@ -133,9 +142,31 @@ class SqliteKind(FileKind):
         return hold(db, at.locator, rows)
 
     def watched(self, db: Any, table: str) -> bool:
+        from odibi_actors.nodes.sinks.sqlite_foreign import referred
         from odibi_actors.nodes.sinks.sqlite_table import Existing
 
-        return Existing(db, table, "").triggers  # it looks at foreign keys only where it is told to
+        return Existing(db, table, "").triggers or bool(referred(db, table))
+
+    def dependent(self, db: Any, table: str) -> tuple[str, str]:
+        from odibi_actors.nodes.sinks.sqlite_foreign import dependent
+
+        return dependent(db, table)
+
+    def holding(self, db: Any, table: str, going: str) -> str:
+        from odibi_actors.nodes.sinks.sqlite_foreign import holding
+
+        return holding(db, table, going)
+
+    def drop(self, db: Any, at: Target) -> None:
+        from odibi_actors.errors import ConflictError
+        from odibi_actors.nodes.sinks.sqlite_foreign import referred
+
+        if child := referred(db, at.locator):  # whose rows it would delete, or leave without theirs
+            raise ConflictError(
+                f"table {at.locator!r} of {at.connection} is not dropped: a foreign key of table {child!r} leads to "
+                f"it; drop that table, or its foreign key, first"
+            )
+        super().drop(db, at)
 
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.db"

@@ -340,6 +340,13 @@ def insert(
             taken += db.executemany(statement, going.through(columns)).rowcount
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
         raise ConflictError(f"table {table!r} of {place} refuses {going.told(str(error))}: {error}") from error
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error) and "foreign key mismatch" not in str(error):
+            raise
+        raise ConflictError(
+            f"table {table!r} of {place} takes no rows: {error}. A foreign key leads there: make that table, with a "
+            "unique index on the columns that are referred to, or drop the foreign key; then `odibictl iteration retry`"
+        ) from error
     if taken != rows.num_rows and version is None:
         raise ConflictError(
             f"table {table!r} of {place} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger, "

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import pyarrow as pa
 
@@ -118,11 +117,14 @@ class TableSink:
             self._rehearse(db, table, pin)
 
     def _rehearse(self, db: Database, table: pa.Table, pin: Pin | None) -> None:
-        if pin is not None and pin.evolve and not self.deletes:
+        if self.deletes:
+            self._check_collations(db, self.keys, deletes=True)
+            deletes.check(self.kind, db, self.at, table, self.keys, self.version)
+            return
+        if pin is not None and pin.evolve:
             table = growing.known(self.kind, db, self.at, table)
-        self._check_collations(db, self.keys, deletes=self.deletes)
-        check = partial(deletes.check, self.kind) if self.deletes else self.kind.rehearse
-        check(db, self.at, table, self.keys, self.version)
+        self._check_collations(db, self.keys, deletes=False)
+        self.kind.rehearse(db, self.at, table, self.keys, self.version, self.overwrite)
 
     def _check_collations(self, db: Database, keys: Sequence[str], *, deletes: bool) -> None:
         """Raise ConflictError when the table takes different keys for one."""
@@ -152,7 +154,7 @@ class TableSink:
         try:
             yield
             failpoint("table.commit")
-            db.execute("commit")
+            self.kind.commit(db, self.at)
         except BaseException:
             self.kind.roll_back(db)
             raise

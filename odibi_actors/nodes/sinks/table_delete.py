@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from odibi_actors.errors import ConflictError
 from odibi_actors.model import Target
+from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks import table_marks as marks
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.table_names import quote
@@ -144,7 +145,7 @@ def check(kind: TableKind, db: Database, at: Target, rows: pa.Table, keys: list[
 
 def delete(kind: TableKind, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> Deleted:
     """Delete what has one of these keys, each of which comes once, within a transaction. Raises ConflictError where the
-    table keeps a row, and what ``check`` does."""
+    table keeps a row, Failed (``invalid``) where another one refers to it, and what ``check`` does."""
     held, table = kind.hold(db, at, rows), quote(at.locator)
     names = ", ".join(map(quote, keys))
     same = " and ".join(f"t.{quote(key)} = r.{quote(key)}" for key in keys)
@@ -159,7 +160,14 @@ def delete(kind: TableKind, db: Database, at: Target, rows: pa.Table, keys: list
     (going,) = db.execute(f"select count(*) from {joined} where {older}").fetchone()
     named = names if len(keys) == 1 else f"({names})"
     versioned = f" and exists (select 1 from {held} r where {same} and {older})" if version is not None else ""
-    db.execute(f"delete from {table} as t where {named} in (select {names} from {held}){versioned}")
+    chosen = f"{named} in (select {names} from {held}){versioned}"
+    try:
+        db.execute(f"delete from {table} as t where {chosen}")
+    except Exception as error:
+        if who := kind.holding(db, at.locator, chosen):
+            what = f"table {at.locator!r} of {at.connection} keeps its row with"
+            raise Failed("invalid", f"{what} {who}: delete it there first") from error
+        raise
     (kept,) = db.execute(f"select count(*) from {joined} where {older}").fetchone()
     if kept:
         raise ConflictError(

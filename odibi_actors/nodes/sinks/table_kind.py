@@ -79,6 +79,11 @@ class TableKind(PlainSink):
     def begin(self, db: Database) -> None:
         """A transaction, in which nobody else writes what it has read."""
 
+    def commit(self, db: Database, at: Target) -> None:
+        """End the transaction, which has written to this table. Raises ConflictError where the database refuses what
+        has become of it as a whole."""
+        db.execute("commit")
+
     @abstractmethod
     def roll_back(self, db: Database) -> None:
         """Undo it, if one is open."""
@@ -90,6 +95,20 @@ class TableKind(PlainSink):
     @abstractmethod
     def columns(self, db: Database, table: str) -> list[str]:
         """The names of its columns."""
+
+    def dependent(self, db: Database, table: str) -> tuple[str, str]:
+        """(name, ON DELETE ...) of another table with rows, of which something becomes by its foreign key when the rows
+        of this one are deleted to be replaced; "" where there is none."""
+        return "", ""
+
+    def holding(self, db: Database, table: str, going: str) -> str:
+        """Who refers to a row that is to be deleted, where the database's own refusal does not say so, or "".
+        ``going``: the condition that a row of the table, ``t``, is among these."""
+        return ""
+
+    def drop(self, db: Database, at: Target) -> None:
+        """Drop the table, if it is there. Raises ConflictError where others need it."""
+        db.execute(f"drop table if exists {quote(at.locator)}")
 
     # --- what its tables hold: these load pyarrow --------------------------------------------------------------------
 
@@ -106,9 +125,11 @@ class TableKind(PlainSink):
         """A table has values of this type in their order."""
 
     @abstractmethod
-    def rehearse(self, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
+    def rehearse(
+        self, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
+    ) -> None:
         """Raise Failed (``invalid``: the rows) or ConflictError (the table) unless the table, or the one that would be
-        made, takes the rows and keeps them as they are. Nothing is changed."""
+        made, takes the rows and keeps them as they are. Nothing is changed. ``replaces``: all that is there goes."""
 
     @abstractmethod
     def insert(self, db: Database, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
@@ -203,7 +224,7 @@ class TableKind(PlainSink):
         with self.opened(at, access) as db:
             self.begin(db)
             if not deletes.spares(self, db, at.locator, owners):
-                db.execute(f"drop table if exists {quote(at.locator)}")
+                self.drop(db, at)
             deletes.forget(self, db, owners)
             marks.forget(self, db, at.locator, owners)
             overwrite.forget(self, db, at.locator)

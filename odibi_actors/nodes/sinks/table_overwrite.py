@@ -44,9 +44,17 @@ def holds(kind: TableKind, db: Database, table: str) -> tuple[int, int]:
 
 def check_rows(kind: TableKind, db: Database, at: Target, owner: Owner, former: Collection[Owner] = ()) -> None:
     """Raise ConflictError when the table has rows that no overwrite of this sink, or of a ``former`` owner, has
-    written."""
+    written, or when something would become of the rows of another table."""
     table = at.locator
-    if kind.relation(db, table) != "table" or overwritten(kind, db, table, owner, *former):
+    if kind.relation(db, table) != "table":
+        return
+    child, action = kind.dependent(db, table)
+    if child:
+        raise ConflictError(
+            f"table {table!r} of {at.connection} is not overwritten: each time all of its rows go first, and table "
+            f"{child!r} refers to them ON DELETE {action}; upsert (`mode: upsert`, `keys`), or change that foreign key"
+        )
+    if overwritten(kind, db, table, owner, *former):
         return
     (rows,) = db.execute(f"select count(*) from {quote(table)}").fetchone()
     if rows:
