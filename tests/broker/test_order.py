@@ -69,7 +69,7 @@ def test_a_publisher_is_told_what_may_stand_in_its_target() -> None:
     assert (task.upto, [number for number, _ in task.coming]) == (2, [3])
 
 
-def test_one_publisher_at_a_time_per_database_in_the_order_of_the_project() -> None:
+def test_one_publisher_at_a_time_per_database() -> None:
     mart = ConnectionSpec("mart", "sqlite", "/mart.db")
     spec = pipeline()
     nodes = [
