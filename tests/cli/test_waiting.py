@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from odibi_actors.cli.iteration import _sentence, tell_pause
+from odibi_actors.cli.iteration import _sentence
+from odibi_actors.cli.pauses import Pauses
+from odibi_actors.client import Client
 
 ENDED = {"pipeline": "p", "iteration": 3, "state": "committed", "files": 0, "ended": {"committed": 1}}
 
@@ -38,6 +40,6 @@ def test_given_an_iteration_that_was_planned_again_when_told_then_with_its_numbe
 def test_given_a_pipeline_that_plans_nothing_when_waited_for_then_the_verb_that_resumes_it_is_told(
     row: dict[str, object], word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_pause({"pipeline": "p", **row})
+    Pauses(Client("tcp://127.0.0.1:1"), "p").take(row)
     told = f"warning: p is {word}: `odibictl pipeline resume p`\n" if word else ""
     assert capsys.readouterr().err == told

@@ -117,14 +117,13 @@ class TableSink:
             self._rehearse(db, table, pin)
 
     def _rehearse(self, db: Database, table: pa.Table, pin: Pin | None) -> None:
-        if self.deletes:
-            self._check_collations(db, self.keys, deletes=True)
-            deletes.check(self.kind, db, self.at, table, self.keys, self.version)
-            return
-        if pin is not None and pin.evolve:
+        if pin is not None and pin.evolve and not self.deletes:
             table = growing.known(self.kind, db, self.at, table)
-        self._check_collations(db, self.keys, deletes=False)
-        self.kind.rehearse(db, self.at, table, self.keys, self.version, self.overwrite)
+        self._check_collations(db, self.keys, deletes=self.deletes)
+        if self.deletes:
+            deletes.check(self.kind, db, self.at, table, self.keys, self.version)
+        else:
+            self.kind.rehearse(db, self.at, table, self.keys, self.version, self.overwrite)
 
     def _check_collations(self, db: Database, keys: Sequence[str], *, deletes: bool) -> None:
         """Raise ConflictError when the table takes different keys for one."""
