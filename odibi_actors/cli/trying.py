@@ -65,8 +65,9 @@ def try_(
     remembered, so it works beside a running system. Sources of mode batch are read whole. A sink is tried on an empty
     copy of its table. Your functions do run, with whatever else they do. They get the parameters as `context.params`,
     SQL as `getvariable('KEY')`. With `on_error: dead_letter`, files that cannot be read are named, and the others go
-    on. Exit 3, with what is missing, while a source has no file; 5 when a file or a node failed, or a sink would refuse
-    its rows.
+    on. A source that has nothing yet gives an empty table, as in a run, if its columns are declared or were read
+    before. Any other is absent, and what needs it is skipped: exit 3, with what is missing. Exit 5 when a file or a
+    node failed, a folder or file could not be read, or a sink would refuse its rows.
     """
     project = load(app)
     chosen(project, pipeline)
@@ -91,9 +92,13 @@ def try_(
             if one.failure.traceback:
                 errors.message(one.failure.traceback.rstrip("\n"))
             errors.message(f"error: {one.node}: {one.failure.message}", style="red")
+        if one.unread or one.state == "absent":
+            errors.message(f"error: {one.node}: {one.unread or one.note}", style="red")
     errors.message(f"{pipeline}: {what}; nothing was published")
-    if any(one.failure is not None or one.aside for one in tried):
+    if any(one.failure is not None or one.aside or one.unread for one in tried):
         raise click.exceptions.Exit(5)
+    if any(one.state == "absent" for one in tried):
+        raise click.exceptions.Exit(3)
 
 
 def _pins(client: Client | None, pipeline: str, sources: list[str]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ that folder too, into an empty table made like the one there is, so what they re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ import pyarrow as pa
 from odibi_actors.batches.shown import head
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.model import (
-    BatchSpec,
     ConnectionSpec,
     NodeSpec,
     PipelineSpec,
@@ -25,28 +24,21 @@ from odibi_actors.config.model import (
     ReadSpec,
     WriteSpec,
 )
-from odibi_actors.config.patterns import shown
 from odibi_actors.config.received import params_problem
-from odibi_actors.config.writers import writer_of
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
 from odibi_actors.kinds.connection import Access, access_to, name_of
-from odibi_actors.kinds.registry import sink_of, source_of
+from odibi_actors.kinds.registry import sink_of
 from odibi_actors.kinds.sink import Rehearsing, Site
-from odibi_actors.kinds.source import Fillable
+from odibi_actors.local.available import ahead, listed, nothing_in
 from odibi_actors.local.polling import polled
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
-from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Range, Trigger, sentences
+from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
 from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import mark_of, understood
-from odibi_actors.sources.file_position import file_position
-from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Scan, Scanned, Seen
-from odibi_actors.streaming.patterns import Pattern, join, relative_to
-from odibi_actors.streaming.scan import scan
-from odibi_actors.streaming.watcher import Unwatched
 from odibi_actors.units import plural
 
 SAMPLE = 1000
@@ -57,10 +49,11 @@ STORE = "try"
 
 
 class TriedNode(msgspec.Struct):
-    """What came of one node. ``state``: ``ok``, ``failed``, or ``skipped`` (an input is missing). ``rows``: what it put
-    out, of a sink what it was given. ``columns``: (name, Arrow type); ``head``: its first rows. ``note``: which part of
-    the data it had, or where a sink would write. ``aside``: (file, why) that a run would set aside as a dead letter.
-    ``doubt``: what is to be looked at."""
+    """What came of one node. ``state``: ``ok``, ``failed``, ``absent`` (a source that has nothing, and nobody knows its
+    columns) or ``skipped`` (an input is missing). ``rows``: what it put out, of a sink what it was given. ``columns``:
+    (name, Arrow type); ``head``: its first rows. ``note``: which part of the data it had, or where a sink would write.
+    ``aside``: (file, why) that a run would set aside as a dead letter. ``doubt``: what is to be looked at. ``unread``:
+    why nothing could be read, though a run goes on without it."""
 
     node: str
     kind: str
@@ -73,6 +66,7 @@ class TriedNode(msgspec.Struct):
     failure: Failure | None = None
     aside: list[tuple[str, str]] = []
     doubt: str = ""
+    unread: str = ""
 
 
 class Trial:
@@ -105,19 +99,24 @@ class Trial:
         self._discarded = dict(discarded or {})
         self._counter = 0
         self._outputs: dict[str, BatchRef] = {}
+        self._without: dict[str, tuple[str, str]] = {}
+        self._unpolled: dict[str, str] = {}
         self.sampled = False
         """Some source has more than was taken."""
 
     def run(self, only: str | None = None) -> Iterator[TriedNode]:
-        """Each node as it is done; with ``only`` that node and what it needs. Raises NotFoundError when no file is
-        there to read. User code runs in this process."""
+        """Each node as it is done; with ``only`` that node and what it needs. A source that has nothing gives the empty
+        table that a run has of it, or, while nobody knows its columns, is ``absent``. Raises NotFoundError when nothing
+        can be tried. User code runs in this process."""
         nodes = wanted(self._spec, only)
         claim(Path(self._project.root))
         with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
             self._folder = Path(folder)
             given = (self._spec.access, self._project.root, self._folder / "ticks")
-            nodes = [polled(self._spec.name, node, *given) for node in nodes]
-            self._refuse_nothing([node for node in nodes if node.read is not None])
+            polls = [polled(self._spec.name, node, *given) for node in nodes]
+            self._unpolled = {node.name: problem for node, problem in polls if problem}
+            nodes = [node for node, _ in polls]
+            self._look([node for node in nodes if node.read is not None])
             self._executor = Executor(self._folder, "", "try", self._project.code_digest)
             try:
                 for node in nodes:
@@ -125,32 +124,27 @@ class Trial:
             finally:
                 self._executor.close()
 
-    def _refuse_nothing(self, sources: list[NodeSpec]) -> None:
-        """Raise NotFoundError with every source that has no file yet."""
+    def _look(self, sources: list[NodeSpec]) -> None:
+        """Note which sources have nothing, and why. Raise NotFoundError with all of them when nothing can be tried."""
         lines = []
         for node in sources:
             found, problems = self._listed(node)
-            kind = source_of(node.read.mode) if node.read is not None else None
-            if not found and isinstance(kind, Fillable):
-                lines += problems or [f"{node.name}: {kind.filling(f'{self._spec.name}.{node.name}')}"]
-            elif not found and (read := node.read) is not None and read.of_table is not None:
-                what = f"table {read.table.table}" if read.table.table else "the query"
-                lines += problems or [f"{node.name}: there is no row in {what}"]
-            elif not found and (read := node.read) is not None:
-                only = f" and {self._files!r}" if not read.pinned and self._files else ""
-                place = Path(read.connection.path) / read.path
-                there = (
-                    f"no file in {place} matches {shown(read.pattern)!r}{only}"
-                    if place.exists()
-                    else f"there is no {place}"
-                )
-                if writer := writer_of(self._project.pipelines, read):
-                    there += f"; {writer} writes there: `odibictl run {writer.partition('.')[0]}` first"
-                lines += [f"{node.name}: {there}", *problems]
-        if lines:
+            if not found:
+                problems += [problem] if (problem := self._unpolled.get(node.name)) else []
+                files = self._files if node.read is not None and not node.read.pinned else None
+                said = nothing_in(self._project.pipelines, self._spec.name, node, files, problems)
+                self._without[node.name] = "; ".join(said), "; ".join(problems)
+                lines += [f"{node.name}: {line}" for line in said]
+        anything = len(self._without) < len(sources) or any(self._known(node) for node in sources)
+        if lines and (not anything or (self._files and len(self._without) == len(sources))):
             other = any(node.read is not None and node.read.consumption == "cursor" for node in sources)
             needs = "something" if other else "a file"
             raise NotFoundError("\n".join([*lines, f"nothing was tried: each source needs {needs} to read"]))
+
+    def _known(self, node: NodeSpec) -> bool:
+        """Whether a run has at least an empty table of it: its columns are declared, or those that were read."""
+        read = node.read
+        return read is not None and not read.pinned and (read.typed or bool(self._pins.get(node.name)))
 
     def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
         assert node.read is not None
@@ -224,6 +218,13 @@ class Trial:
     def _read(self, node: NodeSpec, read: ReadSpec) -> TriedNode:
         """A reference whole; of any other source the oldest files, more of them until there are rows enough."""
         watched = not read.pinned
+        if node.name in self._without:
+            why, problem = self._without[node.name]
+            if not self._known(node):
+                return TriedNode(node.name, node.kind, "absent", note=why)
+            tried, table = self._table(node, [])
+            tried.note, tried.unread = f"an empty table, as a run has it: {why}", problem
+            return self._kept(tried, table)
         found, problems = self._listed(node)
         if not found:
             raise NotFoundError("\n".join([f"{node.name}: its files are gone", *problems]))
@@ -350,63 +351,6 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
         if node.name in needed:
             needed.update(node.inputs)
     return [node for node in spec.nodes if node.name in needed]
-
-
-def ahead(
-    read: ReadSpec, limits: BatchSpec, access: Access, left_out: Sequence[Position] = ()
-) -> tuple[list[Position], list[str]]:
-    """What a source that is read in order would read first without what is ``left_out``, and what it could not look
-    at."""
-    kind, credit = source_of(read.mode), limits.max_files + 1
-    holes: dict[str, list[Range]] = {}
-    if left_out:
-        for now in kind.probe(Again("try", 1, read, list(left_out), access=access)):
-            for piece in now.pieces if isinstance(now, AsNow) else ():
-                holes.setdefault(piece.range.partition, []).append(piece.range)
-    found: list[Position] = []
-    problems: list[str] = []
-    places = [begin for partition, some in holes.items() for begin in _between(partition, some)]
-    first = {begin.partition: begin for begin in reversed(places)}
-    rest = [begin for begin in places if begin is not first[begin.partition]]
-    rounds = [(list(first.values()), True), *(([begin], False) for begin in rest)]
-    for begins, more in rounds:
-        for seen in kind.probe(Ahead("try", 1, read, begins, limits, credit - len(found), more, access=access)):
-            if isinstance(seen, Seen):
-                found += [piece.position for part in seen.parts for piece in part.pieces]
-                problems += [*seen.problems, *(part.problem or part.waits for part in seen.parts)]
-        if len(found) >= credit:
-            break
-    return found, list(dict.fromkeys(problem for problem in problems if problem))
-
-
-def _between(partition: str, holes: list[Range]) -> list[Begin]:
-    """The parts of a partition before, between and behind these ranges."""
-    ordered = sorted(holes, key=lambda one: one.lower)
-    lowers = [b"", *(one.upper for one in ordered)]
-    uppers = [*(one.lower for one in ordered), b""]
-    return [Begin(partition, low, high) for low, high in zip(lowers, uppers, strict=True) if not high or low < high]
-
-
-def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]]:
-    """The files of a source in the order in which it would read them, and what could not be listed. Those planned long
-    ago are among them, and those that somebody still writes."""
-    path = join("", read.path)
-    below = len(path) + 1 if path else 0
-    found: list[Found] = []
-    problems: list[str] = []
-    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern, whole=read.pinned), Unwatched()):
-        if isinstance(chunk, Scanned):
-            found += chunk.files
-            problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
-    ordered, only = not read.pinned, None if files is None else Pattern(files)
-    if files is not None and (inside := relative_to(path, files)):  # as files are listed: below the connection
-        fits = Pattern(files)
-        only = fits if any(fits.matches(file.identity[below:]) for file in found) else Pattern(inside)
-    return [
-        file_position(file.identity, file.size, file.mtime_ns, file.inode)
-        for file in sorted(found, key=lambda file: (file.mtime_ns if ordered else 0, file.identity))
-        if only is None or only.matches(file.identity[below:])
-    ], problems
 
 
 def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeSpec:

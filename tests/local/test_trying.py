@@ -116,14 +116,51 @@ def test_given_sources_without_files_then_all_of_them_are_named_and_what_is_not_
     ]
 
 
-def test_given_a_source_of_what_another_pipeline_writes_then_that_one_is_named(root: Path) -> None:
-    text = (root / "odibi.yaml").read_text()
-    more = "      - {name: more, read: {connection: lake, path: orders, format: parquet, mode: batch}}\n"
-    (root / "odibi.yaml").write_text(text.replace("    nodes:\n", "    nodes:\n" + more))
-    with pytest.raises(
-        NotFoundError, match=r"more: there is no .*lake/orders; (\w+)\.\w+ writes there: `odibictl run \1`"
-    ):
-        tried(root)
+def test_given_empty_sources_then_those_whose_columns_are_known_give_an_empty_table_and_others_are_named(
+    root: Path,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    declared = "columns: [id], schema: {id: int64}"
+    names = {
+        "pushed": "path: pushed, mode: event, schema: {id: int64}",
+        "watched": f"pattern: 'w-*', format: csv, mode: file_watch, {declared}",
+        "grows": f"pattern: 'g-*', format: csv, mode: incremental, {declared}",
+        "ticks": f"path: tick.csv, format: csv, mode: interval, every: 1h, {declared}",
+        "unknown": "path: nope, format: csv, mode: file_watch",
+        "written": "connection: lake, path: orders, format: parquet, mode: batch",
+    }
+    nodes = "".join(
+        f"      - {{name: {name}, read: {{{'' if 'connection' in read else 'connection: landing, '}{read}}}}}\n"
+        for name, read in names.items()
+    )
+    joined = f"      - {{name: joined, inputs: [{', '.join(names)}], transform: {{sql: select * from pushed}}}}\n"
+    edit(root, "    nodes:\n", "    nodes:\n" + nodes + joined)
+    found = tried(root)
+    assert {one.node: (one.state, one.rows) for one in found.values() if one.node in {*names, "joined", "orders"}} == {
+        **dict.fromkeys(list(names)[:4], ("ok", 0)),
+        "unknown": ("absent", None),
+        "written": ("absent", None),
+        "joined": ("skipped", None),
+        "orders": ("ok", 9),
+    }
+    assert found["watched"].columns == [("id", "int64")]
+    assert found["pushed"].note.startswith("an empty table, as a run has it: nothing was pushed to it yet")
+    assert found["unknown"].note == f"there is no {root}/data/landing/nope"
+    assert "lake/orders; sales.lake_orders writes there: `odibictl run sales` first" in found["written"].note
+    assert found["ticks"].unread.endswith("tick.csv could not be read: No such file or directory")
+    said = invoke("try", "sales", "--project", root)
+    assert f"error: unknown: there is no {root}/data/landing/nope" in said.stderr
+    assert "error: ticks: " in said.stderr
+    assert said.exit_code == 5, "a tick that could not be read ends a run so as well"
+    edit(
+        root,
+        f"path: tick.csv, format: csv, mode: interval, every: 1h, {declared}",
+        "path: nope, format: csv, mode: batch",
+    )
+    assert invoke("try", "sales", "--project", root).exit_code == 3
+    assert invoke("try", "sales", "--node", "watched", "--project", root).exit_code == 0
+    with pytest.raises(NotFoundError, match="nothing was tried"):
+        tried(root, files="nope*", only="watched")  # they were asked for, and are not there
 
 
 def test_given_a_node_then_only_that_and_what_it_needs_is_run(root: Path) -> None:
