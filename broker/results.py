@@ -386,7 +386,7 @@ def _of_letter(pipeline: Pipeline, sources: list[str]) -> str:
     read = {name: read for name, read in told_letters.reads(pipeline.spec.nodes).items() if name in sources}
     if pipeline.manual or not any(map(told_letters.amending, read.values())):
         return ""
-    return f"`odibictl deadletter list {pipeline.name}` has its ID: {told_letters.remedy(read, 'ID')}"
+    return f"`odibictl deadletter list {pipeline.name}` has its ID: {told_letters.remedy(read)}"
 
 
 def _of_halt(pipeline: Pipeline, iteration: Iteration, failure: Failure) -> str:

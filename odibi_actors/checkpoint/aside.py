@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import VersionDecoder
-from odibi_actors.checkpoint.tables import LetterDecoder
+from odibi_actors.checkpoint.tables import Letter, LetterDecoder
 from odibi_actors.kinds import letters
 from odibi_actors.model import LIVE, Position
 from odibi_actors.units import naming, plural
@@ -28,10 +28,10 @@ def reads(db: sqlite3.Connection, pipeline: str) -> dict[str, ReadSpec]:
     return {} if row is None else letters.reads(unseal(row[0], VersionDecoder, f"a version of {pipeline}").spec.nodes)
 
 
-def remedy(db: sqlite3.Connection, pipeline: str, sources: Sequence[str] | None, letter: int | str) -> str:
-    """What is to be done about a letter that holds something of these sources (None: of any)."""
-    there = reads(db, pipeline)
-    return letters.remedy({name: read for name, read in there.items() if sources is None or name in sources}, letter)
+def remedy(there: Mapping[str, ReadSpec], letter: Letter, id_: int | str = letters.ID) -> str:
+    """What is to be done about a letter. ``there``: what its pipeline reads."""
+    held = letter.sources()
+    return letters.remedy({name: read for name, read in there.items() if name in held}, id_)
 
 
 def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, partition: str) -> str:
@@ -39,7 +39,9 @@ def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, 
     if lane != LIVE or not _known(db, (pipeline, lane, source, partition)):
         return ""
     longer = _longer(db, (pipeline, lane, source), partition)
-    still: list[tuple[int, str]] = []
+    there = reads(db, pipeline)
+    still: list[str] = []
+    remedied: list[dict[str, Any]] = []
     gone: list[str] = []
     again: list[str] = []
     for id_, state, replay, iteration, message, blob in db.execute(
@@ -52,12 +54,12 @@ def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, 
             gone.append(f"{naming(discarded)} (dead letter {id_} of iteration {iteration})")
         held = [p.identity for p in letter.held().get(source, ()) if _of(p.identity, partition, longer)]
         if held and state == "open":
-            still.append((id_, f"{naming(held)} in iteration {iteration}, as dead letter {id_} ({message})"))
+            still.append(f"{naming(held)} in iteration {iteration}, as dead letter {id_} ({message})")
+            remedied.append({"id": id_, "state": state, "remedy": remedy(there, letter)})
         elif held and state == "replaying":
             again.append(f"{naming(held)}, by iteration {replay}, from dead letter {id_}")
-    there = {source: read} if (read := reads(db, pipeline).get(source)) is not None else {}
-    remedied = letters.remedy(there, still[0][0] if len(still) == 1 else "ID")
-    told = [f"set aside: {_some([text for _, text in still], pipeline)}: {remedied}"] if still else []
+    what = letters.told(letters.remedies(remedied))
+    told = [f"set aside: {_some(still, pipeline)}: {what}"] if still else []
     told += [f"taken up again: {_some(again, pipeline)}"] if again else []
     told += [f"discarded: {_some(gone, pipeline)}"] if gone else []
     return "; ".join(told)

@@ -377,6 +377,7 @@ def _acked(ack: summary.Output) -> dict[str, Any]:
 
 
 def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
+    """``remedy``: what is to be done about one that is open; ID stands for its number."""
     names = ("id", "pipeline", "iteration", "node", "position", "kind", "message", "at", "state", "replay")
     columns = ", ".join(f"l.{name}" for name in names)
     values = [] if given.pipeline is None else [given.pipeline]
@@ -386,7 +387,7 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     below = [] if given.before is None else [given.before]
     limit = bounded(given.limit)
     rows = db.execute(
-        f"SELECT {columns}, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM"
+        f"SELECT {columns}, l.payload, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM"
         f" {where.format('LEFT JOIN iterations AS i USING (pipeline, iteration)')}{' AND l.id < ?' if below else ''}"
         " ORDER BY l.id DESC LIMIT ?",
         (*values, *below, limit + 1),
@@ -394,9 +395,12 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     if given.pipeline is not None and not rows:
         known(db, given.pipeline)
     more = rest(db, [row[0] for row in rows[:limit]], len(rows) > limit > 0, where.format(""), values)
-    items = [dict(zip((*names, "files"), row, strict=True)) for row in rows[:limit]]
-    of = dict.fromkeys(item["pipeline"] for item in items if item["state"] == "open")
-    return {"items": items, "remedies": {name: aside.remedy(db, name, None, "ID") for name in of}, **more}
+    items = [dict(zip((*names, "payload", "files"), row, strict=True)) for row in rows[:limit]]
+    read = {name: aside.reads(db, name) for name in {item["pipeline"] for item in items}}
+    for item in items:
+        letter = unseal(item.pop("payload"), LetterDecoder, f"dead letter {item['id']}")
+        item["remedy"] = aside.remedy(read[item["pipeline"]], letter) if item["state"] == "open" else ""
+    return {"items": items, **more}
 
 
 def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
@@ -416,7 +420,7 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
         "positions": listed,
         "consumed": kept.consumed,
         "trigger": msgspec.to_builtins(kept.trigger),
-        "remedy": aside.remedy(db, letter["pipeline"], [s for s, some in kept.held().items() if some], given.id),
+        "remedy": aside.remedy(aside.reads(db, letter["pipeline"]), kept, given.id),
     }
 
 

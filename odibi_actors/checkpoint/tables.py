@@ -53,6 +53,10 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
         known = self.consumed
         return {source: some for source, some in self.read().items() if known is None or source in known}
 
+    def sources(self) -> list[str]:
+        """Those of which something lies in it."""
+        return [source for source, some in self.held().items() if some]
+
 
 LetterDecoder = msgspec.msgpack.Decoder(Letter)
 

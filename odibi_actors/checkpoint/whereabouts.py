@@ -10,6 +10,8 @@ import msgspec
 
 from odibi_actors.checkpoint import aside
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name
+from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.tables import LetterDecoder
 from odibi_actors.runtime.visible import visible
 from odibi_actors.units import format_instant
 
@@ -43,15 +45,16 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
     ).fetchone()
     state, finished, node, error = found or ("pruned", None, "", "")
     letter = db.execute(
-        "SELECT id, state, replay, message, position FROM dead_letters WHERE pipeline = ? AND iteration = ?"
+        "SELECT id, state, replay, message, position, payload FROM dead_letters WHERE pipeline = ? AND iteration = ?"
         " AND revised = ? AND (? = 0 OR position = ?) ORDER BY id DESC LIMIT 1",
         (given.pipeline, number, revised, revised, given.identity),
     ).fetchone()
     out = revised or state == "dead_lettered"
     if out:
-        reason = _aside(number, letter, given.identity)
+        reason = _aside(number, letter and letter[:5], given.identity)
         if letter is not None and letter[1] == "open":
-            reason += f": {aside.remedy(db, given.pipeline, [given.source] if revised else None, letter[0])}"
+            held = unseal(letter[5], LetterDecoder, f"dead letter {letter[0]}")
+            reason += f": {aside.remedy(aside.reads(db, given.pipeline), held, letter[0])}"
     else:
         reason = _planned(given.pipeline, number, state, finished, node, error)
     is_open = out and letter is not None and letter[1] != "replayed"

@@ -61,8 +61,14 @@ def list_(app: App, pipeline: str | None, limit: int | None) -> None:
 
 
 def _remedies(result: dict[str, Any]) -> list[RenderableType]:
-    """What is to be done, once for each pipeline; ID stands for the number of a letter."""
-    return ["", *(f"{name}: {text}" for name, text in found.items())] if (found := result.get("remedies")) else []
+    """What is to be done about those that are open, in the order in which they are listed."""
+    from odibi_actors.kinds.letters import remedies  # not at load time: it brings msgspec along
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in result["items"]:
+        found.setdefault(row["pipeline"], []).append(row)
+    told = [f"{name} {which}: {text}" for name, rows in found.items() for which, text in remedies(rows).items()]
+    return ["", *told] if told else []
 
 
 FILES = (

@@ -122,7 +122,7 @@ def run(
         errors.message(summary.traceback.rstrip("\n"))
     if summary.waits:
         errors.message(f"warning: {summary.waits}", style="yellow")
-    for line in _wrong(pipeline, summary, fresh, _remedy(project, pipeline) if summary.dead_lettered else ""):
+    for line in _wrong(pipeline, summary, fresh):
         errors.message(line, style="red")
     if summary.alerts:
         errors.message(f"warning: {plural(summary.alerts, 'alert')} could not be told yet; the next run, or `up`, does")
@@ -146,17 +146,9 @@ def _beside(project: ProjectSpec, pipeline: str) -> str:
     )
 
 
-def _remedy(project: ProjectSpec, pipeline: str) -> str:
-    """What is to be done about dead letters of a pipeline."""
-    from odibi_actors.kinds.letters import reads, remedy  # not at load time: it brings msgspec along
-
-    nodes = project.pipeline(pipeline).nodes
-    return remedy(reads(nodes), "ID", f"`odibictl run {pipeline} --replay all`")
-
-
-def _wrong(pipeline: str, summary: Any, fresh: bool, remedy: str) -> list[str]:
+def _wrong(pipeline: str, summary: Any, fresh: bool) -> list[str]:
     """What is not done, and where to look; why it is not was told when it happened. Of a ``fresh`` run nothing is kept
-    to look at. ``remedy``: what is to be done about dead letters."""
+    to look at."""
     lines = [f"error: {summary.untold}"] if summary.untold else []
     if summary.failed:
         show = f": `odibictl iteration show {pipeline} {summary.stuck}`; the next run tries again"
@@ -164,7 +156,9 @@ def _wrong(pipeline: str, summary: Any, fresh: bool, remedy: str) -> list[str]:
         lines.append(failed if fresh else failed + show)
     if summary.dead_lettered:
         letters = plural(summary.dead_lettered, "dead letter")
-        lines.append(f"error: {letters}" + ("" if fresh else f": `odibictl deadletter list {pipeline}`; {remedy}"))
+        lines.append(
+            f"error: {letters}" + ("" if fresh else f": `odibictl deadletter list {pipeline}`; {summary.remedy}")
+        )
     if summary.unread:
         again = "" if fresh else "; the next run reads what it can read then"
         what = plural(len(summary.unread), "folder or file", "folders or files")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.registry import source_of
@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 REPLAY, DISCARD = "`odibictl deadletter replay {}`", "`odibictl deadletter discard {}`"
 """The two verbs, for the letter's number."""
 
+ID = "ID"
+"""What stands for that number where a text is about letters in general."""
+
+NAMED = 8
+"""Letters of one remedy that are named in it; of more it has the number."""
+
 
 def reads(nodes: list[NodeSpec]) -> dict[str, ReadSpec]:
     """What may lie in letters of a pipeline, by source: none of references."""
     return {node.name: node.read for node in nodes if node.read is not None and not node.read.pinned}
 
 
-def remedy(sources: Mapping[str, ReadSpec], letter: int | str, replay: str = "") -> str:
-    """What is to be done about a letter in which positions of these sources lie. ``replay``: another command that takes
-    it up again."""
-    again, gone = replay or REPLAY.format(letter), DISCARD.format(letter)
+def remedy(sources: Mapping[str, ReadSpec], letter: int | str = ID) -> str:
+    """What is to be done about a letter in which positions of these sources lie."""
+    again, gone = REPLAY.format(letter), DISCARD.format(letter)
     wrong: dict[str, list[str]] = {}
     for name, read in sources.items():
         if text := amending(read):
@@ -37,6 +42,27 @@ def remedy(sources: Mapping[str, ReadSpec], letter: int | str, replay: str = "")
     told = [f"if rows{'' if single else f' of {naming(some)}'} are wrong, {text}" for text, some in wrong.items()]
     rest = f", give the files of {naming(others)} that lie in it other names" if others else ""
     return f"{', '.join(told)}{rest} and {gone}; if the pipeline is wrong, fix that and {again}"
+
+
+def remedies(letters: Iterable[Mapping[str, Any]], replay: str = REPLAY) -> dict[str, str]:
+    """The remedies of rows of ``deadletter.list`` that are open, those that are alike once, by the letters that they
+    are for. ``replay``: the command that takes one up again, for its number."""
+    alike: dict[str, list[int]] = {}
+    for row in letters:
+        if row["state"] == "open" and (text := row.get("remedy")):  # a former broker tells none
+            alike.setdefault(text, []).append(row["id"])
+    told: dict[str, str] = {}
+    for text, numbers in alike.items():
+        few = len(numbers) <= NAMED
+        which = ",".join(map(str, sorted(numbers))) if few else ID
+        said = text.replace(REPLAY.format(ID), replay.format(ID)).replace(f" {ID}`", f" {which}`")
+        told[which if few else f"{len(numbers):,} letters from {min(numbers)} to {max(numbers)}"] = said
+    return told
+
+
+def told(found: Mapping[str, str]) -> str:
+    """Remedies in one text: where there are several, each with the letters that it is for."""
+    return ". ".join(found.values() if len(found) == 1 else (f"{which}: {text}" for which, text in found.items()))
 
 
 def amending(read: ReadSpec) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from odibi_actors.errors import ConfigError
+from odibi_actors.kinds.letters import remedies, told
 from odibi_actors.messages import BROKER, SOURCE, STORE, Discover
 
 if TYPE_CHECKING:
@@ -33,14 +34,25 @@ def chosen(system: LocalSystem, pipeline: str, letters: Sequence[int], each: Cal
 
 
 def _open(system: LocalSystem, pipeline: str) -> list[int]:
-    found: list[int] = []
+    return sorted(row["id"] for row in _rows(system, pipeline) if row["state"] == "open")
+
+
+def remedy(system: LocalSystem, pipeline: str, iterations: Collection[int]) -> str:
+    """What is to be done about the letters of these iterations; "" when there are none."""
+    if not iterations:
+        return ""
+    mine = (row for row in _rows(system, pipeline) if row["iteration"] in iterations)
+    return told(remedies(mine, f"`odibictl run {pipeline} --replay {{}}`"))
+
+
+def _rows(system: LocalSystem, pipeline: str) -> Iterator[dict[str, Any]]:
     before: int | None = None
     while True:  # page by page
         page = system.request("deadletter.list", {"pipeline": pipeline, "before": before}, to=STORE)
-        found += [row["id"] for row in page["items"] if row["state"] == "open"]
+        yield from page["items"]
         before = page.get("next")
         if before is None:
-            return sorted(found)
+            return
 
 
 def _look(system: LocalSystem, pipeline: str, each: Callable[[], None]) -> None:

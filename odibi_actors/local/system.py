@@ -126,7 +126,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     failed iteration's user code, "" if it has none; ``stuck``: the number of that iteration; ``alerts``: those that
     nobody could be told yet; ``replayed``: dead letters that were taken up; ``unread``: folders of its sources that
     could not be listed, which make it failed: nobody knows what is in them; ``waits``: why a run of which nothing came
-    has left files where they are."""
+    has left files where they are; ``remedy``: what is to be done about the letters that it has left."""
 
     run: str
     state: str
@@ -143,6 +143,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     replayed: int = 0
     unread: list[str] = []
     waits: str = ""
+    remedy: str = ""
 
 
 def run_pipeline(
@@ -235,6 +236,7 @@ def _run(
             replayed=len(taken),
             unread=unread,
             waits=_waits(system, pipeline) if end["state"] == "no_data" else "",
+            remedy=replaying.remedy(system, pipeline, {item["iteration"] for item in mine if item["dead_letters"]}),
         )
 
 

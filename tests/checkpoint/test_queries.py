@@ -8,7 +8,9 @@ import pytest
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.queries import spec_digest
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec
 from odibi_actors.errors import ConfigError, NotFoundError
+from odibi_actors.kinds.letters import remedies, told
 from odibi_actors.model import Failure
 from odibi_actors.sources.file_position import FileTimes
 from tests.checkpoint.make import (
@@ -19,6 +21,7 @@ from tests.checkpoint.make import (
     committed,
     error,
     failure,
+    file,
     plan,
     prepare,
     put,
@@ -236,16 +239,52 @@ def test_dead_letters_are_listed_by_pipeline_and_name_their_position(engine: Eng
         (P, 2, ""),
         (P, 3, "d.csv"),
     ]
+    fix = {"remedy": "fix it and `odibictl deadletter replay ID`, or give it up with `odibictl deadletter discard ID`"}
     assert engine.answer("deadletter.list", {"pipeline": P})["items"] == [
-        {"id": 2, "pipeline": P, "iteration": 2, "node": "clean", "position": "", "kind": "raised",
+        {**fix, "id": 2, "pipeline": P, "iteration": 2, "node": "clean", "position": "", "kind": "raised",
          "message": "no column", "at": 8.0, "state": "open", "replay": 0, "files": 1},
-        {"id": 1, "pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
+        {**fix, "id": 1, "pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
          "message": "line 3: no number", "at": 7.0, "state": "open", "replay": 0, "files": 1},
     ]  # fmt: skip
     assert show(engine, 3)["revised"] == [{"node": "flights", "identity": "d.csv", "message": "line 3: no number"}]
     assert show(engine, 3)["positions"] == {"flights": []}
     items = engine.answer("iteration.list", {"pipeline": P})["items"]
     assert [(row["iteration"], row["dead_letters"]) for row in items] == [(4, 0), (3, 1), (2, 1), (1, 0)]
+
+
+def test_letters_have_the_remedies_of_what_lies_in_them_and_those_that_are_alike_are_told_once(engine: Engine) -> None:
+    """A letter that holds files alone says nothing of pushed rows, though its pipeline reads some."""
+    at = ConnectionSpec("in", "local", "/in")
+    spec = version().spec
+    nodes = [
+        NodeSpec("flights", read=ReadSpec(at, "csv", "file_watch")),
+        NodeSpec("clicks", read=ReadSpec(at, "arrow", "event", consumption="cursor")),
+        *spec.nodes[1:],
+    ]
+    put(engine, r.Version(P, 2, msgspec.structs.replace(spec, nodes=nodes), "c" * 32, 1.0))
+    for number, names in ((5, ["f.csv"]), (6, ["g.csv"]), (7, ["h.csv"])):
+        planned = plan(number, *names)
+        pushed = {"clicks": [file("1")]} if number == 7 else {}
+        put(
+            engine,
+            msgspec.structs.replace(planned, positions={**planned.positions, **pushed}, ledgered=["flights", *pushed]),
+        )
+        put(engine, r.DeadLetter(P, number, "clean", failure("bad"), 8.0))
+    rows = engine.answer("deadletter.list", {"pipeline": P})["items"]
+    fix = "fix it and `odibictl {} 1,2`, or give it up with `odibictl deadletter discard 1,2`"
+    push = "if rows of clicks are wrong, push them corrected (`odibictl event push`), give the files of flights"
+    assert list(remedies(rows)) == ["3", "1,2"]
+    assert remedies(rows)["1,2"] == fix.format("deadletter replay")
+    assert remedies(rows, "`odibictl run delays --replay {}`")["1,2"] == fix.format("run delays --replay")
+    assert remedies(rows)["3"].startswith(push)
+    assert "1,2: fix it" in told(remedies(rows))
+    for row in rows:
+        shown = engine.answer("deadletter.show", {"id": row["id"]})["remedy"]
+        assert shown == row["remedy"].replace(" ID`", f" {row['id']}`")
+    assert shown in engine.answer("file.show", {"pipeline": P, "source": "flights", "identity": "f.csv"})["reason"]
+    many = [{**rows[2], "id": number} for number in range(1, 20)]
+    assert list(remedies(many)) == ["19 letters from 1 to 19"]
+    assert remedies([{**rows[2], "state": "replaying"}]) == {}
 
 
 def test_a_version_is_told_by_its_digests(engine: Engine) -> None:

@@ -110,10 +110,10 @@ def test_given_a_letter_of_rows_read_in_order_then_each_place_that_tells_of_it_s
     append(project, "x")
     said = call(project, "run", "p")
     assert said.exit_code == 5
-    assert FILES.format("ID", "run p --replay all") in said.stderr
+    assert FILES.format(1, "run p --replay 1") in said.stderr
     remedy = FILES.format(1, "deadletter replay 1")
     assert remedy in " ".join(call(project, "deadletter", "show", "1").output.split())
-    assert FILES.format("ID", "deadletter replay ID") in " ".join(call(project, "deadletter", "list").output.split())
+    assert f"p 1: {remedy}" in " ".join(call(project, "deadletter", "list").output.split())
     why = call(project, "source", "why", "a.csv").output
     assert "set aside: a.csv:3-5 in iteration 1, as dead letter 1 (" in why
     assert remedy in why
