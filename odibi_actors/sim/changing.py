@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import Adopt
-from odibi_actors.sim import changes
+from odibi_actors.sim import changes, feeding
 from odibi_actors.sim.life import Life
 from odibi_actors.streaming.patterns import Pattern
 
@@ -198,6 +198,15 @@ def source_folder(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str
     life.landing.link(source.read.connection.path, path)
     connection = replace(source.read.connection, path=path)
     return life.apply_pipeline(changes.with_read(pipeline, source, connection=connection))
+
+
+def poll_every(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """What is polled is polled more often, or less."""
+    node = feeding.source(pipeline, feeding.POLLED)
+    if node is None or node.read is None or node.read.polled is None:
+        return ""
+    every = rng.choice([one for one in feeding.EVERY if one != node.read.polled.every])
+    return life.apply_pipeline(changes.with_read(pipeline, node, polled=replace(node.read.polled, every=every)))
 
 
 def _source(rng: random.Random, pipeline: PipelineSpec) -> NodeSpec | None:

@@ -31,7 +31,7 @@ class SimSourceDriver:
             from odibi_actors.sim.sources import Probes
 
             self._probes = Probes(host.outside)
-        self._asked: dict[str, deque[Ask]] = {}  # by the path of the connection, of which the first is being answered
+        self._asked: dict[str, deque[Ask]] = {}  # by line, of which the first is being answered
         self._steps: dict[str, Iterator[Message | None]] = {}
 
     def perform(self, effect: Effect, now: float) -> Feed:
@@ -50,10 +50,10 @@ class SimSourceDriver:
                     same = file is not None and file.found == found
                     self._feed(Digested(effect.source, found, file.digest if file is not None and same else ""))
             case Ask() if self._probes is not None and effect.read.mode != log.MODE:
-                asked = self._asked.setdefault(effect.read.connection.path, deque())
+                asked = self._asked.setdefault(effect.line, deque())
                 asked.append(effect)
                 if len(asked) == 1:
-                    self._go_on(effect.read.connection.path)
+                    self._go_on(effect)
             case Ask():
                 world.after(world.rng.uniform(0.001, 0.2), self._probe, effect)
             case Forget():
@@ -84,17 +84,18 @@ class SimSourceDriver:
 
     # --- what is looked at as anywhere ----------------------------------------------------------------------------
 
-    def _go_on(self, path: str) -> None:
-        world = self._host.world
-        world.after(world.rng.uniform(0.0005, 0.02), self._step, path)
+    def _go_on(self, ask: Ask) -> None:
+        world, outside = self._host.world, self._host.outside
+        assert outside is not None
+        world.after(world.rng.uniform(0.0005, 0.02) + outside.delay(ask), self._step, ask.line)
 
-    def _step(self, path: str) -> None:
+    def _step(self, line: str) -> None:
         """One more step of the first that is asked there: a thread takes one at a time."""
-        if self._closed or self._probes is None or not (asked := self._asked[path]):
+        if self._closed or self._probes is None or not (asked := self._asked[line]):
             return
-        steps = self._steps.get(path)
+        steps = self._steps.get(line)
         if steps is None:
-            steps = self._steps[path] = self._probes.steps(asked[0])
+            steps = self._steps[line] = self._probes.steps(asked[0])
         try:
             more, message = self._next(steps)
         except Killed as killed:
@@ -104,10 +105,10 @@ class SimSourceDriver:
         if message is not None:
             self._feed(message)
         if not more:
-            del self._steps[path]
+            del self._steps[line]
             asked.popleft()
         if asked:
-            self._go_on(path)
+            self._go_on(asked[0])
 
     def _next(self, steps: Iterator[Message | None]) -> tuple[bool, Message | None]:
         """Whether there is more, and what it says. Raises Killed."""

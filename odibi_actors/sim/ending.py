@@ -58,6 +58,7 @@ class Ending:
         found = [f"{p}/{n} {i.state}" for (p, n), i in truth.iterations.items() if i.state not in TERMINAL]
         found += [f"{key} unplanned" for key in self._life.unplanned]
         found += self._life.producers.waiting if self._life.producers is not None else []
+        found += self._polled()
         found += dues.unfinished() + truth.backfills.left
         found += [f"alert {number} is not told" for number in truth.alerts.pending]
         found += [f"alerts that were held back are not told: {name}" for name in truth.alerts.held]
@@ -68,6 +69,11 @@ class Ending:
                 found.append(f"schedule {known.name} is not paused")
             found += self._not_followed(known.key) + self._not_seen(known.key)
         return found
+
+    def _polled(self) -> list[str]:
+        """What is to be polled still: a source that waits in vain for its next tick would hide behind all else."""
+        outside = self._life.host.outside
+        return outside.polls.waiting if outside is not None and outside.polls is not None else []
 
     def _not_followed(self, key: tuple[str, str]) -> list[str]:
         """Commits that an ``after`` schedule has not followed."""

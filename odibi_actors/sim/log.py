@@ -68,13 +68,14 @@ def record(partition: str, number: int) -> str:
 
 
 def within(one: Range) -> list[str] | None:
-    """The records that a range reads, of a log, or of events, which are numbered from 1; None: its ends do not say."""
+    """The records that a range reads, of a log, or of events, which are numbered from 1; None: its ends do not say, as
+    of a table, or of events from the beginning, of which the first may be deleted by then."""
     if len(one.lower) == _PLACE.size:
         lower, upper = _PLACE.unpack(one.lower)[0], _PLACE.unpack(one.upper)[0]
         return [record(one.partition, number) for number in range(lower, upper)]
     if len(one.lower) == _EVENT.size and one.lower[:1] == b"\0":
         lower, upper = _EVENT.unpack(one.lower)[0], _EVENT.unpack(one.upper)[0]
-        return [record(one.partition, number) for number in range(lower + 1, upper + 1)]
+        return [record(one.partition, number) for number in range(lower + 1, upper + 1)] if lower else None
     return None
 
 

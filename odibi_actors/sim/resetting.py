@@ -6,6 +6,7 @@ Targets that have passed on to another pipeline are that one's, and stay as they
 
 from __future__ import annotations
 
+from odibi_actors.sim import feeding
 from odibi_actors.sim.life import Life
 
 
@@ -20,6 +21,7 @@ def reset(life: Life, pipeline: str) -> None:
     host.spool = {path: data for path, data in host.spool.items() if not path.startswith(f"{pipeline}/")}
     host.changes += 1
     life.truth.forget(pipeline)
+    feeding.forget(life, pipeline)
 
 
 def may(life: Life, pipeline: str) -> bool:

@@ -28,7 +28,7 @@ class Copy:
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         life.host.engine._db.backup(self._db)
         self._spool, self._project = dict(life.host.spool), life.project
-        self.joined = dict(life.host.joined)
+        self.joined, self.cuts = dict(life.host.joined), _cuts(life)
         whole = (life, life.world, life.host, life.landing, life.clock, life.truth, life.dues)
         told = [told.__self__ for told in life.truth.applied if hasattr(told, "__self__")]
         memo: dict[int, Any] = {id(one): one for one in (*whole, *told)}
@@ -72,7 +72,7 @@ def _put_back(life: Life, copy: Copy, rng: random.Random) -> None:
     the first that is to be published, tells."""
     host = life.host
     fit = all(_has(life, place, one) for place, one in copy.iterations.items())
-    if host.older == "in place" or host.missing or not fit or copy.joined != host.joined:
+    if host.older == "in place" or host.missing or not fit or (copy.joined, copy.cuts) != (host.joined, _cuts(life)):
         life.world.count("older store of no use")
         return
     life.world.crash_all()
@@ -82,6 +82,10 @@ def _put_back(life: Life, copy: Copy, rng: random.Random) -> None:
     copy.put_back(life)
     host.older = "in place"
     life.world.after(rng.choice([0.5, 3.0, 9.0]), _way_out, life, newer, since, rng.random() < 0.5, former)
+
+
+def _cuts(life: Life) -> int:
+    return life.host.outside.cuts if life.host.outside is not None else 0
 
 
 def _has(life: Life, place: tuple[str, int], one: Planned) -> bool:

@@ -1,6 +1,6 @@
-"""Sources that are looked at and read as they are anywhere: logs of events, and tables of a database that grow. Their
-finders, probes and readers are the product's; what they look at lies in a folder of the life's own, which the rest of
-the life does not know.
+"""Sources that are looked at and read as they are anywhere: logs of events, what is polled into one, and tables of a
+database that grow. Their finders, probes and readers are the product's; what they look at lies in a folder of the
+life's own, which the rest of the life does not know.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from odibi_actors.kinds.connection import OPEN
 from odibi_actors.messages import Message
 from odibi_actors.model import Position, PositionRead, Range
 from odibi_actors.sim import log
+from odibi_actors.sim.polls import Polls
 from odibi_actors.sim.tables import Database, Running
 from odibi_actors.sim.work import Killed
 from odibi_actors.sources.events import log as event_log
 from odibi_actors.sources.events import reader as event_reader
-from odibi_actors.sources.events.effects import Append, Prune, Survey
+from odibi_actors.sources.events.effects import Append, Prune, Pruned, Survey
 from odibi_actors.sources.events.probe import Probe as EventProbe
 from odibi_actors.sources.query import reader as table_reader
 from odibi_actors.sources.query.probe import Probe as TableProbe
+from odibi_actors.sources.ticks.effects import Poll, Polled
+from odibi_actors.sources.ticks.poll import poll
 from odibi_actors.streaming.effects import Again, Ahead, Ask, AsNow, Piece, Seen
 
-EVENTS, TABLES = "event", "incremental"
+EVENTS, TABLES, POLLED = "event", "incremental", "interval"
 """Modes of the sources that are."""
 
 KILLED = 0.04
@@ -47,7 +50,10 @@ class Folder:
         self.databases: dict[str, Database] = {}  # by the path of the connection
         self.full_until = 0.0
         self.harm = False
-        self.look: Callable[[], None] = lambda: None  # at what has come into the logs
+        self.looks: list[Callable[[], None]] = []  # at what has come into the logs
+        self.polls: Polls | None = None
+        self.cuts = 0  # how often something was deleted from a log
+        self.whole: Callable[[], bool] = lambda: False  # nothing may be deleted from any
         self._seed = seed
         self._dice = random.Random(f"killed about commits {seed}")
 
@@ -60,6 +66,8 @@ class Folder:
     def calm(self) -> None:
         """Nothing goes wrong any more, and whoever writes to a table comes to an end."""
         self.harm, self.full_until = False, 0.0
+        if self.polls is not None:
+            self.polls.calm()
         for database in self.databases.values():
             for one in [*database.running.values()]:
                 database.commit(one)
@@ -74,7 +82,33 @@ class Folder:
 
     def outside(self, read: ReadSpec) -> ReadSpec:
         """The same, of what lies in the folder."""
-        return replace(read, connection=replace(read.connection, path=self.root + read.connection.path))
+        polled = read.polled
+        if polled is not None:
+            polled = replace(polled, connection=replace(polled.connection, path=self.path(polled.connection.path)))
+        return replace(read, connection=replace(read.connection, path=self.path(read.connection.path)), polled=polled)
+
+    def left(self, read: ReadSpec) -> set[int]:
+        """The events of a log that who begins with it reads: those below its floor were kept for dead letters."""
+        path = Path(self.path(read.connection.path), read.path, event_log.NAME)
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        found = {number for (number,) in db.execute("SELECT number FROM events, log WHERE number > floor")}
+        db.close()
+        return found
+
+    def path(self, path: str) -> str:
+        """Where a path of the life really is."""
+        return self.root + path
+
+    def look(self) -> None:
+        """What has come into the logs?"""
+        for look in self.looks:
+            look()
+
+    def delay(self, ask: Ask) -> float:
+        """Virtual seconds of the next step of what is asked."""
+        if self.polls is not None and isinstance(ask, Poll):
+            return self.polls.delay()
+        return 0.0
 
     def make_log(self, read: ReadSpec) -> Path:
         """An empty log of events, which is the same in each life of this seed."""
@@ -99,7 +133,7 @@ class Folder:
         Killed and sqlite3.OperationalError."""
         if name == "events.commit" and self.full_until > self.now():
             raise sqlite3.OperationalError("database or disk is full")
-        if name.startswith("events.") and self.harm and self._dice.random() < KILLED:
+        if name.startswith(("events.", "source.poll")) and self.harm and self._dice.random() < KILLED:
             raise Killed(name)
 
     def read(self, read: ReadSpec, positions: list[Position]) -> tuple[list[int], list[PositionRead]]:
@@ -107,7 +141,7 @@ class Folder:
         if not positions:
             return [], []
         outside, asked = self.outside(read), [log.bare(position) for position in positions]
-        if read.mode == EVENTS:
+        if read.mode in (EVENTS, POLLED):
             folder = Path(outside.connection.path, outside.path)
             found = event_reader.load(outside, folder, asked, b"")
         else:
@@ -130,15 +164,16 @@ class Probes:
         ask = replace(ask, read=self._folder.outside(ask.read))
         if isinstance(ask, Again):
             ask = replace(ask, positions=[log.bare(position) for position in ask.positions])
-        probe = self._events if ask.read.mode == EVENTS else self._tables
+        probe = self._tables if ask.read.mode == TABLES else self._events
         match ask:
+            case Poll():
+                steps = self._poll(ask)
             case Append() if isinstance(probe, EventProbe):
                 steps = probe.append(ask)
             case Survey() if isinstance(probe, EventProbe):
                 steps = probe.survey(ask)
             case Prune() if isinstance(probe, EventProbe):
-                held = [log.bare(position) for position in ask.held]
-                steps = probe.prune(replace(ask, held=held))
+                steps = self._prune(probe, ask)
             case Again():
                 steps = probe.again(ask)
             case Ahead():
@@ -148,9 +183,29 @@ class Probes:
         for message in steps:
             yield self._inside(message, told)
 
+    def _prune(self, probe: EventProbe, ask: Prune) -> Iterator[Message | None]:
+        """Nothing is deleted that an older store, or the newer one once it is back, may have to read."""
+        if self._folder.whole():
+            yield Pruned(ask.source, ask.number, problem="an older store is in place")
+            return
+        self._folder.cuts += 1
+        yield from probe.prune(replace(ask, held=[log.bare(position) for position in ask.held]))
+
+    def _poll(self, ask: Poll) -> Iterator[Message | None]:
+        """What there is by the time that the poll has taken."""
+        polls = self._folder.polls
+        assert polls is not None
+        assert ask.read.polled is not None
+        if not polls.there(ask.source):
+            yield Polled(ask.source, ask.number, problem="No such file")
+            return
+        for message in poll(ask):
+            polls.polled(ask.source, ask.at, ask.read.polled.every)
+            yield message
+
     def _inside(self, message: Message | None, ask: Ask) -> Message | None:
         """What it says of tables has the rows that are meant."""
-        if ask.read.mode == EVENTS or not isinstance(message, Seen | AsNow):
+        if ask.read.mode != TABLES or not isinstance(message, Seen | AsNow):
             return message
         if isinstance(message, AsNow) and isinstance(ask, Again):
             asked = {position.identity: position for position in ask.positions}

@@ -301,6 +301,17 @@ def _commit(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.by_hand()
 
 
+def _poll_change(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """What is polled is another."""
+    node = feeding.source(pipeline, feeding.POLLED)
+    return life.by_hand() if node is not None and feeding.change(life, pipeline, node, rng) else ""
+
+
+def _poll_fails(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """What is polled is not there for a while."""
+    return life.by_hand() if feeding.vanish(life, pipeline, rng.choice([0.5, 3.0, 8.0])) else ""
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -347,4 +358,7 @@ VERBS: dict[str, Verb] = {
     "push again": Verb(0, "a push", _push_again),
     "transaction": Verb(0, "a table that grows", _transaction),
     "commit": Verb(0, "a transaction that runs", _commit),
+    "poll change": Verb(0, "a source that polls", _poll_change),
+    "poll fails": Verb(0, "a source that polls", _poll_fails),
+    "poll every": Verb(0, "a source that polls", changing.poll_every),
 }

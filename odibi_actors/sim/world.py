@@ -65,6 +65,7 @@ class World:
         self.ahead: Callable[[str], float] = lambda _name: 0.0  # seconds a process that starts is ahead of ``now``
         self.on_kill: Callable[[str], None] = lambda _name: None
         self.on_deliver: Callable[[str, str, Message], None] = lambda _sender, _to, _message: None
+        self.on_log: Callable[[Log], None] = lambda _log: None
         self.story: list[str] | None = None
         self.counts: dict[str, int] = {}
         self.events = 0
@@ -302,6 +303,7 @@ class World:
                     self.send(process.name, to, message, process.generation)
                 case Log():
                     self.tell(f"{process.name}: {effect.text}")
+                    self.on_log(effect)
                 case Stop():
                     self.tell(f"{process.name} stops: {effect.reason}")
                     self.on_stop(process.name, effect)

@@ -44,6 +44,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("push", "", "backfill"), 11),
     (Course("push", "", "push again"), 13),
     (Course("params", "", "push again"), 7),
+    (Course("poll change", "", "poll fails"), 16),
 ]
 """Lives of a course of verbs that broke once."""
 

@@ -57,11 +57,13 @@ class Clock:
         waiting = self.last is None or self.newest(now) > self.last
         return max(now, self._again) if waiting else self.at(self.newest(now) + 1)
 
-    def taken(self, tick: int) -> int:
-        """What was read at a tick is kept: how many were missed before it."""
-        missed = 0 if self.last is None else max(0, tick - self.last - 1)
+    def missed(self, tick: int) -> int:
+        """How many ticks before this one nobody has polled, since the last that was taken."""
+        return 0 if self.last is None else max(0, tick - self.last - 1)
+
+    def taken(self, tick: int) -> None:
+        """What was read at a tick is kept."""
         self.polling, self.last, self.problem, self._again = None, max(tick, self.last or tick), "", 0.0
-        return missed
 
     def failed(self, why: str, now: float) -> None:
         """Nothing was kept."""

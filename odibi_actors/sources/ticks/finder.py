@@ -26,6 +26,7 @@ class Ticking(Logged):
         self._tick = 0
         self._run = ""  # the run that waits for the poll of its tick
         self._asked_number = self._appending = 0
+        self._told: int | None = None  # ticks up to this one are told, if they were missed
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -71,6 +72,7 @@ class Ticking(Logged):
         if found.problem:
             self._failed(found.problem, now)
             return
+        self._tell_missed()  # not once it is kept: nobody would know whether somebody who died by then has told it
         key = repr(self.clock.at(self._tick))
         self._number += 1
         self._appending, read = self._number, self.read
@@ -83,13 +85,18 @@ class Ticking(Logged):
             self._failed(outcome.why, now)
             return
         # "known", or "refused": a former incarnation had it, whose answer nobody heard.
-        last, missed = self.clock.last, self.clock.taken(self._tick)
-        if missed and last is not None and not self.spec.idle:  # who is polled for runs alone misses nothing
-            begin, end = format_instant(self.clock.at(last + 1)), format_instant(self.clock.at(self._tick - 1))
+        self.clock.taken(self._tick)
+        self._done(now)
+
+    def _tell_missed(self) -> None:
+        """Ticks before the one that was read, which nobody polls any more. Who is polled for runs alone misses none."""
+        missed = self.clock.missed(self._tick)
+        if missed and self._told != self._tick and not self.spec.idle:
+            self._told = self._tick
+            begin, end = (format_instant(self.clock.at(one)) for one in (self._tick - missed, self._tick - 1))
             which = begin if missed == 1 else f"{begin} to {end}"
             told = f"{self.key}: {plural(missed, 'tick')} missed ({which}): what was there then is not known"
             self._say.append(Log("warning", told, {"notice": True}))
-        self._done(now)
 
     def _failed(self, why: str, now: float) -> None:
         at = format_instant(self.clock.at(self._tick))
