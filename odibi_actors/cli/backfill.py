@@ -56,6 +56,12 @@ FILES = (
     Column("NOT READ YET", lambda row: row.get("unread") or None, right=True),
     Column("SET ASIDE", lambda row: row.get("aside") or None, right=True),
 )
+ROWS = (
+    Column("SOURCE", "source", whole=True),
+    Column("ROWS", "pattern"),
+    Column("OF", "table"),
+    Column("SET ASIDE", lambda row: row.get("aside") or None, right=True),
+)
 OCCURRENCES = (
     Column("OCCURRENCE", lambda row: spaced(row["id"]), whole=True),
     Column("DUE (UTC)", lambda row: utc(row["due"])),
@@ -203,7 +209,10 @@ def preview(result: dict[str, Any]) -> list[RenderableType]:
         head.append(("iterations", count(len(result["occurrences"]))))
     parts: list[RenderableType] = [fields(head), ""]
     if result.get("files"):
-        parts.append(table(result["files"], FILES))
+        of_files = [row for row in result["files"] if not row.get("table")]
+        of_rows = [row for row in result["files"] if row.get("table")]
+        parts += [table(of_files, FILES)] if of_files else []
+        parts += [table(of_rows, ROWS)] if of_rows else []
         return parts
     occurrences = result.get("occurrences") or []
     parts.append(table(occurrences[:PREVIEWED], OCCURRENCES, "it was never due in that time: nothing to do"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from odibi_actors.config.model import NodeSpec, PipelineSpec
+from odibi_actors.config.model import NodeSpec, PipelineSpec, PollSpec
 from odibi_actors.config.patterns import shown
+from odibi_actors.units import format_duration
 
 
 def describe(node: NodeSpec) -> str:
@@ -16,6 +17,10 @@ def describe(node: NodeSpec) -> str:
         if read.of_table is not None:
             what = f"table {read.table.table}" if read.table.table else "query"
             return f"read {read.connection.name}: {what} by {read.table.watermark_column} ({read.mode})"
+        if read.polled is not None:
+            return f"read {_polled(read.polled)} every {format_duration(read.polled.every)} ({read.mode})"
+        if read.mode == "event":
+            return f"read {read.connection.name}: what is pushed to {read.path}/ ({read.mode})"
         pattern = shown(read.pattern)
         files = pattern if read.path == "." else f"{read.path}/{pattern}"
         return f"read {read.connection.name}: {files} ({read.format}, {read.mode})"
@@ -28,6 +33,16 @@ def describe(node: NodeSpec) -> str:
         keys += f", newest {write.version}" if write.version else ""
         return f"write {write.connection.name}: table {write.table} ({write.mode}{keys})"
     return f"write {write.connection.name}: {write.path}/ ({write.format}, {write.mode})"
+
+
+def _polled(polled: PollSpec) -> str:
+    if polled.function:
+        return f"function {polled.function}"
+    if polled.of_table is not None:
+        what = f"table {polled.of_table.table}" if polled.of_table.table else "query"
+    else:
+        what = polled.path
+    return f"{polled.connection.name}: {what}"
 
 
 def render_text(pipeline: PipelineSpec) -> str:

@@ -161,12 +161,14 @@ def relative(source: Ordered, partition: str) -> str:
 
 def match(source: Ordered, pattern: str) -> dict[str, Any]:
     """Which partitions of which something was read match a pattern; see ``views.match``. How many bytes were read of
-    them only their kind knows."""
+    them only their kind knows. ``table``: of rows, which have no files ("" for files)."""
     found = _matching(source, pattern)
     if not found and (inside := relative_to(source.path, pattern)):
         found, pattern = _matching(source, inside), inside
+    of = source.read.of_table
     return {
         "pattern": pattern,
+        "table": "" if of is None else of.table or "the query",
         "files": len(found),
         "bytes": None,
         "first": min(found, default=""),

@@ -11,6 +11,8 @@ import pytest
 from click.testing import Result
 
 from odibi_actors import Client, client_verbs
+from odibi_actors.cli.backfill import preview
+from odibi_actors.cli.output import lines
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, TimedOutError
 from odibi_actors.messages import Reply
 from tests.cli.fake import FakeBroker
@@ -93,6 +95,13 @@ def test_given_dry_run_then_files_are_previewed_and_nothing_begins(broker: Broke
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].split() == ["flights", "*.csv", "90", "9.0", "MB", "a.csv", "z.csv", "-", "-"]
     assert [request.params["dry_run"] for request in fake.requests("pipeline.backfill")] == [True]
+
+
+def test_given_rows_of_a_table_then_the_preview_speaks_of_rows_and_names_the_table() -> None:
+    row = {"source": "orders", "pattern": "1..3", "table": "work_orders", "files": 1, "bytes": None,
+           "first": "work_orders", "last": "work_orders", "unread": 0, "aside": 0}  # fmt: skip
+    said = [line.split() for line in lines(*preview({"pipeline": "p", "files": [row]})).splitlines()]
+    assert said[-2:] == [["SOURCE", "ROWS", "OF", "SET", "ASIDE"], ["orders", "1..3", "work_orders", "-"]]
 
 
 def test_given_no_yes_then_it_shows_what_it_would_do_and_asks(broker: Broker, invoke: Invoke) -> None:

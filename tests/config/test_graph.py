@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from odibi_actors.config.graph import render_mermaid, render_text
-from odibi_actors.config.model import NodeSpec, PipelineSpec, TransformSpec
+from odibi_actors.config.graph import describe, render_mermaid, render_text
+from odibi_actors.config.model import (
+    ConnectionSpec,
+    NodeSpec,
+    PipelineSpec,
+    PollSpec,
+    ReadSpec,
+    TableSpec,
+    TransformSpec,
+)
 from tests.config.conftest import Project
 
 
@@ -20,6 +28,28 @@ def test_a_chain_goes_straight_down_and_branches_are_indented(project: Project) 
         "  │  ↓ mart_delays  write mart: table delays (upsert by carrier)",
         "  └─ lake_flights   write lake: flights/ (parquet, append)",
     ]
+
+
+def test_a_source_without_files_says_what_is_read_in_the_words_of_the_project() -> None:
+    """Where its log is, in which format and by which pattern, nobody has written."""
+    at, log = ConnectionSpec("shop", "sqlite", "/s.db"), ConnectionSpec("log", "local", "/log")
+    table = TableSpec("orders", "", "id")
+    given = {
+        "read log: what is pushed to clicks/ (event)": ReadSpec(log, "arrow", "event", "clicks", consumption="cursor"),
+        "read shop: table orders by id (incremental)": ReadSpec(
+            at, "sql", "incremental", consumption="cursor", of_table=table
+        ),
+        "read shop: table orders every 1h (interval)": _interval(PollSpec(3600.0, at, of_table=table)),
+        "read shop: query every 90s (interval)": _interval(PollSpec(90.0, at, of_table=TableSpec("", "select 1", ""))),
+        "read log: rates.csv every 1h (interval)": _interval(PollSpec(3600.0, log, "rates.csv")),
+        "read function nodes.a:b every 1h (interval)": _interval(PollSpec(3600.0, log, function="nodes.a:b")),
+    }
+    assert [describe(NodeSpec("s", read=read)) for read in given.values()] == list(given)
+
+
+def _interval(polled: PollSpec) -> ReadSpec:
+    ticks = ConnectionSpec("ticks", "local", "/ticks")
+    return ReadSpec(ticks, "arrow", "interval", "p.s", consumption="cursor", polled=polled)
 
 
 def test_a_join_is_drawn_once_and_referred_to_from_its_other_inputs() -> None:
