@@ -10,6 +10,7 @@ from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.messages import SOURCE
+from odibi_actors.runtime.visible import named
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -51,7 +52,9 @@ def written_since(flow: Flow, pipeline: Pipeline, iteration: Iteration, now: flo
         gone += answer["gone"]
     flow.asks.forget(*keys)
     if changed and gone:
-        what = f"{changed[0][1]} was written again, and {gone[0]} is gone: what was read of them runs again"
+        what = (
+            f"{named(changed[0][1])} was written again, and {named(gone[0])} is gone: what was read of them runs again"
+        )
         flow.say(Log("warning", f"{iteration.name}: {what}", {"notice": True}))
     return changed[0][0] if changed and not gone else ""
 

@@ -32,6 +32,7 @@ from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
 from odibi_actors.model import LIVE, MAX_PLACE, Trigger
+from odibi_actors.runtime.visible import named
 
 MAX_WORKERS = 512
 """Upper bound of ``worker scale``: each worker is a process; more on one host is a typing error."""
@@ -227,7 +228,7 @@ class Commands:
         take = bool(params.get("take"))
         active = pipeline.live.active
         if active and not take:
-            raise ConflictError(f"pipeline {pipeline.name} is running already: run {active[0]}")
+            raise ConflictError(f"pipeline {pipeline.name} is running already: run {named(active[0])}")
         if pipeline.paused or pipeline.draining:
             raise ConflictError(
                 f"pipeline {pipeline.name} is {pipeline.state}; `odibictl pipeline resume {pipeline.name}` first"

@@ -13,6 +13,7 @@ from odibi_actors.broker.pinned import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.model import LIVE, Attempt, BatchRef, Position, Range, Target, Trigger
+from odibi_actors.runtime.visible import named
 
 RUNS_REMEMBERED = 100
 """Ended runs whose result is kept for ``run.wait``; older ones are in the store."""
@@ -174,7 +175,7 @@ class Pipeline:
         stuck = self.stuck()
         if stuck is not None:
             return f"iteration {stuck.number} is {stuck.state} and holds its lane"
-        return f"run {self.live.active[0]} in progress" if self.live.active else ""
+        return f"run {named(self.live.active[0])} in progress" if self.live.active else ""
 
     def learn(self, iteration: Iteration, node: str, rows: int) -> None:
         """A read node has read its positions: remember how many rows its bytes hold."""

@@ -16,7 +16,7 @@ from odibi_actors.config.writers import writer_of
 from odibi_actors.kinds import letters as told_letters
 from odibi_actors.messages import AnyResult, NodeDone, NodeFailed, PublishDone
 from odibi_actors.model import COUNTED, LIVE, STATE, Attempt, Failure, sentences
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -355,8 +355,9 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     if not left:
         _give_up(flow, pipeline, iteration, name, failure, now)
         return
-    file = "" if failure.position in failure.message else f"{failure.position}: "
-    text = f"dead letter at {name}: {file}{sentences(failure.text, _of_letter(pipeline, [name]))}"
+    file = named(failure.position)
+    place = "" if file in failure.message else f"{file}: "
+    text = f"dead letter at {name}: {place}{sentences(failure.text, _of_letter(pipeline, [name]))}"
     alerts.set_aside(flow, pipeline, iteration, text, now)
     iteration.positions[name] = left
     iteration.set_aside += 1
@@ -409,9 +410,9 @@ def _set_aside_with(pipeline: Pipeline, iteration: Iteration, node: str, failure
     ]
     if not failure.position or not others:
         return ""
-    named = ", ".join(visible(one, keep="") for one in others[:NAMED])
+    names = ", ".join(map(named, others[:NAMED]))
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-    return f"; set aside with it, as they were to be read together: {named}{more}"
+    return f"; set aside with it, as they were to be read together: {names}{more}"
 
 
 def _reference(pipeline: Pipeline, node: str) -> bool:

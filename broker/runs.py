@@ -17,6 +17,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
 from odibi_actors.messages import SOURCE, STORE, Discover
 from odibi_actors.model import ALL_DONE, LIVE, RunState, Trigger
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def start(
         info = lane.runs.get(name) or lane.finishing[name]
         if info.trigger.kind == "manual" and not info.trigger.params:
             # It was interrupted: whatever it has not planned the new one plans, and nobody can tell them apart.
-            end(flow, pipeline, lane, info, "cancelled", now, f"interrupted: run {run} goes on with it")
+            end(flow, pipeline, lane, info, "cancelled", now, f"interrupted: run {named(run)} goes on with it")
     take_in(lane, RunInfo(record, took=len(open_)))
 
 
@@ -170,7 +171,7 @@ def _outcome(pipeline: Pipeline, run: RunInfo) -> tuple[RunState, str]:
         return "done", ""
     if not run.voided:
         return "no_data", ""
-    taken = f", or taken up by run {run.taken}, which goes on with it" if run.taken else ""
+    taken = f", or taken up by run {named(run.taken)}, which goes on with it" if run.taken else ""
     return "cancelled", f"{plural(run.voided, 'iteration')} of it cancelled{taken}"
 
 
@@ -225,7 +226,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     # Not exhausted: there is a file, and it is being written.
     missing = [s.node.name for s in sources if s.pinned and not s.pending and s.exhausted]
     if missing:
-        pipeline.problem = f"run {run.run}: source {missing[0]}: no file matches"
+        pipeline.problem = f"run {named(run.run)}: source {missing[0]}: no file matches"
         return lane.name == LIVE or not lane.consuming  # a backfill of files waits: no later run reads them
     consuming = lane.consuming
     if not consuming:
@@ -235,7 +236,7 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     if empty:
         # A run reads what was there when it began: its first file may come, but not to this run. Others may have more
         # than their credit lets them say: they are not exhausted, and never will be.
-        pipeline.problem = f"run {run.run}: source {empty[0]}: no file yet to learn its schema from"
+        pipeline.problem = f"run {named(run.run)}: source {empty[0]}: no file yet to learn its schema from"
         return lane.name == LIVE  # a backfill waits: the live lane will read one, and no later run reads its files
     return not any(s.pending or not s.exhausted for s in consuming)
 

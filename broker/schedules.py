@@ -22,6 +22,7 @@ from odibi_actors.errors import NotFoundError
 from odibi_actors.messages import SCHEDULER, SOURCE, Due, Judged, Noted, NotedPlace, Planned, SourceSpec
 from odibi_actors.messages import Schedules as Entries
 from odibi_actors.model import TRIGGER, Position, RunState, Trigger
+from odibi_actors.runtime.visible import named
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -460,10 +461,10 @@ class Schedules:
             if not pipeline.ended_runs.get(stuck, Ended()).error.startswith(runs.STUCK):
                 stuck = ""  # it is over: what of it was set aside is not waited for
             if id_ in one.waiting or run or stuck:
-                where = f"run {run} is still active" if run else "it still waits"
+                where = f"run {named(run)} is still active" if run else "it still waits"
                 if stuck:
-                    run, where = stuck, f"run {stuck} has failed, and was not taken up again"
-                text = f"{name}: occurrence {id_} of schedule {schedule} is late: {where}"
+                    run, where = stuck, f"run {named(stuck)} has failed, and was not taken up again"
+                text = f"{name}: occurrence {named(id_)} of schedule {schedule} is late: {where}"
                 alerts.tell(self._flow, pipeline, "lateness", text, now, schedule, id_, run)
 
 

@@ -16,6 +16,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint.records import CODE, ORDER
 from odibi_actors.kinds.connection import name_of
 from odibi_actors.messages import SourceSpec
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import format_instant, plural
 from odibi_actors.version import __version__
 
@@ -42,7 +43,9 @@ def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
     for lane in pipeline.lanes:
         if lane.run is not None and (silent := lane.unanswered()):
-            problems.append(f"run {lane.run.run}: source {silent} has not said what there is; see `odibictl doctor`")
+            problems.append(
+                f"run {named(lane.run.run)}: source {silent} has not said what there is; see `odibictl doctor`"
+            )
     problems += [text for iteration in pipeline.unfinished() for text in _pauses(iteration)]
     for name in pipeline.backfills:
         held = pipeline.stuck(name)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import xxhash
 
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import in_line, named
 from odibi_actors.units import plural
 
 LIVE = "live"
@@ -265,7 +265,7 @@ def _brief(failure: Failure) -> str:
     text = failure.message
     if failure.value and failure.column:
         line = f" line {failure.line}" if failure.line else ""
-        text = visible(f"{failure.position}{line}, column {failure.column} ({failure.value[:_VALUE]!r})", keep="")
+        text = f"{named(failure.position)}{line}, column {in_line(failure.column)} ({failure.value[:_VALUE]!r})"
     return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 3]}..."
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from odibi_actors.runtime.visible import named
+
 DURATION_PATTERN = r"^\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)$"
 SIZE_PATTERN = r"^\d{1,16}(\.\d{1,6})?(B|[kKMGT]B|[KMGT]iB)$"
 MAX_DURATION = 3660 * 86400.0
@@ -112,4 +114,4 @@ def naming(names: Iterable[str]) -> str:
     """The first of these names, and how many more there are."""
     listed = list(names)
     more = len(listed) - NAMED
-    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(named, listed[:NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from odibi_actors.model import LIVE, PositionRead
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 LEAST = 64
@@ -71,8 +71,7 @@ def found(execute: Execute, pipeline: str, source: str, iteration: int, reads: S
 def line(pipeline: str, source: str, iteration: int, twins: Sequence[Twin]) -> str:
     """What is told of them."""
     names = "; ".join(
-        f"{visible(one.identity, keep='')} those of {visible(one.former, keep='')} (iteration {one.by})"
-        for one in twins[:NAMED]
+        f"{named(one.identity)} those of {named(one.former)} (iteration {one.by})" for one in twins[:NAMED]
     )
     more = f"; and {len(twins) - NAMED} more" if len(twins) > NAMED else ""
     has = "has" if len(twins) == 1 else "have"

@@ -12,7 +12,7 @@ from odibi_actors.checkpoint import aside
 from odibi_actors.checkpoint.asking import MAX_ROWS, Name
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import LetterDecoder
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import format_instant
 
 GIVEN_UP = "under this name it is not read again; what is to be read needs a new name"
@@ -65,7 +65,7 @@ def _aside(number: int, letter: tuple[int, str, int, str, str] | None, identity:
     if letter is None:
         return f"set aside in iteration {number}, and its dead letter was discarded: {GIVEN_UP}"
     id_, state, replay, message, at_fault = letter
-    other = f"with {visible(at_fault, keep='')}, which is at fault, " if at_fault not in ("", identity) else ""
+    other = f"with {named(at_fault)}, which is at fault, " if at_fault not in ("", identity) else ""
     what = f"set aside {other}in iteration {number}, as dead letter {id_} ({message})"
     if state == "open":
         return what

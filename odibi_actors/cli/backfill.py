@@ -51,8 +51,8 @@ FILES = (
     Column("PATTERN", "pattern"),
     Column("FILES", lambda row: count(row.get("files")), right=True),
     Column("SIZE", lambda row: size(row.get("bytes")), right=True),
-    Column("FIRST", "first"),
-    Column("LAST", "last"),
+    Column("FIRST", "first", name=True),
+    Column("LAST", "last", name=True),
     Column("NOT READ YET", lambda row: row.get("unread") or None, right=True),
     Column("SET ASIDE", lambda row: row.get("aside") or None, right=True),
 )

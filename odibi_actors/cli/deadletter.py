@@ -14,7 +14,7 @@ from odibi_actors.cli.output import Column, ago, emit, fields, size, table
 from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.sink import overwriting
 from odibi_actors.errors import OdibiError, UnreachableError
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ COLUMNS = (
     Column("PIPELINE", "pipeline"),
     Column("ITERATION", "iteration", right=True),
     Column("NODE", "node", whole=True),
-    Column("POSITION", "position"),
+    Column("POSITION", "position", name=True),
     Column("FILES", "files", right=True),
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),
@@ -73,7 +73,7 @@ def _remedies(result: dict[str, Any]) -> list[RenderableType]:
 
 FILES = (
     Column("SOURCE", "source"),
-    Column("FILE", "identity"),
+    Column("FILE", "identity", name=True),
     Column("SIZE", lambda row: size(row["size"]), right=True),
 )
 
@@ -235,13 +235,13 @@ def _named(rows: Sequence[dict[str, Any]]) -> str:
     if len(rows) > MANY:
         files = sum(len(row["files"]) for row in rows)
         return f"{plural(len(rows), 'dead letter')}, with {plural(files, 'file')}"
-    named = "; ".join(f"{row['letter']} ({_files(row)})" for row in rows)
-    return f"dead letter{'s' if len(rows) > 1 else ''} {named}"
+    letters = "; ".join(f"{row['letter']} ({_files(row)})" for row in rows)
+    return f"dead letter{'s' if len(rows) > 1 else ''} {letters}"
 
 
 def _files(row: dict[str, Any]) -> str:
     """The files of a letter, that at fault first."""
     several = len({one["source"] for one in row["files"]}) > 1
-    names = [visible(one["identity"], keep="") + f" of {one['source']}" * several for one in row["files"]]
+    names = [named(one["identity"]) + f" of {one['source']}" * several for one in row["files"]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}" if names else "no files"

@@ -17,7 +17,7 @@ from odibi_actors.cli.output import Column, Row, ago, count, emit, fields, kept,
 from odibi_actors.cli.paging import ends, limited, pages
 from odibi_actors.cli.pauses import Pauses
 from odibi_actors.errors import ConflictError
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ COLUMNS = (
     Column("PLANNED", lambda row: ago(row.get("planned_at")), right=True),
     Column("TOOK", _took, right=True),
     Column("VERSION", "version", right=True),
-    Column("RUN", "run"),
+    Column("RUN", "run", name=True),
     Column("ERROR", "error", short=True),
 )
 POSITIONS = (
     Column("NODE", "node", whole=True),
-    Column("POSITION", "identity"),
+    Column("POSITION", "identity", name=True),
     Column("SIZE", lambda row: size(row.get("size")), right=True),
 )
 SINKS = (
@@ -81,13 +81,13 @@ SINKS = (
 )
 TWINS = (
     Column("NODE", "node", whole=True),
-    Column("POSITION", "identity"),
-    Column("SAME BYTES AS", "same_as"),
+    Column("POSITION", "identity", name=True),
+    Column("SAME BYTES AS", "same_as", name=True),
     Column("READ IN", "iteration", right=True),
 )
 REVISED = (
     Column("NODE", "node", whole=True),
-    Column("DEAD-LETTERED POSITION", "identity"),
+    Column("DEAD-LETTERED POSITION", "identity", name=True),
     Column("WHY", "message"),
 )
 
@@ -113,8 +113,8 @@ def _error(row: Row, times: int) -> list[RenderableType]:
     from rich.text import Text
 
     message = str(row.get("message") or "")
-    placed = bool(row.get("position")) and message.startswith(visible(row["position"], keep=""))
-    where = [str(row["position"])] if row.get("position") and not placed else []
+    placed = bool(row.get("position")) and message.startswith(named(row["position"]))
+    where = [named(row["position"])] if row.get("position") and not placed else []
     where += [f"{word} {row[word]}" for word in ("line", "column") if row.get(word) and not placed]
     where += [f"value {row['value']!r}"] if row.get("value") and not (placed and row["value"] in message) else []
     said = [ago(row.get("at"))]

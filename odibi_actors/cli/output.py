@@ -22,7 +22,7 @@ from odibi_actors import units
 from odibi_actors.cli import errors
 from odibi_actors.cli.paging import rest
 from odibi_actors.runtime.enduring import unread
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -80,10 +80,13 @@ class Column:
     """Cut to its first line, and on a terminal to what the other columns leave: `show`, and `-o json`, have all of it.
     Other columns are in one line too, uncut."""
 
+    name: bool = False
+    """It is the name of a file or a position: a line end in it is written out."""
+
     def cell(self, row: Row) -> str:
         """The text of this column in ``row``; "-" where there is nothing."""
         value = self.value(row) if callable(self.value) else row.get(self.value)
-        return "-" if value is None or value == "" else visible(str(value))
+        return "-" if value is None or value == "" else (named if self.name else visible)(str(value))
 
 
 def kept(said: str, result: Row) -> str:

@@ -16,6 +16,7 @@ from odibi_actors.cli.paging import limited, pages
 from odibi_actors.cli.pauses import Pauses
 from odibi_actors.cli.sink import original
 from odibi_actors.errors import ConflictError
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
     if not wait:
         emit(app, lambda: started, "run", lambda result: [result["run"]] if result["run"] else [])
         return
-    errors.message(f"run {started['run']} of {pipeline} started; waiting until it ends")
+    errors.message(f"run {named(started['run'])} of {pipeline} started; waiting until it ends")
     Pauses(client, pipeline).watch()
     result = {**started, **client.wait_run(started["run"], app.timeout)}
     emit(app, lambda: result, "run", lambda row: [fields([("run", row["run"]), ("state", row.get("state"))])])
@@ -161,7 +162,7 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
 
     if result.get("state") not in ALL_DONE:
         why = result.get("error") or f"see `odibictl pipeline runs {pipeline}`"
-        errors.message(f"error: run {started['run']}: {result.get('state')}: {why}", style="red")
+        errors.message(f"error: run {named(started['run'])}: {result.get('state')}: {why}", style="red")
         raise click.exceptions.Exit(5)
 
 
@@ -176,7 +177,7 @@ def _cause(row: Row) -> object:
 
 
 RUNS = (
-    Column("RUN", "run", whole=True),
+    Column("RUN", "run", whole=True, name=True),
     Column("STATE", "state"),
     Column("CAUSE", _cause),
     Column("STARTED", lambda row: ago(row.get("at")), right=True),

@@ -17,7 +17,7 @@ from odibi_actors.cli.base import App, Command, group, lists, output_option, pas
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, emit, table
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named, visible
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def init(app: App, folder: Path, source: Path | None) -> None:
         for note in found.notes:
             errors.message(f"note: {found.pattern}: {note}", style="yellow")
     for one in draft.skipped:
-        errors.message(f"left out: {one.name}: {one.reason}", style="yellow")
+        errors.message(f"left out: {named(one.name)}: {one.reason}", style="yellow")
     here = shlex.quote(str(folder))
     errors.message(
         f"{folder / 'odibi.yaml'}: ready; look at it, then `cd {here} && odibictl try {items[0]['pipeline']}`"

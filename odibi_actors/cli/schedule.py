@@ -147,7 +147,7 @@ def _occurrence(row: Row) -> str:
 
 
 OCCURRENCES = (
-    Column("OCCURRENCE", _occurrence, whole=True),
+    Column("OCCURRENCE", _occurrence, whole=True, name=True),
     Column("STATE", lambda row: row.get("run_state") or row.get("state")),
     Column("COUNT", lambda row: count(row.get("count") or 1), right=True),
     Column("NOTED", lambda row: ago(row.get("at")), right=True),

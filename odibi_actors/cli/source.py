@@ -37,7 +37,7 @@ WHY = (
     Column("PIPELINE", "pipeline"),
     Column("SOURCE", "source"),
     Column("LANE", "lane"),
-    Column("FILE", "identity"),
+    Column("FILE", "identity", name=True),
     Column("STATE", "state"),
     Column("REASON", "reason"),
 )
@@ -54,7 +54,7 @@ HISTORY = (
     Column("CHANGE", "change"),
     Column("TYPE", "type", whole=True),
 )
-FILES = (Column("STATE", "state"), Column("FILE", "file"), Column("REASON", "reason"))
+FILES = (Column("STATE", "state"), Column("FILE", "file", name=True), Column("REASON", "reason"))
 
 
 def _name(row: Mapping[str, Any]) -> str:

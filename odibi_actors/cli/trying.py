@@ -17,6 +17,7 @@ from odibi_actors.cli.output import Column, count, emit, span, table
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.cli.run import log_nodes
 from odibi_actors.errors import OdibiError
+from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def try_(
         if one.doubt:
             errors.message(f"warning: {one.node}: {one.doubt}", style="yellow")
         for file, why in one.aside:
-            errors.message(f"error: {one.node}: {why}; `run` would make a dead letter of {file}", style="red")
+            errors.message(f"error: {one.node}: {why}; `run` would make a dead letter of {named(file)}", style="red")
     what = f"a sample, at most {sample:,} rows of a source" if trial.sampled else "all there is"
     items = [_row(one) for one in tried]
     result = {"pipeline": pipeline, "sample": trial.sampled, "items": items}

@@ -12,6 +12,7 @@ from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.registry import source_of
 from odibi_actors.kinds.source import Fillable
 from odibi_actors.model import Position, Range
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
@@ -83,7 +84,7 @@ def listed(read: ReadSpec, files: str | None) -> tuple[list[Position], list[str]
     for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern, whole=read.pinned), Unwatched()):
         if isinstance(chunk, Scanned):
             found += chunk.files
-            problems += [*chunk.problems, *(f"{identity}: {why}" for identity, why in chunk.skipped)]
+            problems += [*chunk.problems, *(f"{named(identity)}: {why}" for identity, why in chunk.skipped)]
     ordered, only = not read.pinned, None if files is None else Pattern(files)
     if files is not None and (inside := relative_to(path, files)):  # as files are listed: below the connection
         fits = Pattern(files)

@@ -13,7 +13,7 @@ from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.file_position import FileTimes, file_times
 from odibi_actors.units import format_instant, plural
 
@@ -74,7 +74,7 @@ def _load(folder: Path, position: Position) -> tuple[bytes, FileTimes]:
     except ValueError as error:
         raise Failed("invalid", str(error), position=position.identity) from error
     if position.size > MAX_BYTES:
-        name = visible(position.identity, keep="")
+        name = named(position.identity)
         message = f"{name} has {position.size} bytes, over the limit of {MAX_BYTES}; split the file"
         raise Failed("malformed", message, position=position.identity)
     try:
@@ -134,5 +134,5 @@ def _written(position: Position, now: os.stat_result) -> str:
 
 def _changed(position: Position, what: str) -> Failed:
     """What is to be done about it the broker says: a reference may be replaced, what is read once may not."""
-    message = f"{visible(position.identity, keep='')} is not the file that was planned: {what}"
+    message = f"{named(position.identity)} is not the file that was planned: {what}"
     return Failed("changed", message, position=position.identity)

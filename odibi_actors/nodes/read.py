@@ -28,7 +28,7 @@ from odibi_actors.nodes.inference import Clash, Inference, columns_of
 from odibi_actors.nodes.partition import Partition, partition_of
 from odibi_actors.nodes.positions import Files
 from odibi_actors.nodes.schemas import declared_types, override
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import in_line, named
 
 DOUBT = "has a first line that looks like data"
 Types = dict[str, pa.DataType]
@@ -123,7 +123,9 @@ def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declar
     for position in positions:
         with faults.looking():
             parsed = _parse(spec, files, position, declared, {}, names)
-            doubt = doubt or (f"{position.identity} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else "")
+            doubt = doubt or (
+                f"{named(position.identity)} {DOUBT} ({parsed.doubt}), taken for names" if parsed.doubt else ""
+            )
             _check_declared(spec, files, wanted, position, parsed.table)
             inference.add(parsed)
             names = [*inference.names, *(name for name in spec.optional if name not in inference.names)]
@@ -148,7 +150,7 @@ def _together(inference: Inference, files: Loader, positions: list[Position]) ->
     try:
         return inference.schema()
     except Clash as clash:
-        other = f"{type_name(clash.former)} in {positions[clash.first].identity}"
+        other = f"{type_name(clash.former)} in {named(positions[clash.first].identity)}"
         message = f"the column is {type_name(clash.kind)} here, and {other}: no type holds both"
         message += f"; {instead(clash.name, clash.kind)}"
         raise _failed(files, positions[clash.place], Malformed(message, column=clash.name)) from None
@@ -280,12 +282,12 @@ def _partitions(spec: ReadSpec, positions: list[Position]) -> Types:
 
 
 def _failed(files: Loader, position: Position, error: Malformed) -> Failed:
-    place = visible(position.identity, keep="")  # a name may hold line ends
+    place = named(position.identity)
     line = files.line(position, error.line) if error.line else 0
     if line:
         place += f" line {line}"
     if error.column:
-        place += f", column {error.column}"
+        place += f", column {in_line(error.column)}"
     return Failed(
         "malformed",
         f"{place}: {error.message}",

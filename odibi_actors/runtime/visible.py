@@ -8,6 +8,17 @@ HARMLESS = "\u200c\u200d"
 """Joiners: words of several languages and many emoji need them."""
 
 
+def named(name: str) -> str:
+    """The name of a file, or of a position, as it enters any text: in one line, so that it cannot forge another one. A
+    backslash is doubled, so that no two names look alike."""
+    return in_line(name.replace("\\", "\\\\"))
+
+
+def in_line(text: str) -> str:
+    """``text``, such as the name of a column, without line ends, which are written out as well (``\\n``)."""
+    return visible(text, keep="")
+
+
 def visible(text: str, keep: str = "\n\t") -> str:
     """``text`` with what a terminal would obey, or a reader would not see, written out (``\\x1b``): control characters
     but those in ``keep``, marks that turn the direction of writing, halves of surrogate pairs (names not in UTF-8)."""

@@ -39,6 +39,7 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import LIVE, Position
+from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.effects import Answered, AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
 from odibi_actors.streaming.source import MAX_STAT, source_key
 from odibi_actors.streaming.views import mistake
@@ -353,5 +354,5 @@ class SourceActor:
         if all(item["state"] == "not_found" for item in items):
             told = [f"{source.key}: {item['reason']}" for source, item in zip(sources, items, strict=True)]
             reasons = "; ".join(told) or "there are no sources"
-            return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {file}: {reasons}")
+            return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {named(file)}: {reasons}")
         return Reply(request.id, 0, {"file": file, "items": items})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from odibi_actors.actor import Effect, Send
 from odibi_actors.messages import BROKER, LOOKED_UP, STORE, LedgerLook, LedgerRow, LedgerRows, SameBytes
 from odibi_actors.model import Position
+from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.copied import RETRY
 from odibi_actors.streaming.effects import Digest, Digested, Found
 from odibi_actors.streaming.ledger import Stamp, same_but_ctime, same_stamp, stamp
@@ -184,7 +185,7 @@ class Changes:
         if found.identity not in self.texts and len(self.texts) + len(self._found) >= MAX_CHANGED:
             self.full = True
             return
-        self._found[found.identity] = f"file {found.identity} {what}"
+        self._found[found.identity] = f"file {named(found.identity)} {what}"
         self._told_as[found.identity] = stamp(found)
 
     def _done(self, now: float) -> None:

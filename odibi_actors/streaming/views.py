@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.patterns import shown
+from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.batch import MAX_BATCH
 from odibi_actors.streaming.ledger import size_of
 from odibi_actors.streaming.patterns import Pattern, join, relative_to, temporary, unsafe
@@ -29,7 +30,7 @@ LISTED = 50
 def writing(source: Source, identity: str) -> str:
     """That a file is being written, by whom and since when, as far as that is known."""
     held = source.files.held[identity]
-    return f"file {identity} is being written{_by(held.by)} since {format_instant(held.since)}"
+    return f"file {named(identity)} is being written{_by(held.by)} since {format_instant(held.since)}"
 
 
 def _by(name: str) -> str:
@@ -209,7 +210,7 @@ def _not_taken(source: Source, identity: str) -> tuple[str, str]:
         return "ignored", reason
     for pattern in (source.pattern, source.only):
         if pattern is not None and not pattern.matches(relative):
-            return "ignored", f"{relative} does not match pattern {shown(pattern.text)}"
+            return "ignored", f"{named(relative)} does not match pattern {shown(pattern.text)}"
     file = source.files.known.get(identity)
     if file is None and source.taken is not None and identity not in source.taken.index:
         return "ignored", "the live lane had not read it when the backfill began, or had set it aside"
@@ -231,7 +232,7 @@ def _linked(source: Source, identity: str) -> str:
     for depth in range(1, len(parts)):
         folder = "/".join(parts[:depth])
         if source.skipped.get(folder, "").startswith(LINKED):
-            return f"{folder}: {source.skipped[folder]}"
+            return f"{named(folder)}: {source.skipped[folder]}"
     return ""
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.effects import FileEvent, FileEventKind, Overflow
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
 
@@ -71,7 +72,7 @@ class Folder:
         if mask & (IN_CREATE | IN_MOVED_TO):
             self.emit(FileEvent(self.source, identity, "folder"))
         elif mask & IN_MOVED_FROM:
-            self.emit(Overflow(self.source, f"folder {identity} was moved away"))
+            self.emit(Overflow(self.source, f"folder {named(identity)} was moved away"))
 
     def on_watch_deleted(self, wd: int) -> None:
         """The kernel has ended the watch."""

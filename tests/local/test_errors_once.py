@@ -57,6 +57,22 @@ def test_given_three_bad_files_of_five_when_run_then_one_message_names_them_all(
     assert call(folder, "run", "p").exit_code == 0
 
 
+def test_given_a_line_end_in_a_name_then_it_forges_no_line_and_no_name_looks_like_another(tmp_path: Path) -> None:
+    folder = given(tmp_path, **{"z\nerror: p 7: all is lost": "x\n", "ok\n2": "1\n", r"ok\n2": "2\n"})
+    text = (folder / "odibi.yaml").read_text()
+    (folder / "odibi.yaml").write_text(text.replace("    retry:", "    on_error: dead_letter\n    retry:"))
+    told = call(folder, "run", "p").output
+    (line,) = [line for line in told.splitlines() if "all is lost" in line]
+    assert line.count("all is lost") == 1
+    assert r"dead letter at s: z\nerror: p 7: all is lost.csv line 2, column id: 'x' is not int64" in line
+    assert r"z\nerror: p 7: all is lost.csv" in call(folder, "deadletter", "list").stdout
+    files = call(folder, "iteration", "show", "p", "1").stdout
+    for name in (r"ok\n2.csv ", r"ok\\n2.csv ", r"z\nerror: p 7: all is lost.csv "):
+        assert f"s     {name}" in files
+    (folder / "landing/link\n2.csv").symlink_to("nowhere")
+    assert r"link\n2.csv" in call(folder, "source", "why", str(folder / "landing/link\n2.csv")).stdout
+
+
 @pytest.mark.parametrize("what", ["file", "node"])
 def test_given_a_failed_iteration_when_shown_then_its_error_stands_there_once(tmp_path: Path, what: str) -> None:
     folder = given(tmp_path, WORD if what == "node" else "*", a="1\n" if what == "node" else "it is no number\n")

@@ -16,7 +16,7 @@ from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes import read
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.schemas import declared_types
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.events import log, pieces
 from odibi_actors.units import size
 
@@ -96,7 +96,7 @@ def _file_of(spec: ReadSpec) -> str:
 
 def _events(folder: Path, position: Position) -> list[tuple[int, bytes]]:
     """Numbers and bytes, which are the planned ones."""
-    name = visible(position.identity, keep="")
+    name = named(position.identity)
     try:
         detail = pieces.detail_of(position)
     except ValueError as error:

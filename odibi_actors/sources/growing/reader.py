@@ -10,7 +10,7 @@ from odibi_actors.batches.files import digest_bytes
 from odibi_actors.batches.ipc import MAX_BYTES
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.growing.pieces import Detail, detail_of
 from odibi_actors.sources.growing.places import digest
 
@@ -36,7 +36,7 @@ class Rows:
         if ".." in found.path.split("/") or found.path.startswith("/") or "\0" in found.path:
             raise Failed("invalid", f"{found.path!r} is not a path below {self.folder}", position=position.identity)
         if position.size + found.header > MAX_BYTES:
-            message = f"{visible(position.identity, keep='')} has {position.size} bytes, over the limit of {MAX_BYTES}"
+            message = f"{named(position.identity)} has {position.size} bytes, over the limit of {MAX_BYTES}"
             raise Failed("malformed", message, position=position.identity)
         try:
             descriptor = os.open(os.path.join(self.folder, found.path), _FLAGS)
@@ -77,5 +77,5 @@ def _bytes(descriptor: int, begin: int, end: int) -> bytes:
 
 
 def _changed(position: Position, what: str) -> Failed:
-    name = visible(position.identity, keep="")
+    name = named(position.identity)
     return Failed("changed", f"{name} is not what was planned: {what}", position=position.identity)

@@ -22,7 +22,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.schemas import declared_types, override, settle
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import in_line, named
 from odibi_actors.sources.query.cutting import parts
 from odibi_actors.sources.query.marks import beyond, digest_of
 from odibi_actors.sources.query.pieces import Read, detail_of
@@ -97,7 +97,7 @@ class _Reader:
         except ValueError as error:
             raise Failed("invalid", str(error), position=position.identity) from error
         if one.what != what(self._spec):
-            message = f"{position.identity} was planned of {one.what}, and {what(self._spec)} is read now"
+            message = f"{named(position.identity)} was planned of {one.what}, and {what(self._spec)} is read now"
             raise Failed("changed", message, position=position.identity)
         check_sort(self._statements, one.low, one.high)
         self._statements.within(one.part)
@@ -106,12 +106,12 @@ class _Reader:
             check_limits(table.num_rows, table.nbytes)
             table = brought(_normal(table), self._types)
         except Malformed as error:
-            column = f", column {error.column}" if error.column else ""
-            message = f"{visible(position.identity, keep='')}{column}: {error.message}"
+            column = f", column {in_line(error.column)}" if error.column else ""
+            message = f"{named(position.identity)}{column}: {error.message}"
             said = Failed("malformed", message, position=position.identity, column=error.column, value=error.value)
             raise said from error
         except (BatchError, Unordered) as error:
-            message = f"{visible(position.identity, keep='')}: {error}"
+            message = f"{named(position.identity)}: {error}"
             raise Failed("malformed", message, position=position.identity) from error
         if table.num_rows != position.rows:
             self.remarks.append(_differs(position, table.num_rows))
@@ -215,7 +215,7 @@ def _joined(schema: pa.Schema, tables: list[pa.Table]) -> pa.Table:
 
 def _differs(position: Position, rows: int) -> str:
     """What is told where a range has other rows than when it was planned."""
-    name, other = visible(position.identity, keep=""), abs(position.rows - rows)
+    name, other = named(position.identity), abs(position.rows - rows)
     if rows < position.rows:
         return f"{name}: {plural(other, 'row')} fewer than planned: deleted, or changed, and so behind it now"
     return f"{name}: {plural(other, 'row')} more than planned, which came late"
