@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def guard(call: Callable[[], object]) -> int:
         message("interrupted")
         return INTERRUPTED
     except UnicodeEncodeError as error:
-        message(f"error: {error.object!r} is not UTF-8 and cannot be sent", style="red")
+        message(f"error: {_unsent(error)}", style="red")
         return ConfigError.exit_code
     except OverflowError as error:
         message(f"error: a number is too large ({error})", style="red")
@@ -65,6 +66,17 @@ def guard(call: Callable[[], object]) -> int:
         message(f"error: {text}", style="red")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _unsent(error: UnicodeEncodeError) -> str:
+    """Why a text cannot be sent. In a locale that is not UTF-8 a name with an umlaut is no text."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return f"{error.object!r} is not UTF-8 and cannot be sent"
+    return (
+        f"{error.object!a} cannot be sent: the encoding of names is {encoding} by the locale (LC_ALL, LANG) and "
+        "PYTHONUTF8; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+    )
 
 
 def shown(code: int) -> int:

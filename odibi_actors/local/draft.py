@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from odibi_actors.config.model import ConnectionSpec, ReadSpec
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.kinds.source import ReadResult
-from odibi_actors.local.grouping import Group, Skipped, grouped
+from odibi_actors.local.grouping import Group, Skipped, database, grouped
 from odibi_actors.local.headers import unpacked
 from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
@@ -31,7 +32,7 @@ from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma, point
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
-from odibi_actors.runtime.visible import visible
+from odibi_actors.runtime.visible import in_line, named
 from odibi_actors.sources.file_position import file_position
 from odibi_actors.units import plural
 
@@ -55,6 +56,9 @@ class Draft(NamedTuple):
 def init_from(directory: Path, folder: Path) -> Draft:
     """Write a project for the files of ``folder`` into ``directory``. Raises NotFoundError when there is nothing to
     read, ConflictError when the directory is not empty, OSError."""
+    if folder.is_file():
+        what, where = database(folder), shlex.quote(str(folder.parent))
+        raise NotFoundError(f"{folder} is {what}" if what else f"{folder} is a file; name its folder: --from {where}")
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder")
     source, target = folder.resolve(), directory.resolve()
@@ -64,10 +68,10 @@ def init_from(directory: Path, folder: Path) -> Draft:
     if target == source:
         raise ConflictError(f"{directory} is the folder of the files itself; name a new directory for the project")
     if [name for name in found if not source.is_relative_to(target / name)]:
-        raise ConflictError(f"{directory} is not empty (it has {found[0]}); name a new directory")
+        raise ConflictError(f"{directory} is not empty (it has {named(found[0])}); name a new directory")
     draft = look(source)
     if not draft.groups:
-        reasons = "\n".join(f"{name}: {reason}" for name, reason in draft.skipped) or "it is empty"
+        reasons = "\n".join(f"{named(name)}: {reason}" for name, reason in draft.skipped) or "it is empty"
         raise NotFoundError(f"{folder} holds no file that can be read\n{reasons}")
     place = source.relative_to(target).as_posix() if source.is_relative_to(target) else str(source)
     target.mkdir(parents=True, exist_ok=True)
@@ -307,9 +311,9 @@ def _pipeline(group: Group) -> Iterator[str]:
     yield f"  - pipeline: {group.name}"
     if group.odd:
         yield "    # so that what does not fit is set aside, and the rest goes on: `odibictl deadletter list`"
-        yield from (f"    #   {visible(name, keep='')}" for name in sorted(group.odd))
+        yield from (f"    #   {named(name)}" for name in sorted(group.odd))
         yield "    on_error: dead_letter"
-    yield from (f"    # {visible(note, keep='')}" for note in group.notes)
+    yield from (f"    # {in_line(note)}" for note in group.notes)
     yield from (
         "    nodes:",
         f"      - name: {group.name}",
@@ -327,12 +331,12 @@ def _pipeline(group: Group) -> Iterator[str]:
         files = plural(len(group.files), "file")
         yield f"          schema:  # as found in {group.looked} of {files}; correct what is wrong"
         for name, kind in group.columns:
-            why = f"  # {visible(group.why[name], keep='')}" if group.why.get(name) else ""
+            why = f"  # {in_line(group.why[name])}" if group.why.get(name) else ""
             yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
     if group.optional:
         yield f"          {listed('optional', *group.optional)}  # not in all files; null there"
     if group.untyped:
-        yield f"          # types as the files have them: {visible(', '.join(group.untyped), keep='')}"
+        yield f"          # types as the files have them: {in_line(', '.join(group.untyped))}"
     key = _quoted(group.key) if group.key else "COLUMNS"
     yield from (
         f"      - name: lake_{group.name}"[:80],

@@ -17,6 +17,7 @@ from odibi_actors.local.headers import FORMATS, ONE_BYTE, Header, difference, fo
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import unpack
+from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
 
 _MANY = 8
@@ -25,6 +26,11 @@ _LARGE = 8 << 20
 """Bytes of a file that is not read just to tell its columns."""
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
+
+
+_SQLITE, _DUCKDB = b"SQLite format 3\0", b"DUCK"
+"""How these files begin; DuckDB's word stands behind a checksum of 8 bytes."""
+_DATABASES = {"sqlite": "SQLite", "duckdb": "DuckDB"}
 
 
 class Skipped(NamedTuple):
@@ -94,6 +100,20 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
     return groups
 
 
+def database(path: Path) -> str:
+    """How a database file is read, which is no file of rows; "" for any other file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE))
+    except OSError:
+        return ""
+    kind = "sqlite" if head == _SQLITE else "duckdb" if head[8:12] == _DUCKDB else ""
+    return kind and (
+        f"a {_DATABASES[kind]} database: its tables are read with `mode: incremental`, `table` and `watermark_column`, "
+        f"over a connection of `type: {kind}`"
+    )
+
+
 def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
     """Paths of the files that can be a source's, relative to the folder."""
     for parent, folders, names in os.walk(folder):
@@ -114,7 +134,8 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
             elif not path.is_file():
                 skipped.append(Skipped(relative, "not a regular file"))
             elif format_by_name(name) is None:
-                skipped.append(Skipped(relative, f"of no known format by its name ({', '.join(FORMATS)})"))
+                unknown = f"of no known format by its name ({', '.join(FORMATS)})"
+                skipped.append(Skipped(relative, database(path) or unknown))
             else:
                 yield relative
         folders[:] = [name for name in folders if not temporary(name) and utf8(name)]
@@ -133,7 +154,7 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
             try:
                 header, why = header_of(folder / name)
                 headers.setdefault(header, []).append(name)
-                note = note or (f"{name} {why}" if why else "")
+                note = note or (f"{named(name)} {why}" if why else "")
             except (OSError, csv.Error, ValueError) as error:
                 skipped.append(Skipped(name, str(error).split("\n", maxsplit=1)[0]))
                 odd.append(name)
@@ -143,10 +164,14 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
         if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
             first, second = ranked[0][1][0], ranked[1][1][0]
             what = difference(*(header for header, _ in ranked[:2]))
-            skipped.append(Skipped(pattern, f"{first} and {second} differ: {what}; give each kind its own name"))
+            skipped.append(
+                Skipped(pattern, f"{named(first)} and {named(second)} differ: {what}; give each kind its own name")
+            )
             continue
         for header, some in ranked[1:]:
-            skipped += [Skipped(name, f"unlike {ranked[0][1][0]}: {difference(ranked[0][0], header)}") for name in some]
+            skipped += [
+                Skipped(name, f"unlike {named(ranked[0][1][0])}: {difference(ranked[0][0], header)}") for name in some
+            ]
             odd += some
         if ranked:
             header, some = ranked[0]
@@ -251,7 +276,7 @@ def _packed_too(folder: Path, kinds: list[_Kind], files: list[str], skipped: lis
         twins = {name for one in every for name in one.files if _twin(folder, name, files)}
         some = [one for one in every if not twins.issuperset(one.files)]
         again = [name for one in every for name in one.files if twins.issuperset(one.files)]
-        skipped += [Skipped(name, f"{unpacked(name)} has the same content") for name in again]
+        skipped += [Skipped(name, f"{named(unpacked(name))} has the same content") for name in again]
         names = [name for one in some for name in one.files]
         odd = [name for one in some for name in one.odd]
         others = {*files, *(one.name for one in skipped)} - {*names, *odd}
@@ -259,7 +284,11 @@ def _packed_too(folder: Path, kinds: list[_Kind], files: list[str], skipped: lis
             found += some
             continue
         notes = [one.note for one in some if one.note][:1]
-        notes += [f"{name} has the same rows as {unpacked(name)}: take one away" for name in names if name in twins]
+        notes += [
+            f"{named(name)} has the same rows as {named(unpacked(name))}: take one away"
+            for name in names
+            if name in twins
+        ]
         optional = tuple(dict.fromkeys(name for one in some for name in one.optional))
         found.append(_Kind(f"{plain}*", names, header, odd, "; ".join(notes), optional))
     return sorted(found)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.patterns import shown
 from odibi_actors.model import Reached
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.query.statements import ends_of
 from odibi_actors.streaming.effects import Begin, Piece
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
@@ -20,6 +21,11 @@ LISTED = 50
 
 MAX_SHOWN = 20
 """Problems shown for one source; the rest is counted."""
+
+NOT_LOOKED_AT = (
+    "read in part, or whole; whether it has changed or grown since is found by the next look of `run` or `up`"
+)
+"""What is told of a partition that was read, from the store alone: nobody looks at files while nothing runs."""
 
 LATE = "what it reads from has not answered yet, and is waited for"
 
@@ -139,10 +145,11 @@ def _why(source: Ordered, partition: str) -> tuple[str, str]:
         if source.read.of_table is not None:
             return "ignored", f"{_what(source.read)} is read, and no files"
         if not Pattern(source.read.pattern).matches(relative(source, partition)):
-            return "ignored", f"{relative(source, partition)} does not match pattern {shown(source.read.pattern)}"
+            name = named(relative(source, partition))
+            return "ignored", f"{name} does not match pattern {shown(source.read.pattern)}"
         return "not_found", f"there is no such file below {source.read.connection.path}"
     if known is None:
-        return "planned", "read in part, or whole; it was not looked at since"
+        return "planned", NOT_LOOKED_AT
     told = known.part.at or ("read in part, or whole" if place is not None else "nothing of it is read yet")
     ready = f"; {plural(len(known.pieces), 'piece')} of it ready, not planned yet" if known.pieces else ""
     if known.part.problem:

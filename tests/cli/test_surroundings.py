@@ -60,6 +60,17 @@ def test_given_a_folder_that_cannot_be_listed_when_run_then_it_is_no_success(
     assert "state          failed" in done.stdout
 
 
+def test_given_a_locale_that_is_not_utf8_then_that_is_said_and_not_that_a_name_is_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "Mü"
+    init_project(folder)
+    argv = [sys.executable, "-P", "-m", "odibi_actors.cli", "run", "sales"]
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "is not UTF-8" in done.stderr) == (2, False), done.stderr
+    assert "the encoding of names is ascii by the locale (LC_ALL, LANG)" in done.stderr
+    assert "set LC_ALL=C.UTF-8, or PYTHONUTF8=1" in done.stderr
+
+
 def test_given_a_name_that_is_not_utf8_when_asked_why_then_it_is_named_and_what_to_do(
     tmp_path: Path, invoke: Invoke
 ) -> None:

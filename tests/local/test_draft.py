@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
@@ -350,6 +352,16 @@ def test_given_a_folder_in_use_or_nothing_to_read_then_it_is_refused(folder: Pat
         init_from(folder, folder)
     with pytest.raises(NotFoundError, match="no such folder"):
         init_from(folder.parent / "p", folder / "nowhere")
+    with pytest.raises(NotFoundError, match=r"a\.csv is a file; name its folder: --from .*files$"):
+        init_from(folder.parent / "p", folder / "a.csv")
+    shop = sqlite3.connect(folder / "shop.db")
+    shop.execute("create table t (a)")
+    shop.close()
+    duckdb.connect(str(folder / "shop.duck")).close()
+    for name, kind, what in (("shop.db", "sqlite", "SQLite"), ("shop.duck", "duckdb", "DuckDB")):
+        with pytest.raises(NotFoundError, match=f"a {what} database: .*`mode: incremental`.* `type: {kind}`"):
+            init_from(folder.parent / "p", folder / name)
+    assert [name for name, why in look(folder).skipped if "database: its tables" in why] == ["shop.db", "shop.duck"]
 
 
 def test_given_the_command_then_a_table_and_what_was_left_out(invoke: Invoke, folder: Path) -> None:  # noqa: F811

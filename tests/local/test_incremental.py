@@ -14,6 +14,7 @@ from odibi_actors.failpoints import watching
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.at_rest import AtRest
 from odibi_actors.local.trying import Trial
+from odibi_actors.streaming.ordered_views import NOT_LOOKED_AT
 from tests.local.telling import call
 
 YAML = """\
@@ -142,6 +143,24 @@ def test_given_a_file_that_was_truncated_then_the_run_says_so_and_reads_the_othe
     assert out(project) == [1, 1, 2, 3, 7, 8]
 
 
+def test_given_a_file_that_was_rotated_then_the_run_says_what_is_read_twice_and_that_another_has_its_name(
+    project: Path,
+) -> None:
+    append(project, 1, 2, 3)
+    run(project)
+    (project / "in/a.csv").rename(project / "in/a.1.csv")
+    append(project, 4)
+    told = call(project, "run", "p").output
+    assert told.count("a.1.csv begins with all that was read of a.csv, up to byte 9") == 1
+    assert "a.csv was replaced: another file with 5 bytes has its name, and it was read up to byte 9" in told
+    (project / "in/a.1.csv").rename(project / "in/a.2.csv")
+    text = (project / "odibi.yaml").read_text().replace("incremental,", 'incremental, exclude: "*.[0-9].csv",')
+    (project / "odibi.yaml").write_text(text.replace("incremental,", "incremental, on_change: reprocess,"))
+    told = call(project, "run", "p").output
+    assert "begins with" not in told
+    assert out(project) == [1, 1, 2, 2, 3, 3, 4]
+
+
 def test_given_a_rewind_then_what_it_took_back_is_read_again(project: Path) -> None:
     append(project, 1, 2, 3)
     run(project)
@@ -181,7 +200,7 @@ def test_given_a_store_at_rest_then_lists_and_why_tell_of_the_file(project: Path
     with AtRest(project / ".odibi", project) as rest:
         (row,) = rest.answer("source", "source.list", {})["items"]
         (why,) = rest.answer("source", "source.why", {"file": "a.csv"})["items"]
-    assert why["state"] == "planned"
+    assert (why["state"], why["reason"]) == ("planned", NOT_LOOKED_AT)
     assert (row["mode"], row["consumption"], row["known"]) == ("incremental", "cursor", 1)
 
 

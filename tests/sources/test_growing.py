@@ -206,6 +206,7 @@ def test_given_a_file_that_is_another_one_then_it_is_told_or_read_again(
         os.replace(folder.path / "new", folder.path / "a.csv")
     part = folder.seen(behind(first))["a.csv"]
     assert part.pieces == []
+    says = "was replaced" if how != "w" else says
     assert says in part.problem
     again = Folder(folder.path, on_change="reprocess").seen(behind(first))["a.csv"]
     assert says in again.note
@@ -213,6 +214,33 @@ def test_given_a_file_that_is_another_one_then_it_is_told_or_read_again(
     assert again.pieces[0].range.lower == first.pieces[-1].range.upper < again.pieces[0].range.upper
     assert again.pieces[0].position.identity.startswith("a.csv#2:")
     assert folder.seen(behind(again))["a.csv"].problem == "", "from now on it is this one"
+
+
+def test_given_a_file_that_was_renamed_or_copied_then_its_rows_are_said_to_be_read_a_second_time(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("cutting", "probe", "places", "renamed"):
+        monkeypatch.setattr(f"odibi_actors.sources.growing.{module}.BLOCK", 64)
+        monkeypatch.setattr(f"odibi_actors.sources.growing.{module}.BEGINNING", 8)
+    folder.write("a.csv", "id\n1\n")
+    short = folder.seen()["a.csv"]
+    folder.write("copy", "id\n1\n2\n")
+    assert folder.seen(behind(short))["copy"].note == "", "a few bytes may be equal by chance"
+    os.replace(folder.path / "a.csv", folder.path / "a\n1")
+    folder.write("a\n1", "2\n")
+    folder.write("a.csv", "id\n7\n")
+    told = folder.seen(behind(short))
+    assert told["a\n1"].note.startswith("a\\n1 begins with all that was read of a.csv, up to byte 5, and is read from")
+    assert folder.rows(*told["a\n1"].pieces) == [{"id": 1}, {"id": 2}]
+    text = "id\n" + "".join(f"{number:09}\n" for number in range(100))
+    folder.write("long", text)
+    long = folder.seen()["long"]
+    folder.write("copy", text + "1\n", "w")
+    folder.write("other", text.replace("000000010", "000000011"), "w")
+    seen = folder.seen(behind(short), behind(long))
+    assert "all that was read of long, up to byte 1,003" in seen["copy"].note
+    assert seen["other"].note == "", "a block before the last is another"
+    assert folder.seen(behind(seen["copy"]), behind(long))["copy"].note == "", "it is told of new files"
 
 
 def test_given_a_file_written_anew_whose_middle_is_another_then_the_whole_chain_tells(

@@ -10,13 +10,15 @@ from typing import BinaryIO, NamedTuple
 
 import xxhash
 
-from odibi_actors.config.model import BatchSpec, ReadSpec
+from odibi_actors.config.model import ReadSpec
 from odibi_actors.kinds.format import Lines
 from odibi_actors.messages import Message
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.growing import pieces
 from odibi_actors.sources.growing.cutting import Cut, Cutter
 from odibi_actors.sources.growing.lines import header_end
 from odibi_actors.sources.growing.places import BEGINNING, BLOCK, NOTHING, Mark, digest, link, mark
+from odibi_actors.sources.growing.renamed import Known
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Part, Piece, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.streaming.scan import scan
@@ -78,9 +80,10 @@ class Probe:
             asked |= {name: Begin(name, b"") for name in files if name not in asked and name not in packed}
         parts: list[Part] = []
         grown = [name for name, one in asked.items() if name in files and _offset(one) < files[name].size]
+        known = Known(ask.places)
         credit, share = ask.credit, max(1, ask.credit // max(1, len(grown)))
         for name in sorted(asked):
-            for step in self._part(ask, asked[name], files.get(name), lines, min(share, credit)):
+            for step in self._part(ask, asked[name], files.get(name), lines, min(share, credit), known):
                 yield None
                 if step is not None:
                     parts.append(step)
@@ -89,11 +92,13 @@ class Probe:
         missing = [f"folder {folder} does not exist; it is read as soon as it appears"] if seen.missing else []
         yield Seen(ask.source, ask.number, parts, skipped, [*seen.unread, *seen.problems, *missing])
 
-    def _part(self, ask: Ahead, begin: Begin, found: Found | None, lines: Lines, credit: int) -> Iterator[Part | None]:
+    def _part(
+        self, ask: Ahead, begin: Begin, found: Found | None, lines: Lines, credit: int, known: Known
+    ) -> Iterator[Part | None]:
         """What there is of one file; None stands for a step."""
         name = begin.partition
         if found is None:
-            gone = f"{name} is gone" if begin.until and begin.until != begin.place else ""
+            gone = f"{named(name)} is gone" if begin.until and begin.until != begin.place else ""
             yield Part(name, end=begin.place, problem=gone)
             return
         key = (ask.source, name)
@@ -105,13 +110,13 @@ class Probe:
         part = None
         try:
             with open(os.open(os.path.join(ask.read.connection.path, name), _FLAGS), "rb", buffering=0) as file:
-                for step in _Look(self, file, ask.read, ask.limits, begin, lines, credit).steps():
+                for step in _Look(self, file, ask, begin, lines, credit, known).steps():
                     part = step
                     yield None
         except FileNotFoundError:
             part = Part(name, end=begin.place)
         except OSError as error:
-            part = Part(name, end=begin.place, problem=f"{name} cannot be read: {error.strerror}")
+            part = Part(name, end=begin.place, problem=f"{named(name)} cannot be read: {error.strerror}")
         assert part is not None
         if not part.pieces and not part.more and len(self._idle) < MAX_REMEMBERED:
             self._idle[key] = Former(ask.read, begin, found, part)
@@ -155,11 +160,13 @@ class Probe:
 def _unfit(one: pieces.Detail, names: bytes, rows: bytes) -> str:
     """Why bytes of a file are not rows that can be read in place of those that were planned."""
     if len(rows) < one.end - one.begin:
-        return f"{one.path} was cut short: it has no byte {one.end} any more"
+        return f"{named(one.path)} was cut short: it has no byte {one.end} any more"
     if digest(names) != one.names:
-        return f"the first line of {one.path} is another one"
+        return f"the first line of {named(one.path)} is another one"
     if not rows.endswith(b"\n"):
-        return f"byte {one.end:,} of {one.path} is no end of a line: what is corrected has to be as long as it was"
+        return (
+            f"byte {one.end:,} of {named(one.path)} is no end of a line: what is corrected has to be as long as it was"
+        )
     return ""
 
 
@@ -167,11 +174,11 @@ class _Look:
     """One look into an open file, from a place on."""
 
     def __init__(
-        self, probe: Probe, file: BinaryIO, read: ReadSpec, limits: BatchSpec, begin: Begin, lines: Lines, credit: int
+        self, probe: Probe, file: BinaryIO, ask: Ahead, begin: Begin, lines: Lines, credit: int, known: Known
     ) -> None:
-        self._probe, self._file, self._read, self._limits = probe, file, read, limits
+        self._probe, self._file, self._read, self._limits, self._known = probe, file, ask.read, ask.limits, known
         self._begin, self._lines, self._credit = begin, lines, credit
-        self._name = begin.partition
+        self._name, self._shown = begin.partition, named(begin.partition)
         seen = os.fstat(file.fileno())
         self._regular, self._size, self._inode = stat.S_ISREG(seen.st_mode), seen.st_size, seen.st_ino
         self._until = mark(begin.until) if begin.until else None
@@ -180,7 +187,7 @@ class _Look:
         """The last one is what was found."""
         at = mark(self._begin.place) if self._begin.place else Mark()
         if not self._regular:
-            yield Part(self._name, end=at.packed(), problem=f"{self._name} is not a regular file")
+            yield Part(self._name, end=at.packed(), problem=f"{self._shown} is not a regular file")
             return
         problem = ""
         for text in self._differs(self._until or at):
@@ -191,19 +198,27 @@ class _Look:
             return
         note = ""
         if problem:
-            note = f"{self._name} {problem}; it is read again from its beginning"
+            note = f"{self._shown} {problem}; it is read again from its beginning"
             at = Mark(at.generation + 1)
         elif self._until is not None and at.generation < self._until.generation:
             note, at = (
-                f"{self._name} was replaced: its former content cannot be read again",
+                f"{self._shown} was replaced: its former content cannot be read again",
                 Mark(self._until.generation),
             )
+        if not self._begin.place and self._until is None:
+            for told in self._known.renamed(self._name, self._size, self._inode, self._bytes):
+                yield None
+                note = told
         yield from self._cut(at, note)
 
     # --- is it the file that was read? ----------------------------------------------------------------------------
 
     def _differs(self, at: Mark) -> Iterator[str]:
         """Why it is not the file that was read up to there, "" while nothing says so: the last text counts."""
+        if self._size < at.offset and self._inode != at.inode:
+            size = plural(self._size, "byte")
+            yield f"was replaced: another file with {size} has its name, and it was read up to byte {at.offset:,}"
+            return
         if self._size < at.offset:
             yield f"was truncated: it has {plural(self._size, 'byte')}, and was read up to byte {at.offset:,}"
             return
@@ -228,9 +243,9 @@ class _Look:
 
     def _told(self, problem: str, at: Mark) -> str:
         if self._until is not None:
-            return f"{self._name} {problem}: what was read of it cannot be read again"
+            return f"{self._shown} {problem}: what was read of it cannot be read again"
         return (
-            f"{self._name} {problem}; nothing more of it is read. Put back what it was, give it another name, or say "
+            f"{self._shown} {problem}; nothing more of it is read. Put back what it was, give it another name, or say "
             "`on_change: reprocess`, which reads it again from its beginning"
         )
 
@@ -242,12 +257,12 @@ class _Look:
         end = Mark(at.generation, self._size).packed()
         empty = Part(self._name, end=end, at=_read_up_to(at), note=note)
         if self._lines.array and head.lstrip(b" \t\r\n")[:1] == self._lines.array:
-            problem = f"{self._name} is one array: only files with one object a line can be read on"
+            problem = f"{self._shown} is one array: only files with one object a line can be read on"
             yield _with(empty, problem=problem)
             return
         if self._lines.header and not header:
-            waits = f"{self._name}: the line that names its columns has no end yet" if self._size else ""
-            long = f"{self._name}: the line that names its columns is longer than {MAX_HEADER:,} bytes"
+            waits = f"{self._shown}: the line that names its columns has no end yet" if self._size else ""
+            long = f"{self._shown}: the line that names its columns is longer than {MAX_HEADER:,} bytes"
             yield _with(empty, problem=long) if self._size >= MAX_HEADER else _with(empty, waits=waits)
             return
         begin = at
@@ -292,10 +307,10 @@ class _Look:
             return ""
         left = plural(cutter.left, "byte")
         if cutter.left > MAX_ROW:
-            return f"{self._name}: more than {MAX_ROW:,} bytes without the end of a line, which is waited for"
+            return f"{self._shown}: more than {MAX_ROW:,} bytes without the end of a line, which is waited for"
         if cutter.open_quote:
-            return f"{self._name}: its last {left} begin a quoted value that has no end yet; they are read once it has"
-        return f"{self._name}: its last line ({left}) has no end yet; it is read once it has"
+            return f"{self._shown}: its last {left} begin a quoted value that has no end yet; they are read once it has"
+        return f"{self._shown}: its last line ({left}) has no end yet; it is read once it has"
 
     def _bytes(self, begin: int, end: int) -> bytes:
         return _read(self._file, begin, end)
