@@ -159,10 +159,11 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
     first. Exit 3 when its rows are asked for and are not kept any more, or stand in a table.
     """
     from odibi_actors.batches.shown import head as rows_shown
-    from odibi_actors.cli import outputs
+    from odibi_actors.cli.outputs import check, save
+    from odibi_actors.nodes import outputs
 
     if to is not None:
-        outputs.check(to)
+        check(to)
     client = app.client()
     result = client.node(pipeline, number, name)
     overlay(client, pipeline, number, [result])
@@ -183,6 +184,6 @@ def show(app: App, pipeline: str, number: int, name: str, head: int | None, to: 
         if head is not None:
             result["head"] = rows_shown(found, head)
         if to is not None:
-            outputs.save(found, to)
+            save(found, to)
             errors.message(f"{plural(found.num_rows, 'row')} written to {to}")
     emit(app, lambda: result, "node", _details)

@@ -7,7 +7,7 @@ is either a default or a problem already told. Resolves in place what the specs 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,12 +45,12 @@ Section = dict[str, Any]
 
 
 class Checker:
-    """Checks one project; ``root`` is absolute."""
+    """Checks one project; ``root`` is absolute. ``lent``: see ``Modules``."""
 
-    def __init__(self, root: Path, problems: Problems) -> None:
+    def __init__(self, root: Path, problems: Problems, lent: Mapping[str, Callable[..., object]] | None = None) -> None:
         self._root = root
         self._problems = problems
-        self._modules = Modules(root)
+        self._modules = Modules(root, lent)
         self._targets: dict[Target, str] = {}
         self.nodes: list[PlacedNode] = []
         """All nodes, those of a pipeline in topological order if it has one."""

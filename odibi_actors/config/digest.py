@@ -63,11 +63,13 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 
 
 class Code:
-    """The code of a project as it is now, read once. ``outside`` of it nothing counts. Raises as ``read_code``."""
+    """The code of a project as it is now, read once; outside of it nothing counts but functions that are ``lent``
+    (reference -> digest). Raises as ``read_code``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lent: Mapping[str, str] | None = None) -> None:
         self._files = read_code(root)
-        self.digest = digest_of(self._files)
+        self._lent = lent or {}
+        self.digest = digest_of(self._files | {name: digest.encode() for name, digest in sorted(self._lent.items())})
         self._reach = Reach(self._files, lambda name: _is_module(root, name))
 
     def of(self, nodes: Iterable[NodeSpec]) -> CodeSpec:
@@ -76,6 +78,9 @@ class Code:
         files: dict[str, str] = {}
         for node in nodes:
             if node.transform is None or node.transform.function is None:
+                continue
+            if (lent := self._lent.get(node.transform.function)) is not None:
+                found[node.name] = lent
                 continue
             module, _, _ = node.transform.function.partition(":")
             reached = {name: self._files[name] for name in sorted(self._reach.of(module))}

@@ -1,11 +1,12 @@
 """Does ``module:function`` exist, and does it fit the node? Answered from the source: user code is never imported here,
-for importing runs it."""
+for importing runs it. Only of functions that a script has lent is the object itself asked."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,24 @@ class Module:
     star: bool
 
 
-class Modules:
-    """The modules of one project, parsed when first asked for."""
+@dataclass(frozen=True)
+class Parameters:
+    """What a function takes. ``optional``: those with a default -> are they positional? ``any_input``: it has
+    ``*args``; ``any_param``: it has ``**kwargs``."""
 
-    def __init__(self, root: Path) -> None:
+    required: list[str]
+    optional: dict[str, bool]
+    any_input: bool
+    any_param: bool
+
+
+class Modules:
+    """The modules of one project, parsed when first asked for. ``lent``: functions of the program itself, by
+    ``module:function`` (see ``nodes.lent``)."""
+
+    def __init__(self, root: Path, lent: Mapping[str, Callable[..., object]] | None = None) -> None:
         self._root = root
+        self._lent = lent or {}
         self._known: dict[str, Module | tuple[str, str]] = {}
 
     def check(
@@ -46,6 +60,10 @@ class Modules:
     ) -> None:
         """Reports what is wrong with a node that calls ``reference`` with these inputs (None: unknown) and params; with
         ``state`` it is given what it kept."""
+        if reference in self._lent:
+            if inputs is not None:
+                _check_lent(reference, self._lent[reference], inputs, list(params), state, report)
+            return
         module_name, name = reference.split(":")
         if module_name not in self._known:
             self._known[module_name] = self._load(module_name)
@@ -126,6 +144,21 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             yield node.id
 
 
+def _check_lent(
+    reference: str,
+    function: Callable[..., object],
+    inputs: list[str],
+    params: list[str],
+    state: bool,
+    report: Report,
+) -> None:
+    where = f"{reference}()"
+    if inspect.iscoroutinefunction(function):
+        report("function", f"{where} is async", "write a plain def")
+    else:
+        _check_binding(where, _parameters_of(function), inputs, params, state, report)
+
+
 def _check_call(
     file: str,
     function: ast.FunctionDef | ast.AsyncFunctionDef,
@@ -134,21 +167,23 @@ def _check_call(
     state: bool,
     report: Report,
 ) -> None:
-    """Does ``function(inputs by name, else in order; **params; context; state)`` bind?"""
     where = f"{file}:{function.lineno}: {function.name}()"
     if isinstance(function, ast.AsyncFunctionDef):
         report("function", f"{where} is async", "write a plain def")
-        return
-    if function.decorator_list:
-        return  # the decorator may have changed its parameters
-    arguments = function.args
-    # The rules of nodes/transform.py, which makes the call.
-    required, optional = _parameters(arguments)
-    names = [*required, *optional]
+    elif not function.decorator_list:  # a decorator may have changed its parameters
+        _check_binding(where, _parameters(function.args), inputs, params, state, report)
+
+
+def _check_binding(
+    where: str, takes: Parameters, inputs: list[str], params: list[str], state: bool, report: Report
+) -> None:
+    """Does ``function(inputs by name, else in order; **params; context; state)`` bind? The rules are those of
+    nodes/transform.py, which makes the call."""
+    names = [*takes.required, *takes.optional]
     for name in params:
         if name in inputs:
             report(f"params.{name}", "is the name of an input as well", "rename one of them")
-        elif name not in names and arguments.kwarg is None:
+        elif name not in names and not takes.any_param:
             near = difflib.get_close_matches(name, [known for known in names if known not in inputs], n=1)
             hint = f'did you mean "{near[0]}"?' if near else "its parameters: " + (", ".join(names) or "none")
             report(f"params.{name}", f"{where} has no such parameter", hint)
@@ -159,22 +194,34 @@ def _check_call(
             report("function", f"{where}: {name} is what was kept, and an input or parameter too", "rename that one")
     taken = {CONTEXT, *params, *inputs, *([STATE_PARAMETER] if state else [])}
     unmatched = [name for name in inputs if name not in names]
-    takers = [name for name in required if name not in taken]
-    if arguments.vararg is None:
-        takers += [name for name, by_order in optional.items() if by_order and name not in taken]
+    takers = [name for name in takes.required if name not in taken]
+    if not takes.any_input:
+        takers += [name for name, by_order in takes.optional.items() if by_order and name not in taken]
         for name in unmatched[len(takers) :]:
             report("function", f"{where} has no parameter for the input {name}", "add one, or take the input away")
     for name in takers[len(unmatched) :]:
-        if name in required:
+        if name in takes.required:
             message = f"{where} has the parameter {name}, and nothing is given for it"
             report("function", message, "name it in inputs or params, or give it a default")
 
 
-def _parameters(arguments: ast.arguments) -> tuple[list[str], dict[str, bool]]:
-    """Names of the required parameters; name of each optional one -> is it positional?"""
+def _parameters(arguments: ast.arguments) -> Parameters:
     positional = [argument.arg for argument in arguments.posonlyargs + arguments.args]
     first = len(positional) - len(arguments.defaults)
     pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
     required = positional[:first] + [argument.arg for argument, default in pairs if default is None]
     optional = dict.fromkeys(positional[first:], True)
-    return required, optional | {argument.arg: False for argument, default in pairs if default is not None}
+    optional |= {argument.arg: False for argument, default in pairs if default is not None}
+    return Parameters(required, optional, arguments.vararg is not None, arguments.kwarg is not None)
+
+
+def _parameters_of(function: Callable[..., object]) -> Parameters:
+    known = inspect.signature(function).parameters.values()
+    tails = {one.kind for one in known if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    named = [one for one in known if one.kind not in tails]
+    return Parameters(
+        required=[one.name for one in named if one.default is one.empty],
+        optional={one.name: one.kind is not one.KEYWORD_ONLY for one in named if one.default is not one.empty},
+        any_input=inspect.Parameter.VAR_POSITIONAL in tails,
+        any_param=inspect.Parameter.VAR_KEYWORD in tails,
+    )

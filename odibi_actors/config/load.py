@@ -32,10 +32,11 @@ from odibi_actors.config.model import (
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.schedules import schedule_spec
 from odibi_actors.config.sql import check_sql
-from odibi_actors.config.tree import MAX_FILE, Tree, parse
+from odibi_actors.config.tree import MAX_FILE, Tree, parse, plain_data
 from odibi_actors.config.variables import expand, read_env_file
 from odibi_actors.kinds.registry import source_of
 from odibi_actors.model import Accesses
+from odibi_actors.nodes.lent import Function, digest_of
 
 PROJECT_FILE = "odibi.yaml"
 
@@ -66,6 +67,40 @@ def load_warnings(path: Path, env: Mapping[str, str] | None = None, pipeline: st
     return [said for name, said in _load(path, env)[2] if pipeline in ("", name)]
 
 
+def load_text(
+    text: str,
+    root: Path,
+    file: str,
+    env: Mapping[str, str] | None = None,
+    *,
+    sql: bool = False,
+    lent: Mapping[str, Function] | None = None,
+) -> tuple[ProjectSpec, list[str]]:
+    """A project whose file would hold ``text``, and its warnings. ``root``: its folder; ``file``: what problems name as
+    the file; ``lent``: functions beside those of ``nodes/``, by reference. As ``load_project``."""
+    root = Path(os.path.realpath(root))
+    problems = Problems(file)
+    variables = _variables(root, env, problems)
+    tree = _parse(text.encode(), problems, variables)
+    found = _loaded(tree, root, problems, sql, lent or {})
+    return found[0], [said for _, said in found[2]]
+
+
+def load_written(path: Path) -> dict[str, Any]:
+    """What a project file says, as it is written: variables are not replaced, and nothing is checked but that it is
+    YAML with a mapping. Raises ConfigError."""
+    path = Path(os.path.abspath(path))
+    problems = Problems(path.name)
+    data = _bytes(path, problems)
+    tree = None if data is None else _parse(data, problems, None)
+    found = plain_data(tree, "", problems) if tree is not None else None
+    if tree is not None and not isinstance(found, dict):
+        problems.add("", "must be a mapping", suggestion="`odibictl init DIR` writes a working project")
+    problems.raise_if_any()
+    assert isinstance(found, dict)
+    return found
+
+
 def _load(
     path: Path, env: Mapping[str, str] | None, sql: bool = False
 ) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[tuple[str, str]], Accesses]:
@@ -74,18 +109,28 @@ def _load(
         path = path / PROJECT_FILE
     problems = Problems(path.name)
     root = Path(os.path.realpath(path.parent))  # by whatever link it is reached, it is one project
-    path = root / path.name
-    variables = read_env_file(root / ".env", problems) | dict(os.environ if env is None else env)
-    tree = _read(path, problems, variables)
+    variables = _variables(root, env, problems)
+    data = _bytes(root / path.name, problems)
+    tree = None if data is None else _parse(data, problems, variables)
+    return _loaded(tree, root, problems, sql, {})
+
+
+def _variables(root: Path, env: Mapping[str, str] | None, problems: Problems) -> dict[str, str]:
+    return read_env_file(root / ".env", problems) | dict(os.environ if env is None else env)
+
+
+def _loaded(
+    tree: Tree | None, root: Path, problems: Problems, sql: bool, lent: Mapping[str, Function]
+) -> tuple[ProjectSpec, dict[str, ConnectionSpec], list[tuple[str, str]], Accesses]:
     data: Any = PROJECT.check(tree, "", problems) if tree is not None else BAD
-    checker = Checker(root, problems)
+    checker = Checker(root, problems, lent)
     if data is not BAD:
         checker.project(data)
         if sql:
             check_sql(checker.nodes, checker.sql_files, problems)
     problems.raise_if_any()
     alerts = [AlertSpec(**section) for section in data.get("alerts", [])]
-    code = Code(root)
+    code = Code(root, {reference: digest_of(function) for reference, function in lent.items()})
     project = ProjectSpec(
         name=data["project"],
         root=str(root),
@@ -122,26 +167,31 @@ def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterat
                 )
 
 
-def _read(path: Path, problems: Problems, variables: Mapping[str, str]) -> Tree | None:
+def _bytes(path: Path, problems: Problems) -> bytes | None:
     try:
         if path.exists() and not path.is_file():
             problems.add("", "is not a file", str(path))
             return None
         with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-        text = data.decode("utf-8-sig")
+            return file.read(MAX_FILE + 1)
     except FileNotFoundError:
         problems.add("", "there is no such file", str(path), "`odibictl init DIR` writes a working project")
-    except UnicodeDecodeError as error:
-        problems.add_at(data[: error.start].count(b"\n") + 1, 1, "", "is not UTF-8", suggestion="save it as UTF-8")
     except OSError as error:
         problems.add("", f"cannot be read: {error.strerror}", str(path))
-    else:
-        if len(data) <= MAX_FILE:
-            problems.text = text
-            return parse(text, problems, lambda value: expand(value, variables))
-        problems.add("", f"larger than {MAX_FILE} bytes", suggestion="move SQL to sql/*.sql")
     return None
+
+
+def _parse(data: bytes, problems: Problems, variables: Mapping[str, str] | None) -> Tree | None:
+    """``variables``: None leaves them as they are written."""
+    if len(data) > MAX_FILE:
+        problems.add("", f"larger than {MAX_FILE} bytes", suggestion="move SQL to sql/*.sql")
+        return None
+    try:
+        problems.text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problems.add_at(data[: error.start].count(b"\n") + 1, 1, "", "is not UTF-8", suggestion="save it as UTF-8")
+        return None
+    return parse(problems.text, problems, lambda value: (value, []) if variables is None else expand(value, variables))
 
 
 def _pipeline(section: Section, checker: Checker, alerts: list[AlertSpec], code: Code) -> PipelineSpec:

@@ -30,7 +30,7 @@ from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver, tell
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
-from odibi_actors.nodes.package import claim
+from odibi_actors.nodes.package import claim, release
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.place import Place
@@ -57,7 +57,7 @@ class LocalSystem(Asking):
 
     def __init__(self, project: ProjectSpec, *, manual: bool = True, pipeline: str = "") -> None:
         places = paths.prepare(Path(project.data_dir), sockets=False)
-        claim(Path(project.root))
+        self._nodes = claim(Path(project.root))
         self.clock = LocalClock()
         self.interrupts = Interrupts()
         self.runtime = LocalRuntime(self.clock, pipeline)
@@ -96,6 +96,7 @@ class LocalSystem(Asking):
     def __exit__(self, *_: object) -> None:
         self.runtime.close()
         self.interrupts.__exit__()
+        release(self._nodes)
 
     def tell(self, pipeline: str) -> int:
         """Wait a little until everybody was told who is to be told something, what was held back about the pipeline in

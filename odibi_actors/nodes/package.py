@@ -30,6 +30,7 @@ class OwnNodes:
         self.folder = project / PACKAGE
         self.barred = dict(barred)
         self.on_path = False  # whether the project's folder is on the path because of us
+        self.first = False  # whether nobody had imported a ``nodes`` before
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -76,6 +77,7 @@ def claim(project: Path, barred: Mapping[str, str] | None = None) -> OwnNodes:
                 "it, or do not import it here: functions of odibi.yaml come from the project's nodes/"
             )
         forget()
+    own.first = PACKAGE not in sys.modules
     sys.meta_path[:] = [own, *(finder for finder in sys.meta_path if finder not in former)]
     if str(project) not in sys.path:  # what nodes/ imports from the project's folder
         sys.path.insert(0, str(project))
@@ -84,9 +86,11 @@ def claim(project: Path, barred: Mapping[str, str] | None = None) -> OwnNodes:
 
 
 def release(own: OwnNodes) -> None:
-    """Take back ``claim``."""
+    """Take back ``claim``: this process may import other ``nodes``, unless the program itself has imported ours."""
+    if own.first:
+        forget()
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not own]
-    if own.on_path:
+    if own.on_path and str(own.folder.parent) in sys.path:
         sys.path.remove(str(own.folder.parent))
 
 

@@ -79,6 +79,18 @@ class SqlChecker:
         problems = [] if tree is None else [*tables, *self._calls(sql, tree)]
         return (problems, {}) if problems or unknown else self._bind(statements[0].query, sql, inputs)
 
+    def tables(self, sql: str) -> list[str]:
+        """The tables that a query reads, in the order of its text, without those of its WITH; none where it does not
+        parse, which ``check`` tells."""
+        try:
+            tree = self._tree(sql)
+        except duckdb.Error:
+            return []
+        within = _withs(tree)
+        parts = [part for part in _parts(tree) if part.get("type") == "BASE_TABLE" and not part.get("schema_name")]
+        names = [str(part.get("table_name")) for part in parts]
+        return list(dict.fromkeys(name for name in names if name.lower() not in within))
+
     def _tree(self, sql: str) -> Any:
         """The syntax tree; None for what DuckDB cannot write as one."""
         found = self._connection.execute("select json_serialize_sql(?::varchar)", [sql]).fetchone()
@@ -148,13 +160,7 @@ def _one_select(sql: str, statements: list[duckdb.Statement]) -> SqlProblem | No
 def _tables(sql: str, tree: Any, inputs: list[str]) -> Iterator[SqlProblem]:
     """Tables that are not among the inputs, from the syntax tree: DuckDB's own ``get_table_names`` binds, and so
     refuses every USING."""
-    known = {name.lower() for name in inputs}
-    known |= {
-        str(one["key"]).lower()
-        for part in _parts(tree)
-        if isinstance(part.get("cte_map"), dict)
-        for one in part["cte_map"].get("map") or []
-    }
+    known = {name.lower() for name in inputs} | _withs(tree)
     told: dict[str, None] = {}
     for part in _parts(tree):
         if part.get("type") != "BASE_TABLE":
@@ -170,6 +176,16 @@ def _tables(sql: str, tree: Any, inputs: list[str]) -> Iterator[SqlProblem]:
         near = difflib.get_close_matches(name, inputs, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"its inputs: {', '.join(inputs) or 'none'}"
         yield SqlProblem(_offset(sql, part), f"reads {shown}, which is not among its inputs", hint)
+
+
+def _withs(tree: Any) -> set[str]:
+    """Names that a WITH defines, in lower case."""
+    return {
+        str(one["key"]).lower()
+        for part in _parts(tree)
+        if isinstance(part.get("cte_map"), dict)
+        for one in part["cte_map"].get("map") or []
+    }
 
 
 def _parts(tree: Any) -> Iterator[dict[str, Any]]:

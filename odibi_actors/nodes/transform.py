@@ -21,6 +21,7 @@ from odibi_actors.batches import frames
 from odibi_actors.batches.normalise import normalise
 from odibi_actors.errors import BatchError, MissingExtraError
 from odibi_actors.model import LIVE
+from odibi_actors.nodes import lent
 from odibi_actors.nodes.annotations import BindError, sort_of, wanted_sort
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.package import PACKAGE, BarredError
@@ -129,6 +130,8 @@ def to_table(result: object) -> pa.Table:
 
 
 def _load(target: str) -> Callable[..., object]:
+    if (function := lent.find(target)) is not None:
+        return function
     module_name, _, name = target.partition(":")
     if module_name.split(".")[0] != PACKAGE:  # a task is a message, and no message may choose what else is run
         raise Failed("invalid", f"function {target!r} is not in the project's {PACKAGE}/ folder")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGES = ("python-dags.md", "python-checkpoints.md", "python-streams.md")
+PAGES = ("python-dags.md", "python-checkpoints.md", "python-streams.md", "python-pipelines.md")
 RUN = """
 import json, os, sys
 for name, code in json.load(sys.stdin):

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from odibi_actors.cli import outputs
 from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.cli.outputs import SUFFIXES, save
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.at_rest import AtRest
 from odibi_actors.messages import STORE, Reply
+from odibi_actors.nodes import outputs
 from odibi_actors.runtime import wire
 from tests.local.test_run import add, parts, project
 
@@ -73,7 +74,7 @@ def test_given_a_sink_then_its_published_part_is_shown_and_a_table_is_named(ran:
     assert call(ran, "1", table).exit_code == 0
 
 
-@pytest.mark.parametrize("suffix", outputs.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_given_a_file_then_all_rows_are_written_by_its_suffix_and_none_is_replaced(
     ran: ProjectSpec, tmp_path: Path, suffix: str
 ) -> None:
@@ -189,7 +190,7 @@ def test_given_a_running_system_then_the_bytes_travel_as_they_are(ran: ProjectSp
 def test_given_a_value_that_json_lacks_then_it_is_refused_by_name(tmp_path: Path, value: object, said: str) -> None:
 
     with pytest.raises(OdibiError, match=said):
-        outputs.save(pa.table({"v": [value]}), tmp_path / "x.json")
+        save(pa.table({"v": [value]}), tmp_path / "x.json")
     assert list(tmp_path.iterdir()) == []
 
 
