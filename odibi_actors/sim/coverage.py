@@ -199,13 +199,14 @@ def search(
     say: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> int:
-    """Live until every course was accepted ``times`` times, or tried enough, or ``seconds`` are over; 1 when an
-    invariant broke."""
+    """Live until every course was accepted ``times`` times, or tried enough, or ``seconds`` are over (one is lived in
+    any case); 1 when an invariant broke."""
     coverage, began, tree = Coverage(kind, record), time.monotonic(), commit()
+    former = coverage.lives
     with ProcessPoolExecutor(jobs) as pool:
         waiting: list[Future[Lived]] = []
         while True:
-            while len(waiting) < 2 * jobs and time.monotonic() < began + seconds:
+            while len(waiting) < 2 * jobs and (coverage.lives == former or time.monotonic() < began + seconds):
                 following = coverage.next(times)
                 if following is None:
                     break
