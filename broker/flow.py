@@ -81,7 +81,7 @@ class Flow:
         self._dirty: dict[str, None] = {}
         self._for_room: dict[str, None] = {}  # pipelines that are looked at once the journal has room again
         self.ready: list[tuple[int, int, str, int, str]] = []  # (order, place in DAG, pipeline, iteration, node)
-        self.publishable: list[tuple[int, str, int, int, str]] = []
+        self.publishable: list[tuple[int, str, int, str]] = []
         self._timers: list[tuple[float, str, int, str]] = []
         self._on_durable: deque[tuple[int, str]] = deque()
         self._out: dict[Attempt, Out] = {}
@@ -437,8 +437,13 @@ class Flow:
             if not iteration.prepared or iteration.prepare_seq > self.journal.durable:
                 continue
             earlier = list(pipeline.earlier(iteration))
-            for place, (name, publication) in enumerate(iteration.publications.items()):
-                if publication.done or publication.blocked or publication.queued or publication.attempt is not None:
+            writing: set[str] = set()  # what sinks before this one publish to, or are about to
+            for name, publication in iteration.publications.items():
+                if publication.done or publication.blocked:
+                    continue
+                behind = publication.part.exclusive in writing  # rows of it may refer to theirs
+                writing.add(publication.part.exclusive)
+                if behind or publication.queued or publication.attempt is not None:
                     continue
                 if publication.retry_at > now or publication.barrier > self.journal.durable:
                     continue
@@ -449,7 +454,7 @@ class Flow:
                 if any(name in other.publications and not other.publications[name].done for other in earlier):
                     continue
                 publication.queued = True
-                heapq.heappush(self.publishable, (iteration.order, pipeline.name, iteration.number, place, name))
+                heapq.heappush(self.publishable, (iteration.order, pipeline.name, iteration.number, name))
 
     def _commit(self, pipeline: Pipeline, now: float) -> None:
         for iteration in list(pipeline.unfinished()):

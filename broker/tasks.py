@@ -19,7 +19,7 @@ def dispatch_publications(flow: Flow, now: float) -> None:
     deferred = []
     while flow.publishable and (pool := flow.dispatcher.place()) is not None:
         item = heapq.heappop(flow.publishable)
-        _, name, number, _, node = item
+        _, name, number, node = item
         found = flow.find(name, number)
         publication = found[1].publications.get(node) if found is not None else None
         if found is None or publication is None or publication.done or publication.attempt is not None:

@@ -115,6 +115,7 @@ class Host:
     def __init__(self, world: World, truth: Truth) -> None:
         self.world = world
         self.truth = truth
+        self.together = False  # all sinks are tables of one database, which have rows that refer to each other
         self.real = False  # files are read, and sinks written, by the code that does so anywhere
         self.engine = Engine(":memory:")
         self.folders: dict[str, dict[str, SimFile]] = {}
@@ -123,6 +124,7 @@ class Host:
         self.spool: dict[str, bytes] = {}
         self.staged: dict[str, Part] = {}
         self.visible: dict[tuple[str, int, str], Part] = {}
+        self.tried: set[tuple[str, int, str, int]] = set()  # what was to be published, and by which epoch of the broker
         self.current: dict[Target, int] = {}  # what is overwritten -> whose rows it holds
         self.owners: dict[Target, tuple[str, str]] = {}  # whose it is: (pipeline, sink)
         self.refused: dict[tuple[str, str], Target] = {}  # (pipeline, sink) whose target does not go with it

@@ -49,6 +49,7 @@ from odibi_actors.sim.project import (
     with_logs,
     with_real_sinks,
     with_real_sources,
+    with_sinks_in_another_order,
 )
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.work import Work
@@ -91,11 +92,14 @@ class Life:
         self.host = Host(self.world, self.truth)
         real = is_real(seed) or "compact" in verbs
         self.work = _real_work(self.host, seed) if real else Work(self.host)
+        self.host.together = random.Random(f"one database {seed}").random() < 0.25
         self.landing = Landing(seed, self.world, self.host, self.truth)
         self._observe()
         self.limits = random.Random(f"limits of workers {seed}")  # apart, so that other lives stay as they are
         self.recycles = self.limits.random() < 0.5
         self.project = replace(make_project(self.rng, self.world.now), worker=self._worker_limits())
+        if self.host.together:
+            self.project = with_sinks_in_another_order(self.project)
         if not self.host.real:
             self.project = with_logs(self.project, random.Random(f"logs {seed}"))
         if self.host.real:

@@ -18,6 +18,7 @@ class Planned:
         self.acks: dict[str, rec.Ack] = {}
         self.sinks: dict[str, StagedRef] = {}
         self.blocked: dict[str, None] = {}
+        self.refused: dict[str, None] = {}  # sinks that were blocked at some time
         self.states: dict[str, BatchRef] = {}
         self.again = False  # it is void, and what it had is planned again by itself
         self.abandoned: dict[str, None] = {}

@@ -89,6 +89,18 @@ def with_real_sinks(
     return replace(project, pipelines=pipelines)
 
 
+def with_sinks_in_another_order(project: ProjectSpec) -> ProjectSpec:
+    """Sinks do not stand in the order of their names."""
+
+    def turned(pipeline: PipelineSpec) -> PipelineSpec:
+        others = [node for node in pipeline.nodes if node.write is None]
+        return replace(
+            pipeline, nodes=[*others, *(node for node in reversed(pipeline.nodes) if node.write is not None)]
+        )
+
+    return replace(project, pipelines=[turned(one) for one in project.pipelines])
+
+
 def with_logs(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
     """Some pipelines read a log, beside their files or in place of some."""
 

@@ -194,7 +194,7 @@ class Truth:
                 if iteration.state == "prepared":
                     self.alerts.failed(record.pipeline, record.iteration)
                 self._move(iteration, "block", ("prepared", "blocked"), "blocked")
-                iteration.blocked[record.node] = None
+                iteration.blocked[record.node] = iteration.refused[record.node] = None
             case rec.Retry():
                 iteration = self.iterations[record.pipeline, record.iteration]
                 to = "prepared" if iteration.state == "blocked" else "running"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -117,7 +118,7 @@ class Work:
             len(output.rows),
             len(data),
             made.digest,
-            exclusive=at.name,
+            exclusive="mart" if self.host.together else at.name,
             retracts=True,
             replaces=made.replaces,
         )
@@ -301,3 +302,17 @@ class Work:
             place = (task.pipeline, number, node)
             done = skipped or place in host.visible or any(place in lacks for lacks in host.missing.values())
             check(done, "I1", f"{task.pipeline}/{task.iteration}/{node} is published before {number}")
+        self._check_parents(task)
+
+    def _check_parents(self, task: PublishTask) -> None:
+        """Sinks of the same database that stand before this one have published their parts, unless these are given up,
+        or were refused, which may not be in the log yet."""
+        host, iteration = self.host, self.host.truth.iterations[task.pipeline, task.iteration]
+        standing = {*host.visible, *(place for lacks in host.missing.values() for place in lacks)}
+        for name in itertools.takewhile(lambda one: one != task.node.name, iteration.sinks):
+            if iteration.sinks[name].exclusive != task.part.exclusive or name in iteration.refused:
+                continue
+            place = (task.pipeline, task.iteration, name)
+            done = place in standing or (*place, task.attempt.epoch) in host.tried
+            check(done, "I1", f"{task.node.name} is published before {place}")
+            host.world.count("published behind another of its database")

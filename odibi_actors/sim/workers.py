@@ -157,6 +157,7 @@ class SimPoolDriver:
     def _run(self, task: Task | PublishTask) -> Iterable[tuple[float, Message, str]]:
         rng = self._host.world.rng
         if isinstance(task, PublishTask):
+            self._host.tried.add((task.pipeline, task.iteration, task.node.name, task.attempt.epoch))
             yield 0.0001, Started(task.attempt, task.node.name), ""
             yield rng.uniform(0.001, 0.02), WorkerResult(self._work.publish(task), last=True), ""
             return

@@ -69,7 +69,8 @@ def test_a_publisher_is_told_what_may_stand_in_its_target() -> None:
     assert (task.upto, [number for number, _ in task.coming]) == (2, [3])
 
 
-def test_one_publisher_at_a_time_per_database() -> None:
+def _referring() -> Broker:
+    """Sinks `b` and `a`, in this order, are tables of one database; two iterations are prepared, durably."""
     mart = ConnectionSpec("mart", "sqlite", "/mart.db")
     spec = pipeline()
     nodes = [
@@ -77,15 +78,51 @@ def test_one_publisher_at_a_time_per_database() -> None:
         for n in [*spec.nodes[:-2], spec.nodes[-1], spec.nodes[-2]]
     ]
     broker = Broker(msgspec.structs.replace(spec, nodes=nodes)).start()
-    broker.offer("f1.csv")
+    broker.offer("f1.csv", "f2.csv")
     while tasks := broker.tasks():
         for task in tasks:
             broker.results(*_with_target(broker, task))
     broker.durable()
+    return broker
+
+
+def test_one_publisher_at_a_time_per_database() -> None:
+    broker = _referring()
+    order = []
+    while tasks := broker.publications():
+        (task,) = tasks
+        order.append(f"{task.node.name}{task.iteration}")
+        broker.published(task)
+    assert order == ["b1", "a1", "b2", "a2"]  # as odibi.yaml has them: tables refer to each other
+
+
+def test_sinks_of_a_database_keep_their_order_after_a_crash_between_them() -> None:
+    before = _referring()
+    (first,) = before.publications()
+    before.published(first)
+    (second,) = before.publications()
+    after = restarted(before)  # nobody knows any more that b is published, which b itself finds out
+    after.durable()
+    (again,) = after.publications()
+    assert (again.node.name, again.part) == ("b", first.part)
+    after.published(second)  # the former worker is heard only now
+    assert after.publications() == []
+    after.published(again)
+    assert [(one.iteration, one.node.name) for one in after.publications()] == [(2, "b")]
+    assert [one.iteration for one in after.of(rec.Commit)] == [1]
+
+
+def test_sinks_of_a_database_wait_for_one_before_them_that_is_tried_again_until_it_is_blocked() -> None:
+    broker = _referring()
     (first,) = broker.publications()
-    broker.published(first)
-    (second,) = broker.publications()
-    assert (first.node.name, second.node.name) == ("b", "a")  # as odibi.yaml has them: tables refer to each other
+    broker.fail(first, "b", Failure("io", "not now"))
+    broker.offer("f3.csv")  # the pipeline is looked at again
+    assert broker.publications() == []
+    broker.wait(2.0)
+    (again,) = broker.publications()
+    assert again.node.name == "b"
+    broker.fail(again, "b", Failure("conflict", "refused"))
+    assert [one.node.name for one in broker.publications()] == ["a"]
 
 
 def _with_target(broker: Broker, task: Task) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import xxhash
@@ -36,10 +36,13 @@ def parquet_node(folder: Path, name: str = "lake", inputs: tuple[str, ...] = ("c
     return NodeSpec(name, list(inputs), write=WriteSpec(connection, path="flights", format="parquet"))
 
 
-def sqlite_node(database: Path, keys: tuple[str, ...] = (), name: str = "mart", table: str = "delays") -> NodeSpec:
+def sqlite_node(
+    database: Path, keys: tuple[str, ...] = (), name: str = "mart", table: str = "delays", version: str | None = None
+) -> NodeSpec:
     connection = ConnectionSpec("mart", "sqlite", str(database))
-    mode = "upsert" if keys else "append"
-    return NodeSpec(name, ["clean"], write=WriteSpec(connection, mode=mode, table=table, keys=list(keys)))  # type: ignore[arg-type]
+    mode: Literal["append", "upsert"] = "upsert" if keys else "append"
+    write = WriteSpec(connection, mode=mode, table=table, keys=list(keys), version=version)
+    return NodeSpec(name, ["clean"], write=write)
 
 
 def overwriting(node: NodeSpec) -> NodeSpec:

@@ -196,10 +196,25 @@ def test_given_a_table_with_keys_when_overwritten_again_then_rows_of_before_are_
     kept(world, node(world, mode="overwrite"), x=[1, 2])
     world.publish(node(world, mode="overwrite"), world.stage(node(world, mode="overwrite"), pa.table({"x": [2, 3]}), 2))
     assert sql(world, "select x from t order by x") == [(2,), (3,)]
-    sql(world, "create table child (pid bigint references t (x)); insert into child values (3)")
-    said = refused(world, node(world, mode="overwrite"), x=[3]).message
-    assert 'key "pid: 3" is still referenced by a foreign key' in said
-    assert "refuses row 2 (pid = 9" in refused(world, node(world, table="child"), pid=[3, 9]).message
+    sql(world, "create table child (pid bigint references t (x)); insert into child values (3), (null)")
+    failure = refused(world, node(world, mode="overwrite"), x=[3])
+    assert (failure.kind, "table 'child' refers to them ON DELETE NO ACTION" in failure.message) == ("conflict", True)
+    assert sql(world, "select x from t order by x") == [(2,), (3,)]
+
+
+def test_given_a_row_without_its_parent_when_published_then_it_is_refused_and_goes_in_once_that_is_there(
+    world: World,
+) -> None:
+    sql(world, "create table parent (x bigint primary key); create table t (pid bigint references parent, d double)")
+    exact = refused(world, node(world), pid=[9], d=pa.array([decimal.Decimal("0.1")]))
+    assert "would keep 0.1" in exact.message
+    staged = world.stage(node(world), pa.table({"pid": [9], "d": [0.5]}))
+    failure = world.publish_failure(publish_task(node(world), staged))
+    assert failure.kind == "conflict"
+    assert 'key "x: 9" does not exist in the referenced table; nothing is kept: bring that row there' in failure.message
+    sql(world, "insert into parent values (9)")
+    world.publish(node(world), staged)
+    assert sql(world, "select pid from t") == [(9,)]
 
 
 def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(

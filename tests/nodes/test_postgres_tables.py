@@ -22,6 +22,7 @@ from odibi_actors.nodes.executor import naming, to_failure
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.postgres_sink import SINK
 from odibi_actors.nodes.sinks.table import TableSink
+from odibi_actors.nodes.sinks.table_columns import BRING_PARENT
 from tests.postgres import GROUP, Proxy, Schema, host
 
 pytestmark = GROUP
@@ -168,12 +169,23 @@ def test_given_a_foreign_key_when_its_row_is_missing_or_would_go_then_that_is_sa
     sink, over = bench.sink(), bench.sink(replaces=True)
     staged = bench.stage(sink, pid=[1, 7])
     said = bench.failed(lambda: sink.publish(staged, 1, 0)).message
-    assert 'Key (pid)=(7) is not present in table "parent"' in said
+    assert 'Key (pid)=(7) is not present in table "parent"; nothing is kept: bring that row there' in said
     assert bench.sql("select * from t") == []
     bench.kept(over, pid=[1])
     bench.sql("create table child (pid bigint references t on delete cascade); insert into child values (1)")
     failure = bench.refused(over, pid=[1])
     assert (failure.kind, "table 'child' refers to them ON DELETE CASCADE" in failure.message) == ("conflict", True)
+    bench.sql("drop table child; create table child (pid bigint references t); insert into child values (null)")
+    bench.kept(over, pid=[1])
+    bench.sql("insert into child values (1)")
+    assert "table 'child' refers to them ON DELETE NO ACTION" in bench.refused(over, pid=[1]).message
+    bench.sql("alter table child alter constraint child_pid_fkey deferrable initially deferred")
+    bench.kept(over, pid=[1])
+    staged = bench.stage(over, pid=pa.array([], pa.int64()))
+    said = bench.failed(lambda: over.publish(staged, bench.counter, 0)).message
+    assert said.startswith("table 't' of ")
+    assert said.endswith(BRING_PARENT)
+    assert bench.sql("select * from t") == [(1,)]
 
 
 def test_given_a_trigger_that_drops_rows_when_published_then_nothing_is_in(bench: Bench) -> None:
@@ -188,6 +200,13 @@ def test_given_a_trigger_that_drops_rows_when_published_then_nothing_is_in(bench
     failure = bench.failed(lambda: sink.publish(staged, 1, 0))
     assert "takes 1 of 2 rows" in failure.message
     assert bench.sql("select * from t") == []
+    bench.sql("alter table t add primary key (x), add v bigint; insert into t values (2, 9), (3, 1)")
+    bench.kept(bench.sink("x", version="v"), x=[2, 3, 4], v=[5, 5, 5])  # an older one is not dropped by the trigger
+    assert bench.sql("select * from t order by x") == [(2, 9), (3, 5), (4, 5)]
+    versioned = bench.sink("x", version="v")
+    staged = bench.stage(versioned, x=[1, 2, 5], v=[6, 6, 6])
+    failure = bench.failed(lambda: versioned.publish(staged, bench.counter, 0))
+    assert "takes 1 of 2 rows" in failure.message
 
 
 def test_given_a_marker_that_cannot_be_written_when_published_then_no_row_is_there_either(

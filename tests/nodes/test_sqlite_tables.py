@@ -191,6 +191,19 @@ def test_given_a_table_that_drops_rows_when_published_then_it_is_blocked_and_not
     assert world.rows() == [("sun", 2)]
 
 
+def test_given_a_trigger_that_drops_rows_when_upserted_with_a_version_then_only_older_ones_may_be_missing(
+    world: World,
+) -> None:
+    do(world, "create table delays (day text primary key, v integer)", "insert into delays values ('sun', 9)")
+    do(world, "create trigger t before insert on delays when new.v = 2 begin select raise(ignore); end")
+    node = sqlite_node(world.mart, ("day",), version="v")
+    world.publish(node, world.stage(node, pa.table({"day": ["sun", "mon"], "v": [8, 1]})))
+    staged = world.stage(node, pa.table({"day": ["sun", "mon", "tue"], "v": [8, 3, 2]}), 2, 2)
+    failure = world.publish_failure(publish_task(node, staged))
+    assert (failure.kind, "takes 1 of 2 rows" in failure.message) == ("conflict", True)
+    assert sorted(world.rows()) == [("mon", 1), ("sun", 9)]
+
+
 @pytest.mark.parametrize("clause", ["replace", "ignore"])
 @pytest.mark.parametrize("keys", [(), ("day",)])
 def test_given_a_table_that_says_what_to_do_in_a_conflict_then_no_row_goes_for_it_and_the_row_is_told(

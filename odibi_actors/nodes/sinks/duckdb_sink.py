@@ -123,6 +123,11 @@ class DuckdbKind(FileKind):
     def sorts(self, column: pa.DataType) -> bool:
         return True
 
+    def dependent(self, db: Any, table: str) -> tuple[str, str]:
+        from odibi_actors.nodes.sinks.duckdb_foreign import dependent
+
+        return dependent(db, table)
+
     def rehearse(
         self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
     ) -> None:

@@ -28,7 +28,15 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import ConflictError
 from odibi_actors.model import Target
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-from odibi_actors.nodes.sinks.table_columns import check_names, check_there, not_unique, on_conflict, other_type
+from odibi_actors.nodes.sinks.duckdb_foreign import parentless
+from odibi_actors.nodes.sinks.table_columns import (
+    BRING_PARENT,
+    check_names,
+    check_there,
+    not_unique,
+    on_conflict,
+    other_type,
+)
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
@@ -118,7 +126,7 @@ def rehearse(
             return
     tried = partial(_try, kind, db, at, keys=keys, version=version, replaces=replaces and bool(relation))
     error = tried(rows, compared=bool(relation))
-    if error is not None:
+    if error is not None and not parentless(error):  # what it refers to may be on its way
         raise _refusal(tried, db, at, rows, error) from error
 
 
@@ -144,9 +152,9 @@ def _try(
             names = ", ".join(map(quote, rows.column_names))
             db.execute(f"create temp table {_COPY} as select {names} from {quote(at.locator)} limit 0")
             db.execute(f"insert into temp.{_COPY} select {names} from {ROWS}")
-        insert(kind, db, at, rows, keys, version)
         if compared:
             _compare(db, at, rows, wanted)
+        insert(kind, db, at, rows, keys, version)
     except (duckdb.Error, ConflictError) as error:
         if isinstance(error, duckdb.IOException):
             raise
@@ -335,7 +343,8 @@ def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str]
     try:
         taken = db.execute(f"insert into {table} ({names}) select {names} from {ROWS}{conflict}").fetchone()[0]
     except (duckdb.ConstraintException, duckdb.ConversionException) as error:
-        raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {error}") from error
+        remedy = f"; {BRING_PARENT}" if parentless(error) else ""
+        raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {error}{remedy}") from error
     if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
         raise ConflictError(
             f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}; nothing is kept"

@@ -92,6 +92,16 @@ class PostgresKind(TableKind):
         db.execute("begin")
         db.execute(f"select pg_advisory_xact_lock({_LOCK}, hashtext(current_schema()))")
 
+    def commit(self, db: Any, at: Target) -> None:
+        import psycopg
+
+        from odibi_actors.nodes.sinks.postgres_foreign import refusal
+
+        try:
+            db.execute("commit")
+        except psycopg.IntegrityError as error:  # of a constraint that is deferred
+            raise refusal(at, error, _said(error)) from error
+
     def roll_back(self, db: Any) -> None:
         if not db.connection.closed:
             db.execute("rollback")
@@ -194,7 +204,8 @@ class PostgresKind(TableKind):
     def insert(self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None) -> None:
         import psycopg
 
-        from odibi_actors.nodes.sinks.table_columns import on_conflict
+        from odibi_actors.nodes.sinks.postgres_foreign import refusal
+        from odibi_actors.nodes.sinks.table_columns import count_older, on_conflict
 
         table = quote(at.locator)
         if not self.relation(db, at.locator):
@@ -202,20 +213,23 @@ class PostgresKind(TableKind):
         if keys and not self._keys_unique(db, at.locator, keys):
             self._make_unique(db, at, keys)
         names = ", ".join(map(quote, rows.column_names))
+        older, watched = 0, False
         try:
             if not keys:
                 taken = self._fill(db, table, rows)
             else:
                 db.execute(f"create temp table {_ROWS} on commit drop as select {names} from {table} limit 0")
                 self._fill(db, _ROWS, rows)
+                if watched := version is not None and self.watched(db, at.locator):
+                    (older,) = db.execute(count_older(at.locator, _ROWS, keys, str(version))).fetchone()
                 conflict = on_conflict(at.locator, rows.column_names, keys, version)
                 taken = db.execute(f"insert into {table} ({names}) select {names} from {_ROWS}{conflict}").rowcount
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException) as error:
-            raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {_said(error)}") from error
-        if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
+            raise refusal(at, error, _said(error)) from error
+        if taken != rows.num_rows - older and (version is None or watched) and len(keys) < rows.num_columns:
             raise ConflictError(
-                f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger "
-                "drops the others"
+                f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows - older, 'row')}: a "
+                "trigger drops the others"
             )
 
     def collated(self, db: Any, table: str, keys: Sequence[str], *, indexes: bool) -> str:
@@ -270,17 +284,9 @@ class PostgresKind(TableKind):
         return bool(db.execute(query, (table, table)).fetchone()[0])
 
     def dependent(self, db: Any, table: str) -> tuple[str, str]:
-        mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
-        actions = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
-        rows = db.execute(
-            "select conrelid::regclass::text, confdeltype::text from pg_constraint where contype = 'f' and"
-            f" confrelid = {mine} and conrelid <> confrelid and confdeltype in ('c', 'n', 'd') order by 1",
-            (table,),
-        ).fetchall()
-        for name, action in rows:
-            if db.execute(f"select 1 from {name} limit 1").fetchone():
-                return str(name), actions[action]
-        return "", ""
+        from odibi_actors.nodes.sinks.postgres_foreign import dependent
+
+        return dependent(db, table)
 
     def _make(self, db: Any, what: str, rows: pa.Table) -> None:
         from odibi_actors.nodes.sinks.postgres_types import sql_type

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from odibi_actors.batches.normalise import without_case
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, shorten
+from odibi_actors.nodes.sinks.table_columns import BRING_PARENT
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
@@ -88,8 +89,8 @@ def _told(db: sqlite3.Connection, table: str, place: str, said: str) -> str:
             if rows > before.get(values, 0):
                 return (
                     f"table {one.table!r} of {place}: {plural(rows, 'row')} with {_values(one.columns, values)} would "
-                    f"be without a row of table {one.parent!r} that has {_values(one.keys, values)} ({said}); nothing "
-                    "is kept: bring that row there, and `odibictl iteration retry`"
+                    f"be without a row of table {one.parent!r} that has {_values(one.keys, values)} ({said}); "
+                    f"{BRING_PARENT}"
                 )
     return f"table {table!r} of {place} refuses the rows: {said}"
 

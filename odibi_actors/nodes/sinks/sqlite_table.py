@@ -22,6 +22,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.sinks.sqlite_rows import Going, batches, blamed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
+from odibi_actors.nodes.sinks.table_columns import count_older
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
@@ -332,10 +333,13 @@ def insert(
         db.execute(create_statement(table, rows.schema))
     names = rows.column_names
     statement = insert_statement(table, names, keys, version, strict=not existing.triggers)
-    taken, going = 0, Going(names)
+    taken, older, going = 0, 0, Going(names)
     try:
         if keys:
             make_index(db, table, keys, place)
+        if version is not None and existing.triggers:  # else nothing drops rows
+            query = count_older(table, hold(db, table, rows), keys, version, " collate binary")
+            (older,) = db.execute(query).fetchone()
         for columns in batches(rows):
             taken += db.executemany(statement, going.through(columns)).rowcount
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
@@ -347,8 +351,8 @@ def insert(
             f"table {table!r} of {place} takes no rows: {error}. A foreign key leads there: make that table, with a "
             "unique index on the columns that are referred to, or drop the foreign key; then `odibictl iteration retry`"
         ) from error
-    if taken != rows.num_rows and version is None:
+    if taken != rows.num_rows - older and (version is None or existing.triggers):
         raise ConflictError(
-            f"table {table!r} of {place} takes {taken} of {plural(rows.num_rows, 'row')}: a trigger, "
+            f"table {table!r} of {place} takes {taken} of {plural(rows.num_rows - older, 'row')}: a trigger, "
             "or an ON CONFLICT clause of its own, drops the others"
         )

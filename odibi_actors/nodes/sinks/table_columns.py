@@ -13,6 +13,9 @@ from odibi_actors.model import Target
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.table_names import quote
 
+BRING_PARENT = "nothing is kept: bring that row there, and `odibictl iteration retry`"
+"""The remedy where a row is refused, or another one would be left, without the row that it refers to."""
+
 
 def check_names(schema: pa.Schema, title: str, *, cased: bool = False) -> None:
     """Raise Failed (``invalid``) for names that the database ``title`` cannot have, or, unless they are ``cased``,
@@ -65,6 +68,13 @@ def collated(at: Target, key: str) -> ConflictError:
         "that of a unique index: the row of one key would be replaced, or deleted, for another. Make the column anew "
         "without a collation (in PostgreSQL a deterministic one), and the index, or choose other write.keys"
     )
+
+
+def count_older(table: str, held: str, keys: list[str], version: str, comparison: str = "") -> str:
+    """The query for how many rows of ``held`` an upsert leaves out, since what is there has a greater version."""
+    same = " and ".join(f"t.{quote(key)} = r.{quote(key)}" for key in keys)
+    newer = f"t.{quote(version)} > r.{quote(version)}{comparison}"
+    return f"select count(*) from {held} r where exists (select 1 from {quote(table)} t where {same} and {newer})"
 
 
 def on_conflict(table: str, names: list[str], keys: list[str], version: str | None) -> str:
