@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from odibi_actors.actor import Log
 from odibi_actors.broker import alerts, eras, reads, runs
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.sources import no_types
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import NodeDone
@@ -221,7 +222,7 @@ def unpin(flow: Flow, pipeline: Pipeline, node: str, now: float, dry_run: bool) 
         known = ", ".join(pipeline.sources) or "none"
         raise NotFoundError(f"pipeline {pipeline.name} has no source {node!r}; its sources: {known}")
     if pin is None:
-        raise NotFoundError(f"{pipeline.name}.{node} has read nothing yet, so no types are pinned")
+        raise NotFoundError(no_types(pipeline.name, node))
     if not dry_run:
         flow.write(rec.Unpin(pipeline.name, node), pipeline.name)
         pipeline.pins.drop(node)
@@ -239,7 +240,7 @@ def resume(flow: Flow, pipeline: Pipeline, now: float) -> None:
 
 def _told_void(flow: Flow, pin: rec.Schema) -> None:
     text = f"{pin.pipeline}.{pin.node}: the types that iteration {pin.iteration} told are void with it"
-    flow.say(Log("info", f"{text}: the next file read tells them", {"notice": True}))
+    flow.say(Log("info", f"{text}: what is read next tells undeclared ones", {"notice": True}))
 
 
 def _give_each_a_file(flow: Flow, pipeline: Pipeline, node: str, now: float) -> None:

@@ -679,7 +679,7 @@ class Client(ScheduleVerbs, EventVerbs):
         return self._dict("schema.show", STORE, pipeline=pipeline, source=source)
 
     def unpin(self, pipeline: str, source: str, dry_run: bool = False) -> dict[str, Any]:
-        """Let the next file of a source tell its columns and types: ``{"pipeline", "source", "iteration", "columns"}``,
+        """Let what is read next tell a source's columns and types: ``{"pipeline", "source", "iteration", "columns"}``,
         of those it was held to. Raises NotFoundError while there are none."""
         return self._dict("source.unpin", pipeline=pipeline, source=source, dry_run=dry_run)
 

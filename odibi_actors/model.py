@@ -211,9 +211,10 @@ COUNTED: frozenset[str] = frozenset({"raised", "timeout", "died", "io", "full"})
 
 
 def sentences(*texts: str) -> str:
-    """Messages behind each other, each but the last with one full stop; empty ones left out."""
+    """Messages behind each other, each but the last with one full stop; empty ones left out. What comes behind one of
+    several lines, such as an error of SQL that ends with a mark below its place, has a line of its own."""
     *first, last = [text for text in texts if text] or [""]
-    return " ".join([*(f"{text.removesuffix('.')}." for text in first), last])
+    return "".join([*(f"{text}\n" if "\n" in text else f"{text.removesuffix('.')}. " for text in first), last])
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -29,6 +29,14 @@ class SchemaOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Name
 
 
+def no_types(pipeline: str, source: str) -> str:
+    """That a source has no types, whatever became of its batches."""
+    return (
+        f"no types are pinned for {pipeline}.{source}: it has read nothing yet, or what it read was cancelled or set "
+        f"aside (`odibictl deadletter list {pipeline}`)"
+    )
+
+
 def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
     row = db.execute(
         "SELECT payload FROM schemas WHERE pipeline = ? AND node = ?", (given.pipeline, given.source)
@@ -36,7 +44,7 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
     record = None if row is None else unseal(row[0], SchemaDecoder, f"the schema of {given.pipeline}.{given.source}")
     if record is None or record.target is not None:  # a sink's
         known(db, given.pipeline)
-        raise NotFoundError(f"{given.pipeline}.{given.source} has read nothing yet, so no types are pinned")
+        raise NotFoundError(no_types(given.pipeline, given.source))
     notes = [*record.notes, *[""] * (len(record.text) - len(record.notes))]
     columns = []
     for text, note in zip(record.text, notes, strict=False):

@@ -299,8 +299,8 @@ def _fix(row: Row) -> str:
     if not number:
         return f"it has failed: `odibictl iteration list {name} --state failed`"
     return (
-        f"iteration {number} failed and holds it up: `odibictl iteration show {name} {number}`; once fixed: "
-        f"`odibictl iteration retry {name} {number}`"
+        f"iteration {number} failed and holds it up: `odibictl iteration show {name} {number}` says why; "
+        f"`odibictl iteration retry {name} {number}` tries it again, `odibictl backfill cancel {row['lane']}` ends it"
     )
 
 

@@ -206,8 +206,17 @@ def runs(app: App, pipeline: str, state: str | None, limit: int | None, watch: b
         app,
         lambda: pages(lambda n, before: client.runs(pipeline, state, n, before), limit),
         "run",
-        lambda result: [table(result["items"], RUNS, kept(f"{pipeline} has no such runs", result))],
+        lambda result: [table(result["items"], RUNS, kept(_no_runs(pipeline, state), result))],
         watch,
+    )
+
+
+def _no_runs(pipeline: str, state: str | None) -> str:
+    if state is not None:
+        return f"{pipeline} has no runs that are {state}"
+    return (
+        f"{pipeline} has no runs; what `trigger: data` plans by itself belongs to none: `odibictl iteration list "
+        f"{pipeline}`"
     )
 
 

@@ -67,6 +67,8 @@ def next_(
         errors.message(f"{title} is paused: what comes due is skipped until `odibictl schedule resume {title}`")
     elif spec.jitter:
         errors.message(f"each starts up to {span(spec.jitter)} later (jitter)")
+    if spec.timed and spec.exclude:
+        errors.message(f"left out: {', '.join(spec.exclude)} (exclude)")
     pipeline, _, schedule = title.partition(".")
     result: dict[str, Any] = {"pipeline": pipeline, "schedule": schedule} if title else {"cron": spec.cron}
     result |= {"timezone": spec.timezone, "items": _rows(spec, start, number) if spec.timed else []}

@@ -54,6 +54,7 @@ HISTORY = (
     Column("CHANGE", "change"),
     Column("TYPE", "type", whole=True),
 )
+PLACES = (Column("PARTITION", "file", name=True, whole=True), Column("READ", "at"))
 FILES = (Column("STATE", "state"), Column("FILE", "file", name=True), Column("REASON", "reason"))
 
 
@@ -128,7 +129,7 @@ def changes(row: Mapping[str, Any]) -> list[Any]:
 @lists
 @pass_app
 def unpin(app: App, name: str, dry_run: bool) -> None:
-    """Let the next file of a source tell its columns and types.
+    """Let what is read next of a source tell its columns and types.
 
     For when files are delivered in another form from now on, or the first one was wrong and is committed. What was read
     stays as it is; what is in flight is read again. Types in `read.schema` hold all the same, and so do the columns of
@@ -141,7 +142,7 @@ def unpin(app: App, name: str, dry_run: bool) -> None:
 
 def _unpinned(row: Mapping[str, Any], said: str) -> str:
     by = f", which iteration {row['iteration']} told" if row.get("iteration") else ""
-    return f"{_name(row)}: the next file read {said} its columns, instead of these {row['columns']}{by}"
+    return f"{_name(row)}: what is read next {said} its columns, instead of these {row['columns']}{by}"
 
 
 @source.command(examples=["odibictl source files delays.flights", "odibictl source files delays.flights -o json"])
@@ -150,7 +151,10 @@ def _unpinned(row: Mapping[str, Any], said: str) -> str:
 @lists
 @pass_app
 def files(app: App, name: str, lane: str) -> None:
-    """List files that are ready, wait, have changed, or are skipped."""
+    """List files that are ready, wait, have changed, or are skipped.
+
+    Of a source that is read in order (files that grow, tables, events) also how far each partition was read.
+    """
     pipeline, _, wanted = name.partition(".")
     if not wanted:
         raise click.UsageError(f"{name!r} names no source: give PIPELINE.SOURCE, as `odibictl source list` has them")
@@ -168,6 +172,8 @@ def _listed(row: Mapping[str, Any]) -> list[RenderableType]:
             found.append({"state": kind, "file": f"... and {more} more", "reason": ""})
         if found:
             told.append(table(found, FILES))
+    if places := [{"file": name, "at": at} for name, at in (row.get("at") or {}).items() if at]:
+        told.append(table(places, PLACES))  # of a source that is read in order: how far
     none = not any((row.get("files") or {}).values())
     return [*told, "", "no file is ready, waits, has changed, or is skipped"] if none else told
 

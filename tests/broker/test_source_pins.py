@@ -75,7 +75,7 @@ def test_given_a_bad_first_file_when_its_iteration_is_void_then_the_next_one_tel
         broker.ask("iteration.cancel", pipeline="p", iteration=1)
     assert pinned(broker) is None
     assert told(broker) == [
-        "p.read: the types that iteration 1 told are void with it: the next file read tells them",
+        "p.read: the types that iteration 1 told are void with it: what is read next tells undeclared ones",
     ]
     broker.durable()
     if again:
@@ -207,7 +207,10 @@ def test_given_types_of_what_is_committed_when_unpinned_then_what_is_in_flight_i
     broker.ask("source.unpin", pipeline="p", source="read")
     assert pinned(restarted(broker)) is None
     assert given_schemas(broker) == {2: b""}
-    for source, error in (("t", "has no source 't'; its sources: read"), ("read", "has read nothing yet")):
+    for source, error in (
+        ("t", "has no source 't'; its sources: read"),
+        ("read", "it has read nothing yet, or what it read"),
+    ):
         refused = broker.ask("source.unpin", pipeline="p", source=source)
         assert refused is not None
         assert refused.status == 3

@@ -163,7 +163,7 @@ def test_a_void_iteration_names_those_that_have_its_files_now(engine: Engine) ->
 
 
 def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_comes_from(engine: Engine) -> None:
-    with pytest.raises(NotFoundError, match="has read nothing yet"):
+    with pytest.raises(NotFoundError, match="it has read nothing yet, or what it read was cancelled or set aside"):
         engine.answer("schema.show", {"pipeline": P, "source": "flights"})
     with pytest.raises(NotFoundError, match="there is no pipeline"):
         engine.answer("schema.show", {"pipeline": "nope", "source": "flights"})

@@ -84,6 +84,15 @@ def test_given_runs_then_cause_duration_and_error_are_shown(broker: Broker, invo
     assert " 42s " in first
     assert "ValueError" in first
     assert second.split()[2] == "backfill-7"
+    endpoint = broker({"run.list": {"items": []}}).endpoint
+    assert (
+        "report has no runs that are failed"
+        in invoke("--endpoint", endpoint, "pipeline", "runs", "report", "--state", "failed").stdout
+    )
+    assert (
+        "what `trigger: data` plans by itself belongs to none"
+        in invoke("--endpoint", endpoint, "pipeline", "runs", "report").stdout
+    )
 
 
 # --- what a backfill would do -----------------------------------------------------------------------------------------
@@ -261,6 +270,8 @@ def test_given_a_failed_iteration_then_the_wait_ends_with_5_and_what_fixes_it(br
     assert "odibictl iteration retry delays 12" in result.stderr
     out = invoke("--endpoint", fake.endpoint, "backfill", "list").stdout
     assert "! delays backfill-7: iteration 12 failed and holds it up" in out
+    assert "`odibictl backfill cancel backfill-7` ends it" in out
+    assert "once fixed" not in out  # events and rows of tables cannot be
 
 
 @pytest.mark.parametrize(("state", "code"), [("done", 0), ("no_data", 0), ("cancelled", 5), ("failed", 5)])

@@ -149,6 +149,10 @@ def test_given_a_source_with_nothing_to_tell_of_its_files_then_it_says_so(broker
     row["files"] = {"waiting": [{"file": "a.csv", "reason": "it is young"}]}
     out = invoke("--endpoint", broker({"source.files": row}).endpoint, "source", "files", "p.s").stdout
     assert "a.csv" in out.splitlines()[-1]
+    row["at"] = {"in/l.csv": "byte 12 of 20", "in/new.csv": ""}
+    out = invoke("--endpoint", broker({"source.files": row}).endpoint, "source", "files", "p.s").stdout
+    assert "in/l.csv  byte 12 of 20" in out
+    assert "new.csv" not in out
 
 
 def test_given_status_then_problems_stand_below_with_what_fixes_them(broker: Broker, invoke: Invoke) -> None:

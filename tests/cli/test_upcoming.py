@@ -171,6 +171,7 @@ def test_given_a_schedule_added_by_cli_then_the_running_system_is_asked(
     result = invoke("--endpoint", fake.endpoint, "--project", scheduled, "schedule", "next", "sales.x", "-n", 1)
     assert result.exit_code == 0, result.stderr
     assert "starts up to 5.00s later" in result.stderr
+    assert "left out: 2026-12-25 (exclude)" in result.stderr
     assert len(fake.requests("schedule.show")) == 1
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from odibi_actors.cli.__main__ import odibictl
+from odibi_actors.cli.pipeline import _no_runs
 from odibi_actors.client import Client
 from odibi_actors.messages import STORE
 from odibi_actors.units import plural
@@ -134,7 +135,7 @@ def _lists(folder: Path, pipeline: str, states: Counter[str], letters: list[Any]
     assert (told(folder, "backfill", "list", pipeline) == ["no backfills"]) == (not backfills)
     listed = shown(folder, "pipeline", "runs", pipeline, "-n", "1000")["items"]
     assert [(one["run"], one["state"]) for one in listed] == [(one["run"], one["state"]) for one in runs]
-    assert (told(folder, "pipeline", "runs", pipeline) == [f"{pipeline} has no such runs"]) == (not runs)
+    assert (told(folder, "pipeline", "runs", pipeline) == [_no_runs(pipeline, None)]) == (not runs)
 
 
 def _ends(folder: Path, pipeline: str, iterations: list[Any], runs: list[Any]) -> None:

@@ -78,7 +78,10 @@ def test_given_a_file_that_was_read_the_wrong_way_when_read_is_put_right_then_it
     (folder / "odibi.yaml").write_text(text.replace('"*.csv"', '"*.csv", options: {skip_rows: 1}'))
     result = call(folder, "run", "p")
     assert result.exit_code == 0, result.stderr
-    assert "p.s: the types that iteration 1 told are void with it: the next file read tells them" in result.stderr
+    assert (
+        "p.s: the types that iteration 1 told are void with it: what is read next tells undeclared ones"
+        in result.stderr
+    )
     assert rows(folder) == [{"k": 1, "x": 10}]
     assert '"column": "k"' in columns(folder)
 
@@ -93,7 +96,7 @@ def test_given_types_of_what_is_committed_when_unpinned_then_the_next_file_tells
     assert "its columns are those that iteration 1 told (`odibictl source show p.s`)" in failed.stderr
     unpinned = call(folder, "source", "unpin", "p.s")
     assert unpinned.exit_code == 0, unpinned.stderr
-    assert unpinned.stdout == "p.s: the next file read tells its columns, instead of these 2, which iteration 1 told\n"
+    assert unpinned.stdout == "p.s: what is read next tells its columns, instead of these 2, which iteration 1 told\n"
     assert call(folder, "source", "show", "p.s").exit_code == 3
     result = call(folder, "run", "p")
     assert result.exit_code == 0, result.stderr

@@ -436,5 +436,6 @@ def test_given_a_row_of_another_width_then_its_value_has_the_delimiter_of_the_fi
 def test_given_messages_behind_each_other_then_each_ends_once() -> None:
     assert sentences("not parquet.", "Fix the file") == "not parquet. Fix the file"
     assert sentences("bad", "", "Fix it.") == "bad. Fix it."
+    assert sentences("LINE 1: selct\n        ^", "Fix it.", "Now.") == "LINE 1: selct\n        ^\nFix it. Now."
     assert str(Malformed("not a readable parquet file: it is none.")) == "not a readable parquet file: it is none"
     assert Failure("malformed", "a library said so.", remedy="Fix the file").text == "a library said so. Fix the file"
