@@ -151,7 +151,7 @@ def test_given_a_source_with_nothing_to_tell_of_its_files_then_it_says_so(broker
     assert "a.csv" in out.splitlines()[-1]
     row["at"] = {"in/l.csv": "byte 12 of 20", "in/new.csv": ""}
     out = invoke("--endpoint", broker({"source.files": row}).endpoint, "source", "files", "p.s").stdout
-    assert "in/l.csv  byte 12 of 20" in out
+    assert "in/l.csv   byte 12 of 20" in out
     assert "new.csv" not in out
 
 
