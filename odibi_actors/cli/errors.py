@@ -62,8 +62,7 @@ def guard(call: Callable[[], object]) -> int:
         if isinstance(error, FileNotFoundError) and cast_away():
             message(f"error: {NOWHERE}", style="red")
             return ConfigError.exit_code
-        text = room.with_free(str(error), error.filename) if room.lacking(error) else str(error)
-        message(f"error: {text}", style="red")
+        message(f"error: {room.explained(error, str(error))}", style="red")
         return 1
     return result if isinstance(result, int) else 0
 

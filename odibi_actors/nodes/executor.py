@@ -29,6 +29,7 @@ from odibi_actors.model import (
     STATE,
     BatchRef,
     Failure,
+    FailureKind,
     SchemaChange,
     StagedRef,
     Target,
@@ -384,9 +385,8 @@ def to_failure(error: Exception) -> Failure:
     if isinstance(error, ConflictError):
         return Failed("conflict", str(error)).failure
     if isinstance(error, OSError):
-        if room.lacking(error):
-            return Failed("full", room.with_free(describe(error), error.filename)).failure
-        return Failed("io", describe(error)).failure
+        kind: FailureKind = "full" if room.lacking(error) else "io"
+        return Failed(kind, room.explained(error, describe(error))).failure
     if isinstance(error, BatchError):
         return Failed("invalid", str(error), column=error.column).failure
     return user_failure(error).failure

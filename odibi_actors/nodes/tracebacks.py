@@ -27,9 +27,8 @@ def user_failure(error: BaseException, kind: FailureKind = "raised") -> Failed:
     if frames is not None and not _is_ours(frames):
         code, line = _innermost(frames)
         place = f" ({Path(code.co_filename).name} line {line}, in {code.co_name})"
-    text = f"{describe(error)}{place}"
-    if room.lacking(error):
-        kind, text = "full", room.with_free(text, getattr(error, "filename", None))
+    text = room.explained(error, f"{describe(error)}{place}")
+    kind = "full" if room.lacking(error) else kind
     return Failed(kind, text, traceback=_bounded(_format(error, frames)))
 
 

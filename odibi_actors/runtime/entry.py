@@ -74,8 +74,7 @@ class Entry:
             return error.exit_code
         except OSError as error:  # no rights, no space: the supervisor tries again
             trace = {} if error.filename else {"traceback": traceback.format_exc()}  # a path says it all
-            text = room.with_free(str(error), error.filename) if room.lacking(error) else str(error)
-            log("error", self.name, f"cannot start: {text}", trace)
+            log("error", self.name, f"cannot start: {room.explained(error, str(error))}", trace)
             return RESTART
 
     def needs_project(self, options: argparse.Namespace) -> bool:

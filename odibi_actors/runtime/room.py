@@ -1,9 +1,10 @@
-"""Room on a disk: which errors say that there is none, and what is free."""
+"""Room on a disk, and open files: which errors say that there are no more, and what is to be known of that."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 from odibi_actors.units import size
@@ -15,6 +16,20 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 def lacking(error: BaseException) -> bool:
     """Whether this is an error of the system for want of room."""
     return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
+def explained(error: BaseException, text: str) -> str:
+    """``text``, which tells of this error; with what is free where a disk is full, and what to do where too many files
+    are open."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in NO_ROOM:
+        return with_free(text, getattr(error, "filename", None))
+    if number == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"{text} (a process may have {limit:,} files open: `ulimit -n 4096` before its start allows more)"
+    if number == errno.ENFILE:
+        return f"{text} (of all processes of this host: `sysctl fs.file-max` is the limit)"
+    return text
 
 
 def free(path: str | Path) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from odibi_actors.nodes.executor import to_failure
 from odibi_actors.runtime import room
 
 
@@ -40,3 +42,14 @@ def test_given_a_disk_then_what_is_free_is_told(
 def test_given_an_error_of_the_system_then_want_of_room_is_told_from_others(number: int, lacks: bool) -> None:
     assert room.lacking(OSError(number, "")) is lacks
     assert not room.lacking(ValueError(number))
+
+
+def test_given_too_many_open_files_then_the_error_says_how_many_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 24))
+    failure = to_failure(OSError(errno.EMFILE, "Too many open files", "a.csv"))
+    assert failure.kind == "io"
+    assert (
+        "'a.csv' (a process may have 12 files open: `ulimit -n 4096` before its start allows more)" in failure.message
+    )
+    assert room.explained(OSError(errno.ENFILE, "x"), "x").startswith("x (of all processes of this host")
+    assert room.explained(OSError(errno.EIO, "x"), "x") == "x"

@@ -33,6 +33,10 @@ _FILE = "_odibi_file"
 
 
 _OTHER = "is not as it was published"
+_UNTOLD = (
+    "is not read by the columns of the newest part, and does not tell its own (a reader of its format that is told its "
+    "types can)"
+)
 
 
 class Listed(NamedTuple):
@@ -55,7 +59,7 @@ class Listed(NamedTuple):
             return pieces.joined(table, self.by, self.values, self.schema)
         except Malformed as error:
             untold = self.schema is None and not by_suffix(Path(self.name)).known.tells_schema
-            why = "is not read by the columns of the newest part, and does not tell its own" if untold else _OTHER
+            why = _UNTOLD if untold else _OTHER
             raise ConflictError(f"{self.path} {why}: {error}") from error
         except (pa.ArrowException, KeyError) as error:
             raise ConflictError(f"{self.path} {_OTHER}: {error}") from error
@@ -111,7 +115,8 @@ def committed_sql(folder: str | os.PathLike[str]) -> str:
         raise NotFoundError(f"no file is committed in {root}")
     others = [one.path.name for one in found if not one.path.name.endswith(PARQUET)]
     if others:
-        raise ConflictError(f"{root} holds {others[0]}: only parquet is read so; `read_committed` reads it")
+        what = "such SQL reads parquet only, `read_committed` other formats as well"
+        raise ConflictError(f"{root} holds {others[0]}: {what}")
     paths = [str(one.path) for one in found]
     names, by = ", ".join(text(_pattern(path)) for path in paths), found[0].by
     rows = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false"
