@@ -6,10 +6,10 @@ import json
 import sqlite3
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from odibi_actors import read_committed
 from odibi_actors.cli.__main__ import odibictl
 
 PROJECT = """\
@@ -54,6 +54,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_given_a_late_optional_column_when_the_messages_are_followed_then_nothing_is_set_aside(folder: Path) -> None:
+    """In lakes of each format rows of before have no value in it."""
+    sink = "      - {{name: {0}, inputs: [t], write: {{connection: lake, path: {0}, format: {0}}}}}\n"
+    mart = "      - {name: mart,"
+    replace(folder, mart, sink.format("json") + sink.format("csv") + mart)
     (folder / "landing/a-1.csv").write_text("k,x\n1,10\n")
     first = call(folder, "run", "p")
     assert (first.exit_code, first.stderr.count("add `version: COLUMN` to the write of mart")) == (0, 1)
@@ -69,14 +73,15 @@ def test_given_a_late_optional_column_when_the_messages_are_followed_then_nothin
     tried = call(folder, "try", "p")
     assert 'add it: alter table "t" add column "ch" TEXT' in " ".join((tried.stdout + tried.stderr).split())
     assert letters(folder) == 1
-    for sink in ("p.out", "p.mart"):
+    for sink in ("p.out", "p.json", "p.csv", "p.mart"):
         assert call(folder, "sink", "repin", sink).exit_code == 0
     with sqlite3.connect(folder / "mart.db") as mart:
         mart.execute('ALTER TABLE "t" ADD COLUMN "ch" TEXT')
     result = call(folder, "run", "p", "--replay", "all")
     assert result.exit_code == 0, result.stderr
-    rows = [row for file in sorted((folder / "lake/out").glob("part-*")) for row in pq.read_table(file).to_pylist()]
-    assert sorted((row["k"], row.get("ch")) for row in rows) == [(1, None), (2, "web"), (3, None)]
+    for name in ("out", "json", "csv"):
+        there = read_committed(folder / "lake" / name).to_pylist()
+        assert sorted((row["k"], row["ch"]) for row in there) == [(1, None), (2, "web"), (3, None)], name
     with sqlite3.connect(folder / "mart.db") as mart:
         assert mart.execute("select k, ch from t order by k").fetchall() == [(1, None), (2, "web"), (3, None)]
 
