@@ -14,6 +14,9 @@ from tests.docs.test_docs import blocks, generate
 from tests.sinks.contract import FAULTS
 from tests.sources.contract import FAULTS as OF_SOURCES
 
+pytestmark = pytest.mark.xdist_group("kinds")
+"""One process: what is made for all of them is made once."""
+
 PAGE = generate.DOCS / "kinds.md"
 PROJECT = """\
 project: plugged

@@ -17,6 +17,9 @@ from odibi_actors.config import load_project
 
 from .conftest import EXAMPLE, ByHand, Clean, read_csv
 
+pytestmark = pytest.mark.xdist_group("flights")
+"""One process: what is made for all of them is made once."""
+
 DAYS_OF_TEST = 8
 ROWS_OF_PART = 914 + 915  # 3 and 4 January
 

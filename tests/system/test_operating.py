@@ -154,21 +154,20 @@ def test_given_a_node_that_runs_for_six_seconds_when_up_gets_sigterm_then_it_fin
     assert published(system, "plain") == [1]
 
 
+@pytest.mark.parametrize("line", ["checkpoint", pytest.param("worker", marks=pytest.mark.soak)])
 def test_given_a_busy_system_when_one_supervisor_is_terminated_then_all_of_it_stops_and_loses_nothing(
-    make: Make, tmp_path: Path
+    make: Make, tmp_path: Path, line: str
 ) -> None:
     system = make(small(tmp_path / "p", pipeline("plain", PLAIN, batch="{max_files: 1}")))
-    lines = ("checkpoint", "worker")
-    for number, line in enumerate(lines):
-        system.start()
-        for part in range(5):
-            put(system, "plain", f"{number}-{part}", f"{number * 5 + part},1.5")
-        system.wait("plain", number * 5 + 1, "committed")
-        system.kill(f"supervisor of {line}", signal.SIGTERM)
-        assert system.extinct(), f"left running: {system.processes.living()}"
+    system.start()
+    for part in range(5):
+        put(system, "plain", f"{part}", f"{part},1.5")
+    system.wait("plain", 1, "committed")
+    system.kill(f"supervisor of {line}", signal.SIGTERM)
+    assert system.extinct(), f"left running: {system.processes.living()}"
     system.start()
     assert system.settled("plain") == "committed"
-    assert published(system, "plain") == list(range(5 * len(lines)))
+    assert published(system, "plain") == list(range(5))
 
 
 # --- workers ------------------------------------------------------------------------------------------------------

@@ -60,9 +60,9 @@ def test_given_a_system_that_has_finished_when_it_goes_down_and_up_then_nothing_
 ) -> None:
     system = make(flights.project(tmp_path / "f"))
     system.start(*UP)
-    with Delivery(system.project / "data/landing", flights.files[:8], 20):
+    with Delivery(system.project / "data/landing", flights.files[:3], 20):
         pass
-    finish(system, flights, 8)
+    finish(system, flights, 3)
     before = history(system)
     ledger = system.client.checkpoint_stats()["counts"]["ledger"]
     parts = {path.name: path.stat().st_ino for path in (system.project / "data/lake/flights").glob("*.parquet")}
@@ -72,9 +72,9 @@ def test_given_a_system_that_has_finished_when_it_goes_down_and_up_then_nothing_
     assert system.settled("delays") == "committed"
     assert history(system) == before
     assert system.client.checkpoint_stats()["counts"]["ledger"] == ledger
-    with Delivery(system.project / "data/landing", flights.files[8:12], 20):
+    with Delivery(system.project / "data/landing", flights.files[3:5], 20):
         pass
-    finish(system, flights, 12)
+    finish(system, flights, 5)
     assert history(system)[: len(before)] == before
     after = {path.name: path.stat().st_ino for path in (system.project / "data/lake/flights").glob("*.parquet")}
     assert parts.items() <= after.items()

@@ -116,7 +116,7 @@ def test_given_strangers_at_the_sockets_when_files_arrive_then_every_row_is_ther
     system = make(flights.project(tmp_path / "f"))
     system.start()
     before = system.identities(*ACTORS, "worker")
-    files = flights.files[:20]
+    files = flights.files[:8]
     with strangers(system), Delivery(system.project / "data/landing", files, 10):
         pass
     finish(system, flights, len(files))
