@@ -292,7 +292,7 @@ def test_given_what_was_set_aside_then_the_run_says_so(shop: Path) -> None:
     made = sales(shop, on_error="dead_letter")
     made.node(fails, name="clean", retry={"max_attempts": 1})
     made.write("lake_sales", "clean", "lake", path="sales", format="parquet")
-    with pytest.raises(RunFailedError, match="odibictl deadletter list sales"):
+    with pytest.raises(RunFailedError, match=r"`odibictl deadletter list sales`.*fix it and `run\(replay=\[1\]\)`"):
         made.run(progress=None)
     assert with_clean(shop, clean, on_error="dead_letter").run(replay=[], progress=None).replayed == 1
 

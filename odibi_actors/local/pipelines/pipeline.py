@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -321,7 +322,8 @@ def _failure(name: str, summary: RunSummary) -> str:
     if summary.error or summary.unread:
         parts.append("; ".join([summary.error, *summary.unread]).strip("; "))
     if summary.dead_lettered:
-        parts.append(f"`odibictl deadletter list {name}` lists what was set aside")
+        again = re.sub(r"`odibictl run \w+ --replay ([^`]*)`", r"`run(replay=[\1])`", summary.remedy)
+        parts.append(f"`odibictl deadletter list {name}` lists what was set aside: {again}")
     if summary.traceback:
         parts.append("\n" + summary.traceback.rstrip())
     return ": ".join(parts[:2]) + "".join(f"; {part}" if not part.startswith("\n") else part for part in parts[2:])
