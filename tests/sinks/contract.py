@@ -28,6 +28,7 @@ from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.sinks.committed import read_committed
 from odibi_actors.nodes.sinks.forms import read as read_part
 from tests import postgres
+from tests.docs.wrapped import item
 from tests.nodes.helpers import done, failed, outcomes, publish_task, task
 
 HOSTILE = ["", None, "a,b", 'q"q', "l\nl", "é😀", "'; drop table t; --", "../../x", " x ", "NULL", "{}"]
@@ -444,5 +445,5 @@ def table() -> str:
     """For the documentation: each cell is a test of ``test_contract.py``."""
     lines = [f"| {' | '.join(['fault', *KINDS])} |", f"|---{'|---' * len(KINDS)}|"]
     lines += [f"| {name} |{' ✓ |' * len(KINDS)}" for name in FAULTS]
-    lines += ["", *(f"- **{name}**: {asked}." for name, (asked, _) in FAULTS.items())]
+    lines += ["", *(item(f"**{name}**: {asked}.") for name, (asked, _) in FAULTS.items())]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from odibi_actors.sources.incremental import Incremental
 from odibi_actors.sources.ticks.effects import Poll, Polled
 from odibi_actors.sources.ticks.kind import Interval
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Part, Piece, Seen
+from tests.docs.wrapped import item
 
 TYPES = {"id": "int64", "s": "string"}
 HOSTILE = ["a,b", 'q"q', "é😀", "'; drop table t; --", "../../x", " x ", "NULL", "{}", "\\N", "2"]
@@ -278,5 +279,5 @@ def table() -> str:
     """For the documentation: each cell is a test of ``test_contract.py``."""
     lines = [f"| {' | '.join(['fault', *KINDS])} |", f"|---{'|---' * len(KINDS)}|"]
     lines += [f"| {name} |{' ✓ |' * len(KINDS)}" for name in FAULTS]
-    lines += ["", *(f"- **{name}**: {asked}." for name, (asked, _) in FAULTS.items())]
+    lines += ["", *(item(f"**{name}**: {asked}.") for name, (asked, _) in FAULTS.items())]
     return "\n".join(lines)
