@@ -12,10 +12,12 @@ from odibi_actors.messages import NodeDone
 
 
 def grows(pin: rec.Schema, done: NodeDone) -> bool:
-    """Whether a result has all pinned columns, in their order, and more behind them. One that was made with a former
-    pin has not."""
+    """Whether a result has all pinned columns, in their order, and behind them some that are new to it. One that was
+    made with a former pin has not: it lacks some, or has some that are void with what told them."""
     count = len(pin.text)
-    return not pin.open and len(done.schema_text) > count and done.schema_text[:count] == pin.text
+    more = {name for name, _ in map(parted, done.schema_text[count:])}
+    new = {change.column for change in done.changes if change.change == "new"}
+    return not pin.open and bool(more) and more <= new and done.schema_text[:count] == pin.text
 
 
 def changed(pin: rec.Schema, done: NodeDone, now: float) -> rec.Schema | None:

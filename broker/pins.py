@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 
 def _free(pipeline: Pipeline, iteration: Iteration, pin: rec.Schema | None) -> bool:
-    """The iteration's part may tell the schema: none is pinned, or only by itself or a later one, which goes after
-    it."""
-    if pin is None or pin.open or pin.iteration == iteration.number:
+    """The iteration's part may tell the schema: none is pinned, or only by itself, and nobody has brought more columns
+    since, which would take turns with it; or by a later one, which goes after it."""
+    if pin is None or pin.open:
         return True
+    if pin.iteration == iteration.number:
+        return not any(era.before for era in pin.history)
     holder = pipeline.iterations.get(pin.iteration)
     waits = holder is not None and not holder.prepared and not holder.terminal
     return waits and iteration.number < pin.iteration

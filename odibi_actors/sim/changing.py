@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import Adopt
-from odibi_actors.sim import changes, feeding
+from odibi_actors.sim import changes, columns, feeding
 from odibi_actors.sim.life import Life
 from odibi_actors.streaming.patterns import Pattern
 
@@ -198,6 +198,17 @@ def source_folder(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str
     life.landing.link(source.read.connection.path, path)
     connection = replace(source.read.connection, path=path)
     return life.apply_pipeline(changes.with_read(pipeline, source, connection=connection))
+
+
+def schema_policy(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """Something else is done about other columns."""
+    there = columns.of_files(pipeline)
+    if not life.landing.changing or not there:
+        return ""
+    source = rng.choice(there)
+    assert source.read is not None
+    policy = rng.choice([one for one in columns.policies(source) if one != source.read.on_schema_change])
+    return life.apply_pipeline(changes.with_read(pipeline, source, on_schema_change=policy))
 
 
 def poll_every(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:

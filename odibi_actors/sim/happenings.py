@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from odibi_actors.sim import feeding
+from odibi_actors.sim import columns, feeding
 from odibi_actors.sim.event import Event
 from odibi_actors.sim.faults import FAULTS, Happens
 from odibi_actors.sim.life import Life
@@ -44,7 +44,7 @@ CHANGING = 0.4
 CHANGES = [
     name
     for name, verb in VERBS.items()
-    if not verb.weight and name not in ("sink move", "reset", "compact", *feeding.OF)
+    if not verb.weight and name not in ("sink move", "reset", "compact", *feeding.OF, *columns.OF)
 ]
 """What is changed there."""
 
@@ -65,11 +65,15 @@ def project_changes(seed: int, seconds: float) -> list[Event]:
     return [Event(rng.uniform(1.0, seconds), rng.choice(CHANGES), rng.getrandbits(32)) for _ in range(count)]
 
 
-def rare(seed: int, seconds: float) -> list[Event]:
-    """When sinks go to another pipeline, when one is reset, and files are joined, in lives where that happens."""
+def rare(seed: int, seconds: float, changing: bool) -> list[Event]:
+    """When sinks go to another pipeline, when one is reset, and files are joined, in lives where that happens; and new
+    columns, where they are ``changing``."""
     events = []
-    often = (("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2]), ("compact", JOINED, [2, 4]))
-    for what, share, counts in often:
+    often = (
+        *(("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2]), ("compact", JOINED, [2, 4])),
+        *(("columns come", 1.0, [2, 4, 8]), ("schema policy", 0.5, [1, 2, 4])),
+    )
+    for what, share, counts in often if changing else often[:3]:
         rng = random.Random(f"{what} {seed}")
         count = rng.choice(counts) if rng.random() < share else 0
         events += [Event(rng.uniform(2.0, seconds), what, rng.getrandbits(32)) for _ in range(count)]

@@ -16,6 +16,7 @@ from odibi_actors.checkpoint.tables import SchemaDecoder
 from odibi_actors.messages import Message
 from odibi_actors.model import TRIGGER, Attempt, BatchRef, Position, Range, Target
 from odibi_actors.sim import log
+from odibi_actors.sim.columns import OTHER, SHAPE
 from odibi_actors.sim.pins import Held
 from odibi_actors.sim.places import Held as Letters
 from odibi_actors.sim.places import Taken
@@ -25,9 +26,6 @@ from odibi_actors.streaming.effects import Found
 
 if TYPE_CHECKING:
     from odibi_actors.sim.sources import Folder
-
-SHAPE, OTHER, MIXED = b"schema", b"other", b"texts"
-"""Columns and types of most files, and of others; what can hold both."""
 
 Older = Literal["", "in place", "tidied"]
 """Whether an older store was put back: no; and nobody has done anything about it; what nobody knows was moved away."""

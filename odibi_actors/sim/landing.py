@@ -9,9 +9,10 @@ from collections.abc import Callable
 from odibi_actors.config.model import NodeSpec, PipelineSpec
 from odibi_actors.messages import SOURCE
 from odibi_actors.model import LIVE, Position
-from odibi_actors.sim import log
+from odibi_actors.sim import columns, log
+from odibi_actors.sim.columns import MIXED, OTHER, SHAPE
 from odibi_actors.sim.discovery import SimSourceDriver
-from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, SimFile
+from odibi_actors.sim.host import Host, SimFile
 from odibi_actors.sim.places import Place
 from odibi_actors.sim.truth import Truth
 from odibi_actors.sim.world import World
@@ -25,6 +26,7 @@ class Landing:
         self.halting = random.Random(f"malformed files that halt {seed}")
         self.shapes = random.Random(f"columns of files {seed}")
         self.odd = self.shapes.random() < 0.5
+        self.changing = False  # there are files with new columns
         self.delivered: dict[Place, SimFile] = {}
         self.fixed: set[str] = set()  # files that were written again
         self.unheard: set[str] = set()  # files of which an event was lost
@@ -59,7 +61,7 @@ class Landing:
         mtime = int(self._world.now * 1e9)
         file = SimFile(identity, rows, len(rows), mtime, self._inode, malformed)
         if not whole:
-            file.shape = self._known(pipeline.name, node.name) if sound else self._odd_shape(file)
+            file.shape = self._known(pipeline.name, node.name) if sound else self._odd_shape(file, node)
             file.shape = file.shape or SHAPE * bool(rows)
         self._host.folders.setdefault(folder, {})[identity] = file
         self.delivered[pipeline.name, node.name, identity] = file
@@ -135,6 +137,19 @@ class Landing:
         self._host.folders.setdefault(folder, {})[identity] = file
         self._hint(folder, identity, "moved")
 
+    def bring_columns(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random) -> None:
+        """A file arrives that has other columns."""
+        file = self.deliver(pipeline, node, rng)
+        if file is not None and not file.malformed and file.rows:
+            file.shape = columns.some(rng)
+
+    def other_columns(self, pipeline: str, source: str, identity: str) -> bool:
+        """Whether these are all that is wrong with a file."""
+        file, known = self.delivered.get((pipeline, source, identity)), self._truth.pins.known(pipeline, source)
+        if file is None or file.malformed or file.poison or identity in self.fixed:
+            return False
+        return file.shape not in (b"", known) and known != MIXED
+
     def malform(self, pipeline: PipelineSpec, node: NodeSpec, rng: random.Random) -> None:
         """A file arrives that cannot be read, where that is a dead letter."""
         file = self.deliver(pipeline, node, rng)
@@ -196,8 +211,10 @@ class Landing:
         known = self._truth.pins.known(pipeline, source)
         return SHAPE if known == MIXED else known
 
-    def _odd_shape(self, file: SimFile) -> bytes:
+    def _odd_shape(self, file: SimFile, node: NodeSpec) -> bytes:
         """Some files have other columns, or headers alone: then they have no rows."""
+        if self.changing and node.read is not None and node.read.mode != log.MODE:
+            return columns.some(self.shapes) if self.shapes.random() < 0.3 else SHAPE
         if not self.odd or self.shapes.random() < 0.7:
             return SHAPE
         if self.shapes.random() < 0.3:

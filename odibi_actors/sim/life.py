@@ -32,7 +32,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
-from odibi_actors.sim import feeding
+from odibi_actors.sim import columns, feeding
 from odibi_actors.sim.changes import changed
 from odibi_actors.sim.clock import Clock, SimSchedulerDriver
 from odibi_actors.sim.discovery import SimSourceDriver
@@ -102,6 +102,9 @@ class Life:
             self.project = with_sinks_in_another_order(self.project)
         if not self.host.real:
             self.project = with_logs(self.project, random.Random(f"logs {seed}"))
+            self.landing.changing = columns.changes(seed, verbs)
+        if self.landing.changing:
+            self.project = columns.changing(self.project, random.Random(f"policies {seed}"))
         if self.host.real:
             of = [random.Random(f"{what} {seed}") for what in ("sinks", "databases", "partitions", "formats")]
             self.project = with_real_sources(with_real_sinks(self.project, *of[:3]), of[3])
@@ -135,6 +138,7 @@ class Life:
         truth.versions.told = self._in_force
         truth.places.ask = host.positions
         truth.pins.ask = host.pins
+        truth.policies.wrong = self.landing.other_columns
         truth.pins.read_as = lambda attempt, node: host.read_as.get((attempt, node), b"")
         host.cumulative = lambda pipeline, sink: cumulative(self.project.pipeline(pipeline), sink)
 
@@ -316,8 +320,10 @@ class Life:
         for (pipeline, number), iteration in list(self.truth.iterations.items()):
             if iteration.state in ("failed", "blocked"):
                 spec = self.project.pipeline(pipeline)
-                whole = any(node.read is not None and node.read.pinned for node in spec.nodes)
-                if (spec.on_error == "halt" or whole) and self.landing.halting.random() < 0.8:
+                reads = [node.read for node in spec.nodes if node.read is not None]
+                whole = any(read.pinned for read in reads)
+                halts = spec.on_error == "halt" or any(read.on_schema_change for read in reads)
+                if (halts or whole) and self.landing.halting.random() < 0.8:
                     for source, some in iteration.positions.items():
                         self.landing.fix([(pipeline, source, name) for p in some for name in records(p)], whole)
                 self.ask("iteration.retry", pipeline=pipeline, iteration=number)

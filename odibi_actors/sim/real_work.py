@@ -31,7 +31,8 @@ from odibi_actors.nodes.executor import Executor, Outcome
 from odibi_actors.nodes.sinks.forms import form_of
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.sim import real_files, targets
-from odibi_actors.sim.host import MIXED, OTHER, SHAPE, Host, Output, Part, SimFile, digest_of
+from odibi_actors.sim.columns import MIXED, OTHER, SHAPE
+from odibi_actors.sim.host import Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Place, Reading, Work, failed

@@ -61,7 +61,7 @@ class Scenario:
         events = draw(life.rng, FAULT_SECONDS)
         if any(one.after for pipeline in life.project.pipelines for one in pipeline.schedules):
             events += backfills(seed, FAULT_SECONDS)
-        events += project_changes(seed, FAULT_SECONDS) + rare(seed, FAULT_SECONDS)
+        events += project_changes(seed, FAULT_SECONDS) + rare(seed, FAULT_SECONDS, life.landing.changing)
         if life.host.outside is not None:
             events += fed(seed, asked, FAULT_SECONDS)
         self._attempts = Attempts(life, course) if course is not None else None

@@ -12,6 +12,7 @@ from odibi_actors.model import LIVE, BatchRef
 from odibi_actors.sim.alerts import Alerts
 from odibi_actors.sim.backfills import Backfills
 from odibi_actors.sim.dues import Dues
+from odibi_actors.sim.eras import Policies
 from odibi_actors.sim.log import records
 from odibi_actors.sim.pins import Pins
 from odibi_actors.sim.places import Entry, Place, Places
@@ -61,6 +62,7 @@ class Truth:
         self.alerts = Alerts(dues)
         self.places = Places()
         self.pins = Pins()
+        self.policies = Policies()
         self.versions = Versions()
         self.backfills.pattern_of = self.versions.pattern_of
         self.stateless: dict[
@@ -103,6 +105,7 @@ class Truth:
         check(first == self.last_seq + 1, "I2", f"record {first} was applied after {self.last_seq}")
         for seq, record in enumerate(records, first):
             self.tell(story(record))
+            self.policies.apply(record, self.versions.newest, self.iterations)
             self.places.apply(record)
             self.pins.apply(record, self.iterations)
             self.versions.apply(record, self.iterations)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.sim import changing, feeding, resetting, restoring
+from odibi_actors.sim import changing, columns, feeding, resetting, restoring
 from odibi_actors.sim.life import Life
 from odibi_actors.sim.plans import random_schedule
 
@@ -312,6 +312,15 @@ def _poll_fails(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.by_hand() if feeding.vanish(life, pipeline, rng.choice([0.5, 3.0, 8.0])) else ""
 
 
+def _columns_come(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """A file arrives that has other columns than those before it."""
+    there = [node for node in columns.of_files(pipeline) if node.read is not None and not node.read.pinned]
+    if not life.landing.changing or not there:
+        return ""
+    life.landing.bring_columns(pipeline, rng.choice(there), rng)
+    return life.by_hand()
+
+
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -358,6 +367,8 @@ VERBS: dict[str, Verb] = {
     "push again": Verb(0, "a push", _push_again),
     "transaction": Verb(0, "a table that grows", _transaction),
     "commit": Verb(0, "a transaction that runs", _commit),
+    "columns come": Verb(0, "a source of files whose columns change", _columns_come),
+    "schema policy": Verb(0, "likewise", changing.schema_policy),
     "poll change": Verb(0, "a source that polls", _poll_change),
     "poll fails": Verb(0, "a source that polls", _poll_fails),
     "poll every": Verb(0, "a source that polls", changing.poll_every),

@@ -28,6 +28,10 @@ class Versions:
             case rec.Prepare():
                 self._prepared(record, iterations[record.pipeline, record.iteration])
 
+    def newest(self, pipeline: str) -> PipelineSpec:
+        """The version of it that is in force."""
+        return self._newest[pipeline]
+
     def pattern_of(self, pipeline: str, source: str) -> str:
         """Which files a source takes once; "" where it reads all of them each time."""
         read = next((node.read for node in self._newest[pipeline].nodes if node.name == source), None)

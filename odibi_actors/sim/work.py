@@ -12,8 +12,9 @@ import msgspec
 from odibi_actors.config.model import WriteSpec
 from odibi_actors.messages import NodeFailed, PublishDone, PublishTask, Step, Task
 from odibi_actors.model import LIVE, Failure, FailureKind, PositionRead, StagedRef, Target
-from odibi_actors.sim import log, targets
-from odibi_actors.sim.host import MIXED, SHAPE, Host, Output, Part, SimFile, digest_of
+from odibi_actors.sim import columns, log, targets
+from odibi_actors.sim.columns import MIXED, SHAPE
+from odibi_actors.sim.host import Host, Output, Part, SimFile, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sources.file_position import file_times
 
@@ -56,6 +57,9 @@ class Work:
             return Reading(read, step.schema or SHAPE * bool(read), told)
         there = [name for position in step.positions for name in log.records(position)]
         shape = step.schema or self.first_shape([folder[name] for name in there if name in folder])
+        taking = columns.evolves(node)
+        if taking:
+            shape, _ = columns.taken(step.schema, [folder[name].shape for name in there if name in folder])
         if node.read.mode == log.MODE:
             return self._read_log(task, step, folder, shape)
         for position in step.positions:
@@ -65,9 +69,12 @@ class Work:
             kind: FailureKind = "changed"
             if file is None or not same or position.digest not in ("", file.digest):
                 return failed(self.host, task, node.name, Failure(kind, kind, position=position.identity))
-            if file.malformed or (file.shape not in (b"", shape) and shape != MIXED):
+            fits = file.shape in (b"", shape) or (taking and columns.columns_of(file.shape))
+            other = not fits and shape != MIXED
+            if file.malformed or other:
                 kind = "malformed"
-                return failed(self.host, task, node.name, Failure(kind, kind, position=position.identity, line=2))
+                failure = Failure(kind, kind, position=position.identity, line=2, schema=not file.malformed)
+                return failed(self.host, task, node.name, failure)
             check(file.whole, "I1", f"{position.identity} was read before it was whole")
             rows += file.rows
             files.append(PositionRead(bytes.fromhex(file.digest), times._replace(ctime_ns=file.ctime_ns).packed()))
@@ -122,6 +129,9 @@ class Work:
             retracts=True,
             replaces=made.replaces,
         )
+        if columns.evolves(node):
+            told, _ = columns.taken(b"" if step.open else step.schema, [columns.of_part(task.iteration)])
+            return part, told if step.open or told != step.schema else b""
         # Iterations disagree about the schema of a sink, so that whether one is pinned makes a difference.
         return part, b"" if step.schema and not step.open else b"schema %d" % (task.iteration % 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -31,10 +32,12 @@ from odibi_actors.model import (
     BatchRef,
     Failure,
     PositionRead,
+    SchemaChange,
     node_key,
     pin_digest,
 )
-from odibi_actors.sim import log
+from odibi_actors.sim import columns, log
+from odibi_actors.sim.columns import SHAPE
 from odibi_actors.sim.host import Feed, Host, Output, digest_of
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Work, failed
@@ -224,13 +227,17 @@ class SimPoolDriver:
                 former = found
             digests[STATE] = step.state.digest if step.state is not None else ""
             state = self._keep(task, f"{node.name}-{task.attempt}.state", Output(former.rows + sorted(rows), salt))
+        if node.read is not None and shape not in (b"", SHAPE) and columns.columns_of(shape):
+            salt += crc32(shape)  # rows of other columns are other bytes
         output, part = Output(sorted(rows), salt), None
-        schema = shape if node.read is not None and not step.schema else b""
+        schema = shape if node.read is not None and shape != step.schema else b""
         if node.write is not None:
             staged = self._work.stage(task, step, output)
             if isinstance(staged, NodeFailed):
                 return staged
             part, schema = staged
+            if columns.evolves(node):
+                self._host.read_as[task.attempt, node.name] = schema or step.schema
             if pin := pin_digest(schema or step.schema):
                 digests[PIN] = pin
         if node.read is not None and shape:
@@ -249,6 +256,8 @@ class SimPoolDriver:
             worker="w",
             last=last,
             schema=schema,
+            schema_text=columns.text_of(schema) if columns.says(node) else [],
+            changes=self._changes(step, task.iteration),
             state=state,
             files=files,
         )
@@ -256,6 +265,17 @@ class SimPoolDriver:
             return msgspec.structs.replace(done, staged=part)
         outputs[node.name] = (digest_of(msgspec.msgpack.encode(output)), output)
         return msgspec.structs.replace(done, output=self._keep(task, f"{node.name}-{task.attempt}", output))
+
+    def _changes(self, step: Step, iteration: int) -> list[SchemaChange]:
+        """How the columns of what was read, or staged, are others than the pinned ones."""
+        node = step.node
+        if not columns.evolves(node) or step.open or not step.schema:
+            return []
+        if node.read is None:
+            return columns.taken(step.schema, [columns.of_part(iteration)]).changes
+        folder = self._host.folders[node.read.connection.path]
+        there = [folder[one.identity].shape for one in step.positions if one.identity in folder]
+        return columns.taken(step.schema, there).changes
 
     def _keep(self, task: Task, name: str, output: Output) -> BatchRef:
         data = msgspec.msgpack.encode(output)

@@ -37,6 +37,9 @@ def test_given_results_that_were_made_beside_each_other_then_none_takes_a_column
     assert not eras.grows(pin, result(2, "y", "z"))  # it would be k, y, z
     assert not eras.grows(pin, result(2, "x"))
     assert eras.changed(pin, result(2, "y"), 5.0) is None
+    void = replace(result(5, "x", "y"), changes=[SchemaChange("y", "new", "double")])  # x was pinned then, and is not
+    assert not eras.grows(PIN, void)
+    assert eras.changed(PIN, void, 5.0) is None
     both = evolved(pin, result(4, "x", "y", missing="k"), result(5, missing="k"))
     assert (both.arrow, both.text) == (b"kxy", ["k: int64", "x: double", "y: double"])
     assert told(both) == [(3, "x", "new"), (4, "k", "missing"), (4, "y", "new")]

@@ -45,6 +45,8 @@ COURSES: list[tuple[Course, int]] = [
     (Course("push", "", "push again"), 13),
     (Course("params", "", "push again"), 7),
     (Course("poll change", "", "poll fails"), 16),
+    (Course("columns come", "", "sink repin"), 6),
+    (Course("schema policy", "", "rewind"), 6),
 ]
 """Lives of a course of verbs that broke once."""
 
