@@ -39,7 +39,9 @@ def run(flow: Flow, name: str, params: Row, now: float) -> Row | None:
     if flow.journal.durable < params.setdefault(runs.AS_OF, flow.journal.last):
         return None
     row = _asked(flow, f"end of run {name}", "run.show", {"run": name}, now)
-    return None if row is None else {key: row[key] for key in ("pipeline", "run", "state", "error")}
+    if row is None or row["state"] == "active":
+        return None  # another broker has begun it, who takes over
+    return {key: row[key] for key in ("pipeline", "run", "state", "error")}
 
 
 def iteration(flow: Flow, pipeline: Pipeline, number: int, params: Row, now: float) -> Row | None:

@@ -46,6 +46,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("params", "", "push again"), 7),
     (Course("poll change", "", "poll fails"), 16),
     (Course("columns come", "", "sink repin"), 6),
+    (Course("columns come", "", "columns come"), 54),
     (Course("schema policy", "", "rewind"), 6),
 ]
 """Lives of a course of verbs that broke once."""
