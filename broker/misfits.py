@@ -51,10 +51,10 @@ def in_the_way(pipeline: Pipeline, source: str, column: str) -> str:
 def _repins(pipeline: Pipeline, source: str, column: str) -> Iterator[str]:
     """For each sink that the column reaches, and whose first part has none: what lets it in."""
     for node, pinned in _pinned_below(pipeline, pipeline.spec, source):
-        functions = reaches(pipeline.spec, source, node, column)
-        if column not in pinned and functions is not None and node.write is not None:
+        way = reaches(pipeline.spec, source, node, column)
+        if way is not None and not way.names <= pinned.keys() and node.write is not None:
             first = ["once its table has it"] if node.write.table is not None else []
-            yield f"`odibictl sink repin {pipeline.name}.{node.name}`{_given(first, functions)}"
+            yield f"`odibictl sink repin {pipeline.name}.{node.name}`{_given(first, way.functions)}"
 
 
 def _given(said: list[str], functions: tuple[str, ...]) -> str:
@@ -78,7 +78,7 @@ def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
         for column, kind in node.read.schema.items():
             if before.get(column) != kind and column not in node.read.ignore:
                 for sink, pinned in _pinned_below(pipeline, spec, node.name):
-                    yield from _line(spec, node.name, sink, column, before.get(column), pinned.get(column))
+                    yield from _line(spec, node.name, sink, column, before.get(column), pinned)
 
 
 def _declared_late(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
@@ -107,14 +107,14 @@ def _elsewhere(spec: PipelineSpec) -> str:
 
 
 def _line(
-    spec: PipelineSpec, source: str, sink: NodeSpec, column: str, before: str | None, pinned: str | None
+    spec: PipelineSpec, source: str, sink: NodeSpec, column: str, before: str | None, pins: dict[str, str]
 ) -> Iterator[str]:
     assert sink.write is not None
     name = f"{spec.name}.{sink.name}"
     read = next(node.read for node in spec.nodes if node.name == source)
     assert read is not None
-    functions = reaches(spec, source, sink, column)
-    if pinned is None and (functions is None or before is not None):
+    way, pinned = reaches(spec, source, sink, column), pins.get(column)
+    if pinned is None and (way is None or before is not None or way.names <= pins.keys()):
         return  # nothing on the way hands it on: no SQL selects it, or it was there before and the sink has none of it
     if pinned is None:
         line = (
@@ -122,7 +122,7 @@ def _line(
         )
         if sink.write.table is not None:
             line += f", and add it to table {sink.write.table!r}: `odibictl try {spec.name}` says by which statement"
-        yield line + _given([], functions or ())
+        yield line + _given([], way.functions if way is not None else ())
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (
             f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "
