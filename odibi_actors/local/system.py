@@ -146,6 +146,21 @@ class RunSummary(msgspec.Struct, frozen=True):
     waits: str = ""
     remedy: str = ""
 
+    def _repr_markdown_(self) -> str:
+        """For notebooks: what there is to be said of it, as a table."""
+        always = ("run", "state", "iterations", "committed", "rows_read")
+        told = {name: _cell(value) for name, value in msgspec.structs.asdict(self).items() if value or name in always}
+        rows = [f"| {name} | {text} |" for name, text in told.items()]
+        return "\n".join([rows[0], "|---|---|", *rows[1:]])
+
+
+def _cell(value: object) -> str:
+    """In a table of Markdown: on one line, and nothing of it is markup."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    lines = ["; ".join(value)] if isinstance(value, list) else str(value).strip().splitlines()
+    return "<br>".join("".join(f"&#{ord(one)};" if one in "|<>&*_`\\[]" else one for one in line) for line in lines)
+
 
 def run_pipeline(
     project: ProjectSpec,

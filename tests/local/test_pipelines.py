@@ -23,7 +23,7 @@ from odibi_actors.config.load import load_written
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.tree import parse, plain_data
 from odibi_actors.errors import ConfigError, ConflictError, NodeError, NotFoundError, RunFailedError
-from odibi_actors.local import run_pipeline
+from odibi_actors.local import RunSummary, run_pipeline
 from odibi_actors.local.pipelines.deploying import deploy
 from odibi_actors.local.pipelines.document import name_of, render
 from odibi_actors.nodes import lent
@@ -254,7 +254,10 @@ def test_given_a_pipeline_then_it_shows_itself_as_text_and_as_a_picture(shop: Pa
     assert made.graph().startswith("flowchart LR")
     assert made._repr_markdown_().startswith("```mermaid\nflowchart LR")
     assert repr(made) == "Pipeline('sales', nodes=['orders', 'clean', 'lake_sales'])"
-    assert repr(Pipeline("empty", shop)) == "Pipeline('empty', nodes=[])"
+    made.read("other", "nowhere", format="csv")
+    assert "nodes=['orders', 'clean', 'lake_sales', 'other']) is not sound yet:\nto_yaml():" in str(made)
+    assert made._repr_markdown_() == f"```text\n{made}\n```"
+    assert str(Pipeline("empty", shop)).startswith("Pipeline('empty', nodes=[]) is not sound yet:\nempty has no nodes")
     with pytest.raises(ConfigError, match="has no nodes"):
         Pipeline("empty", shop).check()
 
@@ -286,6 +289,17 @@ def test_given_a_failure_then_it_is_raised_with_the_place_and_goes_on_when_it_is
     assert run_node(with_clean(shop, clean), "clean", given).num_rows == 2
     assert with_clean(shop, clean).run(progress=None).committed == 1
     assert published(shop) == [1, 2]
+
+
+def test_given_a_summary_then_a_notebook_shows_what_there_is_to_be_said_and_no_markup_of_others(shop: Path) -> None:
+    summary = RunSummary(
+        "manual@1-7", "failed", 1, 0, 1234, 1, error="a|b <i>", traceback="x\n  y", unread=["in: gone"]
+    )
+    assert summary._repr_markdown_() == (
+        "| run | manual@1-7 |\n|---|---|\n| state | failed |\n| iterations | 1 |\n| committed | 0 |\n"
+        "| rows_read | 1,234 |\n| failed | 1 |\n| error | a&#124;b &#60;i&#62; |\n| traceback | x<br>  y |\n"
+        "| unread | in: gone |"
+    )
 
 
 def test_given_what_was_set_aside_then_the_run_says_so(shop: Path) -> None:

@@ -192,13 +192,19 @@ class Pipeline:
         return dict(self._functions)
 
     def __str__(self) -> str:
-        return render_text(self._own(self.spec()))
+        try:
+            return render_text(self._own(self.spec()))
+        except ConfigError as error:  # who looks at what is not ready wants to see what it lacks
+            return f"{self!r} is not sound yet:\n{error}"
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r}, nodes={[*self._nodes]})"
 
     def _repr_markdown_(self) -> str:
-        return f"```mermaid\n{self.graph()}```"
+        try:
+            return f"```mermaid\n{self.graph()}```"
+        except ConfigError:
+            return f"```text\n{self}\n```"
 
     # --- running ------------------------------------------------------------------------------------------------------
 
