@@ -700,6 +700,8 @@ class Client(ScheduleVerbs, EventVerbs):
                 if there["iteration"] and item["state"] == "planned":
                     item["reason"] = there["reason"]
                     item |= {name: there[name] for name in ("iteration", "letter")}
+                    if there["state"] in ("dead_lettered", "discarded"):
+                        item["state"] = there["state"]
                 elif not there["iteration"] and there["reason"]:  # read in order: some pieces of it
                     item["reason"] += f"; {there['reason']}"
         return found

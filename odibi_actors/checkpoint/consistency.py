@@ -20,6 +20,7 @@ from odibi_actors.checkpoint.tables import (
     TriggerDecoder,
 )
 from odibi_actors.model import LIVE, Place, Trigger
+from odibi_actors.runtime.visible import named
 
 _SEAL = 8
 _FIX = "this is a defect, of Odibi Actors or of the disk: keep a copy of the data_dir, and report it"
@@ -124,7 +125,7 @@ def _letter(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) ->
             # What is read whole is in no ledger; nor is what a replay had, of a source that came to be read so.
             taken = rows[0] if rows else (iteration, position.generation)
             if taken[1] != position.generation or taken[0] > iteration:
-                yield f"{what} holds {position.identity} of {source}, which iteration {rows[0][0]} has as well"
+                yield f"{what} holds {named(position.identity)} of {source}, which iteration {rows[0][0]} has as well"
 
 
 def _adoption(db: sqlite3.Connection, key: tuple[Any, ...], data: bytes | None) -> Iterator[str]:

@@ -28,7 +28,8 @@ _PASSING = {
 def passing(error: BaseException, path: Path) -> str:
     """Why it cannot work with the database at ``path`` now, where that says nothing about the file; "" where the file
     is at fault."""
-    reason = FULL if room.lacking(error) else _PASSING.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    reason = FULL if room.lacking(error) else room.too_many(error) or _PASSING.get(code, "")
     return room.with_free(reason, path) if reason == FULL else reason
 
 

@@ -29,7 +29,8 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _file(db: sqlite3.Connection, given: File) -> Any:
     """``{"iteration", "state", "letter", "reason"}``; iteration 0: it was not planned, or is read in order, in pieces:
-    then ``reason`` says what of it lies in dead letters. ``letter``: the dead letter in which it is, 0 for none."""
+    then ``reason`` says what of it lies in dead letters. ``letter``: the dead letter in which it is, 0 for none.
+    ``state``: that of its iteration, or ``dead_lettered`` or ``discarded`` where the file itself was set aside."""
     row = db.execute(
         "SELECT iteration, revised FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND identity = ?"
         " ORDER BY generation DESC LIMIT 1",
@@ -55,6 +56,7 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
         if letter is not None and letter[1] == "open":
             held = unseal(letter[5], LetterDecoder, f"dead letter {letter[0]}")
             reason += f": {aside.remedy(aside.reads(db, given.pipeline), held, letter[0])}"
+        state = "discarded" if letter is None or letter[1] not in ("open", "replaying") else "dead_lettered"
     else:
         reason = _planned(given.pipeline, number, state, finished, node, error)
     is_open = out and letter is not None and letter[1] != "replayed"

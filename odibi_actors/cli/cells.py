@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.cli.output import WIDE, console
+from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +39,11 @@ def cell(value: object) -> str:
 
 def _plain(text: str) -> bool:
     return text not in _AMBIGUOUS and text.isprintable() and text == text.strip() and text[0] not in "\"'"
+
+
+def heading(shown: int, total: int) -> str:
+    """What stands above the first rows of something."""
+    return f"first {shown} of {plural(total, 'row')}" if shown < total else plural(total, "row")
 
 
 def rows(head: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]]) -> RenderableType:

@@ -117,8 +117,8 @@ def _details(result: Row) -> list[RenderableType]:
     parts: list[RenderableType] = [fields(rows)]
     names = result.get("columns") or []
     if names and result.get("head"):
-        what = f"first {len(result['head'])} of {plural(output['rows'], 'row')}"
-        parts += ["", what, cells.rows(result["head"], [(one["name"], one["type"]) for one in names])]
+        parts += ["", cells.heading(len(result["head"]), output["rows"])]
+        parts += [cells.rows(result["head"], [(one["name"], one["type"]) for one in names])]
     elif names:
         parts += ["", f"{plural(output['rows'], 'row')} of " + ", ".join(f"{x['name']} {x['type']}" for x in names)]
     for error in result.get("errors") or []:

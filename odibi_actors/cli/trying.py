@@ -144,7 +144,7 @@ def _heads(tried: list[TriedNode]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for one in tried:
         if one.columns and one.head:
-            what = f"{one.node}: first {len(one.head)} of {plural(one.rows or 0, 'row')}"
+            what = f"{one.node}: {cells.heading(len(one.head), one.rows or 0)}"
             parts += ["", what, cells.rows(one.head, one.columns)]
         elif one.columns:
             shown = ", ".join(f"{name} {kind}" for name, kind in one.columns)

@@ -14,6 +14,7 @@ import msgspec
 
 from odibi_actors.config.model import Consumption, ReadSpec
 from odibi_actors.kinds.connection import Access
+from odibi_actors.runtime.visible import named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,7 +137,9 @@ class OrderedSource:
                     pieces.append(self.piece(begin.partition, lower, one))
                     lower = one.upper
         except OSError as error:
-            return Part(begin.partition, pieces, more, max(end, begin.until), problem=f"{begin.partition}: {error}")
+            return Part(
+                begin.partition, pieces, more, max(end, begin.until), problem=f"{named(begin.partition)}: {error}"
+            )
         return Part(begin.partition, pieces, more, end)
 
     def piece(self, partition: str, lower: bytes, one: Slice) -> Piece:

@@ -11,6 +11,7 @@ from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.ordered import OrderedSource
 from odibi_actors.model import Position, PositionRead
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.runtime.visible import named
 
 
 class Tables:
@@ -30,7 +31,9 @@ class Tables:
         if position.digest:
             first = next(self._kind.behind(self._spec, at.partition, at.lower, self._access), None)
             if first is None or (first.upper, first.digest) != (at.upper, position.digest):
-                raise Failed("changed", f"{position.identity} is not what was planned", position=position.identity)
+                raise Failed(
+                    "changed", f"{named(position.identity)} is not what was planned", position=position.identity
+                )
         table = self._kind.rows(self._spec, at.partition, at.lower, at.upper, self._access)
         data = encode(table.combine_chunks())
         self.read[position.identity] = PositionRead(xxhash.xxh3_128_digest(data), position.detail)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sqlite3
 from pathlib import Path
 
 from odibi_actors.units import size
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """A full disk, or a quota that is used up: passes by itself once somebody makes room."""
+SPARE = 8
+"""Files that SQLite may have to open beside a database: its journal, its index, the folder."""
 
 
 def lacking(error: BaseException) -> bool:
@@ -24,12 +27,31 @@ def explained(error: BaseException, text: str) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number in NO_ROOM:
         return with_free(text, getattr(error, "filename", None))
-    if number == errno.EMFILE:
+    told = too_many(error)
+    return f"{text} ({told})" if told else text
+
+
+def too_many(error: BaseException) -> str:
+    """What to do where too many files are open; "" of any other error. SQLite does not say why it cannot open one."""
+    number = error.errno if isinstance(error, OSError) else None
+    cannot_open = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
+    if number == errno.EMFILE or (cannot_open and _out_of_files()):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return f"{text} (a process may have {limit:,} files open: `ulimit -n 4096` before its start allows more)"
-    if number == errno.ENFILE:
-        return f"{text} (of all processes of this host: `sysctl fs.file-max` is the limit)"
-    return text
+        return f"a process may have {limit:,} files open: `ulimit -n 4096` before its start allows more"
+    return "of all processes of this host: `sysctl fs.file-max` is the limit" if number == errno.ENFILE else ""
+
+
+def _out_of_files() -> bool:
+    """Whether this process may open fewer than ``SPARE`` files more."""
+    held: list[int] = []
+    try:
+        held += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(SPARE))
+    except OSError as error:
+        return error.errno == errno.EMFILE
+    finally:
+        for one in held:
+            os.close(one)
+    return False
 
 
 def free(path: str | Path) -> str:

@@ -300,11 +300,13 @@ def test_what_became_of_a_file_is_told_with_its_iteration_its_letter_and_what_to
         assert good["reason"].startswith("read in iteration 2, committed at 20")
         for name, number, letter in (("orders-2025-05-01.csv", 2, 1), ("orders-2025-05-03.csv", 3, 2)):
             bad = where(system, "orders", name)
-            assert (bad["iteration"], bad["letter"]) == (number, letter)
+            assert (bad["iteration"], bad["letter"], bad["state"]) == (number, letter, "dead_lettered")
             assert bad["reason"].startswith(f"set aside in iteration {number}, as dead letter {letter} ({name} line 2")
             assert f"`odibictl deadletter replay {letter}`" in bad["reason"]
         system.request("deadletter.discard", {"letter": 2})
-        assert "discarded" in where(system, "orders", "orders-2025-05-03.csv")["reason"]
+        given_up = where(system, "orders", "orders-2025-05-03.csv")
+        assert "discarded" in given_up["reason"]
+        assert given_up["state"] == "discarded"
         assert where(system, "orders", "nothing.csv")["iteration"] == 0
 
 

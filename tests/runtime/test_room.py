@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from odibi_actors.checkpoint.refusals import unreadable
 from odibi_actors.nodes.executor import to_failure
 from odibi_actors.runtime import room
 
@@ -53,3 +55,22 @@ def test_given_too_many_open_files_then_the_error_says_how_many_and_what_to_do(m
     )
     assert room.explained(OSError(errno.ENFILE, "x"), "x").startswith("x (of all processes of this host")
     assert room.explained(OSError(errno.EIO, "x"), "x") == "x"
+
+
+def test_given_a_database_that_cannot_be_opened_then_open_files_are_named_only_where_they_are_used_up(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        sqlite3.connect(f"{(tmp_path / 'missing').as_uri()}?mode=ro", uri=True)
+    error = caught.value
+    assert room.explained(error, str(error)) == "unable to open database file"
+    assert "cannot be opened by this user" in unreadable(tmp_path / "a.db", error)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, hard))
+    try:
+        told, store = room.explained(error, "x"), unreadable(tmp_path / "a.db", error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told.startswith("x (a process may have ")
+    assert told.endswith("`ulimit -n 4096` before its start allows more)")
+    assert store.startswith(f"{tmp_path}/a.db: unable to open database file: a process may have ")

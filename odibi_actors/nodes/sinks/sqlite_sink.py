@@ -199,7 +199,7 @@ class SqliteKind(FileKind):
         if code == sqlite3.SQLITE_FULL:
             return Failed("full", room.with_free(f"{path}: {error}", path))
         kind: FailureKind = "io" if code in _IO else "conflict" if code in _DAMAGE else "invalid"
-        error.args = (f"{path}: {error}",)
+        error.args = (room.explained(error, f"{path}: {error}"),)
         return Failed(kind, describe(error))
 
 

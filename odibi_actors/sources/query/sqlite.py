@@ -16,6 +16,7 @@ import msgspec
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.dialect import ROWS, Column, Measure, Unfinished, Unreadable
+from odibi_actors.runtime import room
 from odibi_actors.runtime.linux import lock_holders
 from odibi_actors.sources.query.marks import digest_of
 from odibi_actors.sources.query.names import quote
@@ -117,7 +118,7 @@ class SqliteDialect:
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 who = lock_holders(Path(path)) or "another process"
                 raise Unreadable(f"{path} is locked by {who}: it is waited for", passing=True) from error
-            raise Unreadable(f"{path}: {error}", passing=code == sqlite3.SQLITE_IOERR) from error
+            raise Unreadable(room.explained(error, f"{path}: {error}"), passing=code == sqlite3.SQLITE_IOERR) from error
 
     def stamp(self, read: ReadSpec) -> tuple[Any, ...] | None:
         return None  # a look is cheap, and keeps nobody out
