@@ -105,6 +105,11 @@ def modes(sink: NodeSpec) -> list[str]:
     return ["append", "overwrite", "upsert"] if sink.write is not None and sink.write.table else ["append", "overwrite"]
 
 
+def filling(pipeline: PipelineSpec) -> list[NodeSpec]:
+    """The sinks that may do something else, or elsewhere: those that delete do so from what somebody else fills."""
+    return [sink for sink in sinks(pipeline) if sink.write is not None and sink.write.mode != "delete"]
+
+
 def watched(pipeline: PipelineSpec) -> list[NodeSpec]:
     """The sources that take each file once."""
     return [node for node in pipeline.nodes if node.read is not None and node.read.consumption == "set"]

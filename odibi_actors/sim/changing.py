@@ -80,13 +80,16 @@ def sink_move(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
 
 def sink_mode(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """What is appended is overwritten from now on, or the other way round; there, or elsewhere."""
-    sink = rng.choice(changes.sinks(pipeline))
+    there = changes.filling(pipeline)
+    if not there:
+        return ""
+    sink = rng.choice(there)
     assert sink.write is not None
     mode = rng.choice([one for one in changes.modes(sink) if one != sink.write.mode])
     keys = ["id"] if mode == "upsert" else []
     # Rows that were appended may have keys twice, and what is upserted has an index that takes none of these.
-    there = {sink.write.mode, mode} != {"append", "upsert"} and rng.random() < 0.5
-    where = {} if there else _elsewhere(rng, sink)
+    same = {sink.write.mode, mode} != {"append", "upsert"} and rng.random() < 0.5
+    where = {} if same else _elsewhere(rng, sink)
     _look_later(life, rng)
     return life.apply_pipeline(changes.with_write(pipeline, sink, mode=mode, keys=keys, **where))
 
@@ -105,7 +108,10 @@ def sink_format(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
 
 def sink_target(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """A sink publishes elsewhere, or where it did once."""
-    sink = rng.choice(changes.sinks(pipeline))
+    there = changes.filling(pipeline)
+    if not there:
+        return ""
+    sink = rng.choice(there)
     assert sink.write is not None
     mine = [at for at, owner in life.host.owners.items() if owner == (pipeline.name, sink.name)]
     key = "table" if sink.write.table else "path"

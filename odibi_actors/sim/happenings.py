@@ -11,7 +11,7 @@ from functools import partial
 from odibi_actors.sim import columns, feeding
 from odibi_actors.sim.event import Event
 from odibi_actors.sim.faults import FAULTS, Happens
-from odibi_actors.sim.life import Life
+from odibi_actors.sim.life import BY_HAND, Life
 from odibi_actors.sim.verbs import VERBS, perform
 
 
@@ -44,7 +44,7 @@ CHANGING = 0.4
 CHANGES = [
     name
     for name, verb in VERBS.items()
-    if not verb.weight and name not in ("sink move", "reset", "compact", *feeding.OF, *columns.OF)
+    if not verb.weight and name not in ("sink move", "reset", "compact", BY_HAND, *feeding.OF, *columns.OF)
 ]
 """What is changed there."""
 
@@ -70,10 +70,15 @@ def rare(seed: int, seconds: float, changing: bool) -> list[Event]:
     columns, where they are ``changing``."""
     events = []
     often = (
-        *(("sink move", MOVING, [1, 2, 4]), ("reset", RESET, [1, 1, 2]), ("compact", JOINED, [2, 4])),
+        *(
+            ("sink move", MOVING, [1, 2, 4]),
+            ("reset", RESET, [1, 1, 2]),
+            ("compact", JOINED, [2, 4]),
+            (BY_HAND, 1.0, [2, 4]),
+        ),
         *(("columns come", 1.0, [2, 4, 8]), ("schema policy", 0.5, [1, 2, 4])),
     )
-    for what, share, counts in often if changing else often[:3]:
+    for what, share, counts in often if changing else often[:4]:
         rng = random.Random(f"{what} {seed}")
         count = rng.choice(counts) if rng.random() < share else 0
         events += [Event(rng.uniform(2.0, seconds), what, rng.getrandbits(32)) for _ in range(count)]

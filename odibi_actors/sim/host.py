@@ -43,7 +43,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
 class Part(NamedTuple):
     """What is in a part of a sink, an ``Output``, the digest of the bytes as they were staged, and where it goes.
     ``suffix``: what its file ends in; ``replaces``: it takes the place of what stands there; ``keyed``: each row of it
-    that of its key."""
+    that of its key; ``deletes``: which goes."""
 
     data: bytes
     digest: str
@@ -51,6 +51,7 @@ class Part(NamedTuple):
     suffix: str = ""
     replaces: bool = False
     keyed: bool = False
+    deletes: bool = False
 
     @property
     def stays(self) -> bool:

@@ -206,6 +206,10 @@ class Landing:
         self._row += len(rows)
         return rows
 
+    def some_rows(self, rng: random.Random) -> list[int]:
+        """Rows that came, or that may come."""
+        return sorted(rng.sample(range(self._row + 100), 30))
+
     def _known(self, pipeline: str, source: str) -> bytes:
         """A shape that the source takes; b"" while it has none."""
         known = self._truth.pins.known(pipeline, source)

@@ -62,6 +62,10 @@ if TYPE_CHECKING:
     from odibi_actors.sim.pushes import Producers
 
 CLIENT = "client-sim"
+DRAWN = ("sinks", "databases", "partitions", "deletions", "formats")
+"""What is drawn for real files and sinks, each by dice of its own."""
+BY_HAND = "rows by hand"
+"""The verb that fills tables from which rows are deleted."""
 
 LOG = Log()
 
@@ -90,7 +94,7 @@ class Life:
         self.dues = Dues(self.clock, Patience(word=60.0, zones=60.0, lag=float("inf")))
         self.truth = Truth(self.dues)
         self.host = Host(self.world, self.truth)
-        real = is_real(seed) or "compact" in verbs
+        real = is_real(seed) or "compact" in verbs or BY_HAND in verbs
         self.work = _real_work(self.host, seed) if real else Work(self.host)
         self.host.together = random.Random(f"one database {seed}").random() < 0.25
         self.landing = Landing(seed, self.world, self.host, self.truth)
@@ -106,8 +110,11 @@ class Life:
         if self.landing.changing:
             self.project = columns.changing(self.project, random.Random(f"policies {seed}"))
         if self.host.real:
-            of = [random.Random(f"{what} {seed}") for what in ("sinks", "databases", "partitions", "formats")]
-            self.project = with_real_sources(with_real_sinks(self.project, *of[:3]), of[3])
+            of = {what: random.Random(f"{what} {seed}") for what in DRAWN}
+            dice = of["sinks"], of["databases"], of["partitions"], of["deletions"]
+            self.project = with_real_sinks(self.project, *dice, all_delete=BY_HAND in verbs)
+            self.project = with_real_sources(self.project, of["formats"])
+            self.fill(random.Random(f"stock {seed}"))
             # Each format has rules of its own about columns of other types; what is told here are those of csv.
             self.landing.odd = self.landing.odd and all_csv(self.project)
         self.pools = [f"pool-{number}" for number in range(self.rng.choice([1, 2]))]
@@ -160,6 +167,19 @@ class Life:
             slow=rng.choice([0.0, 0.002, 0.02]),
             crash_between_effects=rng.choice([0.0, 0.0002, 0.001]),
         )
+
+    def fill(self, rng: random.Random, names: Sequence[str] = ()) -> bool:
+        """Somebody puts rows into the tables from which rows are deleted, of these pipelines, or all; False: there are
+        none."""
+        writes = [
+            node.write
+            for one in self.project.pipelines
+            for node in one.nodes
+            if node.write is not None and node.write.mode == "delete" and one.name in (names or [one.name])
+        ]
+        for write in writes:
+            self.work.fill(write.target, self.landing.some_rows(rng))
+        return bool(writes)
 
     def behave(self) -> None:
         """Faults stop."""

@@ -36,6 +36,10 @@ REAL = 0.1
 """Share of lives in which files are really read and sinks really written (``real_work``)."""
 
 
+STOCK = "stock"
+"""A table that somebody fills by hand, and of which rows are deleted."""
+
+
 def is_real(seed: int) -> bool:
     """Whether the life of this seed is one of these."""
     return random.Random(f"real {seed}").random() < REAL
@@ -65,15 +69,23 @@ def all_csv(project: ProjectSpec) -> bool:
 
 
 def with_real_sinks(
-    project: ProjectSpec, rng: random.Random, databases: random.Random, partitions: random.Random
+    project: ProjectSpec,
+    rng: random.Random,
+    databases: random.Random,
+    partitions: random.Random,
+    deletions: random.Random,
+    *,
+    all_delete: bool,
 ) -> ProjectSpec:
     """Its sinks are folders of files of all formats that are written, some of these with a folder for each value of a
-    column, and tables of databases."""
+    column, and tables of databases, of which rows are deleted by some. ``all_delete``: by each that appends."""
 
     def real(pipeline: PipelineSpec, node: NodeSpec) -> NodeSpec:
         if node.write is None:
             return node
         kind = rng.choice(["parquet", "csv", "json", "arrow", "table"])
+        appends = node.write.mode == "append"
+        kind = "table" if all_delete and appends else kind
         if kind != "table":
             packed = rng.choice([None, "gzip", "zstd"]) if kind in ("csv", "json") else None
             by = ["part"] if partitions.random() < 0.4 else []
@@ -81,8 +93,10 @@ def with_real_sinks(
         database = "duckdb" if databases.random() < 0.4 else "sqlite"
         mart = ConnectionSpec("mart", database, f"/out/{pipeline.name}-{node.name}.db")
         table = replace(node.write, connection=mart, table="rows", path=None, format=None)
-        if node.write.mode == "append" and rng.random() < 0.5:
+        if appends and rng.random() < 0.5:
             table = replace(table, mode="upsert", keys=["id"])
+        if appends and (all_delete or deletions.random() < 0.3):
+            table = replace(table, mode="delete", keys=["id"], table=STOCK)
         return replace(node, write=table)
 
     pipelines = [replace(one, nodes=[real(one, node) for node in one.nodes]) for one in project.pipelines]

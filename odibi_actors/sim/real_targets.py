@@ -30,6 +30,9 @@ TYPES = {
 
 Row = tuple[Any, ...]
 
+BY_HAND = -1
+"""The salt of rows that nobody has published."""
+
 
 @contextmanager
 def database(at: Target) -> Iterator[Any]:
@@ -128,6 +131,18 @@ class Publication(NamedTuple):
         return put_back
 
 
+def stocked(at: Target, ids: list[int]) -> list[Row]:
+    """Somebody fills a table by hand, with a row for each of these, which are returned."""
+    rows: list[Row] = [(row, "by hand", row, BY_HAND, None) for row in ids]
+    Path(at.connection).parent.mkdir(parents=True, exist_ok=True)
+    with database(at) as db:
+        columns = "id bigint, name text, amount bigint, salt bigint, part text"
+        db.execute(f"create table if not exists {quote(at.locator)} ({columns})")
+        for row in rows:
+            db.execute(f"insert into {quote(at.locator)} values (?, ?, ?, ?, ?)", row)
+    return rows
+
+
 class Table:
     """The rows that a table must hold. ``overwritten``: the iteration that has replaced all of them; 0 once others were
     added."""
@@ -145,7 +160,7 @@ class Table:
         if part.keyed:
             keys = {row[0] for row in rows}
             self.rows = [row for row in self.rows if row[0] not in keys]
-        self.rows += rows
+        self.rows += [] if part.deletes else rows
 
     def lose(self, rows: list[Row]) -> None:
         """Somebody has deleted these, each once."""

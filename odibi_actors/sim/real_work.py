@@ -33,7 +33,8 @@ from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.sim import real_files, targets
 from odibi_actors.sim.columns import MIXED, OTHER, SHAPE
 from odibi_actors.sim.host import Host, Output, Part, SimFile, digest_of
-from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of
+from odibi_actors.sim.project import STOCK
+from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of, stocked
 from odibi_actors.sim.truth import check
 from odibi_actors.sim.work import Killed, Place, Reading, Work, failed
 from odibi_actors.sources.file_position import FileTimes, file_times
@@ -355,6 +356,10 @@ class RealWork(Work):
 
         return really
 
+    def fill(self, at: Target, ids: list[int]) -> None:
+        """Somebody puts rows into a table by hand."""
+        self._tables.setdefault(at, Table()).rows += stocked(_moved(at, self._ours), ids)
+
     def move_away(self, place: Place) -> None:
         self._published(place).move_away()
         at = self.host.visible[place].at
@@ -375,7 +380,8 @@ class RealWork(Work):
             mark = kind.mark(there)
             if mark is not None and mark.owner in owners:
                 kind.delete(there, owners, given_up)
-            self._tables.pop(at, None)
+            if at.locator != STOCK:  # which nobody has published
+                self._tables.pop(at, None)
             self._emptied.discard(at)
         shutil.rmtree(f"{self._root}{STATE}/staged/{pipeline}", ignore_errors=True)
         self._coming.clear()

@@ -15,7 +15,7 @@ import msgspec
 
 from odibi_actors.config.model import PipelineSpec
 from odibi_actors.sim import changing, columns, feeding, resetting, restoring
-from odibi_actors.sim.life import Life
+from odibi_actors.sim.life import BY_HAND, Life
 from odibi_actors.sim.plans import random_schedule
 
 Do = Callable[[Life, random.Random, PipelineSpec], str]
@@ -312,6 +312,12 @@ def _poll_fails(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.by_hand() if feeding.vanish(life, pipeline, rng.choice([0.5, 3.0, 8.0])) else ""
 
 
+def _rows_by_hand(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """Somebody puts rows into the tables from which a pipeline deletes some."""
+    there = life.host.older != "in place" and life.host.real and life.fill(rng, [pipeline.name])
+    return life.by_hand() if there else ""
+
+
 def _columns_come(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     """A file arrives that has other columns than those before it."""
     there = [node for node in columns.of_files(pipeline) if node.read is not None and not node.read.pinned]
@@ -367,6 +373,7 @@ VERBS: dict[str, Verb] = {
     "push again": Verb(0, "a push", _push_again),
     "transaction": Verb(0, "a table that grows", _transaction),
     "commit": Verb(0, "a transaction that runs", _commit),
+    BY_HAND: Verb(0, "a table of which rows are deleted", _rows_by_hand),
     "columns come": Verb(0, "a source of files whose columns change", _columns_come),
     "schema policy": Verb(0, "likewise", changing.schema_policy),
     "poll change": Verb(0, "a source that polls", _poll_change),

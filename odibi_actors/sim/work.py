@@ -141,7 +141,8 @@ class Work:
 
     def made(self, write: WriteSpec, data: bytes, digest: str) -> Part:
         """A part of this sink."""
-        return Part(data, digest, write.target, self.suffix(write), write.mode == "overwrite", write.mode == "upsert")
+        keyed, deletes = write.mode in ("upsert", "delete"), write.mode == "delete"
+        return Part(data, digest, write.target, self.suffix(write), write.mode == "overwrite", keyed, deletes)
 
     def mixes(self, part: Part, iteration: int = 0) -> bool:
         """The target holds what such a part does not go with. ``iteration``: whose it is, once it is prepared."""
@@ -194,6 +195,9 @@ class Work:
                 host.visible.setdefault(place, newer[place])
 
         return bring_back
+
+    def fill(self, at: Target, ids: list[int]) -> None:
+        """Somebody puts rows into a table by hand: there is one only where sinks are real."""
 
     def outside(self, path: str) -> str:
         """Where a path of the life really is."""
