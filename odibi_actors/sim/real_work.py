@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.sim import real_files, targets
 from odibi_actors.sim.columns import MIXED, OTHER, SHAPE
 from odibi_actors.sim.host import Host, Output, Part, SimFile, digest_of
+from odibi_actors.sim.own_folder import OwnFolder
 from odibi_actors.sim.project import STOCK
 from odibi_actors.sim.real_targets import Publication, Row, Table, held, rows_of, stocked
 from odibi_actors.sim.truth import check
@@ -84,9 +84,12 @@ class RealWork(Work):
         self._parts: dict[tuple[Place, str], StagedRef] = {}  # (place, digest) -> what was staged, in our folder
 
     @cached_property
+    def _folder(self) -> OwnFolder:
+        return OwnFolder()
+
+    @property
     def _root(self) -> str:
-        memory = "/dev/shm"  # syncing is tried elsewhere
-        return tempfile.mkdtemp(prefix="odibi-life-", dir=memory if os.access(memory, os.W_OK) else None)
+        return self._folder.path
 
     @cached_property
     def _executor(self) -> Executor:
@@ -95,8 +98,8 @@ class RealWork(Work):
     def close(self) -> None:
         if "_executor" in self.__dict__:
             self._executor.close()
-        if "_root" in self.__dict__:
-            shutil.rmtree(self._root)
+        if "_folder" in self.__dict__:
+            self._folder.close()
 
     def _run(self, task: Task | PublishTask) -> Outcome:
         """Raises Killed."""

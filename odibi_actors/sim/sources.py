@@ -5,11 +5,8 @@ life's own, which the rest of the life does not know.
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +18,7 @@ from odibi_actors.kinds.connection import OPEN
 from odibi_actors.messages import Message
 from odibi_actors.model import Position, PositionRead, Range
 from odibi_actors.sim import log
+from odibi_actors.sim.own_folder import OwnFolder
 from odibi_actors.sim.polls import Polls
 from odibi_actors.sim.tables import Database, Running
 from odibi_actors.sim.work import Killed
@@ -58,10 +56,13 @@ class Folder:
         self._dice = random.Random(f"killed about commits {seed}")
 
     @cached_property
+    def _folder(self) -> OwnFolder:
+        return OwnFolder()
+
+    @property
     def root(self) -> str:
         """Where it is."""
-        memory = "/dev/shm"  # syncing is tried elsewhere
-        return tempfile.mkdtemp(prefix="odibi-life-", dir=memory if os.access(memory, os.W_OK) else None)
+        return self._folder.path
 
     def calm(self) -> None:
         """Nothing goes wrong any more, and whoever writes to a table comes to an end."""
@@ -77,8 +78,8 @@ class Folder:
         """The life has ended."""
         for database in self.databases.values():
             database.close()
-        if "root" in self.__dict__:
-            shutil.rmtree(self.root)
+        if "_folder" in self.__dict__:
+            self._folder.close()
 
     def outside(self, read: ReadSpec) -> ReadSpec:
         """The same, of what lies in the folder."""

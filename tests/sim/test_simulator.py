@@ -128,6 +128,10 @@ def test_every_kind_of_event_is_in_the_plans() -> None:
     pair = Course("pause", "", "cancel")
     planned = {event.kind for seed in range(60) for event in Scenario(seed, course=pair).plan}
     assert planned == {*HAPPENINGS, COURSE}
+    folders = [outside.root for seed in range(60) if (outside := Scenario(seed).life.host.outside) is not None]
+    outside = None
+    gc.collect()
+    assert [folder for folder in folders if Path(folder).exists()] == [], "lives that were never lived leave nothing"
 
 
 @pytest.mark.parametrize(("course", "seed"), COURSES)
