@@ -45,7 +45,7 @@ COURSES: list[tuple[Course, int]] = [
     (Course("push", "", "push again"), 13),
     (Course("params", "", "push again"), 7),
     (Course("poll change", "", "poll fails"), 16),
-    (Course("columns come", "", "sink repin"), 6),
+    (Course("columns come", "", "sink repin"), 33),
     (Course("columns come", "", "columns come"), 54),
     (Course("schema policy", "", "rewind"), 6),
 ]
