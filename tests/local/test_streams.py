@@ -284,6 +284,7 @@ def test_given_a_watermark_file_that_somebody_changes_or_deletes_then_it_is_hono
     opened.end()
     Path("mine.txt").unlink()
     assert numbers(stream().read_batch()) == [1, 2, 3]
+    assert "mine.txt is gone, or empty, and this stream had written '3': everything is read again" in caplog.text
     Path("mine.txt").write_text("soon")
     with pytest.raises(ValueError, match="watermark 'soon' is no int64"):
         stream().read_batch()

@@ -52,11 +52,14 @@ class Floors:
                 self._write(current)
             return []
         if known:
-            log.warning(
-                "%s: %s holds %r, which was not written by this stream (%r was): everything is read again%s",
-                self._name, self._file.path, found, settings.get(WATERMARK, MISSING),
-                f", the rows beyond {found!r}" if found else "",
-            )  # fmt: skip
+            former = settings.get(WATERMARK, MISSING)
+            told = f"is gone, or empty, and this stream had written {former!r}: everything is read again"
+            if found:
+                told = (
+                    f"holds {found!r}, which was not written by this stream ({former!r} was): "
+                    f"everything is read again, the rows beyond {found!r}"
+                )
+            log.warning("%s: %s %s", self._name, self._file.path, told)
         return self._begin(found, anew=bool(known))
 
     def _import(self) -> str:
