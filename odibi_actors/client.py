@@ -507,9 +507,9 @@ class Client(ScheduleVerbs, EventVerbs):
         return self._dict("pipeline.resume", pipeline=pipeline)
 
     def drain(self, pipeline: str, wait: bool = True, timeout: float | None = None) -> dict[str, Any]:
-        """Finish what is planned and take no more; a pause ends by it. ``wait``: until that is done, or cannot be:
-        ``{"state", "in_flight", "held"}``, the last why (an iteration, of a backfill as well, failed or is blocked;
-        somebody paused or resumed it meanwhile), or ""."""
+        """Finish what is planned and take no more; it ends a pause. ``wait``: until that is done, or cannot be:
+        ``{"state", "in_flight", "held"}``. ``held`` says why it cannot be (an iteration, of a backfill as well, failed
+        or is blocked; somebody paused or resumed the pipeline meanwhile), or is ""."""
         if not wait:
             return self._dict("pipeline.drain", pipeline=pipeline, wait=False)
         return self._until("pipeline.drain", {"pipeline": pipeline, "wait": True}, timeout)
@@ -526,12 +526,12 @@ class Client(ScheduleVerbs, EventVerbs):
         for_: Sequence[str] = SETTLED,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Wait until the iteration is in one of the states ``for_``: ``{"iteration", "state", "files"}``, the last the
-        number of files that were set aside from it. One that is planned again by itself is followed: ``iteration`` is
-        one that has its files now, ``planned_again`` the one that was asked for, ``as`` all that have some of them.
-        Without ``iteration``: until the pipeline has nothing left to do, or is held by a failed or blocked iteration;
-        then it is the worst end among the iterations that ended since the call (``ended`` counts them by state), or the
-        last one's if none did; ``iteration`` 0: none ever did."""
+        """Wait until the iteration is in one of the states ``for_``: ``{"iteration", "state", "files"}``; ``files`` is
+        the number of files that were set aside from it. If it is planned again by itself, its files are followed:
+        ``iteration`` is one that has them now, ``planned_again`` the one that was asked for, ``as`` all that have some.
+        Without ``iteration``: until the pipeline has nothing left to do, or is held by a failed or blocked iteration.
+        The answer is then the worst end among the iterations that ended since the call (``ended`` counts them by
+        state), or the end of the last one if none did; ``iteration`` 0: none ever did."""
         params: dict[str, Any] = {"pipeline": pipeline, "iteration": iteration, "for": [*for_]}
         if iteration is None:
             # What ended before the call does not count; said here, so that a broker that restarts meanwhile knows.
@@ -553,9 +553,10 @@ class Client(ScheduleVerbs, EventVerbs):
         return self._dict("iteration.show", STORE, pipeline=pipeline, iteration=iteration)
 
     def retry(self, pipeline: str, iteration: int) -> dict[str, Any]:
-        """Run a failed, or publish a blocked iteration again; attempts count from 0. ``planned_again`` in the answer:
-        a file was at fault, so these are void, and planned again under new numbers as their files are now; ``letters``:
-        dead letters they had taken up, open again. ``stuck``: the first one that still waits for an operator."""
+        """Run a failed iteration, or publish a blocked one, again; attempts count from 0. In the answer
+        ``planned_again`` has the iterations that are void since a file was at fault, and are planned again under new
+        numbers, with their files as they are now; ``letters`` the dead letters that they had taken up, which are open
+        again; ``stuck`` the first one that still waits for an operator."""
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:
@@ -684,8 +685,9 @@ class Client(ScheduleVerbs, EventVerbs):
         return self._dict("source.unpin", pipeline=pipeline, source=source, dry_run=dry_run)
 
     def why(self, file: str) -> dict[str, Any]:
-        """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``. Of
-        one that is planned it says what became of it, as the store knows; of one that is ready what it waits for."""
+        """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``, for
+        each source that may look at it. ``state``: planned (``reason`` says what became of it), dead_lettered,
+        discarded, changed, pending, waiting, ignored, not_found."""
         found = self._dict("source.why", SOURCE, file=file)
         here = self.home() is not None
         for item in found["items"]:
