@@ -34,6 +34,8 @@ def same(flow: Flow, message: SameBytes) -> None:
     """The source knows files again that were read: the ledger is to know them as they are now."""
     pipeline = flow.pipelines.get(message.pipeline)
     lane = pipeline.lane(message.lane) if pipeline is not None else None
+    if lane is None and pipeline is not None and message.lane.startswith("backfill-"):
+        lane = pipeline.live  # the backfill that has read them has ended
     source = lane.sources.get(message.source) if lane is not None else None
     positions = [position for position in message.positions if len(position.digest) == DIGEST]
     if source is not None and source.consumption == "set" and positions:

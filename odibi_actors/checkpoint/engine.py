@@ -188,7 +188,8 @@ class Engine:
             return ranges.reached(self._db.execute, pipeline, lane, source, cursor, limit)
 
     def ledger_rows(self, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:
-        """What the ledger holds of these files, of each the newest generation; nothing of those not planned."""
+        """What the ledger holds of these files, of each the newest generation; nothing of those not planned. A backfill
+        that has read a file of the live lane later tells what it was then."""
         with self._guard("reading the ledger"):
             return ledger.rows(self._db, pipeline, lane, source, identities[:LOOKED_UP])
 

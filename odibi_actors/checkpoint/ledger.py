@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +16,10 @@ from odibi_actors.model import LIVE, UNPREPARED, Position
 
 Whether = Literal["read", "unread", "letter", "discarded"]
 """``LedgerRow.state``."""
+
+READ = ("read", "discarded")
+LANES = 1000
+"""Backfills that are asked whether they have read a file again."""
 
 LEDGER_LIMIT, LEDGER_BYTES = 10_000, 1_000_000
 """A page of the ledger ends at the first of both, or at the asker's limit."""
@@ -116,7 +120,7 @@ VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {
 
 def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identities: list[str]) -> list[LedgerRow]:
     """See ``Engine.ledger_rows``."""
-    found = []
+    found: list[LedgerRow] = []
     for identity in identities:
         row = db.execute(
             f"SELECT {POSITION}, iteration, revised FROM ledger WHERE pipeline = ? AND lane = ? AND source = ?"
@@ -132,8 +136,40 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
         whether = _whether_read(columns[4], revised, state)
         if whether == "letter" and not _lies(db, pipeline, iteration, identity, revised):
             whether = "discarded"
-        found.append(LedgerRow(position(tuple(columns)), iteration, whether, state == ("failed",)))
+        known = LedgerRow(position(tuple(columns)), iteration, whether, state == ("failed",), lane)
+        again = _read_again(db, pipeline, source, known) if lane == LIVE and whether in READ else None
+        found.append(again or known)
     return found
+
+
+def _read_again(db: sqlite3.Connection, pipeline: str, source: str, known: LedgerRow) -> LedgerRow | None:
+    """As the newest backfill has read the file that did so later, and is committed; None where none has, or it was what
+    it had been."""
+    newest = known
+    for lane in _backfills(db, pipeline):
+        row = db.execute(
+            f"SELECT {', '.join(f'l.{name}' for name in POSITION.split(', '))}, l.iteration FROM ledger AS l LEFT JOIN"
+            " iterations AS i ON i.pipeline = l.pipeline AND i.iteration = l.iteration WHERE l.pipeline = ?"
+            " AND l.lane = ? AND l.source = ? AND l.identity = ? AND l.revised = 0 AND length(l.digest) > 0"
+            " AND coalesce(i.state, 'committed') = 'committed' ORDER BY l.generation DESC LIMIT 1",
+            (pipeline, lane, source, known.position.identity),
+        ).fetchone()
+        if row is not None and row[-1] > newest.iteration:
+            newest = LedgerRow(position(row[:-1]), row[-1], "read", lane=lane)
+    return None if newest.position.digest == known.position.digest else newest
+
+
+def _backfills(db: sqlite3.Connection, pipeline: str) -> Iterator[str]:
+    """The lanes of backfills that have taken files: one step in the index for each."""
+    lane = "backfill."  # the first text behind all of them
+    for _ in range(LANES):
+        (found,) = db.execute(
+            "SELECT max(lane) FROM ledger WHERE pipeline = ? AND lane < ?", (pipeline, lane)
+        ).fetchone()
+        if found is None or not found.startswith("backfill-"):
+            return
+        lane = found
+        yield lane
 
 
 def _lies(db: sqlite3.Connection, pipeline: str, iteration: int, identity: str, revised: int) -> bool:

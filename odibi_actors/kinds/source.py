@@ -54,6 +54,9 @@ class Finder(Protocol):
     def follows(self, live: ReadSpec | None) -> None:
         """What the source of the live lane reads, of which a backfill reads a part."""
 
+    def backfilled(self) -> None:
+        """A backfill of the source of the live lane has ended, and may have read again what this one has told of."""
+
     def discover(self, run: str, now: float) -> None:
         """Look now, in full. Asked again for the same run, what was there when it began still counts. ``run`` "" only
         looks."""

@@ -38,7 +38,7 @@ from odibi_actors.messages import (
     Welcome,
     WhoAreYou,
 )
-from odibi_actors.model import LIVE, Position
+from odibi_actors.model import LIVE, TRIGGER, Position
 from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.effects import Answered, AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
 from odibi_actors.streaming.source import MAX_STAT, source_key
@@ -229,6 +229,10 @@ class SourceActor:
         for source in self.sources.values():
             live = self.sources.get(source_key(source.spec.pipeline, source.spec.node.name, LIVE))
             source.follows(live.read if live is not None else None)
+        for ended in former.values():
+            live = self.sources.get(source_key(ended.spec.pipeline, ended.spec.node.name, LIVE))
+            if live is not None and ended.spec.lane not in (LIVE, TRIGGER):
+                live.backfilled()
         return effects + [source.forget() for source in former.values()]
 
     @staticmethod

@@ -62,7 +62,7 @@ class Changes:
         self._looking: dict[str, Found] = {}
         self._comparing: dict[str, tuple[Found, LedgerRow]] = {}
         self._to_digest: list[Found] = []
-        self._same: list[Position] = []
+        self._same: dict[str, list[Position]] = {}  # by the lane that has read them
         self._number = 0  # of the round: a store that answers late has answered
         self._round_began = 0.0
         self._next: float | None = None  # when a lookup is due: the next, or this one again
@@ -92,6 +92,10 @@ class Changes:
             self._suspects[identity] = found
             if self._next is None:
                 self._next = now + GATHER
+
+    def again(self) -> None:
+        """A backfill has ended, and may have read some of them as they are now: the next look tells."""
+        self._told_as.clear()
 
     def _known(self, found: Found) -> bool:
         """Whether it is being looked up, or compared, as it is."""
@@ -170,7 +174,8 @@ class Changes:
     def _know_again(self, found: Found, row: LedgerRow) -> None:
         self.ledger.index[found.identity] = stamp(found)
         self.forget(found.identity)
-        self._same.append(found.position(row.position.generation, row.position.digest))
+        known = found.position(row.position.generation, row.position.digest)
+        self._same.setdefault(row.lane, []).append(known)
 
     def _remedy(self, row: LedgerRow) -> str:
         if row.failed:
@@ -209,8 +214,9 @@ class Changes:
             self._to_digest = []
         ledger = self.ledger
         if self._same and not self._comparing and epoch:
-            same, self._same = self._same, []
-            effects.append(Send(BROKER, SameBytes(epoch, ledger.pipeline, ledger.source, same, ledger.lane)))
+            same, self._same = self._same, {}
+            for lane, positions in same.items():
+                effects.append(Send(BROKER, SameBytes(epoch, ledger.pipeline, ledger.source, positions, lane)))
         if self._next is not None and now >= self._next and ledger.loaded and not scanning:
             effects += self._look(now)
         return effects

@@ -119,6 +119,9 @@ class Ordered:
     def follows(self, live: ReadSpec | None) -> None:
         """What a backfill may read the store tells: nothing depends on what the live source reads by now."""
 
+    def backfilled(self) -> None:
+        """Places are what they were."""
+
     def discover(self, run: str, now: float) -> None:
         """Look now."""
         if not run or self.run is None or self.run.run != run:

@@ -409,6 +409,11 @@ class Source:
         """A backfill takes files of the live source alone."""
         self.only = Pattern(live.pattern) if self.backfill and live is not None else None
 
+    def backfilled(self) -> None:
+        """Files that it has read again as they are did not change since: they are looked up anew."""
+        self.changes.again()
+        self._touched.update(dict.fromkeys(self.changes.texts))
+
     def told(self, message: Message, now: float) -> None:
         """The store's answer."""
         match message:

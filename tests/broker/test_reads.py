@@ -67,9 +67,11 @@ def test_files_that_the_source_knows_again_are_written_and_nothing_else_is() -> 
         SameBytes(broker.epoch + 1, "p", "read", [known]),
         SameBytes(broker.epoch, "nobody", "read", [known]),
         SameBytes(broker.epoch, "p", "t", [known]),
-        SameBytes(broker.epoch, "p", "read", [known], "backfill-7"),
+        SameBytes(broker.epoch, "p", "read", [known], "elsewhere"),
         SameBytes(broker.epoch, "p", "read", odd),
     ):
         broker.say(SOURCE, message)
     broker.say(POOL, SameBytes(broker.epoch, "p", "read", [known]))
     assert len(broker.of(rec.Same)) == 1
+    broker.say(SOURCE, SameBytes(broker.epoch, "p", "read", [known], "backfill-7"))  # it has ended, and had read them
+    assert broker.of(rec.Same)[1:] == [rec.Same("p", "backfill-7", "read", [known])]

@@ -84,6 +84,34 @@ def test_given_generations_of_a_file_when_it_is_looked_up_then_it_is_the_newest(
     engine.close()
 
 
+def test_given_a_file_that_a_backfill_has_read_later_when_it_is_looked_up_then_it_is_as_that_has_read_it() -> None:
+    engine = claimed()
+    put(engine, version(), plan(1, "a.csv", "b.csv"), read(1, "a.csv", "b.csv"), prepare(1), commit(1))
+    for number, iteration in ((10, 2), (9, 3)):
+        lane = f"backfill-{number}"
+        put(engine, r.Backfill(P, lane, f"b{number}", 1.0))
+        what = ack(iteration)
+        times = FileTimes(20, 30, 50 + iteration).packed()
+        what = replace(what, files=[PositionRead(digest(lane), times)])
+        put(engine, replace(plan(iteration, "a.csv"), lane=lane), what)
+        assert rows(engine, "a.csv")[0].iteration == iteration - 1, "it is not committed"
+        put(engine, prepare(iteration), commit(iteration))
+        assert rows(engine, "a.csv", "b.csv") == [
+            LedgerRow(
+                file_position("a.csv", 10, 20, 30, 1, digest(lane).hex(), 50 + iteration), iteration, "read", lane=lane
+            ),
+            LedgerRow(known("b.csv"), 1, "read"),
+        ]
+    copy = replace(rows(engine, "a.csv")[0].position, detail=FileTimes(70, 71, 72).packed())
+    put(engine, r.Same(P, lane, "flights", [copy]))
+    assert rows(engine, "a.csv") == [LedgerRow(copy, 3, "read", lane=lane)]
+    put(engine, replace(plan(4, "b.csv"), lane=lane), read(4, "b.csv"), prepare(4), commit(4))
+    assert rows(engine, "b.csv") == [LedgerRow(known("b.csv"), 1, "read")], "it is what it was"
+    put(engine, replace(plan(5), positions={"flights": [file("a.csv", 2)]}), read(5, "a.csv", ctime_ns=60))
+    assert rows(engine, "a.csv") == [LedgerRow(known("a.csv", 60, 2), 5, "read")]
+    engine.close()
+
+
 def test_given_files_that_are_known_again_when_told_then_only_rows_of_the_same_bytes_take_their_times() -> None:
     engine = claimed()
     put(engine, version(), plan(1, "a.csv", "b.csv"), read(1, "a.csv", "b.csv"), plan(2, "c.csv"))

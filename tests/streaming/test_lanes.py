@@ -163,6 +163,22 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
     assert [m for m in told if isinstance(m, SourceProblem)] == [SourceProblem("p", "files", [problem], "live")]
     offers = [m for m in told if isinstance(m, Offer)]
     assert [(o.lane, [p.size for p in o.positions]) for o in offers] == [("live", []), (BACKFILL, [99])]
+    told.clear()
+    read = LedgerRow(file_position("a.csv", 99, 5, 1), 9, "read")
+    messages = [
+        (BROKER, Sources(1, both[:1], 1)),  # the backfill has ended
+        (LOCAL, Stated("p/files", first_scan(1) + 1, found, [])),
+        (LOCAL, Tick()),
+        (LOCAL, Scanned("p/files", first_scan(1) + 2, found, done=True)),
+        (LOCAL, Tick()),
+        (STORE, LedgerRows("p", "files", "live", 3, [read], 10)),
+        (LOCAL, Tick()),
+    ]
+    for number, (sender, message) in enumerate(messages):
+        now = 1002.0 + 0.3 * number
+        effects = actor.handle(sender, message, now) + actor.flush(now)
+        told += [effect.message for effect in effects if isinstance(effect, Send)]
+    assert [m for m in told if isinstance(m, SourceProblem)] == [SourceProblem("p", "files", [], "live")]
 
 
 def test_given_a_file_planned_in_a_backfill_when_it_changed_then_that_is_a_problem_of_the_backfill() -> None:
