@@ -35,13 +35,13 @@ def too_many(error: BaseException) -> str:
     """What to do where too many files are open; "" of any other error. SQLite does not say why it cannot open one."""
     number = error.errno if isinstance(error, OSError) else None
     cannot_open = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
-    if number == errno.EMFILE or (cannot_open and _out_of_files()):
+    if number == errno.EMFILE or (cannot_open and out_of_files()):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"a process may have {limit:,} files open: `ulimit -n 4096` before its start allows more"
     return "of all processes of this host: `sysctl fs.file-max` is the limit" if number == errno.ENFILE else ""
 
 
-def _out_of_files() -> bool:
+def out_of_files() -> bool:
     """Whether this process may open fewer than ``SPARE`` files more."""
     held: list[int] = []
     try:

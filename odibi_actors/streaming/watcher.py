@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from odibi_actors.runtime import room
 from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.effects import FileEvent, FileEventKind, Overflow
 from odibi_actors.streaming.patterns import Pattern, temporary, utf8
@@ -131,7 +132,8 @@ class Watcher:
             except ImportError as error:
                 self._failed = f"watchdog 7 on Linux is needed: {error}"
             except OSError as error:
-                self._failed = f"inotify: {error.strerror}; see /proc/sys/fs/inotify"
+                told = room.too_many(error) if room.out_of_files() else "see /proc/sys/fs/inotify"
+                self._failed = f"inotify: {error.strerror}; {told}"
         return self._queue is not None
 
     def _remove(self, folder: Folder) -> None:
