@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -17,6 +18,8 @@ class Files:
         self.db = db
         self.log = log
         self.seals = seals
+        # SQLite copies the log when it is closed, and it has to be read before that, whatever else is open by then.
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if seals is not None else -1
 
     def advance(self, epoch: int, record: int) -> None:
         """A commit is synced: note how far it went. Raises OSError."""
@@ -36,6 +39,9 @@ class Files:
     def close(self) -> None:
         """Close all of it; closing the connection copies and removes the log. Idempotent."""
         log = wal.Log()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
         if self.seals is not None and self.log is not None and not self.seals.closed:
             try:
                 log = wal.read(self.log, verify=False)

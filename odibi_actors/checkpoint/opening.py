@@ -106,7 +106,7 @@ def _open(path: Path) -> Files:
         _adopt(path)
         log = wal.Log()
     sealed = Seals(path)
-    db = None
+    db = files = None
     try:
         sealed.check(log)
         sealed.seal(log)
@@ -124,7 +124,9 @@ def _open(path: Path) -> Files:
         sealed.advance(found)
         upgrade(db)
     except BaseException as error:
-        if db is not None:
+        if files is not None:
+            files.close()  # what an upgrade has written is sealed before it is copied
+        elif db is not None:
             db.close()
         sealed.close()
         if isinstance(error, UNREADABLE):

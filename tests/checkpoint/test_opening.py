@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import resource
 import shutil
 import sqlite3
 import struct
@@ -47,6 +48,25 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+def test_given_no_file_that_may_be_opened_when_closed_then_the_log_is_sealed_all_the_same(tmp_path: Path) -> None:
+    engine = claimed(tmp_path / "checkpoints.db")
+    put(engine, *(numbered(seq) for seq in range(1, 21)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + max(map(int, os.listdir("/proc/self/fd"))), hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            held.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(1000))
+        engine.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            os.close(one)
+    again = Engine(tmp_path / "checkpoints.db")
+    assert again.last_seq == 20
+    again.close()
 
 
 def test_given_a_new_data_dir_when_opened_then_identity_and_epoch_are_kept_from_then_on(tmp_path: Path) -> None:
