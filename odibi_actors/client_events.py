@@ -95,21 +95,16 @@ def _named(source: str) -> dict[str, str]:
 
 def table_of(rows: Any) -> pa.Table:
     """The same as a table, whose types are those of the values. Raises ConfigError: what would be lost or changed."""
-    import pandas as pd
     import pyarrow as pa
 
-    from odibi_actors.batches.frames import from_pandas
+    from odibi_actors.batches.frames import from_pandas, from_rows
 
     if isinstance(rows, pa.Table):
         return rows
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
     try:
-        if isinstance(rows, Sequence):
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
-            rows = pd.DataFrame(columns, index=range(len(rows)))
-        return from_pandas(rows)
+        return from_rows(rows) if isinstance(rows, Sequence) else from_pandas(rows)
     except (BatchError, TypeError, AttributeError) as error:
         raise ConfigError(f"rows that cannot be pushed: {error}") from error
 

@@ -8,6 +8,7 @@ because such columns are replaced, not overwritten.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -63,6 +64,13 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
         remedy = "take such characters out" if is_text else "make it text, .astype(str), or another type"
         raise BatchError(f"{what}: {why}; {remedy}", column=name) from error
     return normalise(table)
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Mappings, one for each row, as a table; what a row lacks is null. Raises BatchError, by column."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
+    return from_pandas(pd.DataFrame(columns, index=range(len(rows))))
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:

@@ -101,8 +101,9 @@ def forget() -> None:
 
 
 def _is(module: ModuleType, folder: Path) -> bool:
-    found = [Path(place).resolve() for place in getattr(module, "__path__", [])]
-    return found == [folder.resolve()]
+    # A namespace package has a folder as often as it stands on the path, by whatever name.
+    found = {Path(place).resolve() for place in getattr(module, "__path__", [])}
+    return found == {folder.resolve()}
 
 
 def _where(module: ModuleType) -> str:

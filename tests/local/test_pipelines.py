@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +123,32 @@ _plain = st.recursive(
 def test_given_any_params_then_the_text_says_them_exactly_or_they_are_refused(params: dict[str, Any]) -> None:
     made = Pipeline("p", "/nowhere")
     made.node(clean, inputs=["orders"], params=params)
+    text = refused = ""
     try:
         text = made.to_yaml()
-    except ConfigError:
+    except ConfigError as error:
+        refused = str(error)
+    if refused:
+        assert "nodes[0].transform.params" in refused
         return
     problems = Problems("x")
     tree = parse(text, problems, lambda value: (value, []))
     assert tree is not None
     read = plain_data(tree, "", problems)["pipelines"][0]["nodes"][0]["transform"]
     assert read.get("params", {}) == params
+
+
+@pytest.mark.parametrize(
+    "text", ["? x", ":a", "a: b", "#c", "- d", "!e", "&f", "*g", "%h", "@i", "`j", "{k}", "[l]", "a\tb"]
+)
+def test_given_a_text_that_means_something_to_yaml_then_it_is_said_exactly(text: str) -> None:
+    made = Pipeline("p", "/nowhere")
+    made.node(clean, inputs=["orders"], params={"v": text, "w": {text: [text]}})
+    problems = Problems("x")
+    tree = parse(made.to_yaml(), problems, lambda value: (value, []))
+    assert tree is not None
+    params = plain_data(tree, "", problems)["pipelines"][0]["nodes"][0]["transform"]["params"]
+    assert params == {"v": text, "w": {text: [text]}}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +207,29 @@ def test_given_sql_then_its_inputs_are_the_tables_that_it_names(shop: Path) -> N
     made.sql("b", "SELECT * FROM a JOIN orders USING (id)")
     made.sql("c", "SELEC * FROM a")
     assert [node["inputs"] for node in made.section()["nodes"][1:]] == [["orders"], ["a", "orders"], []]
+
+
+@pytest.mark.parametrize(
+    ("sql", "kept"),
+    [
+        ("select 'A\tB' as tab from o", "select 'A\tB' as tab from o"),
+        (
+            "\n        select id,\n               'x' as b\n        from o\n        ",
+            "select id,\n       'x' as b\nfrom o\n",
+        ),
+        ("select 1\n    from o", "select 1\nfrom o\n"),
+        ("\n    select 'two\n    lines' from o\n", "\n    select 'two\n    lines' from o\n"),
+        ('\n  select 1 as "a\n  b" from o', '\n  select 1 as "a\n  b" from o'),
+        ("\n  select $$a\n  b$$ from o", "\n  select $$a\n  b$$ from o"),
+    ],
+)
+def test_given_sql_within_code_then_it_is_dedented_and_no_literal_changes(shop: Path, sql: str, kept: str) -> None:
+    made = sales(shop)
+    made.sql("b", sql, inputs=["orders"])
+    assert made.section()["nodes"][-1]["transform"]["sql"] == kept
+    tree = parse(made.to_yaml(), Problems("x"), lambda value: (value, []))
+    assert tree is not None
+    assert plain_data(tree, "", Problems("x"))["pipelines"][0]["nodes"][-1]["transform"]["sql"] == kept
 
 
 def test_given_a_wrong_pipeline_then_all_problems_are_told_with_the_lines_of_its_text(shop: Path) -> None:
@@ -320,6 +360,16 @@ def test_given_another_function_at_work_under_the_same_name_then_the_second_is_r
         assert lent.find(f"{__name__}:clean") is clean
 
 
+def test_given_a_folder_twice_on_the_path_then_its_nodes_are_its_own(
+    shop: Path, in_nodes: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(shop / "." / "in" / ".."))
+    forget()
+    from nodes.sales import clean as again
+
+    assert with_clean(shop, again).run(progress=None).committed == 1
+
+
 def test_given_a_run_that_has_ended_then_another_project_s_nodes_can_be_imported(shop: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     for root, kept in ((shop, "de"), (other, "fr")):
@@ -390,6 +440,25 @@ def test_given_inputs_of_any_kind_then_a_node_is_run_by_itself(shop: Path) -> No
         assert out.to_pylist() == [rows[0]]
 
 
+def test_given_rows_as_mappings_then_each_value_is_carried_exactly_or_refused(shop: Path) -> None:
+    made = with_clean(shop, clean)
+    given_rows = [{"country": "de", "id": 1}, {"country": "fr", "late": "x"}]
+    assert run_node(made, "clean", {"orders": given_rows}).to_pylist() == [
+        {"country": "de", "id": 1, "late": None},
+        {"country": "fr", "id": None, "late": "x"},
+    ]
+    for values in (
+        [date(2024, 1, 1), datetime(2024, 1, 1, 5)],
+        [datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC)],
+        [b"x", "x"],
+        [2**64],
+        ["\ud800"],
+        [{"x"}],
+    ):
+        with pytest.raises(ConfigError, match="input 'orders': column 'v'"):
+            run_node(made, "clean", {"orders": [{"country": "de", "v": value} for value in values]})
+
+
 def test_given_sql_params_and_state_then_they_are_what_a_run_would_give(shop: Path) -> None:
     made = sales(shop)
     made.sql("one", "SELECT id, getvariable('day') AS day FROM orders")
@@ -454,6 +523,9 @@ history: 30d
 """
 
 
+BARE = "project: shop\nconnections:\n  landing: {type: local, path: in}\n"
+
+
 def deployable(root: Path, function: Callable[..., Any], pattern: str = "orders-*.csv") -> Pipeline:
     made = Pipeline("sales", root)
     made.connection("lake", "local", path="lake")
@@ -499,6 +571,42 @@ def test_given_the_first_of_two_when_replaced_then_comments_around_it_stay(
     assert "  # of every day\n  - pipeline: first\n" in text
     assert "\n\n# at the end\nhistory: 30d\n" in text
     assert [one["pipeline"] for one in load_written(file)["pipelines"]] == ["first", "sales"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (YAML.replace("\n", "\r\n"), "\r\n# at the end\r\nhistory: 30d\r\n"),
+        ("\ufeff" + YAML, "\ufeff# the shop\n"),
+        (YAML + "...\n", "history: 30d\n...\n"),
+        (YAML.partition("# at the end")[0] + "...\n", "\n\n...\n"),
+        (
+            BARE + "pipelines: []  # none yet\nhistory: 30d\n",
+            "pipelines:  # none yet\n",
+        ),
+        (BARE + "# the end\n", "\n# the end\n"),
+    ],
+    ids=["CRLF", "BOM", "document end", "document end after pipelines", "no pipeline", "no pipelines"],
+)
+def test_given_a_file_of_another_kind_when_deployed_then_it_stays_of_that_kind(
+    shop: Path, in_nodes: Callable[..., Any], text: str, kept: str
+) -> None:
+    file = shop / "odibi.yaml"
+    file.write_bytes(text.encode())
+    deployable(shop, in_nodes).deploy()
+    written = file.read_bytes().decode()
+    assert kept in written
+    assert ("\r\n" in written) == (written.count("\r\n") == written.count("\n"))
+    assert "sales" in [one.name for one in load_project(shop).pipelines]
+    assert not deployable(shop, in_nodes).deploy().changed
+
+
+def test_given_a_file_with_two_names_then_it_is_not_split(shop: Path, in_nodes: Callable[..., Any]) -> None:
+    (shop / "odibi.yaml").write_text(YAML)
+    (shop / "other.yaml").hardlink_to(shop / "odibi.yaml")
+    with pytest.raises(ConflictError, match="hard links"):
+        deployable(shop, in_nodes).deploy()
+    assert (shop / "odibi.yaml").read_text() == YAML
 
 
 def test_given_no_project_file_then_one_is_written(shop: Path, in_nodes: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Mapping as Keys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ from odibi_actors.nodes.package import PACKAGE
 
 if TYPE_CHECKING:
     from odibi_actors.local.pipelines.pipeline import Pipeline
+
+
+BY_HAND = "put what `print(pipeline.to_yaml())` shows into it by hand"
+_EMPTY = re.compile(r"(pipelines:)[ ]*\[[ ]*\]([ ]+#.*?)?\s*")
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -45,7 +50,8 @@ def deploy(pipeline: Pipeline, *, replace: bool = False) -> Deployed:
     text = pipeline.to_yaml() if former is None else _joined(former, pipeline, replace)
     load_text(text, pipeline.root, PROJECT_FILE, sql=True)
     if text != former:
-        _write(path, text)
+        marked = former is not None and path.read_bytes().startswith(BOM_UTF8)
+        _write(path, (BOM_UTF8 if marked else b"") + text.encode())
     return Deployed(path, text != former, _apply(pipeline.root))
 
 
@@ -60,14 +66,18 @@ def _apply(root: Path) -> list[dict[str, Any]] | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all; with the rights that it had."""
-    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; with the rights that it had. Raises ConflictError: it has another name, which would keep the
+    former text."""
+    was = path.stat() if path.exists() else None
+    if was is not None and was.st_nlink > 1:
+        raise ConflictError(f"{path} is one file under several names (hard links): {BY_HAND}")
+    mode = was.st_mode & 0o7777 if was is not None else 0o644
     path = Path(os.path.realpath(path))
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), mode)
@@ -92,8 +102,7 @@ def _joined(text: str, pipeline: Pipeline, replace: bool) -> str:
     text = _with_pipeline(text, pipeline.section())
     if _plain(text) != after:
         raise ConflictError(
-            f"{PROJECT_FILE} is written in a way that cannot be added to safely, and was left as it is; put what "
-            "`print(pipeline.to_yaml())` shows into it"
+            f"{PROJECT_FILE} is written in a way that cannot be added to safely, and was left as it is: {BY_HAND}"
         )
     return text
 
@@ -121,7 +130,7 @@ def _wanted(before: dict[str, Any], pipeline: Pipeline, replace: bool) -> dict[s
 def _with_connection(text: str, name: str, section: Keys[str, Any]) -> str:
     top = _tree(text)
     found = top.items.get("connections")
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     if found is None:
         place = _first_line(top, "pipelines", lines)
         return _spliced(lines, place, place, render({"connections": {name: dict(section)}}))
@@ -135,9 +144,16 @@ def _with_connection(text: str, name: str, section: Keys[str, Any]) -> str:
 
 def _with_pipeline(text: str, section: Keys[str, Any]) -> str:
     top = _tree(text)
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     found = top.items.get("pipelines")
-    if found is None or not isinstance(found[1], Sequence) or not found[1].items:
+    if found is None:
+        end = _trimmed(lines, 0, _document_end(lines))
+        return _spliced(lines, end, end, render({"pipelines": [dict(section)]}))
+    empty = _EMPTY.fullmatch(lines[found[0].line - 1])
+    if empty:
+        block = render([dict(section)])
+        return _spliced(lines, found[0].line - 1, found[0].line, f"{empty[1]}{empty[2] or ''}\n{block}")
+    if not isinstance(found[1], Sequence) or not found[1].items:
         return text
     starts = [one.line - 1 for one in found[1].items]
     dashes = [re.match(r"( *)- +", lines[start]) for start in starts]
@@ -156,17 +172,29 @@ def _with_pipeline(text: str, section: Keys[str, Any]) -> str:
 
 
 def _spliced(lines: list[str], start: int, end: int, block: str) -> str:
+    """The lines with the block in the place of some, its line ends like theirs."""
+    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     before = "".join(lines[:start])
     if before and not before.endswith("\n"):
-        before += "\n"
-    return before + block + "".join(lines[end:])
+        before += newline
+    return before + block.replace("\n", newline) + "".join(lines[end:])
+
+
+def _lines(text: str) -> list[str]:
+    """With their ends, as YAML counts them."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _document_end(lines: list[str]) -> int:
+    """The line of ``...``, as an index; else that behind the last one."""
+    return next((place for place, line in enumerate(lines) if line.rstrip() == "..."), len(lines))
 
 
 def _end(top: Mapping, key: str, lines: list[str]) -> int:
     """The line behind the last one of a key's value, as an index."""
     begin = top.items[key][0].line - 1
     later = [other.line - 1 for other, _ in top.items.values() if other.line - 1 > begin]
-    return _trimmed(lines, begin, min(later, default=len(lines)))
+    return _trimmed(lines, begin, min(later, default=_document_end(lines)))
 
 
 def _trimmed(lines: list[str], begin: int, end: int) -> int:
@@ -177,7 +205,7 @@ def _trimmed(lines: list[str], begin: int, end: int) -> int:
 
 
 def _first_line(top: Mapping, key: str, lines: list[str]) -> int:
-    return top.items[key][0].line - 1 if key in top.items else len(lines)
+    return top.items[key][0].line - 1 if key in top.items else _document_end(lines)
 
 
 def _name(tree: Tree) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,6 +18,8 @@ from odibi_actors.config.tree import MAX_FILE
 from odibi_actors.errors import ConfigError
 
 INDENT = 2
+_SIMPLE = re.compile(r"[\w.$*/(-]([\w .$*/(){}<>=+@%,-]|:(?! ))*")
+"""Texts that stand as they are, or in quotes if YAML would take them for something else; others in double quotes."""
 FLOW = 90
 """Characters of a section that stands on one line."""
 
@@ -39,7 +42,7 @@ def plain(value: Any, at: str) -> Any:
         return value
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, float) and not math.isnan(value):
         return float(value)
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
@@ -54,6 +57,8 @@ def plain(value: Any, at: str) -> Any:
         return [plain(one, f"{at}[{place}]") for place, one in enumerate(value)]
     if isinstance(value, pa.DataType):
         return type_name(value)
+    if isinstance(value, float):
+        raise ConfigError(f"{at}: {value} is no number that a project can have; leave it out, or say it as text")
     what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     raise ConfigError(
         f"{at}: {what} has no form in {PROJECT_FILE}; give text, numbers, booleans, None, lists or mappings"
@@ -81,7 +86,7 @@ def _styled(value: Any) -> Any:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
     if isinstance(value, Mapping):
-        mapping = CommentedMap({key: _styled(one) for key, one in value.items()})
+        mapping = CommentedMap({_styled(key): _styled(one) for key, one in value.items()})
         if _short(value):
             mapping.fa.set_flow_style()
         return mapping
@@ -92,7 +97,18 @@ def _styled(value: Any) -> Any:
         return listed
     if isinstance(value, str) and "\n" in value:
         return LiteralScalarString(value) if _blockable(value) else DoubleQuotedScalarString(value)
-    return value
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not _SIMPLE.fullmatch(value) else value
+
+
+def differing(one: Any, other: Any, at: str = "") -> str | None:
+    """Where two documents are not the same: the path of the first such value; None if they are."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [(f"{at}.{key}".lstrip("."), value, other[key]) for key, value in one.items()]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{at}[{place}]", value, other[place]) for place, value in enumerate(one)]
+    else:
+        return None if one == other and type(one) is type(other) else at
+    return next((found for path, a, b in pairs if (found := differing(a, b, path)) is not None), None)
 
 
 def _short(section: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -14,7 +15,7 @@ from odibi_actors.config.load import load_text
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.tree import parse, plain_data
 from odibi_actors.errors import ConfigError, RunFailedError
-from odibi_actors.local.pipelines.document import name_of, plain, render, written
+from odibi_actors.local.pipelines.document import differing, name_of, plain, render, written
 from odibi_actors.model import ALL_DONE
 from odibi_actors.nodes.lent import Function, lending
 from odibi_actors.nodes.package import PACKAGE
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 NODE_KEYS = ("retry", "timeout", "durable", "description")
+_LITERALS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+"""Texts and quoted names of SQL."""
 SHOWN_AS = "to_yaml()"
 """What problems name as their file: lines and columns are those of that text."""
 
@@ -131,7 +134,7 @@ class Pipeline:
         it names, if nothing is said. ``keys``: as for ``node``."""
         node, other = self._split(keys)
         self._refuse(name, other)
-        text = inspect.cleandoc(sql) + ("\n" if "\n" in sql.strip() else "")
+        text = _dedented(sql)
         return self._add(
             name, {"inputs": _tables(text) if inputs is None else list(inputs), "transform": {"sql": text}}, node
         )
@@ -152,8 +155,9 @@ class Pipeline:
         problems = Problems(SHOWN_AS)
         tree = parse(text, problems, lambda value: (value, []))
         problems.raise_if_any()
-        if tree is None or plain_data(tree, "", problems) != data:
-            raise ConfigError(f"{self.name}: some value cannot be said in YAML exactly; write it in other characters")
+        other = differing(data, plain_data(tree, "", problems) if tree is not None else None)
+        if other is not None:
+            raise ConfigError(f"{self.name}: {other}: this text cannot be said in YAML exactly; write it otherwise")
         return text
 
     def document(self) -> dict[str, Any]:
@@ -305,6 +309,15 @@ class Pipeline:
             found = f"nodes {', '.join(nodes)} call it" if nodes else "no node calls it"
             raise ConfigError(f"{self.name}: input {reference}: {found}; give the name of the node")
         return nodes[0]
+
+
+def _dedented(sql: str) -> str:
+    """The query without the indentation of the Python code around it; unchanged where a literal holds line ends, whose
+    blanks are its own."""
+    if any("\n" in literal[0] for literal in _LITERALS.finditer(sql)):
+        return sql
+    first, _, rest = sql.strip("\n").rstrip().partition("\n")
+    return f"{first.lstrip(' ')}\n{textwrap.dedent(rest)}\n" if rest else first.strip(" ")
 
 
 def _interactive(function: Callable[..., Any]) -> bool:

@@ -129,7 +129,7 @@ def _table(name: str, rows: Rows) -> pa.Table:
         if isinstance(rows, pa.Table):
             return normalise(rows)
         if isinstance(rows, list):
-            return normalise(pa.Table.from_pylist(rows))
+            return frames.from_rows(rows)
         sort = sort_of(type(rows))
         if sort:
             return frames.from_pandas(rows) if sort == "pandas" else frames.from_polars(rows)
