@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from odibi_actors.config.patterns import LINE
 from odibi_actors.kinds.format import Request, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.local.headers import FORMATS, ONE_BYTE, Header, difference, format_by_name, header_of, unpacked
@@ -310,7 +311,8 @@ def _twin(folder: Path, name: str, files: list[str]) -> bool:
 
 
 def _literal(name: str) -> str:
-    return re.sub(r"[\[?*]", r"[\g<0>]", name)
+    """The pattern of a name; a line end, which would begin another pattern, is any one character."""
+    return re.sub(r"[\[?*]", r"[\g<0>]", name).replace(LINE, "?")
 
 
 def _patterns(pattern: str, names: list[str]) -> Iterator[str]:

@@ -15,8 +15,8 @@ from odibi_actors.config.patterns import LINE, lines
 
 TEMPORARY = (".tmp", ".part", ".staged", "~")
 """Endings of names that writers give to files they have not finished."""
-
-
+UNCOMMITTED = "_temporary"
+"""The folder in which jobs of Spark and Hadoop write, until they are committed. Hive's begins with a dot."""
 OWN = "_odibi"
 """Names that begin so are ours, such as the owner file of a sink's folder: no data of anybody."""
 
@@ -26,6 +26,8 @@ def temporary(relative: str) -> str:
     for segment in relative.split("/"):
         if segment.startswith("."):
             return f"names with a leading dot are ignored ({segment})"
+        if segment == UNCOMMITTED:
+            return f"{UNCOMMITTED} holds what Spark and Hadoop have not committed: it is renamed then"
         if segment.startswith(OWN):
             return f"names that begin with {OWN} are of Odibi itself ({segment})"
     name = relative.rpartition("/")[2]

@@ -274,6 +274,14 @@ def test_given_a_pattern_that_would_take_files_of_another_kind_then_it_is_made_n
     assert sum(run_pipeline(project, group.name).rows_read for group in draft.groups) == len(names)
 
 
+def test_given_a_line_end_in_a_name_then_its_pattern_takes_it_and_no_other(folder: Path) -> None:
+    write(folder, **{"li\nne": "x\n1\n"})
+    assert [(group.pattern, group.files) for group in look(folder).groups] == [("li?ne.csv", ["li\nne.csv"])]
+    write(folder, **{"li-ne": "y,z\n1,2\n"})
+    assert [group.pattern for group in look(folder).groups] == ["li-ne.csv"]
+    assert "would take li-ne.csv too" in left_out(look(folder))["li?ne.csv"]
+
+
 def test_given_no_pattern_for_files_of_one_kind_only_then_it_is_left_out(folder: Path) -> None:
     write(folder, **{"a-1": "x\n1\n", "a-10": "x\n1\n", "a-1-more-2": "y\n1\n"})
     draft = look(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from odibi_actors.config.model import NodeSpec
+from odibi_actors.config.model import ConnectionSpec, NodeSpec
 from odibi_actors.messages import NodeDone, PublishDone, Step
 from odibi_actors.model import PIN, node_key, pin_digest
 from odibi_actors.nodes.sinks.conform import unfit
@@ -299,6 +301,72 @@ def test_given_no_rows_and_guessed_types_when_published_then_nothing_is_seen_nor
     again = done(world.executor, task(Step(spec, "static", schema=pin), inputs=inputs, iteration=3, typeless=["src"]))
     world.publish(spec, again)
     assert len(list(world.folder.glob("*.parquet"))) == (2 if sink == "lake" else 0)
+
+
+def read(world: World, spec: NodeSpec) -> int:
+    """How many rows a reader finds; -1: there is nothing to read."""
+    assert spec.write is not None
+    at, connection = world.folder, spec.write.connection
+    if connection.type == "local":
+        at = (at / "current").resolve() if spec.write.mode == "overwrite" else at
+        found = [one for one in at.rglob("part-*.*") if "_" not in {part[0] for part in one.relative_to(at).parts}]
+        pattern = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}[spec.write.format or "parquet"]
+        query = f"select count(*) from {pattern}({[str(one) for one in found]})"
+        return int(duckdb.sql(query).fetchall()[0][0]) if found else -1
+    opened = sqlite3.connect if connection.type == "sqlite" else duckdb.connect
+    with closing(opened(connection.path)) as db:  # type: ignore[operator]
+        try:
+            return int(db.execute("select count(*) from delays").fetchall()[0][0])
+        except (sqlite3.OperationalError, duckdb.CatalogException):
+            return -1
+
+
+@pytest.mark.parametrize(
+    ("sink", "more"),
+    [
+        ("lake", {}), ("lake", {"format": "csv"}), ("lake", {"format": "json"}), ("lake", {"mode": "overwrite"}),
+        ("lake", {"format": "csv", "mode": "overwrite"}), ("lake", {"partition_by": ["k"]}),
+        ("lake", {"partition_by": ["k"], "mode": "overwrite"}),
+        *(
+            (sink, more)
+            for sink in ("sqlite", "duckdb")
+            for more in (
+                {},
+                {"mode": "upsert", "keys": ["k"]},
+                {"mode": "overwrite"},
+                {"mode": "delete", "keys": ["k"]},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_given_a_table_without_columns_when_published_then_nothing_is_seen_nor_pinned(
+    world: World, sink: str, more: dict[str, Any]
+) -> None:
+    spec, mode = node(world, sink, **more), more.get("mode", "append")
+    if sink == "duckdb" and spec.write is not None:
+        connection = ConnectionSpec("mart", "duckdb", str(world.root / "mart.duckdb"))
+        spec = msgspec.structs.replace(spec, write=msgspec.structs.replace(spec.write, connection=connection))
+    if mode == "delete" and spec.write is not None:
+        with closing((sqlite3 if sink == "sqlite" else duckdb).connect(spec.write.connection.path)) as db:  # type: ignore[attr-defined]
+            db.execute("create table delays (k bigint, v bigint)")
+            db.execute("insert into delays values (1, 1), (2, 2)")
+            db.commit()
+    before = read(world, spec)
+    staged = stage(world, spec, pa.table({}), 1)
+    assert (staged.schema, staged.schema_text) == (b"", [])
+    for _ in range(2):
+        world.publish(spec, staged)
+    assert read(world, spec) == before
+    pin = put(world, spec, FIRST, 2)
+    rows = 1  # those of a deletion: the other one
+    assert read(world, spec) == rows
+    # Later ones have the columns that are pinned; one that is overwritten is empty then.
+    for opened in (False, True):
+        void = stage(world, spec, pa.table({}), 3 + opened, pin, open=opened)
+        assert void.schema == b""
+        world.publish(spec, void)
+        emptied = -1 if "partition_by" in more else 0
+        assert read(world, spec) == (emptied if mode == "overwrite" else rows)
 
 
 @SINKS

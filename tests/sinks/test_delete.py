@@ -20,6 +20,7 @@ from odibi_actors.kinds.registry import sink_of
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, Failure, StagedRef, Target
 from odibi_actors.nodes.executor import naming, to_failure
+from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.table import TableSink
 from tests.postgres import GROUP, Schema
@@ -89,6 +90,21 @@ def test_given_keys_when_deleted_then_all_rows_of_them_go_and_what_is_missing_is
     assert bench.delete(sink, k=pa.array([], pa.int64()), j=pa.array([], pa.string())) == ""
     with pytest.raises(ConflictError, match=r"2 rows were deleted by iteration 1 from table 't' .* are not kept"):
         sink.discard(part, 1)
+
+
+def test_given_no_row_and_types_that_nobody_told_then_no_table_contradicts_them(bench: Bench) -> None:
+    """A file of nothing but a header: texts, for want of a better guess."""
+    bench.sql("create table t (k bigint, n double precision)")
+    header = pa.table({"k": pa.array([], pa.string()), "n": pa.array([], pa.string())})
+    for number, mode in enumerate(("append", "upsert", "delete", "overwrite")):
+        site = Site(bench.at, OWNER, staging=bench.root / "staged", replaces=mode == "overwrite", access=bench.access)
+        sink = TableSink(bench.kind, site, ["k"] if mode in ("upsert", "delete") else (), deletes=mode == "delete")
+        for row, table in enumerate((header, pa.table({"k": [number], "n": [0.5]}))):
+            iteration = 2 * number + row + 1
+            part, _ = sink.stage(table, iteration, Attempt(1, iteration), Pin(guessed=True))
+            sink.publish(part, iteration, 0)
+        assert bench.sql("select * from t") == ([(number, 0.5)] if mode != "delete" else [])
+        bench.sql("delete from t")
 
 
 def test_given_a_version_when_deleted_then_newer_rows_stay_and_are_counted(bench: Bench) -> None:

@@ -43,7 +43,9 @@ def test_given_a_pattern_when_asked_for_depth_then_only_two_stars_go_on_without_
     assert Pattern("**/*.csv").descends(99)
 
 
-@pytest.mark.parametrize("name", [".a.csv", "a.csv.tmp", "a.part", "a.staged", "a.csv~", ".git/a.csv"])
+@pytest.mark.parametrize(
+    "name", [".a.csv", "a.csv.tmp", "a.part", "a.staged", "a.csv~", ".git/a.csv", "x/_temporary/0/a.csv"]
+)
 def test_given_a_temporary_name_when_judged_then_the_reason_is_told(name: str) -> None:
     assert temporary(name)
 
@@ -51,6 +53,7 @@ def test_given_a_temporary_name_when_judged_then_the_reason_is_told(name: str) -
 def test_given_ordinary_names_when_judged_then_they_are_taken() -> None:
     assert not temporary("2013/a.csv")
     assert not temporary("tmp.csv")
+    assert not temporary("_temporary.csv")
     assert utf8("café.csv")
     assert not utf8("caf\udce9.csv")
     assert join(".", "a.csv") == "a.csv"

@@ -55,8 +55,10 @@ class Pin:
     def conform(self, table: pa.Table) -> pa.Table:
         """The table in the pinned schema, or, where there is none, in its own with the declared types. Raises Failed
         (``invalid``)."""
-        if not table.column_names and table.num_rows == 0 and self.known is not None and not self.open:
-            return self.known.remove_metadata().empty_table()  # nothing, from a function that found nothing
+        if not table.column_names and not table.num_rows:  # nothing, from a function or file that has found nothing
+            self.guessed = True
+            self.changes = []
+            return self.known.remove_metadata().empty_table() if self.known is not None else table
         self._check_names(table)
         there = dict.fromkeys(table.column_names)
         types = {} if self.known is None else {field.name: field for field in self.known}

@@ -58,7 +58,8 @@ class FolderSink:
         (another owner or mode; ``published`` parts are missed) and OSError.
         """
         form, given = self._form(), table.schema
-        self._check(table)
+        if given.names:
+            self._check(table)
         self._check_published(published)
         pin = pin or Pin()
         if pin.known is None:

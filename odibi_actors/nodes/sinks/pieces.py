@@ -54,9 +54,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 def split(table: pa.Table, by: Sequence[str], limit: int) -> Iterator[Piece]:
     """The rows by partition, in the order of their first rows. Raises Failed (``invalid``): more than ``limit``
     partitions, or a value that no folder can have as its name."""
-    check(table.schema, by)
     if not table.num_rows:
         return
+    check(table.schema, by)
     table = table.combine_chunks()
     texts = {name: _texts(name, table.column(name)) for name in by}
     codes = pa.array([0] * table.num_rows, pa.int64())
