@@ -9,6 +9,7 @@ from odibi_actors.broker import runs
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.kinds.letters import kept
 from odibi_actors.messages import SOURCE
 from odibi_actors.runtime.visible import named
 
@@ -71,7 +72,7 @@ def as_files_are(
             flow.write(rec.Retry(pipeline.name, one.number, now), pipeline.name)
             one.advance("retry")
             runs.retried(flow, pipeline, one, now)
-    reason = f"{rec.PLANNED_AGAIN}{why}, with the files of {source} as they are now, without those that are gone"
+    reason = f"{rec.PLANNED_AGAIN}{why}, {_with_what(pipeline, source)}"
     flow.cancel_from(pipeline, suffix, now, reason)
     lane = pipeline.lane(iteration.lane)
     if lane is not None:
@@ -79,6 +80,13 @@ def as_files_are(
     behind = f" (with those behind it, to {suffix[-1].number})" if len(suffix) > 1 else ""
     flow.say(Log("info", f"{iteration.name}{behind}: {reason}", {"notice": True}))
     return [one.number for one in suffix]
+
+
+def _with_what(pipeline: Pipeline, source: str) -> str:
+    read = pipeline.sources[source].node.read
+    if read is not None and kept(read):
+        return f"with what {source} has kept, as it was taken in"
+    return f"with the files of {source} as they are now, without those that are gone"
 
 
 def letters(iterations: list[Iteration]) -> list[int]:

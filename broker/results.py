@@ -514,6 +514,8 @@ def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, node: str, failure
     told = f"{node}: its columns are those that iteration {pin.iteration} told" if pin and pin.iteration else ""
     what, them = ("the files", "them") if failure.others else ("the file", "it")
     held = f"{told} (`odibictl source show {pipeline.name}.{node}`). " if told else ""
+    if told_letters.kept(read):
+        return f"{held}What {node} has taken in it keeps as it is: nothing that is changed now is read in its place"
     return f"{held}Fix {what}, or take {them} away; then {retry}, and what is there then is planned again"
 
 

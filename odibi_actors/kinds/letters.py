@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.registry import source_of
-from odibi_actors.kinds.source import Amending
+from odibi_actors.kinds.source import Amending, Fillable
 from odibi_actors.units import naming
 
 if TYPE_CHECKING:
@@ -72,3 +72,12 @@ def amending(read: ReadSpec) -> str:
     except ConfigError:
         return ""  # not installed any more: what it read before is told all the same
     return kind.amending(read) if isinstance(kind, Amending) else ""
+
+
+def kept(read: ReadSpec) -> bool:
+    """Whether a source keeps what it has taken in as it is, in a log of its own: nothing that is done outside changes
+    what an iteration reads of it."""
+    try:
+        return isinstance(source_of(read.mode), Fillable)
+    except ConfigError:
+        return False  # not installed any more

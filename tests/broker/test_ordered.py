@@ -186,7 +186,11 @@ def test_given_rows_that_were_pushed_when_they_halt_a_pipeline_then_it_says_how_
     broker.durable()
     broker.fail(broker.tasks()[0], "read", Failure("malformed", "it is bad", position="a:0-2"))
     wanted = (
+        "it is bad. What read has taken in it keeps as it is: nothing that is changed now is read in its place. "
         "A retry reads rows of read as they are: if they are wrong, `on_error: dead_letter` in odibi.yaml, `odibictl "
         "apply` and `odibictl iteration retry p 1` set them aside"
     )
     assert broker.flow.pipelines["p"].iterations[1].trouble.endswith(wanted)
+    broker.ask("iteration.retry", pipeline="p", iteration=1)
+    (cancel,) = broker.of(rec.Cancel)
+    assert cancel.reason == f"{rec.PLANNED_AGAIN}when it was retried, with what read has kept, as it was taken in"

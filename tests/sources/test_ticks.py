@@ -13,12 +13,13 @@ import pytest
 
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config import load_project
-from odibi_actors.config.model import ConnectionSpec, NodeSpec, PollSpec, ReadSpec
+from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PollSpec, ReadSpec
 from odibi_actors.errors import ConfigError
-from odibi_actors.kinds.connection import Access
+from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.trying import Trial
 from odibi_actors.messages import BROKER, Offer, PlacesPage, SourceProblem, SourceSpec
+from odibi_actors.nodes.failures import Failed
 from odibi_actors.sources.events.effects import Append, Appended, Outcome, Put, Survey, Surveyed
 from odibi_actors.sources.ticks import poll as polling
 from odibi_actors.sources.ticks.clock import AGAIN, Clock
@@ -255,6 +256,20 @@ def test_given_a_pipeline_that_runs_on_demand_then_only_a_run_polls_and_it_waits
     machine.finder.heard(Seen("p/src", looks[-1].number, [Part("p.src")]), machine.now)
     offers = [one.message for one in machine.flush() if isinstance(one, Send) and one.to == BROKER]
     assert [one.run for one in offers if isinstance(one, Offer)][-1:] == ["run"]
+
+
+def test_given_a_tick_that_cannot_be_read_then_it_alone_is_what_failed(tmp_path: Path) -> None:
+    spec = read(tmp_path, path="rates.csv")
+    puts = [Put(repr(60.0 * tick), data, -1) for tick, data in enumerate((b"k\n1\n", b"", b"k\n3\n"), 1)]
+    list(INTERVAL.probe(Append("p/src", 1, spec, puts, 0, spec.backlog, spec.window)))
+    (seen,) = INTERVAL.probe(Ahead("p/src", 2, spec, [], BatchSpec(), 4, True))
+    assert isinstance(seen, Seen)
+    positions = [piece.position for part in seen.parts for piece in part.pieces]
+    assert [one.identity for one in positions] == ["p.src:1-1", "p.src:2-2", "p.src:3-3"]
+    with pytest.raises(Failed) as failed:
+        INTERVAL.load(spec, positions, b"", OPEN)
+    assert failed.value.failure.position == "p.src:2-2"
+    assert INTERVAL.load(spec, [positions[0], positions[2]], b"", OPEN).table.to_pydict() == {"k": [1, 3]}
 
 
 # --- a whole system ---------------------------------------------------------------------------------------------------

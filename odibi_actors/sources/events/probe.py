@@ -244,13 +244,15 @@ def _whole(events: Iterator[log.Event], last: int) -> Iterator[log.Event]:
 
 
 def _cut(events: Iterator[log.Event], ask: Ahead) -> tuple[list[list[log.Event]], bool]:
-    """Events in pieces that fit into an iteration each, as many as are asked for, and whether there are more."""
+    """Events in pieces that fit into an iteration each, as many as are asked for, and whether there are more. Each tick
+    is a piece: nobody has looked at what was polled, and one that cannot be read takes its piece with it."""
+    alone = ask.read.polled is not None
     cuts: list[list[log.Event]] = []
     rows = total = 0
     for event in events:
         some = max(0, event.rows)
-        fits = bool(cuts) and rows + some <= ask.limits.max_rows and total + event.size <= ask.limits.max_bytes
-        if not fits:
+        fits = rows + some <= ask.limits.max_rows and total + event.size <= ask.limits.max_bytes
+        if alone or not cuts or not fits:
             if len(cuts) >= ask.credit:
                 return cuts, True
             cuts.append([])
