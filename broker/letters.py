@@ -17,6 +17,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.patterns import shown
 from odibi_actors.errors import ConflictError
+from odibi_actors.kinds import letters as kinds
 from odibi_actors.messages import SOURCE, STORE
 from odibi_actors.model import LIVE, Position, Range, Trigger
 from odibi_actors.runtime.visible import named
@@ -163,9 +164,11 @@ def cancelled(flow: Flow, pipeline: Pipeline, iteration: Iteration, seq: int) ->
     if consuming and not iteration.replay.keeps and not any(iteration.positions.get(name) for name in consuming):
         _gone(pipeline, iteration.replay, seq)
         return
-    letter = iteration.replay.letter
-    text = f"{iteration.name} is void, and dead letter {letter}, which it had taken up, is open again"
-    flow.say(Log("warning", f"{text}: `odibictl deadletter replay {letter}`", {"notice": True}))
+    former = iteration.replay
+    text = f"{iteration.name} is void, and dead letter {former.letter}, which it had taken up, is open again"
+    late = overtaken(pipeline, former.iteration, former.whole)
+    verb = "show" if late else "replay"  # the former says what is to be done instead
+    flow.say(Log("warning", f"{text}: `odibictl deadletter {verb} {former.letter}`", {"notice": True}))
 
 
 def _letter(flow: Flow, letter: int, now: float) -> Row | None:
@@ -215,17 +218,19 @@ def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
 
 
 def _check_order(pipeline: Pipeline, letter: Row) -> None:
-    """Raise ConflictError when the replay would replace newer rows by its own, in a sink that is overwritten. A letter
-    of the newest iteration as a whole is the newest batch."""
-    number, sinks = letter["iteration"], pipeline.spec.newest_only
+    """Raise ConflictError when the replay would replace newer rows by its own, in a sink that is overwritten."""
+    number = letter["iteration"]
+    if late := overtaken(pipeline, number, letter["whole"]):
+        held = _consumed(pipeline, letter)
+        read = {name: read for name, read in kinds.reads(pipeline.spec.nodes).items() if held.get(name)}
+        what = f"dead letter {letter['id']} of iteration {number} of {pipeline.name}"
+        raise ConflictError(f"{what}: {kinds.remedy(read, letter['id'], late, number)}")
+
+
+def overtaken(pipeline: Pipeline, number: int, whole: bool) -> kinds.Overtaken | None:
+    """What stands against the replay of a letter of this iteration; see ``kinds.letters``."""
     later = pipeline.last_committed > number or any(one.number > number for one in pipeline.unfinished(LIVE))
-    if sinks and (later or not letter["whole"]):
-        raise ConflictError(
-            f"sink {sinks[0]} of {pipeline.name} is overwritten by each iteration: what letter {letter['id']} has of "
-            f"iteration {number} would replace {'what later ones bring' if later else 'the rest of it'}. `odibictl "
-            f"pipeline rewind {pipeline.name} --to {number - 1}` reads again in order; or `odibictl deadletter discard "
-            f"{letter['id']}`"
-        )
+    return kinds.overtaken(pipeline.spec, whole, later)
 
 
 def _as_it_is_now(

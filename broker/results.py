@@ -357,7 +357,8 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
         return
     file = named(failure.position)
     place = "" if file in failure.message else f"{file}: "
-    text = f"dead letter at {name}: {place}{sentences(failure.text, _of_letter(pipeline, [name]))}"
+    remedy = _of_letter(pipeline, iteration, [name], whole=False)
+    text = f"dead letter at {name}: {place}{sentences(failure.text, remedy)}"
     alerts.set_aside(flow, pipeline, iteration, text, now)
     iteration.positions[name] = left
     iteration.set_aside += 1
@@ -381,13 +382,15 @@ def _revise(flow: Flow, pipeline: Pipeline, iteration: Iteration, run: NodeRun, 
     flow.wake(iteration)
 
 
-def _of_letter(pipeline: Pipeline, sources: list[str]) -> str:
+def _of_letter(pipeline: Pipeline, iteration: Iteration, sources: list[str], whole: bool) -> str:
     """What is to be done about a letter of a source whose rows are not corrected where they are. `odibictl run` says it
     at its end."""
     read = {name: read for name, read in told_letters.reads(pipeline.spec.nodes).items() if name in sources}
     if pipeline.manual or not any(map(told_letters.amending, read.values())):
         return ""
-    return f"`odibictl deadletter list {pipeline.name}` has its ID: {told_letters.remedy(read)}"
+    late = letters.overtaken(pipeline, iteration.number, whole)
+    remedy = told_letters.remedy(read, late=late, iteration=iteration.number)
+    return f"`odibictl deadletter list {pipeline.name}` has its ID: {remedy}"
 
 
 def _of_halt(pipeline: Pipeline, iteration: Iteration, failure: Failure) -> str:
@@ -435,7 +438,8 @@ def _give_up(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str, fa
     configured = failure.kind == "invalid" and misfits.of_spec(pipeline, node, failure.column)
     if aside and failure.kind not in ENVIRONMENT and not configured:
         text = f"dead letter at {node}: {failure.text}{_set_aside_with(pipeline, iteration, node, failure)}"
-        text = sentences(text, _of_letter(pipeline, [name for name, some in iteration.positions.items() if some]))
+        sources = [name for name, some in iteration.positions.items() if some]
+        text = sentences(text, _of_letter(pipeline, iteration, sources, whole=True))
         alerts.set_aside(flow, pipeline, iteration, text, now)
         pipeline.dead_letters += 1
         runs.set_aside(pipeline, iteration)

@@ -117,6 +117,8 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
             "published is not known any more; a rewind reaches back as far as `history`"
         )
     found = []
+    see = f"; `odibictl deadletter list {pipeline.name}` says what to do about what was set aside"
+    aside = see if pipeline.dead_letters else ""
     for row in preview["retractions"]:
         node, target = row["node"], Target(*row["at"])
         owner = next(iter(adopted.names(flow.adoptions, target)), (pipeline.name, node))
@@ -143,7 +145,7 @@ def _retractions(flow: Flow, pipeline: Pipeline, preview: Row) -> list[rec.Retra
         if spec is None or spec.mode != "upsert":
             raise ConflictError(
                 f"sink {node} has added rows to {target}: they cannot be taken back; to have all of it again, "
-                f"`odibictl reset {pipeline.name} --targets`"
+                f"`odibictl reset {pipeline.name} --targets`{aside}"
             )
         until = " until they are upserted again" if here else ": the sink publishes elsewhere now"
         row["action"] = f"rows stay{until}"

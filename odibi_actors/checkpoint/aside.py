@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.snapshot import VersionDecoder
-from odibi_actors.checkpoint.tables import Letter, LetterDecoder
+from odibi_actors.checkpoint.tables import OPEN, Letter, LetterDecoder
 from odibi_actors.kinds import letters
 from odibi_actors.model import LIVE, Position
 from odibi_actors.units import naming, plural
 
 if TYPE_CHECKING:
-    from odibi_actors.config.model import ReadSpec
+    from odibi_actors.config.model import PipelineSpec
 
 TOLD = 3
 """Letters of a partition that are told one by one, the newest first; the rest is counted."""
 
 
-def reads(db: sqlite3.Connection, pipeline: str) -> dict[str, ReadSpec]:
-    """What the newest version of a pipeline reads, by source, but for references."""
+class There(NamedTuple):
+    """What remedies of a pipeline's letters depend on: its newest version, None without one; its newest iteration that
+    is committed or under way."""
+
+    spec: PipelineSpec | None
+    newest: int
+
+
+def there(db: sqlite3.Connection, pipeline: str) -> There:
+    """As it is now."""
     row = db.execute(
         "SELECT payload FROM versions WHERE pipeline = ? ORDER BY version DESC LIMIT 1", (pipeline,)
     ).fetchone()
-    return {} if row is None else letters.reads(unseal(row[0], VersionDecoder, f"a version of {pipeline}").spec.nodes)
+    spec = None if row is None else unseal(row[0], VersionDecoder, f"a version of {pipeline}").spec
+    (newest,) = db.execute(
+        "SELECT max(coalesce((SELECT last_committed FROM counters WHERE pipeline = :p), 0), coalesce((SELECT"
+        f" max(iteration) FROM iterations WHERE pipeline = :p AND lane = :lane AND {OPEN}), 0))",
+        {"p": pipeline, "lane": LIVE},
+    ).fetchone()
+    return There(spec, newest)
 
 
-def remedy(there: Mapping[str, ReadSpec], letter: Letter, id_: int | str = letters.ID) -> str:
-    """What is to be done about a letter. ``there``: what its pipeline reads."""
+def remedy(there: There, letter: Letter, iteration: int, whole: bool, id_: int | None = None) -> str:
+    """What is to be done about a letter of this ``iteration``, which it holds as a ``whole`` or not. ``id_``: None for
+    a text that those of letters that are alike have in common."""
+    if there.spec is None:
+        return letters.remedy({}, letters.ID if id_ is None else id_)
     held = letter.sources()
-    return letters.remedy({name: read for name, read in there.items() if name in held}, id_)
+    read = {name: read for name, read in letters.reads(there.spec.nodes).items() if name in held}
+    late = letters.overtaken(there.spec, whole, there.newest > iteration)
+    return letters.remedy(read, letters.ID, late) if id_ is None else letters.remedy(read, id_, late, iteration)
 
 
 def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, partition: str) -> str:
@@ -39,13 +58,14 @@ def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, 
     if lane != LIVE or not _known(db, (pipeline, lane, source, partition)):
         return ""
     longer = _longer(db, (pipeline, lane, source), partition)
-    there = reads(db, pipeline)
+    known = there(db, pipeline)
     still: list[str] = []
     remedied: list[dict[str, Any]] = []
     gone: list[str] = []
     again: list[str] = []
-    for id_, state, replay, iteration, message, blob in db.execute(
-        "SELECT id, state, replay, iteration, message, payload FROM dead_letters WHERE pipeline = ? ORDER BY id DESC",
+    for id_, state, replay, iteration, revised, message, blob in db.execute(
+        "SELECT id, state, replay, iteration, revised, message, payload FROM dead_letters WHERE pipeline = ?"
+        " ORDER BY id DESC",
         (pipeline,),
     ):
         letter = unseal(blob, LetterDecoder, f"dead letter {id_}")
@@ -55,7 +75,8 @@ def of_partition(db: sqlite3.Connection, pipeline: str, source: str, lane: str, 
         held = [p.identity for p in letter.held().get(source, ()) if _of(p.identity, partition, longer)]
         if held and state == "open":
             still.append(f"{naming(held)} in iteration {iteration}, as dead letter {id_} ({message})")
-            remedied.append({"id": id_, "state": state, "remedy": remedy(there, letter)})
+            text = remedy(known, letter, iteration, not revised)
+            remedied.append({"id": id_, "state": state, "iteration": iteration, "remedy": text})
         elif held and state == "replaying":
             again.append(f"{naming(held)}, by iteration {replay}, from dead letter {id_}")
     what = letters.told(letters.remedies(remedied))

@@ -387,7 +387,7 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     below = [] if given.before is None else [given.before]
     limit = bounded(given.limit)
     rows = db.execute(
-        f"SELECT {columns}, l.payload, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM"
+        f"SELECT {columns}, l.payload, l.revised, CASE WHEN l.revised = 1 THEN 1 ELSE i.positions END FROM"
         f" {where.format('LEFT JOIN iterations AS i USING (pipeline, iteration)')}{' AND l.id < ?' if below else ''}"
         " ORDER BY l.id DESC LIMIT ?",
         (*values, *below, limit + 1),
@@ -395,11 +395,12 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     if given.pipeline is not None and not rows:
         known(db, given.pipeline)
     more = rest(db, [row[0] for row in rows[:limit]], len(rows) > limit > 0, where.format(""), values)
-    items = [dict(zip((*names, "payload", "files"), row, strict=True)) for row in rows[:limit]]
-    read = {name: aside.reads(db, name) for name in {item["pipeline"] for item in items}}
+    items = [dict(zip((*names, "payload", "revised", "files"), row, strict=True)) for row in rows[:limit]]
+    there = {name: aside.there(db, name) for name in {item["pipeline"] for item in items}}
     for item in items:
         letter = unseal(item.pop("payload"), LetterDecoder, f"dead letter {item['id']}")
-        item["remedy"] = aside.remedy(read[item["pipeline"]], letter) if item["state"] == "open" else ""
+        of, whole = there[item["pipeline"]], not item.pop("revised")
+        item["remedy"] = aside.remedy(of, letter, item["iteration"], whole) if item["state"] == "open" else ""
     return {"items": items, **more}
 
 
@@ -412,15 +413,16 @@ def _dead_letter(db: sqlite3.Connection, given: Letter) -> Any:
         raise NotFoundError(f"there is no dead letter {given.id}: {_settled(row)}")
     letter = dict(zip(names, row, strict=True))
     kept = unseal(letter.pop("payload"), LetterDecoder, f"dead letter {given.id}")
+    whole = not letter.pop("revised")
     listed = {name: [p.shown() for p in some] for name, some in kept.read().items()}
     return {
         **letter,
         **_failure(kept.failure),
-        "whole": not letter.pop("revised"),
+        "whole": whole,
         "positions": listed,
         "consumed": kept.consumed,
         "trigger": msgspec.to_builtins(kept.trigger),
-        "remedy": aside.remedy(aside.reads(db, letter["pipeline"]), kept, given.id),
+        "remedy": aside.remedy(aside.there(db, letter["pipeline"]), kept, letter["iteration"], whole, given.id),
     }
 
 

@@ -55,7 +55,8 @@ def _file(db: sqlite3.Connection, given: File) -> Any:
         reason = _aside(number, letter and letter[:5], given.identity)
         if letter is not None and letter[1] == "open":
             held = unseal(letter[5], LetterDecoder, f"dead letter {letter[0]}")
-            reason += f": {aside.remedy(aside.reads(db, given.pipeline), held, letter[0])}"
+            known = aside.there(db, given.pipeline)
+            reason += f": {aside.remedy(known, held, number, not revised, letter[0])}"
         state = "discarded" if letter is None or letter[1] not in ("open", "replaying") else "dead_lettered"
     else:
         reason = _planned(given.pipeline, number, state, finished, node, error)

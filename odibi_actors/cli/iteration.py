@@ -316,6 +316,10 @@ def retry(app: App, pipeline: str, number: int) -> None:
         errors.message(line)
 
 
+def _open_again(letter: int) -> str:
+    return f"dead letter {letter} is open again: `odibictl deadletter show {letter}` says what to do about it"
+
+
 def _retried(pipeline: str, number: int, result: Row) -> list[str]:
     """What a retry has set off."""
     if result.get("version"):
@@ -332,7 +336,9 @@ def _retried(pipeline: str, number: int, result: Row) -> list[str]:
         f"not in it; `odibictl iteration wait {pipeline}` waits for the end"
     ]
     for letter in result.get("letters") or ():
-        lines.append(f"dead letter {letter} is open again: `odibictl deadletter replay {letter}` takes it up")
+        lines.append(
+            f"dead letter {letter} is open again: `odibictl deadletter show {letter}` says what to do about it"
+        )
     return lines
 
 
@@ -398,7 +404,9 @@ def abandon(app: App, pipeline: str, number: int, sink: str, leave: bool, dry_ru
 def _cancelled(shown: Row, result: Row) -> list[str]:
     """What becomes of the files."""
     letters = result.get("letters") or ()
-    lines = [f"dead letter {one} is open again: `odibictl deadletter replay {one}` takes it up" for one in letters]
+    lines = [
+        f"dead letter {one} is open again: `odibictl deadletter show {one}` says what to do about it" for one in letters
+    ]
     if len(letters) < len(result["cancelled"]):
         lines.append(
             f"files are not left out by this: they are planned again {_planned_again(shown)}. To leave one out take it "

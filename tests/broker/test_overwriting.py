@@ -93,10 +93,27 @@ def test_given_later_iterations_when_a_letter_is_replayed_then_it_is_refused_wit
     broker = dead(overwritten(), last=3)
     reply = replayed(broker)
     assert reply.status == 4
-    assert "what letter 7 has of iteration 2 would replace what later ones bring" in reply.error
-    assert "`odibictl pipeline rewind p --to 1`" in reply.error
-    assert "`odibictl deadletter discard 7`" in reply.error
+    assert reply.error == (
+        "dead letter 7 of iteration 2 of p: sink a is overwritten by each iteration, and a replay would replace what "
+        "later ones bring: to have the rows all the same, as the newest batch, write them corrected to a file of "
+        "another name and `odibictl deadletter discard 7`; or fix what is wrong and `odibictl pipeline rewind p --to "
+        "1` reads again in order"
+    )
     assert len(broker.of(rec.Plan)) == 3
+
+
+def test_given_a_table_that_rows_are_appended_to_when_a_letter_is_replayed_then_no_rewind_is_named() -> None:
+    """It would be refused."""
+    spec = overwritten()
+    nodes = [
+        replace(node, write=replace(node.write, connection=TABLE, path=None, format=None, table="t"))
+        if node.name == "b" and node.write is not None
+        else node
+        for node in spec.nodes
+    ]
+    reply = replayed(dead(replace(spec, nodes=nodes), last=3))
+    assert reply.status == 4
+    assert reply.error.endswith("write them corrected to a file of another name and `odibictl deadletter discard 7`")
 
 
 def test_given_a_later_iteration_that_is_under_way_when_a_letter_is_replayed_then_it_is_refused() -> None:
@@ -106,7 +123,7 @@ def test_given_a_later_iteration_that_is_under_way_when_a_letter_is_replayed_the
 
 
 def test_given_one_file_of_several_when_it_is_replayed_then_it_is_refused_as_the_rest_is_published() -> None:
-    assert "would replace the rest of it" in replayed(dead(overwritten(), last=2), whole=False).error
+    assert "would replace the rest of its own" in replayed(dead(overwritten(), last=2), whole=False).error
 
 
 def test_given_the_newest_iteration_when_its_letter_is_replayed_then_it_is_the_newest_batch() -> None:

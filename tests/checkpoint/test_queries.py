@@ -8,7 +8,7 @@ import pytest
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.queries import spec_digest
-from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.kinds.letters import remedies, told
 from odibi_actors.model import Failure
@@ -285,6 +285,34 @@ def test_letters_have_the_remedies_of_what_lies_in_them_and_those_that_are_alike
     many = [{**rows[2], "id": number} for number in range(1, 20)]
     assert list(remedies(many)) == ["19 letters from 1 to 19"]
     assert remedies([{**rows[2], "state": "replaying"}]) == {}
+
+
+def test_a_letter_that_would_replace_newer_rows_has_another_remedy_than_its_replay(engine: Engine) -> None:
+    at, mart = ConnectionSpec("in", "local", "/in"), ConnectionSpec("mart", "sqlite", "/m.db")
+    lake = WriteSpec(ConnectionSpec("lake", "local", "/lake"), path="a", format="csv", mode="overwrite")
+    read = ReadSpec(at, "csv", "file_watch")
+    nodes = [NodeSpec("flights", read=read), NodeSpec("lake", ["flights"], write=lake)]
+    spec = msgspec.structs.replace(version().spec, nodes=nodes)
+    put(engine, r.Version(P, 2, spec, "c" * 32, 1.0), r.DeadLetter(P, 2, "lake", failure("bad"), 8.0))
+
+    def told_of(letters: int) -> list[str]:
+        rows = engine.answer("deadletter.list", {"pipeline": P})["items"]
+        assert len(rows) == letters
+        return list(remedies(rows).values())
+
+    (late,) = told_of(1)
+    assert late.endswith(f"`odibictl deadletter discard 1`; or fix what is wrong and `odibictl pipeline rewind {P} "
+                         "--to 1` reads again in order")  # fmt: skip
+    assert engine.answer("deadletter.show", {"id": 1})["remedy"] == late
+    why = {"pipeline": P, "source": "flights", "identity": "c.csv"}
+    assert engine.answer("file.show", why)["reason"].endswith(late)
+    put(engine, r.DeadLetter(P, 3, "lake", failure("bad"), 8.0))
+    assert ["`odibictl deadletter discard 1,2`" in text and "--to 1`" in text for text in told_of(2)] == [True]
+    put(engine, plan(5, "f.csv"), r.DeadLetter(P, 5, "lake", failure("bad"), 8.0))
+    assert [text.partition(" ")[0] for text in told_of(3)] == ["fix", "sink"], "nothing is newer than the newest"
+    table = NodeSpec("all", ["flights"], write=WriteSpec(mart, table="t"))
+    put(engine, r.Version(P, 3, msgspec.structs.replace(spec, nodes=[*nodes, table]), "c" * 32, 1.0))
+    assert "rewind" not in "".join(told_of(3)), "the table would forbid it"
 
 
 def test_a_version_is_told_by_its_digests(engine: Engine) -> None:

@@ -497,7 +497,7 @@ def test_given_cancel_with_yes_then_it_does_not_ask(broker: Broker, invoke: Invo
 def test_given_cancel_of_a_replay_then_its_letter_is_named(broker: Broker, invoke: Invoke) -> None:
     fake = broker({**ANSWERS, "iteration.cancel": {"cancelled": [9], "letters": [4]}})
     result = invoke("--endpoint", fake.endpoint, "iteration", "cancel", "delays", 9, "--yes")
-    assert result.stderr == "dead letter 4 is open again: `odibictl deadletter replay 4` takes it up\n"
+    assert result.stderr == "dead letter 4 is open again: `odibictl deadletter show 4` says what to do about it\n"
 
 
 def test_given_cancel_dry_run_then_unprepared_ones_are_listed_and_nothing_is_sent(
