@@ -37,6 +37,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.model import Position
 from odibi_actors.scheduler.timetable import occurrences
+from odibi_actors.sources.growing.packed import packed
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.scan import passed_over
 from odibi_actors.streaming.source import Source
@@ -64,6 +65,7 @@ class AtRest:
         self._store = Resting(data_dir, root)
         self.as_of = self._store.as_of
         self._known: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._grow: set[tuple[str, str, str]] = set()  # sources of files that grow
         self._whole: set[tuple[str, str, str]] = set()  # sources that are read whole by every iteration
         """Source -> iteration and identity of the file that is asked about."""
 
@@ -133,6 +135,8 @@ class AtRest:
             key = (source.spec.pipeline, source.spec.node.name, source.spec.lane)
             if not isinstance(source, Source):
                 self._places(source, asked)
+                if source.read.mode == "incremental" and source.read.of_table is None:
+                    self._grow.add(key)
                 continue
             if source.pinned:
                 self._whole.add(key)
@@ -177,7 +181,7 @@ class AtRest:
             if item["state"] in ("not_found", "waiting", "pending") and os.path.lexists(path):
                 item["state"] = "unplanned"
                 item["reason"] = "not planned as of now; nothing runs that would look at it (`odibictl up`)"
-                if passed := passed_over(path):
+                if passed := passed_over(path) or (packed(path) if key in self._grow else ""):
                     item["state"], item["reason"] = "ignored", passed
                 elif key in self._whole:
                     item["state"], item["reason"] = "reference", REFERENCE

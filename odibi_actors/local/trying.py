@@ -29,7 +29,7 @@ from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, Odibi
 from odibi_actors.kinds.connection import Access, access_to, name_of
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.kinds.sink import Rehearsing, Site
-from odibi_actors.local.available import ahead, listed, nothing_in
+from odibi_actors.local.available import Available, ahead, listed, nothing_in
 from odibi_actors.local.polling import polled
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Trigger, sentences
@@ -101,6 +101,7 @@ class Trial:
         self._outputs: dict[str, BatchRef] = {}
         self._without: dict[str, tuple[str, str]] = {}
         self._unpolled: dict[str, str] = {}
+        self._typeless: set[str] = set()  # sources of which no row was read, so that no types are known
         self.sampled = False
         """Some source has more than was taken."""
 
@@ -128,11 +129,12 @@ class Trial:
         """Note which sources have nothing, and why. Raise NotFoundError with all of them when nothing can be tried."""
         lines = []
         for node in sources:
-            found, problems = self._listed(node)
-            if not found:
+            found = self._listed(node)
+            if not found.positions:
+                problems = found.problems
                 problems += [problem] if (problem := self._unpolled.get(node.name)) else []
                 files = self._files if node.read is not None and not node.read.pinned else None
-                said = nothing_in(self._project.pipelines, self._spec.name, node, files, problems)
+                said = nothing_in(self._project.pipelines, self._spec.name, node, files, found)
                 self._without[node.name] = "; ".join(said), "; ".join(problems)
                 lines += [f"{node.name}: {line}" for line in said]
         anything = len(self._without) < len(sources) or any(self._known(node) for node in sources)
@@ -146,7 +148,7 @@ class Trial:
         read = node.read
         return read is not None and not read.pinned and (read.typed or bool(self._pins.get(node.name)))
 
-    def _listed(self, node: NodeSpec) -> tuple[list[Position], list[str]]:
+    def _listed(self, node: NodeSpec) -> Available:
         assert node.read is not None
         if node.read.consumption == "cursor":
             access = self._spec.access.get(name_of(node.read.connection.type, node.read.connection.path), {})
@@ -194,6 +196,7 @@ class Trial:
             code_digest=self._project.code_digest,
             store_id=STORE,
             trigger=self._trigger,
+            typeless=sorted(self._typeless),
             home=Home(root=self._project.root),
             access=self._spec.access,
         )
@@ -201,6 +204,8 @@ class Trial:
         for said in self._executor.run(task):
             if isinstance(said, NodeDone):
                 tried.duration = said.duration
+                if node.read is not None and node.name not in self._pins:
+                    (self._typeless.discard if said.schema else self._typeless.add)(node.name)
                 return tried, said
             if isinstance(said, NodeFailed):
                 tried.state, tried.failure, tried.duration = "failed", said.failure, said.duration
@@ -225,7 +230,7 @@ class Trial:
             tried, table = self._table(node, [])
             tried.note, tried.unread = f"an empty table, as a run has it: {why}", problem
             return self._kept(tried, table)
-        found, problems = self._listed(node)
+        found, problems, _ = self._listed(node)
         if not found:
             raise NotFoundError("\n".join([f"{node.name}: its files are gone", *problems]))
         # Rows of several batches together are none: two of one key would be refused that a run upserts one by one.

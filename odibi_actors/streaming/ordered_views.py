@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.patterns import shown
 from odibi_actors.model import Reached
 from odibi_actors.runtime.visible import named
+from odibi_actors.sources.growing.packed import PACKED
 from odibi_actors.sources.query.statements import ends_of
 from odibi_actors.streaming.effects import Begin, Piece
 from odibi_actors.streaming.patterns import Pattern, join, relative_to
-from odibi_actors.units import plural
+from odibi_actors.streaming.views import links
+from odibi_actors.units import naming, plural
 
 if TYPE_CHECKING:
     from odibi_actors.streaming.ordered import Ordered
@@ -49,9 +52,20 @@ def standing(source: Ordered, late: bool, troubles: list[str]) -> list[str]:
     problems = [source.refused] if source.refused else []
     problems += [LATE] if late else []
     problems += troubles + [known.part.problem for known in source.known.values() if known.part.problem]
+    if not source.backfill:  # the live lane tells it
+        problems += links(source.skipped) + _packed(source.skipped)
     if len(problems) > MAX_SHOWN:
         problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
     return problems
+
+
+def _packed(skipped: Mapping[str, str]) -> list[str]:
+    """What is told of files that match, and cannot grow."""
+    found = sorted(identity for identity, reason in skipped.items() if reason == PACKED)
+    if not found:
+        return []
+    what, them = ("a packed file is", "it") if len(found) == 1 else (f"{len(found)} packed files are", "them")
+    return [f"{what} not read on: {naming(found)}; unpack {them}, or `exclude` {them}"]
 
 
 def several(waits: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.patterns import shown
@@ -76,15 +76,15 @@ def standing(source: Source) -> list[str]:
     problems += source.scan_problems
     if source.pinned and len(source.files.known) > MAX_BATCH:
         problems.append(f"{len(source.files.known)} files match; a batch source takes at most {MAX_BATCH}")
-    problems += changes(source) + links(source)
+    problems += changes(source) + links(source.skipped)
     if len(problems) > MAX_SHOWN:
         problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
     return problems
 
 
-def links(source: Source) -> list[str]:
-    """What is told of symbolic links, if there are any."""
-    found = [identity for identity, reason in source.skipped.items() if reason.startswith(LINKED)]
+def links(skipped: Mapping[str, str]) -> list[str]:
+    """What is told of symbolic links among what is skipped, if there are any."""
+    found = [identity for identity, reason in skipped.items() if reason.startswith(LINKED)]
     if not found:
         return []
     what = "a symbolic link is" if len(found) == 1 else f"{len(found)} symbolic links are"

@@ -143,15 +143,6 @@ def test_given_a_file_that_no_pattern_matches_when_asked_why_then_it_is_told_if_
     assert "no such file" not in "\n".join(line for line in there.splitlines() if "orders-*.csv" in line)
 
 
-def test_given_a_link_when_asked_why_at_rest_then_what_to_do_is_said_as_while_running(project: ProjectSpec) -> None:
-    run_pipeline(project, "sales")
-    landing = Path(project.root) / "data/landing"
-    (landing / "orders-link.csv").symlink_to(landing / "orders-2025-01-01.csv")
-    assert (
-        "a symbolic link is not followed; move or hard-link" in call(project, "source", "why", "orders-link.csv").stdout
-    )
-
-
 def test_given_nothing_runs_then_nothing_is_missed_that_only_runs_with_the_system(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
     (tmp_path / "landing" / "a.csv").write_text("id,cust\n1,1\n")

@@ -163,6 +163,43 @@ def test_given_empty_sources_then_those_whose_columns_are_known_give_an_empty_ta
         tried(root, files="nope*", only="watched")  # they were asked for, and are not there
 
 
+def test_given_headers_links_and_packed_files_then_what_is_there_is_told_as_a_run_does(
+    tmp_path: Path,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    text = (
+        "project: p\nconnections: {landing: {type: local, path: in}, lake: {type: local, path: lake}}\npipelines:\n"
+        "  - pipeline: p\n    nodes:\n"
+        "      - {name: a, read: {connection: landing, format: csv, mode: incremental, pattern: 'log*'}}\n"
+        "      - {name: q, inputs: [a], transform: {sql: select * from a where id > 0}}\n"
+        "      - {name: w, inputs: [q], write: {connection: lake, path: t, format: csv}}\n"
+    )
+    (tmp_path / "odibi.yaml").write_text(text)
+    landing = tmp_path / "in"
+    landing.mkdir()
+    (landing / "log.csv").write_text("id\n")
+    (landing / "log.gz").write_bytes(b"x")
+    (landing / "log.link").symlink_to("log.csv")
+    with pytest.raises(NotFoundError) as caught:
+        list(Trial(load_project(tmp_path), "p").run())
+    said = str(caught.value)
+    assert f"a: nothing to read in {landing} matches 'log*'\n" in said
+    assert "a: log.csv: it has no row to read\n" in said
+    assert "a: log.gz: packed, as its suffix says" in said
+    assert "a: log.link: a symbolic link" in said
+    told = invoke("run", "p", "--project", tmp_path)
+    assert "a symbolic link is not followed: log.link" in told.stderr
+    assert "a packed file is not read on: log.gz; unpack it, or `exclude` it" in told.stderr
+    why = "".join(invoke("source", "why", name, "--project", tmp_path).stdout for name in ("log.gz", "log.link"))
+    assert "packed, as its suffix says" in why
+    assert "a symbolic link is not followed; move or hard-link" in why
+    watched = text.replace("incremental", "file_watch").replace("log*", "log.csv")
+    (tmp_path / "odibi.yaml").write_text(watched)
+    _, query, _ = Trial(load_project(tmp_path), "p").run()
+    assert query.failure is not None
+    assert "Column id of a has no row yet, and counts as text until a type is said" in query.failure.message
+
+
 def test_given_a_node_then_only_that_and_what_it_needs_is_run(root: Path) -> None:
     assert list(tried(root, only="by_country")) == ["orders", "clean", "by_country"]
     with pytest.raises(NotFoundError, match="no node 'nope'; it has: orders, clean"):

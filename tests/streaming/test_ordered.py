@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
+
+import pytest
 
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, ReadSpec
 from odibi_actors.messages import Message, Offer, PlacesPage, PlacesQuery, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import LIVE, Position, Range, Reached
+from odibi_actors.sources.growing.packed import PACKED
 from odibi_actors.streaming.effects import Ahead, Begin, Part, Piece, Seen
 from odibi_actors.streaming.ordered import PATIENCE, Ordered
+from odibi_actors.streaming.scan import LINK
 
 READ = ReadSpec(ConnectionSpec("data", "local", "/data"), "csv", "log", consumption="cursor")
 M = TypeVar("M")
@@ -57,9 +62,9 @@ class World:
         self.finder.told(message, self.now)
         self.flush()
 
-    def finds(self, *parts: Part) -> None:
+    def finds(self, *parts: Part, skipped: Mapping[str, str] | None = None) -> None:
         """The probe answers the newest look."""
-        self.finder.heard(Seen("p/log", self.asked[-1].number, list(parts)), self.now)
+        self.finder.heard(Seen("p/log", self.asked[-1].number, list(parts), [*(skipped or {}).items()]), self.now)
         self.flush()
 
     def plans(self, *ranges: Piece, seq: int, previous: int) -> None:
@@ -214,6 +219,21 @@ def test_given_what_cannot_be_taken_yet_then_that_is_told_after_a_while_and_no_l
     assert [one.level for one in world.sent if isinstance(one, Log)] == ["info"]
     world.finds(a(piece(0, 4), end=4))
     assert world.messages(SourceProblem)[-1].problems == []
+
+
+@pytest.mark.parametrize("lane", [LIVE, "backfill-1"])
+def test_given_links_and_packed_files_that_match_then_the_live_lane_tells_of_them(lane: str) -> None:
+    world = World(lane)
+    world.places(lane=lane)
+    world.places(Reached("a", place(9)), through=5)
+    world.finds(a(end=9), skipped={"a.gz": PACKED, "b.gz": PACKED, "l": LINK, "pipe": "not a regular file"})
+    told = [
+        "a symbolic link is not followed: l; `odibictl source why FILE` says what to do",
+        "2 packed files are not read on: a.gz, b.gz; unpack them, or `exclude` them",
+    ]
+    told = told if lane == LIVE else []
+    assert [one.text for one in world.sent if isinstance(one, Log)] == [f"p/log: {one}" for one in told]
+    assert world.finder.problems == told
 
 
 def test_given_other_limits_then_what_was_cut_to_the_former_ones_is_cut_anew() -> None:

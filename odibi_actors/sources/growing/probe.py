@@ -17,6 +17,7 @@ from odibi_actors.runtime.visible import named
 from odibi_actors.sources.growing import pieces
 from odibi_actors.sources.growing.cutting import Cut, Cutter
 from odibi_actors.sources.growing.lines import header_end
+from odibi_actors.sources.growing.packed import packed
 from odibi_actors.sources.growing.places import BEGINNING, BLOCK, NOTHING, Mark, digest, link, mark
 from odibi_actors.sources.growing.renamed import Known
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Part, Piece, Scan, Scanned, Seen
@@ -35,9 +36,6 @@ MAX_ROW = 64 << 20
 
 MAX_REMEMBERED = 10_000
 """Files of which it is remembered how they were found."""
-
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
-"""Suffixes of files that a reader would unpack."""
 
 Steps = Iterator[Message | None]
 
@@ -71,13 +69,12 @@ class Probe:
                 skipped += chunk.skipped
                 seen = chunk
             yield None
-        why = "packed, as its suffix says: such a file cannot be read on; unpack it"
-        packed = {name: why for name in files if name.lower().endswith(PACKED)}
-        skipped += packed.items()
+        rolled = {name: why for name in files if (why := packed(name))}
+        skipped += rolled.items()
         fits, below = Pattern(read.pattern), len(join("", read.path))
         asked = {one.partition: one for one in ask.places if fits.matches(one.partition[below:].lstrip("/"))}
         if ask.more:
-            asked |= {name: Begin(name, b"") for name in files if name not in asked and name not in packed}
+            asked |= {name: Begin(name, b"") for name in files if name not in asked and name not in rolled}
         parts: list[Part] = []
         grown = [name for name, one in asked.items() if name in files and _offset(one) < files[name].size]
         known = Known(ask.places)
