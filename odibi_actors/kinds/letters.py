@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.registry import sink_of, source_of
 from odibi_actors.kinds.source import Amending, Fillable
-from odibi_actors.units import naming
+from odibi_actors.units import naming, plural
 
 if TYPE_CHECKING:
     from odibi_actors.config.model import NodeSpec, PipelineSpec, ReadSpec
@@ -117,7 +117,7 @@ def remedies(letters: Iterable[Mapping[str, Any]], replay: str = REPLAY) -> dict
         which = ",".join(map(str, sorted(numbers))) if few else ID
         said = text.replace(REPLAY.format(ID), replay.format(ID)).replace(f" {ID}`", f" {which}`")
         said = said.replace(BEFORE, f"--to {min(numbers.values()) - 1}`")  # below all of them
-        told[which if few else f"{len(numbers):,} letters from {min(numbers)} to {max(numbers)}"] = said
+        told[which if few else f"{plural(len(numbers), 'letter')} from {min(numbers)} to {max(numbers)}"] = said
     return told
 
 

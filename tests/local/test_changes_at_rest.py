@@ -77,7 +77,7 @@ def test_given_a_dead_letter_of_a_run_when_its_file_is_fixed_then_the_way_that_t
     put(folder, a="1", b="x")
     first = call(folder, "run", "p")
     assert first.exit_code == 5
-    assert "`odibictl run p --replay all`" in first.stderr
+    assert "`odibictl run p --replay 1`" in first.stderr
     put(folder, b="2")
     second = call(folder, "run", "p", "--replay", "all", "-o", "json")
     assert second.exit_code == 0, second.stderr
