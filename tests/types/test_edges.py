@@ -130,7 +130,9 @@ def test_given_columns_of_several_levels_when_returned_then_they_are_refused() -
         from_pandas(NUMPY.groupby("k").agg({"v": ["min", "max"]}).reset_index())
 
 
-@pytest.mark.parametrize(("names", "says"), [(["x", "X"], "are one to SQLite"), (["x\0"], "rename the column")])
+@pytest.mark.parametrize(
+    ("names", "says"), [(["x", "X"], "are one to SQLite; rename one of them"), (["x\0"], "rename the column")]
+)
 def test_given_names_that_sqlite_cannot_tell_when_staged_then_they_are_refused(
     tmp_path: Path, names: list[str], says: str
 ) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from odibi_actors.batches.ipc import check_limits
 from odibi_actors.config.remedies import listed
-from odibi_actors.nodes.formats import Malformed, Parsed, first_bad
+from odibi_actors.nodes.formats import Malformed, Parsed, first_bad, rebased
 from odibi_actors.nodes.formats.avro_blocks import Container, blocks, opened
 from odibi_actors.nodes.formats.avro_types import Held, Unreadable, held, takes_no_bytes
 from odibi_actors.nodes.formats.columns import Wanted
@@ -41,6 +41,7 @@ def parse(data: bytes, types: Mapping[str, pa.DataType], wanted: Wanted) -> Pars
         check_limits(rows, size)
     schema = pa.schema([(name, how.kind) for name, how in columns.items()])
     table = pa.table({name: pa.chunked_array(arrays[name], schema.field(name).type) for name in chosen}, schema)
+    rebased.check(table, file.meta, "avro")
     return Parsed(fitted(table, types), [name for name in names if name not in chosen])
 
 

@@ -23,13 +23,15 @@ _META: Final[dict[str, Any]] = {"type": "map", "values": "bytes"}
 
 
 class Container(NamedTuple):
-    """``schema``: JSON; ``codec``: how blocks are packed; ``sync``: what ends each; ``start``: where they begin."""
+    """``schema``: JSON; ``codec``: how blocks are packed; ``sync``: what ends each; ``start``: where they begin;
+    ``meta``: what else the head says."""
 
     data: bytes
     schema: bytes
     codec: str
     sync: bytes
     start: int
+    meta: dict[bytes, bytes]
 
 
 def opened(data: bytes) -> Container:
@@ -49,7 +51,8 @@ def opened(data: bytes) -> Container:
     if len(sync) < _SYNC or not isinstance(meta, dict) or "avro.schema" not in meta:
         raise Malformed("the head of the Avro file is cut off or damaged")
     codec = meta.get("avro.codec", b"null").decode("ascii", "replace")
-    return Container(data, meta["avro.schema"], codec, sync, source.tell())
+    said = {name.encode(): value for name, value in meta.items()}
+    return Container(data, meta["avro.schema"], codec, sync, source.tell(), said)
 
 
 def blocks(file: Container) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from odibi_actors.batches.ipc import check_limits
 from odibi_actors.config.remedies import listed
 from odibi_actors.errors import BatchError
-from odibi_actors.nodes.formats import Malformed, Parsed
+from odibi_actors.nodes.formats import Malformed, Parsed, rebased
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import what_it_is
 from odibi_actors.nodes.formats.typed import fitted
@@ -61,6 +61,8 @@ def _read(data: bytes, wanted: Wanted) -> tuple[pa.Table, list[str]]:
             else f"not a readable parquet file: {error}"
         )
         raise Malformed(says) from error
+    former = [name for name in chosen if any(path == name or path.startswith(f"{name}.") for path in paths)]
+    rebased.check(table, file.metadata.metadata or {}, "parquet", former)
     return table, names
 
 

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from odibi_actors.batches.normalise import without_case
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.nodes.failures import Failed
+from odibi_actors.nodes.sinks.table_columns import RENAME
 from odibi_actors.units import plural
 
 LONGEST_ROW = 1_000_000_000
@@ -47,7 +48,8 @@ def check_types(table: pa.Table) -> None:
             raise Failed("invalid", f"SQLite has no names like {field.name!r}; rename the column", column=field.name)
         other = folded.setdefault(without_case(field.name), field.name)
         if other != field.name:
-            raise Failed("invalid", f"columns {other!r} and {field.name!r} are one to SQLite", column=field.name)
+            message = f"columns {other!r} and {field.name!r} are one to SQLite; {RENAME}"
+            raise Failed("invalid", message, column=field.name)
         check_values(table.column(field.name), field.name)
 
 

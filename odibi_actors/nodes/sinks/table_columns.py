@@ -17,6 +17,10 @@ BRING_PARENT = "nothing is kept: bring that row there, and `odibictl iteration r
 """The remedy where a row is refused, or another one would be left, without the row that it refers to."""
 
 
+RENAME = "rename one of them before the sink, in the SQL of a node (`select Name as other_name, ...`)"
+"""The remedy where two columns are one to a database."""
+
+
 def check_names(schema: pa.Schema, title: str, *, cased: bool = False) -> None:
     """Raise Failed (``invalid``) for names that the database ``title`` cannot have, or, unless they are ``cased``,
     cannot tell apart."""
@@ -26,7 +30,7 @@ def check_names(schema: pa.Schema, title: str, *, cased: bool = False) -> None:
             raise Failed("invalid", f"{title} has no names like {name!r}; rename the column", column=name)
         other = folded.setdefault(name if cased else without_case(name), name)
         if other != name:
-            raise Failed("invalid", f"columns {other!r} and {name!r} are one to {title}", column=name)
+            raise Failed("invalid", f"columns {other!r} and {name!r} are one to {title}; {RENAME}", column=name)
 
 
 def check_there(at: Target, types: Mapping[str, str], known: Collection[str], generated: Collection[str] = ()) -> None:
