@@ -211,7 +211,8 @@ class Iteration:
         void: list[str] = []
         unwanted: dict[Attempt, None] = {}
         for node in spec.nodes:
-            code = spec.code.nodes.get(node.name, "")
+            # What was polled is kept: other code of that function changes nothing of it.
+            code = spec.code.nodes.get(node.name, "") if node.read is None else ""
             static = static_key(node, code, self.positions.get(node.name, []), self.trigger)
             run = NodeRun(node, static)
             old = former.get(node.name)

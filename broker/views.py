@@ -233,6 +233,7 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             limits=pipeline.spec.batch,
             access=_access(pipeline, source),
             root=flow.home.root,
+            code=pipeline.spec.code.nodes.get(source.node.name, ""),
         )
         for pipeline in flow.listed()
         if not pipeline.removed

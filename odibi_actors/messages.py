@@ -257,7 +257,7 @@ class SourceSpec(msgspec.Struct, frozen=True):
     is wanted until a Discover (pipelines that run on demand). ``through``: of a backfill, only files that the live lane
     had taken by that iteration, known to a store that has record ``since``; -1: any. ``limits``: what one iteration may
     take: a source that is read in order cuts its ranges so that each of them fits. ``access``: how to get to what its
-    connection leads to; ``root``: the project's folder."""
+    connection leads to; ``root``: the project's folder; ``code``: of a function that is polled, see ``CodeSpec``."""
 
     pipeline: str
     node: NodeSpec
@@ -269,6 +269,7 @@ class SourceSpec(msgspec.Struct, frozen=True):
     limits: BatchSpec = BatchSpec()
     access: dict[str, str] = {}
     root: str = ""
+    code: str = ""
 
 
 class Sources(Message, frozen=True):

@@ -77,18 +77,29 @@ class Code:
         found: dict[str, str] = {}
         files: dict[str, str] = {}
         for node in nodes:
-            if node.transform is None or node.transform.function is None:
+            if not (function := _function(node)):
                 continue
-            if (lent := self._lent.get(node.transform.function)) is not None:
+            if (lent := self._lent.get(function)) is not None:
                 found[node.name] = lent
                 continue
-            module, _, _ = node.transform.function.partition(":")
-            reached = {name: self._files[name] for name in sorted(self._reach.of(module))}
+            reached = self.reached(function)
             found[node.name] = digest_of(reached)
             files |= {name: str(xxhash.xxh3_64_hexdigest(data)) for name, data in reached.items()}
         if len(files) > MAX_CODE_TOLD:
             files = {f"{PACKAGE}/": self.digest}
         return CodeSpec(nodes=found, files=files)
+
+    def reached(self, function: str) -> dict[str, bytes]:
+        """The files, sorted, that a function (``nodes.flights:clean``) depends on."""
+        module, _, _ = function.partition(":")
+        return {name: self._files[name] for name in sorted(self._reach.of(module))}
+
+
+def _function(node: NodeSpec) -> str:
+    """The function that a node calls, or has called when it is polled; "" where there is none."""
+    if node.read is not None and node.read.polled is not None:
+        return node.read.polled.function
+    return (node.transform.function or "") if node.transform is not None else ""
 
 
 def _is_module(root: Path, name: str) -> bool:

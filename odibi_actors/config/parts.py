@@ -37,7 +37,8 @@ def parts(spec: PipelineSpec) -> Parts:
     for node in data["nodes"]:
         found[node.pop("name")] = _keys(node)
     for name, digest in spec.code.nodes.items():
-        found[name][CODE] = digest
+        if spec.node(name).read is None:  # what was polled is kept: other code changes nothing of it
+            found[name][CODE] = digest
     return found
 
 

@@ -6,6 +6,7 @@ that folder too, into an empty table made like the one there is, so what they re
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from odibi_actors.nodes.package import claim
 from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.table_columns import of_others
 from odibi_actors.nodes.sinks.targets import mark_of, understood
 from odibi_actors.units import plural
 
@@ -46,6 +48,8 @@ SAMPLE = 1000
 HEAD = 5
 """Rows of each node that are shown."""
 STORE = "try"
+_OF_ITERATION = re.compile(r"[,;]? (?:and|then) `odibictl iteration [^`]*`|; or cancel the iteration\b")
+"""Parts of a remedy that nobody can follow: there is no iteration."""
 
 
 class TriedNode(msgspec.Struct):
@@ -121,7 +125,7 @@ class Trial:
             self._executor = Executor(self._folder, "", "try", self._project.code_digest)
             try:
                 for node in nodes:
-                    yield self._node(node)
+                    yield _followable(self._node(node))
             finally:
                 self._executor.close()
 
@@ -312,6 +316,8 @@ class Trial:
                 code_digest=self._project.code_digest,
             )
             failure = next((one.failure for one in self._executor.run(publish) if isinstance(one, NodeFailed)), None)
+            if failure is not None and of_others(failure.message):  # whose rows are not here
+                failure, note = None, f"accepted, its foreign keys were not looked at; would go to {target}"
         if failure is not None:
             problem = failure.message.replace(str(stand_in), str(real))
             tried.failure = msgspec.structs.replace(failure, message=problem)
@@ -356,6 +362,14 @@ def wanted(spec: PipelineSpec, only: str | None) -> list[NodeSpec]:
         if node.name in needed:
             needed.update(node.inputs)
     return [node for node in spec.nodes if node.name in needed]
+
+
+def _followable(tried: TriedNode) -> TriedNode:
+    """Without what is to be done about an iteration."""
+    tried.note = _OF_ITERATION.sub("", tried.note)
+    if (failure := tried.failure) is not None:
+        tried.failure = msgspec.structs.replace(failure, message=_OF_ITERATION.sub("", failure.message))
+    return tried
 
 
 def _with(node: NodeSpec, write: WriteSpec, connection: ConnectionSpec) -> NodeSpec:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from odibi_actors.errors import ConfigError
 
@@ -22,13 +23,31 @@ class BarredError(ImportError):
     """A module of ``nodes/`` that is not imported, since that ended or hung a process."""
 
 
+class Kept(SourceFileLoader):
+    """Of a module that is kept as it was: its name and place are those of the file, whatever that says by now."""
+
+    def __init__(self, name: str, path: str, data: bytes) -> None:
+        super().__init__(name, path)
+        self._data = data
+
+    def get_data(self, path: str) -> bytes:
+        """What was kept; other files of a package as they are."""
+        return self._data if path == self.path else super().get_data(path)
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Raises OSError: no compiled file belongs to it, and none is made."""
+        raise OSError(f"{path} is kept in memory")
+
+
 class OwnNodes:
     """A finder (``sys.meta_path``) of this project's ``nodes``. ``barred``: modules of it that must not be imported
-    again, with the reason: their import ended or hung a process."""
+    again, with the reason: their import ended or hung a process. ``code``: files that are kept as they were, as
+    ``config.digest.read_code`` names them; others are found on the disk."""
 
-    def __init__(self, project: Path, barred: Mapping[str, str]) -> None:
+    def __init__(self, project: Path, barred: Mapping[str, str], code: Mapping[str, bytes]) -> None:
         self.folder = project / PACKAGE
         self.barred = dict(barred)
+        self.code = dict(code)
         self.on_path = False  # whether the project's folder is on the path because of us
         self.first = False  # whether nobody had imported a ``nodes`` before
 
@@ -39,7 +58,24 @@ class OwnNodes:
         reason = self.barred.get(name)
         if reason is not None:
             raise BarredError(reason, name=name)
+        if self.code and name.partition(".")[0] == PACKAGE:
+            return self._kept(name)
         return self._spec() if name == PACKAGE else None
+
+    def _kept(self, name: str) -> ModuleSpec | None:
+        """As Python would find it among the files that are kept; None when there is none of that name."""
+        path = name.replace(".", "/")
+        for file in (f"{path}/__init__.py", f"{path}.py"):
+            if (data := self.code.get(file)) is not None:
+                at = self.folder.parent / file
+                below = [str(at.parent)] if at.name == "__init__.py" else None
+                loader = Kept(name, str(at), data)
+                return spec_from_file_location(name, at, loader=loader, submodule_search_locations=below)
+        if not any(file.startswith(f"{path}/") for file in self.code):
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(self.folder.parent / path)]
+        return spec
 
     def _spec(self) -> ModuleSpec:
         if not self.folder.is_dir():
@@ -61,13 +97,13 @@ def module_of(file: str) -> str:
     return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
-def claim(project: Path, barred: Mapping[str, str] | None = None) -> OwnNodes:
-    """From now on ``nodes`` is the folder of ``project`` in this process, whose other modules can be imported too. What
-    an earlier project of this process had loaded as ``nodes`` is forgotten.
+def claim(project: Path, barred: Mapping[str, str] | None = None, code: Mapping[str, bytes] | None = None) -> OwnNodes:
+    """From now on ``nodes`` is the folder of ``project`` in this process, whose other modules can be imported too; see
+    ``OwnNodes``. What an earlier project of this process had loaded as ``nodes`` is forgotten.
 
     Raises ConfigError when somebody else has imported another ``nodes`` before us.
     """
-    own = OwnNodes(project, barred or {})
+    own = OwnNodes(project, barred or {}, code or {})
     former = [finder for finder in sys.meta_path if isinstance(finder, OwnNodes)]
     loaded = sys.modules.get(PACKAGE)
     if loaded is not None and not _is(loaded, own.folder):

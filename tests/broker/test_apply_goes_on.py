@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import NodeSpec, PipelineSpec, TransformSpec
+from odibi_actors.config.model import CodeSpec, NodeSpec, PipelineSpec, TransformSpec
 from odibi_actors.messages import Offer
 from odibi_actors.sources.file_position import file_position
 from tests.broker import test_again
@@ -67,11 +67,12 @@ def test_what_failed_of_a_node_that_is_no_more_goes_on_by_itself(spec: PipelineS
     assert (retry.status, retry.result["version"]) == (0, 2)
 
 
-def test_what_failed_of_a_node_that_stays_waits_for_its_retry() -> None:
+def test_what_failed_of_a_node_that_stays_waits_for_its_retry_and_what_was_read_stays() -> None:
     broker = failed()
-    spec = with_bad()
+    spec = replace(with_bad(), code=CodeSpec(nodes={"read": "of a function that is polled"}))
     reply = broker.apply(replace(spec, nodes=[*spec.nodes, replace(spec.nodes[-1], name="more")]))
     assert reply.result["items"][0]["goes_on"] == []
+    assert [step.node.name for task in broker.tasks() for step in task.steps] == ["more"]
     work(broker)
     assert broker.of(rec.Commit) == []
     assert broker.flow.pipelines["p"].state == "failed"

@@ -62,6 +62,27 @@ def test_changed_code_is_told_by_its_file_and_only_what_reaches_it_runs_again(tm
     assert ({*found.again}, {*found.kept}) == ({"last", "sink"}, {"src", "first"})
 
 
+POLLED = """
+project: shop
+connections: {lake: {type: local, path: out}}
+pipelines:
+  - pipeline: p
+    nodes:
+      - {name: src, read: {mode: interval, every: 1h, function: "nodes.a:f"}}
+      - {name: sink, inputs: [src], write: {connection: lake, path: p, format: parquet}}
+"""
+
+
+def test_changed_code_that_is_polled_is_another_version_and_what_was_polled_stays(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes/a.py").write_text("def f(): return None\n")
+    former = _spec(tmp_path, POLLED)
+    (tmp_path / "nodes/a.py").write_text("def f(): return 1\n")
+    new = _spec(tmp_path, POLLED)
+    found = difference(parts(former), new)
+    assert (found.told, found.again, found.kept) == (["nodes/a.py"], [], ["src", "sink"])
+
+
 def test_a_line_names_three_differences_and_counts_the_others(tmp_path: Path) -> None:
     former = parts(_spec(tmp_path, PROJECT))
     new = PROJECT.replace("settle: 1s", "settle: 2s").replace("1 as one", "2 as one").replace("name: sink", "name: out")

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from odibi_actors.config import init_project, load_project
 from odibi_actors.errors import NotFoundError
 from odibi_actors.local import run_pipeline
-from odibi_actors.local.trying import Trial, TriedNode
+from odibi_actors.local.trying import _OF_ITERATION, Trial, TriedNode
+from odibi_actors.nodes.sinks import pieces
+from odibi_actors.nodes.sinks.sqlite_table import index_name
 from odibi_actors.runtime import paths
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
@@ -34,8 +37,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
 
 
-def tried(root: Path, *, only: str | None = None, **how: object) -> dict[str, TriedNode]:
-    trial = Trial(load_project(root), "sales", **how)  # type: ignore[arg-type]
+def tried(root: Path, pipeline: str = "sales", *, only: str | None = None, **how: object) -> dict[str, TriedNode]:
+    trial = Trial(load_project(root), pipeline, **how)  # type: ignore[arg-type]
     return {one.node: one for one in trial.run(only)}
 
 
@@ -363,3 +366,50 @@ def test_given_pinned_types_when_tried_then_a_bad_file_is_set_aside_as_a_run_doe
     edit(tmp_path, 'pattern: "*"}', 'pattern: "*", schema: {x: string}}')
     declared = json.loads(invoke("--project", tmp_path, "try", "p", "-o", "json").stdout)["items"][0]
     assert (declared["aside"], declared["columns"][1]) == ([], {"name": "x", "type": "string"})
+
+
+FAMILY = """\
+project: family
+connections:
+  in: {type: local, path: in}
+  lite: {type: sqlite, path: mart.db}
+  duck: {type: duckdb, path: mart.duckdb}
+pipelines:
+  - pipeline: p
+    nodes:
+      - {name: children, read: {connection: in, format: csv, mode: file_watch, pattern: "c-*.csv"}}
+      - {name: lite, inputs: [children], write: {connection: lite, table: c, mode: upsert, keys: [id]}}
+      - {name: duck, inputs: [children], write: {connection: duck, table: c, mode: upsert, keys: [id]}}
+      - {name: orphan, inputs: [children], write: {connection: lite, table: o, mode: append}}
+      - {name: other, inputs: [children], write: {connection: lite, table: d, mode: upsert, keys: [id]}}
+"""
+
+
+def test_given_rows_that_refer_to_others_then_foreign_keys_are_not_looked_at_and_no_remedy_is_an_iterations(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/c-1.csv").write_text("id,p_id\n10,1\n")
+    (tmp_path / "odibi.yaml").write_text(FAMILY)
+    parent = "create table p (id integer primary key)"
+    child = "(id integer primary key, p_id integer references p(id), check (p_id < 5))"
+    with closing(sqlite3.connect(tmp_path / "mart.db")) as database:
+        database.execute(parent)
+        database.execute(f"create table c {child}")
+        database.execute("create table o (id integer, p_id integer references gone(id))")
+        database.execute("create table d (id integer, p_id integer)")
+        database.execute(f"create index {index_name('d', ['id'])} on d (p_id)")
+    with closing(duckdb.connect(tmp_path / "mart.duckdb")) as database:
+        database.execute(parent)
+        database.execute(f"create table c {child}")
+    found = tried(tmp_path, "p")
+    for name in ("lite", "duck", "orphan"):
+        assert (found[name].state, found[name].note.partition(";")[0]) == (
+            "ok",
+            "accepted, its foreign keys were not looked at",
+        ), found[name].failure
+    assert found["other"].failure is not None
+    assert found["other"].failure.message.endswith("keys id; drop it")
+    (tmp_path / "in/c-1.csv").write_text("id,p_id\n10,7\n")
+    assert "CHECK constraint" in str(tried(tmp_path, "p", only="lite")["lite"].failure), "all else is looked at"
+    assert _OF_ITERATION.sub("", f"{pieces._WAYS_OUT}.").endswith("dead_letter`, and `odibictl apply`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.config import load_project
+from odibi_actors.config.digest import Code
 from odibi_actors.config.model import BatchSpec, ConnectionSpec, NodeSpec, PollSpec, ReadSpec
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import OPEN, Access
@@ -23,9 +26,10 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.sources.events.effects import Append, Appended, Outcome, Put, Survey, Surveyed
 from odibi_actors.sources.ticks import poll as polling
 from odibi_actors.sources.ticks.clock import AGAIN, Clock
-from odibi_actors.sources.ticks.effects import Poll, Polled
+from odibi_actors.sources.ticks.code import CHANGED
+from odibi_actors.sources.ticks.effects import Keep, Poll, Polled
 from odibi_actors.sources.ticks.finder import Ticking
-from odibi_actors.sources.ticks.kind import INTERVAL
+from odibi_actors.sources.ticks.kind import INTERVAL, Interval
 from odibi_actors.streaming.effects import Ahead, Part, Seen
 from tests.local.telling import call
 
@@ -75,8 +79,8 @@ def read(folder: Path, **more: Any) -> ReadSpec:
     return ReadSpec(logs, "csv", "interval", path="p.src", consumption="cursor", polled=polled)
 
 
-def polled(spec: ReadSpec, root: str = "", limit: float = 60.0) -> Polled:
-    (found,) = INTERVAL.probe(Poll("p/src", 1, spec, 120.0, limit, "p", Access({}, root)))
+def polled(spec: ReadSpec, root: str = "", limit: float = 60.0, *, code: str = "", kind: Interval = INTERVAL) -> Polled:
+    (found,) = kind.probe(Poll("p/src", 1, spec, 120.0, limit, "p", Access({}, root), code))
     assert isinstance(found, Polled)
     return found
 
@@ -111,9 +115,11 @@ FUNCTIONS = """
 import os, time
 import pyarrow as pa
 
+from nodes.sub import many
+
 def prints(context, n):
     print("not the answer")
-    return pa.table({"n": list(range(n)), "at": [context.scheduled_at] * n})
+    return pa.table({"n": many.rows(n), "at": [context.scheduled_at] * n})
 
 def raises():
     raise ValueError("the service is down")
@@ -126,15 +132,24 @@ def hangs():
 """
 
 
-def test_given_a_function_that_prints_raises_dies_or_hangs_then_its_table_is_read_or_it_is_named(
+def test_given_a_function_that_is_edited_prints_raises_dies_or_hangs_then_its_table_is_read_or_it_is_named(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes/sub").mkdir()
     (tmp_path / "nodes/given.py").write_text(FUNCTIONS)
-    found = {
+    (tmp_path / "nodes/sub/many.py").write_text("def rows(n):\n    return list(range(n))\n")
+    prints = read(tmp_path, function="nodes.given:prints", params={"n": 2})
+    code = Code(tmp_path).of([NodeSpec("src", read=prints)]).nodes["src"]
+    list(INTERVAL.probe(Keep("p/src", 1, prints, str(tmp_path), code)))
+    shutil.rmtree(tmp_path / "nodes/sub")
+    (tmp_path / "nodes/given.py").write_text(FUNCTIONS.replace("from nodes.sub import many", "1 / 0"))
+    assert polled(prints, str(tmp_path), code=code, kind=Interval()).problem == CHANGED, "nobody has kept it"
+    found = {"prints": polled(prints, str(tmp_path), code=code)}
+    (tmp_path / "nodes/given.py").write_text(FUNCTIONS.replace("from nodes.sub import many", ""))
+    found |= {
         name: polled(read(tmp_path, function=f"nodes.given:{name}", params=params), str(tmp_path), limit)
         for name, params, limit in (
-            ("prints", {"n": 2}, 60.0),
             ("raises", {}, 60.0),
             ("dies", {}, 60.0),
             ("hangs", {}, 3.0),
@@ -235,6 +250,20 @@ def test_given_a_poll_or_a_log_that_fails_then_it_is_told_and_tried_again(tmp_pa
     machine.now = 1212.0
     machine.kept(appended(machine.answers(machine.polls())), Outcome("stored", 1))
     assert machine.finder.unread == []
+
+
+def test_given_other_code_then_it_is_kept_at_once_and_what_it_was_wanted_for_is_polled_again(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    poll = machine.polls()
+    assert poll.code == "", "a file is polled"
+    machine.answers(poll, CHANGED)
+    machine.finder.rebind(replace(machine.finder.spec, code="applied", root="/project"))
+    keep, poll = (one for one in machine.flush() if isinstance(one, Keep | Poll))
+    assert (keep.code, keep.root, poll.code) == ("applied", "/project", "applied")  # type: ignore[union-attr]
+    assert machine.finder.unread == []
+    assert not any(isinstance(one, Keep) for one in machine.flush())
+    machine.finder.rebind(replace(machine.finder.spec, code="newer"))
+    assert [one.code for one in machine.flush() if isinstance(one, Keep)] == ["newer"]
 
 
 def test_given_a_pipeline_that_runs_on_demand_then_only_a_run_polls_and_it_waits_for_what_it_reads(
@@ -347,7 +376,16 @@ def test_given_a_query_and_a_function_then_they_are_tried_and_read(project: Path
     (tried, *_) = Trial(load_project(project), "p").run()
     assert (tried.state, tried.rows) == ("ok", 2)
     assert run_pipeline(load_project(project), "p").rows_read == 2
-    assert run_pipeline(load_project(project), "p").state == "no_data"
+    (project / "nodes").mkdir()
+    (project / "nodes/rates.py").write_text("def fetch(): 1 / 0\n")
+    (project / "odibi.yaml").write_text(
+        YAML.replace("connection: landing, path: rates.csv, format: csv, ", 'function: "nodes.rates:fetch", ').replace(
+            "format: csv}}", "format: parquet}}"
+        )
+    )
+    loaded = load_project(project)
+    (project / "nodes/rates.py").write_text("def fetch(): 2 / 0\n")
+    assert CHANGED in str(run_pipeline(loaded, "p").unread), "what was read in when it began, or nothing"
 
 
 @pytest.mark.parametrize(

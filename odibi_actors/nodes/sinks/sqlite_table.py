@@ -22,7 +22,7 @@ from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
 from odibi_actors.nodes.sinks.sqlite_rows import Going, batches, blamed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
-from odibi_actors.nodes.sinks.table_columns import count_older
+from odibi_actors.nodes.sinks.table_columns import LEADS_THERE, count_older
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
@@ -348,7 +348,7 @@ def insert(
         if "no such table" not in str(error) and "foreign key mismatch" not in str(error):
             raise
         raise ConflictError(
-            f"table {table!r} of {place} takes no rows: {error}. A foreign key leads there: make that table, with a "
+            f"table {table!r} of {place} takes no rows: {error}. {LEADS_THERE}: make that table, with a "
             "unique index on the columns that are referred to, or drop the foreign key; then `odibictl iteration retry`"
         ) from error
     if taken != rows.num_rows - older and (version is None or existing.triggers):

@@ -15,6 +15,13 @@ from odibi_actors.nodes.sinks.table_names import quote
 
 BRING_PARENT = "nothing is kept: bring that row there, and `odibictl iteration retry`"
 """The remedy where a row is refused, or another one would be left, without the row that it refers to."""
+LEADS_THERE = "A foreign key leads there"
+"""Of a table that is missing, or has no unique columns to refer to."""
+
+
+def of_others(message: str) -> bool:
+    """Whether a table refuses rows for what stands in another one, or in its own besides: it may stand there later."""
+    return BRING_PARENT in message or LEADS_THERE in message
 
 
 RENAME = "rename one of them before the sink, in the SQL of a node (`select Name as other_name, ...`)"

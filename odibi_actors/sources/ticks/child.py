@@ -54,7 +54,7 @@ def carried_out(order: Order) -> Said:
 
 def of_function(order: Order) -> pa.Table:
     """What the project's function returns. Raises Failed."""
-    claim(Path(order.root))
+    claim(Path(order.root), code=order.code)
     logger = logging.getLogger(f"{order.pipeline}.{order.node}")
     at = _EPOCH + timedelta(seconds=order.at)
     context = Context(order.pipeline, 0, order.node, 1, None, logger, scheduled_at=at)

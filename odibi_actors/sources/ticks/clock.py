@@ -69,3 +69,7 @@ class Clock:
         """Nothing was kept."""
         self.polling, self.problem = None, why
         self._again = now + min(AGAIN, self.every / 10)
+
+    def retry(self) -> None:
+        """What has failed may do now: it is tried again at once."""
+        self.problem, self._again = "", 0.0

@@ -6,14 +6,23 @@ from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.streaming.effects import Answered, Ask
 
 
+class Keep(Ask, frozen=True):
+    """Keep the code of the source's function, whose digest is ``code``, as it is below ``root``, before it is edited.
+    Not answered: where that is no more, a poll says so."""
+
+    root: str
+    code: str
+
+
 class Poll(Ask, frozen=True):
-    """Read what there is now, within ``limit`` seconds, as of the tick ``at`` (seconds since the epoch). Answered by
-    Polled."""
+    """Read what there is now, within ``limit`` seconds, as of the tick ``at`` (seconds since the epoch). ``code``: the
+    digest of the function's code that was applied; "": as it is now. Answered by Polled."""
 
     at: float
     limit: float
     pipeline: str = ""
     access: Access = OPEN
+    code: str = ""
 
     @property
     def line(self) -> str:

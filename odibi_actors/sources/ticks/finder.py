@@ -6,12 +6,12 @@ from typing import Any
 
 from odibi_actors.actor import Effect, Log
 from odibi_actors.kinds.connection import Access
-from odibi_actors.messages import Message
+from odibi_actors.messages import Message, SourceSpec
 from odibi_actors.model import LIVE
 from odibi_actors.sources.events.effects import Append, Appended, Put, Surveyed
 from odibi_actors.sources.events.finder import Logged
 from odibi_actors.sources.ticks.clock import Clock, patience
-from odibi_actors.sources.ticks.effects import Poll, Polled
+from odibi_actors.sources.ticks.effects import Keep, Poll, Polled
 from odibi_actors.sources.ticks.names import what
 from odibi_actors.units import format_duration, format_instant, plural
 
@@ -26,9 +26,17 @@ class Ticking(Logged):
         self._tick = 0
         self._run = ""  # the run that waits for the poll of its tick
         self._asked_number = self._appending = 0
+        self._keep = True  # the function's code, before it is edited
         self._told: int | None = None  # ticks up to this one are told, if they were missed
 
     # --- what happens ---------------------------------------------------------------------------------------------
+
+    def rebind(self, spec: SourceSpec) -> None:
+        """Other code, besides: what has failed before says nothing of it."""
+        if spec.code != self.spec.code:
+            self._keep = True
+            self.clock.retry()
+        super().rebind(spec)
 
     def discover(self, run: str, now: float) -> None:
         """A run reads the newest tick: it is polled first, unless it was."""
@@ -109,6 +117,10 @@ class Ticking(Logged):
     def flush(self, now: float) -> list[Effect]:
         """The poll that is due, besides."""
         effects: list[Effect] = []
+        if self._keep and self.spec.code and self._keeps():
+            self._keep = False
+            self._number += 1
+            effects.append(Keep(self.key, self._number, self.read, self.spec.root, self.spec.code))
         tick = self.clock.due(now) if self._polls() else None
         if tick is not None:
             self._number += 1
@@ -116,7 +128,7 @@ class Ticking(Logged):
             self._asked_number = self._number
             at, access = self.clock.at(tick), Access(self.spec.access, self.spec.root)
             limit, pipeline = patience(self.clock.every), self.spec.pipeline
-            effects.append(Poll(self.key, self._number, self.read, at, limit, pipeline, access))
+            effects.append(Poll(self.key, self._number, self.read, at, limit, pipeline, access, self.spec.code))
         return effects + super().flush(now)
 
     def deadline(self) -> float | None:

@@ -11,6 +11,7 @@ from odibi_actors.sources.events.kind import Events
 if TYPE_CHECKING:
     from odibi_actors.kinds.source import Finder
     from odibi_actors.messages import Message, SourceSpec
+    from odibi_actors.sources.ticks.code import Applied
     from odibi_actors.streaming.effects import Ask
 
 _OF_FILES = ("format", "path", "options")
@@ -26,6 +27,10 @@ class Interval(Events):
     declared = False
     polls = True
     keys: tuple[str, ...] = ("every", "function", "params", "table", "query", "retain", "backlog")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._applied: Applied | None = None
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """One thing to poll, and how often."""
@@ -54,10 +59,14 @@ class Interval(Events):
 
     def probe(self, ask: Ask) -> Iterator[Message | None]:
         """Poll; what is kept is a log of events."""
-        from odibi_actors.sources.ticks.effects import Poll
-        from odibi_actors.sources.ticks.poll import poll
+        from odibi_actors.sources.ticks.code import Applied
+        from odibi_actors.sources.ticks.effects import Keep, Poll
+        from odibi_actors.sources.ticks.poll import keep, poll
 
-        return poll(ask) if isinstance(ask, Poll) else super().probe(ask)
+        if isinstance(ask, Keep | Poll):
+            self._applied = self._applied or Applied()
+            return poll(ask, self._applied) if isinstance(ask, Poll) else keep(ask, self._applied)
+        return super().probe(ask)
 
     def filling(self, source: str) -> str:
         """While no tick was read."""

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from odibi_actors.config.model import PollSpec
+from odibi_actors.errors import ConfigError
 from odibi_actors.failpoints import failpoint
 from odibi_actors.messages import Message
-from odibi_actors.sources.ticks.effects import Poll, Polled
+from odibi_actors.sources.ticks.code import Applied
+from odibi_actors.sources.ticks.effects import Keep, Poll, Polled
 from odibi_actors.units import format_duration, size
 
 MAX_DATA = 256 << 20
@@ -26,7 +29,8 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the process is to do: see ``child``. ``out``: the file for what it has read."""
+    """What the process is to do: see ``child``. ``out``: the file for what it has read; ``code``: the files of
+    ``nodes/`` that it runs, whatever there is by now."""
 
     polled: PollSpec
     pipeline: str
@@ -35,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     access: dict[str, str]
     root: str
     out: str
+    code: dict[str, bytes] = {}
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -44,13 +49,21 @@ class Said(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def poll(ask: Poll) -> Iterator[Message | None]:
-    """See ``effects.Poll``."""
+def keep(ask: Keep, applied: Applied) -> Iterator[Message | None]:
+    """See ``effects.Keep``."""
+    assert ask.read.polled is not None
+    with suppress(ConfigError, OSError):  # a poll says why
+        applied.of(ask.source, ask.root, ask.read.polled.function, ask.code)
+    yield None
+
+
+def poll(ask: Poll, applied: Applied | None = None) -> Iterator[Message | None]:
+    """See ``effects.Poll``. ``applied``: the code that is kept."""
     polled = ask.read.polled
     assert polled is not None
     failpoint("source.poll")
     if polled.function or polled.of_table is not None:
-        told = apart(ask, polled)
+        told = apart(ask, polled, applied or Applied())
     else:
         told = of_file(Path(polled.connection.path, polled.path))
     failpoint("source.polled")
@@ -79,16 +92,20 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def apart(ask: Poll, polled: PollSpec) -> tuple[bytes, Said]:
+def apart(ask: Poll, polled: PollSpec, applied: Applied) -> tuple[bytes, Said]:
     """What a process of its own reads, which is ended once its time is up."""
     folder = Path(ask.read.connection.path, ask.read.path)
+    try:
+        code = applied.of(ask.source, ask.access.root, polled.function, ask.code) if ask.code else {}
+    except (ConfigError, OSError) as error:
+        return b"", Said(problem=str(error))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="poll-") as temporary:
             out = Path(temporary, "polled.arrow")
             node = ask.source.partition(".")[2]
             keys, root = dict(ask.access.keys), ask.access.root
-            order = Order(polled, ask.pipeline, node, ask.at, keys, root, str(out))
+            order = Order(polled, ask.pipeline, node, ask.at, keys, root, str(out), code)
             return _run(order, ask.limit, out)
     except OSError as error:
         return b"", Said(problem=f"{folder} cannot be written: {error.strerror}")
