@@ -113,9 +113,14 @@ def read(flow: Flow, pipeline: Pipeline, done: NodeDone, now: float) -> None:
             iteration=done.iteration,
         )
         _write(flow, pipeline, pin)
-        if told := reads.pinned(done):
+        if told := reads.pinned(done, _rows(pipeline, done.node)):
             flow.say(Log("info", told, {"notice": True}))
     flow.wake_all(pipeline)
+
+
+def _rows(pipeline: Pipeline, source: str) -> bool:
+    read = pipeline.spec.node(source).read
+    return read is not None and read.of_table is not None
 
 
 def _changed(flow: Flow, pipeline: Pipeline, pin: rec.Schema, done: NodeDone, now: float) -> None:

@@ -65,9 +65,9 @@ def without_values(done: NodeDone) -> str:
     )
 
 
-def pinned(done: NodeDone) -> str:
+def pinned(done: NodeDone, rows: bool = False) -> str:
     """The line that tells, once, which types were inferred from the first batch of a source, and which columns it
-    does not read; "" when all is as ``read.schema`` says."""
+    does not read; "" when all is as ``read.schema`` says. ``rows``: those of a table, which has no files."""
     notes = [*done.schema_notes, *[""] * len(done.schema_text)]  # a worker of the version before sends none
     said, columns = [], []
     for text, note in zip(done.schema_text, notes, strict=False):
@@ -79,7 +79,8 @@ def pinned(done: NodeDone) -> str:
     if columns:
         more = f", and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
         said.append(
-            f"types inferred from the first batch (iteration {done.iteration}), which later files have to fit: "
+            f"types inferred from the first batch (iteration {done.iteration}), which later "
+            f"{'rows' if rows else 'files'} have to fit: "
             f"{', '.join(columns[:SHOWN])}{more}; to choose others, declare them in read.schema"
         )
     left_out = [name or "(a column without a name)" for name in done.left_out[:SHOWN]]

@@ -65,7 +65,11 @@ def _list(db: sqlite3.Connection, given: Sinks) -> Any:
         version = unseal(blob, VersionDecoder, f"the version of {name}")
         older = version.spec.older_over_newer
         sinks = [node for node in version.spec.nodes if node.write is not None]
-        found += [_row(db, name, node) | {"older_over_newer": node.name in older} for node in sinks]
+        below = version.spec.fed_by
+        found += [
+            _row(db, name, node) | {"older_over_newer": node.name in older, "sources": below[node.name]}
+            for node in sinks
+        ]
     return {"items": found}
 
 

@@ -133,7 +133,7 @@ def start(
         emit(app, lambda: shown, "pipeline", preview)
     elif not app.yes:
         errors.message(lines(*preview(shown)))
-    for note in twice(client, [pipeline]):
+    for note in twice(client, [pipeline], wanted.get("files", ())):
         errors.message(note)
     if dry_run:
         return

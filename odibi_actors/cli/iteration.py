@@ -271,7 +271,8 @@ def _waited_for(row: Row) -> str:
         said = "what comes of what is there"
     offered = row.get("offered") or 0
     if not numbers and not offered:
-        return f"{name}: nothing is in flight; what is told is the end of the last iteration"
+        told = "; what is told is the end of the last iteration" if row.get("last_iteration", 1) else ""
+        return f"{name}: nothing is in flight{told}"
     return f"{name}: waiting for {said}" + (f", and {plural(offered, 'file')} not planned yet" if offered else "")
 
 

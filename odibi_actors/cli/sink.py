@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,26 +28,29 @@ def _schema(row: Row) -> str:
     return f"{state}, {plural(len(pinned), 'column')}" if pinned else state
 
 
-def overwriting(client: Client, pipelines: Sequence[str]) -> list[str]:
-    """What rows that are read again do to newer ones, in sinks that cannot tell which is newer."""
+def overwriting(client: Client, pipelines: Sequence[str], sources: Collection[str] = ()) -> list[str]:
+    """What rows that are read again do to newer ones, in sinks that cannot tell which is newer. ``sources``: of these
+    alone, and so in sinks that get rows of one of them; () for all."""
     does = {"delete": "older keys delete newer rows"}
     said = "older rows replace newer ones of the same keys"
     return [
         f"{_name(row)}: {does.get(row['mode'], said)}, as the sink names no `write.version`"
-        for row in _of(client, pipelines)
+        for row in _of(client, pipelines, sources)
         if row["older_over_newer"]
     ]
 
 
-def twice(client: Client, pipelines: Sequence[str]) -> list[str]:
-    """What becomes of rows that are read again, sink by sink, where they do not just replace themselves."""
+def twice(client: Client, pipelines: Sequence[str], sources: Collection[str] = ()) -> list[str]:
+    """What becomes of rows that are read again, sink by sink, where they do not just replace themselves; ``sources`` as
+    in ``overwriting``."""
     said = "it appends, so rows that it has published before will be there twice; take the former ones out yourself"
-    appending = [f"{_name(row)}: {said}" for row in _of(client, pipelines) if row["mode"] == "append"]
-    return [*appending, *overwriting(client, pipelines)]
+    appending = [f"{_name(row)}: {said}" for row in _of(client, pipelines, sources) if row["mode"] == "append"]
+    return [*appending, *overwriting(client, pipelines, sources)]
 
 
-def _of(client: Client, pipelines: Sequence[str]) -> list[Row]:
-    return [row for name in pipelines for row in client.sinks(name).get("items", [])]
+def _of(client: Client, pipelines: Sequence[str], sources: Collection[str]) -> list[Row]:
+    rows = [row for name in pipelines for row in client.sinks(name).get("items", [])]
+    return [row for row in rows if not sources or not {*sources}.isdisjoint(row.get("sources", sources))]
 
 
 def _name(row: Row) -> str:

@@ -360,6 +360,15 @@ class PipelineSpec(msgspec.Struct, frozen=True):
         return any(node.state for node in self.nodes)
 
     @property
+    def fed_by(self) -> dict[str, list[str]]:
+        """The sources whose rows each node gets, sorted. Nodes stand behind their inputs."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes:
+            own = {node.name} if node.read is not None else set()
+            found[node.name] = sorted(own.union(*(found[name] for name in node.inputs if name in found)))
+        return found
+
+    @property
     def _fed_by_files(self) -> set[str]:
         """Nodes whose rows are those of the files that an iteration consumes: what is behind a node with state, or
         behind nothing but references, is as new as the iteration, whichever files it has read."""

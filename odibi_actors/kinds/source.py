@@ -94,8 +94,8 @@ class Finder(Protocol):
     def show(self) -> dict[str, Any]:
         """As ``source files`` shows it."""
 
-    def why(self, file: str) -> dict[str, str]:
-        """What ``source why`` says of a file."""
+    def why(self, file: str) -> dict[str, str] | None:
+        """What ``source why`` says of a file; None: nothing, as the source reads no files."""
 
     def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:
         """What of what it has read matches a pattern: see ``streaming.views.match``."""

@@ -353,10 +353,10 @@ class SourceActor:
         file = request.params.get("file")
         if not isinstance(file, str) or not file:
             return Reply(request.id, 2, error="source.why needs a file: a path, absolute or below the source's folder")
-        sources = list(self.sources.values())
-        items = [source.why(file) for source in sources]
+        asked = [(source, source.why(file)) for source in self.sources.values()]
+        told = [(source, item) for source, item in asked if item is not None]
+        items = [item for _, item in told]
         if all(item["state"] == "not_found" for item in items):
-            told = [f"{source.key}: {item['reason']}" for source, item in zip(sources, items, strict=True)]
-            reasons = "; ".join(told) or "there are no sources"
+            reasons = "; ".join(f"{source.key}: {item['reason']}" for source, item in told) or "none reads files"
             return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {named(file)}: {reasons}")
         return Reply(request.id, 0, {"file": file, "items": items})

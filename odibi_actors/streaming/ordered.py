@@ -452,8 +452,8 @@ class Ordered:
         """As ``source files`` shows it."""
         return views.show(self)
 
-    def why(self, file: str) -> dict[str, str]:
-        """As ``source why`` tells it."""
+    def why(self, file: str) -> dict[str, str] | None:
+        """As ``source why`` tells it; None: it reads no files."""
         return views.why(self, file)
 
     def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.config.patterns import shown
+from odibi_actors.kinds.letters import kept
 from odibi_actors.model import Reached
 from odibi_actors.runtime.visible import named
 from odibi_actors.sources.growing.packed import PACKED
@@ -123,10 +124,18 @@ def _ready(piece: Piece) -> str:
     return f"{', '.join(plural(count, noun) for noun, count in sizes if count >= 0)}: ready, not planned yet"
 
 
-def why(source: Ordered, file: str) -> dict[str, str]:
-    """An item of ``source why``; see ``views.why``."""
+def files(read: ReadSpec) -> bool:
+    """Whether it reads files, and not rows of a table, ticks or what is pushed."""
+    return read.of_table is None and read.polled is None and not kept(read)
+
+
+def why(source: Ordered, file: str) -> dict[str, str] | None:
+    """An item of ``source why``; see ``views.why``. None: it reads no files, and nothing else that has this name."""
     base = source.read.connection.path.rstrip("/")
     partition = _partition(source, file)
+    known = (source.skipped, source.known, source.places.index)
+    if not files(source.read) and not any(partition in names for names in known):
+        return None
     state, reason = _why(source, partition) if partition is not None else ("ignored", f"it is not below {base}/")
     return {
         "pipeline": source.spec.pipeline,
@@ -156,8 +165,6 @@ def _why(source: Ordered, partition: str) -> tuple[str, str]:
         return "ignored", source.skipped[partition]
     known, place = source.known.get(partition), source.places.index.get(partition)
     if known is None and place is None:
-        if source.read.of_table is not None:
-            return "ignored", f"{_what(source.read)} is read, and no files"
         if not Pattern(source.read.pattern).matches(relative(source, partition)):
             name = named(relative(source, partition))
             return "ignored", f"{name} does not match pattern {shown(source.read.pattern)}"

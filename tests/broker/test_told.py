@@ -155,3 +155,4 @@ def test_given_a_first_batch_then_what_was_inferred_or_left_out_is_told_and_noth
         left_out=left_out,
     )
     assert reads.pinned(done) == told
+    assert reads.pinned(done, rows=True) == told.replace("later files", "later rows")

@@ -181,7 +181,14 @@ def test_given_sinks_in_which_rows_come_twice_when_files_are_read_again_then_eac
     broker: Broker, invoke: Invoke, options: list[str]
 ) -> None:
     sinks = [
-        {"pipeline": "delays", "sink": "lake", "mode": "append", "older_over_newer": False},
+        {
+            "pipeline": "delays",
+            "sink": "lake",
+            "mode": "append",
+            "older_over_newer": False,
+            "sources": ["flights", "planes"],
+        },
+        {"pipeline": "delays", "sink": "other", "mode": "append", "older_over_newer": True, "sources": ["planes"]},
         {"pipeline": "delays", "sink": "mart", "mode": "upsert", "older_over_newer": True},
         {"pipeline": "delays", "sink": "exact", "mode": "upsert", "older_over_newer": False},
     ]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -17,6 +18,7 @@ from odibi_actors.cli import reference
 from odibi_actors.cli.__main__ import odibictl
 from odibi_actors.client import Client
 from odibi_actors.config import load_project
+from odibi_actors.config.model import AlertKind
 from odibi_actors.model import TRANSITIONS
 from tests.docs import generate
 
@@ -204,6 +206,14 @@ def test_given_a_command_of_odibictl_then_it_exists(page: Path) -> None:
         assert first in COMMANDS, f"odibictl {words}"
         for second in rest[0].split("|") if rest and first in GROUPS else []:
             assert f"{first} {second}" in COMMANDS, f"odibictl {words}"
+
+
+def test_given_the_kinds_of_alerts_then_the_page_has_each() -> None:
+    section = (generate.DOCS / "configuration.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    listed = section.partition("\n`failure`: ")[2].partition("Without `on`: all ")[0]
+    assert [kind for kind in get_args(AlertKind) if kind != "failure" and f"`{kind}`" not in listed] == []
+    count = ("none", "one", "two", "three", "four", "five", "six", "seven")[len(get_args(AlertKind))]
+    assert f"Without `on`: all {count}." in section
 
 
 def test_given_the_decisions_then_all_are_numbered_listed_and_complete() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from odibi_actors.config import load_project
+from odibi_actors.errors import OdibiError
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.at_rest import AtRest
 from tests.sources.tables import ENGINES, Engine, Postgres
@@ -130,6 +131,8 @@ def test_given_what_people_look_at_then_it_tells_of_the_table_and_no_secret_is_i
     with AtRest(tmp_path / ".odibi", tmp_path) as rest:
         (row,) = rest.answer("source", "source.list", {})["items"]
         (why,) = rest.answer("source", "source.why", {"file": "t"})["items"]
+        with pytest.raises(OdibiError, match="none reads files"):
+            rest.answer("source", "source.why", {"file": "x.csv"})
     assert (row["mode"], row["consumption"], row["known"], row["pattern"]) == ("incremental", "cursor", 1, "table t")
     assert why["state"] == "planned"
     shown = json.loads(cli(tmp_path, "source", "show", "p.orders", "-o", "json").stdout)

@@ -158,7 +158,7 @@ def test_given_a_cell_that_does_not_fit_when_refused_then_the_line_that_takes_it
     with pytest.raises(Failed) as caught:
         _read(tmp_path, _file([cell]), pinned=pinned)
     assert says in caught.value.failure.message
-    assert "(inferred from the first batch)" in caught.value.failure.message
+    assert "(inferred from its first values)" in caught.value.failure.message
 
 
 @pytest.mark.parametrize(("more", "kind"), [("", "timestamp[us, tz=UTC]"), (".1234567", "timestamp[ns, tz=UTC]")])

@@ -80,7 +80,8 @@ def test_given_a_system_in_each_of_its_states_when_asked_then_words_and_exit_cod
     walk: Walk,
 ) -> None:
     say, put = walk.say, walk.put
-    assert "nothing has run yet, and nothing is left to do" in say("iteration", "wait", "p")
+    said = say("iteration", "wait", "p")
+    assert ("nothing has run yet, and nothing is left to do" in said, "the last iteration" in said) == (True, False)
     put("a", "1")
     assert "p 1: committed\n" in say("iteration", "wait", "p", "1")
     put("b", "x")

@@ -18,7 +18,7 @@ from odibi_actors.nodes.formats.json_columns import column
 from odibi_actors.nodes.formats.json_remedy import remedy
 from odibi_actors.nodes.formats.json_rows import Rows, rows
 from odibi_actors.nodes.formats.json_types import MAX_KEYS, Unfit, check_keys, kind_of
-from odibi_actors.nodes.formats.misfit import years
+from odibi_actors.nodes.formats.misfit import origin, years
 
 
 def parse(
@@ -98,6 +98,8 @@ def _column(
         return column(values, known or kind_of(values), declared=name in declared, cells=cells)
     except Unfit as unfit:
         says = f"{name}{unfit.path}: {unfit.message}" if unfit.path else unfit.message
+        if known is not None and " is not " in unfit.message:
+            says += f" ({origin(name not in declared)})"
         if known is not None and isinstance(value := values[unfit.row], str):
             says = "; ".join([says, *years(value, known, cells)])
         if kind := remedy(values, known, name in declared, unfit, cells):

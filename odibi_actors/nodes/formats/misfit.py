@@ -21,8 +21,14 @@ _NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unk
 def message(name: str, value: str, kind: pa.DataType, cells: Cells, *, inferred: bool) -> str:
     """Why ``value`` is refused in a column of type ``kind``, and what would take it."""
     shown = shorten(repr(value), MAX_VALUE)
-    origin = "inferred from the first batch" if inferred else "declared"
-    return f"{shown} is not {type_name(kind)} ({origin}); {'; '.join(_remedies(name, value, kind, cells, inferred))}"
+    remedies = "; ".join(_remedies(name, value, kind, cells, inferred))
+    return f"{shown} is not {type_name(kind)} ({origin(inferred)}); {remedies}"
+
+
+def origin(inferred: bool) -> str:
+    """Who has told a type: the first values of a column, which with ``on_schema_change: evolve`` may have come later
+    than the first batch; or ``read.schema``."""
+    return "inferred from its first values" if inferred else "declared"
 
 
 def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: bool) -> list[str]:
