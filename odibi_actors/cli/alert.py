@@ -48,10 +48,10 @@ COLUMNS = (
 def list_(app: App, pipeline: str | None, limit: int | None, watch: bool) -> None:
     """List alerts, newest first: what happened, who was told.
 
-    TARGETS are whom to tell, of a webhook without what could be a secret. TOLD says when all of them were, or why not:
-    `not yet` is tried again, for a day (the last error, once three tries have failed); `failed` was given up.
+    TARGETS are those that are told, of a webhook without what could be a secret. TOLD says when all of them were, or
+    why not: `not yet` is tried again, for a day (the last error, once three tries have failed); `failed` was given up.
     HELD BACK counts those of the same kind before it that were not told, because the last one was shortly before
-    (`throttle`). What is held back now stands below, with the time at which a summary of it is told. Whom to tell
+    (`throttle`). What is held back now stands below, with the time at which a summary of it is told. Who is told
     stands under `alerts` in odibi.yaml.
     """
     client = app.client()

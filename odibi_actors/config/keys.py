@@ -246,7 +246,7 @@ PIPELINE = Object(
         "timeout": Key(duration(0.001), "Per attempt of a node."),
         "on_error": Key(_ON_ERROR, "halt: wait for an operator; dead_letter: set the batch aside and go on."),
         "checkpoint": Key(CHECKPOINT, "What is kept."),
-        "alerts": Key(ALERTS, "Whom to tell, besides the project's alerts."),
+        "alerts": Key(ALERTS, "Who is told, besides those of the project's alerts."),
     },
     PipelineSpec,
 )
@@ -277,7 +277,7 @@ PROJECT = Object(
         ),
         "connections": Key(Table(CONNECTION, NAME_TEXT), "Where data lives, by name.", required=True),
         "pipelines": Key(Listing(PIPELINE), "The pipelines.", required=True),
-        "alerts": Key(ALERTS, "Whom to tell, about every pipeline."),
+        "alerts": Key(ALERTS, "Who is told, about every pipeline."),
     }
 )
 

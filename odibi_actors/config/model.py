@@ -282,7 +282,7 @@ AlertKind = Literal["failure", "dead_letter", "lateness", "recovery", "schema_ch
 
 
 class AlertSpec(msgspec.Struct, frozen=True):
-    """Whom to tell: exactly one of ``command`` (a file below the project's folder), ``webhook`` (http or https) and
+    """Who is told: exactly one of ``command`` (a file below the project's folder), ``webhook`` (http or https) and
     ``log``. ``on``: the kinds that matter, all if empty; whoever wants failures is told of dead letters too.
     ``throttle``: seconds for which another alert of the same kind about the same pipeline is held back."""
 

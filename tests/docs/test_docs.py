@@ -77,6 +77,12 @@ def test_given_a_changed_table_then_the_page_is_no_longer_current(monkeypatch: p
     assert generate.renew(page) != page
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_given_a_row_of_a_table_then_it_stands_on_one_line(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in text.splitlines() if line.startswith("|") and not line.rstrip().endswith("|")] == []
+
+
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 

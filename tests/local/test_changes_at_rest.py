@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,33 @@ def test_given_a_dead_letter_of_a_run_when_its_file_is_fixed_then_the_way_that_t
     assert (third.exit_code, json.loads(third.stdout)["state"]) == (0, "no_data")
     assert "p has no dead letter that could be taken up" in third.stderr
     assert names(folder) == ["one", "two"]
+
+
+def test_given_older_rows_in_a_letter_that_is_taken_up_later_then_newer_ones_of_the_same_keys_stay(
+    folder: Path,
+) -> None:
+    (folder / "odibi.yaml").write_text(
+        """\
+project: versions
+connections: {landing: {type: local, path: landing}, mart: {type: sqlite, path: mart.db}}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    retry: {max_attempts: 1}
+    nodes:
+      - name: src
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "o-*.csv", schema: {id: int64, at: int64}}
+      - {name: out, inputs: [src], write: {connection: mart, table: o, mode: upsert, keys: [id], version: at}}
+"""
+    )
+    (folder / "landing/o-1.csv").write_text("id,at\n1,10\n2,ten\n")
+    call(folder, "run", "p")
+    (folder / "landing/o-2.csv").write_text("id,at\n1,20\n")
+    assert call(folder, "run", "p").exit_code == 0
+    (folder / "landing/o-1.csv").write_text("id,at\n1,10\n2,10\n")
+    assert call(folder, "run", "p", "--replay", "1").exit_code == 0
+    with sqlite3.connect(folder / "mart.db") as mart:
+        assert mart.execute("select id, at from o order by id").fetchall() == [(1, 20), (2, 10)]
 
 
 def test_given_a_letter_that_fails_again_then_the_run_says_so_and_there_is_a_new_letter(folder: Path) -> None:

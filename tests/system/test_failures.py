@@ -34,10 +34,12 @@ def hangs(rows):
 
 
 def leaves(rows):
+    time.sleep(0.3)  # what the worker has done before is told by then: else the node before it gets the blame
     os._exit(3)
 
 
 def crashes(rows):
+    time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGSEGV)
 """
 LINE = next(n for n, line in enumerate(NODES.splitlines(), start=1) if "raise ValueError" in line)

@@ -76,7 +76,7 @@ def collated(at: Target, key: str) -> ConflictError:
     """Rows would be upserted, or deleted, whose keys are others than those that came."""
     return ConflictError(
         f"column {key!r} of table {at.locator!r} in {at.connection} takes different keys for one, by its collation or "
-        "that of a unique index: the row of one key would be replaced, or deleted, for another. Make the column anew "
+        "that of a unique index: the row of one key would be replaced, or deleted, for another. Make the column again "
         "without a collation (in PostgreSQL a deterministic one), and the index, or choose other write.keys"
     )
 
