@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from odibi_actors.errors import BatchError, ConfigError, NotFoundError
 from odibi_actors.local.pipelines.pipeline import Pipeline
 from odibi_actors.nodes import outputs
 from odibi_actors.nodes.annotations import sort_of
+from odibi_actors.nodes.executor import node_logger
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.lent import lending
 from odibi_actors.nodes.package import claim, release
@@ -60,7 +60,7 @@ def run_node(
     assert transform is not None
     if transform.function is None:
         return SqlRunner().run(transform.sql or "", tables, Variables(given, "", scheduled_at))
-    logger = logging.getLogger(f"{name}.{node}")
+    logger = node_logger(name, 1, node)
     context = Context(name, 1, node, 1, None, logger, params=copy.deepcopy(given), scheduled_at=scheduled_at)
     nodes = claim(Path(found.root))
     try:
