@@ -35,7 +35,7 @@ from odibi_actors.local.polling import polled
 from odibi_actors.messages import NodeDone, NodeFailed, PublishTask, Step, Task
 from odibi_actors.model import Attempt, BatchRef, Failure, Home, Position, Trigger, sentences
 from odibi_actors.nodes.executor import Executor, naming, to_failure
-from odibi_actors.nodes.package import claim
+from odibi_actors.nodes.package import claimed
 from odibi_actors.nodes.read import DOUBT
 from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
@@ -114,8 +114,7 @@ class Trial:
         table that a run has of it, or, while nobody knows its columns, is ``absent``. Raises NotFoundError when nothing
         can be tried. User code runs in this process."""
         nodes = wanted(self._spec, only)
-        claim(Path(self._project.root))
-        with tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
+        with claimed(Path(self._project.root)), tempfile.TemporaryDirectory(prefix="odibi-try-") as folder:
             self._folder = Path(folder)
             given = (self._spec.access, self._project.root, self._folder / "ticks")
             polls = [polled(self._spec.name, node, *given) for node in nodes]

@@ -6,8 +6,9 @@ before such a folder: other code would run, in silence. So ``nodes`` is found by
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -128,6 +129,16 @@ def release(own: OwnNodes) -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not own]
     if own.on_path and str(own.folder.parent) in sys.path:
         sys.path.remove(str(own.folder.parent))
+
+
+@contextlib.contextmanager
+def claimed(project: Path) -> Iterator[None]:
+    """``claim``, for as long as it holds. Raises as that."""
+    own = claim(project)
+    try:
+        yield
+    finally:
+        release(own)
 
 
 def forget() -> None:

@@ -7,14 +7,14 @@ import traceback
 from pathlib import Path
 from types import CodeType, TracebackType
 
-import odibi_actors
+from odibi_actors import version
 from odibi_actors.model import FailureKind
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.runtime import room
 
 MAX_TRACEBACK = 64 * 1024
 """Characters of a traceback kept: a recursion error of wide frames would fill the log."""
-_OURS = str(Path(odibi_actors.__file__).parent) + os.sep
+_OURS = str(Path(version.__file__).parent) + os.sep
 
 
 def user_failure(error: BaseException, kind: FailureKind = "raised") -> Failed:

@@ -21,7 +21,7 @@ from odibi_actors.nodes.annotations import sort_of
 from odibi_actors.nodes.executor import node_logger
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.lent import lending
-from odibi_actors.nodes.package import claim, release
+from odibi_actors.nodes.package import claimed
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
 
@@ -62,9 +62,8 @@ def run_node(
         return SqlRunner().run(transform.sql or "", tables, Variables(given, "", scheduled_at))
     logger = node_logger(name, 1, node)
     context = Context(name, 1, node, 1, None, logger, params=copy.deepcopy(given), scheduled_at=scheduled_at)
-    nodes = claim(Path(found.root))
     try:
-        with lending(lent):
+        with claimed(Path(found.root)), lending(lent):
             if spec.state:
                 return run_stateful(transform.function, transform.params, tables, context, kept)
             return run_function(transform.function, transform.params, tables, context)
@@ -72,8 +71,6 @@ def run_node(
         if error.failure.kind == "raised" and error.__cause__ is not None:
             raise error.__cause__ from None
         raise
-    finally:
-        release(nodes)
 
 
 def recorded(pipeline: Pipeline | str, iteration: int, node: str, *, project: str | Path = ".") -> dict[str, pa.Table]:
