@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from odibi_actors.config.tree import parse, plain_data
 from odibi_actors.errors import ConfigError, ConflictError, NodeError, NotFoundError, RunFailedError
 from odibi_actors.local import RunSummary, run_pipeline
 from odibi_actors.local.pipelines.deploying import deploy
-from odibi_actors.local.pipelines.document import name_of, render
+from odibi_actors.local.pipelines.document import name_of, plain, render
 from odibi_actors.nodes import lent
 from odibi_actors.nodes.package import forget
 
@@ -172,6 +173,23 @@ def test_given_values_without_a_form_in_yaml_then_they_are_refused_by_their_plac
         made.read("other", "landing", options={"null": {"x"}})
     with pytest.raises(ConfigError, match=r"a key must be text, not 1"):
         made.read("other", "landing", options={1: 2})
+
+
+class Mode(str, Enum):  # noqa: UP042 - such are around
+    LOUD = "loud"
+
+
+def test_given_values_of_python_then_each_is_said_exactly() -> None:
+    exact = {
+        timedelta(days=30, seconds=1): "2592001s",
+        timedelta(milliseconds=1500): "1500ms",
+        timedelta(0): "0s",
+        timedelta(microseconds=1): "0.001ms",
+        Mode.LOUD: "loud",
+        Path("a/b"): "a/b",
+    }
+    assert {value: plain(value, "x") for value in exact} == exact
+    assert type(plain({Mode.LOUD: Mode.LOUD}, "x")["loud"]) is str
 
 
 @pytest.mark.parametrize(("folder", "name"), [("Shop-2", "shop_2"), ("2024", "p_2024"), ("ä", "p"), ("a.b", "a_b")])
@@ -648,5 +666,27 @@ def test_given_a_running_system_then_it_applies_the_new_file(
 ) -> None:
     from odibi_actors.client import Client
 
-    monkeypatch.setattr(Client, "apply", lambda self: {"items": [{"pipeline": "sales", "changed": True}]})
+    there = shop / "odibi.yaml"
+    asked: list[tuple[bool, bool]] = []
+
+    def apply(self: Client, project: object = None, *, dry_run: bool = False) -> dict[str, Any]:
+        asked.append((dry_run, there.exists()))
+        return {"items": [{"pipeline": "sales", "changed": True}]}
+
+    monkeypatch.setattr(Client, "apply", apply)
     assert with_clean(shop, in_nodes).deploy().applied == [{"pipeline": "sales", "changed": True}]
+    assert asked == [(True, False), (False, True)]
+
+
+def test_given_a_running_system_that_refuses_then_the_file_is_left_alone(
+    shop: Path, in_nodes: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from odibi_actors.client import Client
+
+    def apply(self: Client, project: object = None, *, dry_run: bool = False) -> dict[str, Any]:
+        raise ConflictError("a sink cannot be moved now")
+
+    monkeypatch.setattr(Client, "apply", apply)
+    with pytest.raises(ConflictError, match="cannot be moved now"):
+        with_clean(shop, in_nodes).deploy()
+    assert not (shop / "odibi.yaml").exists()

@@ -20,6 +20,7 @@ from odibi_actors.local.pipelines.document import INDENT, render
 from odibi_actors.nodes.package import PACKAGE
 
 if TYPE_CHECKING:
+    from odibi_actors.config.model import ProjectSpec
     from odibi_actors.local.pipelines.pipeline import Pipeline
 
 
@@ -48,19 +49,21 @@ def deploy(pipeline: Pipeline, *, replace: bool = False) -> Deployed:
     path = pipeline.root / PROJECT_FILE
     former = path.read_bytes().decode("utf-8-sig") if path.exists() else None
     text = pipeline.to_yaml() if former is None else _joined(former, pipeline, replace)
-    load_text(text, pipeline.root, PROJECT_FILE, sql=True)
+    project = load_text(text, pipeline.root, PROJECT_FILE, sql=True)[0]
+    _apply(pipeline.root, project, dry_run=True)  # what a system would refuse is not written
     if text != former:
         marked = former is not None and path.read_bytes().startswith(BOM_UTF8)
         _write(path, (BOM_UTF8 if marked else b"") + text.encode())
-    return Deployed(path, text != former, _apply(pipeline.root))
+    return Deployed(path, text != former, _apply(pipeline.root, project))
 
 
-def _apply(root: Path) -> list[dict[str, Any]] | None:
+def _apply(root: Path, project: ProjectSpec, *, dry_run: bool = False) -> list[dict[str, Any]] | None:
+    """What the system that runs on the project says of it; None when there is none."""
     from odibi_actors.client import Client
 
     try:
         with Client(project=root) as client:
-            items: list[dict[str, Any]] = client.apply()["items"]
+            items: list[dict[str, Any]] = client.apply(project, dry_run=dry_run)["items"]
             return items
     except UnreachableError:
         return None
@@ -117,13 +120,13 @@ def _wanted(before: dict[str, Any], pipeline: Pipeline, replace: bool) -> dict[s
     names = [one.get("pipeline") for one in pipelines]
     if pipeline.name not in names:
         pipelines.append(pipeline.section())
-    elif (place := names.index(pipeline.name)) is not None and pipelines[place] != pipeline.section():
+    elif pipelines[names.index(pipeline.name)] != pipeline.section():
         if not replace:
             raise ConflictError(
                 f"{PROJECT_FILE} has another pipeline {pipeline.name}; deploy(replace=True) replaces it, comments "
                 "within it included"
             )
-        pipelines[place] = pipeline.section()
+        pipelines[names.index(pipeline.name)] = pipeline.section()
     return {**before, "connections": {**known, **pipeline.connections}, "pipelines": pipelines}
 
 

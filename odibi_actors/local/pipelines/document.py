@@ -38,21 +38,23 @@ def name_of(folder: PurePath) -> str:
 
 def plain(value: Any, at: str) -> Any:
     """The value as YAML says it. ``at``: what it is, for the error. Raises ConfigError: it has no such form."""
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # of a member of an Enum that is text, the text
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float) and not math.isnan(value):
         return float(value)
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return _duration(value)
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise ConfigError(f"{at}: a key must be text, not {key!r}")
-        return {key: plain(one, f"{at}.{key}") for key, one in value.items()}
+        return {str.__str__(key): plain(one, f"{at}.{key}") for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one, f"{at}[{place}]") for place, one in enumerate(value)]
     if isinstance(value, pa.DataType):
@@ -63,6 +65,14 @@ def plain(value: Any, at: str) -> Any:
     raise ConfigError(
         f"{at}: {what} has no form in {PROJECT_FILE}; give text, numbers, booleans, None, lists or mappings"
     )
+
+
+def _duration(value: timedelta) -> str:
+    """As a project says it, to the microsecond."""
+    milliseconds, microseconds = divmod(value // timedelta(microseconds=1), 1000)
+    if microseconds:
+        return f"{milliseconds}.{microseconds:03d}ms"
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
 def render(data: Mapping[str, Any] | list[Any], indent: int = 0) -> str:
