@@ -29,6 +29,7 @@ pipelines:
   - pipeline: p
     on_error: ON_ERROR
     batch: {max_files: 1}
+    max_in_flight: 1  # two that are read side by side take in the columns of both, with the first of them
     alerts: [{log: true, on: [schema_change]}]
     nodes:
       - name: s
