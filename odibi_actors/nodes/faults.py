@@ -1,4 +1,4 @@
-"""Files of a batch that cannot be read: all of them are looked for, so that they are told, and mended, at once."""
+"""Files of a batch that cannot be read: all of them are looked for, so that they are told, and corrected, at once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 _PAGE = resource.getpagesize()
 _ROOT = Path("/")
 _FORGET_PEAK = b"5"
-"""What /proc/PID/clear_refs takes for "the peak begins anew from here" (proc(5))."""
+"""What /proc/PID/clear_refs takes for "the peak begins again from here" (proc(5))."""
 
 
 def resident(pid: int | None = None) -> int:

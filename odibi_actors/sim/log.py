@@ -162,7 +162,7 @@ def answer(host: Host, ask: Ask, rng: random.Random) -> Message:
 
 
 def _part(begin: Begin, files: list[SimFile], limits: BatchSpec, credit: int, rng: random.Random) -> Part:
-    """Cut anew each time, and so at other records."""
+    """Cut again each time, and so at other records."""
     at = _PLACE.unpack(begin.place)[0] if begin.place else 0
     until = _PLACE.unpack(begin.until)[0] if begin.until else len(files)
     pieces: list[Piece] = []

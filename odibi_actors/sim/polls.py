@@ -58,7 +58,7 @@ class Polled:
         return [tick for tick, _ in self.ticks if self.calm_since is not None and tick > self.calm_since]
 
     def change(self, rows: list[int]) -> None:
-        """Somebody writes it anew, at once, for one tick at least."""
+        """Somebody writes it again, at once, for one tick at least."""
         self.rows, self.over = rows, False
         self.wanted = max(self.wanted, len(self.since_calm) + 1)
         new = self.file.with_name("new")

@@ -111,7 +111,7 @@ class Ordered:
         self._report = True
 
     def rebind(self, spec: SourceSpec) -> None:
-        """Other credit, limits or wishes. What was cut to other limits is cut anew."""
+        """Other credit, limits or wishes. What was cut to other limits is cut again."""
         if spec.limits != self.spec.limits:
             self.known, self._next_look = {}, 0.0
         self.spec, self._dirty = spec, True

@@ -410,7 +410,7 @@ class Source:
         self.only = Pattern(live.pattern) if self.backfill and live is not None else None
 
     def backfilled(self) -> None:
-        """Files that it has read again as they are did not change since: they are looked up anew."""
+        """Files that it has read again as they are did not change since: they are looked up again."""
         self.changes.again()
         self._touched.update(dict.fromkeys(self.changes.texts))
 

@@ -1,7 +1,7 @@
 """The desk of a stream: the broker's part towards the store and the source, for a program that asks for batches. Pure.
 
 In the records the stream is a pipeline with one node. PLAN fixes what is read, in the transaction in which it is taken
-from the ledger, or moves the places; the node's ACK says how many of its rows are processed, each time anew; with
+from the ledger, or moves the places; the node's ACK says how many of its rows are processed, each time again; with
 PREPARE and COMMIT all are. A desk that starts finds at most one iteration that is not committed: its rest comes first.
 """
 

@@ -1,4 +1,4 @@
-"""Where the reading of a stream begins anew, and with what: kept in the stream's settings and told by its text file.
+"""Where the reading of a stream begins again, and with what: kept in the stream's settings and told by its text file.
 
 ``exports`` lists the texts that the file may hold by itself: the one that was written last, and the one that was about
 to be when the process was killed. Any other was written by somebody else.

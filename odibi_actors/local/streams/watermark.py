@@ -1,8 +1,8 @@
 """Watermarks: how far a source was read, as a value of one of its columns, and the text file in which people see it.
 
 What was read is known by the bytes of files, or the places in tables, and not by these. They decide once alone: where a
-file that was read was replaced, or somebody has written another watermark into the text file, reading begins anew, with
-the rows beyond the watermark.
+file that was read was replaced, or somebody has written another watermark into the text file, reading begins again,
+with the rows beyond the watermark.
 """
 
 from __future__ import annotations

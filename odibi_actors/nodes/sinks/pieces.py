@@ -16,7 +16,7 @@ _WAYS_OUT = (
     "Let a node before the sink change such values, or set `on_error: dead_letter`, and `odibictl apply`, then "
     "`odibictl iteration retry`; or cancel the iteration"
 )
-"""Of values that come back with each retry: rows that are pushed cannot be mended."""
+"""Of values that come back with each retry: rows that are pushed cannot be corrected."""
 
 
 class Piece(NamedTuple):

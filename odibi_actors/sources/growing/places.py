@@ -6,7 +6,7 @@ brings back the fingerprint of what precedes with the offset.
 
 The fingerprint has two halves. The **beginning** and the **rest**, the bytes behind the last whole block of 1 MiB, are
 compared whenever a file is read on: a look costs the same however long the file is. The **chain** is over all blocks
-before the rest, and is compared where another inode says that somebody has written the file anew.
+before the rest, and is compared where another inode says that somebody has written the file again.
 """
 
 from __future__ import annotations

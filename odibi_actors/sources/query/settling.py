@@ -15,7 +15,7 @@ class _Pending(NamedTuple):
 
 
 class Settling:
-    """Of one source. What it knows may be lost any time: it is waited for anew then."""
+    """Of one source. What it knows may be lost any time: it is waited for again then."""
 
     def __init__(self) -> None:
         self._pending: _Pending | None = None
