@@ -35,9 +35,9 @@ class Report(NamedTuple):
 
 
 def running(ask: Ask, spool: Path, doors: Doors) -> Report:
-    """Of a store that answers. What it counts on may go while we look, so a missing file is asked for twice."""
+    """Of a store that answers. What it counts on may go while we look, so a problem is one that is found twice."""
     report = _walk(ask, spool, doors)
-    if any("file" in problem for problem in report.problems):
+    if report.problems:
         again = {problem["what"] for problem in _walk(ask, spool, doors).problems}
         report = report._replace(problems=[one for one in report.problems if one["what"] in again])
     return report

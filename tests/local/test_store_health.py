@@ -150,6 +150,19 @@ def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(
         assert [row["what"].split(" of ")[0] for row in problems] == ["page 6"]
 
 
+@pytest.mark.parametrize(("asked", "found"), [([True, False], 0), ([True, True], 1)])
+def test_given_a_file_that_is_gone_when_a_running_store_has_moved_on_then_it_is_no_problem(
+    tmp_path: Path, asked: list[bool], found: int
+) -> None:
+    staged = {"what": "the part", "paths": ["staged"], "size": 1, "digest": "", "host": "", "fix": "restore it"}
+    walks = iter(asked)
+
+    def ask(cursor: str) -> dict[str, Any]:
+        return {"problems": [], "files": [staged] * next(walks), "pages": 1, "rows": 1, "cursor": ""}
+
+    assert len(verify.running(ask, tmp_path, Doors(tmp_path)).problems) == found
+
+
 def test_given_an_older_store_restored_when_other_data_comes_then_it_conflicts_and_nothing_is_doubled(
     ran: ProjectSpec,
 ) -> None:

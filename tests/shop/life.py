@@ -8,45 +8,37 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from odibi_actors.client import Client
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError, RunFailedError, TimedOutError
-from tests.shop.book import Keeper
-from tests.shop.goods import PIPELINES, REFERRING, Goods, Settings
+from tests.shop import verbs
+from tests.shop.book import Keeper, held
+from tests.shop.goods import Goods, drawn
+from tests.shop.project import Form, section
+from tests.shop.verbs import PATIENCE, VERBS, DifferenceError, Verb
 from tests.system.harness import System
 
 STEPS = 20
 KILLS = 3
-PATIENCE = 60.0
-"""Seconds within which all must be put right at the end, or work must come to rest: a verdict, not a promise."""
 LOOK = 0.05
 GONE = "the broker was restarted before it answered"
 """In what a client says of a request that must happen once: whether it was done is not known, and the life goes on."""
-VICTIMS = ("broker", "checkpoint", "source", "scheduler", "pool", "worker", "template", "launcher")
 QUIET = 0.3
 """Share of the steps after which all work is waited for, and compared."""
-CLOSED = "create trigger closed before insert on {} begin select raise(abort, 'the till is closed'); end"
-
-
-class DifferenceError(AssertionError):
-    """What is there is not what must be there."""
 
 
 class Life:
-    """A life from a seed, in ``folder``. ``story`` tells it."""
+    """A life from a seed, in ``folder``. ``story`` tells it. ``form``: what it consists of, else that is drawn."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, form: Form | None = None) -> None:
         self.rng = random.Random(f"shop {seed}")
-        self.goods = Goods(folder, random.Random(f"goods {seed}"))
+        goods = random.Random(f"goods {seed}")
+        self.goods = Goods(folder, goods, form or drawn(goods))
         self.keeper = Keeper(self.goods)
         self.system = System(folder)
         self.client = self._connect()
@@ -56,17 +48,18 @@ class Life:
 
     def live(self) -> None:
         """All of it. Raises DifferenceError, or AssertionError when something never ends."""
-        for pipeline in PIPELINES:
+        self.tell(str(self.goods.form))
+        for pipeline in self.goods.pipelines:
             self.goods.deliver(pipeline)
-        self._up()
-        verbs, weights = [*VERBS.values()], [weight for weight, _ in VERBS.values()]
+        self.up()
+        weights, choice = zip(*VERBS, strict=True)
         deadly = set(self.rng.sample(range(STEPS), KILLS))
         for step in range(STEPS):
-            pipeline = self.rng.choice(PIPELINES)
-            while not self._do(verbs[self.rng.choices(range(len(verbs)), weights)[0]][1], pipeline):
+            pipeline = self.rng.choice(self.goods.pipelines)
+            while not self._do(self.rng.choices(choice, weights)[0], pipeline):
                 pass
             if step in deadly:
-                self._do(Life.kill, pipeline)
+                self._do(verbs.kill, pipeline)
             if self.rng.random() < QUIET:
                 self.settle(pipeline)
             elif self.rng.random() < 0.5:
@@ -83,7 +76,7 @@ class Life:
         """A line of the story."""
         self.story.append(f"{time.strftime('%H:%M:%S')} {what}")
 
-    def _do(self, verb: Callable[[Life, str], str], pipeline: str) -> bool:
+    def _do(self, verb: Verb, pipeline: str) -> bool:
         """False when there was nothing to do."""
         name = verb.__name__
         try:
@@ -107,17 +100,21 @@ class Life:
     def _connect(self) -> Client:
         return Client(project=self.goods.folder, timeout=PATIENCE)
 
-    def _up(self) -> None:
+    def up(self) -> None:
         self.system.start()
         self.client.close()
         self.client = self._connect()
-        self._note_versions()
+        self.note_versions()
 
-    def _note_versions(self) -> None:
+    def note_versions(self) -> None:
+        """What each version says: one number is never given to two."""
         for row in self.client.pipelines()["items"]:
-            key, settings = (row["pipeline"], row["version"]), self.goods.settings[row["pipeline"]]
-            if self.keeper.versions.setdefault(key, settings) != settings:
-                raise DifferenceError(f"{key} is {self.keeper.versions[key]}, and is said to be {settings}")
+            name, version = row["pipeline"], row["version"]
+            settings = self.goods.settings[name]
+            noted = self.keeper.versions.setdefault((name, version), settings)
+            former, wanted = (section(self.goods.form, name, one) for one in (noted, settings))
+            if former != wanted:
+                raise DifferenceError(f"{name} {version} is {former}, and is said to be {wanted}")
 
     def ctl(self, *words: str) -> tuple[int, str]:
         """``odibictl``: its exit code, what it said."""
@@ -157,7 +154,7 @@ class Life:
             time.sleep(LOOK)
 
     def _compare(self, ended: bool) -> None:
-        for pipeline in PIPELINES:
+        for pipeline in self.goods.pipelines:
             self._differences(pipeline, ended)
 
     def _differences(self, pipeline: str, ended: bool) -> None:
@@ -178,8 +175,8 @@ class Life:
         self.tell("put right")
         deadline = time.monotonic() + 2 * PATIENCE
         while True:
-            self.open_till()
-            left = [what for pipeline in PIPELINES for what in self._right(pipeline)]
+            verbs.open_till(self)
+            left = [what for pipeline in self.goods.pipelines for what in self._right(pipeline)]
             if not left:
                 return
             if time.monotonic() > deadline:
@@ -201,12 +198,13 @@ class Life:
             if letter["state"] == "open":
                 left.append(f"{pipeline} letter {letter['id']} is open: {letter['message']}")
                 with suppress(ConflictError, NotFoundError):
-                    self._replay(pipeline, letter["id"])
+                    # What was polled is kept as it was found.
+                    (self.discard if pipeline == "rates" else self.replay)(pipeline, letter["id"])
         for backfill in self.client.backfills(pipeline)["items"]:
             left.append(f"{pipeline} {backfill['lane']} goes on")
         if pipeline == "report":
             try:
-                run = self._trigger()
+                run = self.trigger()
                 state = self.client.wait_run(run, timeout=10.0)["state"]
                 if state not in ("done", "no_data"):
                     left.append(f"{run} is {state}")
@@ -216,209 +214,39 @@ class Life:
         found = self.keeper.compare(self.client, pipeline, True)
         return [*left, *(what for what in found if "at the end" in what)]
 
-    # --- verbs: data ----------------------------------------------------------------------------------------------
+    # --- what is noted when it is asked for -----------------------------------------------------------------------
 
-    def deliver(self, pipeline: str) -> str:
-        """A few files arrive, bad ones among them."""
-        found = []
-        for _ in range(self.rng.choice([1, 2, 4, 8])):
-            bad = self.rng.choices(["", "refused", "malformed"], [5, 1, 1])[0]
-            found.append(self.goods.deliver(pipeline, bad) + (f" ({bad})" if bad else ""))
-        return ", ".join(found)
-
-    def fix(self, pipeline: str) -> str:
-        """A bad file is written again."""
-        bad = self.goods.bad(pipeline)
-        return self.goods.rewrite(pipeline, self.rng.choice(bad)) if bad else ""
-
-    def rewrite(self, pipeline: str) -> str:
-        """Any file is written again, whether it was read or not."""
-        identity = self.rng.choice([i for p, i in self.goods.writings if p == pipeline])
-        return self.goods.rewrite(pipeline, identity)
-
-    def refer(self, pipeline: str) -> str:
-        """A reference is replaced."""
-        name = self.rng.choice(["prices-a.csv", "tariff-a.csv"])
-        self.goods.refer(name)
-        return name
-
-    # --- verbs: operators -----------------------------------------------------------------------------------------
-
-    def pause(self, pipeline: str) -> str:
-        """`pipeline pause`."""
-        return str(self.client.pause(pipeline))
-
-    def resume(self, pipeline: str) -> str:
-        """`pipeline resume`."""
-        return str(self.client.resume(pipeline))
-
-    def cancel(self, pipeline: str) -> str:
-        """`iteration cancel` of one of the newest."""
-        number = self._one_of_the_newest(pipeline)
-        return f"{number}: {self.client.cancel(pipeline, number)}" if number else ""
-
-    def retry(self, pipeline: str) -> str:
-        """`iteration retry` of what is held."""
-        rows = self.client.iterations(pipeline, limit=1000)["items"]
-        held = [row["iteration"] for row in rows if row["state"] in ("failed", "blocked")]
-        return f"{held[-1]}: {self.client.retry(pipeline, held[-1])}" if held else ""
-
-    def replay(self, pipeline: str) -> str:
-        """`deadletter replay`, at times after its files were fixed."""
-        letter = self._letter(pipeline)
-        if not letter:
-            return ""
-        if self.rng.random() < 0.5:
-            for position in self.client.dead_letter(letter)["positions"].get("rows", ()):
-                if self.goods.newest(pipeline, position["identity"]).bad:
-                    self.goods.rewrite(pipeline, position["identity"])
-        return f"{letter}: {self._replay(pipeline, letter)}"
-
-    def _replay(self, pipeline: str, letter: int) -> dict[str, Any]:
+    def replay(self, pipeline: str, letter: int) -> dict[str, Any]:
+        """Take a letter up."""
         former = self.client.dead_letter(letter)["iteration"]
         done = self.client.replay(letter)
         self.keeper.replays[pipeline, done["iteration"]] = former
         return done
 
-    def discard(self, pipeline: str) -> str:
-        """`deadletter discard`."""
-        letter = self._letter(pipeline)
-        if not letter:
-            return ""
-        held = self.client.dead_letter(letter)["positions"].get("rows", ())
+    def discard(self, pipeline: str, letter: int) -> dict[str, Any]:
+        """Give a letter up."""
+        lost = held(pipeline, self.client.dead_letter(letter))
         done = self.client.discard(letter)
-        self.keeper.discarded |= {(pipeline, position["identity"]) for position in held}
-        return f"{letter}: {done}"
+        self.keeper.discarded |= {(pipeline, identity) for identity in lost}
+        return done
 
-    def rewind(self, pipeline: str) -> str:
-        """`pipeline drain`, `pipeline rewind` to one of the newest or to the beginning, `pipeline resume`."""
-        to = self.rng.choice([0, max(0, self._one_of_the_newest(pipeline) - self.rng.randint(1, 2))])
-        state = self.client.drain(pipeline, timeout=PATIENCE)["state"]
-        self.tell(f"drain {pipeline}: {state}")
-        try:
-            return f"to {to}: {self.client.rewind(pipeline, to, timeout=PATIENCE)}"
-        finally:
-            if self.rng.random() < 0.8:
-                self.client.resume(pipeline)
-
-    def backfill(self, pipeline: str) -> str:
-        """`pipeline backfill` of some files."""
-        if pipeline not in REFERRING:
-            return ""
+    def next_rate(self) -> int:
+        """A parameter that no run had."""
         self._rate += 1
-        pattern = self.rng.choice(["*", "f*[02468].csv", "f000?.csv"])
-        begun = self.client.backfill(pipeline, {"": pattern}, concurrency=2, params={"rate": self._rate})
-        self.keeper.rates[begun["run"]] = self._rate
-        return f"{pattern}: {begun}"
+        return self._rate
 
-    def backfill_cancel(self, pipeline: str) -> str:
-        """`backfill cancel` of one that goes on."""
-        rows = self.client.backfills(pipeline)["items"]
-        return str(self.client.cancel_backfill(pipeline, rows[0]["lane"])) if rows else ""
-
-    def trigger(self, pipeline: str) -> str:
-        """`pipeline trigger`, at times waited for."""
-        if pipeline != "report":
-            return ""
-        run = self._trigger()
-        return f"rate {self._rate}: {run}"
-
-    def _trigger(self) -> str:
-        self._rate += 1
-        run = str(self.client.trigger("report", {"rate": self._rate})["run"])
-        self.keeper.rates[run] = self._rate
+    def trigger(self) -> str:
+        """A run of ``report``, with a parameter."""
+        rate = self.next_rate()
+        run = str(self.client.trigger("report", {"rate": rate})["run"])
+        self.keeper.rates[run] = rate
         return run
-
-    def apply(self, pipeline: str) -> str:
-        """Something of the project changes, or several things: `apply`, or `down` and `up`."""
-        changes: dict[str, Any] = {}
-        if self.rng.random() < 0.5:
-            changes["tag"] = self.goods.settings[pipeline].tag + 1
-        if self.rng.random() < 0.3:
-            changes["files"] = self.rng.choice([1, 2, 4])
-        if self.rng.random() < 0.3:
-            changes["slow"] = self.rng.choice([0.0, 0.1, 0.4])
-        if self.rng.random() < 0.3:
-            changes["in_flight"] = self.rng.choice([1, 2, 4])
-        if self.rng.random() < 0.3:
-            changes["settle"] = self.rng.choice(["20ms", "30ms", "40ms"])
-        if pipeline in REFERRING and self.rng.random() < 0.4:
-            changes["pattern"] = self.rng.choice(["prices-*.csv", "tariff-*.csv"])
-        settings = self.goods.settings[pipeline]
-        self.goods.settings[pipeline] = msgspec.structs.replace(settings, **changes) if changes else Settings()
-        self.goods.configure()
-        if self.rng.random() < 0.2:
-            return f"{changes}, {self.restart(pipeline)}"
-        code, said = self.ctl("apply")
-        if code:
-            raise DifferenceError(f"apply: exit {code}: {said}")
-        self._note_versions()
-        return f"{changes}: {said.strip()}"
-
-    def scale(self, pipeline: str) -> str:
-        """`worker scale`."""
-        return str(self.client.scale(self.rng.choice([1, 2, 3])))
-
-    def close_till(self, pipeline: str) -> str:
-        """A target refuses rows for a while."""
-        if pipeline not in REFERRING or not self.goods.tables[pipeline]:
-            return ""
-        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.goods.folder / "data/mart.db")) as mart:
-            mart.execute(CLOSED.format(pipeline))
-            return "closed"
-        return ""
-
-    def open_till(self, pipeline: str = "") -> str:
-        """It takes them again."""
-        if not (self.goods.folder / "data/mart.db").exists():
-            return ""
-        with closing(sqlite3.connect(self.goods.folder / "data/mart.db", timeout=30.0)) as mart, mart:
-            closed = mart.execute("select 1 from sqlite_master where name = 'closed'").fetchone()
-            mart.execute("drop trigger if exists closed")
-        return "open" if closed else ""
-
-    def abandon(self, pipeline: str) -> str:
-        """`iteration abandon` of a blocked sink."""
-        rows = self.client.iterations(pipeline, limit=1000)["items"]
-        blocked = [row["iteration"] for row in rows if row["state"] == "blocked"]
-        if not blocked:
-            return ""
-        return f"{blocked[-1]}: {self.client.abandon(pipeline, blocked[-1], 'mart')}"
-
-    # --- verbs: the machine ---------------------------------------------------------------------------------------
-
-    def restart(self, pipeline: str) -> str:
-        """`down`, and `up`."""
-        self.client.close()
-        self.system.stop()
-        self._up()
-        return "down, up"
-
-    def kill(self, pipeline: str) -> str:
-        """SIGKILL for one process, or for all."""
-        victim = self.rng.choice(VICTIMS)
-        self.system.kill(victim, rng=self.rng)
-        if victim == "launcher":
-            if not self.system.extinct():
-                raise DifferenceError(f"left running: {self.system.processes.living()}")
-            self._up()
-        return victim
-
-    # --- what there is --------------------------------------------------------------------------------------------
-
-    def _one_of_the_newest(self, pipeline: str) -> int:
-        rows = self.client.iterations(pipeline, limit=3)["items"]
-        return int(self.rng.choice(rows)["iteration"]) if rows else 0
-
-    def _letter(self, pipeline: str) -> int:
-        letters = [row["id"] for row in self.client.dead_letters(pipeline)["items"] if row["state"] == "open"]
-        return int(self.rng.choice(letters)) if letters else 0
 
     def state(self) -> str:
         """What a human would look at after a difference."""
         with suppress(OdibiError, OSError):
             parts = [self.system.ctl("status", "--timeout", "5s").stdout]
-            for pipeline in PIPELINES:
+            for pipeline in self.goods.pipelines:
                 for words in (
                     ["iteration", "list", pipeline],
                     ["deadletter", "list", pipeline],
@@ -427,31 +255,3 @@ class Life:
                     parts.append(f"$ {' '.join(words)}\n" + self.system.ctl(*words).stdout)
             return "\n".join(parts)
         return json.dumps("nothing answers")
-
-
-VERBS: dict[str, tuple[int, Callable[[Life, str], str]]] = {
-    verb.__name__: (weight, verb)
-    for weight, verb in (
-        (6, Life.deliver),
-        (3, Life.fix),
-        (1, Life.rewrite),
-        (3, Life.refer),
-        (2, Life.pause),
-        (2, Life.resume),
-        (4, Life.cancel),
-        (3, Life.retry),
-        (5, Life.replay),
-        (1, Life.discard),
-        (3, Life.rewind),
-        (3, Life.backfill),
-        (1, Life.backfill_cancel),
-        (5, Life.trigger),
-        (4, Life.apply),
-        (1, Life.scale),
-        (1, Life.close_till),
-        (2, Life.open_till),
-        (1, Life.abandon),
-        (1, Life.restart),
-    )
-}
-"""Verb -> (weight, what it does)."""

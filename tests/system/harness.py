@@ -206,11 +206,18 @@ class System:
 
     def ctl(self, *words: str, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
         """``odibictl WORDS`` in the project."""
+        return self.python("odibi_actors.cli", *words, timeout=timeout)
+
+    def python(
+        self, module: str, *words: str, given: str | None = None, timeout: float = DEADLINE
+    ) -> subprocess.CompletedProcess[str]:
+        """``python -m MODULE WORDS`` in the project, with what is ``given`` on its standard input."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("ODIBI_")}
         return subprocess.run(
-            [sys.executable, "-m", "odibi_actors.cli", *words],
+            [sys.executable, "-m", module, *words],
             cwd=self.project,
             env={**env, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", MARK: self.processes.mark},
+            input=given,
             capture_output=True,
             text=True,
             check=False,
