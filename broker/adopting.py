@@ -19,7 +19,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.adopted import Name
-from odibi_actors.config.model import PipelineSpec, ProjectSpec
+from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.model import Target
@@ -45,17 +45,22 @@ def stands(flow: Flow, pipeline: str, node: str, target: Target) -> int:
     return 0
 
 
-def check_spec(flow: Flow, spec: PipelineSpec, adopt: Sequence[Adopt]) -> None:
-    """Raise ConflictError when a sink of what is to be applied publishes where another one has taken over."""
-    for node in spec.nodes:
-        found = adopted.names(flow.adoptions, node.write.target) if node.write is not None else []
-        asked = any((one.pipeline, one.node) == (spec.name, node.name) for one in adopt)
-        if node.write is not None and found and found[0] != (spec.name, node.name) and not asked:
-            raise ConflictError(
-                f"pipeline {spec.name}: sink {node.name} publishes to {node.write.target}, which belongs to "
-                f"{'.'.join(found[0])}: `odibictl sink adopt {spec.name}.{node.name}` hands it over; else publish "
-                "elsewhere"
-            )
+def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt]) -> None:
+    """Raise ConflictError, with one line for each, when sinks of what is to be applied publish where others have taken
+    over, and do not ``adopt`` that."""
+    asked, lines = [f"{one.pipeline}.{one.node}" for one in adopt], {}
+    for spec in project.pipelines:
+        for node in spec.nodes:
+            name = f"{spec.name}.{node.name}"
+            found = adopted.names(flow.adoptions, node.write.target) if node.write is not None else []
+            if node.write is not None and found and found[0] != (spec.name, node.name) and name not in asked:
+                lines[name] = (
+                    f"pipeline {spec.name}: sink {node.name} publishes to {node.write.target}, which belongs to "
+                    f"{'.'.join(found[0])}"
+                )
+    if lines:
+        way = f"`odibictl sink adopt {' '.join([*asked, *lines])}` hands it over; else publish elsewhere"
+        raise ConflictError("\n".join(f"{line}: {way}" for line in lines.values()))
 
 
 def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
@@ -110,8 +115,34 @@ def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: Target) -> None
         )
 
 
-def carry_out(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
-    """It was checked, and the project is applied: the target passes on."""
+def carry_out(flow: Flow, adopt: Sequence[Adopt], rows: Sequence[Row], now: float) -> list[Row]:
+    """All was checked, and the project is applied: the targets pass on. A pin that the record of another one has taken
+    the place of, as sinks exchanged their names, is told again."""
+    pins = [_taken(flow, one, row) for one, row in zip(adopt, rows, strict=True)]
+    for pin in filter(None, pins):
+        flow.pipelines[pin.pipeline].pins.put(pin)
+    done = [_pass_on(flow, one, row, now) for one, row in zip(adopt, rows, strict=True)]
+    over: set[Name] = set()
+    for one, passed in zip(adopt, pins, strict=True):
+        if passed is not None and (one.from_pipeline, one.from_node) in over:
+            flow.write(passed, passed.pipeline)
+        over.add((one.pipeline, one.node))
+    return done
+
+
+def _taken(flow: Flow, adopt: Adopt, row: Row) -> rec.Schema | None:
+    """The pin of the former sink, which has it no more, as the new one's."""
+    if row["already"]:
+        return None
+    old = flow.pipelines[adopt.from_pipeline]
+    pin = old.pins.get(adopt.from_node, Target(*row["at"]))
+    if pin is None:
+        return None
+    old.pins.drop(adopt.from_node)
+    return replace(pin, pipeline=adopt.pipeline, node=adopt.node)
+
+
+def _pass_on(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
     target = Target(*row["at"])
     if row["already"]:
         return row | {"goes_on": [], "planned_again": []}
@@ -123,10 +154,6 @@ def carry_out(flow: Flow, adopt: Adopt, row: Row, now: float) -> Row:
     )
     flow.write(record, pipeline.name)
     flow.adoptions.append(record)
-    pin = old.pins.get(adopt.from_node, target)
-    if pin is not None:
-        old.pins.drop(adopt.from_node)
-        pipeline.pins.put(replace(pin, pipeline=pipeline.name, node=adopt.node))
     text = f"{pipeline.name}.{adopt.node} takes over {target} from {row['from']}"
     flow.say(Log("info", text))  # no notice: who asked has the answer
     goes_on = []

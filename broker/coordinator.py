@@ -432,7 +432,7 @@ class Coordinator:
         rows = apply_project(flow, request.project, now, adopt)
         self._project = request.project
         flow.describe_project(request.project)
-        passed = [adopting.carry_out(flow, one, row, now) for one, row in zip(adopt, passed, strict=True)]
+        passed = adopting.carry_out(flow, adopt, passed, now)
         return {"items": rows, "adopted": passed} if adopt else {"items": rows}
 
     # --- requests -------------------------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt] = ())
         _check_backfills(flow, spec)
         _check_replays(flow, spec)
         _check_states(flow, spec)
-        adopting.check_spec(flow, spec, adopt)
+    adopting.check_project(flow, project, adopt)
     scheduling.check(flow, project)
 
 

@@ -20,7 +20,8 @@ Names = Mapping[str, Sequence[Name]]
 def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str, names: Names) -> list[Adopt]:
     """What to ask the broker for. ``from_``: who has published there, else its owner by the store, or by the target
     itself. ``names``: see ``adopted.by_target``. Raises NotFoundError, and ConflictError when a target, these or others
-    of the project, is not this store's, or others have to be adopted with them."""
+    of the project, is not this store's, or others have to be adopted with them: what is applied at once passes on at
+    once."""
     writes = {(p.name, one.name): one.write for p in project.pipelines for one in p.nodes if one.write is not None}
     found, known, doors = [], dict(names), Doors(Path(project.root))
     for sink in dict.fromkeys(map(named, sinks)):
@@ -30,19 +31,9 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
         adopt, owners = _one(writes[sink], doors, sink, named(from_) if from_ else None, store_id, names)
         found.append(adopt)
         known[writes[sink].target.name] = owners
-    try:
-        check_targets(project.pipelines, store_id, home_of(Path(project.data_dir), Path(project.root)), known)
-    except ConflictError as error:
-        asked = {(one.pipeline, one.node) for one in found}
-        rest = [
-            one for one, write in writes.items() if one not in asked and _of_another(write, doors, one, store_id, known)
-        ]
-        if not rest:
-            raise
-        all_ = " ".join(".".join(one) for one in [*asked, *rest])
-        raise ConflictError(
-            f"{error}\nwhat is applied at once passes on at once: `odibictl sink adopt {all_}`"
-        ) from None
+    asked = [f"{one.pipeline}.{one.node}" for one in found]
+    home = home_of(Path(project.data_dir), Path(project.root))
+    check_targets(project.pipelines, store_id, home, known, adopting=asked)
     return found
 
 
@@ -72,9 +63,3 @@ def _marked(write: WriteSpec, doors: Doors, store_id: str) -> Name | None:
         if mark is not None and mark.owner.store_id == store_id:
             return mark.owner.pipeline, mark.owner.node
     return None
-
-
-def _of_another(write: WriteSpec, doors: Doors, sink: Name, store_id: str, names: Names) -> bool:
-    """The target of the sink says that it is another one's of this store."""
-    owners = list(names.get(write.target.name, ()))
-    return _marked(write, doors, store_id) not in (None, sink, *(owners if owners[:1] == [sink] else ()))

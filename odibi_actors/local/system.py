@@ -218,7 +218,7 @@ def _run(
         targets = ([project.pipeline(pipeline)], system.store_id, system.home, system.passed_on)
         if system.moved:
             tell(system.moved)
-        check_targets(*targets)
+        check_targets(*targets, beside=[one for one in project.pipelines if one.name != pipeline])
         for line in taken_over(*targets):
             tell(line)
         report = _reporter(system, pipeline, progress)

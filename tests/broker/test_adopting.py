@@ -161,3 +161,23 @@ def test_given_another_pipeline_then_its_numbers_go_on_above_and_the_store_says_
     shown = engine.answer("rewind.show", {"pipeline": "q", "to": 0})
     assert (shown["last"], shown["missing"]) == (3, 0)
     engine.close()
+
+
+def test_given_two_sinks_that_exchanged_their_names_then_each_goes_on_with_what_its_target_has() -> None:
+    broker = begun("1")
+    compute(broker)
+    publish(broker)
+    spec = called("a")
+    other = {"a": "b", "b": "a"}
+    spec = replace(spec, nodes=[replace(one, name=other.get(one.name, one.name)) for one in spec.nodes])
+    both = [Adopt("p", "b", "p", "a"), Adopt("p", "a", "p", "b")]
+    assert adopt(broker, project(spec), *both).status == 0
+    engine = Engine(":memory:")
+    engine.claim(0, "b1")
+    engine.apply(1, 1, broker.records)
+    items, _ = engine.load("")
+    engine.close()
+    loaded = [one.record for one in items if isinstance(one, rec.LoadedSchema)]
+    held = [broker.flow.pipelines["p"].pins.get(name, folder(f"/lake/{other[name]}")) for name in "ab"]
+    assert {one.node: one.target for one in loaded if one.target} == {"a": folder("/lake/b"), "b": folder("/lake/a")}
+    assert [one for one in loaded if one.target] == held

@@ -71,16 +71,25 @@ def renamed(first: Path) -> Path:
     return first
 
 
-def test_given_renamed_sinks_when_run_then_each_is_told_the_one_verb(first: Path) -> None:
+def test_given_renamed_sinks_when_run_then_each_is_told_the_one_verb_that_is_not_refused(first: Path) -> None:
     write(first, called())
     with pytest.raises(ConflictError) as refusal:
         run(first)
-    lines = str(refusal.value).splitlines()
+    lines, command = str(refusal.value).splitlines(), "sink adopt p.loaded p.newest p.mart"
     assert len(lines) == len(SINKS)
-    for new, line in zip(SINKS.values(), lines, strict=True):
-        assert f"`odibictl sink adopt p.{new}` lets it go on there" in line
+    for line in lines:
+        assert f"`odibictl {command}` lets it go on there" in line
         assert "delete" not in line
         assert "drop" not in line
+    assert "`odibictl sink adopt p.newest p.loaded p.mart`" in refused(first, "p.newest")
+    exchanged = (
+        PROJECT.replace("name: out", "name: x").replace("name: now", "name: out").replace("name: x", "name: now")
+    )
+    write(first, exchanged)
+    found = refused(first, "p.out")
+    assert found.count("`odibictl sink adopt p.out p.now` lets it go on there") == 1, found
+    adopt(first, "p.out", "p.now")
+    assert run(first).state == "no_data"
 
 
 def test_given_sinks_that_were_adopted_when_run_then_they_go_on_and_all_is_known_of_both_names(renamed: Path) -> None:
@@ -153,7 +162,7 @@ def test_given_a_reset_that_dies_behind_the_targets_then_the_next_one_forgets_wh
 
 def test_given_the_name_is_given_back_then_it_goes_on_under_that_and_never_without_the_verb(renamed: Path) -> None:
     write(renamed, PROJECT)
-    with pytest.raises(OdibiError, match=r"belongs to p\.loaded: `odibictl sink adopt p\.out` hands it over"):
+    with pytest.raises(OdibiError, match=r"belongs to p\.loaded: `odibictl sink adopt p\.out p.now p.tab` hands it"):
         run(renamed)
     adopt(renamed, *(f"p.{old}" for old in SINKS))
     put(renamed, 4)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,19 @@ OWNER_FILE = "_odibi_owner.json"
 _MAX_BYTES = 16 * 1024
 
 
+class RenamedError(ConflictError):
+    """The target is that of another sink of the same store, which may be what this ``sink`` (``pipeline.node``) was
+    called. ``found``: whose it is; ``together``: all sinks that are to take over at once, for they are applied at once.
+    """
+
+    def __init__(self, found: str, sink: str, together: Iterable[str] = ()) -> None:
+        command = f"odibictl sink adopt {' '.join(together) or sink}"
+        super().__init__(
+            f"{found}: if that is what {sink} was called, `{command}` lets it go on there; else publish elsewhere"
+        )
+        self.found, self.sink = found, sink
+
+
 class Owner(NamedTuple):
     """Who publishes to a target. ``store_id`` is that of the checkpoint store, new with each new data_dir."""
 
@@ -35,15 +48,12 @@ class Owner(NamedTuple):
         return f"node {self.node!r} of pipeline {self.pipeline!r} (store {self.store_id})"
 
     def check(self, other: Owner, target: str, take: str, empty: str) -> None:
-        """Raise ConflictError unless ``other``, found at ``target``, is this owner. ``take``: how it is taken over;
-        ``empty``: what is to be done before, for it to be begun from nothing."""
+        """Raise ConflictError, or RenamedError, unless ``other``, found at ``target``, is this owner. ``take``: how it
+        is taken over; ``empty``: what is to be done before, for it to be begun from nothing."""
         if other == self:
             return
         if other.store_id == self.store_id:
-            raise ConflictError(
-                f"{target} belongs to {other}: if that is what {self.pipeline}.{self.node} was called, `odibictl sink "
-                f"adopt {self.pipeline}.{self.node}` lets it go on there; else publish elsewhere"
-            )
+            raise RenamedError(f"{target} belongs to {other}", f"{self.pipeline}.{self.node}")
         what, back = "; its checkpoints are not these", "publish elsewhere"
         back = f"bring its .odibi back, or {back}" if other[1:] == self[1:] else back
         raise ConflictError(

@@ -12,7 +12,7 @@ from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.kinds.connection import OPEN, Access, access_to
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import Home, Target
-from odibi_actors.nodes.sinks.owner import Mark, Owner
+from odibi_actors.nodes.sinks.owner import Mark, Owner, RenamedError
 
 Names = Mapping[str, Sequence[Sequence[str]]]
 """Name of a target -> the (pipeline, node) of all who have owned it, its owner first, if it has passed on."""
@@ -27,17 +27,39 @@ def named(text: str) -> tuple[str, str]:
     return pipeline, node
 
 
-def refused(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names: Names = _NOBODY) -> list[str]:
+def refused(
+    pipelines: Iterable[PipelineSpec],
+    store_id: str,
+    home: Home,
+    names: Names = _NOBODY,
+    beside: Iterable[PipelineSpec] = (),
+    adopting: Iterable[str] = (),
+) -> list[str]:
     """One line for each target that belongs to somebody else than the sink that would publish there, or holds what its
-    mode does not go with. A target that cannot be looked at is not told here: whoever publishes will say why."""
-    lines = []
+    mode does not go with. A target that cannot be looked at is not told here: whoever publishes will say why.
+    ``beside``: pipelines that are applied with these, ``adopting``: sinks that take over their targets already; both
+    for what is to be done."""
+    found = list(_refusals(pipelines, store_id, home, names))
+    if any(isinstance(error, RenamedError) for _, error in found):
+        others = [*found, *_refusals(beside, store_id, home, names)]
+        renamed = [name for name, error in others if isinstance(error, RenamedError)]
+        together = list(dict.fromkeys([*adopting, *renamed]))
+        found = [
+            (name, RenamedError(error.found, name, together) if isinstance(error, RenamedError) else error)
+            for name, error in found
+        ]
+    return [f"{name}: {error}" for name, error in found]
+
+
+def _refusals(
+    pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names: Names
+) -> Iterator[tuple[str, ConflictError]]:
     for name, write, owner, access in _sinks(pipelines, store_id, home.root):
         with looked_at(write.target):
             try:
                 check_target(write, owner, home, _former(names, write, owner), access)
             except ConflictError as error:
-                lines.append(f"{name}: {error}")
-    return lines
+                yield name, error
 
 
 def taken_over(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names: Names = _NOBODY) -> list[str]:
@@ -77,9 +99,17 @@ def _former(names: Names, write: WriteSpec, owner: Owner) -> list[Owner]:
     return [Owner(owner.store_id, *one) for one in known[1:]] if known and known[0] == owner[1:] else []
 
 
-def check_targets(pipelines: Iterable[PipelineSpec], store_id: str, home: Home, names: Names = _NOBODY) -> None:
-    """Raise ConflictError, with one line for each, when sinks of these pipelines cannot publish to their targets."""
-    if lines := refused(pipelines, store_id, home, names):
+def check_targets(
+    pipelines: Iterable[PipelineSpec],
+    store_id: str,
+    home: Home,
+    names: Names = _NOBODY,
+    beside: Iterable[PipelineSpec] = (),
+    adopting: Iterable[str] = (),
+) -> None:
+    """Raise ConflictError, with one line for each, when sinks of these pipelines cannot publish to their targets. All
+    else: see ``refused``."""
+    if lines := refused(pipelines, store_id, home, names, beside, adopting):
         raise ConflictError("\n".join(lines))
 
 
