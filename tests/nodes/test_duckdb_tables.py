@@ -202,6 +202,27 @@ def test_given_a_table_with_keys_when_overwritten_again_then_rows_of_before_are_
     assert sql(world, "select x from t order by x") == [(2,), (3,)]
 
 
+def test_given_a_second_unique_column_when_upserted_then_it_is_said_who_is_in_the_way_and_what_to_do(
+    world: World,
+) -> None:
+    sql(world, "create table t (x bigint, y varchar, code varchar unique, primary key (x, y))")
+    sql(world, "insert into t values (1, 'a, y: b', 'old'), (2, 'b', 'new')")
+    sql(world, "create table other (x bigint, y varchar, foreign key (x, y) references t (x, y))")
+    sql(world, "create table child (x bigint, y varchar, foreign key (x, y) references t (x, y))")
+    sql(world, "insert into child values (1, 'a, y: b')")
+    sink = node(world, "x", "y")
+    failure = refused(world, sink, x=[1], y=["a, y: b"], code=["old"])
+    assert "has the key x = '1', y = 'a, y: b': table 'child' refers to it (x, y)" in failure.message
+    assert "leave code out before the sink" in failure.message
+    failure = refused(world, sink, x=[2, 3], y=["b", "c"], code=["new", "old"])
+    assert "refuses row 2 (code = 'old')" in failure.message
+    assert "another row, there or in this batch, has that value: change or leave out" in failure.message
+    staged = world.stage(sink, pa.table({"x": [3], "y": ["c"], "code": ["free"]}))
+    sql(world, "update t set code = 'free' where x = 2")
+    told = world.publish_failure(publish_task(sink, staged)).message
+    assert told.endswith("drop what makes the value unique, and `odibictl iteration retry`")
+
+
 def test_given_a_row_without_its_parent_when_published_then_it_is_refused_and_goes_in_once_that_is_there(
     world: World,
 ) -> None:

@@ -161,6 +161,12 @@ def test_given_a_version_when_older_rows_come_later_then_the_newer_stay(bench: B
 def test_given_rows_of_the_same_keys_in_a_table_when_upserted_then_it_is_refused(bench: Bench) -> None:
     bench.sql("create table t as select * from (values (1::bigint, 2::bigint), (1, 3)) v(k, n)")
     assert "has several rows of the same k" in bench.refused(bench.sink("k"), k=[1], n=[2]).message
+    bench.sql("drop table t; create table t (k bigint primary key, n bigint unique); insert into t values (1, 1)")
+    assert "two rows of one batch have that value" in bench.refused(bench.sink("k"), k=[2, 3], n=[2, 2]).message
+    staged = bench.stage(bench.sink("k"), k=[2], n=[1])
+    said = bench.failed(lambda: bench.sink("k").publish(staged, bench.counter, 0)).message
+    assert "Key (n)=(1) already exists; nothing is kept: another row has that value" in said
+    assert "unless that constraint is DEFERRABLE INITIALLY DEFERRED" in said
 
 
 def test_given_a_foreign_key_when_its_row_is_missing_or_would_go_then_that_is_said_by_name(bench: Bench) -> None:

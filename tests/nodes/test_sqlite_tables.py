@@ -213,11 +213,14 @@ def test_given_a_table_that_says_what_to_do_in_a_conflict_then_no_row_goes_for_i
     do(world, "insert into delays values ('sun', 2)")
     node = sqlite_node(world.mart, keys)
     failure = world.stage_failure(node, pa.table({"day": ["mon", "tue"], "n": [1, 1]}))
-    assert failure.message.endswith(" refuses row 2 (n = 1): UNIQUE constraint failed: delays.n")
+    told = " refuses row 2 (n = 1): UNIQUE constraint failed: delays.n; two rows of one batch have that value"
+    assert told in failure.message
     staged = world.stage(node, pa.table({"day": ["mon", "tue"], "n": [1, 2]}), counter=2)
     failure = world.publish_failure(publish_task(node, staged))
     assert failure.kind == "conflict"
-    assert failure.message.endswith(" refuses row 2 (n = 2): UNIQUE constraint failed: delays.n")
+    told = "refuses row 2 (n = 2): UNIQUE constraint failed: delays.n; nothing is kept: another row has that value"
+    assert told in failure.message
+    assert ("Two rows cannot exchange" in failure.message) == bool(keys)
     assert world.rows() == [("sun", 2)]
 
 

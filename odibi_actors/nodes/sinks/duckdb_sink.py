@@ -128,6 +128,11 @@ class DuckdbKind(FileKind):
 
         return dependent(db, table)
 
+    def holding(self, db: Any, table: str, going: str, error: Exception) -> str:
+        from odibi_actors.nodes.sinks.duckdb_foreign import holding
+
+        return holding(db, table, error)
+
     def rehearse(
         self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
     ) -> None:

@@ -28,9 +28,8 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import ConflictError
 from odibi_actors.model import Target
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-from odibi_actors.nodes.sinks.duckdb_foreign import parentless
+from odibi_actors.nodes.sinks.duckdb_foreign import parentless, remedy
 from odibi_actors.nodes.sinks.table_columns import (
-    BRING_PARENT,
     check_names,
     check_there,
     not_unique,
@@ -46,6 +45,10 @@ if TYPE_CHECKING:
 ROWS = "_odibi_rows"
 """The name by which a statement knows the rows."""
 _COPY = "_odibi_copy"
+_THERE_OR_HERE = (
+    "another row, there or in this batch, has that value: change or leave out one of the two, or drop what makes the "
+    "value unique"
+)
 _INDEX = "odibi_"
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
             "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
@@ -127,7 +130,7 @@ def rehearse(
     tried = partial(_try, kind, db, at, keys=keys, version=version, replaces=replaces and bool(relation))
     error = tried(rows, compared=bool(relation))
     if error is not None and not parentless(error):  # what it refers to may be on its way
-        raise _refusal(tried, db, at, rows, error) from error
+        raise _refusal(tried, db, at, rows, keys, error) from error
 
 
 def _try(
@@ -165,7 +168,12 @@ def _try(
 
 
 def _refusal(
-    tried: Callable[[pa.Table], Exception | None], db: Any, at: Target, rows: pa.Table, error: Exception
+    tried: Callable[[pa.Table], Exception | None],
+    db: Any,
+    at: Target,
+    rows: pa.Table,
+    keys: list[str],
+    error: Exception,
 ) -> Failed:
     """What is told of rows that a table refuses: the first of them that it does not take behind those before it, by
     halves, and of this the column, as far as one alone is to blame."""
@@ -182,9 +190,10 @@ def _refusal(
     shown = [column] if column else rows.column_names
     value = ", ".join(f"{name} = {row.column(name)[0].as_py()!r}" for name in shown)
     cause = error.__cause__ or error
+    todo = remedy(db, at.locator, rows.column_names, keys, cause, _THERE_OR_HERE)
     return Failed(
         "invalid",
-        f"table {at.locator!r} of {at.connection} refuses row {refused} ({shorten(value, MAX_VALUE)}): {cause}",
+        f"table {at.locator!r} of {at.connection} refuses row {refused} ({shorten(value, MAX_VALUE)}): {cause}{todo}",
         column=column,
         value=shorten(repr(row.column(column)[0].as_py()), MAX_VALUE) if column else "",
     )
@@ -343,8 +352,8 @@ def insert(kind: TableKind, db: Any, at: Target, rows: pa.Table, keys: list[str]
     try:
         taken = db.execute(f"insert into {table} ({names}) select {names} from {ROWS}{conflict}").fetchone()[0]
     except (duckdb.ConstraintException, duckdb.ConversionException) as error:
-        remedy = f"; {BRING_PARENT}" if parentless(error) else ""
-        raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {error}{remedy}") from error
+        todo = remedy(db, at.locator, rows.column_names, keys, error)
+        raise ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {error}{todo}") from error
     if taken != rows.num_rows and version is None and len(keys) < rows.num_columns:
         raise ConflictError(
             f"table {at.locator!r} of {at.connection} takes {taken} of {plural(rows.num_rows, 'row')}; nothing is kept"

@@ -1,22 +1,51 @@
-"""Foreign keys of PostgreSQL: it looks at them at the end of each statement, or of the transaction where they are
-``initially deferred``."""
+"""Foreign keys of PostgreSQL, and what is to be unique: it looks at them at the end of each statement, or of the
+transaction where they are ``initially deferred``."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from odibi_actors.errors import ConflictError
 from odibi_actors.model import Target
-from odibi_actors.nodes.sinks.table_columns import BRING_PARENT
+from odibi_actors.nodes.sinks.table_columns import BRING_PARENT, TAKEN, TWICE
 
 _ACTIONS = {"a": "NO ACTION", "c": "CASCADE", "d": "SET DEFAULT", "n": "SET NULL", "r": "RESTRICT"}
-_MISSING = "23503"  # foreign_key_violation
+_FOREIGN, _UNIQUE = "23503", "23505"
+"""SQLSTATE where a foreign key, or what makes values unique, is violated."""
+_REMEDY = {
+    _FOREIGN: BRING_PARENT,
+    _UNIQUE: f"{TAKEN}. Two rows cannot exchange such values in one iteration, unless that constraint is DEFERRABLE "
+    "INITIALLY DEFERRED",
+}
+_HELD = re.compile(r"\((.*)\)=\((.*)\)", re.DOTALL)
+"""Columns and values of a row, in whatever language the server speaks."""
 
 
 def refusal(at: Target, error: Exception, said: str) -> ConflictError:
     """The table refuses rows. ``said``: what the server says of them, with their values."""
-    remedy = f"; {BRING_PARENT}" if getattr(error, "sqlstate", "") == _MISSING else ""
-    return ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {said.rstrip('.')}{remedy}")
+    remedy = _REMEDY.get(getattr(error, "sqlstate", None) or "", "")
+    said = f"{said.rstrip('.')}; {remedy}" if remedy else said.rstrip(".")
+    return ConflictError(f"table {at.locator!r} of {at.connection} refuses the rows: {said}")
+
+
+def twice(error: Any) -> str:
+    """What is told of rows of one batch that have a value which is to be unique; "" when that is not why they are
+    refused. The constraint that the server names is not that of the table: they were tried in one of its like."""
+    if getattr(error, "sqlstate", "") != _UNIQUE:
+        return ""
+    detail = error.diag.message_detail or str(error)
+    return f"{detail.rstrip('.')}; {TWICE}"
+
+
+def holding(error: Any) -> str:
+    """See ``TableKind.holding``; nothing is asked any more in a transaction that has failed, and nothing has to be."""
+    if getattr(error, "sqlstate", "") != _FOREIGN:
+        return ""
+    said = error.diag
+    found = _HELD.search(said.message_detail or "")
+    row = f"{found[1]} = {found[2]!r}" if found else "a key that is in use"
+    return f"{row}: table {said.table_name!r} refers to it (by {said.constraint_name})"
 
 
 def dependent(db: Any, table: str) -> tuple[str, str]:

@@ -169,12 +169,18 @@ class PostgresKind(TableKind):
     def sorts(self, column: pa.DataType) -> bool:
         return True
 
+    def holding(self, db: Any, table: str, going: str, error: Exception) -> str:
+        from odibi_actors.nodes.sinks.postgres_foreign import holding
+
+        return holding(error)
+
     def rehearse(
         self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
     ) -> None:
         import psycopg
 
         from odibi_actors.nodes.failures import Failed
+        from odibi_actors.nodes.sinks.postgres_foreign import twice
 
         relation = self.relation(db, at.locator)
         if relation not in ("", "table"):
@@ -196,7 +202,7 @@ class PostgresKind(TableKind):
                 names = ", ".join(map(quote, rows.column_names))
                 db.execute(f"insert into {_LIKE} ({names}) select {names} from {_ROWS}")
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-            message = f"table {at.locator!r} of {at.connection} refuses the rows: {_said(error)}"
+            message = f"table {at.locator!r} of {at.connection} refuses the rows: {twice(error) or _said(error)}"
             raise Failed("invalid", message) from error
         finally:
             self.roll_back(db)

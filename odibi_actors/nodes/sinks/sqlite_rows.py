@@ -15,6 +15,10 @@ ROWS_AT_ONCE = 10_000
 """Rows turned into Python values at once."""
 
 
+UNIQUE = "UNIQUE constraint failed"
+"""What SQLite says where a value, or several, are to be unique."""
+
+
 def blamed(why: str) -> set[str]:
     """The columns that SQLite complains of: ``UNIQUE constraint failed: t.a, t.b``."""
     return {without_case(part.rpartition(".")[2]) for part in why.rpartition(": ")[2].split(", ")}

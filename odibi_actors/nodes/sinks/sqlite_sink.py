@@ -152,7 +152,7 @@ class SqliteKind(FileKind):
 
         return dependent(db, table)
 
-    def holding(self, db: Any, table: str, going: str) -> str:
+    def holding(self, db: Any, table: str, going: str, error: Exception) -> str:
         from odibi_actors.nodes.sinks.sqlite_foreign import holding
 
         return holding(db, table, going)

@@ -20,9 +20,9 @@ from odibi_actors.batches.normalise import without_case
 from odibi_actors.config.arrow_types import type_name
 from odibi_actors.errors import ConflictError
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
-from odibi_actors.nodes.sinks.sqlite_rows import Going, batches, blamed
+from odibi_actors.nodes.sinks.sqlite_rows import UNIQUE, Going, batches, blamed
 from odibi_actors.nodes.sinks.sqlite_types import as_sqlite, sql_type
-from odibi_actors.nodes.sinks.table_columns import LEADS_THERE, count_older
+from odibi_actors.nodes.sinks.table_columns import LEADS_THERE, TAKEN, TWICE, count_older
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.units import plural
 
@@ -281,7 +281,7 @@ class Existing:
                 )
 
     def _refuse(self, error: sqlite3.Error, row: dict[str, Any], number: int, keys: list[str]) -> None:
-        if keys and "UNIQUE" in str(error) and blamed(str(error)) == set(map(without_case, keys)):
+        if keys and UNIQUE in str(error) and blamed(str(error)) == set(map(without_case, keys)):
             values = shorten(", ".join(f"{key}={row[key]!r}" for key in keys), MAX_VALUE)
             message = (
                 f"several rows of one batch have the key {values} (row {number + 1}), as table {self.table!r} of "
@@ -291,7 +291,8 @@ class Existing:
         column = str(error).rpartition(".")[2]
         value = shorten(repr(row[column]), MAX_VALUE) if column in row else ""
         shown = f" ({column} = {value})" if value else ""
-        message = f"table {self.table!r} of {self.place} refuses row {number + 1}{shown}: {error}"
+        remedy = f"; {TWICE}" if UNIQUE in str(error) else ""
+        message = f"table {self.table!r} of {self.place} refuses row {number + 1}{shown}: {error}{remedy}"
         raise Failed("invalid", message, column=column if column in row else "", value=value) from error
 
     def _changed(self, field: pa.Field, given: list[Any], found: tuple[Any, ...], first: int) -> None:
@@ -343,7 +344,10 @@ def insert(
         for columns in batches(rows):
             taken += db.executemany(statement, going.through(columns)).rowcount
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
-        raise ConflictError(f"table {table!r} of {place} refuses {going.told(str(error))}: {error}") from error
+        remedy = f"; {TAKEN}" if UNIQUE in str(error) else ""
+        if remedy and keys:
+            remedy += ". Two rows cannot exchange such values in one iteration: SQLite looks at each row by itself"
+        raise ConflictError(f"table {table!r} of {place} refuses {going.told(str(error))}: {error}{remedy}") from error
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error) and "foreign key mismatch" not in str(error):
             raise

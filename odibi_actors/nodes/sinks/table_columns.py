@@ -15,6 +15,13 @@ from odibi_actors.nodes.sinks.table_names import quote
 
 BRING_PARENT = "nothing is kept: bring that row there, and `odibictl iteration retry`"
 """The remedy where a row is refused, or another one would be left, without the row that it refers to."""
+TAKEN = (
+    "nothing is kept: another row has that value; change that row, or drop what makes the value unique, and "
+    "`odibictl iteration retry`"
+)
+"""The remedy where a value that is to be unique stands in another row."""
+TWICE = "two rows of one batch have that value: leave one of them out before the sink, or drop what makes it unique"
+"""The remedy where rows that come together have such a value."""
 LEADS_THERE = "A foreign key leads there"
 """Of a table that is missing, or has no unique columns to refer to."""
 

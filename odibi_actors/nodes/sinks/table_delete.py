@@ -164,7 +164,7 @@ def delete(kind: TableKind, db: Database, at: Target, rows: pa.Table, keys: list
     try:
         db.execute(f"delete from {table} as t where {chosen}")
     except Exception as error:
-        if who := kind.holding(db, at.locator, chosen):
+        if who := kind.holding(db, at.locator, chosen, error):
             what = f"table {at.locator!r} of {at.connection} keeps its row with"
             raise Failed("invalid", f"{what} {who}: delete it there first") from error
         raise

@@ -101,9 +101,9 @@ class TableKind(PlainSink):
         of this one are deleted to be replaced; "" where there is none."""
         return "", ""
 
-    def holding(self, db: Database, table: str, going: str) -> str:
-        """Who refers to a row that is to be deleted, where the database's own refusal does not say so, or "".
-        ``going``: the condition that a row of the table, ``t``, is among these."""
+    def holding(self, db: Database, table: str, going: str, error: Exception) -> str:
+        """Which row is refused to be deleted, and who refers to it; "" when that is not why. ``going``: the condition
+        that a row of the table, ``t``, is among those to go; ``error``: what the database has raised."""
         return ""
 
     def drop(self, db: Database, at: Target) -> None:
