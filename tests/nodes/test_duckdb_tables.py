@@ -215,7 +215,7 @@ def test_given_a_second_unique_column_when_upserted_then_it_is_said_who_is_in_th
     assert "has the key x = '1', y = 'a, y: b': table 'child' refers to it (x, y)" in failure.message
     assert "leave code out before the sink" in failure.message
     failure = refused(world, sink, x=[2, 3], y=["b", "c"], code=["new", "old"])
-    assert "refuses row 2 (code = 'old')" in failure.message
+    assert "refuses row 2 (x = 3, y = 'c', code = 'old')" in failure.message
     assert "another row, there or in this batch, has that value: change or leave out" in failure.message
     staged = world.stage(sink, pa.table({"x": [3], "y": ["c"], "code": ["free"]}))
     sql(world, "update t set code = 'free' where x = 2")

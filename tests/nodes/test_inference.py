@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -586,17 +587,17 @@ def test_given_types_of_one_sort_in_a_first_batch_then_one_holds_both(
 @pytest.mark.parametrize(
     ("first", "second", "remedy"),
     [
-        (pa.array(["a"]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
-        (pa.array([True]), pa.array([1]), "read.schema: {v: int64} takes files like this one instead"),
+        (pa.array(["a"]), pa.array([1]), "read.schema: {v: int64} takes such values instead"),
+        (pa.array([True]), pa.array([1]), "read.schema: {v: int64} takes such values instead"),
         (
             pa.array([[1]], pa.list_(pa.int64())),
             pa.array([[1.5]], pa.list_(pa.float64())),
-            'read.schema: {v: "list<element: double>"} takes files like this one instead',
+            'read.schema: {v: "list<element: double>"} takes such values instead',
         ),
         (
             pa.array([[1]], pa.list_(pa.int64(), 1)),
             pa.array([[1.5]], pa.list_(pa.float64(), 1)),
-            "deliver files of one type, or leave it out: read.ignore: [v]",
+            "deliver one type, or leave it out: read.ignore: [v]",
         ),
     ],
 )
@@ -615,8 +616,12 @@ def test_given_whole_numbers_after_decimals_then_they_are_decimals(tmp_path: Pat
     pinned = encode_schema(pa.schema([("v", pa.decimal128(5, 2))]))
     found = _parquet(tmp_path, pa.table({"v": [5, 123]}), pinned=pinned)
     assert found.table["v"].to_pylist() == [Decimal("5.00"), Decimal("123.00")]
-    with pytest.raises(Failed, match="row 2: 1000 is not decimal128"):
-        _parquet(tmp_path, pa.table({"v": [5, 1000]}), pinned=pinned)
+    for values, told in (
+        ([5, 1000], 'row 2: 1000 is not decimal128(5, 2); read.schema: {v: "decimal128(21, 2)"} takes such values'),
+        ([Decimal("1.2345")], '1.2345 is not decimal128(5, 2); read.schema: {v: "decimal128(7, 4)"} takes such values'),
+    ):
+        with pytest.raises(Failed, match=re.escape(told)):
+            _parquet(tmp_path, pa.table({"v": values}), pinned=pinned)
 
 
 def test_given_lists_without_a_value_after_others_then_they_are_lists_of_the_same(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_given_nulls_alone_in_a_file_of_a_first_batch_when_no_type_holds_all_the
     files = [position(tmp_path, "a", b'{"a":true}\n'), position(tmp_path, "b", f'{{"a":{value}}}\n'.encode())]
     with pytest.raises(Failed, match="no type holds both") as caught:
         read(read_spec(tmp_path, "json"), files, b"")
-    told = re.search(r'read\.schema: \{a: "(.*)"\} takes files like this one', caught.value.failure.message)
+    told = re.search(r'read\.schema: \{a: "(.*)"\} takes such values', caught.value.failure.message)
     assert told, caught.value.failure.message
     assert read(read_spec(tmp_path, "json", schema={"a": arrow_type(told[1])}), files[1:], b"").table.num_rows == 1
 

@@ -125,7 +125,7 @@ def test_given_a_window_then_keys_are_forgotten_behind_it_and_within_it_not(
     ("data", "says"),
     [
         (rows("x"), "the push, column id"),
-        (rows(1.5), "the push, column id"),
+        (rows(1.5), "column id: row 1: 1.5 is not int64; read.schema: {id: double} takes such values instead"),
         (encode(pa.table({"idx": [1]})), "'id'"),
         (encode(pa.table({"id": [1], "more": [2]})), "'more'"),
         (b"id\n1\n", "not Arrow IPC"),

@@ -14,6 +14,9 @@ from odibi_actors.errors import BatchError
 from odibi_actors.nodes.formats import Malformed, first_bad
 from odibi_actors.nodes.schemas import hollow, settle
 
+_MAX_DIGITS = 38
+"""Of decimal128."""
+
 
 def fitted(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
     """The table with normal types, or ``types`` where given; a column of type null stays one. Raises Malformed."""
@@ -35,7 +38,7 @@ def _kept(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         says, place = str(error), ""
         if isinstance(error, BadValueError):
             place = f"row {first_bad(len(column), lambda start, stop: _is_kept(column, start, stop)) + 1}: "
-            says += "; correct the file"
+            says += "; correct it"
         leaves = f"or leave the column out: {listed('read.ignore', name)}"
         raise Malformed(f"{place}{type_name(column.type)} cannot be kept: {says}, {leaves}", column=name) from error
 
@@ -75,9 +78,26 @@ def fit(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArra
         raise Malformed(f"{other}; {instead(name, column.type)}", column=name) from error
     row = first_bad(len(column), lambda start, stop: exactly(column.slice(start, stop - start), kind) is not None)
     value = _shown(column, row)
-    raise Malformed(
-        f"row {row + 1}: {value} is not {type_name(kind)}; {instead(name, column.type)}", column=name, value=value
-    )
+    way = instead(name, _both(column.type, kind))
+    raise Malformed(f"row {row + 1}: {value} is not {type_name(kind)}; {way}", column=name, value=value)
+
+
+def _both(kind: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """A type that holds all values of ``kind`` and, where these are numbers without rounding and there is one, of
+    ``other`` as well."""
+    exact = all(pa.types.is_decimal(one) or pa.types.is_integer(one) for one in (kind, other))
+    if not exact or not (pa.types.is_decimal(kind) or pa.types.is_decimal(other)):
+        return kind
+    (whole, scale), (whole_too, scale_too) = _digits(kind), _digits(other)
+    whole, scale = max(whole, whole_too), max(scale, scale_too)
+    return pa.decimal128(whole + scale, scale) if whole + scale <= _MAX_DIGITS else kind
+
+
+def _digits(kind: pa.DataType) -> tuple[int, int]:
+    """Before and behind the point, of a decimal or an integer."""
+    if pa.types.is_decimal(kind):
+        return kind.precision - kind.scale, kind.scale
+    return len(str(2 ** (kind.bit_width - pa.types.is_signed_integer(kind)))), 0
 
 
 def related(kind: pa.DataType, other: pa.DataType) -> bool:
@@ -101,8 +121,8 @@ def held(kind: pa.DataType, other: pa.DataType) -> bool:
 def instead(name: str, kind: pa.DataType) -> str:
     """What reads a column of this type."""
     if (told := _name(kind)) or (told := _name(settle(kind))):  # an inferred one may have nulls for a type within
-        return f"{schema('read', name, told)} takes files like this one instead"
-    return f"deliver files of one type, or leave it out: {listed('read.ignore', name)}"
+        return f"{schema('read', name, told)} takes such values instead"
+    return f"deliver one type, or leave it out: {listed('read.ignore', name)}"
 
 
 def _name(kind: pa.DataType) -> str:
