@@ -319,17 +319,19 @@ def next_state(state: IterationState, event: str) -> IterationState:
 
 
 class SchemaChange(msgspec.Struct, frozen=True, array_like=True):
-    """A ``column`` of a source or sink is not what it was: ``new``, or ``missing``. ``type``: that of a new one."""
+    """A ``column`` of a source or sink is not what it was: ``new``, or ``missing``. ``type``: that of a new one;
+    ``twin``: which of the others its name may have been meant for, in words."""
 
     column: str
     change: Literal["new", "missing"]
     type: str = ""
+    twin: str = ""
 
     @property
     def text(self) -> str:
         """In words."""
         if self.change == "new":
-            return f"column {self.column!r} ({self.type}) is new, and taken in: null in all rows before"
+            return f"column {self.column!r} ({self.type}) is new{self.twin}, and taken in: null in all rows before"
         return f"column {self.column!r} is missing, and null from here on"
 
 

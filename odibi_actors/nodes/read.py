@@ -20,7 +20,7 @@ from odibi_actors.model import Position, PositionRead, SchemaChange
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.faults import Faults
 from odibi_actors.nodes.formats import Malformed, Parsed
-from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted
+from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted, twin
 from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.formats.typed import instead
@@ -184,7 +184,7 @@ def _read_evolving(
     schema = _known(spec, told, declared)
     tables.clear()  # they are read again, with the types that all of them have
     tables = _all_fitted(spec, files, positions, schema, declared)
-    changes += [SchemaChange(field.name, "new", type_name(field.type)) for field in new_ones]
+    changes += [SchemaChange(one.name, "new", type_name(one.type), twin(one.name, pinned.names)) for one in new_ones]
     texts = [f"{field.name}: {type_name(field.type)}" for field in told]
     return ReadResult(_concat(tables, schema), encode_schema(told), texts, inference.notes(new_ones), changes=changes)
 

@@ -149,6 +149,8 @@ def _value(value: Any) -> Any:
 
 
 def _readable(name: str, table: pa.Table) -> pa.Table:
+    if not table.column_names:
+        raise Failed("invalid", f"sql: input {name!r} is a table without columns")
     try:
         return for_duckdb(table)
     except BatchError as error:

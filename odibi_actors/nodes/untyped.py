@@ -30,9 +30,18 @@ Refusal = Callable[[Tables], str]
 
 
 def hint(failure: Failure, inputs: Tables, headers: frozenset[str], refusal: Refusal | None) -> str:
-    """What to add to a failure of a transform that columns explain which are text for want of a value. ``headers``:
+    """What to add to a failure of a transform that columns explain which are text for want of a value, or an input that
+    has none. ``headers``:
     sources of which no row was read yet, so that none of their columns has a type; ``refusal``: of a query, None for a
     function. "" when there is nothing to add."""
+    if bare := [name for name, table in inputs.items() if not table.column_names]:
+        if not headers:
+            return f". {bare[0]} has no column: have it give an empty table of its columns"
+        of = bare[0] if bare[0] in headers else ", ".join(sorted(headers))
+        return (
+            f". {bare[0]} has no column yet, for nothing was read that tells one: declare them, "
+            f"{schema('read', 'COLUMN', 'TYPE')} of {of}"
+        )
     if not _OF_TEXT.search(failure.message):
         return ""
     for name, table in inputs.items():

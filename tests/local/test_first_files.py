@@ -134,6 +134,17 @@ def test_given_columns_without_values_when_a_transform_fails_for_it_then_it_is_t
     assert result.exit_code == 0, result.stderr
 
 
+def test_given_a_first_file_that_tells_no_column_when_sql_is_run_over_it_then_it_is_told_where_to_declare_them(
+    tmp_path: Path,
+) -> None:
+    folder = given(tmp_path)
+    (folder / "odibi.yaml").write_text((folder / "odibi.yaml").read_text().replace("csv", "json"))
+    (folder / "landing/a-1.json").write_text("[]")
+    failed = call(folder, "run", "p")
+    assert "sql: input 's' is a table without columns. s has no column yet, for nothing was read that" in failed.stderr
+    assert "declare them, read.schema: {COLUMN: TYPE} of s" in failed.stderr
+
+
 UNRELATED = (
     ('sql: "select k, nosuch from s"', ""),
     ('sql: "select k, sum(name) as x from s group by k"', "sum(VARCHAR)"),

@@ -107,6 +107,9 @@ def test_given_new_and_missing_columns_when_read_then_the_message_names_the_keys
     assert "read.optional: [b] reads nulls where it is missing" in _refused(tmp_path, form, "a\n1\n", pinned=PINNED)
     both = _refused(tmp_path, form, "a, B\n1,t\n", pinned=PINNED)
     assert "column 'b' is missing; column ' B' is new (it differs from 'b' by blanks or case)" in both
+    taken = _read(tmp_path, form, "a,b,B\n1,t,u\n", pinned=PINNED, on_schema_change="evolve").changes
+    told = "column 'B' (string) is new (it differs from 'b' by blanks or case), and taken in: null in all rows before"
+    assert [one.text for one in taken] == [told]
     assert "column 'b' is missing" in _refused(tmp_path, form, "a,b\n1,t\n", "a,c\n1,t\n")
     assert 'read.ignore: ["x y"]' in _refused(tmp_path, form, "a,b,x y\n1,t,2\n", pinned=PINNED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class Wanted(NamedTuple):
 
     def _misfit(self, missing: list[str], extra: list[str], needed: tuple[str, ...]) -> str:
         texts = [f"column {name!r} is missing" for name in missing[:_MAX_NAMED]]
-        texts += [f"column {name!r} is new{_twin(name, missing)}" for name in extra[:_MAX_NAMED]]
+        texts += [f"column {name!r} is new{twin(name, missing)}" for name in extra[:_MAX_NAMED]]
         if more := max(len(missing) - _MAX_NAMED, 0) + max(len(extra) - _MAX_NAMED, 0):
             texts.append(f"so {'is' if more == 1 else 'are'} {more} more")
         remedies = []
@@ -79,8 +79,8 @@ class Wanted(NamedTuple):
         return f"{'; '.join(texts)}; expected: {shorten(', '.join(needed), MAX_LISTED)}; {'; '.join(remedies)}"
 
 
-def _twin(name: str, others: list[str]) -> str:
-    """Which of the others it was probably meant to be."""
+def twin(name: str, others: Iterable[str]) -> str:
+    """Which of the others it was probably meant to be, in words; "" when none."""
     for other in others:
         if alike(other) == alike(name):
             return f" (it differs from {other!r} by blanks or case)"

@@ -16,6 +16,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.remedies import schema
 from odibi_actors.model import SchemaChange
 from odibi_actors.nodes.failures import MAX_VALUE, Failed, shorten
+from odibi_actors.nodes.formats.columns import twin
 from odibi_actors.nodes.schemas import hollow, parse_type
 
 VOID = b"odibi.void"
@@ -91,7 +92,7 @@ class Pin:
             for field in table.schema:
                 if field.name not in known:
                     kind = self.declared.get(field.name, normal_type(field.type))
-                    self.changes.append(SchemaChange(field.name, "new", type_name(kind)))
+                    self.changes.append(SchemaChange(field.name, "new", type_name(kind), twin(field.name, known)))
 
     def told(self, table: pa.Table) -> pa.Schema | None:
         """The schema to pin as of a part with these rows; None: the one that is pinned holds."""
