@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from odibi_actors.broker.iteration import NEVER, Iteration
+from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.lane import Backfilling, Lane, RunInfo, SourceState
 from odibi_actors.broker.pinned import Pins
 from odibi_actors.checkpoint.records import Plan, Replay, Rewind
@@ -145,19 +145,6 @@ class Pipeline:
         """The first iteration of a lane that waits for an operator."""
         held = (i for i in self.iterations.values() if i.lane == lane and i.state in ("failed", "blocked"))
         return next(held, None)
-
-    def halted(self, lane: Lane) -> Iteration | None:
-        """The stuck iteration behind which all of the lane waits: nothing is planned, runs, or will by itself."""
-        stuck = self.stuck(lane.name)
-        if stuck is None or lane.run is not None:
-            return None
-        for iteration in self.unfinished(lane.name):
-            nodes = iteration.nodes.values()
-            coming = any(n.state == "ready" or (n.state == "retrying" and n.retry_at != NEVER) for n in nodes)
-            publishing = any(not p.done and not p.blocked for p in iteration.publications.values())
-            if iteration.running() or coming or (publishing and iteration.number <= stuck.number):
-                return None
-        return stuck
 
     @property
     def in_flight(self) -> int:

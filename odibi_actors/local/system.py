@@ -229,7 +229,7 @@ def _run(
         if progress is not None:
             for one in taken:
                 progress(f"dead letter {one['letter']} is taken up by {pipeline} {one['iteration']}")
-        end = _end(system, pipeline, run, report)
+        end = system.request("run.wait", {"run": run}, each=report)
         untold = system.tell(pipeline)
         mine = _iterations(system, pipeline, run)
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
@@ -267,22 +267,6 @@ def _waits(system: LocalSystem, pipeline: str) -> str:
 def _unread(system: LocalSystem, pipeline: str) -> list[str]:
     sources = [source for source in system.source.sources.values() if source.spec.pipeline == pipeline]
     return [f"{source.key}: {text}" for source in sources for text in source.unread]
-
-
-def _end(system: LocalSystem, pipeline: str, run: str, report: Callable[[], None]) -> dict[str, Any]:
-    """Work until the run has ended, or what is left of it waits behind an iteration that is stuck; returns the end."""
-    flow = system.coordinator.flow
-    assert flow is not None
-    row = flow.pipelines[pipeline]
-    system.until(lambda: run not in row.live.active or row.halted(row.live) is not None, report)
-    stuck = row.halted(row.live)
-    if stuck is not None and run in row.live.active:
-        return {
-            "state": "failed",
-            "error": f"waits for iteration {stuck.number}: {stuck.trouble or stuck.state}",
-        }
-    ended: dict[str, Any] = system.request("run.wait", {"run": run}, each=report)
-    return ended
 
 
 def _iterations(system: LocalSystem, pipeline: str, run: str) -> list[dict[str, Any]]:

@@ -16,16 +16,24 @@ from typing import Any
 
 from odibi_actors.client import Client
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError, RunFailedError, TimedOutError
-from tests.shop import verbs
+from tests.shop import ends, verbs
 from tests.shop.book import Keeper, held
 from tests.shop.goods import Goods, drawn
 from tests.shop.project import Form, section
-from tests.shop.verbs import PATIENCE, VERBS, DifferenceError, Verb
+from tests.shop.verbs import PATIENCE, DifferenceError, Verb
 from tests.system.harness import System
 
 STEPS = 20
 KILLS = 3
 LOOK = 0.05
+VERBS: tuple[tuple[int, Verb], ...] = (
+    *verbs.VERBS,
+    (2, ends.wait_for_iteration),
+    (2, ends.trigger_and_wait),
+    (1, ends.run_at_rest),
+    (2, ends.wait_for_backfill),
+)
+"""(weight, what it does)."""
 GONE = "the broker was restarted before it answered"
 """In what a client says of a request that must happen once: whether it was done is not known, and the life goes on."""
 QUIET = 0.3

@@ -212,7 +212,10 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
     except Gap as gap:
         why = "somebody has deleted from it; put back the one that was pushed to"
         if gap.first <= floor:
-            why = f"it is deleted up to event {floor:,} (`retain`)"
+            why = (
+                f"it is deleted up to event {floor:,} (`retain`), which other checkpoints had read; put those back, or "
+                "`odibictl reset` the pipeline, which begins behind that"
+            )
         problem = f"the log of events lacks {gap}: {why}"
         return Part(begin.partition, end=begin.place, at=told, problem=problem)
     made: list[Piece] = []
