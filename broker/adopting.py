@@ -19,7 +19,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.adopted import Name
-from odibi_actors.config.model import ProjectSpec
+from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.model import Target
@@ -74,7 +74,7 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
         raise NotFoundError(f"odibi.yaml has no sink {name}; those of {adopt.pipeline}: {known}")
     target = write.target
     found = adopted.names(flow.adoptions, target)
-    row: Row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "already": False}
+    row: Row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "already": False, "alike": []}
     row |= {"target": target.name, "at": to_builtins(target)}
     if found and found[0] == mine and its in found:
         return row | {"already": True}
@@ -88,11 +88,32 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
             f"{other} is still in odibi.yaml, and publishes to {target}: take it out, or give one of the two another "
             "target"
         )
+    if write.mode == "append" and old.name != adopt.pipeline:
+        row["alike"] = _alike(old, next(one for one in project.pipelines if one.name == adopt.pipeline), adopt.node)
     published = old.pins.get(adopt.from_node, target) is not None
     if not (published or found or adopt.marked or old.stands.get(adopt.from_node, (None, 0))[0] == target):
         raise NotFoundError(f"{other} has published nothing to {target} that is known: `odibictl sink list`")
     _check_rest(flow, adopt, old, target)
     return row
+
+
+def _alike(old: Pipeline, spec: PipelineSpec, sink: str) -> list[tuple[str, str]]:
+    """Sources of the former pipeline that have read something, each with one that feeds the sink from the same place:
+    a pipeline knows only what it has read itself, and so that one may read it again."""
+    reads = {name: old.sources[name].node.read for name in old.ledger if name in old.sources}
+    feeding = {name: node.read for name in spec.fed_by[sink] for node in spec.nodes if node.name == name}
+    return [
+        (former, name)
+        for former, its in reads.items()
+        for name, mine in feeding.items()
+        if its is not None and mine is not None and _place(its) == _place(mine) and not mine.pinned
+    ]
+
+
+def _place(read: ReadSpec) -> tuple[str, ...]:
+    """What names of positions are relative to."""
+    table = (read.of_table.table, read.of_table.query) if read.of_table is not None else ()
+    return (read.connection.type, read.connection.path, *table)
 
 
 def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: Target) -> None:

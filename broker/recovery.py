@@ -280,7 +280,8 @@ def _check_sources(flow: Flow, spec: PipelineSpec) -> None:
     if gone:
         raise ConflictError(
             f"pipeline {spec.name}: source {gone[0]} has consumed data and cannot be removed or renamed: the files it "
-            f"has read would be read again under another name; keep the node {gone[0]}, or use a new pipeline name"
+            f"has read would be read again under another name; keep the node {gone[0]}, or let another pipeline read "
+            "them again, into targets of its own"
         )
     for name in pipeline.ledger:
         _check_same_kind(pipeline, name, reads[name])
@@ -296,11 +297,11 @@ def _check_same_kind(pipeline: Pipeline, name: str, new: ReadSpec) -> None:
     if former.mode == new.mode:
         raise ConflictError(
             f"pipeline {pipeline.name}: source {name} has consumed {_what(former)}, and would read {_what(new)} now: "
-            "nobody would know what that was. Use a new pipeline name"
+            "nobody would know what that was. Let another pipeline read that, into targets of its own"
         )
     raise ConflictError(
         f"pipeline {pipeline.name}: source {name} has consumed data by mode {former.mode}; by mode {new.mode} it would "
-        f"not be known what that was. Keep mode: {former.mode}, or use a new pipeline name"
+        f"not be known what that was. Keep mode: {former.mode}, or let another pipeline read, into targets of its own"
     )
 
 

@@ -592,21 +592,31 @@ class Client(ScheduleVerbs, EventVerbs):
         *sinks: str,
         from_: str = "",
         dry_run: bool = False,
+        read_again: bool = False,
         project: ProjectSpec | str | Path | None = None,
     ) -> dict[str, Any]:
         """Let sinks (``pipeline.node``) have their targets, in which others of this store have published: nodes were
         renamed, or moved to another pipeline. ``project``, as ``apply`` has it, is applied with it. ``from_``: the
         other sink, by default the owner of the target. ``{"adopted": [{"pipeline", "sink", "from", "target",
         "already"}]}``, and when it was done ``items``, as ``apply`` has them, and in each row ``goes_on`` and
-        ``planned_again``, numbers of iterations. Raises ConflictError when a target is another store's, the other sink
-        still publishes there, or something of it is on its way."""
+        ``planned_again``, numbers of iterations. ``alike``: pairs of sources, the former pipeline's and this one's,
+        that read the same place; what the former has read, and this one would read again, to append it twice, refuses
+        it without ``read_again``. Raises ConflictError for that too, and when a target is another store's, the other
+        sink still publishes there, or something of it is on its way."""
         if not isinstance(project, ProjectSpec):
             from odibi_actors.config import load_project
 
             project = load_project(project_root(project or self._project), sql=True)
         store, names = str(self.status().get("store_id") or ""), self.passed_on()
-        wanted = import_module("odibi_actors.local.adopting").wanted(project, sinks, from_, store, names)
-        message = Apply(secrets.token_hex(8), project, adopt=wanted, dry_run=dry_run)
+        adopting = import_module("odibi_actors.local.adopting")
+        wanted = adopting.wanted(project, sinks, from_, store, names)
+        asked = Apply(secrets.token_hex(8), project, adopt=wanted, dry_run=True)
+        told = cast(dict[str, Any], self._ask(asked, BROKER, "apply", self.timeout))
+        if not read_again:
+            adopting.check_read_again(project, told["adopted"], lambda verb, given: self._dict(verb, STORE, **given))
+        if dry_run:
+            return told
+        message = Apply(secrets.token_hex(8), project, adopt=wanted)
         return cast(dict[str, Any], self._ask(message, BROKER, "apply", self.timeout))
 
     def sink_repin(self, pipeline: str, sink: str, dry_run: bool = False) -> dict[str, Any]:

@@ -112,9 +112,39 @@ def _places(db: sqlite3.Connection, given: Places) -> Any:
     return {"items": items, "cursor": cursor}
 
 
+class Apart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ledger.apart``: what the live lane of a source has read, and a source ``of`` another pipeline has not; names
+    after ``cursor``."""
+
+    pipeline: Name
+    source: Name
+    other: Name
+    of: Name
+    cursor: str = ""
+
+
+def _apart(db: sqlite3.Connection, given: Apart) -> Any:
+    """``{"items": [name], "cursor"}``: files, and partitions that the other one has not read as far; ``cursor`` ""
+    after the last. What was not published, or was set aside, counts as not read."""
+    own, others = (given.pipeline, LIVE, given.source), (given.other, LIVE, given.of)
+    rows = db.execute(
+        "SELECT name FROM (SELECT identity AS name, x'' AS place FROM ledger AS l WHERE pipeline = ? AND lane = ? AND"
+        " source = ? AND revised = 0 AND NOT EXISTS (SELECT 1 FROM iterations AS i WHERE i.pipeline = l.pipeline AND"
+        " i.iteration = l.iteration AND i.state NOT IN ('committed', 'prepared', 'blocked'))"
+        " UNION SELECT partition, place FROM places WHERE pipeline = ? AND lane = ? AND source = ?)"
+        " WHERE name > ? AND NOT EXISTS (SELECT 1 FROM ledger WHERE pipeline = ? AND lane = ? AND source = ? AND"
+        " identity = name) AND NOT EXISTS (SELECT 1 FROM places AS n WHERE n.pipeline = ? AND n.lane = ? AND"
+        " n.source = ? AND n.partition = name AND n.place >= place) ORDER BY name LIMIT ?",
+        (*own, *own, given.cursor, *others, *others, LEDGER_LIMIT),
+    ).fetchall()
+    names = [row[0] for row in rows]
+    return {"items": names, "cursor": names[-1] if len(names) == LEDGER_LIMIT else ""}
+
+
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {
     "ledger.aside": (_aside, Aside),
     "ledger.places": (_places, Places),
+    "ledger.apart": (_apart, Apart),
 }
 
 

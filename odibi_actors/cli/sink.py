@@ -205,28 +205,29 @@ def show(app: App, name: str) -> None:
 @sink.command(examples=["odibictl sink adopt delays.lake --dry-run", "odibictl sink adopt delays.lake --from old.lake"])
 @click.argument("names", metavar="PIPELINE.NODE...", nargs=-1, required=True)
 @click.option("--from", "from_", metavar="PIPELINE.NODE", default="", help="Who published there (else: the owner).")
+@click.option("--read-again", is_flag=True, help="Also if rows of the other pipeline are appended twice.")
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @yes
 @lists
 @pass_app
-def adopt(app: App, names: tuple[str, ...], from_: str, dry_run: bool) -> None:
+def adopt(app: App, names: tuple[str, ...], from_: str, read_again: bool, dry_run: bool) -> None:
     """Let renamed or moved sinks go on with their targets.
 
     What the other sink of this project has published there stays, and belongs to this one: added to, overwritten, taken
     back and reset as if it had been its own. odibi.yaml is applied with it, as by `odibictl apply` (while nothing runs,
-    too). Refused while the other sink is in odibi.yaml with that target, or something of it is on its way, and of
-    targets of another store.
+    too). Refused while the other sink is in odibi.yaml with that target, or something of it is on its way, of targets
+    of another store, and where a pipeline would append again what another one has read: it keeps its name.
     """
     from odibi_actors.cli.project import load
 
     if from_ and len(names) > 1:
         raise click.UsageError("--from names the former sink of one: give the others in commands of their own")
     project, client = load(app), app.client()
-    result = client.sink_adopt(*names, from_=from_, dry_run=True, project=project)
+    result = client.sink_adopt(*names, from_=from_, dry_run=True, read_again=read_again, project=project)
     if not dry_run and not all(row["already"] for row in result["adopted"]):
         listed = "; ".join(f"{_name(row)} {row['target']} from {row['from']}" for row in result["adopted"])
         app.confirm(f"Apply odibi.yaml, and take over: {listed}?")
-        result = client.sink_adopt(*names, from_=from_, project=project)
+        result = client.sink_adopt(*names, from_=from_, read_again=read_again, project=project)
     emit(app, lambda: result, "sink", lambda done: [line for row in done["adopted"] for line in _adopted(row, dry_run)])
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from odibi_actors.config.doors import Doors
-from odibi_actors.config.model import ProjectSpec, WriteSpec
+from odibi_actors.config.model import ProjectSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.nodes.sinks.owner import home_of
 from odibi_actors.nodes.sinks.targets import check_targets, looked_at, mark_of, named
+from odibi_actors.streaming.patterns import Pattern, join
+from odibi_actors.units import naming, plural
 
 Name = tuple[str, str]
 Names = Mapping[str, Sequence[Name]]
@@ -35,6 +38,59 @@ def wanted(project: ProjectSpec, sinks: Sequence[str], from_: str, store_id: str
     home = home_of(Path(project.data_dir), Path(project.root))
     check_targets(project.pipelines, store_id, home, known, adopting=asked)
     return found
+
+
+def check_read_again(
+    project: ProjectSpec, rows: Sequence[Mapping[str, Any]], ask: Callable[[str, dict[str, Any]], Mapping[str, Any]]
+) -> None:
+    """Raise ConflictError when pipelines whose appending sinks take over from another pipeline's would read again what
+    that one has read: rows would be there twice. ``rows``: as the broker tells what would happen; ``ask``: a verb of
+    the store, with its parameters."""
+    found, sinks = [], " ".join(f"{row['pipeline']}.{row['sink']}" for row in rows)
+    for row in rows:
+        pipeline, former = row["pipeline"], row["from"].partition(".")[0]
+        reads = {one.name: one.read for p in project.pipelines if p.name == pipeline for one in p.nodes}
+        for old, new in row["alike"]:
+            read = reads[new]
+            assert read is not None  # the broker names sources
+            names = _apart(read, {"pipeline": former, "source": old, "other": pipeline, "of": new}, ask)
+            if names:
+                found.append(
+                    f"{pipeline}.{row['sink']} appends to {row['target']}, and {plural(len(names), 'position')} that "
+                    f"{former}.{old} has read {'is' if len(names) == 1 else 'are'} not known to {pipeline}.{new} "
+                    f"({naming(names)}): it would read {'that' if len(names) == 1 else 'those'} again, and rows "
+                    f"would be there twice; {RENAMED.format(former=former, pipeline=pipeline, sinks=sinks)}"
+                )
+    if found:
+        raise ConflictError("\n".join(found))
+
+
+RENAMED = (
+    "what a pipeline has read is kept under its name, so call it {former} again; to begin anew as {pipeline}, first "
+    "`odibictl reset {former} --targets` under the former name; `odibictl sink adopt {sinks} --read-again` takes the "
+    "target over all the same"
+)
+"""What to do about a pipeline that got another name."""
+
+
+def _apart(read: ReadSpec, asked: dict[str, Any], ask: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> list[str]:
+    """What one source has read, and this one would take, as it has not."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = ask("ledger.apart", {**asked, "cursor": cursor})
+        found += [name for name in page["items"] if _takes(read, name)]
+        cursor = page["cursor"]
+        if not cursor:
+            return found
+
+
+def _takes(read: ReadSpec, name: str) -> bool:
+    if read.of_table is not None:
+        return True
+    folder = join("", read.path)
+    below = name.removeprefix(f"{folder}/") if folder else name
+    return (not folder or below != name) and Pattern(read.pattern).matches(below)
 
 
 def _one(

@@ -230,6 +230,12 @@ def test_what_a_lane_had_taken_by_an_iteration_leaves_out_what_came_later_and_wh
     ]
     aside = engine.answer("ledger.aside", {"pipeline": P, "source": "flights"})
     assert aside == {"files": ["bad.csv", "d.csv"], "more": False}
+    apart = {"pipeline": P, "source": "flights", "other": "q", "of": "flights"}
+    assert engine.answer("ledger.apart", apart) == {
+        "items": ["a.csv"],
+        "cursor": "",
+    }  # the rest is on its way, or aside
+    assert engine.answer("ledger.apart", {**apart, "other": P})["items"] == []
     put(engine, r.Discard(P, 1, 4.0))  # given up, and aside all the same
     assert engine.answer("ledger.aside", {"pipeline": P, "source": "flights"}) == aside
     engine.close()

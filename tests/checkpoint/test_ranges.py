@@ -291,6 +291,9 @@ def test_given_a_restart_then_places_are_where_they_were_and_what_was_read_is_re
     engine = Engine(tmp_path / "checkpoints.db")
     held = [[place(5).hex(), place(7).hex()]]
     assert places(engine) == {"0": (0, held), "1": (3, [])}
+    apart = {"pipeline": P, "source": SOURCE, "other": "q", "of": SOURCE}
+    assert engine.answer("ledger.apart", apart)["items"] == ["0", "1"]
+    assert engine.answer("ledger.apart", {**apart, "other": P})["items"] == []
     engine.claim(engine.epoch, "again")
     with pytest.raises(Exception, match=r"0-.*6 of log '0' is planned for iteration 2, but iteration 1 has some of it"):
         put(engine, planned(2, ("0", 0, 6)))

@@ -26,15 +26,21 @@ _MAX_BYTES = 16 * 1024
 
 class RenamedError(ConflictError):
     """The target is that of another sink of the same store, which may be what this ``sink`` (``pipeline.node``) was
-    called. ``found``: whose it is; ``together``: all sinks that are to take over at once, for they are applied at once.
+    called. ``found``: whose it is; ``former``: its pipeline, by which what it has read is known; ``together``: all
+    sinks that are to take over at once, for they are applied at once.
     """
 
-    def __init__(self, found: str, sink: str, together: Iterable[str] = ()) -> None:
-        command = f"odibictl sink adopt {' '.join(together) or sink}"
-        super().__init__(
-            f"{found}: if that is what {sink} was called, `{command}` lets it go on there; else publish elsewhere"
-        )
-        self.found, self.sink = found, sink
+    def __init__(self, found: str, sink: str, former: str, together: Iterable[str] = ()) -> None:
+        command, pipeline = f"odibictl sink adopt {' '.join(together) or sink}", sink.partition(".")[0]
+        ways = f"if that is what {sink} was called, `{command}` lets it go on there"
+        if pipeline != former:
+            ways = (
+                f"if {former} was renamed, call it {former} again, as what it has read is known by its name, and "
+                f"{pipeline} would read that again; if the node was moved to {pipeline}, `{command}` lets it go on "
+                "there"
+            )
+        super().__init__(f"{found}: {ways}; else publish elsewhere")
+        self.found, self.sink, self.former = found, sink, former
 
 
 class Owner(NamedTuple):
@@ -53,7 +59,7 @@ class Owner(NamedTuple):
         if other == self:
             return
         if other.store_id == self.store_id:
-            raise RenamedError(f"{target} belongs to {other}", f"{self.pipeline}.{self.node}")
+            raise RenamedError(f"{target} belongs to {other}", f"{self.pipeline}.{self.node}", other.pipeline)
         what, back = "; its checkpoints are not these", "publish elsewhere"
         back = f"bring its .odibi back, or {back}" if other[1:] == self[1:] else back
         raise ConflictError(

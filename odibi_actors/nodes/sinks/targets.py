@@ -45,7 +45,10 @@ def refused(
         renamed = [name for name, error in others if isinstance(error, RenamedError)]
         together = list(dict.fromkeys([*adopting, *renamed]))
         found = [
-            (name, RenamedError(error.found, name, together) if isinstance(error, RenamedError) else error)
+            (
+                name,
+                RenamedError(error.found, name, error.former, together) if isinstance(error, RenamedError) else error,
+            )
             for name, error in found
         ]
     return [f"{name}: {error}" for name, error in found]
