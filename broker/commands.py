@@ -308,7 +308,8 @@ class Commands:
         iteration = pipeline.iterations.get(number) if isinstance(number, int) else None
         if iteration is None:
             if isinstance(number, int) and 0 < number <= pipeline.last_iteration:
-                raise ConflictError(f"iteration {number} of {pipeline.name} is finished")
+                end = f"`odibictl iteration wait {pipeline.name} {number}` says how, or as which it was planned again"
+                raise ConflictError(f"iteration {number} of {pipeline.name} is finished; {end}")
             raise NotFoundError(f"no iteration {number} of {pipeline.name}; the newest is {pipeline.last_iteration}")
         return pipeline, iteration
 
@@ -346,7 +347,7 @@ class Commands:
         row: Row = {"pipeline": pipeline.name, "iteration": iteration.number, "state": iteration.state}
         stuck = pipeline.stuck(iteration.lane)
         if void:
-            row["planned_again"] = void
+            row["planned_again"], row["above"] = void, pipeline.last_iteration
             row["letters"] = again.letters([pipeline.iterations[number] for number in void])
         elif stuck is not None:
             row["stuck"] = stuck.number

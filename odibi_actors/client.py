@@ -554,9 +554,9 @@ class Client(ScheduleVerbs, EventVerbs):
 
     def retry(self, pipeline: str, iteration: int) -> dict[str, Any]:
         """Run a failed iteration, or publish a blocked one, again; attempts count from 0. In the answer
-        ``planned_again`` has the iterations that are void since a file was at fault, and are planned again under new
-        numbers, with their files as they are now; ``letters`` the dead letters that they had taken up, which are open
-        again; ``stuck`` the first one that still waits for an operator."""
+        ``planned_again`` has the iterations that are void since a file was at fault, and are planned again under
+        numbers ``above`` that one, with their files as they are now; ``letters`` the dead letters that they had taken
+        up, which are open again; ``stuck`` the first one that still waits for an operator."""
         return self._dict("iteration.retry", pipeline=pipeline, iteration=iteration)
 
     def cancel(self, pipeline: str, iteration: int) -> dict[str, Any]:

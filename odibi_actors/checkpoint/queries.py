@@ -377,7 +377,8 @@ def _acked(ack: summary.Output) -> dict[str, Any]:
 
 
 def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
-    """``remedy``: what is to be done about one that is open; ID stands for its number."""
+    """``remedy``: what is to be done about one that is open; ID stands for its number. ``first``: the first of what it
+    holds, also where no position is to blame."""
     names = ("id", "pipeline", "iteration", "node", "position", "kind", "message", "at", "state", "replay")
     columns = ", ".join(f"l.{name}" for name in names)
     values = [] if given.pipeline is None else [given.pipeline]
@@ -400,6 +401,7 @@ def _dead_letters(db: sqlite3.Connection, given: DeadLetters) -> Any:
     for item in items:
         letter = unseal(item.pop("payload"), LetterDecoder, f"dead letter {item['id']}")
         of, whole = there[item["pipeline"]], not item.pop("revised")
+        item["first"] = next((one.identity for some in letter.held().values() for one in some), "")
         item["remedy"] = aside.remedy(of, letter, item["iteration"], whole) if item["state"] == "open" else ""
     return {"items": items, **more}
 

@@ -18,7 +18,7 @@ from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -27,12 +27,21 @@ if TYPE_CHECKING:
 
 deadletter = group("deadletter", "Dead letters: what was given up, and why; take it up again.")
 
+
+def _position(row: Mapping[str, Any]) -> str:
+    """What is to blame, or all that was set aside where nothing is known to be."""
+    if blamed := row.get("position"):
+        return str(blamed)
+    more = int(row.get("files") or 1) - 1
+    return f"{row.get('first') or ''}{f' and {more} more' if more else ''}"
+
+
 COLUMNS = (
     Column("ID", "id", right=True, whole=True),
     Column("PIPELINE", "pipeline"),
     Column("ITERATION", "iteration", right=True),
     Column("NODE", "node", whole=True),
-    Column("POSITION", "position", name=True),
+    Column("POSITION", _position, name=True),
     Column("FILES", "files", right=True),
     Column("KIND", "kind"),
     Column("WHEN", lambda row: ago(row.get("at")), right=True),

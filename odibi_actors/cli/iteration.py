@@ -332,9 +332,10 @@ def _retried(pipeline: str, number: int, result: Row) -> list[str]:
         return lines
     behind = len(result["planned_again"]) - 1
     also = f", with {plural(behind, 'iteration')} behind it" if behind else ""
+    under = f"a number above {result['above']}" if "above" in result else "a new number"
     lines = [
-        f"{pipeline} {number}: planned again as its files are now, under a new number{also}; a file that is gone is "
-        f"not in it; `odibictl iteration wait {pipeline}` waits for the end"
+        f"{pipeline} {number}: planned again as its files are now, under {under}{also}; a file that is gone is not in "
+        f"it; `odibictl iteration wait {pipeline}` waits for the end"
     ]
     for letter in result.get("letters") or ():
         lines.append(

@@ -41,6 +41,7 @@ from odibi_actors.messages import (
 from odibi_actors.model import LIVE, TRIGGER, Position
 from odibi_actors.runtime.visible import named
 from odibi_actors.streaming.effects import Answered, AsNow, Broken, Digested, FileEvent, Overflow, Scanned, Seen, Stated
+from odibi_actors.streaming.ordered import Ordered
 from odibi_actors.streaming.source import MAX_STAT, source_key
 from odibi_actors.streaming.views import mistake
 
@@ -357,6 +358,11 @@ class SourceActor:
         told = [(source, item) for source, item in asked if item is not None]
         items = [item for _, item in told]
         if all(item["state"] == "not_found" for item in items):
-            reasons = "; ".join(f"{source.key}: {item['reason']}" for source, item in told) or "none reads files"
-            return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {named(file)}: {reasons}")
+            reasons = [f"{source.key}: {item['reason']}" for source, item in told]
+            for source, item in asked:
+                meant = not told or file == f"{source.spec.pipeline}.{source.spec.node.name}"
+                if item is None and meant and isinstance(source, Ordered):
+                    reasons.append(f"{source.key} reads no files, but {source.takes()}")
+            why = "; ".join(reasons) or "there is no source"
+            return Reply(request.id, 3, {"file": file, "items": items}, f"no source knows {named(file)}: {why}")
         return Reply(request.id, 0, {"file": file, "items": items})

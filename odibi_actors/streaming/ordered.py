@@ -456,6 +456,10 @@ class Ordered:
         """As ``source why`` tells it; None: it reads no files."""
         return views.why(self, file)
 
+    def takes(self) -> str:
+        """What it takes that reads no files."""
+        return views.takes(self.read)
+
     def match(self, pattern: str, aside: list[str]) -> dict[str, Any]:
         """What was read of the partitions that match a pattern."""
         return views.match(self, pattern)

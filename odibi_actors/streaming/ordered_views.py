@@ -129,6 +129,15 @@ def files(read: ReadSpec) -> bool:
     return read.of_table is None and read.polled is None and not kept(read)
 
 
+def takes(read: ReadSpec) -> str:
+    """What it takes that reads no ``files``."""
+    if read.polled is not None:
+        return "what it is polled for at each tick"
+    if read.of_table is None:
+        return "what is pushed to it (`odibictl event push`)"
+    return f"rows of table {read.of_table.table}" if read.of_table.table else "rows of its query"
+
+
 def why(source: Ordered, file: str) -> dict[str, str] | None:
     """An item of ``source why``; see ``views.why``. None: it reads no files, and nothing else that has this name."""
     base = source.read.connection.path.rstrip("/")

@@ -6,6 +6,7 @@ import pytest
 
 from odibi_actors.actor import Log
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.cli.iteration import _retried
 from odibi_actors.config.model import BatchSpec
 from odibi_actors.messages import Offer, Released
 from odibi_actors.model import Failure, Position
@@ -46,8 +47,11 @@ def test_given_a_file_at_fault_when_retried_then_all_from_there_is_planned_again
     reply = broker.ask("iteration.retry", pipeline="p", iteration=1)
     assert reply is not None
     assert reply.result == {
-        "pipeline": "p", "iteration": 1, "state": "cancelled", "planned_again": [1, 2], "letters": []
+        "pipeline": "p", "iteration": 1, "state": "cancelled", "planned_again": [1, 2], "above": 2, "letters": []
     }  # fmt: skip
+    assert _retried("p", 1, reply.result)[0].startswith(
+        "p 1: planned again as its files are now, under a number above 2, with 1 iteration behind it"
+    )
     (cancel,) = broker.of(rec.Cancel)
     assert cancel.iterations == [1, 2]
     how = "with the files of read as they are now, without those that are gone"
@@ -60,6 +64,9 @@ def test_given_a_file_at_fault_when_retried_then_all_from_there_is_planned_again
     plan = broker.of(rec.Plan)[-1]
     assert (plan.iteration, plan.positions["read"]) == (3, [file_position("f1.csv", 99, 7, 7)])
     assert [one.iteration for one in broker.of(rec.Commit)] == [3]
+    again = broker.ask("iteration.retry", pipeline="p", iteration=1)
+    assert again is not None
+    assert "is finished; `odibictl iteration wait p 1` says how, or as which it was planned again" in again.error
 
 
 @pytest.mark.parametrize("kind", ["malformed", "changed"])

@@ -242,9 +242,9 @@ def test_dead_letters_are_listed_by_pipeline_and_name_their_position(engine: Eng
     fix = {"remedy": "fix it and `odibictl deadletter replay ID`, or give it up with `odibictl deadletter discard ID`"}
     assert engine.answer("deadletter.list", {"pipeline": P})["items"] == [
         {**fix, "id": 2, "pipeline": P, "iteration": 2, "node": "clean", "position": "", "kind": "raised",
-         "message": "no column", "at": 8.0, "state": "open", "replay": 0, "files": 1},
+         "message": "no column", "at": 8.0, "state": "open", "replay": 0, "files": 1, "first": "c.csv"},
         {**fix, "id": 1, "pipeline": P, "iteration": 3, "node": "flights", "position": "d.csv", "kind": "raised",
-         "message": "line 3: no number", "at": 7.0, "state": "open", "replay": 0, "files": 1},
+         "message": "line 3: no number", "at": 7.0, "state": "open", "replay": 0, "files": 1, "first": "d.csv"},
     ]  # fmt: skip
     assert show(engine, 3)["revised"] == [{"node": "flights", "identity": "d.csv", "message": "line 3: no number"}]
     assert show(engine, 3)["positions"] == {"flights": []}

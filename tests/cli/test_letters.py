@@ -36,6 +36,14 @@ def done(broker: FakeBroker, verb: str) -> list[int]:
     return [one.params["letter"] for one in broker.requests(f"deadletter.{verb}") if not one.params["dry_run"]]
 
 
+def test_given_no_position_is_to_blame_then_the_list_names_what_was_set_aside(broker: Broker, invoke: Invoke) -> None:
+    rows = [{"id": 3, "position": "bad.csv", "first": "a.csv", "files": 2}, {"id": 2, "first": "a.csv", "files": 1}]
+    rows.append({"id": 1, "position": "", "first": "a.csv", "files": 3})
+    fake = broker({"deadletter.list": {"items": [{**row, "pipeline": "p", "state": "open"} for row in rows]}})
+    listed = invoke("--endpoint", fake.endpoint, "deadletter", "list").stdout.splitlines()[1:4]
+    assert ["bad.csv" in listed[0], " a.csv " in listed[1], "a.csv and 2 more" in listed[2]] == [True] * 3, listed
+
+
 @pytest.mark.parametrize("verb", ["replay", "discard"])
 def test_given_one_of_several_letters_is_unknown_then_none_is_touched(
     broker: Broker, invoke: Invoke, verb: str
