@@ -290,6 +290,22 @@ def test_given_a_wrong_request_when_asked_then_it_says_how(params: dict[str, Any
     assert (reply.status, says in reply.error) == (status, True), reply.error
 
 
+def test_given_what_a_backfill_is_not_for_when_asked_then_it_names_the_options_that_are() -> None:
+    broker = Backfilled(batch_only()).start()
+    assert "has no source 'read' that consumes files; it has: none (give --schedule, --from and --to)" in (
+        broker.backfill(files={"read": "*"}).error
+    )
+    backwards = broker.backfill(schedule="hourly", **{"from": 3.0 * HOUR, "to": 2.0 * HOUR})
+    assert (backwards.status, backwards.error) == (2, "a backfill of occurrences needs --from and a later --to")
+    broker.now = 3.5 * HOUR
+    later = broker.backfill(schedule="hourly", **{"from": 2.0 * HOUR, "to": 6.0 * HOUR})
+    assert later.error.endswith("a backfill runs what was due: choose an earlier --to")
+    spec = pipeline()
+    nodes = [replace(one, write=replace(one.write, mode="overwrite")) if one.write else one for one in spec.nodes]
+    told = Backfilled(replace(spec, nodes=nodes)).start().backfill(files={"": "*"}).error
+    assert told.endswith("would replace what is newer: `odibictl pipeline rewind p --to N` reads again in order")
+
+
 def test_given_a_stateful_pipeline_when_asked_then_it_is_refused() -> None:
     spec = pipeline()
     nodes = [replace(node, state=True) if node.name == "t" else node for node in spec.nodes]

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from odibi_actors.actor import Log
 from odibi_actors.broker import reads
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.config.model import RetrySpec
+from odibi_actors.config.model import BatchSpec, RetrySpec
 from odibi_actors.messages import SOURCE, STORE, Heartbeat, NodeDone
 from odibi_actors.model import Attempt
 from odibi_actors.units import plural
@@ -156,3 +157,20 @@ def test_given_a_first_batch_then_what_was_inferred_or_left_out_is_told_and_noth
     )
     assert reads.pinned(done) == told
     assert reads.pinned(done, rows=True) == told.replace("later files", "later rows")
+
+
+def test_given_a_commit_then_its_line_says_how_much_was_read_and_how_long_it_took() -> None:
+    broker = Broker(pipeline(batch=BatchSpec(max_files=3))).start()
+    broker.know(read=b"schema")
+    broker.offer("f1.csv", "f2.csv", "f3.csv")
+    broker.durable()
+    for task in broker.tasks():
+        broker.finish(task)
+    broker.now += 1.5
+    broker.compute()
+    broker.durable()
+    for work in broker.publications():
+        broker.published(work)
+    broker.durable()
+    (line,) = [one.text for one in broker.effects if isinstance(one, Log) and ": committed" in one.text]
+    assert line == "p 1: committed, 3 files, 1 row read, 1.5 s"

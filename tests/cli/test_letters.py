@@ -110,6 +110,23 @@ def test_given_a_letter_goes_on_the_way_then_it_is_told_which_were_done(
     assert done(fake, verb) == [2, 3]
 
 
+def test_given_several_letters_when_only_asked_about_then_each_has_the_number_that_it_would_get(
+    broker: Broker, invoke: Invoke
+) -> None:
+    def answer(params: dict[str, Any]) -> Any:  # each is asked about alone: the newest iteration of each pipeline is 10
+        letter = params["letter"]
+        known = {"letter": letter, "pipeline": "web" if letter == 2 else "delays", "iteration": 11, "files": []}
+        return known | ({"iteration": 4, "note": "it is taken up already"} if letter == 4 else {})
+
+    fake = broker({"deadletter.replay": answer, "sink.list": {"items": []}})
+    result = invoke("--endpoint", fake.endpoint, "deadletter", "replay", 5, 1, 2, 3, 4, "--dry-run")
+    assert [line.partition(" ")[0] + line.partition("would be")[2] for line in result.stdout.splitlines()] == [
+        "1: iteration 11 of delays", "2: iteration 11 of web", "3: iteration 12 of delays",
+        "4: iteration 4 of delays", "5: iteration 13 of delays",
+    ]  # fmt: skip
+    assert done(fake, "replay") == []
+
+
 def test_given_a_letter_twice_then_it_is_discarded_once(broker: Broker, invoke: Invoke) -> None:
     fake = broker(answers("discard", 99))
     result = invoke("--endpoint", fake.endpoint, "deadletter", "discard", 5, 5, "--yes")

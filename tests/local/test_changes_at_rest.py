@@ -94,7 +94,7 @@ def test_given_a_dead_letter_of_a_run_when_its_file_is_fixed_then_the_way_that_t
     assert names(folder) == ["one", "two"]
 
 
-def test_given_older_rows_in_a_letter_that_is_taken_up_later_then_newer_ones_of_the_same_keys_stay(
+def test_given_older_rows_that_come_by_a_letter_or_a_backfill_then_newer_ones_of_the_same_keys_stay(
     folder: Path,
 ) -> None:
     (folder / "odibi.yaml").write_text(
@@ -117,6 +117,12 @@ pipelines:
     assert call(folder, "run", "p").exit_code == 0
     (folder / "landing/o-1.csv").write_text("id,at\n1,10\n2,10\n")
     assert call(folder, "run", "p", "--replay", "1").exit_code == 0
+    with sqlite3.connect(folder / "mart.db") as mart:
+        assert mart.execute("select id, at from o order by id").fetchall() == [(1, 20), (2, 10)]
+        mart.execute("delete from o where id = 2")
+    with LocalSystem(load_project(folder)) as system:
+        asked = {"pipeline": "p", "files": {"src": "o-1.csv"}, "run": "backfill-x"}
+        system.request("run.wait", {"run": system.request("pipeline.backfill", asked)["run"]})
     with sqlite3.connect(folder / "mart.db") as mart:
         assert mart.execute("select id, at from o order by id").fetchall() == [(1, 20), (2, 10)]
 
