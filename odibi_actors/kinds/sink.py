@@ -78,8 +78,9 @@ class Publisher(Protocol):
 class Rehearsing(Publisher, Protocol):
     """One that can tell beforehand."""
 
-    def rehearse(self, table: pa.Table, pin: Pin) -> None:
-        """Raise what staging would, and what publishing would for these rows; nothing is changed, nothing written."""
+    def rehearse(self, table: pa.Table, pin: Pin) -> str | None:
+        """Raise what staging would, and what publishing would for these rows; nothing is changed, nothing written. What
+        of the target was not looked at, in words; "" or None: nothing."""
 
 
 class Kept(NamedTuple):

@@ -334,7 +334,9 @@ class Trial:
         site = Site(target, owner, staging=self._folder, replaces=write.mode == "overwrite", access=access)
         try:
             with naming(target):
-                cast(Rehearsing, sink_of(target.sink).open(site, write)).rehearse(table, pin)
+                unseen = cast(Rehearsing, sink_of(target.sink).open(site, write)).rehearse(table, pin)
+                if unseen:
+                    tried.note = f"accepted, {unseen} were not looked at; would go to {target}"
                 if problem := _owned(write, self._spec.name, node.name, access):
                     tried.failure = Failure("conflict", problem)
         except (OSError, OdibiError) as error:

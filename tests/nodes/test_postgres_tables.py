@@ -19,6 +19,7 @@ from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.sink import Site
 from odibi_actors.model import Attempt, Failure, StagedRef
 from odibi_actors.nodes.executor import naming, to_failure
+from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.postgres_sink import SINK
 from odibi_actors.nodes.sinks.table import TableSink
@@ -173,6 +174,7 @@ def test_given_a_foreign_key_when_its_row_is_missing_or_would_go_then_that_is_sa
     bench.sql("create table parent (id bigint primary key); insert into parent values (1)")
     bench.sql("create table t (pid bigint primary key references parent (id))")
     sink, over = bench.sink(), bench.sink(replaces=True)
+    assert sink.rehearse(pa.table({"pid": [7]}), Pin()) == "its foreign keys"
     staged = bench.stage(sink, pid=[1, 7])
     said = bench.failed(lambda: sink.publish(staged, 1, 0)).message
     assert 'Key (pid)=(7) is not present in table "parent"; nothing is kept: bring that row there' in said

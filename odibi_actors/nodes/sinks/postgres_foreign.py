@@ -48,14 +48,23 @@ def holding(error: Any) -> str:
     return f"{row}: table {said.table_name!r} refers to it (by {said.constraint_name})"
 
 
+_MINE = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+
+
+def refers(db: Any, table: str) -> bool:
+    """See ``TableKind.refers``: rows are tried in a table like this one, which has none of its foreign keys."""
+    query = f"select 1 from pg_constraint where contype = 'f' and conrelid = {_MINE} limit 1"
+    return db.execute(query, (table,)).fetchone() is not None
+
+
 def dependent(db: Any, table: str) -> tuple[str, str]:
     """See ``TableKind.dependent``."""
-    mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
     looked_at = "(confdeltype in ('a', 'r') and not condeferred and has_table_privilege(conrelid, 'select'))"
     columns = "array(select quote_ident(attname) from pg_attribute where attrelid = conrelid and attnum = any (conkey))"
     rows = db.execute(
         f"select conrelid::regclass::text, confdeltype::text, {columns} from pg_constraint where contype = 'f' and"
-        f" confrelid = {mine} and conrelid <> confrelid and (confdeltype in ('c', 'n', 'd') or {looked_at}) order by 1",
+        f" confrelid = {_MINE} and conrelid <> confrelid and (confdeltype in ('c', 'n', 'd') or {looked_at})"
+        " order by 1",
         (table,),
     ).fetchall()
     for name, action, names in rows:

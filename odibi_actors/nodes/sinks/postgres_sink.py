@@ -169,6 +169,11 @@ class PostgresKind(TableKind):
     def sorts(self, column: pa.DataType) -> bool:
         return True
 
+    def refers(self, db: Any, table: str) -> bool:
+        from odibi_actors.nodes.sinks.postgres_foreign import refers
+
+        return refers(db, table)
+
     def holding(self, db: Any, table: str, going: str, error: Exception) -> str:
         from odibi_actors.nodes.sinks.postgres_foreign import holding
 

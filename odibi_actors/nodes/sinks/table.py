@@ -110,11 +110,12 @@ class TableSink:
         metadata: dict[bytes, str | bytes] = {KEYS: json.dumps(keys), VERSION: version or "", **marked}
         return staged.stage(self.site, table, iteration, attempt, metadata), table
 
-    def rehearse(self, table: pa.Table, pin: Pin) -> None:
+    def rehearse(self, table: pa.Table, pin: Pin) -> str:
         """See ``kinds.sink.Rehearsing``."""
         table = self._conform(table, pin)
         with self.kind.opened(self.at, self.access) as db:
             self._rehearse(db, table, pin)
+            return "its foreign keys" if not self.deletes and self.kind.refers(db, self.table) else ""
 
     def _rehearse(self, db: Database, table: pa.Table, pin: Pin | None) -> None:
         if pin is not None and pin.void(table):

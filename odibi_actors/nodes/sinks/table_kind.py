@@ -101,6 +101,10 @@ class TableKind(PlainSink):
         of this one are deleted to be replaced; "" where there is none."""
         return "", ""
 
+    def refers(self, db: Database, table: str) -> bool:
+        """A table has foreign keys, at which a rehearsal does not look."""
+        return False
+
     def holding(self, db: Database, table: str, going: str, error: Exception) -> str:
         """Which row is refused to be deleted, and who refers to it; "" when that is not why. ``going``: the condition
         that a row of the table, ``t``, is among those to go; ``error``: what the database has raised."""
