@@ -39,7 +39,7 @@ LOCAL = ""
 """Sender of messages that the actor's own runtime feeds it (``Connected``, ``Tick``, results of effects)."""
 HEARTBEAT = 1.0
 """Seconds between two Heartbeats of a peer."""
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of these messages and of the records in them. It grows with each change that an actor of the release before
 would read wrongly, or not at all. What every release can read: who a Hello comes from, Refused, Bye, Shutdown, and what
 is said to and by clients, but for Apply."""
@@ -732,13 +732,15 @@ class WorkerExit(Message, frozen=True):
 
 class WorkerExited(Message, frozen=True):
     """runtime -> pool: the process of this worker is gone. ``status``: exit code, or minus the signal. ``blamed``:
-    false if it died with its parent. ``orphaned``: the parent died by itself, or by what one of the nodes did."""
+    false if it died with its parent. ``orphaned``: the parent died by itself, or by what one of the nodes did.
+    ``because``: for what the runtime killed it, or ""."""
 
     worker: str
     pid: int
     status: int
     blamed: bool = True
     orphaned: bool = False
+    because: str = ""
 
 
 class Measured(Message, frozen=True):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import zmq
 
 from odibi_actors import __version__
@@ -29,11 +30,10 @@ from odibi_actors.runtime.memory import resident
 from odibi_actors.runtime.process import receive, secure
 from odibi_actors.workers import spool
 from odibi_actors.workers.link import Exited, Failed, Fork, Forked, Importing, Kill, Ready, hear, pair, tell
+from odibi_actors.workers.pipe import Reader
 from odibi_actors.workers.template import EXECUTOR
-from odibi_actors.workers.worker import FROM_WORKER
 
 Pair = tuple[str, m.Message]
-SETTLE, QUIET_MS = 0.05, 5  # seconds at most, and milliseconds of silence, for a dead worker's last words to arrive
 DYING = 2.0  # seconds a warm parent that closed its link has to end
 HANGS = 45.0  # seconds one import takes at least when it is given up
 DEAD = -9  # status told for a worker that died unseen
@@ -54,16 +54,38 @@ KILLS = 3
 """Times that a parent is killed by SIGKILL while it imports one module before that is taken for the module's doing."""
 
 
+class Child:
+    """One worker's process: its ``pid``, 0 until it is told, and its ``results``, once its parent was asked to fork.
+    ``spoiled``: why they cannot be read any more, for which it is killed."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.spoiled = ""
+        self.results: Reader | None = None
+
+    def close(self) -> None:
+        """It is dead, and all it said is read."""
+        if self.results is not None:
+            self.results.close()
+
+
 class Parent:
-    """One warm parent, and the workers it has forked: name -> pid (0 until it told). ``importing``: what it imports,
-    ``since`` when (monotonic); ``failed``: why that cannot be."""
+    """One warm parent, and the workers it has forked, or will, by name. ``importing``: what it imports, ``since`` when
+    (monotonic); ``failed``: why that cannot be."""
 
     def __init__(self, process: subprocess.Popen[bytes], link: Any) -> None:
         self.process, self.link = process, link
         self.ready = False
-        self.workers: dict[str, int] = {}
+        self.workers: dict[str, Child] = {}
         self.importing, self.since = "", time.monotonic()
         self.failed = ""
+
+    def fork(self, worker: str) -> None:
+        """Ask it for this worker."""
+        ours, theirs = os.pipe()
+        self.workers[worker].results = Reader(ours)
+        tell(self.link, Fork(worker, theirs))
+        os.close(theirs)
 
     def end(self) -> None:
         """Kill it, and with it its workers."""
@@ -101,9 +123,12 @@ class PoolDriver:
         self._killed: list[str] = []  # what parents imported that were killed one after the other, none ready between
 
     def inputs(self) -> dict[Any, Callable[[], Iterable[Pair]]]:
-        found: dict[Any, Callable[[], Iterable[Pair]]] = {self._router: self._read_workers}
+        found: dict[Any, Callable[[], Iterable[Pair]]] = {self._router: self._read_ready}
         for parent in self._parents:
             found[parent.link.fileno()] = partial(self._read_parent, parent)
+            for name, child in parent.workers.items():
+                if child.results is not None and not child.results.ended:
+                    found[child.results.fileno()] = partial(self._read_results, name, child)
         return found
 
     def perform(self, effect: Effect, now: float) -> Iterable[Pair]:
@@ -115,7 +140,7 @@ class PoolDriver:
             case ToWorker():
                 self._to_worker(effect.worker, effect.message)
             case Measure():
-                pids = {name: parent.workers[name] for parent in self._parents for name in parent.workers}
+                pids = {name: child.pid for parent in self._parents for name, child in parent.workers.items()}
                 found = {name: resident(pids[name]) for name in effect.workers if pids.get(name)}
                 return [(m.LOCAL, m.Measured({name: size for name, size in found.items() if size}))]
             case DeleteSpool():
@@ -128,6 +153,8 @@ class PoolDriver:
     def close(self) -> None:
         for parent in self._parents:
             parent.end()
+            for child in parent.workers.values():
+                child.close()
         self._context.destroy(linger=0)
 
     # --- workers --------------------------------------------------------------------------------------------------
@@ -138,9 +165,9 @@ class PoolDriver:
             for parent in [p for p in self._parents[:-1] if not p.workers]:
                 self._retire(parent)
         parent = self._parents[-1]
-        parent.workers[worker] = 0
+        parent.workers[worker] = Child()
         if parent.ready:
-            tell(parent.link, Fork(worker))
+            parent.fork(worker)
 
     def _stop(self, worker: str) -> list[Pair]:
         parent = self._parent_of(worker)
@@ -166,29 +193,42 @@ class PoolDriver:
             return
         try:
             failpoint("pool.send")
-            self._router.send_multipart([wire.identity(worker, str(parent.workers[worker])), body], zmq.DONTWAIT)
+            self._router.send_multipart([wire.identity(worker, str(parent.workers[worker].pid)), body], zmq.DONTWAIT)
             failpoint("pool.sent")
         except zmq.ZMQError as error:  # gone: its death is reported, or its task's deadline comes
             log("debug", self._name, "not sent", {"to": worker, "error": error})
 
-    def _read_workers(self) -> Iterator[Pair]:
+    def _read_ready(self) -> Iterator[Pair]:
+        """Those that came up. It is told by the way that tasks take, which is open then."""
         for sender, body in receive(self._router, 2, "pool"):
             name, _, pid = sender.decode("ascii", "replace").rpartition("/")
             parent = self._parent_of(name)
             message = wire.decode_body(body, refused=())
-            if isinstance(message, ProtocolError) or not isinstance(message, FROM_WORKER):
+            if not isinstance(message, m.WorkerReady):
                 self._complain("dropped a frame", {"from": name, "reason": message})
             elif parent is not None and pid.isdecimal():
-                if parent.workers[name] == 0:
-                    parent.workers[name] = int(pid)  # it was quicker than its parent's word of it
-                if parent.workers[name] == int(pid):
+                child = parent.workers[name]
+                child.pid = child.pid or int(pid)  # it may be quicker than its parent's word of it
+                if child.pid == int(pid):
                     yield name, message
 
-    def _settle(self) -> Iterator[Pair]:
-        """What a dead worker said last: the kernel tells of its death before ZeroMQ has handed over its messages."""
-        end = time.monotonic() + SETTLE
-        while time.monotonic() < end and self._router.poll(QUIET_MS):
-            yield from self._read_workers()
+    def _read_results(self, name: str, child: Child) -> Iterator[Pair]:
+        """What it has written. Who writes anything else is killed: nobody would know what it meant by the rest."""
+        try:
+            for frame in child.results.frames() if child.results is not None else ():
+                yield name, _result(frame)
+        except ProtocolError as error:
+            child.close()
+            child.spoiled = f"what it wrote for its pool is no result: {error}"
+            log("error", self._name, "a worker is killed", {"worker": name, "pid": child.pid, "reason": child.spoiled})
+            if (parent := self._parent_of(name)) is not None:
+                tell(parent.link, Kill(name))
+
+    def _end(self, name: str, child: Child, exited: m.WorkerExited) -> Iterator[Pair]:
+        """The worker is dead: what it had said, then that."""
+        yield from self._read_results(name, child)
+        child.close()
+        yield m.LOCAL, msgspec.structs.replace(exited, because=child.spoiled)
 
     # --- warm parents ---------------------------------------------------------------------------------------------
 
@@ -262,11 +302,10 @@ class PoolDriver:
                         problems.append(f"workers run version {said.version}, this pool {__version__}: {m.ONE_VERSION}")
                     yield m.LOCAL, m.Warming("", problems)
                 case Forked() if said.worker in parent.workers:
-                    parent.workers[said.worker] = said.pid
+                    parent.workers[said.worker].pid = said.pid
                 case Exited() if said.worker in parent.workers:
-                    yield from self._settle()
-                    del parent.workers[said.worker]
-                    yield m.LOCAL, m.WorkerExited(said.worker, said.pid, said.status)
+                    child = parent.workers.pop(said.worker)
+                    yield from self._end(said.worker, child, m.WorkerExited(said.worker, said.pid, said.status))
                 case None:
                     yield from self._parent_died(parent)
                     return
@@ -283,7 +322,7 @@ class PoolDriver:
         for problem in ready.problems:
             log("warning", self._name, "a module of nodes/ cannot be imported", {"problem": problem})
         for worker in parent.workers:
-            tell(parent.link, Fork(worker))
+            parent.fork(worker)
 
     def _parent_foreign(self, parent: Parent, ready: Ready) -> Iterator[Pair]:
         """The package was changed while this pool runs: its workers would not understand what they are told."""
@@ -300,7 +339,6 @@ class PoolDriver:
     def _parent_died(self, parent: Parent) -> Iterator[Pair]:
         """Its workers die with it. Where a module of ``nodes/`` was the cause, another parent does without that one;
         else the next StartWorker makes another parent."""
-        yield from self._settle()
         how = parent.died()
         self._retire(parent)
         log("error", self._name, "the warm parent died", {"pid": parent.process.pid, "how": how})
@@ -313,8 +351,16 @@ class PoolDriver:
         if not parent.ready:
             why = f"{parent.importing}: {parent.failed or how}" if parent.importing else how
             yield m.LOCAL, m.Warming("", [f"workers cannot start: importing {why}"])
-        for worker, pid in parent.workers.items():
-            yield m.LOCAL, m.WorkerExited(worker, pid, DEAD, blamed=False, orphaned=parent.ready)
+        for worker, child in parent.workers.items():
+            exited = m.WorkerExited(worker, child.pid, DEAD, blamed=False, orphaned=parent.ready)
+            yield from self._end(worker, child, exited)
+
+
+def _result(frame: bytes) -> m.WorkerResult:
+    message = wire.decode_body(frame, refused=())
+    if isinstance(message, m.WorkerResult):
+        return message
+    raise message if isinstance(message, ProtocolError) else ProtocolError(f"it is a {type(message).__name__}")
 
 
 def brief(problem: str) -> str:

@@ -1,9 +1,11 @@
 """What a pool and its warm parent say to each other: msgpack over a SOCK_SEQPACKET pair, which keeps each message
-whole and ends when either of them dies."""
+whole, carries descriptors, and ends when either of them dies."""
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
 from collections.abc import Iterator
 
 import msgspec
@@ -16,9 +18,11 @@ TEXT_MAX = 8_000  # characters of import errors told
 
 
 class Fork(msgspec.Struct, tag=True, frozen=True):
-    """pool -> parent: fork a worker under this name."""
+    """pool -> parent: fork a worker under this name. ``pipe``: the descriptor into which it writes its results; sent as
+    the pool's, heard as the parent's own."""
 
     worker: str
+    pipe: int
 
 
 class Kill(msgspec.Struct, tag=True, frozen=True):
@@ -68,6 +72,7 @@ class Exited(msgspec.Struct, tag=True, frozen=True):
 
 
 Said = Fork | Kill | Importing | Failed | Ready | Forked | Exited
+_PIPE = struct.Struct("i")
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Said)
 
@@ -80,7 +85,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 def tell(end: socket.socket, said: Said) -> bool:
     """Send; False when the other one is gone."""
     try:
-        end.send(_encode(said))
+        socket.send_fds(end, [_encode(said)], [said.pipe] if isinstance(said, Fork) else [])
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
@@ -91,17 +96,34 @@ def hear(end: socket.socket) -> Iterator[Said | None]:
     code runs in the parent, and may have written to a descriptor that is not its own."""
     while True:
         try:
-            data = end.recv(MESSAGE_MAX, socket.MSG_DONTWAIT)
+            # not socket.recv_fds, which has no use for flags in Python 3.11
+            flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            data, extra, _, _ = end.recvmsg(MESSAGE_MAX, socket.CMSG_LEN(_PIPE.size), flags)
         except BlockingIOError:
             return
         except ConnectionResetError:
-            data = b""
-        if not data:
-            yield None
-            return
-        try:
-            said = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            yield None
-            return
+            data, extra = b"", []
+        said = _understood(data, _pipes(extra))
         yield said
+        if said is None:
+            return
+
+
+def _pipes(extra: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came along, which are ours to close now."""
+    kind = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+    found = (part[: len(part) - len(part) % _PIPE.size] for level, what, part in extra if (level, what) == kind)
+    return [pipe for part in found for (pipe,) in _PIPE.iter_unpack(part)]
+
+
+def _understood(data: bytes, pipes: list[int]) -> Said | None:
+    """None for what is no message, or comes without its descriptor, or with one that belongs to nothing."""
+    try:
+        said = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = None
+    if isinstance(said, Fork) and pipes:
+        return msgspec.structs.replace(said, pipe=pipes[0])
+    for pipe in pipes:
+        os.close(pipe)
+    return None if pipes or isinstance(said, Fork) else said

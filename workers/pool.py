@@ -472,7 +472,7 @@ class PoolActor:
         fields: dict[str, object] = {"worker": worker.name, "pid": message.pid}
         if not worker.doom:
             fields["how"] = _how(message.status) if message.blamed else "ended" if message.pid else "never began"
-            fields["why"] = _why(message.status) if message.blamed else "with its parent"
+            fields["why"] = message.because or _why(message.status) if message.blamed else "with its parent"
         level: Literal["warning", "info"] = "warning" if worker.doom in ("", "timeout", "start") else "info"
         return [Log(level, _ENDS[worker.doom], fields)]
 
@@ -492,7 +492,9 @@ class PoolActor:
             return Failure("died", f"node {node} ended the process its worker {worker.name} was forked from, twice")
         how = _how(message.status)
         text = f"worker {worker.name} (pid {message.pid}) died while running node {node}: {how}"
-        if message.status == -9:
+        if message.because:
+            text += f"; {message.because}"
+        elif message.status == -9:
             text += "; if nobody killed it, the kernel did for want of memory (see dmesg): take smaller batches"
             if worker.memory:
                 text += f"; when it was last looked at it had {size(worker.memory)} in memory"

@@ -113,12 +113,12 @@ class Template:
                 case None:
                     return False
                 case Fork():
-                    self._fork(said.worker)
+                    self._fork(said.worker, said.pipe)
                 case Kill() if said.worker in self._pids:
                     _kill_group(self._pids[said.worker])
         return True
 
-    def _fork(self, worker: str) -> None:
+    def _fork(self, worker: str, pipe: int) -> None:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -126,14 +126,15 @@ class Template:
         with forking_own():
             pid = os.fork()
         if pid == 0:
-            self._child(worker, parent)
+            self._child(worker, pipe, parent)
         failpoint("template.forked")
+        os.close(pipe)  # the worker's alone: it ends with it
         fd = os.pidfd_open(pid)
         self._pids[worker], self._watched[fd] = pid, worker
         self._poll.register(fd, select.POLLIN)
         tell(self._link, Forked(worker, pid))
 
-    def _child(self, worker: str, parent: int) -> NoReturn:
+    def _child(self, worker: str, pipe: int, parent: int) -> NoReturn:
         code = 1
         try:
             os.setpgid(0, 0)
@@ -142,7 +143,7 @@ class Template:
             for fd in self._watched:
                 os.close(fd)
             options = self._warm.options
-            child.run(worker, options.endpoint, Path(options.data_dir), options.host, self._warm)
+            child.run(worker, options.endpoint, pipe, Path(options.data_dir), options.host, self._warm)
             code = 0
         except SystemExit as stopped:  # user code called sys.exit
             code = stopped.code if isinstance(stopped.code, int) else 1

@@ -20,17 +20,17 @@ from odibi_actors.runtime import wire
 from odibi_actors.runtime.linux import ignore_draining
 from odibi_actors.runtime.memory import resident
 from odibi_actors.runtime.process import secure
+from odibi_actors.workers.pipe import put
 
 if TYPE_CHECKING:
     from odibi_actors.workers.template import Warm
 
 ARROW_THREADS = 1  # as many workers as cores share the machine; and parallel sums would differ from run to run
-FROM_WORKER: tuple[type[m.Message], ...] = (m.WorkerReady, m.WorkerResult)
-TO_WORKER: tuple[type[m.Message], ...] = (m.WorkerTask, m.WorkerExit)
 
 
-def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None:
-    """Serve the pool at ``endpoint`` until it says WorkerExit. Runs in a process just forked from the warm parent.
+def run(name: str, endpoint: str, pipe: int, data_dir: Path, host: str, warm: Warm) -> None:
+    """Serve the pool at ``endpoint`` until it says WorkerExit, and write the results into ``pipe``. Runs in a process
+    just forked from the warm parent. Raises SystemExit when nobody reads them any more.
 
     SIGTERM does nothing: it reaches whole process groups, and the pool lets a running node finish.
     """
@@ -53,9 +53,12 @@ def run(name: str, endpoint: str, data_dir: Path, host: str, warm: Warm) -> None
             failpoint("worker.received")
             for said in work(executor, message.task):
                 failpoint("worker.send")
-                socket.send(_fitting(said))
+                try:
+                    put(pipe, _fitting(said))
+                except BrokenPipeError:
+                    raise SystemExit(1) from None  # the pool is gone, or has said why it reads no more
                 failpoint("worker.sent")
-    context.destroy(linger=1000)
+    context.destroy(linger=0)
 
 
 def work(executor: Any, task: m.AnyTask) -> Iterator[m.WorkerResult]:

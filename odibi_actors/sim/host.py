@@ -137,6 +137,7 @@ class Host:
         self.nondeterministic = False
         self.cumulative: Callable[[str, str], bool] = lambda _pipeline, _sink: False
         self.hang = self.die = 0.0
+        self.died: dict[Attempt, str] = {}  # what ran when its worker died -> the node that had begun
         self.read_as: dict[tuple[Attempt, str], bytes] = {}  # (attempt, source) -> columns and types of what it read
         self._pids = 1000
 

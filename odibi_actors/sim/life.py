@@ -29,6 +29,7 @@ from odibi_actors.messages import (
     Push,
     Reply,
     Request,
+    Results,
 )
 from odibi_actors.model import BatchRef
 from odibi_actors.scheduler.actor import SchedulerActor
@@ -53,7 +54,7 @@ from odibi_actors.sim.project import (
 )
 from odibi_actors.sim.truth import Planned, Truth, check
 from odibi_actors.sim.work import Work
-from odibi_actors.sim.workers import SimPoolDriver
+from odibi_actors.sim.workers import SimPoolDriver, check_blame
 from odibi_actors.sim.world import Faults, World
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.workers.pool import PoolActor
@@ -239,6 +240,8 @@ class Life:
     def _watch(self, sender: str, to: str, message: Message) -> None:
         if to == BROKER and sender == STORE and isinstance(message, Durable):
             self.truth.promise(message.through)
+        if to == BROKER and isinstance(message, Results):
+            check_blame(self.host, message.results)
         if to == SOURCE and self.producers is not None and isinstance(message, Push):
             self.producers.arrived(message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -12,6 +12,7 @@ import msgspec
 from odibi_actors.actor import DeleteSpool, Effect, Measure, StartWorker, StopWorker, ToWorker
 from odibi_actors.messages import (
     LOCAL,
+    AnyResult,
     Measured,
     Message,
     NodeDone,
@@ -29,6 +30,7 @@ from odibi_actors.messages import (
 from odibi_actors.model import (
     PIN,
     STATE,
+    Attempt,
     BatchRef,
     Failure,
     PositionRead,
@@ -46,6 +48,15 @@ SHARED, LEFT = 200_000_000, 50_000_000
 """Bytes that a worker has in memory at first, and that a task of it leaves behind, one to three times."""
 
 
+def check_blame(host: Host, results: Sequence[AnyResult]) -> None:
+    """Of a worker's death that node is told that ran."""
+    for result in results:
+        if isinstance(result, NodeFailed) and result.failure.kind in ("died", "timeout"):
+            node, ran = f"{result.pipeline}/{result.iteration}/{result.node}", host.died.get(result.attempt)
+            check(ran == result.node, "I5", f"{node} is blamed for the death of a worker that ran {ran or 'nothing'}")
+            host.world.count(f"blamed: {result.failure.kind}")
+
+
 class SimPoolDriver:
     """Worker processes that run nodes over virtual time, die, and hang."""
 
@@ -54,7 +65,7 @@ class SimPoolDriver:
         self._pids: dict[str, int] = {}
         self._frozen: dict[int, float] = {}  # pid -> until when it is stopped
         self._closed = False
-        self._tasks: dict[int, int] = {}  # pid -> tasks it was given and has not ended
+        self._left: dict[int, list[tuple[Attempt, str]]] = {}  # pid -> nodes whose results it has not written
         self._memory: dict[int, int] = {}  # pid -> bytes: each task leaves some behind
 
     def perform(self, effect: Effect, now: float) -> Feed:
@@ -69,14 +80,15 @@ class SimPoolDriver:
                 world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), -9)
             case ToWorker(message=WorkerTask(task=task)):
                 pid = self._pids.get(effect.worker, 0)
-                self._tasks[pid] = self._tasks.get(pid, 0) + 1
+                nodes = [task.node] if isinstance(task, PublishTask) else [step.node for step in task.steps]
+                self._left.setdefault(pid, []).extend((task.attempt, node.name) for node in nodes)
                 self._next(effect.worker, pid, self._run(task))
             case Measure():
                 found = {name: self._memory.get(self._pids.get(name, 0), 0) for name in effect.workers}
                 return [(LOCAL, Measured({name: size for name, size in found.items() if size}))]
             case ToWorker(message=WorkerExit()):
                 pid = self._pids.get(effect.worker, 0)
-                check(not self._tasks.get(pid), "I5", f"{effect.worker} is told to end while it has tasks")
+                check(not self._left.get(pid), "I5", f"{effect.worker} is told to end while it has tasks")
                 world.count("worker told to end")
                 world.after(0.0005, self._die, effect.worker, self._pids.get(effect.worker, 0), 0)
             case DeleteSpool():
@@ -117,6 +129,8 @@ class SimPoolDriver:
     def _die(self, worker: str, pid: int, status: int) -> None:
         if self._alive(worker, pid):
             del self._pids[worker]
+            for attempt, node in self._left.pop(pid, [])[:1]:
+                self._host.died[attempt] = node
             self._host.world.arrive(self._name, self._generation, "", WorkerExited(worker, pid, status))
 
     def _next(self, worker: str, pid: int, steps: Any) -> None:
@@ -148,12 +162,20 @@ class SimPoolDriver:
         world.after(delay, self._deliver, worker, pid, message, steps)
 
     def _deliver(self, worker: str, pid: int, message: Message, steps: Any) -> None:
-        if isinstance(message, WorkerResult) and message.last:
-            self._tasks[pid] -= 1
-            self._memory[pid] = self._memory.get(pid, SHARED) + LEFT * (1 + pid % 3)
-            message = msgspec.structs.replace(message, memory=self._memory[pid])
+        if isinstance(message, WorkerResult) and self._alive(worker, pid):
+            message = self._written(pid, message)
         self._from(worker, pid, message)
         self._next(worker, pid, steps)
+
+    def _written(self, pid: int, message: WorkerResult) -> WorkerResult:
+        """From now on its worker is at the next node, or done with the task."""
+        left = self._left[pid]
+        if not message.last:
+            self._left[pid] = left[1:]
+            return message
+        self._left[pid] = [one for one in left if one[0] != message.result.attempt]
+        self._memory[pid] = self._memory.get(pid, SHARED) + LEFT * (1 + pid % 3)
+        return msgspec.structs.replace(message, memory=self._memory[pid])
 
     # --- what a worker does ---
 

@@ -428,6 +428,32 @@ def pool() -> Target:
     return Target("pool", run, found.seeds, head=1)
 
 
+@target
+def results() -> Target:
+    """What a worker writes for its pool, in pieces: the frames as they were put, or a ProtocolError and no more."""
+    from odibi_actors.workers.pipe import Reader
+
+    framed = [len(body).to_bytes(4, "little") + body for body in bodies()]
+
+    def run(data: bytes) -> None:
+        ours, theirs = os.pipe()
+        reader, read = Reader(ours), b""
+        try:
+            for piece in (data[at : at + 999] for at in range(0, len(data), 999)):
+                os.write(theirs, piece)
+                for frame in reader.frames():
+                    assert len(frame) <= wire.BODY_MAX
+                    read += len(frame).to_bytes(4, "little") + frame
+        except ProtocolError:
+            assert list(reader.frames()) == []
+        finally:
+            reader.close()
+            os.close(theirs)
+        assert data.startswith(read)
+
+    return Target("results", run, [*framed, b"".join(framed[:3])])
+
+
 # --- files --------------------------------------------------------------------------------------------------------
 
 YAML = b"""project: x

@@ -28,7 +28,8 @@ KEPT: list[bytes] = []
 class FakeExecutor:
     """Nodes: ``hang``, ``die`` (SIGKILL), ``leave`` (exit 3), ``spawn`` (a child process, then hang), ``wait`` (for
     the file ``go`` in the data_dir), ``use`` (imports nodes.bad), ``parricide`` (kills its parent), ``popen``,
-    ``pool``, ``forked`` (a child that is ended by SIGTERM), ``leak`` (keeps LEAK bytes); others are done at once."""
+    ``pool``, ``forked`` (a child that is ended by SIGTERM), ``leak`` (keeps LEAK bytes), ``scribble`` (writes into each
+    pipe it finds); others are done at once."""
 
     def __init__(self, data_dir: Path, host: str, worker: str, code: str) -> None:
         self.data_dir, self.worker = data_dir, worker
@@ -38,7 +39,6 @@ class FakeExecutor:
         for i, step in enumerate(task.steps):
             node = step.node.name
             yield m.Started(task.attempt, node)
-            time.sleep(0.05 if node in ("die", "leave") else 0)  # what was done before must be on its way
             self.do(node)
             last = i == len(task.steps) - 1
             yield m.NodeDone(
@@ -75,6 +75,14 @@ class FakeExecutor:
                     time.sleep(600)
                 os.kill(child_pid, signal.SIGTERM)
                 os.waitpid(child_pid, 0)
+            case "scribble":
+                for fd in map(int, os.listdir("/proc/self/fd")):
+                    if (
+                        fd > 2
+                        and os.path.exists(path := f"/proc/self/fd/{fd}")
+                        and os.readlink(path).startswith("pipe:")
+                    ):
+                        os.write(fd, b"what is this?")
             case "use":  # what a transform does
                 importlib.import_module("nodes.bad")
             case "wait":

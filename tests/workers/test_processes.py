@@ -70,13 +70,18 @@ class Broker:
 
     def result(self, attempt: Attempt) -> list[m.AnyResult]:
         """What comes of a task, to its end."""
-        found: list[m.AnyResult] = []
-        while True:
+        return self.told([attempt])[0]
+
+    def told(self, attempts: list[Attempt]) -> list[list[m.AnyResult]]:
+        """What comes of each of these tasks, to its end."""
+        found: dict[Attempt, list[m.AnyResult]] = {attempt: [] for attempt in attempts}
+        running = len(attempts)
+        while running:
             for result in self.expect(m.Results).results:
-                if result.attempt == attempt:
-                    found.append(result)
-                    if not isinstance(result, m.NodeDone) or result.last:
-                        return found
+                if result.attempt in found:
+                    found[result.attempt].append(result)
+                    running -= not isinstance(result, m.NodeDone) or result.last
+        return list(found.values())
 
     def until(self, state: Callable[[dict[str, m.WorkerInfo]], bool]) -> dict[str, m.WorkerInfo]:
         """Heartbeats until the workers are so."""
@@ -153,17 +158,39 @@ def test_a_chain_is_run_and_each_node_reported(rig: Rig) -> None:
     assert [(type(r), r.node) for r in results] == [(m.NodeDone, "a"), (m.NodeDone, "b")]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("node", "words"), [("die", "SIGKILL"), ("leave", "exited with code 3")])
-def test_a_worker_that_dies_is_seen_at_once_and_replaced(rig: Rig, node: str, words: str) -> None:
+def test_a_worker_that_dies_as_a_node_begins_is_replaced_and_that_node_is_blamed_each_time(rig: Rig) -> None:
     rig.start()
-    results = rig.run("a", node, "b")
-    assert [type(r) for r in results] == [m.NodeDone, m.NodeFailed]
-    failed = results[-1]
-    assert isinstance(failed, m.NodeFailed)
-    assert (failed.node, failed.failure.kind) == (node, "died")
-    assert words in failed.failure.message
+    for number in range(20):
+        ends = ["die", "leave"] if number % 2 else ["leave", "die"]
+        told = rig.broker.told([rig.give("a", "b", end, "c") for end in ends])
+        for end, results in zip(ends, told, strict=True):
+            words = {"die": "killed by SIGKILL", "leave": "exited with code 3"}[end]
+            assert [(type(r), getattr(r, "node", "")) for r in results] == [
+                (m.NodeDone, "a"),
+                (m.NodeDone, "b"),
+                (m.NodeFailed, end),
+            ]
+            failed = results[-1]
+            assert isinstance(failed, m.NodeFailed)
+            assert failed.failure.kind == "died"
+            assert f"died while running node {end}: {words}" in failed.failure.message
     assert [type(r) for r in rig.run("a")] == [m.NodeDone]
-    rig.broker.until(lambda w: len(w) == 2 and "pool-0-3" in w and all(x.state == "idle" for x in w.values()))
+    rig.broker.until(lambda w: len(w) == 2 and "pool-0-42" in w and all(x.state == "idle" for x in w.values()))
+
+
+def test_a_worker_that_writes_what_is_no_result_is_killed_and_that_is_said(rig: Rig) -> None:
+    process = rig.start()
+    done, failed = rig.run("a", "scribble", "b")
+    assert isinstance(done, m.NodeDone)
+    assert isinstance(failed, m.NodeFailed)
+    reason = "what it wrote for its pool is no result: a frame of 1952540791 bytes; at most 16777216 are allowed"
+    assert failed.failure.message.endswith(f"killed by SIGKILL; {reason}")
+    assert [type(r) for r in rig.run("a")] == [m.NodeDone]
+    process.terminate()
+    assert process.stdout is not None
+    (line,) = [line for line in process.stdout.read().splitlines() if " error " in line]
+    assert "error pool-0 a worker is killed worker=pool-0-1 pid=" in line
+    assert reason in line
 
 
 def test_a_hung_worker_is_killed_at_its_deadline(rig: Rig) -> None:
@@ -395,8 +422,8 @@ def test_without_memory_for_a_library_the_reason_is_told_and_the_pool_lives(rig:
 
 def test_a_node_that_kills_its_parent_is_run_alone_and_then_blamed_and_nobody_else_is(rig: Rig) -> None:
     rig.start()
-    innocent, guilty = rig.give("wait"), rig.give("parricide")
-    assert [type(r) for r in rig.broker.result(guilty)] == [m.Returned]
+    innocent, guilty = rig.give("wait"), rig.give("a", "parricide")
+    assert [type(r) for r in rig.broker.result(guilty)] == [m.NodeDone, m.Returned]
     rig.broker.until(lambda w: len(w) == 2 and all(x.state == "idle" for x in w.values()))
     again = rig.give("parricide", iteration=2)
     (failed,) = rig.broker.result(again)
