@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from click.testing import Result
 
 import tests
+from odibi_actors import config
 from odibi_actors.cli import locks, system
 from odibi_actors.runtime import paths
 
@@ -121,6 +123,21 @@ def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
 
 
 @pytest.mark.process
+def test_given_a_full_disk_when_up_detached_then_it_is_started_all_the_same_and_the_path_is_said(
+    project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    started: list[Path] = []
+    monkeypatch.setattr(config, "write_schema", full)
+    monkeypatch.setattr(system, "_detach", lambda _app, root, _places, _workers: started.append(root))
+    monkeypatch.setattr(system, "_await_ready", lambda *_: None)
+    said = invoke("--project", project, "up", "--detach").stderr
+    assert f"warning: {project / '.odibi'}: {os.strerror(errno.ENOSPC)} (" in said
+    assert started == [project]
+
+
 def test_given_closed_descriptors_when_up_detached_then_it_runs_and_says_0(
     invoke: Invoke, started: Callable[..., Path]
 ) -> None:
