@@ -172,22 +172,14 @@ def test_given_zeros_of_both_signs_as_keys_then_the_batch_is_refused(world: Worl
     assert "first k=0.0 (2 rows)" in failure.message
 
 
-@pytest.mark.parametrize(
-    "drops",
-    [
-        "create trigger t before insert on delays when new.n = 2 begin select raise(ignore); end",
-        "create unique index u on delays (n)",
-    ],
-)
-def test_given_a_table_that_drops_rows_when_published_then_it_is_blocked_and_nothing_is_in(
-    world: World, drops: str
-) -> None:
+def test_given_a_table_that_drops_rows_when_published_then_it_is_blocked_and_nothing_is_in(world: World) -> None:
+    drops = "create trigger t before insert on delays when new.n = 2 begin select raise(ignore); end"
     do(world, "create table delays (day text, n integer)", "insert into delays values ('sun', 2)", drops)
     node = sqlite_node(world.mart)
     staged = world.stage(node, pa.table({"day": ["mon", "tue"], "n": [1, 2]}))
     failure = world.publish_failure(publish_task(node, staged))
     assert failure.kind == "conflict"
-    assert "takes 1 of 2 rows" in failure.message or "UNIQUE constraint failed: delays.n" in failure.message
+    assert "takes 1 of 2 rows" in failure.message
     assert world.rows() == [("sun", 2)]
 
 
