@@ -94,19 +94,22 @@ def _in_the_way(pipeline: Pipeline) -> str:
 
 def _without_state(pipeline: Pipeline, to: int, never: list[str]) -> list[str]:
     """The stateful nodes that begin without one, as they had none as of iteration ``to``: those ``never`` had one until
-    then. Raises ConflictError for one whose state of then is gone."""
+    then. Raises ConflictError for one whose state of then is gone, also when it has lost its ``state: true``: what was
+    kept later goes with the rewind, and given back it would begin without one, and nobody would know."""
     found = []
     for node in pipeline.spec.nodes:
         kept = pipeline.states.get(node.name, {})
-        if not node.state or any(number <= to for number in kept):
+        if not (node.state or kept) or any(number <= to for number in kept):
             continue
         if to and node.name not in never:
             raise ConflictError(
                 f"the state of {node.name} as of iteration {to} is not kept any more (kept: "
                 f"{', '.join(map(str, kept)) or 'none'}); rewind to one of these, or to 0; checkpoint.keep_last says "
                 "how many are kept"
+                + ("" if node.state else "; or give the node, which has lost its `state: true`, another name")
             )
-        found.append(node.name)
+        if node.state:
+            found.append(node.name)
     return found
 
 

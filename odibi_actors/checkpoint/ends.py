@@ -29,6 +29,8 @@ class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _TERMINAL = "('committed', 'dead_lettered', 'cancelled')"
 
+FORGOTTEN = "it is forgotten, by a reset or because it was pruned"
+"""Of an iteration that was there."""
 _REAL = f"NOT (state = 'cancelled' AND substr(error, 1, {len(PLANNED_AGAIN)}) = '{PLANNED_AGAIN}')"
 """What was planned again by itself has not ended: its input goes on under another number."""
 
@@ -89,7 +91,7 @@ def _ended_one(db: sqlite3.Connection, pipeline: str, number: int) -> dict[str, 
     ).fetchone()
     if row is None:
         known(db, pipeline)
-        raise NotFoundError(f"pipeline {pipeline} has no iteration {number}: it is history, and pruned")
+        raise NotFoundError(f"pipeline {pipeline} has no iteration {number}: {FORGOTTEN}")
     state, again, lane, run = row
     (files,) = db.execute(
         "SELECT count(*) FROM dead_letters WHERE pipeline = ? AND iteration = ? AND revised = 1"

@@ -40,7 +40,7 @@ def _rewind(db: sqlite3.Connection, given: RewindTo) -> Any:
     ``files``: those, and pieces of what is read in order, that live sources read again, each once; not references,
     which every iteration reads. ``letters``: dead letters that are ``open_again``, and that are ``gone``, each
     ``{"count", "ids"}`` with the first ids. ``unpinned``: nodes whose columns and types the next iteration tells.
-    ``never_stateful``: nodes that keep state now, and had none as of then."""
+    ``never_stateful``: nodes that keep state, or once did, and had none as of then."""
     key = (given.pipeline, given.to)
     row = db.execute("SELECT last_iteration FROM counters WHERE pipeline = ?", key[:1]).fetchone()
     if row is None:
@@ -118,20 +118,19 @@ def _pins(db: sqlite3.Connection, pipeline: str) -> list[Schema]:
 
 
 def _never_stateful(db: sqlite3.Connection, given: RewindTo) -> list[str]:
-    """Stateful nodes of the newest version that cannot have had a state as of that iteration: all up to it had ended
-    before the first version in which the node keeps one."""
+    """Nodes that keep a state, or once did, and cannot have had one as of that iteration: all up to it had ended before
+    the first version in which the node keeps one."""
     ended, planned = db.execute(
         "SELECT max(finished_at), max(version) FROM iterations WHERE pipeline = ? AND iteration <= ?",
         (given.pipeline, given.to),
     ).fetchone()
     since: dict[str, tuple[float, int]] = {}
-    newest: dict[str, None] = {}
     for (blob,) in db.execute("SELECT payload FROM versions WHERE pipeline = ? ORDER BY version", (given.pipeline,)):
         version = unseal(blob, VersionDecoder, f"a version of {given.pipeline}")
-        newest = {node.name: None for node in version.spec.nodes if node.state}
-        since = dict.fromkeys(newest, (version.at, version.version)) | since
+        stateful = [node.name for node in version.spec.nodes if node.state]
+        since = dict.fromkeys(stateful, (version.at, version.version)) | since
     # By the clock, which may have been set, and by what they were planned with, which is not what they ended with.
-    return [n for n in newest if ended is not None and since[n][0] > ended and since[n][1] > planned]
+    return [name for name, (at, first) in since.items() if ended is not None and at > ended and first > planned]
 
 
 def _left(db: sqlite3.Connection, given: RewindTo) -> dict[str, int]:

@@ -205,7 +205,8 @@ def _absent(db: sqlite3.Connection, given: One) -> str:
     (oldest,) = db.execute(
         "SELECT min(iteration) FROM iterations WHERE pipeline = ? AND iteration > ?", (given.pipeline, given.iteration)
     ).fetchone()
-    return f"{said}it is history, and pruned (see history and history_size in odibi.yaml); kept are {oldest} and later"
+    kept = f"kept are {oldest} and later" if oldest else "none is kept"
+    return f"{said}{ends.FORGOTTEN} (see history and history_size in odibi.yaml); {kept}"
 
 
 def _show(db: sqlite3.Connection, given: One) -> Any:

@@ -257,11 +257,10 @@ def _target_put_back(life: Life, rng: random.Random, pipeline: PipelineSpec) -> 
 
 
 def _reset(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
-    """With what it has published."""
+    """With what it has published, or, where nothing was added, without."""
     if not resetting.may(life, pipeline.name):
         return ""
-    resetting.reset(life, pipeline.name)
-    life.world.count("reset")
+    resetting.reset(life, pipeline.name, resetting.adds(life, pipeline.name) or rng.random() < 0.3)
     return life.by_hand()
 
 

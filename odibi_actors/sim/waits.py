@@ -105,7 +105,7 @@ class Waits:
     def _stores(self) -> int:
         """How often the store has forgotten, or another copy took its place: it may not know what was asked for."""
         counts = self._life.world.counts
-        return sum(counts.get(what, 0) for what in ("older store", "newer store", "reset"))
+        return sum(counts.get(what, 0) for what in ("older store", "newer store", "reset", "reset without targets"))
 
     def _begin(self, verb: str, params: dict[str, Any]) -> None:
         if self._rng.random() < OFTEN[verb]:

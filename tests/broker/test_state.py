@@ -239,22 +239,8 @@ def test_a_result_without_its_state_is_never_taken_for_none() -> None:
     assert [task for task in broker.tasks() if task.iteration == 3] == []
 
 
-@pytest.mark.parametrize("never", [[], ["t"]])
-def test_a_rewind_to_before_the_node_kept_state_begins_without_one(never: list[str]) -> None:
-    broker = Broker(pipeline()).start()
-    broker.offer("f1.csv")
-    for _ in range(4):
-        broker.compute()
-        broker.durable()
-        for publication in broker.publications():
-            broker.published(publication)
-    broker.offer("f2.csv")
-    for _ in range(4):
-        broker.compute()
-        broker.durable()
-        for publication in broker.publications():
-            broker.published(publication)
-    broker.apply(stateful())
+def rewind(broker: Broker, never: list[str]) -> Reply:
+    """What is answered when iteration 2 is to be taken back; ``never``: what the store says of nodes with state."""
     broker.ask("pipeline.drain", pipeline="p")
     broker.durable()
     broker.replies()
@@ -264,10 +250,41 @@ def test_a_rewind_to_before_the_node_kept_state_begins_without_one(never: list[s
     preview = {"to": 1, "last": 2, "states": {"committed": 1}, "positions": 1, "missing": 0, "left": left}
     broker.say(STORE, Reply(request.id, 0, {**preview, "retractions": [], "never_stateful": never}))
     (reply,) = broker.replies()
+    return reply
+
+
+@pytest.mark.parametrize("never", [[], ["t"]])
+def test_a_rewind_to_before_the_node_kept_state_begins_without_one(never: list[str]) -> None:
+    broker = Broker(pipeline()).start()
+    for name in ("f1.csv", "f2.csv"):
+        broker.offer(name)
+        for _ in range(4):
+            broker.compute()
+            broker.durable()
+            for publication in broker.publications():
+                broker.published(publication)
+    broker.apply(stateful())
+    reply = rewind(broker, never)
     if never:
         assert (reply.status, reply.result["without_state"]) == (0, ["t"])
     else:
         assert (reply.status, "is not kept any more (kept: none)" in reply.error) == (4, True)
+
+
+@pytest.mark.parametrize("never", [[], ["t"]])
+def test_a_rewind_leaves_no_node_without_the_state_that_it_could_be_given_back(never: list[str]) -> None:
+    broker = planned(1, keep_last=1)
+    commit(broker)
+    assert broker.apply(pipeline()).status == 0
+    reply = rewind(broker, never)
+    if never:
+        assert (reply.status, reply.result["without_state"]) == (0, [])
+    else:
+        assert (reply.status, "the state of t as of iteration 1 is not kept any more (kept: 2)" in reply.error) == (
+            4,
+            True,
+        )
+        assert reply.error.endswith("or give the node, which has lost its `state: true`, another name")
 
 
 def test_a_node_that_is_given_its_state_back_has_missed_nothing_in_between() -> None:

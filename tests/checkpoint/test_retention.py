@@ -221,13 +221,22 @@ def test_given_a_long_history_of_a_schedule_when_pruned_then_it_goes_in_chunks()
     assert count(engine, "occurrences") == 0
 
 
-def test_given_a_pruned_iteration_when_shown_then_the_error_says_it_is_history() -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_given_an_iteration_that_is_pruned_or_reset_when_asked_for_then_the_error_says_it_is_forgotten(
+    reset: bool,
+) -> None:
     engine = claimed()
     put(engine, *committed(1, "a.csv"))
-    sweep(engine, now=60 * DAY)
+    if reset:
+        engine.forget(P, 60 * DAY)
+    else:
+        sweep(engine, now=60 * DAY)
     assert listed(engine) == []
-    with pytest.raises(NotFoundError, match="it is history, and pruned"):
+    said = f"pipeline {P} has no iteration 1: it is forgotten, by a reset or because it was pruned"
+    with pytest.raises(NotFoundError, match=rf"{said} \(see history and history_size in odibi.yaml\); none is kept$"):
         engine.answer("iteration.show", {"pipeline": P, "iteration": 1})
+    with pytest.raises(NotFoundError, match=f"{said}$"):
+        engine.answer("iteration.ended", {"pipeline": P, "one": 1})
 
 
 def sized(engine: Engine, size: int) -> None:
