@@ -20,18 +20,30 @@ from odibi_actors.model import TRIGGER, Target
 _TABLES = ("iterations", "plans", "acks", "errors", "dead_letters", "states", "rewinds", "schemas")
 
 
-def begun(data_dir: Path) -> list[Path]:
-    """The files of resets that have begun and not ended."""
-    return sorted(data_dir.glob("reset-*.json"))
+_INTENTION = "reset-"
+
+
+def begun(data_dir: Path) -> list[str]:
+    """The pipelines whose reset has begun and not ended."""
+    return sorted(path.stem.removeprefix(_INTENTION) for path in data_dir.glob(f"{_INTENTION}*.json"))
+
+
+def intention(data_dir: Path, pipeline: str) -> Path:
+    """The file that says that the reset of a pipeline has begun, and what it deletes."""
+    return data_dir / f"{_INTENTION}{pipeline}.json"
+
+
+def interrupted(pipeline: str) -> tuple[str, str]:
+    """What people are told of such a reset, and what ends it."""
+    return f"a reset of {pipeline} was interrupted", f"`odibictl reset {pipeline}` ends it"
 
 
 def refuse(data_dir: Path, resetting: str = "") -> None:
     """Raise ConflictError while a reset is half done, but for that of the pipeline ``resetting``: what runs would
     publish beside what is still to be deleted."""
-    for path in begun(data_dir):
-        pipeline = path.stem.removeprefix("reset-")
+    for pipeline in begun(data_dir):
         if pipeline != resetting:
-            raise ConflictError(f"a reset of {pipeline} was interrupted: `odibictl reset {pipeline}` ends it")
+            raise ConflictError(": ".join(interrupted(pipeline)))
 
 
 def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ def _deleted(row: Row) -> str:
     from odibi_actors.kinds.registry import sink_of  # not at load time: it brings msgspec along
 
     unit = sink_of(row["sink"]).unit
+    if row["stays"]:
+        return str(row["stays"])
     return plural(row["parts"], unit) + (", and the table" if unit == "row" else "")
 
 
@@ -72,7 +74,8 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
 def _counts(plan: Any) -> dict[str, Any]:
     names = ("iterations", "files", "letters", "schemas", "states")
     published = [
-        {"node": one.node, "target": one.target, "sink": one.where.sink, "parts": one.parts} for one in plan.published
+        {"node": one.node, "target": one.target, "sink": one.where.sink, "parts": one.parts, "stays": one.stays}
+        for one in plan.published
     ]
     return {**{name: getattr(plan, name) for name in names}, "published": published}
 

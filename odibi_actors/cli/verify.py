@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.checkpoint import seals, wal
+from odibi_actors.checkpoint.forgetting import begun, interrupted
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.config.doors import Doors
@@ -56,8 +57,12 @@ def stopped(data_dir: Path, root: Path) -> Report:
         return Report([{"what": what[0] + what[2], "fix": FIX}])
     try:
         ask: Ask = lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor}))  # noqa: E731
-        report = _walk(ask, data_dir / "spool", Doors(root))
-        return report._replace(pages=store.pages)
+        unfinished = [interrupted(pipeline) for pipeline in begun(data_dir)]
+        report = _walk(ask, data_dir / "spool", Doors(root), files=not unfinished)
+        resets = [
+            {"what": f"{what}: files are not compared until it has ended", "fix": fix} for what, fix in unfinished
+        ]
+        return report._replace(pages=store.pages, problems=[*resets, *report.problems])
     finally:
         store.close()
 
@@ -79,14 +84,15 @@ def _pages(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def _walk(ask: Ask, spool: Path, doors: Doors) -> Report:
+def _walk(ask: Ask, spool: Path, doors: Doors, *, files: bool = True) -> Report:
+    """``files``: also what the store counts on is looked at."""
     report = Report([])
     cursor = ""
     before: dict[str, list[dict[str, str] | None]] = {}
     harmed: dict[tuple[Path, str], str] = {}
     while True:
         part = ask(cursor)
-        found = []
+        found, part["files"] = [], part["files"] if files else []
         for file in part["files"]:
             problem = _file(file, spool, doors, harmed)
             if group := file.get("before"):

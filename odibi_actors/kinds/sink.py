@@ -85,10 +85,21 @@ class Rehearsing(Publisher, Protocol):
 
 class Kept(NamedTuple):
     """What a sink has published and a reset deletes: how many ``parts`` (files or rows), and whether ``replaced`` is
-    all of it by what comes next."""
+    all of it by what comes next. ``stays``: why a target that files do not make up is not deleted itself, in words.
+    ``needed_by``: locators, at the same connection, of what has to go before it does."""
 
     parts: int
     replaced: bool = False
+    stays: str = ""
+    needed_by: Sequence[str] = ()
+
+
+def kept_by(at: Target, other: str) -> str:
+    """Why a target is not deleted: ``other`` of its database needs it."""
+    return (
+        f"{at.locator!r} of {at.connection} is not dropped: {other!r} refers to it; drop {other!r}, or the foreign key "
+        "that leads from there, first"
+    )
 
 
 class Sink(Protocol):

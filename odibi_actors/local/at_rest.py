@@ -18,6 +18,7 @@ from odibi_actors.broker.commands import Commands, checked
 from odibi_actors.broker.coordinator import READS
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
+from odibi_actors.checkpoint.forgetting import begun
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError, StoreError
@@ -80,7 +81,8 @@ class AtRest:
         if to == STORE:
             return _at_rest(verb, self._store.answer(verb, params))
         if to == BROKER and verb == "status":
-            return {**views.status(self._flow(), Directory(), 0.0, time.time()), "at_rest": self.as_of}
+            status = views.status(self._flow(), Directory(), 0.0, time.time())
+            return {**status, "at_rest": self.as_of, "resets": begun(self.data_dir)}
         if to == BROKER:
             commands = Commands(self._flow(), Directory(), 0.0)
             return commands.run(verb, checked(verb, params), time.time())

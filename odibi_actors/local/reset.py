@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import msgspec
@@ -15,12 +16,14 @@ import msgspec
 from odibi_actors.batches.files import fsync_dir, new_file
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.engine import Engine
+from odibi_actors.checkpoint.forgetting import intention
 from odibi_actors.checkpoint.relocating import followed, follower
 from odibi_actors.checkpoint.typing_targets import target as former_target
 from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.kinds.registry import sink_of
+from odibi_actors.kinds.sink import kept_by
 from odibi_actors.local.runtime import tell
 from odibi_actors.model import NOWHERE, Home, Target
 from odibi_actors.nodes.sinks.owner import Owner
@@ -29,13 +32,15 @@ from odibi_actors.runtime import paths
 
 class Published(msgspec.Struct, frozen=True):
     """What a node of the pipeline has published and owns: ``parts`` files of a folder, or rows of a table. ``append``:
-    the next run would add to it. ``at``: what ``target`` names; None in an intention of a former release."""
+    the next run would add to it. ``at``: what ``target`` names; None in an intention of a former release. ``stays``:
+    why a table is not dropped, in words."""
 
     node: str
     target: str
     parts: int
     append: bool
     at: Target | None = None
+    stays: str = ""
 
     @property
     def where(self) -> Target:
@@ -68,15 +73,16 @@ class Reset:
         self._project = project
         self._pipeline = pipeline
         self._doors = Doors(Path(project.root))
-        self._intention = places.data_dir / f"reset-{pipeline}.json"
+        self._intention = intention(places.data_dir, pipeline)
         self._others: dict[str, None] = {}
         self._gone: list[Target] = []  # targets that are deleted, or were by an interrupted reset
+        self._needed_by: dict[Target, Sequence[str]] = {}
         self._passed_on = adopted.by_target(engine.adoptions())
         self._given_up: dict[str, list[int]] = {}  # sink -> iterations of which it was abandoned, as far as `history`
 
     def plan(self, targets: bool) -> Plan:
-        """What would be deleted. Raises NotFoundError when the pipeline has done nothing, and ConflictError when rows
-        that stay would be doubled."""
+        """What would be deleted, in this order. Raises NotFoundError when the pipeline has done nothing, and
+        ConflictError when rows that stay would be doubled, and when a table is needed by what stays."""
         begun = None
         if self._intention.exists():
             begun = msgspec.json.decode(self._intention.read_bytes(), type=Plan)
@@ -94,7 +100,9 @@ class Reset:
             named += zip((one.node for one in begun.published), self._gone, strict=True)
         self._others.clear()
         published = list(self._published(dict.fromkeys(named)))
-        self._gone += [one.where for one in published] if targets else []
+        if targets:
+            published = in_order(published, self._needed_by)
+            self._gone += [one.where for one in published]
         doubled = [one for one in published if one.append and one.parts]
         if doubled and not targets:
             listed = "; ".join(f"{one.node}: {one.parts} in {one.target}" for one in doubled)
@@ -122,7 +130,8 @@ class Reset:
             temporary.rename(self._intention)
             fsync_dir(self._places.data_dir)
         for target in plan.published:
-            self._delete(target)
+            with said(target.where):
+                self._delete(target)
         self._engine.forget(self._pipeline, time.time(), self._gone)
         for folder in ("spool", "staged"):
             shutil.rmtree(self._places.data_dir / folder / self._pipeline, ignore_errors=True)
@@ -154,11 +163,13 @@ class Reset:
         found_owners = [(self._owners(node, target), target) for node, target in named]
         for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
             kept = None
-            if self._is_ours(owner, target):
-                kept = sink_of(target.sink).kept(target, *self._those(owner.node, target), self._doors.to(target))
+            with said(target):
+                if self._is_ours(owner, target):
+                    kept = sink_of(target.sink).kept(target, *self._those(owner.node, target), self._doors.to(target))
             if kept is not None:
                 append = appending.get(target, not kept.replaced)
-                yield Published(owner.node, target.name, kept.parts, append, target)
+                self._needed_by[target] = kept.needed_by
+                yield Published(owner.node, target.name, kept.parts, append, target, kept.stays)
 
     def _owners(self, node: str, target: Target) -> list[Owner]:
         """The owner of what the node has published to, and those it was taken over from; none when that is another
@@ -188,6 +199,46 @@ class Reset:
         target = published.where
         if self._is_ours(Owner(self._engine.store_id, self._pipeline, published.node), target):
             sink_of(target.sink).delete(target, *self._those(published.node, target), self._doors.to(target))
+
+
+def in_order(published: Sequence[Published], needed_by: Mapping[Target, Sequence[str]]) -> list[Published]:
+    """Tables before files, as only a database may refuse; and each table after those that refer to it. Raises
+    ConflictError for one that is needed by what stays, or by one that cannot go before it."""
+    going = {_folded(one.where): one for one in published if not one.stays}
+    graph: dict[Target, list[Target]] = {}
+    for at, one in going.items():
+        graph[at] = []
+        for name in needed_by.get(one.where, ()):
+            other = _folded(Target(at.sink, one.where.connection, name))
+            if other not in going:
+                raise ConflictError(kept_by(one.where, name))
+            graph[at].append(other)
+    try:
+        order = [going[at] for at in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        first, second = error.args[1][:2]
+        raise ConflictError(kept_by(going[second].where, first.locator)) from None
+    return sorted(
+        [*order, *(one for one in published if one.stays)], key=lambda one: sink_of(one.where.sink).unit == "file"
+    )
+
+
+def _folded(at: Target) -> Target:
+    return sink_of(at.sink).folded(at)
+
+
+@contextmanager
+def said(at: Target) -> Iterator[None]:
+    """What a kind says of its own errors is a ConflictError, as what it finds."""
+    try:
+        yield
+    except (ConflictError, OSError):
+        raise
+    except Exception as error:
+        failed = sink_of(at.sink).failure(at, error)
+        if failed is None:
+            raise
+        raise ConflictError(failed.failure.message) from error
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def test_given_a_reset_with_targets_then_the_next_run_does_it_all_again_once(roo
     before = published(root)
     plan = reset(root)
     assert (plan.iterations, plan.files, plan.schemas) == ({"committed": 1}, 2, 3)
-    assert [(one.node, one.parts) for one in plan.published] == [("lake_orders", 1), ("mart_sales", 6)]
+    assert [(one.node, one.parts) for one in plan.published] == [("mart_sales", 6), ("lake_orders", 1)]
     assert published(root) == ([], None)
     sound(root)
     summary = run_pipeline(load_project(root), "sales")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -68,6 +69,29 @@ def postgres(root: Path) -> Shop:
     return Shop(root, mart, lambda table: schema.rows(f"select k, n from {table} order by k, n"))
 
 
+def sqlite(root: Path) -> Shop:
+    def rows(table: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(root / "mart.db")) as db:
+            return db.execute(f"select k, n from {table} order by k, n").fetchall()
+
+    return Shop(root, "{type: sqlite, path: mart.db}", rows)
+
+
+def made(root: Path, *statements: str) -> None:
+    """Statements that somebody says to the database."""
+    if (root / ".env").exists():
+        schema = Schema(root)
+        with schema.connected() as db:
+            for statement in statements:
+                db.execute(statement)
+        return
+    file = root / "mart.duckdb"
+    with closing(duckdb.connect(str(file)) if file.exists() else sqlite3.connect(root / "mart.db")) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+
+
 @pytest.fixture(params=["duckdb", pytest.param("postgres", marks=GROUP)])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return {"duckdb": duck, "postgres": postgres}[request.param](tmp_path)
@@ -100,6 +124,45 @@ def test_given_a_table_of_a_database_then_all_verbs_know_it_and_no_secret_is_lef
     left = [one for one in shop.root.rglob("*") if one.is_file() and one.name != ".env"]
     assert [one for one in left if CANARY.encode() in one.read_bytes()] == []
     assert CANARY not in shop.said
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", pytest.param("postgres", marks=GROUP)])
+def test_given_tables_that_refer_to_each_other_when_reset_then_children_go_first_or_nothing_goes(
+    tmp_path: Path, kind: str
+) -> None:
+    shop = {"sqlite": sqlite, "duckdb": duck, "postgres": postgres}[kind](tmp_path)
+    spec = tmp_path / "odibi.yaml"
+    lake = "      - {name: lake, inputs: [s], write: {connection: landing, path: lake, format: csv}}\n"
+    child = "      - {name: child, inputs: [s], write: {connection: mart, table: child, mode: upsert, keys: [k]}}\n"
+    spec.write_text(spec.read_text().replace("keyed", "parent").replace("*.csv", "a*.csv") + lake + child)
+    if kind == "duckdb":
+        duckdb.connect(str(tmp_path / "mart.duckdb")).close()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    refers = "(k bigint primary key references parent, n bigint)"
+    made(tmp_path, "create table parent (k bigint primary key, n bigint)", f"create table child {refers}")
+    made(tmp_path, f"create table Stranger {refers}")
+    shop.put("a.csv", "1,10")
+    shop.call("run", "p")
+    for more in ("--dry-run", "--yes"):
+        refused = shop.call("reset", "p", "--targets", more, code=4).stderr.lower()
+        assert "'parent' of " in refused
+        assert "is not dropped: 'stranger' refers to it" in refused
+    assert len(list((tmp_path / "landing/lake").glob("part-*"))) == len(shop.rows("child")) == 1
+    assert shop.told("status")["resets"] == []
+    made(tmp_path, "drop table stranger")
+    with pytest.MonkeyPatch.context() as patch:  # the files come last, and cannot be deleted
+        patch.setattr("odibi_actors.nodes.sinks.local_sink.LocalSink.delete", full)
+        shop.call("reset", "p", "--targets", "--yes", code=1)
+    assert (
+        "a reset of p was interrupted, and nothing runs until `odibictl reset p` ends it" in shop.call("status").stdout
+    )
+    rows = shop.told("reset", "p", "--dry-run")["published"]
+    assert [row["node"] for row in rows] == ["lake"]
+    shop.call("reset", "p", "--yes")
+    made(tmp_path, "create table parent (k bigint)", "create table child (k bigint)")  # nobody's: they are gone
 
 
 def test_given_a_table_that_lost_its_rows_to_an_older_copy_then_verify_and_run_say_so(shop: Shop) -> None:

@@ -280,7 +280,7 @@ def test_given_a_table_that_others_refer_to_when_overwritten_then_their_rows_sta
     failure = world.stage_failure(node, pa.table({"id": [2]}))
     assert "table 'of_it' refers to them ON DELETE CASCADE" in failure.message
     assert (failure.kind, world.rows("select pid from of_it")) == ("conflict", [(3,)])
-    with pytest.raises(ConflictError, match="is not dropped: a foreign key of table 'child' leads to it"):
+    with pytest.raises(ConflictError, match="is not dropped: 'child' refers to it"):
         SINK.delete(Target("sqlite", str(world.mart), "delays"), [], [])
 
 

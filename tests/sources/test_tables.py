@@ -106,6 +106,31 @@ def test_given_lag_then_rows_that_come_late_are_read_once_and_those_that_come_la
     assert ids(source.rows()) == [8]
 
 
+def test_given_lag_that_is_added_later_then_what_it_takes_in_is_told_once_and_what_comes_after_is_read(
+    engine: Engine,
+) -> None:
+    filled(engine, (1, 18), (2, 20))
+    source = Source(engine, keys=["id"])
+    assert ids(source.rows()) == [1, 2]
+    add(engine, (3, 19))
+    assert source.rows() == []
+    source.read = Source(engine, lag="5", keys=["id"]).read
+    (piece,) = pieces = source.look()
+    assert piece.position.rows == 0
+    found = source.take(pieces)
+    assert (found.table.num_rows, len(found.remarks)) == (0, 1)
+    assert "`lag` takes in 2 rows from 15 on" in found.remarks[0]
+    assert "pipeline backfill P --rows 15..20` reads them (once more)" in found.remarks[0]
+    add(engine, (4, 16), (5, 20))
+    assert ids(source.rows()) == [4, 5]
+    source.read = Source(engine, lag="50", keys=["id"]).read
+    add(engine, (6, 17), (7, 30))
+    source.remarks.clear()
+    assert ids(source.rows()) == [6, 7]
+    assert source.remarks == []  # there was nothing before 15
+    assert source.rows() == []
+
+
 def test_given_more_ties_than_are_known_one_by_one_then_they_wait_for_a_greater_watermark(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

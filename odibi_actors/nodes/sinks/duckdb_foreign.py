@@ -86,3 +86,9 @@ def _leading_to(db: Any, table: str) -> list[tuple[str, list[str], list[str]]]:
         (table,),
     ).fetchall()
     return found
+
+
+def needing(db: Any, table: str) -> list[str]:
+    """See ``TableKind.needing``."""
+    others = (child for child, _, _ in _leading_to(db, table) if without_case(child) != without_case(table))
+    return list(dict.fromkeys(others))

@@ -133,6 +133,11 @@ class DuckdbKind(FileKind):
 
         return holding(db, table, error)
 
+    def needing(self, db: Any, table: str) -> list[str]:
+        from odibi_actors.nodes.sinks.duckdb_foreign import needing
+
+        return needing(db, table)
+
     def rehearse(
         self, db: Any, at: Target, rows: pa.Table, keys: list[str], version: str | None, replaces: bool = False
     ) -> None:

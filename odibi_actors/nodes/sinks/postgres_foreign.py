@@ -72,3 +72,20 @@ def dependent(db: Any, table: str) -> tuple[str, str]:
         if db.execute(f"select 1 from {name} where {told} limit 1").fetchone():
             return str(name), _ACTIONS[action]
     return "", ""
+
+
+def needing(db: Any, table: str) -> list[str]:
+    """See ``TableKind.needing``: tables whose foreign keys lead to it, views that show it, tables that inherit from it
+    (its partitions go with it). Those of other schemas are named with these."""
+    mine = "(select oid from pg_class where relname = ? and relnamespace = current_schema()::regnamespace)"
+    views = "pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass"
+    rows = db.execute(
+        "select case when relnamespace = current_schema()::regnamespace then relname else c.oid::regclass::text end"
+        f" from pg_class c, {mine} as mine (table_oid) where c.oid <> table_oid and (exists (select 1 from"
+        " pg_constraint where contype = 'f' and confrelid = table_oid and conrelid = c.oid) or exists (select 1 from"
+        f" pg_depend d join {views} where refclassid = 'pg_class'::regclass and refobjid = table_oid and ev_class ="
+        " c.oid) or exists (select 1 from pg_inherits where inhparent = table_oid and inhrelid = c.oid and not"
+        " c.relispartition)) order by 1",
+        (table,),
+    ).fetchall()
+    return [str(name) for (name,) in rows]

@@ -299,6 +299,11 @@ class PostgresKind(TableKind):
 
         return dependent(db, table)
 
+    def needing(self, db: Any, table: str) -> list[str]:
+        from odibi_actors.nodes.sinks.postgres_foreign import needing
+
+        return needing(db, table)
+
     def _make(self, db: Any, what: str, rows: pa.Table) -> None:
         from odibi_actors.nodes.sinks.postgres_types import sql_type
 

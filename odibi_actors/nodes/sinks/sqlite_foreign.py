@@ -55,10 +55,11 @@ def dependent(db: sqlite3.Connection, table: str) -> tuple[str, str]:
     return "", ""
 
 
-def referred(db: sqlite3.Connection, table: str) -> str:
-    """The name of another table whose foreign key leads to this one, or ""."""
+def referring(db: sqlite3.Connection, table: str) -> list[str]:
+    """The names of other tables whose foreign keys lead to this one: a drop would delete their rows, or leave them
+    without theirs."""
     others = (one.table for one in _leading_to(db, table) if without_case(one.table) != without_case(table))
-    return next(others, "")
+    return list(dict.fromkeys(others))
 
 
 def holding(db: sqlite3.Connection, table: str, going: str) -> str:

@@ -142,10 +142,10 @@ class SqliteKind(FileKind):
         return hold(db, at.locator, rows)
 
     def watched(self, db: Any, table: str) -> bool:
-        from odibi_actors.nodes.sinks.sqlite_foreign import referred
+        from odibi_actors.nodes.sinks.sqlite_foreign import referring
         from odibi_actors.nodes.sinks.sqlite_table import Existing
 
-        return Existing(db, table, "").triggers or bool(referred(db, table))
+        return Existing(db, table, "").triggers or bool(referring(db, table))
 
     def dependent(self, db: Any, table: str) -> tuple[str, str]:
         from odibi_actors.nodes.sinks.sqlite_foreign import dependent
@@ -157,16 +157,10 @@ class SqliteKind(FileKind):
 
         return holding(db, table, going)
 
-    def drop(self, db: Any, at: Target) -> None:
-        from odibi_actors.errors import ConflictError
-        from odibi_actors.nodes.sinks.sqlite_foreign import referred
+    def needing(self, db: Any, table: str) -> list[str]:
+        from odibi_actors.nodes.sinks.sqlite_foreign import referring
 
-        if child := referred(db, at.locator):  # whose rows it would delete, or leave without theirs
-            raise ConflictError(
-                f"table {at.locator!r} of {at.connection} is not dropped: a foreign key of table {child!r} leads to "
-                f"it; drop that table, or its foreign key, first"
-            )
-        super().drop(db, at)
+        return referring(db, table)
 
     def stand_in(self, folder: Path) -> Path:
         return folder / "database.db"

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from odibi_actors.errors import ConflictError
 from odibi_actors.kinds.connection import OPEN, Access
-from odibi_actors.kinds.sink import Kept, Publisher, Site
+from odibi_actors.kinds.sink import Kept, Publisher, Site, kept_by
 from odibi_actors.model import Target
 from odibi_actors.nodes.sinks import table_delete as deletes
 from odibi_actors.nodes.sinks import table_marks as marks
@@ -110,9 +111,10 @@ class TableKind(PlainSink):
         that a row of the table, ``t``, is among those to go; ``error``: what the database has raised."""
         return ""
 
-    def drop(self, db: Database, at: Target) -> None:
-        """Drop the table, if it is there. Raises ConflictError where others need it."""
-        db.execute(f"drop table if exists {quote(at.locator)}")
+    def needing(self, db: Database, table: str) -> list[str]:
+        """Other tables, and views, as long as which are there the database does not drop this table, or would change
+        their rows with it."""
+        return []
 
     # --- what its tables hold: these load pyarrow --------------------------------------------------------------------
 
@@ -217,10 +219,11 @@ class TableKind(PlainSink):
             return None
         with self.looked(at, access) as db:
             if not self.relation(db, at.locator):
-                return Kept(0)
+                return Kept(0, stays="the table is gone already")
             if deletes.spares(self, db, at.locator, owners):
-                return Kept(0, replaced=True)
-            return Kept(int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0]))
+                return Kept(0, replaced=True, stays="no row: the sink has only deleted, and the table stays")
+            rows = int(db.execute(f"select count(*) from {quote(at.locator)}").fetchone()[0])
+            return Kept(rows, needed_by=self.needing(db, at.locator))
 
     def delete(
         self, at: Target, owners: Sequence[Owner], given_up: Sequence[Collection[int]], access: Access = OPEN
@@ -228,7 +231,9 @@ class TableKind(PlainSink):
         with self.opened(at, access) as db:
             self.begin(db)
             if not deletes.spares(self, db, at.locator, owners):
-                self.drop(db, at)
+                if needing := self.needing(db, at.locator):
+                    raise ConflictError(kept_by(at, needing[0]))
+                db.execute(f"drop table if exists {quote(at.locator)}")
             deletes.forget(self, db, owners)
             marks.forget(self, db, at.locator, owners)
             overwrite.forget(self, db, at.locator)

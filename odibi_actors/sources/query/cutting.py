@@ -34,7 +34,7 @@ class Middle(NamedTuple):
 
 
 def parts(low: Mark, high: Mark, initial: Value | None) -> Middle:
-    """The parts of a range."""
+    """The parts of a range. What ``low`` cannot tell of, as it was made when ``lag`` reached less far, is in none."""
     middle, behind, last = list[Limit](), None, None
     if low.text is None:
         middle = [Limit(">=", initial)] if initial is not None else []
@@ -49,11 +49,32 @@ def parts(low: Mark, high: Mark, initial: Value | None) -> Middle:
         middle.append(Limit("<=", end))
     else:
         floor = Value(high.sort, high.floor)
-        last = [Limit(">=", floor), Limit("<=", end)]
+        last = [_from(low, floor), Limit("<=", end)]
         middle.append(Limit("<", floor))
         if behind is not None:
             behind.append(Limit("<", floor))
     return Middle(middle, behind, last)
+
+
+def _from(low: Mark, floor: Value) -> Limit:
+    """Where rows begin that may be new: those that ``low`` tells apart, or all behind it."""
+    if not unknown(low, floor):
+        return Limit(">=", floor)
+    return Limit(">", Value(low.sort, low.text or "")) if low.known is None else Limit(">=", Value(low.sort, low.floor))
+
+
+def unknown(low: Mark, floor: Value) -> bool:
+    """Whether a floor is below what a mark tells of: before it ``low`` knows no row, though all were looked at once."""
+    if low.text is None:
+        return False
+    if low.known is None:
+        return floor.key <= low.key
+    return floor.key < Value(low.sort, low.floor).key
+
+
+def widened(low: Mark, high: Mark) -> bool:
+    """Whether ``high`` knows rows of which ``low`` cannot tell whether they were read: ``lag`` reaches further."""
+    return high.known is not None and unknown(low, Value(high.sort, high.floor))
 
 
 class Cutter:
@@ -96,7 +117,8 @@ class Cutter:
             if len(found) >= credit:
                 return found, True
             cut = self._cut(low, high, rows, empty)
-            if cut.rows or empty:
+            # From then on the rows within a wider lag are known, though none of them is read.
+            if cut.rows or empty or (widened(low, cut.high) and low.packed() < cut.high.packed()):
                 found.append(cut)
             low = cut.high
         return found, False
@@ -117,7 +139,7 @@ class Cutter:
         if limits.last is None:
             return 0
         known = beyond(high.known or (), low.known or ())
-        if gone:
+        if gone or widened(low, high):
             known &= beyond(self._ask.digests(*limits.last), low.known or ())
         return sum(known.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 import pyarrow as pa
@@ -23,10 +24,10 @@ from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.schemas import declared_types, override, settle
 from odibi_actors.runtime.visible import in_line, named
-from odibi_actors.sources.query.cutting import parts
+from odibi_actors.sources.query.cutting import parts, widened
 from odibi_actors.sources.query.marks import beyond, digest_of
 from odibi_actors.sources.query.pieces import Read, detail_of
-from odibi_actors.sources.query.statements import Statements, check_sort, initial_of, what
+from odibi_actors.sources.query.statements import RANGE, Statements, check_sort, initial_of, what
 from odibi_actors.sources.query.types import brought
 from odibi_actors.sources.query.watermarks import Unordered
 from odibi_actors.units import plural
@@ -102,7 +103,7 @@ class _Reader:
         check_sort(self._statements, one.low, one.high)
         self._statements.within(one.part)
         try:
-            table = _planned(one, self._session.table(*self._select(one), self._columns, self._types))
+            table, absent = _planned(one, self._session.table(*self._select(one), self._columns, self._types))
             check_limits(table.num_rows, table.nbytes)
             table = brought(_normal(table), self._types)
         except Malformed as error:
@@ -115,6 +116,8 @@ class _Reader:
             raise Failed("malformed", message, position=position.identity) from error
         if table.num_rows != position.rows:
             self.remarks.append(_differs(position, table.num_rows))
+        if widened(one.low, one.high) and absent:
+            self.remarks.append(_passed_over(one, position, absent))
         digest = xxhash.xxh3_128_digest(f"{position.identity}\0{table.num_rows}".encode())
         self.files.append(PositionRead(digest, position.detail, table.num_rows))
         return table
@@ -167,8 +170,9 @@ def _normal(table: pa.Table) -> pa.Table:
     return made
 
 
-def _planned(one: Read, table: pa.Table) -> pa.Table:
-    """Without the rows at the edges that are not those of this position: read before, or not planned."""
+def _planned(one: Read, table: pa.Table) -> tuple[pa.Table, int]:
+    """Without the rows at the edges that are not those of this position: read before, or not planned. And how many of
+    those that are known from now on are not in it."""
     behind, last = table.column(BEHIND), table.column(LAST)
     table = table.drop_columns([BEHIND, LAST])
     read = Counter(one.low.known or ())
@@ -185,9 +189,10 @@ def _planned(one: Read, table: pa.Table) -> pa.Table:
                 drop.add(place)
             elif wanted is not None:
                 wanted[digest] -= 1
+    absent = planned.total()
     if not drop:
-        return table
-    return table.filter(pa.array([place not in drop for place in range(table.num_rows)], pa.bool_()))
+        return table, absent
+    return table.filter(pa.array([place not in drop for place in range(table.num_rows)], pa.bool_())), absent
 
 
 def _type(table: pa.Table, name: str) -> pa.DataType:
@@ -211,6 +216,17 @@ def _joined(schema: pa.Schema, tables: list[pa.Table]) -> pa.Table:
     table = pa.concat_tables(whole) if whole else schema.empty_table()
     check_limits(table.num_rows, table.nbytes)
     return table
+
+
+def _passed_over(one: Read, position: Position, rows: int) -> str:
+    """What is told where ``lag`` reaches further than when the table was read up to here: nobody knows by then which of
+    the rows that it takes in were read."""
+    upto = one.low.floor if one.low.known is not None else ""
+    return (
+        f"{named(position.identity)}: `lag` takes in {plural(rows, 'row')} from {one.high.floor} on that it did not "
+        "when the table was read up to there; which of them were read is not known, and none is read now: "
+        f"`odibictl pipeline backfill P --rows {shlex.quote(one.high.floor + RANGE + upto)}` reads them (once more)"
+    )
 
 
 def _differs(position: Position, rows: int) -> str:
