@@ -348,8 +348,7 @@ class Source:
             self._folders[identity] = None
             return
         look = True
-        if self.pinned:
-            self.files.touched(identity)  # what is being replaced must not be planned any more
+        self.files.touched(identity)  # as it was seen before it is there no more: it must not be planned so
         if event.kind == "closed" or event.kind == "moved":  # noqa: PLR1714 - narrows the type
             self.files.mark(identity, "closed", now)
         elif event.kind != "gone" and identity not in self.ledger.index:

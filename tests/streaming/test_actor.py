@@ -32,7 +32,7 @@ from odibi_actors.messages import (
 from odibi_actors.sources.file_position import file_position, file_times
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.changes import FAILED, NEW_NAME
-from odibi_actors.streaming.effects import Digest, FileEvent, Forget, Scan, Scanned, Stat, Stated
+from odibi_actors.streaming.effects import Digest, FileEvent, FileEventKind, Forget, Scan, Scanned, Stat, Stated
 from tests.streaming.harness import source_spec
 from tests.streaming.world import KEY, World
 
@@ -441,6 +441,24 @@ def test_given_a_file_that_is_asked_for_when_the_scan_is_done_first_then_the_run
     assert not any(offer.run == "look" and offer.exhausted for offer in world.offers)
     world.work()
     assert (world.names, world.offers[-1].run, world.offers[-1].exhausted) == (["b.csv"], "look", True)
+
+
+@pytest.mark.parametrize("kind", ["moved", "closed"])
+def test_given_a_ready_file_that_is_replaced_when_a_run_looks_then_the_former_one_is_not_offered(
+    kind: FileEventKind,
+) -> None:
+    """What it looked like before, which would fail as soon as it is read."""
+    world = World(source_spec("/data", idle=True))
+    world.create("a.csv", age=100.0)
+    world.work()
+    world.replace("a.csv", lost=True)
+    world.event("a.csv", kind)
+    world.discover("look")
+    world.orders.sort(key=lambda order: isinstance(order, Stat))
+    world.work(1)  # the scan is done before the question that the event has raised is answered
+    assert not any(offer.positions for offer in world.offers)
+    world.work()
+    assert [p.identity for p in world.offers[-1].positions] == ["a.csv"]  # as it is: the world looks at each offer
 
 
 def test_given_a_live_source_when_a_run_asks_then_new_files_go_on_and_exhausted_waits_for_the_scan() -> None:
