@@ -8,6 +8,7 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalPoolDriver, LocalRuntime, NullDriver, tell
 from odibi_actors.local.waiting import Waiting
 from odibi_actors.messages import BROKER, SCHEDULER, SOURCE, STORE, Hello, Tick
-from odibi_actors.nodes.package import claim, release
+from odibi_actors.nodes.package import claimed
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.place import Place
@@ -53,25 +54,34 @@ REPORT_EVERY = 1.0
 class LocalSystem(Asking):
     """A whole system in this process: store, broker, source, pool. Use as a context manager; until it ends Ctrl-C and
     SIGTERM raise KeyboardInterrupt between two tasks, or in one, of which nothing counts then. ``pipeline``: the one
-    it is for; "" for any."""
+    it is for; "" for any. One that cannot be made (raises OdibiError: the store is damaged) leaves nothing open, and
+    the name ``nodes`` as it was."""
 
     def __init__(self, project: ProjectSpec, *, manual: bool = True, pipeline: str = "") -> None:
         places = paths.prepare(Path(project.data_dir), sockets=False)
-        self._nodes = claim(Path(project.root))
         self.clock = LocalClock()
         self.interrupts = Interrupts()
         self.runtime = LocalRuntime(self.clock, pipeline)
+        self._held = ExitStack()
+        self._held.enter_context(claimed(Path(project.root)))
+        try:
+            self._add_actors(project, places, manual)
+        except BaseException:
+            self._close()
+            raise
+
+    def _add_actors(self, project: ProjectSpec, places: paths.Layout, manual: bool) -> None:
         host, pid = socket.gethostname(), os.getpid()
         incarnation = uuid.uuid4().hex[:12]
+        self.coordinator = Coordinator(project, incarnation, random.Random(), manual=manual)
+        self.runtime.add(BROKER, self.coordinator, NullDriver())
         engine = Engine(places.database, root=Path(project.root))
         self.store_id, self.home, self.moved = engine.store_id, engine.home, engine.moved
-        self.passed_on = adopted.by_target(engine.adoptions())
         me = (incarnation, host, pid, engine.store_id)
         store = StoreActor(*me, engine.epoch, engine.last_seq, home=engine.home)
-        self.coordinator = Coordinator(project, incarnation, random.Random(), manual=manual)
-        pool = PoolActor(POOL, incarnation, host, pid, 1, project.code_digest, spool.inventory(places.spool))
-        self.runtime.add(BROKER, self.coordinator, NullDriver())
         self.runtime.add(STORE, store, StoreDriver(engine))
+        self.passed_on = adopted.by_target(engine.adoptions())
+        pool = PoolActor(POOL, incarnation, host, pid, 1, project.code_digest, spool.inventory(places.spool))
         self.source = SourceActor(incarnation, host, pid)
         self.runtime.add(SOURCE, self.source, SourceDriver())
         driver = LocalPoolDriver(
@@ -90,13 +100,15 @@ class LocalSystem(Asking):
         self.runtime.send(CLIENT, BROKER, hello)
 
     def __enter__(self) -> LocalSystem:
-        self.interrupts.__enter__()
+        self._held.enter_context(self.interrupts)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.runtime.close()
-        self.interrupts.__exit__()
-        release(self._nodes)
+        self._close()
+
+    def _close(self) -> None:
+        with self._held:  # also when a driver cannot be closed
+            self.runtime.close()
 
     def tell(self, pipeline: str) -> int:
         """Wait a little until everybody was told who is to be told something, what was held back about the pipeline in

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from odibi_actors.cli import verify
 from odibi_actors.cli.__main__ import odibictl
 from odibi_actors.config.doors import Doors
 from odibi_actors.config.model import ProjectSpec
+from odibi_actors.errors import StoreError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
 from tests.local.test_run import add, parts, project, sums
@@ -127,6 +129,26 @@ def test_given_an_older_copy_of_a_database_then_verify_names_what_it_lacks(ran: 
     assert "cannot be looked for: file is not a database" in problems(ran)[1][0]["what"]
     mart.unlink()
     assert len(problems(ran)[1]) == 2
+
+
+@pytest.mark.parametrize("fails", ["store", "source"])
+def test_given_a_system_that_cannot_be_made_then_the_program_keeps_nothing_of_it(
+    ran: ProjectSpec, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    before, open_files = (list(sys.path), list(sys.meta_path)), os.listdir("/proc/self/fd")
+    database = Path(ran.data_dir) / "checkpoints.db"
+    with monkeypatch.context() as broken:
+        if fails == "store":
+            flip(database, 3 * 4096 + 100)
+        else:
+            broken.setattr("odibi_actors.local.system.SourceDriver", lambda: os.open(database / "nowhere", 0))
+        with pytest.raises((StoreError, NotADirectoryError)) as refused:
+            run_pipeline(ran, "sales")
+    assert (sys.path, sys.meta_path) == before
+    assert os.listdir("/proc/self/fd") == open_files, refused  # what it opened is closed, not left to the collector
+    if fails == "store":
+        flip(database, 3 * 4096 + 100)
+    assert run_pipeline(ran, "sales").state == "no_data"
 
 
 def test_given_a_running_system_then_verify_goes_through_its_store_in_chunks(

@@ -356,7 +356,6 @@ ENDS = {
     "exits": ("import os; os._exit(3)", "exited with code 3"),
     "exits with 0": ("import os; os._exit(0)", "exited with code 0"),
     "is killed": ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
-    "aborts": ("import os; os.abort()", "killed by SIGABRT"),
     "kills": ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     "closes all": ("import os; os.closerange(3, 1000)", "ended its process"),
 }
