@@ -383,6 +383,8 @@ def static_key(node: NodeSpec, code: str, positions: list[Position], trigger: Tr
     """
     meaning = (node.name, node.inputs, node.read, node.transform, node.write, node.state)
     digest = xxhash.xxh3_128(msgspec.msgpack.encode((meaning, code, positions if node.read is not None else None)))
+    if node.engine is not None:  # apart from the rest, which is so the same as before there was any
+        digest.update(node.engine.encode())
     if trigger is not None and node.transform is not None and trigger.kind:
         digest.update(msgspec.msgpack.encode(trigger, order="deterministic"))
     return str(digest.hexdigest())

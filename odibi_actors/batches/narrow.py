@@ -33,12 +33,12 @@ def for_duckdb(table: pa.Table) -> pa.Table:
         other = folded.setdefault(without_case(name), name)
         if other != name:
             raise BatchError(f"columns {other!r} and {name!r} are one to SQL; rename one of them", column=name)
-    return _changed(table, _duckdb_type, "SQL")
+    return changed(table, _duckdb_type, "SQL")
 
 
 def for_polars(table: pa.Table) -> pa.Table:
     """The table with types that polars reads exactly. Raises BatchError, by column."""
-    return _changed(table, _polars_type, "polars")
+    return changed(table, _polars_type, "polars")
 
 
 def _duckdb_type(kind: pa.DataType) -> pa.DataType:
@@ -68,7 +68,9 @@ def _common(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _changed(table: pa.Table, change: Change, reader: str) -> pa.Table:
+def changed(table: pa.Table, change: Change, reader: str) -> pa.Table:
+    """The table with the types that ``change`` makes of its types, at every depth. Raises BatchError, by column, which
+    names the ``reader``."""
     for place, name in enumerate(table.column_names):
         column = table.column(place)
         try:

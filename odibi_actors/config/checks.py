@@ -138,6 +138,8 @@ class Checker:
                 self._problems.add(f"{at}.transform", "a transform needs inputs", suggestion="inputs: [node, ...]")
             sound = None if BAD in inputs or not inputs else inputs
             self._transform(f"{at}.transform", node["transform"], sound, node.get("state", False))
+        if "engine" in node and "transform" not in node:
+            self._problems.add(f"{at}.engine", "only a transform has an engine", suggestion="delete it")
         if node.get("state") and "function" not in node.get("transform", {"function": ""}):
             self._problems.add(f"{at}.state", "only a transform with a function keeps state", suggestion="delete it")
         if "write" in node:

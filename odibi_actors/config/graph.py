@@ -25,7 +25,8 @@ def describe(node: NodeSpec) -> str:
         files = pattern if read.path == "." else f"{read.path}/{pattern}"
         return f"read {read.connection.name}: {files} ({read.format}, {read.mode})"
     if node.transform is not None:
-        return f"function {node.transform.function}" if node.transform.function else "sql"
+        what = f"function {node.transform.function}" if node.transform.function else "sql"
+        return f"{what} (Spark)" if node.engine == "spark" else what
     write = node.write
     assert write is not None  # exactly one of the three is there
     if write.table is not None:

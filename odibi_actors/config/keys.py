@@ -219,6 +219,10 @@ NODE = Object(
         "description": Key(_TEXT, "What it is for."),
         "previously": Key(Later("keep the name of a source that has read something"), "Former name of a read node."),
         "requires": Key(Later(), "Tags a worker must have."),
+        "engine": Key(
+            Choice(("spark",)),
+            "Of a transform: its SQL is Spark's, its function gets DataFrames of Spark.",
+        ),
         "state": Key(Flag(), "The function gets `state` and returns (output, state), kept for the next iteration."),
         "on_fail": Key(Later("on_error of the pipeline"), "What happens when a check fails."),
         "on_error": Key(Later("on_error of the pipeline"), "What happens when the node fails."),

@@ -224,7 +224,8 @@ def _node(
         transform=None if transform is None else TransformSpec(**transform),
         write=None if write is None else WriteSpec(**_connected(write, connections)),
         retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
-        **_pick(pipeline, "timeout") | _pick(section, "name", "inputs", "timeout", "durable", "description", "state"),
+        **_pick(pipeline, "timeout")
+        | _pick(section, "name", "inputs", "timeout", "durable", "description", "state", "engine"),
     )
 
 

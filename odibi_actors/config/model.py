@@ -184,7 +184,8 @@ class BatchSpec(msgspec.Struct, frozen=True):
 
 class NodeSpec(msgspec.Struct, frozen=True):
     """One node of the DAG, with exactly one of ``read``, ``transform``, ``write``. ``timeout`` in seconds per
-    attempt. ``state``: the function takes what it kept from the iteration before, and returns what to keep."""
+    attempt. ``state``: the function takes what it kept from the iteration before, and returns what to keep.
+    ``engine``: of a transform, what runs its SQL or what its function is given; None: DuckDB, and pandas."""
 
     name: str
     inputs: list[str] = []
@@ -197,6 +198,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     requires: list[str] = []
     description: str = ""
     state: bool = False
+    engine: Literal["spark"] | None = None
 
     @property
     def kind(self) -> Literal["read", "transform", "write"]:

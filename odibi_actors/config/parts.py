@@ -16,7 +16,7 @@ Parts = dict[str, dict[str, str]]
 
 CODE = "code"
 _FILES = "nodes/"
-_MEANING = ("inputs", "read", "transform", "write", "state", CODE)
+_MEANING = ("inputs", "read", "transform", "write", "state", "engine", CODE)
 """Keys that decide what a node puts out (see ``broker.iteration.static_key``)."""
 _TOLD = 3
 """Differences that are named where there is one line for all."""

@@ -35,7 +35,7 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
             key = (node.pipeline, node.section.get("name", ""))
             if "read" in node.section:
                 known[key] = checker.declared(node.section["read"].get("schema", {}))
-            elif "sql" in node.section.get("transform", {}):
+            elif "sql" in node.section.get("transform", {}) and "engine" not in node.section:
                 inputs = node.section.get("inputs", [])
                 unknown = any((node.pipeline, name) not in names for name in inputs)  # told already
                 known[key] = _check(checker, node, known, files, problems, unknown=unknown)

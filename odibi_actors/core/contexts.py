@@ -20,8 +20,8 @@ log = logging.getLogger("odibi_actors.core")
 
 Secrets = Mapping[str, str] | Callable[[str], str]
 SPARK: Final = (
-    "engine 'spark': this release has no Spark engine, only 'pandas'; it will come with the extra spark: "
-    "pip install 'odibi-actors[spark]'"
+    "engine 'spark': DAGs of steps and streams have 'pandas' only so far; nodes of a pipeline have Spark (`engine: spark`, "
+    "pip install 'odibi-actors[spark]')"
 )
 
 

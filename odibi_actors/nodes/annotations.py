@@ -1,4 +1,4 @@
-"""What a parameter's annotation asks for: a pandas, pyarrow or polars table.
+"""What a parameter's annotation asks for: a pandas, pyarrow, polars or Spark table.
 
 Annotations are resolved as Python does (``typing.get_type_hints``), one parameter at a time, so that a return type or
 another parameter that cannot be resolved harms nobody. What is imported under ``if TYPE_CHECKING:`` only is looked up
@@ -24,7 +24,7 @@ import pyarrow as pa
 from odibi_actors.batches.frames import POLARS_HINT
 from odibi_actors.errors import MissingExtraError
 
-LIBRARIES = ("pandas", "pyarrow", "polars")
+LIBRARIES = ("pandas", "pyarrow", "polars", "pyspark")
 """Also what is looked up where an annotation's name is not defined when the function runs."""
 _USUAL = {"pd": "pandas", "pa": "pyarrow", "pl": "polars"} | {name: name for name in LIBRARIES}
 _WANTED = "pandas.DataFrame, pyarrow.Table or polars.DataFrame"
@@ -34,18 +34,24 @@ class BindError(ValueError):
     """Inputs or params do not fit the parameters of the function."""
 
 
-def wanted_sort(function: Callable[..., object], parameter: inspect.Parameter) -> str:
-    """``pandas`` (also without an annotation, and for ``Any``), ``pyarrow`` or ``polars``.
+def wanted_sort(function: Callable[..., object], parameter: inspect.Parameter, *, spark: bool = False) -> str:
+    """``pandas`` (also without an annotation, and for ``Any``; of a node with engine ``spark`` that is ``spark``),
+    ``pyarrow`` or ``polars``.
 
     Raises BindError (an annotation that cannot be resolved, or means no table) and MissingExtraError (polars).
     """
+    usual = "spark" if spark else "pandas"
     if parameter.annotation is inspect.Parameter.empty:
-        return "pandas"
+        return usual
     for option in _options(_resolve(function, parameter)):
         if option in (Any, object):
-            return "pandas"
+            return usual
         kind = typing.get_origin(option) or option  # pandera's DataFrame[Schema] is a DataFrame
         if isinstance(kind, type) and (sort := sort_of(kind)):
+            if sort == "spark" and not spark:
+                raise BindError(
+                    f"parameter {parameter.name!r} is a DataFrame of Spark: add `engine: spark` to the node"
+                )
             return sort
     shown = inspect.formatannotation(parameter.annotation).strip("'\"")
     raise BindError(f"parameter {parameter.name!r} is annotated {shown}, which is no table; annotate it as {_WANTED}")
@@ -57,8 +63,8 @@ def sort_of(kind: type) -> str:
         return "pandas"
     if issubclass(kind, pa.Table):
         return "pyarrow"
-    is_polars = any(base.__module__.split(".")[0] == "polars" and base.__name__ == "DataFrame" for base in kind.__mro__)
-    return "polars" if is_polars else ""
+    tops = {base.__module__.split(".")[0] for base in kind.__mro__ if base.__name__ == "DataFrame"}
+    return "polars" if "polars" in tops else "spark" if "pyspark" in tops else ""
 
 
 def _options(found: object) -> Iterator[object]:

@@ -43,6 +43,7 @@ from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.conform import describe as describe_schema
 from odibi_actors.nodes.sinks.known import Known
 from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.spark.runner import SparkRunner
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import describe, user_failure
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
@@ -71,6 +72,7 @@ class Executor:
         self.code_digest = code_digest
         self._clock = clock
         self._sql = SqlRunner()
+        self._spark = SparkRunner()
         self._places = {"": Place(data_dir)}
 
     def run(self, task: AnyTask) -> Iterator[Outcome]:
@@ -96,10 +98,12 @@ class Executor:
     def interrupt(self) -> None:
         """Stop the query that runs, if one does; from another thread."""
         self._sql.interrupt()
+        self._spark.interrupt()
 
     def close(self) -> None:
-        """Release the DuckDB."""
+        """Release the DuckDB, and let go of Spark."""
         self._sql.close()
+        self._spark.close()
 
     # --- chains ---------------------------------------------------------------------------------------------------
 
@@ -225,14 +229,16 @@ class Executor:
         spec = node.transform
         assert spec is not None
         if spec.sql is not None:
-            return self._sql.run(spec.sql, inputs, self._variables(task, node))
-        return run_function(spec.function or "", spec.params, inputs, self._context(task, node))
+            runner = self._spark if node.engine == "spark" else self._sql
+            return runner.run(spec.sql, inputs, self._variables(task, node))
+        with self._spark.given(node.engine) as spark:
+            return run_function(spec.function or "", spec.params, inputs, self._context(task, node), spark)
 
     def _hint(
         self, task: Task, node: NodeSpec, failure: Failure, inputs: dict[str, pa.Table], typeless: frozenset[str]
     ) -> str:
         spec = node.transform
-        if spec is None:
+        if spec is None or node.engine is not None:
             return ""
         if (sql := spec.sql) is None:
             return hint(failure, inputs, typeless, None)
@@ -254,7 +260,8 @@ class Executor:
                 former = self.spool.read(step.state, verify=True)
             except BatchError as error:
                 raise Failed("input_lost", f"the state that {node.name!r} kept: {error}", lost=STATE) from error
-        return run_stateful(spec.function, spec.params, inputs, self._context(task, node), former)
+        with self._spark.given(node.engine) as spark:
+            return run_stateful(spec.function, spec.params, inputs, self._context(task, node), former, spark)
 
     def _context(self, task: Task, node: NodeSpec) -> Context:
         return Context(

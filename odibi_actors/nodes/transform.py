@@ -25,6 +25,7 @@ from odibi_actors.nodes import lent
 from odibi_actors.nodes.annotations import BindError, sort_of, wanted_sort
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.package import PACKAGE, BarredError
+from odibi_actors.nodes.spark.tables import to_arrow
 from odibi_actors.nodes.tracebacks import user_failure
 
 CONTEXT = "context"
@@ -60,16 +61,31 @@ class Context:
     lane: str = LIVE
 
 
-def run_function(target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context) -> pa.Table:
+Frames = Callable[[pa.Table], object]
+"""What makes a Spark DataFrame of a table, for a node with ``engine: spark``."""
+
+
+def run_function(
+    target: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    context: Context,
+    spark: Frames | None = None,
+) -> pa.Table:
     """Call ``module:function`` with its inputs and return its table, with normal types.
 
     Raises Failed: see ``run_stateful``.
     """
-    return _table(target, _call(target, params, inputs, context))
+    return _table(target, _call(target, params, inputs, context, spark))
 
 
 def run_stateful(
-    target: str, params: Mapping[str, Any], inputs: Mapping[str, pa.Table], context: Context, state: pa.Table | None
+    target: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    context: Context,
+    state: pa.Table | None,
+    spark: Frames | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Call the function of a stateful node, which is given what it kept as its parameter ``state`` (None at first);
     returns its output and what it keeps now.
@@ -77,7 +93,7 @@ def run_stateful(
     Raises Failed: ``invalid`` (no such function, parameters that do not match, a result that is no table) or ``raised``
     (the function raised; its traceback begins with the user's own code).
     """
-    result = _call(target, params, inputs, context, (state,))
+    result = _call(target, params, inputs, context, spark, (state,))
     if not isinstance(result, tuple) or len(result) != 2:
         kind = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise Failed("invalid", f"{target} returned {kind}; a node with state: true returns (output, state)")
@@ -89,11 +105,12 @@ def _call(
     params: Mapping[str, Any],
     inputs: Mapping[str, pa.Table],
     context: Context,
+    spark: Frames | None,
     state: tuple[pa.Table | None] | None = None,
 ) -> object:
     function = _load(target)
     try:
-        arguments = _bind(function, params, inputs, context, state)
+        arguments = _bind(function, params, inputs, context, state, spark)
     except MissingExtraError as error:
         raise Failed("code", str(error)) from error
     except (BindError, BatchError) as error:
@@ -121,11 +138,14 @@ def to_table(result: object) -> pa.Table:
         return normalise(result)
     if isinstance(result, pd.DataFrame):
         return frames.from_pandas(result)
-    if sort_of(type(result)) == "polars":
+    sort = sort_of(type(result))
+    if sort == "polars":
         return frames.from_polars(typing.cast("Any", result))
+    if sort == "spark":
+        return to_arrow(result)
     kind = f"{type(result).__module__}.{type(result).__qualname__}".removeprefix("builtins.")
     hint = {"NoneType": "is a return missing?", "LazyFrame": "call .collect()"}.get(type(result).__name__, "")
-    wanted = "a pandas.DataFrame, pyarrow.Table or polars.DataFrame"
+    wanted = "a pandas.DataFrame, pyarrow.Table, polars.DataFrame or Spark DataFrame"
     raise BatchError(f"{kind} instead of {wanted}{'; ' if hint else ''}{hint}")
 
 
@@ -169,6 +189,7 @@ def _bind(
     inputs: Mapping[str, pa.Table],
     context: Context,
     state: tuple[pa.Table | None] | None,
+    spark: Frames | None,
 ) -> inspect.BoundArguments:
     signature = _signature(function) if inspect.isfunction(function) else inspect.signature(function)
     by_kind = {p.kind: p for p in signature.parameters.values()}
@@ -180,11 +201,13 @@ def _bind(
     if CONTEXT in named and CONTEXT not in values and CONTEXT not in inputs:
         values[CONTEXT] = context
     if state is not None:
-        values[STATE] = _bind_state(function, named, state[0], {*inputs, *params})
+        values[STATE] = _bind_state(function, named, state[0], {*inputs, *params}, spark)
     unmatched = [name for name in inputs if name not in named]
     takers = _takers([p for n, p in named.items() if n not in values and n not in inputs], tail is None)
     pairs = {name: name for name in inputs if name in named} | dict(zip(takers, unmatched, strict=False))
-    values |= {parameter: _as_annotated(function, named[parameter], inputs[name]) for parameter, name in pairs.items()}
+    values |= {
+        parameter: _as_annotated(function, named[parameter], inputs[name], spark) for parameter, name in pairs.items()
+    }
     left = unmatched[len(takers) :]
     if left and tail is None:
         raise BindError(f"there is no parameter for input {left[0]!r}; parameters: {', '.join(named) or 'none'}")
@@ -192,7 +215,7 @@ def _bind(
     if missing:
         raise BindError(f"parameter {missing[0]!r} gets no value: neither inputs nor params name it")
     if tail is not None and left:
-        values[tail.name] = tuple(_as_annotated(function, tail, inputs[name]) for name in left)
+        values[tail.name] = tuple(_as_annotated(function, tail, inputs[name], spark) for name in left)
     if rest is not None and extra:
         values[rest.name] = extra
     ordered = OrderedDict((name, values[name]) for name in signature.parameters if name in values)
@@ -200,14 +223,20 @@ def _bind(
 
 
 def _bind_state(
-    function: Callable[..., object], named: Mapping[str, inspect.Parameter], state: pa.Table | None, taken: set[str]
+    function: Callable[..., object],
+    named: Mapping[str, inspect.Parameter],
+    state: pa.Table | None,
+    taken: set[str],
+    spark: Frames | None,
 ) -> object:
     if STATE not in named:
         raise BindError(f"state: true needs a parameter {STATE!r}; parameters: {', '.join(named) or 'none'}")
     if STATE in taken:
         raise BindError(f"{STATE!r} is what the node keeps, and an input or one of params too; rename that one")
-    wanted_sort(function, named[STATE])  # an annotation that cannot be met is told at the first run, not at the second
-    return None if state is None else _as_annotated(function, named[STATE], state)
+    wanted_sort(
+        function, named[STATE], spark=spark is not None
+    )  # an annotation that cannot be met is told at the first run, not at the second
+    return None if state is None else _as_annotated(function, named[STATE], state, spark)
 
 
 def _bind_params(
@@ -242,8 +271,13 @@ def _takers(open_parameters: list[inspect.Parameter], take_optional: bool) -> li
     return required + (optional if take_optional else [])
 
 
-def _as_annotated(function: Callable[..., object], parameter: inspect.Parameter, table: pa.Table) -> object:
-    sort = wanted_sort(function, parameter)
+def _as_annotated(
+    function: Callable[..., object], parameter: inspect.Parameter, table: pa.Table, spark: Frames | None
+) -> object:
+    sort = wanted_sort(function, parameter, spark=spark is not None)
     if sort == "pyarrow":
         return table
+    if sort == "spark":
+        assert spark is not None
+        return spark(table)
     return frames.to_polars(table) if sort == "polars" else frames.to_pandas(table)

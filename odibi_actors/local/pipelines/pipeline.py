@@ -108,9 +108,10 @@ class Pipeline:
 
         ``name``: that of the function, if nothing is said; ``inputs``: its parameters that are names of nodes added
         before. Tables come as the parameters are annotated: ``pandas.DataFrame`` (also without), ``pyarrow.Table``,
-        ``polars.DataFrame``. ``state``: it is given ``state`` and returns ``(output, state)``. ``keys``: ``retry``,
-        ``timeout``, ``durable``, ``description`` (by default the docstring's first line). A function that is not in the
-        project's ``nodes/`` runs in this process only: see ``deploy``.
+        ``polars.DataFrame``, and with ``engine="spark"`` Spark's ``DataFrame``. ``state``: it is given ``state`` and
+        returns ``(output, state)``. ``keys``: ``retry``, ``timeout``, ``durable``, ``engine``,
+        ``description`` (by default the docstring's first line). A function that is not in the project's ``nodes/`` runs
+        in this process only: see ``deploy``.
         """
 
         def add(one: F) -> F:
@@ -119,7 +120,7 @@ class Pipeline:
             takes = self._inputs(one, set(params or ()), state) if inputs is None else list(inputs)
             about = inspect.getdoc(one)
             more = {"description": about.splitlines()[0]} if about else {}
-            node, other = self._split({**more, **keys, **({"state": True} if state else {})}, "state")
+            node, other = self._split({**more, **keys, **({"state": True} if state else {})}, "state", "engine")
             called = name or one.__name__
             self._refuse(called, other)
             if _interactive(one) and self._nodes.get(called, {}).get("transform", {}).get("function") == reference:
@@ -131,8 +132,8 @@ class Pipeline:
 
     def sql(self, name: str, sql: str, inputs: Sequence[str] | None = None, **keys: Any) -> str:
         """Add a transform that is one SELECT of DuckDB over its inputs; returns its name. ``inputs``: the tables that
-        it names, if nothing is said. ``keys``: as for ``node``."""
-        node, other = self._split(keys)
+        it names, if nothing is said. ``keys``: as for ``node``; with ``engine="spark"`` it is Spark's SQL."""
+        node, other = self._split(keys, "engine")
         self._refuse(name, other)
         text = _dedented(sql)
         return self._add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from odibi_actors.nodes.executor import node_logger
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.lent import lending
 from odibi_actors.nodes.package import claimed
+from odibi_actors.nodes.spark.runner import SparkRunner
 from odibi_actors.nodes.sql import SqlRunner, Variables
 from odibi_actors.nodes.transform import Context, run_function, run_stateful
 
@@ -58,15 +60,17 @@ def run_node(
     given = dict(params or {})
     transform = spec.transform
     assert transform is not None
+    spark = SparkRunner()
     if transform.function is None:
-        return SqlRunner().run(transform.sql or "", tables, Variables(given, "", scheduled_at))
+        with closing(spark if spec.engine == "spark" else SqlRunner()) as runner:
+            return runner.run(transform.sql or "", tables, Variables(given, "", scheduled_at))
     logger = node_logger(name, 1, node)
     context = Context(name, 1, node, 1, None, logger, params=copy.deepcopy(given), scheduled_at=scheduled_at)
     try:
-        with claimed(Path(found.root)), lending(lent):
+        with claimed(Path(found.root)), lending(lent), closing(spark), spark.given(spec.engine) as frame:
             if spec.state:
-                return run_stateful(transform.function, transform.params, tables, context, kept)
-            return run_function(transform.function, transform.params, tables, context)
+                return run_stateful(transform.function, transform.params, tables, context, kept, frame)
+            return run_function(transform.function, transform.params, tables, context, frame)
     except Failed as error:
         if error.failure.kind == "raised" and error.__cause__ is not None:
             raise error.__cause__ from None

@@ -1,0 +1,45 @@
+"""What Spark raises, as failures of a node."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from odibi_actors.model import FailureKind
+
+_LOST: Final = re.compile(
+    r"\[(INVALID_HANDLE\.|SESSION_|RETRIES_EXCEEDED|NO_ACTIVE_SESSION)|StatusCode\.UNAVAILABLE"
+    r"|[Cc]onnection re(fused|set)"
+)
+"""What is in messages when the session is gone that we had."""
+_NEVER: Final = ("AnalysisException", "ParseException")
+_LINE: Final = re.compile(r"[;(]?\s*\(?line (\d+),? pos(?:ition)? \d+\)?;?")
+_DETAILS: Final = re.compile(r'details = "(.*?)"\n', re.DOTALL)
+
+
+class Told(NamedTuple):
+    """A failure: its kind, one or a few lines for people, the line of the query that it is about (0: none)."""
+
+    kind: FailureKind
+    text: str
+    line: int = 0
+
+
+def is_of_spark(error: BaseException | None) -> bool:
+    """Whether an exception is one of pyspark's, or of the connection to Spark."""
+    return type(error).__module__.split(".")[0] in ("pyspark", "grpc")
+
+
+def told(error: BaseException, gone: bool) -> Told:
+    """What to say of it. ``gone``: Spark's process is known to have ended."""
+    text = str(error)
+    if gone or _LOST.search(text[:2000]):
+        found = _DETAILS.search(text)
+        why = found[1] if found else text.strip().splitlines()[0] if text.strip() else type(error).__name__
+        return Told("busy", f"Spark was lost while it worked; the next try starts, or finds, another ({why[:200]})")
+    never = any(kind.__name__ in _NEVER for kind in type(error).__mro__)
+    # what follows is the plan, the query once more with our frame around it, and the stack of the JVM
+    text = re.split(r"\n== SQL|\n\nJVM stacktrace:|;\n'|\n== Stacktrace", text.strip())[0].strip()
+    line = _LINE.search(text)
+    text = _LINE.sub("", text.splitlines()[0] if never and text else text).strip() or type(error).__name__
+    return Told("invalid" if never else "raised", text, int(line[1]) if line else 0)
