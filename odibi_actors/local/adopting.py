@@ -66,9 +66,9 @@ def check_read_again(
 
 
 RENAMED = (
-    "what a pipeline has read is kept under its name, so call it {former} again; to begin from the start as {pipeline}, "
-    "first `odibictl reset {former} --targets` under the former name; `odibictl sink adopt {sinks} --read-again` takes the "
-    "target over all the same"
+    "what a pipeline has read is kept under its name, so call it {former} again; to begin from the start as "
+    "{pipeline}, first `odibictl reset {former} --targets` under the former name; "
+    "`odibictl sink adopt {sinks} --read-again` takes the target over all the same"
 )
 """What to do about a pipeline that got another name."""
 
