@@ -86,7 +86,7 @@ def run(
     its own.
     Files of dead letters are read as they are now, so fix them before --replay.
     Exit 4 while `odibictl up` runs on the same data_dir, or when the project was moved meanwhile, 5 when an iteration
-    failed, anything became a dead letter, or a folder or file could not be read, 130 when interrupted.
+    failed, anything became a dead letter, or a folder or file is not there or could not be read, 130 when interrupted.
     """
     if fresh and replay is not None:
         raise click.UsageError("--fresh starts from nothing, so there are no dead letters to --replay; choose one")

@@ -31,8 +31,8 @@ def _schema(row: Row) -> str:
 def overwriting(client: Client, pipelines: Sequence[str], sources: Collection[str] = ()) -> list[str]:
     """What rows that are read again do to newer ones, in sinks that cannot tell which is newer. ``sources``: of these
     alone, and so in sinks that get rows of one of them; () for all."""
-    does = {"delete": "older keys delete newer rows"}
-    said = "older rows replace newer ones of the same keys"
+    does = {"delete": "older keys would delete newer rows"}
+    said = "older rows would replace newer ones of the same keys"
     return [
         f"{_name(row)}: {does.get(row['mode'], said)}, as the sink names no `write.version`"
         for row in _of(client, pipelines, sources)

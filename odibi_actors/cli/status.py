@@ -73,7 +73,7 @@ def render(
         table(result.get("pipelines") or [], COLUMNS, "no pipelines; `odibictl apply` sends those of odibi.yaml")
     )
     if result.get("schedules"):
-        parts += ["", *_schedules(result["schedules"])]
+        parts += ["", *_schedules(result["schedules"], rests=bool(result.get("at_rest")))]
     found = [
         *_missing(result, data_dir),
         *_interrupted(result),
@@ -85,8 +85,8 @@ def render(
     return [*parts, "", *found] if found else parts
 
 
-def _schedules(found: Row) -> list[RenderableType]:
-    """How many schedules there are, and what is due next."""
+def _schedules(found: Row, *, rests: bool) -> list[RenderableType]:
+    """How many schedules there are, and what is due next. ``rests``: nothing runs that would start it."""
     from rich.text import Text
 
     waiting = f", {plural(found['waiting'], 'occurrence')} waiting" if found["waiting"] else ""
@@ -95,7 +95,8 @@ def _schedules(found: Row) -> list[RenderableType]:
     lines = [Text(f"{plural(found['total'], 'schedule')}{paused}{waiting}{skipped}")]
     for row in found["next"]:
         when = f"{clock(row['next'], zone_of(row['timezone']))}, {until(row['next'])}"
-        lines.append(Text(f"  next  {row['pipeline']}.{row['schedule']}  {when}"))
+        nobody = " (nothing runs that would start it)" if rests else ""
+        lines.append(Text(f"  next  {row['pipeline']}.{row['schedule']}  {when}{nobody}"))
     return [*lines]
 
 

@@ -31,6 +31,9 @@ SETTINGS = {
     "temp_directory": "",
 }
 """The closed room."""
+CANDIDATES = 3
+"""Functions named of those that DuckDB would know instead."""
+_CANDIDATES = re.compile(r"(Candidate functions:\n)((?:\t[^\n]+\n)+)")
 _LINE = re.compile(r"\bLINE (\d+):")
 
 
@@ -157,9 +160,17 @@ def _readable(name: str, table: pa.Table) -> pa.Table:
         raise Failed("invalid", f"sql: input {name!r}: {error}", column=error.column) from error
 
 
+def _few(found: re.Match[str]) -> str:
+    """The first of the functions that DuckDB would know instead: it lists all, of ``+`` more than fifty."""
+    names = found[2].splitlines()
+    more = f"\n\t... and {len(names) - CANDIDATES} more" if len(names) > CANDIDATES else ""
+    return found[1] + "\n".join(names[:CANDIDATES]) + more + "\n"
+
+
 def _sql_failure(error: duckdb.Error) -> Failed:
     text = str(error)
     found = _LINE.search(text)
     line = int(found[1]) if found else 0
+    text = _CANDIDATES.sub(_few, text)
     never = isinstance(error, duckdb.ProgrammingError | duckdb.PermissionException | duckdb.NotSupportedError)
     return Failed("invalid" if never else "raised", f"sql: {text}", line=line)

@@ -40,7 +40,11 @@ MAX_PAUSE = 300.0
 TOLD_EVERY = 60.0
 """Seconds between two lines about files that changed, while there are more to be compared."""
 
-NEW_NAME = "if its data is new, rename it: then it is read, and this is told no more"
+NEW_NAME = (
+    "if its data is new, rename it: then all of its rows are read, those that were read before once more, and this is "
+    "told no more"
+)
+LONGER = "; where rows are added to files, `mode: incremental` reads just these"
 FAILED = "if that iteration has failed, `odibictl iteration retry` reads it as it is now"
 
 
@@ -145,7 +149,8 @@ class Changes:
             self.ledger.index[found.identity] = was
             self.forget(found.identity)
         elif found.size != row.position.size:
-            self._tell(found, f"changed after {when}; {self._remedy(row)}")
+            grows = LONGER if found.size > row.position.size and not row.failed else ""
+            self._tell(found, f"changed after {when}; {self._remedy(row)}{grows}")
         elif row.position.digest:
             self._comparing[found.identity] = (found, row)
             self._to_digest.append(found)

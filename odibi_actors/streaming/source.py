@@ -251,7 +251,8 @@ class Source:
         self.scan_problems = [*chunk.unread, *chunk.problems]
         if chunk.missing:
             folder = join(self.read.connection.path, self.path)
-            self.scan_problems.append(f"folder /{folder} does not exist; it is read as soon as it appears")
+            self.scan_problems.append(f"folder /{folder} does not exist; it is read once it is there")
+            self.unread = [*self.unread, self.scan_problems[-1]]
         if chunk.unwatched and chunk.unwatched != self._unwatched:
             self._log.append(f"{self.key}: no file events ({chunk.unwatched}); looking every {POLL:g} s instead")
         self._unwatched = chunk.unwatched

@@ -390,6 +390,9 @@ def test_given_schedules_then_status_has_the_next_ones_and_a_line_for_each_probl
     out = invoke("--endpoint", broker(ANSWERS).endpoint, "status").stdout
     assert "3 schedules, 1 paused, 1 occurrence waiting, 14 skipped: `odibictl schedule list`" in out
     assert "next  report.hourly" in out
+    assert "nothing runs" not in out
+    rests = ANSWERS | {"status": ANSWERS["status"] | {"at_rest": 1.0}}
+    assert "(nothing runs that would start it)" in invoke("--endpoint", broker(rests).endpoint, "status").stdout
     assert "sales.nightly" not in out, "it is paused"
     assert "! sales.follow: pipeline report is no longer in odibi.yaml: nothing starts it" in out
 

@@ -58,6 +58,9 @@ def test_given_a_folder_that_cannot_be_listed_when_run_then_it_is_no_success(
         "error: not all was read: 1 folder or file could not be read; the next run reads what it can read then\n"
     )
     assert "state          failed" in done.stdout
+    (tmp_path / "data/landing").rename(tmp_path / "data/landed")
+    gone = invoke("run", "sales", "--project", tmp_path)
+    assert (gone.exit_code, f"folder {landing} does not exist; it is read once it is there" in gone.stderr) == (5, True)
 
 
 def test_given_a_locale_that_is_not_utf8_then_that_is_said_and_not_that_a_name_is_wrong(tmp_path: Path) -> None:

@@ -333,6 +333,7 @@ def test_given_params_that_cannot_be_variables_when_run_then_it_is_told_and_the_
         ("select\nnope(\nfrom flights", "invalid", "syntax error", 3),
         ("select carier from flights", "invalid", '"carrier"', 0),
         ("select * from flight", "invalid", '"flights"', 0),
+        ("select now() + carrier::time from flights", "invalid", "SMALLINT\n\t... and ", 0),  # not all it could add
         ("select carrier::int from flights", "raised", "Could not convert string 'UA'", 1),
         ("select 1 as a, 2 as a", "invalid", "several columns named 'a'", 0),
         ("select 1 as a; select 2 as a", "invalid", "exactly one SELECT", 0),

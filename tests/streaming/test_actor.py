@@ -31,7 +31,7 @@ from odibi_actors.messages import (
 )
 from odibi_actors.sources.file_position import file_position, file_times
 from odibi_actors.streaming.actor import SourceActor
-from odibi_actors.streaming.changes import FAILED, NEW_NAME
+from odibi_actors.streaming.changes import FAILED, LONGER, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent, FileEventKind, Forget, Scan, Scanned, Stat, Stated
 from tests.streaming.harness import source_spec
 from tests.streaming.world import KEY, World
@@ -157,7 +157,7 @@ def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_
     world.work()
     world.advance(1.0)
     world.work()
-    assert world.problems[-1] == [f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"]
+    assert world.problems[-1] == [f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"]
     found = world.found("a.csv")
     position = file_position("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
     world.give(BROKER, Planned(world.epoch, "p", "files", world.seq + 1, 2, [position], world.seq))
@@ -643,7 +643,7 @@ def test_given_a_planned_file_that_changed_when_seen_again_then_the_problem_is_t
     world.work()
     world.advance(11.0)
     world.work()
-    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"]]
+    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"]]
     world.sync()
     world.crash()
     world.work()

@@ -14,7 +14,7 @@ from odibi_actors.messages import BROKER, LOCAL, LOOKED_UP, STORE, Discover, Led
 from odibi_actors.model import Position
 from odibi_actors.sources.file_position import file_position, file_times
 from odibi_actors.streaming import changes
-from odibi_actors.streaming.changes import FAILED, NEW_NAME
+from odibi_actors.streaming.changes import FAILED, LONGER, NEW_NAME
 from odibi_actors.streaming.effects import Digest, FileEvent
 from tests.streaming.harness import System, source_spec
 from tests.streaming.world import KEY, World
@@ -166,7 +166,7 @@ def test_given_a_file_whose_letter_was_discarded_when_it_is_another_then_that_is
     assert world.problems == []
     world.letters["a.csv"] = "discarded"
     rescans(world)
-    told = f"file a.csv changed after it was set aside (iteration 11) and its dead letter discarded; {NEW_NAME}"
+    told = f"file a.csv changed after it was set aside (iteration 11) and its dead letter discarded; {NEW_NAME}{LONGER}"
     assert world.problems == [[told]]
     assert why(world, "a.csv") == ("changed", told)
     world.replace("b.csv", 1)

@@ -18,7 +18,7 @@ from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming import leases, watcher
 from odibi_actors.streaming import scan as scan_module
 from odibi_actors.streaming import source as source_module
-from odibi_actors.streaming.changes import FAILED, NEW_NAME
+from odibi_actors.streaming.changes import FAILED, LONGER, NEW_NAME
 from odibi_actors.streaming.effects import Overflow, Scan, Stated
 from odibi_actors.streaming.views import row, show, why
 from tests.streaming.harness import System, source_spec
@@ -270,7 +270,7 @@ def test_given_a_planned_file_when_it_is_changed_then_one_problem_names_it_and_o
     (tmp_path / "a.csv").write_text("changed")
     system.until(lambda: bool(system.problems), "the problem")
     assert system.problems[-1].problems == [
-        f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}"
+        f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"
     ]
     (tmp_path / "b.csv").write_text("x")
     system.until(lambda: system.names == ["b.csv"], "another file")

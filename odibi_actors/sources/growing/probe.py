@@ -86,7 +86,7 @@ class Probe:
                     parts.append(step)
                     credit -= len(step.pieces)
         folder = f"/{join(read.connection.path, read.path)}"
-        missing = [f"folder {folder} does not exist; it is read as soon as it appears"] if seen.missing else []
+        missing = [f"folder {folder} does not exist; it is read once it is there"] if seen.missing else []
         yield Seen(ask.source, ask.number, parts, skipped, [*seen.unread, *seen.problems, *missing])
 
     def _part(
