@@ -28,17 +28,35 @@ _ONE_OF = f"lane = '{LIVE}' AND digest <> '' AND size >= {LEAST}"
 INDEX = f"CREATE INDEX twins ON ledger (digest) WHERE {_ONE_OF};\n"
 """Each of its entries ends with the key of the ledger: by it a file is found without its row."""
 
-_EQUAL = f"SELECT identity, iteration FROM ledger WHERE {_ONE_OF} AND digest = ? AND pipeline = ? AND source = ?"
+_EQUAL = (
+    "SELECT revised = 1 OR EXISTS (SELECT 1 FROM iterations AS i WHERE i.pipeline = l.pipeline AND i.iteration ="
+    " l.iteration AND i.state = 'dead_lettered') AS aside, iteration, identity FROM ledger AS l"
+    f" WHERE {_ONE_OF} AND digest = ? AND pipeline = ? AND source = ?"
+)
+"""Files of these bytes: (set aside there, iteration, name)."""
+
+_NEWEST = (
+    " AND NOT EXISTS (SELECT 1 FROM ledger AS n WHERE n.pipeline = l.pipeline AND n.lane = l.lane AND n.source ="
+    " l.source AND n.identity = l.identity AND n.generation > l.generation)"
+)
+"""As they were taken up last: of a dead letter that was replayed, by the iteration that has its rows."""
 
 Execute = Callable[..., sqlite3.Cursor]
 
 
 class Twin(NamedTuple):
-    """A file that was read in ``iteration``, and another one that had been read before (``former`` in ``by``)."""
+    """A file that was read, and another one that had been read before (``former`` in iteration ``by``; ``aside``: it
+    was set aside there, and is published by none)."""
 
     identity: str
     former: str
     by: int
+    aside: bool = False
+
+    @property
+    def where(self) -> str:
+        """What became of the former."""
+        return f"iteration {self.by}" + (", where it was set aside" if self.aside else "")
 
 
 class Read(NamedTuple):
@@ -57,22 +75,20 @@ def found(execute: Execute, pipeline: str, source: str, iteration: int, reads: S
     for identity, size, file in reads:
         if size < LEAST or file.rows == 0:
             continue
-        former, by = here.setdefault(file.digest, identity), iteration
+        former, by, aside = here.setdefault(file.digest, identity), iteration, False
         if former == identity:
             key = (file.digest, pipeline, source)
-            one = execute(f"{_EQUAL} AND identity <> ? LIMIT 1", (*key, identity)).fetchone()
-            if one is None or execute(f"{_EQUAL} AND identity = ? LIMIT 1", (*key, identity)).fetchone():
+            equal = execute(f"{_EQUAL} AND identity <> ?{_NEWEST} LIMIT {LOOKED_AT}", (*key, identity)).fetchall()
+            if not equal or execute(f"{_EQUAL} AND identity = ? LIMIT 1", (*key, identity)).fetchone():
                 continue
-            former, by = one
-        told.append(Twin(identity, former, by))
+            aside, by, former = min(equal)
+        told.append(Twin(identity, former, by, bool(aside)))
     return told
 
 
 def line(pipeline: str, source: str, iteration: int, twins: Sequence[Twin]) -> str:
     """What is told of them."""
-    names = "; ".join(
-        f"{named(one.identity)} those of {named(one.former)} (iteration {one.by})" for one in twins[:NAMED]
-    )
+    names = "; ".join(f"{named(one.identity)} those of {named(one.former)} ({one.where})" for one in twins[:NAMED])
     more = f"; and {len(twins) - NAMED} more" if len(twins) > NAMED else ""
     has = "has" if len(twins) == 1 else "have"
     return (
@@ -88,8 +104,10 @@ def earlier(
     for file in files:
         if file.size < LEAST or not file.digest:
             continue
-        equal = db.execute(f"{_EQUAL} LIMIT {LOOKED_AT}", (bytes.fromhex(file.digest), pipeline, source)).fetchall()
-        before = [(by, name) for name, by in equal if (by, name) < (iteration, file.identity) and name != file.identity]
+        key = (bytes.fromhex(file.digest), pipeline, source, file.identity)
+        equal = db.execute(f"{_EQUAL} AND identity <> ?{_NEWEST} LIMIT {LOOKED_AT}", key).fetchall()
+        before = [one for one in equal if one[1:] < (iteration, file.identity)]
         if before:
-            by, name = min(before)
-            yield {"node": source, "identity": file.identity, "same_as": name, "iteration": by}
+            aside, by, name = min(before)
+            told = {"node": source, "identity": file.identity, "same_as": name, "iteration": by}
+            yield told | {"aside": bool(aside)}

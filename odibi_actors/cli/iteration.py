@@ -83,7 +83,7 @@ TWINS = (
     Column("NODE", "node", whole=True),
     Column("POSITION", "identity", name=True),
     Column("SAME BYTES AS", "same_as", name=True),
-    Column("READ IN", "iteration", right=True),
+    Column("READ IN", lambda row: f"{row['iteration']}, set aside" if row.get("aside") else str(row["iteration"])),
 )
 REVISED = (
     Column("NODE", "node", whole=True),
@@ -412,7 +412,7 @@ def _cancelled(shown: Row, result: Row) -> list[str]:
     if len(letters) < len(result["cancelled"]):
         lines.append(
             f"files are not left out by this: they are planned again {_planned_again(shown)}. To leave one out take it "
-            "away, or set it aside (`on_error: dead_letter`) and discard its letter (`odibictl deadletter discard`)"
+            "away, or set it aside (`on_error: dead_letter`) and discard its letter (`odibictl deadletter discard ID`)"
         )
     return lines
 

@@ -9,7 +9,7 @@ from odibi_actors.checkpoint import twins
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.model import PositionRead
 from odibi_actors.sources.file_position import file_position
-from tests.checkpoint.make import P, ack, claimed, commit, plan, prepare, put, version
+from tests.checkpoint.make import P, ack, claimed, commit, failure, plan, prepare, put, version
 
 SIZE = twins.LEAST
 
@@ -57,6 +57,21 @@ def test_given_a_cancelled_copy_when_it_is_planned_again_then_it_is_no_copy_of_w
     engine.close()
 
 
+def test_given_a_file_that_was_set_aside_then_the_iteration_that_took_it_up_is_named_or_that_it_is_aside() -> None:
+    engine = claimed()
+    put(engine, version(), planned(1, "a"), read(1, "one"), r.DeadLetter(P, 1, "clean", failure(), 1.0))
+    put(engine, planned(2, "b"), read(2, "one"))
+    assert "b those of a (iteration 1, where it was set aside)" in engine.notes()[0]
+    assert [one["aside"] for one in engine.answer("iteration.show", {"pipeline": P, "iteration": 2})["twins"]] == [True]
+    put(engine, prepare(2), commit(2))
+    again = [file_position("a", SIZE, 20, 30, 2)]
+    put(engine, replace(plan(3), positions={"flights": again}, replay=r.Replay(1, 1, True)), read(3, "one"))
+    put(engine, prepare(3), commit(3), planned(4, "c"), read(4, "one"))
+    assert "c those of b (iteration 2)" in engine.notes()[0]
+    assert [shown(engine, number) for number in (2, 3)] == [[], [("a", "b", 2)]]
+    engine.close()
+
+
 def test_given_files_that_are_small_or_without_rows_when_they_are_equal_then_nothing_is_told() -> None:
     engine = claimed()
     put(engine, version(), planned(1, "a", "b", size=SIZE - 1), read(1, "one", "one"))
@@ -79,7 +94,7 @@ def test_given_a_backfill_when_it_reads_what_was_read_then_nothing_is_told() -> 
 
 def test_given_a_million_files_when_one_is_looked_for_then_the_index_finds_it_alone() -> None:
     engine = claimed()
-    query = f"EXPLAIN QUERY PLAN {twins._EQUAL} AND identity <> ? LIMIT 1"
+    query = f"EXPLAIN QUERY PLAN {twins._EQUAL} AND identity <> ?{twins._NEWEST} LIMIT 1"
     plan = " ".join(row[3] for row in engine._db.execute(query, (b"", P, "flights", "a")))
     assert "USING INDEX twins (digest=? AND pipeline=?" in plan, plan
     engine.close()

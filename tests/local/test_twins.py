@@ -69,7 +69,7 @@ def test_given_a_copy_under_another_name_when_read_then_it_is_told_once_and_show
     shown = call(folder, "iteration", "show", "p", str(number))
     assert "SAME BYTES AS" in shown.stdout
     twins = json.loads(call(folder, "iteration", "show", "p", str(number), "-o", "json").stdout)["twins"]
-    assert twins == [{"node": "s", "identity": "b.csv", "same_as": "a.csv", "iteration": 1}]
+    assert twins == [{"node": "s", "identity": "b.csv", "same_as": "a.csv", "iteration": 1, "aside": False}]
     assert json.loads(call(folder, "iteration", "show", "p", "1", "-o", "json").stdout)["twins"] == []
     assert "SAME BYTES" not in call(folder, "iteration", "show", "p", "1").stdout
 
