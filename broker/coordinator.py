@@ -19,7 +19,7 @@ from odibi_actors.broker.views import source_specs
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.model import ProjectSpec
-from odibi_actors.errors import ConflictError, OdibiError
+from odibi_actors.errors import ConfigError, ConflictError, OdibiError
 from odibi_actors.messages import (
     ONE_VERSION,
     PROTOCOL,
@@ -271,7 +271,8 @@ class Coordinator:
             try:
                 apply_project(flow, self._project, now)
             except OdibiError as error:
-                return [Log("error", str(error)), Stop(2, str(error))]
+                kind = ConflictError if isinstance(error, ConflictError) else ConfigError
+                return [Stop(kind.exit_code, str(error))]
         for pipeline in flow.pipelines.values():
             pipeline.manual = self._manual
         left = plural(sum(p.in_flight for p in flow.pipelines.values()), "unfinished iteration")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from odibi_actors.cli.base import App, Command, lists, pass_app
 from odibi_actors.cli.output import emit
 from odibi_actors.cli.project import load
 from odibi_actors.cli.status import render
-from odibi_actors.errors import ConfigError, ConflictError, OdibiError, TimedOutError, UnreachableError
+from odibi_actors.errors import ConflictError, OdibiError, TimedOutError, UnreachableError
 from odibi_actors.runtime.console import Console
 from odibi_actors.runtime.entry import findable
 from odibi_actors.runtime.launcher import Launcher, environment
@@ -58,7 +57,7 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     it has a Procfile, the lines of that are run. What each says is shown behind its name, on stderr, and whatever dies
     is started again. Ctrl-C or SIGTERM stops all: running nodes get 25 s to finish, a second one stops at once. Nothing
     is lost however it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4
-    when it is running.
+    when it is running, or contradicts what was done.
     """
     from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import passed_on, store_id
@@ -104,14 +103,13 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
 
 
 def _warn(app: App, project: ProjectSpec, detach: bool) -> None:
-    """Say what ``validate`` warns of. What contradicts the store the broker says when it applies the project, and is
-    refused by it: where its words go to a log only, it is said here."""
+    """Say what ``validate`` warns of. What contradicts the store the broker says when it applies the project: where its
+    words go to a log only, it is said here. Raises ConfigError, ConflictError: `apply` would refuse the project."""
     from odibi_actors.config.load import load_warnings
 
-    found = load_warnings(app.root)
+    found, contradicts = load_warnings(app.root), against_store(app, project)
     if detach:
-        with suppress(ConfigError, ConflictError):
-            found += against_store(app, project)
+        found += contradicts
     for line in found:
         errors.message(f"warning: {line}", style="yellow")
 

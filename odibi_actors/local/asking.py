@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from odibi_actors.errors import OdibiError
+from odibi_actors.actor import Stop
+from odibi_actors.errors import ConfigError, ConflictError, OdibiError
 from odibi_actors.local.interrupts import Interrupts
 from odibi_actors.local.runtime import CLIENT, LocalClock, LocalRuntime
 from odibi_actors.messages import BROKER, Apply, Request
@@ -64,7 +65,13 @@ class Asking:
                 return
             self.interrupts.check()
             for name, stop in self.runtime.stopped.items():
-                raise OdibiError(f"{name} stopped: {stop.reason}")  # exit 1: its own code is for a supervisor
+                raise _ended(name, stop)
             if each is not None:
                 each()
             self.runtime.wait(0.5)
+
+
+def _ended(name: str, stop: Stop) -> OdibiError:
+    """Why an actor has stopped: what refuses the project, as `apply` says it; other codes are for a supervisor."""
+    refused = {kind.exit_code: kind for kind in (ConfigError, ConflictError)}.get(stop.code)
+    return refused(stop.reason) if refused is not None else OdibiError(f"{name} stopped: {stop.reason}")

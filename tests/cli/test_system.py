@@ -110,6 +110,21 @@ def test_given_what_validate_warns_of_when_up_then_it_is_said_before_anything_st
     assert (up.exit_code, up.stderr.count(warned)) == (0, 1)
 
 
+def test_given_a_project_that_contradicts_what_was_done_then_each_way_to_start_says_so_once_by_one_code(
+    invoke: Invoke, project: Path
+) -> None:
+    (project / "odibi.yaml").write_text(OVERWRITTEN)
+    (project / "landing").mkdir()
+    (project / "landing/1.csv").write_text("x\n1\n")
+    assert invoke("--project", project, "run", "copy").exit_code == 0
+    (project / "odibi.yaml").write_text(OVERWRITTEN.replace("name: s\n", "name: s2\n").replace("[s]", "[s2]"))
+    for words in (("run", "copy"), ("up",), ("up", "--detach"), ("apply", "--dry-run")):
+        refused = invoke("--project", project, *words)
+        assert refused.exit_code == 4, (words, refused.stderr)
+        assert refused.stderr.count("source s has consumed data and cannot be removed or renamed") == 1, words
+        assert "stopped" not in refused.stderr
+
+
 @pytest.mark.process
 def test_given_a_broker_that_answers_nothing_when_down_then_sigterm_ends_it(
     invoke: Invoke, started: Callable[..., Path]
