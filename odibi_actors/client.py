@@ -610,14 +610,17 @@ class Client(ScheduleVerbs, EventVerbs):
         store, names = str(self.status().get("store_id") or ""), self.passed_on()
         adopting = import_module("odibi_actors.local.adopting")
         wanted = adopting.wanted(project, sinks, from_, store, names)
-        asked = Apply(secrets.token_hex(8), project, adopt=wanted, dry_run=True)
-        told = cast(dict[str, Any], self._ask(asked, BROKER, "apply", self.timeout))
-        if not read_again:
+        moved = any(one.pipeline != one.from_pipeline for one in wanted) and not read_again
+        told: dict[str, Any] = {}
+        if dry_run or moved:
+            asked = Apply(secrets.token_hex(8), project, adopt=wanted, dry_run=True)
+            told = cast(dict[str, Any], self._ask(asked, BROKER, "apply", self.timeout))
+        if moved:
             adopting.check_read_again(project, told["adopted"], lambda verb, given: self._dict(verb, STORE, **given))
-        if dry_run:
-            return told
-        message = Apply(secrets.token_hex(8), project, adopt=wanted)
-        return cast(dict[str, Any], self._ask(message, BROKER, "apply", self.timeout))
+        if not dry_run:
+            asked = Apply(secrets.token_hex(8), project, adopt=wanted)
+            told = cast(dict[str, Any], self._ask(asked, BROKER, "apply", self.timeout))
+        return told
 
     def sink_repin(self, pipeline: str, sink: str, dry_run: bool = False) -> dict[str, Any]:
         """Let the next part of a sink bring other columns than those before it, or begin a target that is gone."""
