@@ -127,7 +127,10 @@ def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: Target) -> None
             continue
         name, what = f"iteration {iteration.number} of {old.name}", f"{adopt.from_pipeline}.{adopt.from_node}"
         if iteration.state == "blocked":
-            end = f"`odibictl iteration retry {old.name} {iteration.number}`, or `odibictl iteration abandon`"
+            end = (
+                f"`odibictl iteration retry {old.name} {iteration.number}`, or `odibictl iteration abandon {old.name} "
+                f"{iteration.number} --sink {adopt.from_node}`"
+            )
         else:
             end = f"`odibictl pipeline drain {old.name}`"
         raise ConflictError(

@@ -16,7 +16,7 @@ from odibi_actors.runtime.visible import named
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
 
-OF_FILES = ("malformed", "changed")
+OF_FILES = ("malformed", "changed", "missing")
 """Failures of a source that are its file's: it cannot be read as it is, or is not the one that was planned, or gone."""
 
 
@@ -67,12 +67,14 @@ def as_files_are(
     and those behind it are planned again with what is there now. Without that a planned file that has changed is never
     read. Returns the numbers of those that are void."""
     suffix = [i for i in pipeline.unfinished(iteration.lane) if i.number >= iteration.number and not i.prepared]
+    run = iteration.nodes.get(source)
+    what = _with_what(pipeline, source, run is not None and run.gave_up == "missing")
     for one in suffix:
         if one.state == "failed":
             flow.write(rec.Retry(pipeline.name, one.number, now), pipeline.name)
             one.advance("retry")
             runs.retried(flow, pipeline, one, now)
-    reason = f"{rec.PLANNED_AGAIN}{why}, {_with_what(pipeline, source)}"
+    reason = f"{rec.PLANNED_AGAIN}{why}, {what}"
     flow.cancel_from(pipeline, suffix, now, reason)
     lane = pipeline.lane(iteration.lane)
     if lane is not None:
@@ -82,11 +84,12 @@ def as_files_are(
     return [one.number for one in suffix]
 
 
-def _with_what(pipeline: Pipeline, source: str) -> str:
+def _with_what(pipeline: Pipeline, source: str, missing: bool) -> str:
+    """``missing``: a file that is gone is planned again, as it is committed all the same."""
     read = pipeline.sources[source].node.read
     if read is not None and kept(read):
         return f"with what {source} has kept, as it was taken in"
-    return f"with the files of {source} as they are now, without those that are gone"
+    return f"with the files of {source} as they are now" + ("" if missing else ", without those that are gone")
 
 
 def letters(iterations: list[Iteration]) -> list[int]:

@@ -235,7 +235,7 @@ def _left_out(row: Row) -> str:
     """A pattern, and why files that match it are not read again."""
     why = [f"{row['unread']} not read yet, which the pipeline does by itself"] if row["unread"] else []
     if row["aside"]:
-        why.append(f"{row['aside']} set aside: `odibictl deadletter replay`, or, once discarded, under another name")
+        why.append(f"{row['aside']} set aside: `odibictl deadletter replay ID`, or, once discarded, under another name")
     return f"{row['source']}: {row['pattern']}" + (f" ({', '.join(why)})" if why else "")
 
 

@@ -251,13 +251,13 @@ def _as_it_is_now(
         rest = f" and the {plural(left, 'file')} that {'lies' if left == 1 else 'lie'} in the letter with it"
         if why := answer.get("reasons", {}).get(missing[0]):
             raise ConflictError(
-                f"{named(missing[0])} of source {source} cannot be read again: {why}; `odibictl deadletter discard` "
+                f"{named(missing[0])} of source {source} cannot be read again: {why}; `odibictl deadletter discard ID` "
                 f"gives up its rows{rest if left else ''}"
             )
         raise ConflictError(
             f"{named(missing[0])} of source {source} is not there any more ({len(missing)} of {len(former)} files); "
             f"put it back{', corrected or without its rows (its header alone)' if left else ''}; `odibictl "
-            f"deadletter discard` gives up its rows{rest if left else ''}"
+            f"deadletter discard ID` gives up its rows{rest if left else ''}"
         )
     read = {name: Range(one, *map(bytes.fromhex, ends)) for name, one, *ends in answer.get("ranges", [])}
     now_is = [replace(files[p.identity], generation=p.generation + 1) for p in former]

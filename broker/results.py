@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import again, alerts, letters, misfits, pins, reads, rewinding, runs
+from odibi_actors.broker import advice, again, alerts, letters, misfits, pins, reads, rewinding, runs
 from odibi_actors.broker.iteration import MAX_LOST, NEVER, Busy, Iteration, NodeRun, Publication
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
@@ -168,6 +168,7 @@ def _node_failed(flow: Flow, pool: str, failed: NodeFailed, now: float) -> None:
         flow.close(failed.attempt)
     elif found is not None:
         pipeline, iteration = found
+        failed = replace(failed, failure=advice.completed(pipeline, iteration, failed.node, failed.failure))
         publication = iteration.publications.get(failed.node)
         run = iteration.nodes.get(failed.node)
         if publication is not None and publication.attempt == failed.attempt:
@@ -399,7 +400,8 @@ def _of_halt(pipeline: Pipeline, iteration: Iteration, failure: Failure) -> str:
     stay = [name for name, read in told.items() if iteration.positions.get(name) and told_letters.amending(read)]
     if not stay or iteration.lane != LIVE or failure.kind in ENVIRONMENT or pipeline.spec.on_error != "halt":
         return ""
-    aside = f"`on_error: dead_letter` in odibi.yaml, `odibictl apply` and {_retry(pipeline, iteration)} set them aside"
+    again_ = advice.apply_and_retry(pipeline, iteration, " and ")
+    aside = f"`on_error: dead_letter` in odibi.yaml, {again_}{' sets' if pipeline.manual else ' set'} them aside"
     return f"A retry reads rows of {', '.join(stay)} as they are: if they are wrong, {aside}"
 
 
@@ -477,7 +479,12 @@ def _with_remedy(
 ) -> Failure:
     """The failure, with what is to be done about it; ``reference``: it is one that cannot be read, for good."""
     said = []
-    if reference:
+    if failure.kind == "missing" and (reference or not _dead_letters(pipeline, iteration, node, failure)):
+        again_ = advice.retry(pipeline, iteration)
+        said.append(
+            f"Put it back, or take back what that sink has published (`pipeline rewind`, `reset`); then {again_}"
+        )
+    elif reference:
         said.append(_remedy(flow, pipeline, iteration, node))
     elif (
         failure.kind in again.OF_FILES
@@ -498,17 +505,16 @@ def _remedy(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -> 
     read = pipeline.sources[node].node.read
     assert read is not None
     writer = writer_of((one.spec for one in flow.pipelines.values()), read)
-    fix = (
-        f"{writer} writes it: change the read of {node} in odibi.yaml, and `odibictl apply`"
-        if writer
-        else "fix or replace the file"
-    )
-    return f"Every iteration reads all of {node}{aside}: {fix}, then {_retry(pipeline, iteration)}"
+    fix = f"fix or replace the file, then {advice.retry(pipeline, iteration)}"
+    if writer:
+        again_ = advice.apply_and_retry(pipeline, iteration)
+        fix = f"{writer} writes it: change the read of {node} in odibi.yaml, then {again_}"
+    return f"Every iteration reads all of {node}{aside}: {fix}"
 
 
 def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, node: str, failure: Failure) -> str:
     """What is to be done about a file that is read once."""
-    retry = _retry(pipeline, iteration)
+    retry = advice.retry(pipeline, iteration)
     if failure.kind == "changed":
         return f"{STAYS}. {retry} plans again what is there now"
     read = pipeline.sources[node].node.read
@@ -523,18 +529,13 @@ def _remedy_of_file(pipeline: Pipeline, iteration: Iteration, node: str, failure
     return f"{held}Fix {what}, or take {them} away; then {retry}, and what is there then is planned again"
 
 
-def _retry(pipeline: Pipeline, iteration: Iteration) -> str:
-    name = f"odibictl run {pipeline.name}" if pipeline.manual else f"odibictl iteration retry {pipeline.name}"
-    return f"`{name}`" if pipeline.manual else f"`{name} {iteration.number}`"
-
-
 def _not_thrown_away(iteration: Iteration, failed: NodeFailed) -> str:
     """Why a sink that was given up is blocked: somebody may have published it who died before telling so, and until it
     is thrown away nobody knows that it is not there."""
-    name = f"{iteration.pipeline} {iteration.number}"
     return (
         f"cannot throw away what {failed.node} was to publish, which may be there: {failed.failure.message}; then "
-        f"`odibictl iteration retry {name}`, or `odibictl iteration abandon {name} --sink {failed.node} --leave`"
+        f"`odibictl iteration retry {iteration.pipeline} {iteration.number}`, or `odibictl iteration abandon "
+        f"{iteration.pipeline} {iteration.number} --sink {failed.node} --leave`"
     )
 
 

@@ -199,6 +199,7 @@ FailureKind = Literal[
     "full",  # no room on a disk: waited for under `up`, does not count; in `run` it counts and is retried as io is
     "malformed",  # bytes of a position cannot be read as planned: not retried, follows on_error
     "changed",  # a planned file no longer matches: not retried, follows on_error
+    "missing",  # a file that a sink has committed is not there: not retried, follows on_error
     "invalid",  # output or config is wrong in a way no retry fixes (duplicate keys, schema): not retried
     "code",  # the function cannot be loaded, a module or library is missing: not retried, halts whatever on_error
     "input_lost",  # an input's output is missing or damaged: the producer is run again; does not count

@@ -25,7 +25,7 @@ ROWS = 500
 
 _SEAL = 8
 _AGAIN = "nothing: it is made again when it is needed; watch the disk"
-_STAGED = "`odibictl iteration show`: its publishing will fail; cancel it, or restore the file"
+_STAGED = "`odibictl iteration show PIPELINE N`: its publishing will fail; cancel it, or restore the file"
 _PART = "was it moved or edited? Restore it from a backup: the store will not write it again"
 
 _MARK = "has an older copy been put in its place? Bring the newer one back;"

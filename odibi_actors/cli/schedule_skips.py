@@ -13,7 +13,7 @@ HELP = (
     ("overlap: one waits", "a run was in progress, and one waited already: `overlap: buffer_all` keeps all"),
     (
         "overlap: iteration",
-        "an iteration had failed and held the pipeline: fix it, then `odibictl iteration retry`",
+        "an iteration had failed and held the pipeline: fix it, then `odibictl iteration retry PIPELINE N`",
     ),
     (
         "overlap: another",
@@ -22,9 +22,9 @@ HELP = (
     ("overlap: a later", "`overlap: cancel`: a later one took its place"),
     ("overlap", "a run was in progress: `overlap: buffer_one` lets one wait, `buffer_all` all"),
     ("buffer full", "runs do not keep up: a longer interval, or a faster pipeline"),
-    ("paused", "it came due while the schedule was paused: `odibictl schedule resume`"),
-    ("pipeline paused", "it came due while the pipeline was paused: `odibictl pipeline resume`"),
-    ("pipeline draining", "it came due while the pipeline drained: `odibictl pipeline resume`"),
+    ("paused", "it came due while the schedule was paused: `odibictl schedule resume NAME`"),
+    ("pipeline paused", "it came due while the pipeline was paused: `odibictl pipeline resume PIPELINE`"),
+    ("pipeline draining", "it came due while the pipeline drained: `odibictl pipeline resume PIPELINE`"),
     ("pipeline removed", "the pipeline is no longer in odibi.yaml"),
     ("outside catch_up", "nothing could start it for longer than `catch_up.window`: widen it, or backfill"),
     ("late, catch_up", "nothing could start it in time, and `catch_up.policy: none` gives up late ones"),

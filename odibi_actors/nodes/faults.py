@@ -10,7 +10,7 @@ import msgspec
 from odibi_actors.model import Failure
 from odibi_actors.nodes.failures import Failed
 
-OF_FILES = ("malformed", "changed")
+OF_FILES = ("malformed", "changed", "missing")
 """Failures that are one file's, so that the next may be looked at all the same."""
 
 NAMED = 8

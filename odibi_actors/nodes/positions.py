@@ -80,7 +80,7 @@ def _load(folder: Path, position: Position) -> tuple[bytes, FileTimes]:
     try:
         descriptor = os.open(folder.joinpath(*parts), _FLAGS)
     except (FileNotFoundError, NotADirectoryError):
-        raise _changed(position, "it has vanished") from None
+        raise _vanished(position) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise _changed(position, "a link or a socket stands in its place") from None
@@ -130,6 +130,17 @@ def _written(position: Position, now: os.stat_result) -> str:
     both = (file_times(position.detail).mtime_ns, now.st_mtime_ns)
     planned, found = (format_instant(ns / 1e9) for ns in both)
     return f" (modified {found}; when planned, {planned})" if planned != found else ""
+
+
+def _vanished(position: Position) -> Failed:
+    """It went since it was planned; or it was not there then, and the sink that has published it says that it is
+    committed: nothing takes its place."""
+    if file_times(position.detail).inode:
+        return _changed(position, "it has vanished")
+    message = (
+        f"{named(position.identity)} is not there, though the sink that published it has it among what is committed"
+    )
+    return Failed("missing", message, position=position.identity)
 
 
 def _changed(position: Position, what: str) -> Failed:

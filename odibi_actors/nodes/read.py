@@ -141,7 +141,9 @@ def _read_first(spec: ReadSpec, files: Loader, positions: list[Position], declar
     texts = [f"{field.name}: {type_name(field.type)}" for field in schema]
     notes = inference.notes(schema)
     if doubt and not declared.keys() >= set(schema.names):
-        notes[0] += f"; {doubt}: if there is no header, say options: {{column_names: [...]}}, then `odibictl reset`"
+        notes[0] += (
+            f"; {doubt}: if there is no header, say options: {{column_names: [...]}}, then `odibictl reset PIPELINE`"
+        )
     return ReadResult(table, encode_schema(schema), texts, notes, inference.left_out)
 
 

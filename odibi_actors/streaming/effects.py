@@ -20,13 +20,19 @@ class Found(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A regular file as ``stat`` saw it; ``identity`` is relative to the connection's folder. ``size`` in bytes.
 
     ``ctime_ns`` tells what a writer who sets the mtime back has done; a new link, or other permissions, change it as
-    well."""
+    well. ``inode`` 0: it is not there, and a sink says that it is committed; ``size`` is that of what was published.
+    """
 
     identity: str
     size: int
     mtime_ns: int
     inode: int
     ctime_ns: int = 0
+
+    @property
+    def gone(self) -> bool:
+        """It is committed, and not there."""
+        return not self.inode
 
     def position(self, generation: int = 1, digest: str = "") -> Position:
         """The file as a plan takes it."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import xxhash
 
+from odibi_actors.errors import ConflictError
+from odibi_actors.nodes.sinks.manifest import MANIFESTS
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.joins import Joins
 from odibi_actors.streaming.leases import Writer, names, writer
@@ -57,6 +59,17 @@ class _Chunk:
         self.files, self.skipped, self.closed, self.written, self.looked = [], [], [], [], 0
         return said
 
+    def missing(self, identity: str, path: str, joins: Joins) -> None:
+        """Add one that is committed, and was not listed: as it is, if it has come since; if it is gone, as it was
+        published, so that whoever reads it finds out."""
+        try:
+            found: Found | str | None = _regular(identity, os.stat(path, follow_symlinks=False))
+        except FileNotFoundError:
+            found = _gone(identity, path, joins)
+        if isinstance(found, Found):
+            self.files.append(found)
+            self.closed.append(identity)
+
     def take(self, entry: os.DirEntry[str], identity: str, heard: bool, joins: Joins) -> None:
         """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them all."""
         seen = entry.stat(follow_symlinks=False)
@@ -79,7 +92,8 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     below = effect.below[len(effect.path) + 1 :] if effect.path else effect.below
     chunk, problems, unread, visited = _Chunk(effect), list[str](), list[str](), list[str]()
     missing, unwatched = False, ""
-    folders, joins = [below], Joins(effect.whole)
+    folders, joins, listed = [below], Joins(effect.whole), set[str]()
+    joins.sink(root)
     while folders:
         relative = folders.pop()
         folder = os.path.join(root, relative) if relative else root
@@ -92,12 +106,16 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                     chunk.looked += 1
                     name = f"{relative}/{entry.name}" if relative else entry.name
                     try:
-                        if _descend(pattern, name) and entry.is_dir(follow_symlinks=False):
+                        if entry.name == MANIFESTS:
+                            joins.sink(folder)
+                        elif _descend(pattern, name) and entry.is_dir(follow_symlinks=False):
                             folders.append(name)
                         elif _descend(pattern, name) and entry.is_symlink() and entry.is_dir() and utf8(name):
                             chunk.skipped.append((join(effect.path, name), LINKED_FOLDER))
                         elif not temporary(name) and pattern.matches(name):
                             identity = join(effect.path, name)
+                            if joins.sink(folder):
+                                listed.add(entry.path)
                             if why := joins.instead(entry.path):
                                 chunk.skipped.append((identity, why))
                             elif utf8(identity):
@@ -112,6 +130,17 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
             missing = missing or not relative  # a folder below went away: so did its files
         except OSError as error:
             _tell(unread, f"folder {folder!r} cannot be read: {error.strerror}")
+    if not below:
+        try:
+            for path in joins.unlisted(listed):
+                name = os.path.relpath(path, root)
+                if not name.startswith("../") and not temporary(name) and pattern.matches(name):
+                    chunk.missing(join(effect.path, name), path, joins)
+                    chunk.looked += 1
+                    if chunk.looked >= STEP:
+                        yield chunk.message()
+        except (ConflictError, OSError) as error:
+            _tell(unread, f"what is committed below {root!r} cannot be told: {error}")
     if joins.changed():
         _tell(unread, f"files of {root!r} were joined while it was listed; it is listed again")
     if pattern.depth == 0 and joins.partitioned(root):
@@ -153,6 +182,12 @@ def _look(path: str, identity: str, seen: os.stat_result, ask: bool) -> tuple[Fo
     return found, state
 
 
+def _gone(identity: str, path: str, joins: Joins) -> Found | None:
+    """A file that is not there, as a sink has published it; None: it is not committed."""
+    named = joins.named(path)
+    return Found(identity, named.size, 0, 0) if named is not None else None
+
+
 def _regular(identity: str, seen: os.stat_result) -> Found | str:
     """The file, or why it is none."""
     if stat.S_ISREG(seen.st_mode):
@@ -178,8 +213,11 @@ def look(effect: Stat) -> Stated:
             found, state = _look(path, identity, os.stat(path, follow_symlinks=False), ask=True)
             state = "some" if joins.coming(path) else state
         except (FileNotFoundError, NotADirectoryError):
-            answer.gone.append(identity)
-            continue
+            if (committed := _gone(identity, path, joins)) is not None:
+                found, state = committed, "none"
+            else:
+                answer.gone.append(identity)
+                continue
         except OSError as error:
             found = f"cannot be looked at: {error.strerror}"
         if state == "some":
@@ -203,6 +241,10 @@ def digest(effect: Digest) -> Iterator[Digested | None]:
     joins = Joins(whole=True)
     for found in effect.files:
         digest, path = xxhash.xxh3_128(), os.path.join(effect.base, found.identity)
+        if found.gone:
+            named = joins.named(path)
+            yield Digested(effect.source, found, named.digest if named is not None else "")
+            continue
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(handle, "rb", buffering=0) as file:

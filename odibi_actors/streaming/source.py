@@ -318,7 +318,7 @@ class Source:
 
     def _observe(self, found: Found, now: float, asked: bool = False, written: bool = False) -> None:
         """A regular file of that name exists; see ``Files.observe``."""
-        if self._foreign(found.identity):
+        if self._foreign(found.identity) or (found.gone and self.trigger):
             self._lose(found.identity)
         elif found.identity in self.ledger.index:
             self._compare(found, now)
@@ -333,8 +333,10 @@ class Source:
         return self.taken is not None and identity not in self.taken.index
 
     def _compare(self, found: Found, now: float) -> None:
-        """A planned file should be as it was. One that has started a run is not read here."""
-        if not self.trigger:
+        """A planned file should be as it was. One that has started a run is not read here; one that was read may go."""
+        if found.gone:
+            self.changes.forget(found.identity)
+        elif not self.trigger:
             self.changes.seen(found, now)
 
     def on_rows(self, answer: LedgerRows, now: float) -> None:

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from odibi_actors import Client, read_committed
+from odibi_actors.cli.__main__ import odibictl
 from odibi_actors.config import load_project
 from odibi_actors.local import run_pipeline
 from odibi_actors.nodes.partition import partition_of
@@ -62,6 +64,32 @@ def test_given_folders_of_partitions_when_read_then_values_and_types_are_those_o
     assert run_pipeline(load_project(tmp_path), "second").committed == 1
     rows = read_committed(tmp_path / "lake/copy").num_rows
     assert rows == (5 if mode == "file_watch" else 9)
+    if format == "parquet":
+        removed(tmp_path, mode)
+
+
+def removed(root: Path, mode: str) -> None:
+    """What a manifest names and is not there is no iteration with fewer rows; what was read before may go."""
+    there, aside = root / "lake/out/k=12", root / "aside"
+    there.rename(aside)
+    if mode == "file_watch":
+        assert run_pipeline(load_project(root), "second").state == "no_data"
+        (root / "landing/3.csv").write_text("k,n\n14,6\n15,7\n")
+        assert run_pipeline(load_project(root), "first").committed == 1
+        there, aside = root / "lake/out/k=15", root / "gone"
+        there.rename(aside)
+    elif mode == "batch":
+        table = CliRunner().invoke(odibictl, ["--project", str(root), "try", "second"])
+        assert "k=12/part-0000000001-out.parquet is not there, though" in table.stderr
+    name = f"out/{there.name}/part-000000000{3 if mode == 'file_watch' else 1}-out.parquet"
+    for _ in range(2):  # to try again does not help
+        summary = run_pipeline(load_project(root), "second")
+        assert (summary.state, summary.committed) == ("failed", 0)
+        assert f"{name} is not there, though the sink that published it has it among what is committed" in summary.error
+        assert "Put it back, or take back what that sink has published" in summary.error
+    aside.rename(there)
+    assert run_pipeline(load_project(root), "second").failed == 0
+    assert read_committed(root / "lake/copy").num_rows == (7 if mode == "file_watch" else 19)
 
 
 def test_given_joined_files_when_they_are_read_whole_then_values_are_those_of_the_sink(tmp_path: Path) -> None:
@@ -98,6 +126,15 @@ def test_given_files_without_their_manifest_when_listed_then_they_wait_for_it(tm
     assert sorted(answer.written) == names
     (tmp_path / "aside").rename(manifest)
     assert look(Stat("s", 1, str(root), names, True)).written == []
+    gone = root / names[0]
+    gone.rename(tmp_path / "aside")
+    (listed,) = [found for found in scanned(root).files if found.gone]
+    assert (listed.identity, [*look(Stat("s", 1, str(root), names[:1], True)).files]) == (names[0], [listed])
+    manifest.rename(tmp_path / "manifest")  # it is being taken back: first goes who names it
+    assert [found for found in scanned(root).files if found.gone] == []
+    assert look(Stat("s", 1, str(root), names[:1], True)).gone == names[:1]
+    (tmp_path / "manifest").rename(manifest)
+    (tmp_path / "aside").rename(gone)
     os.mkdir(tmp_path / "k=1")
     (tmp_path / "k=1/part-0000000001-out.parquet").write_bytes(b"")  # of another tool: there are no manifests
     assert scanned(tmp_path, "k=1/*").written == []

@@ -114,7 +114,7 @@ def test_given_a_place_below_what_is_deleted_then_it_is_named_and_who_begins_is_
     problem = inbox.part(pieces[0].range.upper).problem
     assert problem == (
         "the log of events lacks event 2 to 3: it is deleted up to event 3 (`retain`), which other checkpoints had "
-        "read; put those back, or `odibictl reset` the pipeline, which begins behind that"
+        "read; put those back, or `odibictl reset PIPELINE`, which begins behind that"
     )
     new = inbox.part()
     assert (inbox.load(*new.pieces), new.pieces[0].range.lower) == ([4, 5], Mark().packed())

@@ -12,7 +12,7 @@ _ELSEWHERE: Final = (
     (re.compile(rf"\b{STREAM}([/.]| \d+ ){SOURCE}\b"), "{name}"),
     (re.compile(r" ?\(`odibictl [^`]*`\)"), ""),
     (re.compile(r", give it another name, or say `on_change: reprocess`, [^;.]*"), ", or give it another name"),
-    (re.compile(r", then `odibictl reset`"), ""),
+    (re.compile(r", then `odibictl reset [^`]*`"), ""),
     (re.compile(r"\b(?:say )?read\.(schema|optional|ignore|columns|options)\b"), r"read_options \1"),
     (re.compile(r"\boptions: \{"), "read_options: {"),
 )

@@ -214,7 +214,7 @@ def _part(ask: Ahead, begin: Begin, found: log.Log | None) -> Part:
         if gap.first <= floor:
             why = (
                 f"it is deleted up to event {floor:,} (`retain`), which other checkpoints had read; put those back, or "
-                "`odibictl reset` the pipeline, which begins behind that"
+                "`odibictl reset PIPELINE`, which begins behind that"
             )
         problem = f"the log of events lacks {gap}: {why}"
         return Part(begin.partition, end=begin.place, at=told, problem=problem)

@@ -185,7 +185,8 @@ def check_sort(ask: Statements, *marks: Mark) -> None:
 def mixed(read: ReadSpec, former: Sort, now: Sort) -> str:
     """What is wrong where watermarks are of another sort than those that were read."""
     column = f"{what(read)}, column {read.table.watermark_column!r}"
-    return f"{column}: was read as {former}, is {now} now, so nothing tells what is new; `odibictl reset` starts over"
+    told = "so nothing tells what is new; `odibictl reset PIPELINE` starts over"
+    return f"{column}: was read as {former}, is {now} now, {told}"
 
 
 def initial_of(text: str, like: Mark) -> Value | None:
