@@ -508,7 +508,7 @@ def _remedy(flow: Flow, pipeline: Pipeline, iteration: Iteration, node: str) -> 
     fix = f"fix or replace the file, then {advice.retry(pipeline, iteration)}"
     if writer:
         again_ = advice.apply_and_retry(pipeline, iteration)
-        fix = f"{writer} writes it: change the read of {node} in odibi.yaml, then {again_}"
+        fix = f"{writer} writes it: change the read of {node} in odibi.yaml, and {again_}"
     return f"Every iteration reads all of {node}{aside}: {fix}"
 
 

@@ -40,16 +40,12 @@ MAX_PAUSE = 300.0
 TOLD_EVERY = 60.0
 """Seconds between two lines about files that changed, while there are more to be compared."""
 
-<<<<<<< HEAD
 NEW_NAME = (
     "if its data is new, rename it: then all of its rows are read, those that were read before once more, and this is "
     "told no more"
 )
 LONGER = "; where rows are added to files, `mode: incremental` reads just these"
-FAILED = "if that iteration has failed, `odibictl iteration retry` reads it as it is now"
-=======
-NEW_NAME = "if its data is new, rename it: then it is read, and this is told no more"
->>>>>>> 4c01136 (A committed file that is gone fails who reads the folder; failures name the commands that help with their arguments)
+FAILED = "if that iteration has failed, `odibictl iteration retry {} {}` reads it as it is now"
 
 
 class Changes:
@@ -189,7 +185,8 @@ class Changes:
     def _remedy(self, row: LedgerRow) -> str:
         if row.failed:
             return f"that has failed; {self._retry(row)}"
-        return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; if that iteration has failed, {self._retry(row)}"
+        failed = FAILED.format(self.ledger.pipeline, row.iteration)
+        return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; {failed}"
 
     def _retry(self, row: LedgerRow) -> str:
         return f"`odibictl iteration retry {self.ledger.pipeline} {row.iteration}` reads it as it is now"

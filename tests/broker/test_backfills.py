@@ -330,7 +330,7 @@ def test_given_only_files_that_were_not_read_or_set_aside_when_asked_then_it_say
     assert broker.matched["aside"] == ["f7"]
     assert reply.status == 3
     assert "2 not read yet, which the pipeline does by itself" in reply.error
-    assert "1 set aside: `odibictl deadletter replay`" in reply.error
+    assert "1 set aside: `odibictl deadletter replay ID`" in reply.error
     assert broker.of(rec.Backfill) == []
 
 

@@ -686,7 +686,7 @@ def test_a_source_that_has_consumed_data_cannot_be_renamed() -> None:
     nodes = [replace(read, name="other"), replace(t, inputs=["other"]), *sinks]
     after = Broker(msgspec.structs.replace(spec, nodes=nodes)).start(_snapshot(before), epoch=2, last_seq=10)
     (stop,) = [e for e in after.effects if isinstance(e, Stop)]
-    assert stop.code == 2
+    assert stop.code == 4
     assert "read" in stop.reason
 
 

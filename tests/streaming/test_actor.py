@@ -36,6 +36,8 @@ from odibi_actors.streaming.effects import Digest, FileEvent, FileEventKind, For
 from tests.streaming.harness import source_spec
 from tests.streaming.world import KEY, World
 
+FAILED_11 = FAILED.format("p", 11)
+
 
 def ready(world: World, *names: str) -> World:
     """The source has looked, and these files are there."""
@@ -157,7 +159,9 @@ def test_given_a_changed_file_when_it_is_planned_again_as_it_is_then_that_is_no_
     world.work()
     world.advance(1.0)
     world.work()
-    assert world.problems[-1] == [f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"]
+    assert world.problems[-1] == [
+        f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED_11}{LONGER}"
+    ]
     found = world.found("a.csv")
     position = file_position("a.csv", found.size, found.mtime_ns, found.inode, generation=2)
     world.give(BROKER, Planned(world.epoch, "p", "files", world.seq + 1, 2, [position], world.seq))
@@ -643,7 +647,7 @@ def test_given_a_planned_file_that_changed_when_seen_again_then_the_problem_is_t
     world.work()
     world.advance(11.0)
     world.work()
-    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"]]
+    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED_11}{LONGER}"]]
     world.sync()
     world.crash()
     world.work()

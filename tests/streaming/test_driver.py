@@ -26,6 +26,9 @@ from tests.streaming.harness import System, source_spec
 Start = Callable[..., System]
 
 
+FAILED_11 = FAILED.format("p", 11)
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts systems, waits for their first offer, and closes them."""
@@ -270,7 +273,7 @@ def test_given_a_planned_file_when_it_is_changed_then_one_problem_names_it_and_o
     (tmp_path / "a.csv").write_text("changed")
     system.until(lambda: bool(system.problems), "the problem")
     assert system.problems[-1].problems == [
-        f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"
+        f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED_11}{LONGER}"
     ]
     (tmp_path / "b.csv").write_text("x")
     system.until(lambda: system.names == ["b.csv"], "another file")

@@ -34,6 +34,8 @@ from odibi_actors.streaming.effects import FileEvent, Forget, Found, Scan, Scann
 from tests.streaming.harness import source_spec
 from tests.streaming.world import World
 
+FAILED_11 = FAILED.format("p", 11)
+
 BACKFILL = "backfill-7"
 
 
@@ -159,7 +161,7 @@ def test_given_a_file_planned_in_live_when_it_changed_then_only_live_calls_that_
         now = 1000.0 + 0.1 * number
         effects = actor.handle(sender, message, now) + actor.flush(now)
         told += [effect.message for effect in effects if isinstance(effect, Send)]
-    problem = f"file a.csv changed after it was read (iteration 7); {NEW_NAME}; {FAILED}{LONGER}"
+    problem = f"file a.csv changed after it was read (iteration 7); {NEW_NAME}; {FAILED.format('p', 7)}{LONGER}"
     assert [m for m in told if isinstance(m, SourceProblem)] == [SourceProblem("p", "files", [problem], "live")]
     offers = [m for m in told if isinstance(m, Offer)]
     assert [(o.lane, [p.size for p in o.positions]) for o in offers] == [("live", []), (BACKFILL, [99])]
@@ -190,7 +192,7 @@ def test_given_a_file_planned_in_a_backfill_when_it_changed_then_that_is_a_probl
     world.work()
     world.advance(1.0)
     world.work()
-    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED}{LONGER}"]]
+    assert world.problems == [[f"file a.csv changed after it was read (iteration 11); {NEW_NAME}; {FAILED_11}{LONGER}"]]
 
 
 def test_given_a_batch_source_in_a_backfill_when_its_run_asks_then_the_whole_set_is_offered_with_digests() -> None:
