@@ -118,6 +118,17 @@ def config(app: App) -> Iterator[Finding]:
     cores = os.cpu_count() or 1
     if project.workers > 2 * cores:
         yield Finding("warn", "workers", f"{project.workers} on {cores} cores", f"set `workers:` to about {cores}")
+    if on_spark := [f"{one.name}.{node.name}" for one in project.pipelines for node in one.nodes if node.engine]:
+        yield _spark(on_spark)
+
+
+def _spark(nodes: list[str]) -> Finding:
+    """Whether this host can run them; workers on others are not looked at."""
+    from odibi_actors.nodes.spark import finding
+
+    what = f"{plural(len(nodes), 'node')} on Spark: {', '.join(nodes[:3])}{', ...' if len(nodes) > 3 else ''}"
+    lack = finding.missing()
+    return Finding("fail" if lack else "ok", "spark", what, lack)
 
 
 def _data_dir(app: App) -> Path | None:

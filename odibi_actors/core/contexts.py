@@ -20,7 +20,7 @@ log = logging.getLogger("odibi_actors.core")
 
 Secrets = Mapping[str, str] | Callable[[str], str]
 SPARK: Final = (
-    "engine 'spark': steps and streams have no Spark yet; nodes of a pipeline have it (`engine: spark`, "
+    "engine 'spark': steps have no Spark yet; nodes of a pipeline have it (`engine: spark`, "
     "pip install 'odibi-actors[spark]')"
 )
 

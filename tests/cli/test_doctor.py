@@ -57,6 +57,17 @@ def test_given_every_kind_of_trouble_then_each_is_found_with_its_fix(
     assert all(row["fix"] for row in rows.values() if row["state"] != "ok")
 
 
+def test_given_nodes_on_spark_then_what_they_lack_is_said(
+    invoke: Invoke, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (sound / "odibi.yaml").read_text()
+    (sound / "odibi.yaml").write_text(text.replace("transform:", "engine: spark\n        transform:", 1))
+    monkeypatch.setattr("odibi_actors.nodes.spark.finding.missing", lambda: "install it")
+    code, rows = found(invoke, sound)
+    assert (code, rows["spark"]["state"], rows["spark"]["fix"]) == (1, "fail", "install it"), rows
+    assert rows["spark"]["found"].startswith("1 node on Spark: ")
+
+
 def test_given_a_system_without_its_store_then_that_fails(
     invoke: Invoke, sound: Path, broker: Callable[..., FakeBroker]
 ) -> None:

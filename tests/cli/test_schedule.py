@@ -185,7 +185,7 @@ def test_given_a_reason_then_what_it_means_is_known_in_full_and_by_its_kind(reas
 
 
 def test_given_an_iteration_that_holds_the_pipeline_then_the_reason_is_not_told_as_a_run_in_progress() -> None:
-    assert "`odibictl iteration retry`" in (helps("overlap: iteration 2 is failed and holds its lane") or "")
+    assert "`odibictl iteration retry PIPELINE N`" in (helps("overlap: iteration 2 is failed and holds its lane") or "")
 
 
 def test_given_skips_then_their_summary_is_the_number_and_the_main_reason() -> None:

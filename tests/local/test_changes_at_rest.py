@@ -327,6 +327,7 @@ def test_given_a_source_without_any_file_then_a_run_of_which_nothing_came_says_w
         )
     )
     put(folder, a="1")
+    (folder / "landing/two").mkdir()
     done = call(folder, "run", "p")
     assert (done.exit_code, "state          no_data" in done.stdout) == (0, True)
     assert "source two: no file yet to learn its schema from; 1 file waits for it" in done.stderr

@@ -184,9 +184,9 @@ def test_given_a_copy_when_it_is_rewound_then_only_its_own_parts_are_taken_back(
 def test_given_a_copy_when_it_is_reset_then_only_its_own_targets_are_deleted(first: Path) -> None:
     copy = copied(first)
     assert [one.target for one in reset(copy).published] == [
+        f"{copy}/mart.db#t",
         str(copy / "lake/out"),
         str(copy / "lake/now"),
-        f"{copy}/mart.db#t",
     ]
     assert (published(copy), published(first)) == (([], [], None), (ALL, [3], ALL))
     assert run(copy).rows_read == 3
@@ -341,9 +341,9 @@ def test_given_a_folder_with_a_hash_on_the_way_when_a_project_is_moved_there_the
     assert appended(second / "lake") == [1]
     assert "pinned, 1 column" in ctl(second, "sink", "show", "p.out")
     assert [one.target for one in reset(second).published] == [
+        f"{second}/mart.db#t",
         str(second / "lake/out"),
         str(second / "lake/now"),
-        f"{second}/mart.db#t",
     ]
     assert published(second) == ([], [], None)
 
@@ -487,7 +487,7 @@ def test_given_a_copy_that_names_other_targets_when_rewound_or_given_up_then_the
     for name, place in (("LAKE", "lake"), ("MART", "mart.db")):
         monkeypatch.setenv(name, place)
     assert run(copy).failed == 1
-    assert "`odibictl iteration abandon`" in capsys.readouterr().err
+    assert "`odibictl iteration abandon p 4" in capsys.readouterr().err
     with LocalSystem(load_project(copy)) as system:
         for sink in ("out", "now", "tab"):
             system.request("iteration.abandon", {"pipeline": "p", "iteration": 4, "sink": sink})

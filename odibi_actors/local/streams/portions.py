@@ -10,9 +10,7 @@ import pyarrow as pa
 
 from odibi_actors.batches.frames import to_polars
 from odibi_actors.checkpoint import records as rec
-from odibi_actors.core.contexts import SPARK
 from odibi_actors.core.values import numpy_frame
-from odibi_actors.errors import MissingExtraError
 from odibi_actors.kinds.source import ReadResult
 from odibi_actors.local.streams.desk import STREAM
 from odibi_actors.local.streams.reading import SOURCE
@@ -108,5 +106,7 @@ def as_engine(table: pa.Table, engine: str) -> Any:
         case "arrow":
             return table
         case "spark":
-            raise MissingExtraError(SPARK)
+            from odibi_actors.nodes.spark.runner import lasting
+
+            return lasting(table)
     raise ValueError(f"engine: {engine!r} is none of {', '.join(ENGINES)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import os
 import re
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 from odibi_actors.errors import AccessError, BatchError, MissingExtraError
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.spark import failures, tables
-from odibi_actors.nodes.spark.finding import CONNECT, Held, find
+from odibi_actors.nodes.spark.finding import CONNECT, Held, find, missing
 from odibi_actors.nodes.sql import Variables
 
 LARGE: Final = 16_000_000
@@ -92,6 +94,13 @@ class SparkRunner:
         told = self._failure(error)
         trace = "" if told.kind == "busy" else failed.failure.traceback
         return Failed(told.kind if told.kind == "busy" else failed.failure.kind, told.text, traceback=trace)
+
+    def lasting(self, table: pa.Table) -> Any:
+        """The table as a DataFrame as long as the session lives: it goes through the connection. Raises Failed."""
+        session = self._connected()
+        with self._told("the rows"):
+            fitting = tables.for_spark(table)
+            return session.createDataFrame(fitting, tables.schema_of(fitting))
 
     def interrupt(self) -> None:
         """End what runs. From another thread."""
@@ -176,6 +185,21 @@ class SparkRunner:
             told = self._failure(error)
             text = told.text if told.kind == "busy" else f"{what}: {told.text}"
             raise Failed(told.kind, text, line=told.line) from error
+
+
+@functools.cache
+def _own() -> SparkRunner:
+    runner = SparkRunner()
+    atexit.register(runner.close)
+    return runner
+
+
+def lasting(table: pa.Table) -> Any:
+    """The table as a DataFrame of the session that this program has for itself, as long as it runs. Raises
+    MissingExtraError, NodeError (no Spark, types that Spark has not)."""
+    if lack := missing():
+        raise MissingExtraError(lack)
+    return _own().lasting(table)
 
 
 def _session(remote: str) -> Any:
