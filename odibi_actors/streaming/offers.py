@@ -130,7 +130,8 @@ class Offers:
         known, and was not before."""
         source = self._source
         source.ask(source.files.ready_ones())
-        found = self.digests.positions(source.files)
+        # a file that is being asked for may be one of them
+        found = None if source.looked_at else self.digests.positions(source.files)
         if found is None and not self._pinned:
             return None
         positions = found or []  # none while one is being written: what was offered is no longer what is there

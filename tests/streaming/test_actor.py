@@ -447,6 +447,19 @@ def test_given_a_file_that_is_asked_for_when_the_scan_is_done_first_then_the_run
     assert (world.names, world.offers[-1].run, world.offers[-1].exhausted) == (["b.csv"], "look", True)
 
 
+def test_given_a_reference_that_gets_a_file_when_a_run_looks_then_no_offer_is_without_it() -> None:
+    world = World(source_spec("/data", mode="batch", idle=True))
+    world.create("a.csv", age=100.0)
+    world.work()
+    world.create("b.csv")
+    world.discover("look")
+    while world.orders:  # the question that the event has raised is answered last of all
+        world.orders.sort(key=lambda order: isinstance(order, Stat) and "b.csv" in order.identities)
+        world.work(1)
+    assert all(len(offer.positions) == 2 for offer in world.offers if offer.run == "look" and offer.exhausted)
+    assert (world.names, world.offers[-1].exhausted) == (["a.csv", "b.csv"], True)
+
+
 @pytest.mark.parametrize("kind", ["moved", "closed"])
 def test_given_a_ready_file_that_is_replaced_when_a_run_looks_then_the_former_one_is_not_offered(
     kind: FileEventKind,
