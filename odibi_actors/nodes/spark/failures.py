@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from odibi_actors.model import FailureKind
 
-_LOST: Final = re.compile(
-    r"\[(INVALID_HANDLE\.|SESSION_|RETRIES_EXCEEDED|NO_ACTIVE_SESSION)|StatusCode\.UNAVAILABLE"
-    r"|[Cc]onnection re(fused|set)"
-)
-"""What is in messages when the session is gone that we had."""
+_LOST: Final = re.compile(r"\[(INVALID_HANDLE\.|RETRIES_EXCEEDED|NO_ACTIVE_SESSION|SESSION_CLOSED|SESSION_CHANGED)")
+"""How messages begin when the session is gone that we had."""
+_CONNECTION: Final = "SparkConnectGrpcException"
+"""What pyspark makes of an error of the connection; those of queries are classes below it."""
+_UNAVAILABLE: Final = re.compile(r"^<_\w+ of RPC .*\n\s*status = StatusCode\.UNAVAILABLE")
 _NEVER: Final = ("AnalysisException", "ParseException")
 _LINE: Final = re.compile(r"[;(]?\s*\(?line (\d+),? pos(?:ition)? \d+\)?;?")
 _DETAILS: Final = re.compile(r'details = "(.*?)"\n', re.DOTALL)
@@ -26,14 +26,16 @@ class Told(NamedTuple):
 
 
 def is_of_spark(error: BaseException | None) -> bool:
-    """Whether an exception is one of pyspark's, or of the connection to Spark."""
-    return type(error).__module__.split(".")[0] in ("pyspark", "grpc")
+    """Whether an exception is one of pyspark's, which are those of the connection as well."""
+    return type(error).__module__.split(".")[0] == "pyspark"
 
 
 def told(error: BaseException, gone: bool) -> Told:
     """What to say of it. ``gone``: Spark's process is known to have ended."""
     text = str(error)
-    if gone or _LOST.search(text[:2000]):
+    # what rows say must not be taken for it: only the beginning of a message, and of the connection's, is Spark's own
+    lost = _LOST.match(text) or (type(error).__name__ == _CONNECTION and _UNAVAILABLE.search(text))
+    if gone or lost:
         found = _DETAILS.search(text)
         why = found[1] if found else text.strip().splitlines()[0] if text.strip() else type(error).__name__
         return Told("busy", f"Spark was lost while it worked; the next try starts, or finds, another ({why[:200]})")

@@ -35,6 +35,8 @@ PATIENCE: Final = 300.0
 AGAIN: Final = 0.05
 """Seconds until a host that is just starting is asked again."""
 MAX_ANSWER: Final = 16_384
+MAX_LOG: Final = 10_000_000
+"""Bytes of the log beyond which a start begins it again."""
 SHAPING: Final = ("SPARK_HOME", "SPARK_CONF_DIR", "JAVA_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON")
 """Environment that makes one Spark another."""
 
@@ -74,13 +76,13 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     error: str = ""
 
 
-def missing(env: os._Environ[str] | dict[str, str] = os.environ) -> str:
+def missing() -> str:
     """What this host lacks to run ``engine: spark``, with the remedy; "" when nothing is missing."""
     if importlib.util.find_spec("pyspark") is None or importlib.util.find_spec("grpc") is None:
         return HINT
-    home = env.get("JAVA_HOME")
-    java = os.path.join(home, "bin", "java") if home else shutil.which("java", path=env.get("PATH"))
-    if not env.get(REMOTE) and not (java and os.access(java, os.X_OK)):
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    if not os.environ.get(REMOTE) and not (java and os.access(java, os.X_OK)):
         return JAVA_HINT
     return ""
 
@@ -135,6 +137,8 @@ def _start(folder: Path) -> bool:
     """Start its process; returns, once that has opened its socket, whether it is the one that does it."""
     env = {key: value for key, value in os.environ.items() if key not in (REMOTE, CONNECT)}
     with Path(folder, LOG).open("ab") as log:
+        if log.tell() > MAX_LOG:
+            log.truncate(0)
         done = subprocess.run(
             [sys.executable, "-m", "odibi_actors.nodes.spark.host", str(folder)],
             check=False,

@@ -31,7 +31,7 @@ MAX_ERROR: Final = 4000
 SETTINGS: Final = {
     "spark.app.name": "odibi-actors",
     "spark.ui.enabled": "false",
-    "spark.log.level": "ERROR",
+    "spark.log.level": "FATAL",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.connect.grpc.binding.address": "127.0.0.1",
@@ -40,7 +40,8 @@ SETTINGS: Final = {
     "spark.connect.execute.manager.detachedTimeout": "30s",
     "spark.connect.session.manager.defaultSessionTimeout": "24h",
 }
-"""Loopback alone; SQL sees its inputs, no files; what a dead worker has left running is ended."""
+"""Loopback alone; SQL sees its inputs, no files; what a dead worker has left running is ended. What fails in a query is
+told to whoever has asked it, and not logged as well."""
 PREFERRED: Final = {"spark.sql.shuffle.partitions": str(os.cpu_count() or 1)}
 """Where ``spark-defaults.conf`` does not say otherwise: two hundred partitions are meant for clusters."""
 
@@ -89,6 +90,7 @@ def _serve(listener: socket.socket, folder: Path, lock: IO[str]) -> int:
 def _start(folder: Path) -> tuple[Place, Any]:
     """Start Spark; returns where it is and the process of its JVM."""
     os.environ.pop("SPARK_REMOTE", None)
+    # by the environment, which no other user sees: settings are arguments of the JVM, for everybody to read
     os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = token = secrets.token_hex(16)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     from pyspark import SparkConf, SparkContext
@@ -104,7 +106,6 @@ def _start(folder: Path) -> tuple[Place, Any]:
     conf.setIfMissing("spark.sql.warehouse.dir", str(folder / "warehouse"))
     conf.set("spark.plugins", "org.apache.spark.sql.connect.SparkConnectPlugin")
     conf.set("spark.connect.grpc.binding.port", str(port))
-    conf.set("spark.connect.authenticate.token", token)
     conf.set("spark.sql.artifact.isolation.enabled", "true")
     context = SparkContext.getOrCreate(conf)
     SparkSession(context)  # that Connect's sessions are made of

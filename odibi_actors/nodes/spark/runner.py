@@ -52,7 +52,7 @@ class SparkRunner:
             session = self._session
             try:
                 for name, table in inputs.items():
-                    frame(table, name).createOrReplaceTempView(f"`{name}`" if "`" not in name else name)
+                    frame(table, name).createOrReplaceTempView(f"`{name}`")  # it may be a word of SQL
                 # Spark runs commands at once: it is asked first whether this is a query, and one alone
                 _ = session.sql(f"select * from ({text}\n) limit 0", args=given).schema
                 return tables.to_arrow(session.sql(text, args=given))
@@ -103,9 +103,14 @@ class SparkRunner:
             return session.createDataFrame(fitting, tables.schema_of(fitting))
 
     def interrupt(self) -> None:
-        """End what runs. From another thread."""
-        if self._session is not None:
-            self._session.interruptAll()
+        """End what runs. From another thread; a Spark that is gone has ended it."""
+        session = self._session
+        if session is not None:
+            try:
+                session.interruptAll()
+            except Exception as error:
+                if not failures.is_of_spark(error):
+                    raise
 
     def close(self) -> None:
         """Let go of Spark."""
@@ -133,7 +138,7 @@ class SparkRunner:
             with self._told("engine: spark"):
                 held = find()
                 try:
-                    self._session = _session(held.place.remote)
+                    self._session = session_at(held.place.remote)
                 except BaseException:
                     held.close()
                     raise
@@ -202,7 +207,7 @@ def lasting(table: pa.Table) -> Any:
     return _own().lasting(table)
 
 
-def _session(remote: str) -> Any:
+def session_at(remote: str) -> Any:
     logging.getLogger("SQLQueryContextLogger").disabled = True  # it says in 10 KB what is raised as well
     # Nothing here goes through pandas; and that a retry was the last one is raised as well.
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
