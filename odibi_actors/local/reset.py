@@ -27,6 +27,7 @@ from odibi_actors.kinds.sink import kept_by
 from odibi_actors.local.runtime import tell
 from odibi_actors.model import NOWHERE, Home, Target
 from odibi_actors.nodes.sinks.owner import Owner
+from odibi_actors.nodes.sinks.targets import understood
 from odibi_actors.runtime import paths
 
 
@@ -130,7 +131,7 @@ class Reset:
             temporary.rename(self._intention)
             fsync_dir(self._places.data_dir)
         for target in plan.published:
-            with said(target.where):
+            with understood(target.where, ConflictError):
                 self._delete(target)
         self._engine.forget(self._pipeline, time.time(), self._gone)
         for folder in ("spool", "staged"):
@@ -163,7 +164,7 @@ class Reset:
         found_owners = [(self._owners(node, target), target) for node, target in named]
         for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
             kept = None
-            with said(target):
+            with understood(target, ConflictError):
                 if self._is_ours(owner, target):
                     kept = sink_of(target.sink).kept(target, *self._those(owner.node, target), self._doors.to(target))
             if kept is not None:
@@ -225,20 +226,6 @@ def in_order(published: Sequence[Published], needed_by: Mapping[Target, Sequence
 
 def _folded(at: Target) -> Target:
     return sink_of(at.sink).folded(at)
-
-
-@contextmanager
-def said(at: Target) -> Iterator[None]:
-    """What a kind says of its own errors is a ConflictError, as what it finds."""
-    try:
-        yield
-    except (ConflictError, OSError):
-        raise
-    except Exception as error:
-        failed = sink_of(at.sink).failure(at, error)
-        if failed is None:
-            raise
-        raise ConflictError(failed.failure.message) from error
 
 
 @contextmanager

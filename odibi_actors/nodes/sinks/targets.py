@@ -146,8 +146,8 @@ def looked_at(at: Target) -> Iterator[None]:
 
 
 @contextmanager
-def understood(at: Target) -> Iterator[None]:
-    """Whatever the target cannot be looked at for is an OSError that says so; ConflictError stays."""
+def understood(at: Target, told: type[OSError | ConflictError] = OSError) -> Iterator[None]:
+    """What a kind says of its own errors is told by one of type ``told``; ConflictError and OSError stay."""
     try:
         yield
     except (ConflictError, OSError):
@@ -156,4 +156,4 @@ def understood(at: Target) -> Iterator[None]:
         failed = sink_of(at.sink).failure(at, error)
         if failed is None:
             raise
-        raise OSError(str(failed)) from error
+        raise told(failed.failure.message) from error
