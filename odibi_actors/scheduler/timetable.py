@@ -45,6 +45,8 @@ class Occurrence(msgspec.Struct, frozen=True, order=True):
     wall: str
     fold: int = 0
     note: Literal["", "skipped by the clock", "second of two"] = ""
+    shown: str = ""
+    """Of the second of two: the last wall time that the clock showed before it went back."""
 
     @property
     def id(self) -> str:
@@ -53,8 +55,8 @@ class Occurrence(msgspec.Struct, frozen=True, order=True):
 
     @property
     def place(self) -> Place:
-        """How far a schedule has come with this one."""
-        return Place(self.due, self.wall)
+        """How far a schedule has come with this one: of wall times, to the latest that the clock has shown."""
+        return Place(self.due, self.shown or self.wall)
 
 
 def occurrences(spec: ScheduleSpec, after: Place | float) -> Iterator[Occurrence]:
@@ -118,10 +120,21 @@ def cron_occurrences(cron: Cron, zone: ZoneInfo, dst: Dst, after: Place | float)
     if dst == "utc":
         zone = zone_named("UTC")
     at_instant = place.wall == ANY
-    same_rules = at_instant or place.wall == _local(place.due, offset(zone, place.due)).isoformat()
     for one in _all(cron, zone, dst, place):
-        if one.place > place and (at_instant or one.wall > place.wall or (one.fold and same_rules)):
+        if (one.due, one.wall) <= (place.due, place.wall):
+            continue
+        if at_instant or one.wall > place.wall or (one.fold and place.wall == _last_shown(zone, place.due)):
             yield one
+
+
+def _last_shown(zone: ZoneInfo, at: int) -> str:
+    """The latest wall time that the clock has shown up to this instant, by the rules of now."""
+    shown = _EPOCH
+    for piece in pieces(zone, at - LOOK_BACK):
+        if at < piece.end:
+            return max(_local(at, piece.offset), shown - SECOND).isoformat()
+        shown = max(shown, _local(piece.end, piece.offset))
+    raise AssertionError("the pieces of a zone never end")
 
 
 def _all(cron: Cron, zone: ZoneInfo, dst: Dst, place: Place) -> Iterator[Occurrence]:
@@ -150,10 +163,11 @@ def _stretch(cron: Cron, fixed: bool, plus: int, start: int, end: int, shown: da
     for wall in cron.walls(_local(start, plus), inclusive=True):
         if wall >= stop:
             return
-        again = wall < shown
-        if again and fixed:
-            continue
-        yield Occurrence(_seconds(wall) - plus, wall.isoformat(), int(again), "second of two" if again else "")
+        due = _seconds(wall) - plus
+        if wall >= shown:
+            yield Occurrence(due, wall.isoformat())
+        elif not fixed:
+            yield Occurrence(due, wall.isoformat(), 1, "second of two", (shown - SECOND).isoformat())
 
 
 def _skipped(cron: Cron, due: int, shown: datetime, now_shown: datetime) -> Iterator[Occurrence]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from odibi_actors.config.model import ScheduleSpec
@@ -157,6 +157,18 @@ def test_given_a_step_forward_that_becomes_a_step_back_when_learned_late_then_no
     assert all(one.place < later.place for one, later in pairwise(found))
 
 
+def test_given_a_step_back_that_is_called_off_in_the_hour_that_it_repeats_then_no_id_comes_twice(land: Path) -> None:
+    spec = ScheduleSpec("s", cron="*/15 * * * *", timezone="Land")
+    rule(land, HOUR, (SPRING, -900))
+    found = take(spec, SPRING - HOUR, 5)
+    assert [one.id[11:] for one in found[-3:]] == ["02:45:00", "01:45:00#1", "02:00:00#1"]
+    noted_by_former_releases = Place(found[-1].due, found[-1].wall)
+    assert [one.id[11:] for one in take(spec, noted_by_former_releases, 2)] == ["02:15:00#1", "02:30:00#1"]
+    rule(land, 0)  # 02:00 goes on
+    found += take(spec, found[-1].place, 20)
+    assert len({one.id for one in found}) == len(found)
+
+
 @st.composite
 def rules(draw: st.DrawFn) -> list[tuple[int, int]]:
     """A few changes within days around SPRING, in quarters of an hour, more than a day apart."""
@@ -167,6 +179,7 @@ def rules(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 
 @settings(max_examples=150, deadline=None)
+@example(45135, [[(1772589600, 3600), (1772935200, 0)], [(1772589600, 3600), (1772769600, -900)], []], "vixie")
 @given(st.integers(0, 2**32), st.lists(rules(), min_size=2, max_size=4), st.sampled_from(["vixie", "literal"]))
 def test_given_rules_that_change_again_and_again_then_nothing_is_in_the_past_nor_doubled_nor_a_fixed_time_lost(
     tmp_path_factory: pytest.TempPathFactory, seed: int, versions: list[list[tuple[int, int]]], dst: str
