@@ -68,7 +68,8 @@ def init(app: App, folder: Path, source: Path | None) -> None:
 
     With --from it reads the files of FOLDER, which stay as they are: one pipeline for each kind of file (names that
     differ in digits only), with the types its rows have. Files whose first line looks like data are read as files
-    without a header, and that is told. What could not be understood is told, file by file.
+    without a header, and that is told. Told are, with what to write for them: dates of other orders, groups of digits
+    and words such as NA, which stay text, and files that somebody is writing. What is not read is named, with why.
     """
     from odibi_actors.config import init_project
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from odibi_actors.config.arrow_types import type_name
 
@@ -32,6 +33,11 @@ def typed(name: str, kind: object) -> str:
 def schema(section: str, name: str, kind: object) -> str:
     """The key that declares a column: ``read.schema: {...}``. ``section``: ``read`` or ``write``."""
     return f"{section}.schema: {typed(name, kind)}"
+
+
+def columns(types: Mapping[str, object]) -> str:
+    """The key of a source that declares several columns: ``schema: {day: date32, at: "timestamp[us]"}``."""
+    return f"schema: {{{', '.join(typed(name, kind)[1:-1] for name, kind in types.items())}}}"
 
 
 def option(name: str, text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +20,13 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
 from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
-from odibi_actors.config.remedies import listed
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.kinds.source import ReadResult
+from odibi_actors.local.draft_file import name_of, project_file
 from odibi_actors.local.grouping import Group, Skipped, database, grouped
+from odibi_actors.local.growth import WholeLines, look_for_writers
 from odibi_actors.local.headers import unpacked
+from odibi_actors.local.meant import Options, notes
 from odibi_actors.model import Position
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.formats import Malformed
@@ -32,9 +34,10 @@ from odibi_actors.nodes.formats.exact import comma_numbers, decimal_comma, point
 from odibi_actors.nodes.formats.packed import unpack
 from odibi_actors.nodes.read import read
 from odibi_actors.nodes.schemas import parse_type
-from odibi_actors.runtime.visible import in_line, named
+from odibi_actors.runtime.visible import named
 from odibi_actors.sources.file_position import file_position
-from odibi_actors.units import plural
+from odibi_actors.streaming.joins import Joins
+from odibi_actors.streaming.patterns import Pattern
 
 MAX_LOOKED = 256_000_000
 """Bytes of a group of files that are read to learn its types."""
@@ -44,6 +47,12 @@ MAX_GROUPS = 50
 """Pipelines of one draft: more of them are no longer a draft that somebody reads."""
 MAX_ODD = 20
 """Files of a group that are left out one by one: where there are more, it is the group that cannot be read."""
+
+
+_ABSENT = (
+    "is not there, though the sink that published it has it among what is committed: put it back, or take back what "
+    "that sink has published (`pipeline rewind`, `reset`)"
+)
 
 
 class Draft(NamedTuple):
@@ -76,7 +85,7 @@ def init_from(directory: Path, folder: Path) -> Draft:
     place = source.relative_to(target).as_posix() if source.is_relative_to(target) else str(source)
     target.mkdir(parents=True, exist_ok=True)
     (target / PROJECT_FILE).write_text(
-        _project(_named(target.name or "project"), place, draft.groups), encoding="utf-8"
+        project_file(name_of(target.name or "project"), place, draft.groups), encoding="utf-8"
     )
     (target / ".gitignore").write_text(".odibi/\n.env\n__pycache__/\ndata/lake/\ndata/mart.db*\n")
     write_schema(target / ".odibi")
@@ -88,18 +97,34 @@ def look(folder: Path) -> Draft:
     """The groups of files of a folder, with the types that their rows have."""
     skipped: list[Skipped] = []
     sound: list[Group] = []
+    absent = _absent(folder, skipped)
     for group in grouped(folder, skipped):
-        if len(sound) == MAX_GROUPS:
+        if gone := next(filter(Pattern(group.pattern).matches, absent), None):
+            skipped.append(Skipped(group.pattern, f"{named(gone)} {_ABSENT}, then draft again"))
+        elif len(sound) == MAX_GROUPS:
             skipped.append(Skipped(group.pattern, f"this is a draft of {MAX_GROUPS} pipelines at most"))
         elif _types(folder, group, skipped):
             sound.append(group)
     names: dict[str, None] = {}
     for group in sound:
-        name = _named(group.name)
+        name = name_of(group.name)
         numbered = (f"{name}_{number}" for number in range(2, MAX_GROUPS + 2))
         group.name = name if name not in names else next(one for one in numbered if one not in names)
         names[group.name] = None
     return Draft(sound, skipped)
+
+
+def _absent(folder: Path, skipped: list[Skipped]) -> list[str]:
+    """Paths of files that sinks have published below the folder, and that are gone: no source reads what is left."""
+    joins, listed = Joins(whole=True), set[str]()
+    for parent, _, names in os.walk(folder):
+        joins.sink(parent)
+        listed.update(os.path.join(parent, name) for name in names)
+    try:
+        return sorted(os.path.relpath(path, folder) for path in joins.unlisted(listed))
+    except (ConflictError, OSError) as error:
+        skipped.append(Skipped(".", f"what sinks have committed there cannot be told: {_short(error)}"))
+        return []
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -120,9 +145,10 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     if not positions:
         return True  # too large to look at: its first batch will tell
     reasons: dict[str, str] = {}
+    look_for_writers(folder, group)
     while True:
         try:
-            found = read(spec, positions, b"")
+            found = read(spec, positions, b"", WholeLines(folder) if group.growing else None)
             break
         except Failed as error:
             if (wider := _otherwise(spec, error)) is not None:
@@ -154,6 +180,8 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
         group.options["decimal_point"] = ","
         group.notes.append("its numbers are written with a decimal comma: options: decimal_point")
     table = found.table
+    if group.format == "csv":
+        group.notes += notes(table, group.options, partial(_again, spec, positions, table.schema))
     group.why = dict(zip(table.column_names, (note.partition(": ")[2] for note in found.notes), strict=False))
     generous = (
         {} if group.format != "parquet" else _generous([folder / one.identity for one in positions], table.schema)
@@ -244,6 +272,20 @@ def _with_commas(spec: ReadSpec, positions: list[Position], found: ReadResult) -
     return other if gained else None
 
 
+def _again(
+    spec: ReadSpec, positions: list[Position], former: pa.Schema, options: Options, schema: Mapping[str, str]
+) -> pa.Schema | None:
+    """What a draft would read with these options, and the types of all columns as it has them but for ``schema``."""
+    declared = dict(schema)
+    if schema:
+        typed = [field for field in former if not pa.types.is_string(field.type)]
+        declared = {field.name: type_name(field.type) for field in typed} | declared
+    try:
+        return read(msgspec.structs.replace(spec, options=dict(options), schema=declared), positions, b"").table.schema
+    except (Failed, NodeError, OSError):
+        return None
+
+
 def _first(texts: pa.ChunkedArray, mark: str) -> str:
     return next(str(text) for text in texts.to_pylist() if text and mark in text)
 
@@ -280,80 +322,3 @@ def _declarable(text: str, kind: pa.DataType) -> bool:
 
 def _short(error: Exception) -> str:
     return str(error).split("\n", maxsplit=1)[0]
-
-
-# --- the project file -------------------------------------------------------------------------------------------------
-
-
-def _named(text: str) -> str:
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:48]
-    plain = re.match(r"[a-z]", name) and _quoted(name) == name  # `null` would be nothing
-    return name if plain else f"files_{name}".rstrip("_")
-
-
-def _project(name: str, place: str, groups: list[Group]) -> str:
-    lines = [
-        "# yaml-language-server: $schema=.odibi/odibi.schema.json",
-        "# A draft: each kind of file becomes a folder of parquet. Add transforms between source and sink.",
-        f"project: {name}",
-        "connections:",
-        f"  files: {{type: local, path: {_quoted(place)}}}",
-        "  lake:  {type: local, path: data/lake}",
-        "  # mart: {type: sqlite, path: data/mart.db}",
-        "pipelines:",
-    ]
-    for group in groups:
-        lines += _pipeline(group)
-    return "\n".join(lines) + "\n"
-
-
-def _pipeline(group: Group) -> Iterator[str]:
-    yield f"  - pipeline: {group.name}"
-    if group.odd:
-        yield "    # so that what does not fit is set aside, and the rest goes on: `odibictl deadletter list`"
-        yield from (f"    #   {named(name)}" for name in sorted(group.odd))
-        yield "    on_error: dead_letter"
-    yield from (f"    # {in_line(note)}" for note in group.notes)
-    yield from (
-        "    nodes:",
-        f"      - name: {group.name}",
-        "        read:",
-        "          connection: files",
-        f"          format: {group.format}",
-        "          mode: file_watch",
-    )
-    if group.key and len(group.files) == 1 and not set("*?[") & set(group.pattern):
-        yield "          # one file, without a number in its name: reference data? `mode: batch` reads all, each time"
-    yield f"          pattern: {_quoted(group.pattern)}"
-    if group.options:
-        yield f"          options: {json.dumps(group.options)}"
-    if group.columns:
-        files = plural(len(group.files), "file")
-        yield f"          schema:  # as found in {group.looked} of {files}; correct what is wrong"
-        for name, kind in group.columns:
-            why = f"  # {in_line(group.why[name])}" if group.why.get(name) else ""
-            yield f"            {_quoted(name)}: {_quoted(kind) if '[' in kind or '<' in kind else kind}{why}"
-    if group.optional:
-        yield f"          {listed('optional', *group.optional)}  # not in all files; null there"
-    if group.untyped:
-        yield f"          # types as the files have them: {in_line(', '.join(group.untyped))}"
-    key = _quoted(group.key) if group.key else "COLUMNS"
-    yield from (
-        f"      - name: lake_{group.name}"[:80],
-        f"        inputs: [{group.name}]",
-        f"        write: {{connection: lake, path: {group.name}, format: parquet}}",
-        "      # a table in which a row replaces the one with the same keys:",
-        f"      # - name: mart_{group.name}",
-        f"      #   inputs: [{group.name}]",
-        f"      #   write: {{connection: mart, table: {group.name}, mode: upsert, keys: [{key}]}}",
-    )
-    if group.key:
-        yield "      #   (keys: a guess, as no two rows that were read share it; of several columns the likeliest name)"
-    else:
-        yield "      #   (COLUMNS: those that identify a row; no single one does in what was read)"
-
-
-def _quoted(text: str) -> str:
-    """As a YAML scalar: plain where it cannot be taken for anything else. ``$`` would begin a variable."""
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in ("null", "true", "false", "y", "n")
-    return text if plain else json.dumps(text.replace("${", "$${"), ensure_ascii=False)

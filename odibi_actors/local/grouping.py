@@ -14,7 +14,7 @@ import msgspec
 from odibi_actors.config.patterns import LINE
 from odibi_actors.kinds.format import Request, lacks
 from odibi_actors.kinds.registry import format_of
-from odibi_actors.local.headers import FORMATS, ONE_BYTE, Header, difference, format_by_name, header_of, unpacked
+from odibi_actors.local.headers import ONE_BYTE, Header, difference, format_by_name, header_of, unknown, unpacked
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import unpack
@@ -45,8 +45,8 @@ class Group(msgspec.Struct):
     """Files that are one source. ``pattern`` and ``files`` are relative to the folder; ``looked``: how many of them
     were read to learn the types; ``columns``: (name, type) as inferred, ``untyped``: those whose types ``schema:`` has
     no name for; ``odd``: files that the pattern takes too, and that do not fit; ``optional``: columns that not all
-    files have; ``why`` a column has its type; ``key``: one that no two rows share in what was read; ``notes``: what is
-    to be looked at."""
+    files have; ``why`` a column has its type; ``key``: one that no two rows share in what was read; ``growing``:
+    somebody writes one of them; ``appendable``: they can be read line by line; ``notes``: what is to be looked at."""
 
     name: str
     pattern: str
@@ -60,6 +60,8 @@ class Group(msgspec.Struct):
     untyped: list[str] = []
     why: dict[str, str] = {}
     key: str = ""
+    growing: bool = False
+    appendable: bool = False
     notes: list[str] = []
 
 
@@ -127,7 +129,8 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
             elif path.is_symlink():
                 skipped.append(Skipped(relative, "a symbolic link is not followed"))
             elif name in folders:
-                continue
+                if reason := temporary(name):
+                    skipped.append(Skipped(f"{relative}/", reason))
             elif reason := temporary(relative):
                 skipped.append(Skipped(relative, reason))
             elif name.startswith("_odibi"):
@@ -135,8 +138,7 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
             elif not path.is_file():
                 skipped.append(Skipped(relative, "not a regular file"))
             elif format_by_name(name) is None:
-                unknown = f"of no known format by its name ({', '.join(FORMATS)})"
-                skipped.append(Skipped(relative, database(path) or unknown))
+                skipped.append(Skipped(relative, database(path) or unknown(path)))
             else:
                 yield relative
         folders[:] = [name for name in folders if not temporary(name) and utf8(name)]

@@ -30,6 +30,8 @@ from odibi_actors.units import plural
 
 FORMATS = {suffix: name for name in formats() for suffix in format_of(name).suffixes}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
+_SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 _HEAD = 1 << 16
 """Bytes at the beginning of a file that tell its header, and whether it has one."""
 ONE_BYTE = "windows-1252"
@@ -65,6 +67,24 @@ def unpacked(name: str) -> str:
 def format_by_name(name: str) -> str | None:
     """The format that a file's name tells; None for no known one."""
     return FORMATS.get(os.path.splitext(unpacked(name.lower()))[1])
+
+
+def unknown(path: Path) -> str:
+    """Why a file of that name is not read, and what is to be done to have it read."""
+    name = path.name.lower()
+    if name.endswith(_SPREADSHEETS):
+        return "a spreadsheet, which is not read: export each of its sheets as csv (UTF-8)"
+    if name.endswith(_ARCHIVES):
+        return "an archive, which is not read: unpack it; its files may be packed one by one, with gzip (.csv.gz)"
+    says = f"of no known format by its name ({', '.join(FORMATS)})"
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_HEAD).decode("utf-8-sig").splitlines()[:2]
+    except (OSError, UnicodeDecodeError):
+        return says
+    if len(lines) == 2 and any(lines[0].count(mark) == lines[1].count(mark) > 0 for mark in ",;\t|"):
+        return f"{says}; if it is csv, rename it, or `format: csv` with its name as `pattern` reads it"
+    return says
 
 
 def header_of(path: Path) -> tuple[Header, str]:

@@ -172,7 +172,7 @@ def test_given_several_columns_that_identify_a_row_then_the_one_that_is_called_s
     assert [group.key for group in init_from(project, folder).groups] == ["country_id"]
     drafted = (project / "odibi.yaml").read_text()
     assert "(keys: a guess" in drafted
-    assert "reference data? `mode: batch` reads all" in drafted
+    assert "reference data? `mode: batch` reads it each time" in drafted
 
 
 @pytest.mark.parametrize("ending", ["csv", "json"])

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from odibi_actors.config.arrow_types import type_name
-from odibi_actors.config.remedies import schema
+from odibi_actors.config.remedies import listed, schema
 from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import Malformed, Parsed
 from odibi_actors.nodes.formats.cells import Cells, convert_options
@@ -43,6 +43,8 @@ _BLANK = re.compile(rb"\n\r?\n|\r\r|\A[\r\n]")
 _REMARK = re.compile(r"#+\s")
 """How a first name begins that is none; ``#chrom`` is one."""
 _BARE = "or, if the files have no header, name all columns: options: {column_names: [...]}"
+_MAX_PLACES = 32
+"""Columns that are named one by one in a message."""
 _CONTROL = re.compile("[\x80-\x9f]")
 _OF_WINDOWS = {"2": "windows-1250", "5": "windows-1251", "7": "windows-1253", "8": "windows-1255"} | {
     "9": "windows-1254", "4": "windows-1257", "6": "windows-1256", "13": "windows-1257"
@@ -76,7 +78,7 @@ def parse(
         names = wanted.chosen(head.names)
     except Malformed as error:
         twice = head.line and head.names.count(error.column) > 1
-        message = f"{error.message}, {_BARE}" if twice else error.message + comment(data, options)
+        message = f"{error.message}, {_by_place(head)}" if twice else error.message + comment(data, options)
         raise Malformed(message, line=max(head.line, 1), column=error.column) from None
     if len(head.names) == 1 and "ignore_empty_lines" not in options:
         _check_blank(data, head, options)
@@ -281,6 +283,21 @@ def _check_nameless(table: pa.Table, head: Header, data: bytes, options: Mapping
             f'give it a name, or leave it out: read.ignore: [""], {_BARE}'
         )
         raise Malformed(message, line=max(head.line, 1), value=value)
+
+
+def _by_place(head: Header) -> str:
+    """How a file is read whose names are there twice."""
+    if len(head.names) > _MAX_PLACES:
+        return _BARE
+    names, taken = list[str](), set(head.names)
+    for name in head.names:
+        numbered = (f"{name}_{number}" for number in range(2, len(head.names) + 2))
+        names.append(name if name not in names else next(one for one in numbered if one not in taken))
+        taken.add(names[-1])
+    return (
+        f"or name all columns by their places: options: {{skip_rows: {head.line}, {listed('column_names', *names)}}}, "
+        "without skip_rows if the files have no header"
+    )
 
 
 def _check_quoted(data: bytes, head: Header, columns: Columns, options: Mapping[str, Any]) -> None:

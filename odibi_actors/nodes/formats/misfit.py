@@ -14,7 +14,7 @@ from odibi_actors.nodes.formats import moments
 from odibi_actors.nodes.formats.cells import Cells
 
 _UNITS = ("s", "ms", "us", "ns")
-_NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
+NO_VALUE = re.compile(r"\s*(n/?a|n\.a\.|#n/a|null|none|nil|nan|-nan|missing|unknown|\?|-+|\.|\\n)\s*", re.IGNORECASE)
 """What people write for nothing."""
 
 
@@ -34,7 +34,7 @@ def origin(inferred: bool) -> str:
 def _remedies(name: str, value: str, kind: pa.DataType, cells: Cells, inferred: bool) -> list[str]:
     if value == "":
         return ["options: {quoted_strings_can_be_null: true} makes quoted empty cells null"]
-    if _NO_VALUE.fullmatch(value):
+    if NO_VALUE.fullmatch(value):
         return [f"options: {{{listed('null_values', value)}}} makes it null"]
     read = cells.lenient_value(value, kind) if inferred else None
     kinds = [pa.string()] if read is not None and pa.types.is_temporal(kind) else _wider(kind, value, cells)
