@@ -23,6 +23,7 @@ from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.model import Target
+from odibi_actors.pending import interrupted
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -75,6 +76,7 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
     target = write.target
     found = adopted.names(flow.adoptions, target)
     row: Row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "already": False, "alike": []}
+    row["forgotten"] = False
     row |= {"target": target.name, "at": to_builtins(target)}
     if found and found[0] == mine and its in found:
         return row | {"already": True}
@@ -89,6 +91,7 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
             "target"
         )
     if write.mode == "append" and old.name != adopt.pipeline:
+        row["forgotten"] = old.forgotten
         row["alike"] = _alike(old, next(one for one in project.pipelines if one.name == adopt.pipeline), adopt.node)
     published = old.pins.get(adopt.from_node, target) is not None
     if not (published or found or adopt.marked or old.stands.get(adopt.from_node, (None, 0))[0] == target):
@@ -119,6 +122,8 @@ def _place(read: ReadSpec) -> tuple[str, ...]:
 def _check_rest(flow: Flow, adopt: Adopt, old: Pipeline, target: Target) -> None:
     """Raise ConflictError while something of the former sink is on its way, or is being taken back."""
     for pipeline in (old, flow.pipelines.get(adopt.pipeline, old)):
+        if pipeline.resetting:
+            raise ConflictError(interrupted(pipeline.name))
         if pipeline.rewind is not None:
             raise ConflictError(f"pipeline {pipeline.name} is being rewound: wait until it is done")
     for iteration in old.unfinished():

@@ -162,7 +162,7 @@ def row(pipeline: Pipeline, backfill: Backfilling) -> Row:
 
 def _check(pipeline: Pipeline) -> None:
     name = pipeline.name
-    if pipeline.removed or pipeline.rewind is not None:
+    if pipeline.off or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {name} is {pipeline.state}: nothing is planned in it")
     if pipeline.stateful:
         raise ConflictError(

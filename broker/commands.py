@@ -32,6 +32,7 @@ from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
 from odibi_actors.model import LIVE, MAX_PLACE, Trigger
+from odibi_actors.pending import interrupted
 from odibi_actors.runtime.visible import named
 
 MAX_WORKERS = 512
@@ -194,13 +195,15 @@ class Commands:
     def _pipeline(self, params: Row) -> Pipeline:
         name = params.get("pipeline")
         pipeline = self.flow.pipelines.get(name) if isinstance(name, str) else None
-        if pipeline is None:
-            known = ", ".join(self.flow.pipelines) or "none"
+        if pipeline is None or pipeline.forgotten:
+            known = ", ".join(one.name for one in self.flow.listed()) or "none"
             raise NotFoundError(f"no pipeline {name!r}; known: {known}")
         return pipeline
 
     def _trigger(self, params: Row, now: float) -> Row | None:
         pipeline = self._pipeline(params)
+        if pipeline.resetting:
+            raise ConflictError(interrupted(pipeline.name))
         if pipeline.removed:
             raise ConflictError(f"pipeline {pipeline.name} is no longer in odibi.yaml; add it and run `odibictl apply`")
         if not pipeline.on_demand:

@@ -59,6 +59,7 @@ from odibi_actors.messages import (
     WhoAreYou,
 )
 from odibi_actors.model import TRIGGER
+from odibi_actors.pending import interrupted
 from odibi_actors.units import plural
 from odibi_actors.version import __version__
 
@@ -280,6 +281,8 @@ class Coordinator:
             Send(STORE, self._welcome()),
             Log("info", f"epoch {flow.epoch}: {plural(len(flow.pipelines), 'pipeline')}, {left}"),
         ]
+        half = [pipeline.name for pipeline in flow.pipelines.values() if pipeline.resetting and not self._manual]
+        effects += [Log("warning", interrupted(name), about=name) for name in half]
         self._commands = Commands(flow, self._directory, self._started_at)
         early, self._early = self._early, []
         for sender, message in early:

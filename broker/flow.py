@@ -575,9 +575,10 @@ class Flow:
 
     def listed(self) -> list[Pipeline]:
         """All pipelines as people see them: in the order of the project file, whatever was loaded first; then those
-        that are not in it any more."""
+        that are not in it any more, unless they were forgotten."""
+        known = (pipeline for pipeline in self.pipelines.values() if not pipeline.forgotten)
         places = {name: place for place, name in enumerate(self.project.get(rec.ORDER, "").split(","))}
-        return sorted(self.pipelines.values(), key=lambda pipeline: places.get(pipeline.name, len(places)))
+        return sorted(known, key=lambda pipeline: places.get(pipeline.name, len(places)))
 
     def worker_limits(self) -> WorkerLimits:
         """When workers make way for fresh ones, as pools are told."""
@@ -586,7 +587,7 @@ class Flow:
         return WorkerLimits(epoch=self.epoch, limits=limits)
 
     def set(self, pipeline: Pipeline, name: str, on: bool) -> None:
-        """Make ``paused``, ``draining`` or ``removed`` of a pipeline so, durably."""
+        """Make ``paused``, ``draining``, ``removed`` or ``forgotten`` of a pipeline so, durably."""
         setattr(pipeline, name, on)
         self.shape += 1
         self.write(rec.Setting(scope=pipeline.name, name=name, value="1" if on else ""), pipeline.name)

@@ -198,7 +198,7 @@ def _taken_up(pipeline: Pipeline, letter: int, row: Row) -> int | None:
 
 
 def _check_plannable(pipeline: Pipeline, positions: Row) -> None:
-    if pipeline.removed or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
+    if pipeline.off or pipeline.draining or pipeline.paused or pipeline.rewind is not None:
         raise ConflictError(f"pipeline {pipeline.name} is {pipeline.state}: nothing is planned in it")
     for name, source in pipeline.sources.items():
         if source.pinned and source.problems and not source.pending:

@@ -60,6 +60,8 @@ class Pipeline:
         self.paused = False
         self.draining = False
         self.removed = False
+        self.resetting = False  # a reset of it was interrupted: what it has published may not be deleted yet
+        self.forgotten = False  # it was reset since it was removed: nobody lists it
         self.at_rest = False
         """Looked at while nothing runs: there are no sources that could report."""
         self.manual = False  # whatever its trigger, it plans only within runs (``odibictl run``)
@@ -174,6 +176,11 @@ class Pipeline:
             lane.voided, lane.not_before = 0, 0.0  # it could be read
 
     @property
+    def off(self) -> bool:
+        """Nothing is planned in it until the project, or a reset, is put in order."""
+        return self.removed or self.resetting
+
+    @property
     def on_demand(self) -> bool:
         """Iterations are planned only within runs."""
         return self.manual or self.spec.trigger != "data"
@@ -181,6 +188,8 @@ class Pipeline:
     @property
     def state(self) -> str:
         """The word shown in every view."""
+        if self.resetting:
+            return "resetting"
         if self.removed:
             return "removed"
         states = {i.state: None for i in self.iterations.values() if i.lane == LIVE}
@@ -292,7 +301,7 @@ class Pipeline:
         backfill = self.backfills.get(lane.name)
         if lane.run is None and (backfill is not None or self.on_demand):
             return None
-        if self.rewind is not None or self.paused or self.draining or self.removed:
+        if self.rewind is not None or self.paused or self.draining or self.off:
             return None
         limit = backfill.record.concurrency if backfill is not None else self.spec.max_in_flight
         if sum(1 for _ in self.unfinished(lane.name)) >= limit:

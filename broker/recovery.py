@@ -113,6 +113,10 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.draining = on
         elif setting.name == "removed":
             pipeline.removed = on
+        elif setting.name == rec.RESETTING:
+            pipeline.resetting = on
+        elif setting.name == rec.FORGOTTEN:
+            pipeline.forgotten = on
         elif setting.name == rec.REWOUND:
             pipeline.rewound = setting.value.split()
         elif setting.name == rec.COMPACTED:
@@ -208,6 +212,9 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float, adopt: Sequence[
         assert pipeline is not None
         if former != spec.trigger:
             flow.schedules.switched(pipeline, now)
+        if pipeline.forgotten:
+            flow.set(pipeline, "forgotten", False)
+            flow.say(Log("warning", _back(pipeline)))
         if pipeline.removed:
             flow.set(pipeline, "removed", False)
             flow.wake_all(pipeline)
@@ -229,6 +236,16 @@ def apply_project(flow: Flow, project: ProjectSpec, now: float, adopt: Sequence[
             )
     scheduling.apply(flow, project, now)
     return rows
+
+
+def _back(pipeline: Pipeline) -> str:
+    """What follows from having been forgotten."""
+    appends = [node.name for node in pipeline.spec.nodes if node.write is not None and node.write.mode == "append"]
+    twice = f", and adds to what {', '.join(appends)} may have left in {'its' if len(appends) == 1 else 'their'} target"
+    return (
+        f"{pipeline.name}: was forgotten by `odibictl reset` since it was taken out of odibi.yaml: it reads all of its "
+        f"files again{twice + ('s' if len(appends) > 1 else '') if appends else ''}"
+    )
 
 
 def would_change(flow: Flow, project: ProjectSpec) -> list[dict[str, object]]:

@@ -17,6 +17,7 @@ from odibi_actors.config.model import NodeSpec
 from odibi_actors.errors import ConflictError
 from odibi_actors.messages import STORE, NodeFailed, PublishTask
 from odibi_actors.model import Attempt, StagedRef, Target
+from odibi_actors.pending import interrupted
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def ask(flow: Flow, pipeline: Pipeline, to: int, params: Row, now: float) -> Row
 
 def _check(pipeline: Pipeline, to: int) -> None:
     name = pipeline.name
+    if pipeline.resetting:
+        raise ConflictError(interrupted(name))
     if not 0 <= to < pipeline.last_iteration:
         raise ConflictError(
             f"pipeline {name} has iterations 1 to {pipeline.last_iteration}; there is nothing after {to}"

@@ -217,7 +217,7 @@ class Schedules:
 
     def _pipeline_off(self, one: Scheduled) -> bool:
         pipeline = self._flow.pipelines.get(one.pipeline)
-        return pipeline is None or pipeline.removed or pipeline.manual or pipeline.spec.trigger != "schedule"
+        return pipeline is None or pipeline.off or pipeline.manual or pipeline.spec.trigger != "schedule"
 
     def due(self, message: Due, now: float) -> None:
         """The scheduler says what has come due. Taken only where it goes on from the schedule's place."""
@@ -310,7 +310,7 @@ class Schedules:
     def _release(self, pipeline: Pipeline, now: float) -> None:
         """Start what waits, as long as its turn has come: in the order in which it was noted."""
         queue = self._queue.get(pipeline.name) if not pipeline.manual else None
-        while queue and not (pipeline.paused or pipeline.draining or pipeline.removed or pipeline.rewind is not None):
+        while queue and not (pipeline.paused or pipeline.draining or pipeline.off or pipeline.rewind is not None):
             name, id_ = next(iter(queue))
             one = self._all[pipeline.name, name]
             allowed = one.spec.overlap == "allow" and len(pipeline.live.active) < MAX_ACTIVE
@@ -387,7 +387,7 @@ class Schedules:
     def _may_arise(self, pipeline: Pipeline, one: Scheduled) -> bool:
         """Whether an arrival is noted now. What waits elsewhere (in the commit table, in a folder) loses nothing by
         waiting there."""
-        if pipeline.paused or pipeline.draining or pipeline.rewind is not None:
+        if pipeline.paused or pipeline.draining or pipeline.off or pipeline.rewind is not None:
             return False
         if self._flow.journal.full:
             self._flow.touch_with_room(pipeline.name)

@@ -183,7 +183,7 @@ def pause(flow: Flow, pipeline: Pipeline, schedule: Scheduled, paused: bool, now
 
 def row(flow: Flow, pipeline: Pipeline, schedule: Scheduled, now: float) -> Row:
     """One line of ``schedule list``."""
-    if schedule.gone or pipeline.removed or pipeline.manual or pipeline.spec.trigger != "schedule":
+    if schedule.gone or pipeline.off or pipeline.manual or pipeline.spec.trigger != "schedule":
         state = "off"
     else:
         state = "paused" if schedule.paused else "active"

@@ -16,6 +16,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint.records import CODE, ORDER
 from odibi_actors.kinds.connection import name_of
 from odibi_actors.messages import SourceSpec
+from odibi_actors.pending import interrupted
 from odibi_actors.runtime.visible import named
 from odibi_actors.units import format_instant, plural
 from odibi_actors.version import __version__
@@ -33,6 +34,8 @@ STARTING = 10.0
 def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
     """One line of ``pipeline list``. ``starting``: the broker has just begun."""
     problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in s.problems]
+    if pipeline.resetting:
+        problems.append(interrupted(pipeline.name))
     if pipeline.problem:
         problems.append(pipeline.problem)
     heard = all(source.heard for source in pipeline.sources.values() if source.pinned)
@@ -236,7 +239,7 @@ def source_specs(flow: Flow) -> list[SourceSpec]:
             code=pipeline.spec.code.nodes.get(source.node.name, ""),
         )
         for pipeline in flow.listed()
-        if not pipeline.removed
+        if not pipeline.off
         for lane in pipeline.lanes
         for source in lane.sources.values()
     ] + flow.schedules.watches()

@@ -1,4 +1,4 @@
-"""Why a file that is ready is not planned yet, as its pipeline's row says."""
+"""Why nothing is planned in a pipeline, as its row says."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from odibi_actors.model import LIVE
 from odibi_actors.units import plural
 
 
+def interrupted(pipeline: str) -> str:
+    """What people are told of a reset that has begun and not ended."""
+    return (
+        f"a reset of {pipeline} was interrupted, and nothing of {pipeline} runs until it has ended: while nothing runs "
+        f"(`odibictl down`), `odibictl reset {pipeline}` ends it"
+    )
+
+
 def held_by(shown: Mapping[str, Any]) -> str:
     """What keeps the live lane from planning, and the remedy, from an answer to ``pipeline.show``; "" when nothing
     does: it is about to be planned."""
     name, state = shown["pipeline"], shown["state"]
+    if state == "resetting":
+        return interrupted(name)
     if state == "removed":
         return f"{name} is no longer in odibi.yaml"
     if state == "rewinding":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,14 +64,12 @@ class Engine:
     is synced to disk. After an error of the disk every call raises StoreError: the process must stop and recover
     by a new start, as a second fsync may report success for what the first one lost.
 
-    ``resetting``: the pipeline whose interrupted reset is to be ended. ``root``: the project's folder; what is recorded
-    of places in the former one follows, and ``moved`` says so. Raises StoreError when the file cannot be read
-    or verified, ConflictError when another process holds it, a reset was interrupted, or it is another project's.
+    ``root``: the project's folder; what is recorded of places in the former one follows, and ``moved`` says so. Raises
+    StoreError when the file cannot be read or verified, ConflictError when another process holds it, or it is another
+    project's.
     """
 
-    def __init__(
-        self, path: Path | str, store_id: str = "0" * 32, resetting: str = "", root: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path | str, store_id: str = "0" * 32, root: Path | None = None) -> None:
         self.path = Path(path)
         self._broken = ""
         self._lock: int | None = None
@@ -83,7 +82,6 @@ class Engine:
         else:
             self._lock = opening.lock(self.path.parent)
             try:
-                forgetting.refuse(self.path.parent, resetting)
                 self._files = opening.open_files(self.path)
             except BaseException:
                 os.close(self._lock)
@@ -100,6 +98,8 @@ class Engine:
             self._claimant, self._claim_seq = row[2:4]
             self.home = home_of(self.path.parent, root)
             self.moved = self._settle() if root is not None else ""
+            if self._lock is not None:
+                self._take_over()
         except BaseException:
             self.close()
             raise
@@ -109,6 +109,12 @@ class Engine:
         with self._guard("following a project that was moved"):
             former = relocating.relocate(self._db, self.home)
         return relocating.told(former, self.home, self.store_id) if former is not None else ""
+
+    def _take_over(self) -> None:
+        with self._guard("taking over a reset of a former release"):
+            with self._transaction():
+                forgetting.of_former_release(self._db, self.path.parent, time.time())
+            forgetting.taken_over(self.path.parent)
 
     def claim(self, expected: int, claimant: str) -> Claimed | ClaimRefused:
         """Compare-and-set of the epoch from ``expected`` to ``expected + 1``, durable; the same for a repetition."""
@@ -232,10 +238,26 @@ class Engine:
         with self._guard("reading what there is"):
             return forgetting.known(self._db, pipeline)
 
-    def forget(self, pipeline: str, now: float, targets: Sequence[Target] = ()) -> None:
+    def left_out(self, pipeline: str) -> bool:
+        """See ``forgetting.left_out``."""
+        with self._guard("reading what there is"):
+            return forgetting.left_out(self._db, pipeline)
+
+    def reset_begun(self, pipeline: str) -> str:
+        """See ``forgetting.begun``."""
+        with self._guard("reading what there is"):
+            return forgetting.begun(self._db, pipeline)
+
+    def forget(self, pipeline: str, now: float, plan: str) -> None:
         """Forget all that a pipeline has done, in one transaction; see ``forgetting.forget``."""
         with self._guard("forgetting a pipeline"), self._transaction():
-            forgetting.forget(self._db, pipeline, now, targets)
+            forgetting.forget(self._db, pipeline, now, plan)
+        self._unsaved += 1 << 20
+
+    def end_reset(self, pipeline: str, targets: Sequence[Target] = (), *, hide: bool = False) -> None:
+        """What was to be deleted is gone, in one transaction; see ``forgetting.end``."""
+        with self._guard("ending a reset"), self._transaction():
+            forgetting.end(self._db, pipeline, targets, hide=hide)
         self._unsaved += 1 << 20
 
     def adoptions(self) -> list[Adopt]:

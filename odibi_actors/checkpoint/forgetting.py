@@ -1,6 +1,6 @@
 """Forgetting what a pipeline has done, at rest (``odibictl reset``). The reset itself, targets included, is carried out
-by ``odibi_actors.local.reset``; a file beside the database says that one has begun, and keeps the store closed until it
-is done."""
+by ``odibi_actors.local.reset``. First the store forgets, and notes with it what else is to be deleted: from then on
+nothing of the pipeline is planned until that is done, and all others go on."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from pathlib import Path
 from typing import Any
 
 from odibi_actors.checkpoint import adopted
-from odibi_actors.checkpoint.records import COMPACTED, PRUNED
+from odibi_actors.checkpoint.records import COMPACTED, FORGOTTEN, PRUNED, RESETTING
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import SinksDecoder
-from odibi_actors.errors import ConflictError
 from odibi_actors.model import TRIGGER, Target
 
 _TABLES = ("iterations", "plans", "acks", "errors", "dead_letters", "states", "rewinds", "schemas")
 
 
-_INTENTION = "reset-"
+def of_former_release(db: sqlite3.Connection, data_dir: Path, now: float) -> None:
+    """A former release noted in a file what a reset deletes, and forgot the pipeline last: it is forgotten now, in the
+    transaction that is open. The files are deleted by ``taken_over``."""
+    for path in _noted(data_dir):
+        pipeline = path.stem.removeprefix("reset-")
+        if not begun(db, pipeline):
+            plan = json.loads(path.read_bytes())
+            plan["given_up"] = (known(db, pipeline) or {}).get("given_up", {})
+            forget(db, pipeline, now, json.dumps(plan))
 
 
-def begun(data_dir: Path) -> list[str]:
+def taken_over(data_dir: Path) -> None:
+    """The store has what ``of_former_release`` has read, for good."""
+    for path in _noted(data_dir):
+        path.unlink()
+
+
+def _noted(data_dir: Path) -> list[Path]:
+    return sorted(data_dir.glob("reset-*.json"))
+
+
+def begun(db: sqlite3.Connection, pipeline: str) -> str:
+    """What a reset of the pipeline that has begun and not ended deletes, as it was given to ``forget``; "" for none."""
+    row = db.execute("SELECT value FROM settings WHERE scope = ? AND name = ?", (pipeline, RESETTING)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def unfinished(db: sqlite3.Connection) -> list[str]:
     """The pipelines whose reset has begun and not ended."""
-    return sorted(path.stem.removeprefix(_INTENTION) for path in data_dir.glob(f"{_INTENTION}*.json"))
-
-
-def intention(data_dir: Path, pipeline: str) -> Path:
-    """The file that says that the reset of a pipeline has begun, and what it deletes."""
-    return data_dir / f"{_INTENTION}{pipeline}.json"
-
-
-def interrupted(pipeline: str) -> tuple[str, str]:
-    """What people are told of such a reset, and what ends it."""
-    return f"a reset of {pipeline} was interrupted", f"`odibictl reset {pipeline}` ends it"
-
-
-def refuse(data_dir: Path, resetting: str = "") -> None:
-    """Raise ConflictError while a reset is half done, but for that of the pipeline ``resetting``: what runs would
-    publish beside what is still to be deleted."""
-    for pipeline in begun(data_dir):
-        if pipeline != resetting:
-            raise ConflictError(": ".join(interrupted(pipeline)))
+    return [name for (name,) in db.execute("SELECT scope FROM settings WHERE name = ? ORDER BY scope", (RESETTING,))]
 
 
 def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
@@ -77,11 +82,10 @@ def known(db: sqlite3.Connection, pipeline: str) -> dict[str, Any] | None:
     return {"iterations": states, "files": files, **counts, "targets": list(targets), "given_up": given_up}
 
 
-def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[Target] = ()) -> None:
+def forget(db: sqlite3.Connection, pipeline: str, now: float, plan: str) -> None:
     """Forget iterations, the ledger, letters, pinned schemas, states; end runs and backfills. Numbers go on from where
     they were, so that no part has the name of a former one. Versions, schedules and what they have waiting stay, and so
-    do the files that started runs. ``targets``: what was deleted, with who has owned it."""
-    adopted.forget(db, targets)
+    do the files that started runs. ``plan``: what is to be deleted besides, before the pipeline may go on."""
     db.execute("DELETE FROM settings WHERE scope = ? AND name IN (?, ?)", (pipeline, COMPACTED, PRUNED))
     for table in _TABLES:
         db.execute(f"DELETE FROM {table} WHERE pipeline = ?", (pipeline,))
@@ -98,3 +102,21 @@ def forget(db: sqlite3.Connection, pipeline: str, now: float, targets: Sequence[
         " positions = (SELECT count(*) FROM ledger WHERE ledger.pipeline = counters.pipeline) WHERE pipeline = ?",
         (pipeline,),
     )
+    db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (pipeline, RESETTING, plan))
+
+
+def end(db: sqlite3.Connection, pipeline: str, targets: Sequence[Target], *, hide: bool) -> None:
+    """All is deleted: the pipeline may go on. ``targets``: those that are gone, with who has owned them. ``hide``: it
+    is not in the project any more, and no list shows it from now on; its versions and its number stay, so that one
+    that comes back under its name goes on above the parts that are there."""
+    adopted.forget(db, targets)
+    db.execute("DELETE FROM settings WHERE scope = ? AND name = ?", (pipeline, RESETTING))
+    for name in ("removed", FORGOTTEN) if hide else ():
+        db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, '1')", (pipeline, name))
+
+
+def left_out(db: sqlite3.Connection, pipeline: str) -> bool:
+    """The store knows a pipeline of this name, and it was not forgotten."""
+    found = db.execute("SELECT 1 FROM versions WHERE pipeline = ? LIMIT 1", (pipeline,)).fetchone()
+    hidden = db.execute("SELECT 1 FROM settings WHERE scope = ? AND name = ?", (pipeline, FORGOTTEN)).fetchone()
+    return found is not None and hidden is None

@@ -537,6 +537,10 @@ COMPACTED = "compacted"
 PRUNED = "pruned"
 """Setting of a pipeline: JSON of its sources of whose logs something is deleted -> up to which iteration it was read.
 """
+RESETTING = "resetting"
+"""Setting of a pipeline: a reset of it has begun, and not ended; JSON of what it deletes (``local.reset.Plan``)."""
+FORGOTTEN = "forgotten"
+"""Setting of a pipeline that is not in the project any more: it was reset since, and nobody lists it."""
 FAILING = "failing"
 """Setting of a pipeline: it has failed, and nobody was told yet that it works again."""
 

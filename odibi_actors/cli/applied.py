@@ -75,6 +75,7 @@ def preview(client: Client, project: ProjectSpec) -> list[dict[str, Any]]:
             "changed": False,
             "action": "not in odibi.yaml",
             "in_flight": row.get("in_flight"),
+            "resetting": row.get("state") == "resetting",
         }
         for name, row in running.items()
         if name not in named
@@ -148,6 +149,8 @@ def lines(item: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: version {item['running_version']} runs, and cannot be compared"
     elif item["action"] == "not in odibi.yaml":
         yield f"{name}: not in odibi.yaml: nothing of it is planned or run until it is put back ({flying} in flight)"
+        if not flying and not item.get("resetting"):
+            yield f"  `odibictl reset {name}` forgets it, and leaves its targets"
     else:
         yield f"{name}: changes (version {item['running_version']} runs)"
         yield from _changes(item)

@@ -80,6 +80,9 @@ def problems(rows: Sequence[Row]) -> list[RenderableType]:
         name = row.get("pipeline")
         for problem in row.get("problems") or []:
             lines.append(Text.assemble(("! ", "bold red"), (f"{name}: ", "bold"), str(problem).replace("\n", "\n  ")))
+        if row.get("state") == "removed":
+            told = f"    {name} is no longer in odibi.yaml: `odibictl reset {name}` forgets it, and leaves its targets"
+            lines.append(Text(told, style="dim"))
         if number := row.get("stuck"):
             fix = f"; once fixed: `odibictl iteration retry {name} {number}`"
             own = any(f"iteration {number} " in one and _REMEDY in one for one in row.get("problems") or [])

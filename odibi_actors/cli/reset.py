@@ -12,7 +12,7 @@ from odibi_actors.cli.base import App, Command, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.output import Column, Row, count, emit, fields, table
 from odibi_actors.cli.output import lines as as_text
-from odibi_actors.cli.project import chosen, load
+from odibi_actors.cli.project import load
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
@@ -42,23 +42,28 @@ TARGETS = (
 )
 @pipeline_argument()
 @click.option("--targets", is_flag=True, help="Also delete what the pipeline has published, and owns.")
+@click.option("--leave", is_flag=True, help="End an interrupted reset; what cannot be deleted stays.")
 @yes
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @lists
 @pass_app
-def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
+def reset(app: App, pipeline: str, targets: bool, leave: bool, dry_run: bool) -> None:
     """Forget all that a pipeline has done: it reads its files again.
 
     Iterations, the list of files read, dead letters, pinned schemas and states go. Schedules, versions and settings
     stay, and iterations are numbered on. With --targets its files are deleted and its tables dropped; without,
     rows of an upsert and what is overwritten stay until they are replaced, and parts or rows that were appended refuse
-    it, as they would be there twice. Needs a system at rest (`odibictl down`); an interrupted reset is ended by the
-    next one.
+    it, as they would be there twice. One that is no longer in odibi.yaml, and has nothing in flight, is forgotten
+    whole: no list shows it, and without --targets all it has published stays. Needs a system at rest (`odibictl down`).
+
+    While a reset is interrupted (killed, or refused by a target) nothing of this pipeline runs; the next reset ends it,
+    and --leave ends it without the targets that cannot be deleted.
     """
+    if targets and leave:
+        raise click.UsageError("--leave deletes no more targets, --targets deletes them; choose one")
     project = load(app, sql=False)
-    chosen(project, pipeline)
     with importlib.import_module("odibi_actors.local.reset").opened(project, pipeline) as work:
-        plan = work.plan(targets)
+        plan = work.plan(targets, leave=leave)
         for line in plan.others:
             errors.message(line)
         result = {"pipeline": pipeline, "targets": plan.targets, **_counts(plan)}
@@ -66,7 +71,8 @@ def reset(app: App, pipeline: str, targets: bool, dry_run: bool) -> None:
             if not app.yes:
                 click.echo(as_text(*_preview(result)), err=True)
             app.confirm(f"Forget all this of {pipeline}?" if not plan.resumed else "End the interrupted reset?")
-            work.carry_out(plan)
+            for line in work.carry_out(plan):
+                errors.message(line)
     result["done"] = not dry_run
     emit(app, lambda: result, "pipeline", _preview)
 

@@ -76,7 +76,6 @@ def render(
         parts += ["", *_schedules(result["schedules"], rests=bool(result.get("at_rest")))]
     found = [
         *_missing(result, data_dir),
-        *_interrupted(result),
         *problems(result.get("pipelines") or []),
         *_unwell(result.get("schedules") or {}),
     ]
@@ -202,16 +201,6 @@ def _missing(result: dict[str, Any], data_dir: Path | None) -> list[RenderableTy
         elif not any(pool["problems"] for pool in pools):
             missing.append("there is no worker at this moment, so nothing runs: see `odibictl logs worker`")
     return [Text.assemble(("! ", "bold red"), text) for text in missing]
-
-
-def _interrupted(result: dict[str, Any]) -> list[RenderableType]:
-    """Resets that have begun and not ended: nothing runs until they have."""
-    from rich.text import Text
-
-    from odibi_actors.checkpoint.forgetting import interrupted
-
-    told = (interrupted(pipeline) for pipeline in result.get("resets") or [])
-    return [Text.assemble(("! ", "bold red"), f"{what}, and nothing runs until {fix}") for what, fix in told]
 
 
 def _not_applied(app: App, client: Client, result: dict[str, Any]) -> Text:

@@ -59,7 +59,6 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     is lost however it ends. With --detach the same runs in a session of its own. Exit 2 when the project is invalid, 4
     when it is running, or contradicts what was done.
     """
-    from odibi_actors.checkpoint.forgetting import refuse
     from odibi_actors.checkpoint.resting import passed_on, store_id
     from odibi_actors.cli import deep
     from odibi_actors.config import write_schema
@@ -77,7 +76,6 @@ def up(app: App, workers: int | None, detach: bool, log: Path | None) -> None:
     check_targets(*targets)
     for line in taken_over(*targets):
         errors.message(line)
-    refuse(places.data_dir)
     if log is None:  # else who has detached this has said it
         deep.warn(project)
         _warn(app, project, detach)

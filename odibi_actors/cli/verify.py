@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.checkpoint import seals, wal
-from odibi_actors.checkpoint.forgetting import begun, interrupted
+from odibi_actors.checkpoint.forgetting import unfinished
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.checkpoint.schema import FIX
 from odibi_actors.config.doors import Doors
@@ -57,11 +57,11 @@ def stopped(data_dir: Path, root: Path) -> Report:
         return Report([{"what": what[0] + what[2], "fix": FIX}])
     try:
         ask: Ask = lambda cursor: dict(store.answer("checkpoint.verify", {"cursor": cursor}))  # noqa: E731
-        unfinished = [interrupted(pipeline) for pipeline in begun(data_dir)]
-        report = _walk(ask, data_dir / "spool", Doors(root), files=not unfinished)
         resets = [
-            {"what": f"{what}: files are not compared until it has ended", "fix": fix} for what, fix in unfinished
+            {"what": f"a reset of {name} was interrupted", "fix": f"`odibictl reset {name}`"}
+            for name in unfinished(store.db)
         ]
+        report = _walk(ask, data_dir / "spool", Doors(root))
         return report._replace(pages=store.pages, problems=[*resets, *report.problems])
     finally:
         store.close()

@@ -49,6 +49,12 @@ def check_read_again(
     found, sinks = [], " ".join(f"{row['pipeline']}.{row['sink']}" for row in rows)
     for row in rows:
         pipeline, former = row["pipeline"], row["from"].partition(".")[0]
+        if row.get("forgotten"):
+            found.append(
+                f"{pipeline}.{row['sink']} appends to {row['target']}, and what {former} has read was forgotten "
+                f"(`odibictl reset`): {pipeline} would read it again, and rows would be there twice, unless its files "
+                f"are others; `odibictl sink adopt {sinks} --read-again` takes the target over all the same"
+            )
         reads = {one.name: one.read for p in project.pipelines if p.name == pipeline for one in p.nodes}
         for old, new in row["alike"]:
             read = reads[new]

@@ -18,7 +18,6 @@ from odibi_actors.broker.commands import Commands, checked
 from odibi_actors.broker.coordinator import READS
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.flow import Flow
-from odibi_actors.checkpoint.forgetting import begun
 from odibi_actors.checkpoint.resting import Resting
 from odibi_actors.config.model import ProjectSpec
 from odibi_actors.errors import OdibiError, StoreError
@@ -82,7 +81,7 @@ class AtRest:
             return _at_rest(verb, self._store.answer(verb, params))
         if to == BROKER and verb == "status":
             status = views.status(self._flow(), Directory(), 0.0, time.time())
-            return {**status, "at_rest": self.as_of, "resets": begun(self.data_dir)}
+            return {**status, "at_rest": self.as_of}
         if to == BROKER:
             commands = Commands(self._flow(), Directory(), 0.0)
             return commands.run(verb, checked(verb, params), time.time())
@@ -93,7 +92,7 @@ class AtRest:
     def _next(self, pipeline: str | None) -> list[dict[str, Any]]:
         """When schedules that follow the clock are due next: the calendar needs no scheduler."""
         flow, now, found = self._flow(), time.time(), []
-        for name in flow.pipelines if pipeline is None else [pipeline]:
+        for name in [one.name for one in flow.listed()] if pipeline is None else [pipeline]:
             for one in flow.schedules.of(name):
                 due = next(occurrences(one.spec, now), None) if one.spec.timed else None
                 found.append(

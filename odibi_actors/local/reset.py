@@ -1,5 +1,6 @@
-"""``odibictl reset``: a pipeline starts over, at rest. An intention is durable before anything is deleted, and keeps
-the store closed until all is done: killed anywhere, a reset has not begun, or the next one ends it."""
+"""``odibictl reset``: a pipeline starts over, at rest. First the store forgets it, and notes what is to be deleted, in
+one transaction; nothing of the pipeline is planned until that is gone. Killed anywhere, a reset has not begun, or the
+next one ends it, and all other pipelines go on meanwhile."""
 
 from __future__ import annotations
 
@@ -10,13 +11,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from odibi_actors.batches.files import fsync_dir, new_file
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint.engine import Engine
-from odibi_actors.checkpoint.forgetting import intention
 from odibi_actors.checkpoint.relocating import followed, follower
 from odibi_actors.checkpoint.typing_targets import target as former_target
 from odibi_actors.config.doors import Doors
@@ -29,6 +29,9 @@ from odibi_actors.model import NOWHERE, Home, Target
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.targets import understood
 from odibi_actors.runtime import paths
+
+UNFINISHED = ("planned", "running", "failed", "prepared", "blocked")
+"""States of iterations that are not over."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -50,7 +53,9 @@ class Published(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """What a reset deletes. ``resumed``: an interrupted one is ended as it was begun. ``home``: where the store was
-    then. ``others``: what stays, as it is another copy's, in words."""
+    then. ``others``: what stays, in words. ``given_up``: sink -> iterations of which it was abandoned. ``removed``: the
+    pipeline is not in the project any more, and nothing lists it from then on. ``leave``: what cannot be deleted
+    stays."""
 
     pipeline: str
     targets: bool
@@ -63,6 +68,9 @@ class Plan(msgspec.Struct, frozen=True):
     resumed: bool = False
     home: Home = NOWHERE
     others: list[str] = []
+    given_up: dict[str, list[int]] = {}
+    removed: bool = False
+    leave: bool = False
 
 
 class Reset:
@@ -74,70 +82,133 @@ class Reset:
         self._project = project
         self._pipeline = pipeline
         self._doors = Doors(Path(project.root))
-        self._intention = intention(places.data_dir, pipeline)
+        self._removed = all(spec.name != pipeline for spec in project.pipelines)
         self._others: dict[str, None] = {}
         self._gone: list[Target] = []  # targets that are deleted, or were by an interrupted reset
         self._needed_by: dict[Target, Sequence[str]] = {}
         self._passed_on = adopted.by_target(engine.adoptions())
         self._given_up: dict[str, list[int]] = {}  # sink -> iterations of which it was abandoned, as far as `history`
 
-    def plan(self, targets: bool) -> Plan:
-        """What would be deleted, in this order. Raises NotFoundError when the pipeline has done nothing, and
-        ConflictError when rows that stay would be doubled, and when a table is needed by what stays."""
-        begun = None
-        if self._intention.exists():
-            begun = msgspec.json.decode(self._intention.read_bytes(), type=Plan)
-            targets = begun.targets
-        found = self._engine.known(self._pipeline)
-        if found is None and begun is None:
-            raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
-        known = dict(found or {})
-        named: list[tuple[str, Target]] = known.pop("targets", [])
-        self._given_up = known.pop("given_up", {})
-        known["files"] = self._read_again(known.get("files", []))
-        if begun is not None:
-            follow = follower(begun.home, self._engine.home)
-            self._gone = [followed(one.where, follow) for one in begun.published]
-            named += zip((one.node for one in begun.published), self._gone, strict=True)
+    def plan(self, targets: bool, *, leave: bool = False) -> Plan:
+        """What would be deleted, in this order. ``leave``: of a reset that was interrupted, what cannot be
+        deleted stays. Raises NotFoundError when the pipeline has done nothing, and ConflictError when rows that stay
+        would be doubled, when a table is needed by what stays, and when a pipeline that is not in the project has
+        something in flight."""
         self._others.clear()
-        published = list(self._published(dict.fromkeys(named)))
+        if begun := self._engine.reset_begun(self._pipeline):
+            return self._rest(msgspec.json.decode(begun, type=Plan), leave)
+        if leave:
+            raise NotFoundError(f"no reset of {self._pipeline} was interrupted: there is none to end")
+        known = self._known()
+        named: dict[tuple[str, Target], None] = dict.fromkeys(known.pop("targets", ()))
+        self._given_up = known.get("given_up", {})
+        known["files"] = self._read_again(known.get("files", []))
+        published = list(self._published(self._with_project(named)))
         if targets:
             published = in_order(published, self._needed_by)
             self._gone += [one.where for one in published]
         doubled = [one for one in published if one.append and one.parts]
-        if doubled and not targets:
+        if doubled and not targets and not self._removed:
             listed = "; ".join(f"{one.node}: {one.parts} in {one.target}" for one in doubled)
             raise ConflictError(
                 f"what {self._pipeline} has appended would be there twice after the next run ({listed}): add --targets "
                 "to delete it, or move it away"
             )
+        if self._removed and not targets:
+            for one in published:
+                again = f"; {self._pipeline} would add to it, if it came back" if one in doubled else ""
+                self._others[f"{one.node}: {one.target} stays as it is{again}"] = None
         return Plan(
             self._pipeline,
             targets,
             published=published if targets else [],
-            resumed=begun is not None,
             home=self._engine.home,
             others=list(self._others),
+            removed=self._removed,
             **known,
         )
 
-    def carry_out(self, plan: Plan) -> None:
-        """Do it. Raises ConflictError, sqlite3.Error, OSError; what is left is done by the next try."""
+    def _known(self) -> dict[str, Any]:
+        """What there is to forget. Raises NotFoundError, ConflictError."""
+        found = self._engine.known(self._pipeline)
+        if self._removed:
+            if not self._engine.left_out(self._pipeline):
+                there = ", ".join(spec.name for spec in self._project.pipelines)
+                raise NotFoundError(
+                    f"no pipeline {self._pipeline!r} in odibi.yaml, nor one of that name that was taken out of it and "
+                    f"not forgotten; there are: {there}"
+                )
+            flying = {state: n for state, n in (found or {}).get("iterations", {}).items() if state in UNFINISHED}
+            if flying:
+                listed = ", ".join(f"{number:,} {state}" for state, number in flying.items())
+                raise ConflictError(
+                    f"{self._pipeline} is not in odibi.yaml, and has unfinished iterations ({listed}): put it back, "
+                    f"and `odibictl run {self._pipeline}` ends them; or reset it while it is there"
+                )
+        elif found is None:
+            raise NotFoundError(f"pipeline {self._pipeline} has done nothing: there is nothing to forget")
+        return dict(found or {})
+
+    def _rest(self, begun: Plan, leave: bool) -> Plan:
+        """What is left of a reset that was interrupted."""
+        self._given_up = begun.given_up
+        follow = follower(begun.home, self._engine.home)
+        rest: list[Published] = []
+        for one in begun.published:
+            at = followed(one.where, follow)
+            self._gone.append(at)
+            try:
+                rest += self._published({(one.node, at): None})
+            except (ConflictError, OSError) as error:
+                self._refused(msgspec.structs.replace(one, at=at), error, leave)
+        try:
+            rest = in_order(rest, self._needed_by)
+        except ConflictError as error:
+            if not leave:
+                raise ConflictError(f"{error}; {self._leave}") from None
+        return msgspec.structs.replace(
+            begun, published=rest, resumed=True, leave=leave, others=list(self._others), removed=self._removed
+        )
+
+    def _refused(self, one: Published, error: Exception, leave: bool) -> None:
+        """A target cannot be deleted: it stays if it may and that doubles nothing. Raises ConflictError, OSError."""
+        kind = ConflictError if isinstance(error, ConflictError) else OSError
+        if one.parts and self._appends(one.where):
+            raise kind(
+                f"{error}; what {one.node} has appended to {one.where} would be there twice after the next run: delete "
+                f"it yourself, or let {one.node} publish elsewhere, then {self._leave}"
+            ) from None
+        if not leave:
+            raise kind(f"{error}; {self._leave}") from None
+        self._gone.remove(one.where)
+        self._others[f"{one.node}: {one.where} stays as it is, as it cannot be deleted: {error}"] = None
+
+    @property
+    def _leave(self) -> str:
+        return f"`odibictl reset {self._pipeline} --leave` ends the reset without what cannot be deleted"
+
+    def _appends(self, at: Target) -> bool:
+        """Whether the pipeline, as the project has it now, adds to what is in the target."""
+        specs = (spec for spec in self._project.pipelines if spec.name == self._pipeline)
+        writes = (node.write for spec in specs for node in spec.nodes if node.write is not None)
+        return any(write.mode == "append" and write.target == at for write in writes)
+
+    def carry_out(self, plan: Plan) -> list[str]:
+        """Do it; returns what stays, in words. Raises ConflictError, sqlite3.Error, OSError; what is left is done by
+        the next try."""
+        self._others.clear()
         if not plan.resumed:
-            temporary = self._intention.with_suffix(".tmp")
-            temporary.unlink(missing_ok=True)
-            with new_file(temporary, sync=True) as writer:
-                writer.write(msgspec.json.encode(plan))
-            temporary.rename(self._intention)
-            fsync_dir(self._places.data_dir)
+            self._engine.forget(self._pipeline, time.time(), msgspec.json.encode(plan).decode())
         for target in plan.published:
-            with understood(target.where, ConflictError):
-                self._delete(target)
-        self._engine.forget(self._pipeline, time.time(), self._gone)
+            try:
+                with understood(target.where, ConflictError):
+                    self._delete(target)
+            except (ConflictError, OSError) as error:
+                self._refused(target, error, plan.leave)
         for folder in ("spool", "staged"):
             shutil.rmtree(self._places.data_dir / folder / self._pipeline, ignore_errors=True)
-        self._intention.unlink()
-        fsync_dir(self._places.data_dir)
+        self._engine.end_reset(self._pipeline, self._gone, hide=plan.removed)
+        return list(self._others)
 
     def _read_again(self, planned: list[tuple[str, str]]) -> int:
         """How many of the (source, identity) that were planned are there to be read again: each path once, however
@@ -153,14 +224,24 @@ class Reset:
 
     # --- targets --------------------------------------------------------------------------------------------------
 
+    def _with_project(self, named: dict[tuple[str, Target], None]) -> dict[tuple[str, Target], None]:
+        """Targets that the store knows of, and those of the project's sinks."""
+        writes = [
+            (node.name, node.write.target)
+            for spec in self._project.pipelines
+            for node in (spec.nodes if spec.name == self._pipeline else [])
+            if node.write is not None
+        ]
+        return {**named, **dict.fromkeys(writes)}
+
     def _published(self, named: dict[tuple[str, Target], None]) -> Iterator[Published]:
-        """Targets of the project's sinks, and those that the store knows of, as far as they are this pipeline's."""
-        appending = {}
-        for spec in self._project.pipelines:
-            for node in spec.nodes if spec.name == self._pipeline else []:
-                if node.write is not None:
-                    named.setdefault((node.name, node.write.target))
-                    appending[node.write.target] = node.write.mode == "append"
+        """What there is in these targets, as far as they are this pipeline's."""
+        appending = {
+            node.write.target: node.write.mode == "append"
+            for spec in self._project.pipelines
+            for node in (spec.nodes if spec.name == self._pipeline else [])
+            if node.write is not None
+        }
         found_owners = [(self._owners(node, target), target) for node, target in named]
         for owner, target in dict.fromkeys((owners[0], target) for owners, target in found_owners if owners):
             kept = None
@@ -240,7 +321,7 @@ def opened(project: ProjectSpec, pipeline: str) -> Iterator[Reset]:
     except ConflictError as error:
         raise ConflictError(f"a reset needs a system at rest: `odibictl down` first ({error})") from None
     try:
-        engine = Engine(places.database, resetting=pipeline, root=Path(project.root))
+        engine = Engine(places.database, root=Path(project.root))
         if engine.moved:
             tell(engine.moved)
         try:

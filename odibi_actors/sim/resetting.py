@@ -19,7 +19,8 @@ def reset(life: Life, pipeline: str, targets: bool) -> None:
     life.world.count("reset" if targets else "reset without targets")
     gone = [at for at, owner in host.owners.items() if owner[0] == pipeline] if targets else []
     life.work.reset(pipeline, gone)
-    host.engine.forget(pipeline, life.world.now, gone)
+    host.engine.forget(pipeline, life.world.now, "{}")
+    host.engine.end_reset(pipeline, gone)
     host.spool = {path: data for path, data in host.spool.items() if not path.startswith(f"{pipeline}/")}
     host.changes += 1
     life.truth.forget(pipeline)

@@ -341,7 +341,7 @@ def test_a_plan_has_a_range_for_each_position_and_a_broker_is_told_of_the_source
 def test_a_pipeline_that_is_forgotten_is_read_from_its_beginning() -> None:
     engine = claimed()
     put(engine, version(), planned(1, ("0", 0, 5)), ack(1, SOURCE), prepare(1), r.Commit(P, 1, 3.0, 1))
-    engine.forget(P, 4.0)
+    engine.forget(P, 4.0, "{}")
     assert places(engine) == {}
     assert engine._db.execute("SELECT count(*) FROM ranges").fetchone() == (0,)
 

@@ -228,7 +228,7 @@ def test_given_an_iteration_that_is_pruned_or_reset_when_asked_for_then_the_erro
     engine = claimed()
     put(engine, *committed(1, "a.csv"))
     if reset:
-        engine.forget(P, 60 * DAY)
+        engine.forget(P, 60 * DAY, "{}")
     else:
         sweep(engine, now=60 * DAY)
     assert listed(engine) == []

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.config import init_project, load_project
-from odibi_actors.errors import ConflictError, NotFoundError
+from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.reset import Plan, Reset, opened
 from odibi_actors.runtime import paths
@@ -160,9 +161,9 @@ def _at(name: str, owner: type, after: bool) -> Callable[[pytest.MonkeyPatch], N
     def arm(patch: pytest.MonkeyPatch) -> None:
         step = getattr(owner, name)
 
-        def dying(*args: object) -> None:
+        def dying(*args: object, **more: object) -> None:
             if after:
-                step(*args)
+                step(*args, **more)
             raise KeyboardInterrupt
 
         patch.setattr(owner, name, dying)
@@ -170,31 +171,156 @@ def _at(name: str, owner: type, after: bool) -> Callable[[pytest.MonkeyPatch], N
     return arm
 
 
+OTHER = """
+  - pipeline: beside
+    nodes:
+      - name: lines
+        read: {connection: landing, format: csv, mode: file_watch, pattern: "orders-*.csv"}
+      - {name: copy, inputs: [lines], write: {connection: lake, path: copy, format: parquet}}
+"""
+
+
 @pytest.mark.parametrize(
-    "arm",
+    ("arm", "rows"),
     [
-        _at("_delete", Reset, False),
-        _at("_delete", Reset, True),
-        _at("forget", Engine, False),
-        _at("forget", Engine, True),
+        (_at("forget", Engine, True), 6),
+        (_at("_delete", Reset, True), None),
+        (_at("end_reset", Engine, False), None),
     ],
-    ids=["begun", "one target", "all targets", "forgotten"],
+    ids=["forgotten", "one target", "all targets"],
 )
-def test_given_a_kill_in_the_middle_then_nothing_runs_until_the_reset_is_ended(
-    root: Path, arm: Callable[[pytest.MonkeyPatch], None]
+def test_given_a_kill_in_the_middle_then_others_go_on_and_it_waits_until_the_reset_is_ended(
+    root: Path, arm: Callable[[pytest.MonkeyPatch], None], rows: int | None
 ) -> None:
+    (root / "odibi.yaml").write_text((root / "odibi.yaml").read_text() + OTHER)
     run_pipeline(load_project(root), "sales")
     with pytest.MonkeyPatch.context() as patch:
         arm(patch)
         with pytest.raises(KeyboardInterrupt):
             reset(root)
-    with pytest.raises(ConflictError, match="a reset of sales was interrupted: `odibictl reset sales` ends it"):
+    half = published(root)
+    assert half[1] == rows
+    assert run_pipeline(load_project(root), "beside").committed == 1
+    said = r"a reset of sales was interrupted, .*while nothing runs \(`odibictl down`\), `odibictl reset sales` ends it"
+    with pytest.raises(OdibiError, match=said):
         run_pipeline(load_project(root), "sales")
+    with LocalSystem(load_project(root), manual=False) as system:  # what follows its data goes on by itself, or waits
+        for verb, more in (("backfill", {"files": {"orders": "*.csv"}, "run": "b-x"}), ("rewind", {"to": 0})):
+            with pytest.raises(OdibiError, match=r"was interrupted|is resetting"):
+                system.request(f"pipeline.{verb}", {"pipeline": "sales", **more})
+        row = system.request("pipeline.show", {"pipeline": "sales"})
+        assert (row["state"], row["offered"]) == ("resetting", 0)
+        assert "`odibictl reset sales` ends it" in row["problems"][0]
+    assert published(root) == half
+    sound(root)
     assert reset(root, targets=False).targets  # as it was begun
     assert published(root) == ([], None)
     assert run_pipeline(load_project(root), "sales").committed == 1
     assert published(root) == (["_odibi_owner.json", "part-0000000002-lake_orders.parquet"], 6)
     sound(root)
+
+
+def test_given_a_reset_that_a_former_release_has_begun_then_it_is_ended(root: Path) -> None:
+    run_pipeline(load_project(root), "sales")
+    with opened(load_project(root), "sales") as work:
+        plan = json.loads(msgspec.json.encode(work.plan(targets=True)))
+    former = {name: value for name, value in plan.items() if name not in ("given_up", "removed")}
+    (root / ".odibi/reset-sales.json").write_text(json.dumps(former))
+    with pytest.raises(OdibiError, match="a reset of sales was interrupted"):
+        run_pipeline(load_project(root), "sales")
+    assert not (root / ".odibi/reset-sales.json").exists()
+    assert reset(root, targets=False).targets
+    assert published(root) == ([], None)
+    sound(root)
+
+
+def test_given_a_target_that_cannot_be_deleted_then_the_reset_is_left_where_that_doubles_nothing(
+    invoke: Invoke,  # noqa: F811
+    root: Path,
+) -> None:
+    def call(*words: str, code: int = 0) -> str:
+        result = invoke(*words, "--project", root)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    run_pipeline(load_project(root), "sales")
+    call("reset", "sales", "--leave", "--yes", code=3)  # there is none
+    table = published(root)[1]
+
+    def refused(*_: object) -> None:
+        raise ConflictError("it is away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("odibi_actors.nodes.sinks.table_kind.TableKind.delete", refused)
+        patch.setattr("odibi_actors.nodes.sinks.local_sink.LocalSink.delete", refused)
+        said = call("reset", "sales", "--targets", "--yes", code=4)
+        assert "it is away; `odibictl reset sales --leave` ends the reset without what cannot be deleted" in said
+        said = call("reset", "sales", "--leave", "--yes", code=4)
+        assert "it is away; what lake_orders has appended to " in said
+        assert "delete it yourself, or let lake_orders publish elsewhere, then `odibictl reset sales --leave`" in said
+        for part in (root / "data/lake/orders").glob("part-*"):
+            part.unlink()
+        said = call("reset", "sales", "--leave", "--yes")
+        assert "mart_sales: " in said
+        assert "stays as it is, as it cannot be deleted: it is away" in said
+    assert published(root)[1] == table
+    assert run_pipeline(load_project(root), "sales").committed == 1
+    assert published(root) == (["_odibi_owner.json", "part-0000000002-lake_orders.parquet"], table)
+    sound(root)
+
+
+def test_given_a_pipeline_that_was_taken_out_then_it_is_forgotten_and_comes_back_above_its_parts(
+    invoke: Invoke,  # noqa: F811
+    root: Path,
+) -> None:
+    def call(*words: str, code: int = 0) -> str:
+        result = invoke(*words, "--project", root)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    spec = root / "odibi.yaml"
+    first = spec.read_text()
+    run_pipeline(load_project(root), "sales")
+    spec.write_text(first[: first.index("  - pipeline: sales")] + OTHER.lstrip("\n"))
+    run_pipeline(load_project(root), "beside")
+    command = "`odibictl reset sales` forgets it, and leaves its targets"
+    assert command in call("status")
+    assert command in call("apply", "--dry-run")
+    before = published(root)
+    assert "Forget all this of sales?" in invoke("reset", "sales", "--project", root, input="n\n").output
+    assert "sales" in call("status")
+    said = call("reset", "sales", "--yes")
+    assert "stays as it is; sales would add to it, if it came back" in said
+    assert published(root) == before
+    for words in (("status",), ("apply", "--dry-run"), ("pipeline", "list")):
+        assert "sales" not in call(*words)
+    call("pipeline", "show", "sales", code=3)
+    assert "not forgotten; there are: beside" in call("reset", "sales", "--yes", code=3)
+    sound(root)
+    spec.write_text(first.replace("- pipeline: sales", "- pipeline: shop"))  # a new name, the same targets
+    refused = call("sink", "adopt", "shop.lake_orders", "shop.mart_sales", "--yes", code=4)
+    assert "what sales has read was forgotten (`odibictl reset`): shop would read it again" in refused
+    spec.write_text(first)
+    said = call("run", "sales")
+    assert "it reads all of its files again, and adds to what lake_orders may have left in its target" in said
+    names = ["_odibi_owner.json", *(f"part-000000000{n}-lake_orders.parquet" for n in (1, 2))]
+    assert published(root) == (names, 6)
+    assert "sales" in call("status")
+    sound(root)
+
+
+def test_given_something_in_flight_then_a_pipeline_that_was_taken_out_is_not_forgotten(root: Path) -> None:
+    code = (root / "nodes/orders.py").read_text()
+    (root / "nodes/orders.py").write_text(code.replace("return", "raise ValueError\n    return"))
+    spec = root / "odibi.yaml"
+    spec.write_text(spec.read_text().replace("max_attempts: 3", "max_attempts: 1"))
+    assert run_pipeline(load_project(root), "sales").failed == 1
+    text = spec.read_text()
+    spec.write_text(text[: text.index("  - pipeline: sales")] + OTHER.lstrip("\n"))
+    with pytest.raises(
+        ConflictError, match=r"unfinished iterations \(1 failed\): put it back, and `odibictl run sales`"
+    ):
+        reset(root, targets=False)
 
 
 def test_given_targets_of_others_then_they_stay(root: Path) -> None:

@@ -175,6 +175,7 @@ def forget(folder: Path) -> None:
     """Forget what a stream has read, at rest; settings stay. Raises as ``Session``."""
     engine = Engine(folder / DATABASE)
     try:
-        engine.forget(STREAM, time.time())
+        engine.forget(STREAM, time.time(), "{}")
+        engine.end_reset(STREAM)
     finally:
         engine.close()
