@@ -296,7 +296,7 @@ class Checker:
 
     def _transform(self, at: str, transform: Section, inputs: list[str] | None, state: bool) -> None:
         if "sql_file" in transform:
-            self.sql_files[at] = transform.pop("sql_file")
+            self.sql_files[at] = transform["sql_file"]
             transform["sql"] = self._sql_file(f"{at}.sql_file", self.sql_files[at])
         if "params" in transform and "function" not in transform and not self._problems.written(f"{at}.function"):
             self._problems.add(f"{at}.params", "params are for functions", suggestion="write the values into the SQL")

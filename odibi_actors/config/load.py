@@ -219,9 +219,11 @@ def _node(
     keep what is polled."""
     name = f"{pipeline['pipeline']}.{section['name']}"
     read, transform, write = section.get("read"), section.get("transform"), section.get("write")
+    file = "" if transform is None else transform.get("sql_file", "")
     return NodeSpec(
+        sql_file=file,
         read=None if read is None else _read_spec(read, connections, logs, name),
-        transform=None if transform is None else TransformSpec(**transform),
+        transform=None if transform is None else TransformSpec(**_pick(transform, "function", "sql", "params")),
         write=None if write is None else WriteSpec(**_connected(write, connections)),
         retry=RetrySpec(**(pipeline.get("retry", {}) | section.get("retry", {}))),
         **_pick(pipeline, "timeout")

@@ -185,7 +185,8 @@ class BatchSpec(msgspec.Struct, frozen=True):
 class NodeSpec(msgspec.Struct, frozen=True):
     """One node of the DAG, with exactly one of ``read``, ``transform``, ``write``. ``timeout`` in seconds per
     attempt. ``state``: the function takes what it kept from the iteration before, and returns what to keep.
-    ``engine``: of a transform, what runs its SQL or what its function is given; None: DuckDB, and pandas."""
+    ``engine``: of a transform, what runs its SQL or what its function is given; None: DuckDB, and pandas.
+    ``sql_file``: the file that holds its SQL, for messages."""
 
     name: str
     inputs: list[str] = []
@@ -199,6 +200,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     description: str = ""
     state: bool = False
     engine: Literal["spark"] | None = None
+    sql_file: str = ""
 
     @property
     def kind(self) -> Literal["read", "transform", "write"]:

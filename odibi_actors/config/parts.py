@@ -35,6 +35,8 @@ def parts(spec: PipelineSpec) -> Parts:
     found = {"": _keys({key: value for key, value in data.items() if key not in ("name", "nodes", CODE)})}
     found[""] |= spec.code.files
     for node in data["nodes"]:
+        if not node["sql_file"]:
+            del node["sql_file"]  # as before there was any
         found[node.pop("name")] = _keys(node)
     for name, digest in spec.code.nodes.items():
         if spec.node(name).read is None:  # what was polled is kept: other code changes nothing of it

@@ -30,15 +30,22 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
     checker = SqlChecker()
     names = {(node.pipeline, node.section.get("name")) for node in nodes}
     known: dict[tuple[str, str], Types] = {}
+    whole: set[tuple[str, str]] = set()
+    """Nodes of which all columns are known."""
     try:
         for node in nodes:
             key = (node.pipeline, node.section.get("name", ""))
             if "read" in node.section:
                 known[key] = checker.declared(node.section["read"].get("schema", {}))
+                if _all_columns(node.section["read"]) == known[key].keys():
+                    whole.add(key)
             elif "sql" in node.section.get("transform", {}) and "engine" not in node.section:
                 inputs = node.section.get("inputs", [])
                 unknown = any((node.pipeline, name) not in names for name in inputs)  # told already
-                known[key] = _check(checker, node, known, files, problems, unknown=unknown)
+                every = all((node.pipeline, name) in whole for name in inputs)
+                known[key], every = _check(checker, node, known, files, problems, unknown=unknown, whole=every)
+                if every:
+                    whole.add(key)
     finally:
         checker.close()
 
@@ -51,12 +58,14 @@ def _check(
     problems: Problems,
     *,
     unknown: bool,
-) -> Types:
+    whole: bool,
+) -> tuple[Types, bool]:
     at = f"{node.at}.transform"
     sql, inputs = node.section["transform"]["sql"], node.section.get("inputs", [])
     if (at in files and not sql.strip()) or BAD in inputs:
-        return {}  # told already
-    found, types = checker.check(sql, {name: known.get((node.pipeline, name), {}) for name in inputs}, unknown=unknown)
+        return {}, False  # told already
+    tables = {name: known.get((node.pipeline, name), {}) for name in inputs}
+    found, types, every = checker.check(sql, tables, unknown=unknown, whole=whole)
     for problem in found:
         problems.add_inside(
             f"{at}.sql_file" if at in files else f"{at}.sql",
@@ -66,4 +75,15 @@ def _check(
             suggestion=problem.suggestion,
             file=files.get(at, ""),
         )
-    return types
+    return types, every
+
+
+def _all_columns(read: Mapping[str, Any]) -> set[str]:
+    """The columns of a source, where the project file names them all; else none."""
+    if read.get("on_schema_change") == "evolve":
+        return set()
+    if read.get("mode") == "event":
+        names = read.get("schema", {})
+    else:
+        names = read.get("columns") or read.get("options", {}).get("column_names", [])
+    return set(names) - set(read.get("ignore", []))

@@ -230,7 +230,7 @@ class Executor:
         assert spec is not None
         if spec.sql is not None:
             runner = self._spark if node.engine == "spark" else self._sql
-            return runner.run(spec.sql, inputs, self._variables(task, node))
+            return runner.run(spec.sql, inputs, self._variables(task, node), node.sql_file)
         with self._spark.given(node.engine) as spark:
             return run_function(spec.function or "", spec.params, inputs, self._context(task, node), spark)
 

@@ -34,6 +34,8 @@ SETTINGS = {
 CANDIDATES = 3
 """Functions named of those that DuckDB would know instead."""
 _CANDIDATES = re.compile(r"(Candidate functions:\n)((?:\t[^\n]+\n)+)")
+_HERE = "sql"
+"""How messages begin of SQL that stands in the project file."""
 _LINE = re.compile(r"\bLINE (\d+):")
 
 
@@ -58,12 +60,24 @@ class SqlRunner:
         self._variables = ""  # those that are set, as text; they are set only when others are wanted
         self._names: list[str] = []
 
-    def run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables = NONE) -> pa.Table:
+    def run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables = NONE, file: str = "") -> pa.Table:
         """The rows of one SELECT over tables named as the inputs, with normal types (see ``sql_types``).
+        ``file``: where it was written, for messages.
 
         Raises Failed: ``invalid`` (SQL that can never run, columns without a proper name or of a type that is not
         carried exactly, params that cannot be variables) or ``raised`` (these rows).
         """
+        try:
+            return self._run(sql, inputs, variables)
+        except Failed as error:
+            found = error.failure
+            if not file or not found.message.startswith(_HERE):
+                raise
+            raise Failed(
+                found.kind, file + found.message.removeprefix(_HERE), line=found.line, column=found.column
+            ) from error
+
+    def _run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables) -> pa.Table:
         connection = self._connect()
         self._set(connection, variables)
         for name, table in {name: _readable(name, table) for name, table in inputs.items()}.items():
@@ -74,7 +88,7 @@ class SqlRunner:
             sql_types.check_types(relation.columns, relation.types)
             return normalise(sql_types.narrow(relation.to_arrow_table(), relation.types))
         except duckdb.Error as error:
-            raise _sql_failure(error) from error
+            raise _sql_failure(_placed(connection, sql, error)) from error
         except BatchError as error:
             hint = "" if error.column else "; name columns with 'as'"
             raise Failed("invalid", f"sql: {error}{hint}", column=error.column) from error
@@ -167,10 +181,23 @@ def _few(found: re.Match[str]) -> str:
     return found[1] + "\n".join(names[:CANDIDATES]) + more + "\n"
 
 
+def _placed(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> duckdb.Error:
+    """The same error with the place in the text. DuckDB tells that of what it cannot bind only where a statement is
+    executed, which is refused at the same place, before any row is looked at."""
+    if not isinstance(error, duckdb.BinderException | duckdb.CatalogException) or _LINE.search(str(error)):
+        return error
+    try:
+        connection.execute(sql)
+    except duckdb.Error as placed:
+        return placed if type(placed) is type(error) else error
+    return error
+
+
 def _sql_failure(error: duckdb.Error) -> Failed:
     text = str(error)
     found = _LINE.search(text)
     line = int(found[1]) if found else 0
     text = _CANDIDATES.sub(_few, text)
+    where = f"{_HERE} line {line}" if line else _HERE
     never = isinstance(error, duckdb.ProgrammingError | duckdb.PermissionException | duckdb.NotSupportedError)
-    return Failed("invalid" if never else "raised", f"sql: {text}", line=line)
+    return Failed("invalid" if never else "raised", f"{where}: {text}", line=line)

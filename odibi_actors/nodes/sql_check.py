@@ -1,8 +1,9 @@
 """What DuckDB can tell of a transform's SQL before it has seen a row: syntax, statements, tables, functions, and
 whether functions take their arguments, as far as the types of its inputs are known.
 
-Types are known in part only (``read.schema`` may be partial, Python functions return what they will). So of what
-binding says only "No function matches" counts: the types it names are declared, whatever else there is.
+Types may be known in part only (``read.schema`` may be partial, Python functions return what they will). So of what
+binding says only that counts which is about types: those it names are declared, whatever else there is. Where all
+columns are known everything counts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _OWN_SCHEMAS = ("", "main", "temp")
 _NOWHERE = 2**64 - 1
 _PLAIN = re.compile(r"BOOLEAN|U?(TINY|SMALL|BIG)?INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR|BLOB|DATE|TIMESTAMP.*|DECIMAL.*")
 """Types that pass from node to node as they are."""
+_CERTAIN = re.compile(r"Cannot (mix|compare) values of type|column .* must appear in the GROUP BY clause")
+"""What cannot be bound whatever other columns there are."""
 _MISMATCH = re.compile(r"No function matches the given name and argument types '(.+?)'\.", re.DOTALL)
 
 
@@ -36,6 +39,9 @@ class SqlProblem(NamedTuple):
     offset: int
     message: str
     suggestion: str = ""
+
+
+Checked = tuple[list[SqlProblem], Types, bool]
 
 
 class SqlChecker:
@@ -64,20 +70,21 @@ class SqlChecker:
         relation = self._connection.from_arrow(pa.schema(fields).empty_table())
         return _known(relation)
 
-    def check(self, sql: str, inputs: Mapping[str, Types], *, unknown: bool = False) -> tuple[list[SqlProblem], Types]:
-        """What is wrong with one node's SQL, and the columns it returns as far as they are known. ``unknown``: one of
-        its inputs is no node, so that nobody knows what the tables are to be."""
+    def check(self, sql: str, inputs: Mapping[str, Types], *, unknown: bool = False, whole: bool = False) -> Checked:
+        """What is wrong with one node's SQL, the columns it returns as far as they are known, and whether these are
+        all. ``unknown``: one of its inputs is no node, so that nobody knows what the tables are to be. ``whole``: all
+        columns of all inputs are known."""
         try:
             statements = self._connection.extract_statements(sql)
         except duckdb.Error as error:
             offset, message = _told(error, sql)
-            return [SqlProblem(offset, f"SQL does not parse: {message}")], {}
+            return [SqlProblem(offset, f"SQL does not parse: {message}")], {}, False
         if problem := _one_select(sql, statements):
-            return [problem], {}
+            return [problem], {}, False
         tree = self._tree(sql)
         tables = () if tree is None or unknown else _tables(sql, tree, list(inputs))
         problems = [] if tree is None else [*tables, *self._calls(sql, tree)]
-        return (problems, {}) if problems or unknown else self._bind(statements[0].query, sql, inputs)
+        return (problems, {}, False) if problems or unknown else self._bind(statements[0].query, sql, inputs, whole)
 
     def tables(self, sql: str) -> list[str]:
         """The tables that a query reads, in the order of its text, without those of its WITH; none where it does not
@@ -116,24 +123,43 @@ class SqlChecker:
                 hint = f'did you mean "{near[0]}"?' if near else "see DuckDB's list of functions"
                 yield SqlProblem(offset, f"there is no SQL function {name}", hint)
 
-    def _bind(self, query: str, sql: str, inputs: Mapping[str, Types]) -> tuple[list[SqlProblem], Types]:
+    def _bind(self, query: str, sql: str, inputs: Mapping[str, Types], whole: bool) -> Checked:
         if not all(inputs.values()):
-            return [], {}
+            return [], {}, False
         try:
             for name, types in inputs.items():
                 columns = ", ".join(f"cast(null as {kind}) as {quote(column)}" for column, kind in types.items())
                 self._connection.execute(f"create or replace temp view {quote(name)} as select {columns} limit 0")
             relation = self._connection.sql(query)
-            return [], _known(relation)
-        except duckdb.Error as error:
-            offset, message = _told(error, sql)
-            found = _MISMATCH.search(message)
-            if isinstance(error, duckdb.BinderException) and found:
-                return [SqlProblem(offset, f"no function takes these types: {found[1]}", "cast its arguments")], {}
-            return [], {}  # a column that is not declared, and what follows from that: only the run can tell
+            types = _known(relation)
+            return [], types, whole and len(types) == len(relation.columns)
+        except duckdb.BinderException as error:
+            offset, message = self._placed(query, sql, error)
+            if found := _MISMATCH.search(message):
+                return (
+                    [SqlProblem(offset, f"no function takes these types: {found[1]}", "cast its arguments")],
+                    {},
+                    False,
+                )
+            if whole or _CERTAIN.match(message):
+                first, _, more = message.partition("\n")
+                return [SqlProblem(offset, first, more.partition("\n")[0])], {}, False
+            return [], {}, False  # a column that is not declared, and what follows from that: only the run can tell
+        except duckdb.Error:
+            return [], {}, False
         finally:
             for name in inputs:
                 self._connection.execute(f"drop view if exists temp.{quote(name)}")
+
+    def _placed(self, query: str, sql: str, error: duckdb.Error) -> tuple[int, str]:
+        """Of what cannot be bound DuckDB tells the place where it is executed: nothing is, and there are no rows."""
+        try:
+            self._connection.execute(query)
+        except duckdb.BinderException as placed:
+            return _told(placed, sql)
+        except duckdb.Error:
+            pass
+        return _told(error, sql)
 
 
 def _known(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
@@ -215,7 +241,7 @@ def _told(error: duckdb.Error, sql: str) -> tuple[int, str]:
     text = str(error)
     try:
         found = json.loads(text[text.index("{") :])
-        place = str(found.get("position", ""))
+        place = str(found.get("position", "") or str(found.get("location", "")).strip("[").partition(",")[0])
         return (_characters(sql, int(place)) if place.isdigit() else 0), str(found["exception_message"])
     except (ValueError, KeyError, TypeError):
         return 0, text.split("\n", maxsplit=1)[0]

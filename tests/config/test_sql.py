@@ -124,6 +124,48 @@ def test_given_types_that_are_known_in_part_then_other_columns_may_be_there(proj
     assert said(project) == ""
 
 
+FLIGHTS = "schema: {id: int64, day: date32}"
+WHOLE = f"{FLIGHTS}, columns: [id, day]"
+
+
+@pytest.mark.parametrize(
+    ("read", "sql", "problem"),
+    [
+        (FLIGHTS, "select coalesce(id, day) as x from flights", "Cannot mix values of type BIGINT and DATE in COALE"),
+        (FLIGHTS, "select other,\n  id between day and day from flights", ""),  # what else there is the run knows
+        (FLIGHTS, "select id,\n  id between day and day from flights", "sql/n.sql:2:6: *: by_carrier: Cannot mix"),
+        (FLIGHTS, "select id,\n day - id as x,\n  abs(day) from flights", "sql/n.sql:2:6: *: no function takes these"),
+        (FLIGHTS, "select id, count(*) as n from flights", 'sql/n.sql:1:8: *: column "id" must appear in the GROUP BY'),
+        (FLIGHTS, "select nope, id from flights", ""),
+        (WHOLE, "select\n nope, id from flights", 'sql/n.sql:2:2: *: Referenced column "nope" not found'),
+        (WHOLE, "select id, day from flights", ""),
+        (WHOLE.replace("[id, day]", "[id, day, x]"), "select x, id from flights", ""),
+        (WHOLE + ", on_schema_change: evolve", "select nope, id from flights", ""),
+        (FLIGHTS + ", options: {column_names: [id, day]}", "select nope from flights", 'column "nope" not found'),
+    ],
+)
+def test_given_types_and_columns_that_are_declared_then_what_they_cannot_be_is_named_with_its_place(
+    project: Project, read: str, sql: str, problem: str
+) -> None:
+    project.edit('pattern: "*.csv"}', f'pattern: "*.csv", {read}}}')
+    project.edit("inputs: [clean]\n        transform: {sql", "inputs: [flights]\n        transform: {sql")
+    write(project, sql)
+    text = said(project)
+    assert bool(text) == bool(problem), text
+    for word in problem.split("*: "):
+        assert word in text
+
+
+def test_given_all_columns_through_sql_then_the_next_knows_them_too(project: Project) -> None:
+    project.edit('pattern: "*.csv"}', f'pattern: "*.csv", {WHOLE}}}')
+    project.edit(
+        'transform: {function: "nodes.flights:clean", params: {max_delay: 600}}',
+        'transform: {sql: "select id, day as d from flights"}',
+    )
+    project.edit(OLD, 'sql: "select id, day from clean"')
+    assert 'Referenced column "day" not found' in said(project)
+
+
 def test_given_sql_over_sql_then_types_go_on(project: Project) -> None:
     project.edit('pattern: "*.csv"}', 'pattern: "*.csv", schema: {delay: int32, carrier: string}}')
     project.edit(

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from odibi_actors.nodes.failures import Failed
-from odibi_actors.nodes.sql import SqlRunner, Variables
+from odibi_actors.nodes.sql import NONE, SqlRunner, Variables
 from odibi_actors.nodes.tracebacks import MAX_TRACEBACK
 from odibi_actors.nodes.transform import Context, run_function
 
@@ -331,9 +331,9 @@ def test_given_params_that_cannot_be_variables_when_run_then_it_is_told_and_the_
     ("query", "kind", "says", "line"),
     [
         ("select\nnope(\nfrom flights", "invalid", "syntax error", 3),
-        ("select carier from flights", "invalid", '"carrier"', 0),
-        ("select * from flight", "invalid", '"flights"', 0),
-        ("select now() + carrier::time from flights", "invalid", "SMALLINT\n\t... and ", 0),  # not all it could add
+        ("select\n carier from flights", "invalid", '"carrier"', 2),
+        ("select *\n\nfrom flight", "invalid", '"flights"', 3),
+        ("select now() + carrier::time from flights", "invalid", "SMALLINT\n\t... and ", 1),  # not all it could add
         ("select carrier::int from flights", "raised", "Could not convert string 'UA'", 1),
         ("select 1 as a, 2 as a", "invalid", "several columns named 'a'", 0),
         ("select 1 as a; select 2 as a", "invalid", "exactly one SELECT", 0),
@@ -343,7 +343,7 @@ def test_given_params_that_cannot_be_variables_when_run_then_it_is_told_and_the_
         ("install httpfs", "invalid", "exactly one SELECT", 0),
         ("set threads = 8", "invalid", "exactly one SELECT", 0),
         ("select * from read_csv('/etc/passwd')", "invalid", "disabled by configuration", 0),
-        ("select * from '/etc/passwd'", "invalid", "", 0),
+        ("select * from '/etc/passwd'", "invalid", "", 1),
         ("select sum(9223372036854775807) as s from flights", "invalid", "beyond 64 bits", 0),
     ],
 )
@@ -355,3 +355,7 @@ def test_given_sql_that_cannot_run_when_run_then_the_error_tells_why(
     failure = caught.value.failure
     assert (failure.kind, failure.line) == (kind, line), failure.message
     assert says in failure.message
+    assert failure.message.startswith(f"sql line {line}: " if line else "sql: ")
+    with pytest.raises(Failed) as caught:
+        sql.run(query, {"flights": FLIGHTS}, NONE, "sql/n.sql")
+    assert caught.value.failure.message == failure.message.replace("sql", "sql/n.sql", 1)

@@ -63,7 +63,7 @@ def run_node(
     spark = SparkRunner()
     if transform.function is None:
         with closing(spark if spec.engine == "spark" else SqlRunner()) as runner:
-            return runner.run(transform.sql or "", tables, Variables(given, "", scheduled_at))
+            return runner.run(transform.sql or "", tables, Variables(given, "", scheduled_at), spec.sql_file)
     logger = node_logger(name, 1, node)
     context = Context(name, 1, node, 1, None, logger, params=copy.deepcopy(given), scheduled_at=scheduled_at)
     try:

@@ -41,14 +41,14 @@ class SparkRunner:
         self._held: Held | None = None
         self._session: Any = None
 
-    def run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables) -> pa.Table:
+    def run(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables, file: str = "") -> pa.Table:
         """The rows of one SELECT of Spark's SQL over tables named as the inputs. What the run was started with is there
-        as ``:name``. Raises Failed: ``code`` (no pyspark, no Java), ``busy`` (no Spark now), ``invalid`` (SQL that can
-        never run), ``raised`` (these rows)."""
+        as ``:name``. ``file``: where it was written, for messages. Raises Failed: ``code`` (no pyspark, no Java),
+        ``busy`` (no Spark now), ``invalid`` (SQL that can never run), ``raised`` (these rows)."""
         text, given = sql.strip().rstrip(";"), _arguments(variables)
         if not _QUERY.match(_REMARKS.sub(" ", text)):
             raise Failed("invalid", _ONE)
-        with self.frames() as frame, self._told("sql"):
+        with self.frames() as frame, self._told(file or "sql"):
             session = self._session
             try:
                 for name, table in inputs.items():
