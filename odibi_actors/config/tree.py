@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from odibi_actors.config.problems import Problems
+from odibi_actors.config.yaml_faults import Stop, explained, quoted_value
 
 MAX_FILE = 256 * 1024
 """Bytes of a project file; at about 5,000 lines a second this bounds parsing to a few seconds."""
@@ -67,9 +68,6 @@ Expand = Callable[[str], tuple[str, list[str]]]
 """Text -> (text with its variables replaced, names of the missing ones)."""
 
 
-QUOTE = 'quote a cron expression: cron: "*/5 * * * *"'
-"""What to do about one that begins with a character that means something to YAML: ``*`` or ``@``."""
-
 _LIBRARY = (ValueError, OverflowError, AssertionError, LookupError, AttributeError, TypeError, RecursionError)
 """What the YAML library lets escape for texts it did not expect (a version directive, an escape beyond Unicode)."""
 
@@ -85,20 +83,16 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
     try:
-        return _Composer(iter(YAML(typ="safe", pure=True).parse(text)), problems, expand).document()
+        return _Composer(text, iter(YAML(typ="safe", pure=True).parse(text)), problems, expand).document()
     except _Stop:
         return None
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        mark, opened = error.problem_mark or error.context_mark, error.context_mark
         reason = str(error.problem or error.context or "it cannot be parsed").split("\n", maxsplit=1)[0]
-        before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
-        hint = 'within { } and [ ] quote a variable: "${NAME}"' if before.endswith("$") else ""
-        if re.search(r"\bcron:\s*[*@]", text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""):
-            hint = QUOTE
-        if "'\\t'" in reason:
-            hint = "indent with spaces: YAML allows no tab there"
-        problems.add_at(line, column, "", f"not valid YAML: {reason}", suggestion=hint)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        stop = Stop(line, column, reason, (opened.line + 1, opened.column + 1) if opened else None)
+        fault = explained(text, stop)
+        problems.add_at(fault.line, fault.column, "", fault.message, value=fault.shown, suggestion=fault.remedy)
     except (YAMLError, YAMLStreamError, *_LIBRARY) as error:
         problems.add_at(1, 1, "", "not valid YAML: " + str(error).split("\n", maxsplit=1)[0])
     return None
@@ -139,7 +133,8 @@ def plain_data(tree: Tree, path: str, problems: Problems) -> Any:
 class _Composer:
     """Events -> tree; recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: Any, problems: Problems, expand: Expand) -> None:
+    def __init__(self, text: str, events: Any, problems: Problems, expand: Expand) -> None:
+        self._written = text
         self._events = events
         self._problems = problems
         self._expand = expand
@@ -173,8 +168,9 @@ class _Composer:
         if isinstance(event, AliasEvent):
             tree = self._anchors.get(event.anchor)
             if tree is None:
-                # `cron: */5 * * * *`: no name of an anchor is meant
-                self._fail(event, path, f"unknown alias *{event.anchor}", QUOTE if event.anchor.startswith("/") else "")
+                # `*.csv`, `*/5 * * * *`: no name of an anchor is meant
+                remedy = quoted_value(self._written, _place(event)[0])
+                self._fail(event, path, f"unknown alias *{event.anchor}", remedy)
             self._count(event, path, tree.size, tree.text)
             return tree
         self._count(event, path, 1, 0)
@@ -238,7 +234,8 @@ class _Composer:
                 )
             elif name in items:
                 first = items[name][0].line
-                self._problems.add_at(key.line, key.column, at, f"duplicate key; first on line {first}")
+                message = f"duplicate key; first on line {first}"
+                self._problems.add_at(key.line, key.column, at, message, suggestion="delete one of both, or join them")
             else:
                 items[name] = (key, value)
         return Mapping(*_place(event), items)

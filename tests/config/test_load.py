@@ -156,10 +156,10 @@ def test_a_bad_env_line_names_its_line_and_not_its_text(project: Project) -> Non
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [1\n", "odibi.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("a: [1\n", "odibi.yaml:1:4: not valid YAML: [ is opened here and not closed (got a: [1); close it with ]"),
         (
             "a: {b: ${C}}\n",
-            "odibi.yaml:1:9: not valid YAML: expected ',' or '}', but got '{'; within { } and [ ] quote a variable",
+            "odibi.yaml:1:9: not valid YAML: expected ',' or '}', but got '{' (got a: {b: ${C}}); within { } and",
         ),
         ("", "odibi.yaml:1:1: the file is empty; `odibictl init DIR` writes a working one"),
         ("- a\n", "odibi.yaml:1:1: must be a mapping; keys: project, description"),
@@ -173,11 +173,11 @@ def test_a_bad_env_line_names_its_line_and_not_its_text(project: Project) -> Non
         (b"a: \xff\n", "odibi.yaml:1:1: is not UTF-8; save it as UTF-8"),
         (
             "cron: @daily\n",
-            "odibi.yaml:1:7: not valid YAML: found character '@' that cannot start any token; quote a cron expression",
+            "odibi.yaml:1:7: not valid YAML: '@' begins no text (got cron: @daily); quote a cron expression",
         ),
         (
             "cron: * * * * *\n",
-            "odibi.yaml:1:8: not valid YAML: expected alphabetic or numeric character, but found ' '; quote a cron",
+            "odibi.yaml:1:8: not valid YAML: expected alphabetic or numeric character, but found ' ' (got cron: * * *",
         ),
         ("cron: */5 * * * *\n", "odibi.yaml:1:7: cron: unknown alias */5; quote a cron expression"),
         ("a: \x01\n", "odibi.yaml:1:1: not valid YAML: unacceptable character"),
