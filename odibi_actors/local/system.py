@@ -38,6 +38,7 @@ from odibi_actors.runtime.place import Place
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
+from odibi_actors.streaming.source import Source
 from odibi_actors.units import plural
 from odibi_actors.workers import spool
 from odibi_actors.workers.pool import PoolActor
@@ -242,6 +243,9 @@ def _run(
             for one in taken:
                 progress(f"dead letter {one['letter']} is taken up by {pipeline} {one['iteration']}")
         end = system.request("run.wait", {"run": run}, each=report)
+        if progress is not None and end["state"] == "no_data":
+            for line in _empty(system, pipeline):
+                progress(line)
         untold = system.tell(pipeline)
         mine = _iterations(system, pipeline, run)
         failed = [item for item in mine if item["state"] in ("failed", "blocked")]
@@ -274,6 +278,14 @@ def _waits(system: LocalSystem, pipeline: str) -> str:
     row = flow.pipelines[pipeline] if flow is not None else None
     files = pipeline_row(row)["offered"] if row is not None else 0
     return f"{row.problem}; {plural(files, 'file waits', 'files wait')} for it" if row and row.problem and files else ""
+
+
+def _empty(system: LocalSystem, pipeline: str) -> list[str]:
+    """Sources that have never read anything, and in whose folders there is nothing to read."""
+    sources = [source for source in system.source.sources.values() if source.spec.pipeline == pipeline]
+    return [
+        f"{one.key}: no file to read in {one.folder} yet" for one in sources if isinstance(one, Source) and one.empty
+    ]
 
 
 def _unread(system: LocalSystem, pipeline: str) -> list[str]:

@@ -141,7 +141,7 @@ class Scanned(Message, frozen=True):
 
     ``done`` is set on the last chunk, which alone carries the rest: ``missing`` (there is no such folder),
     ``watched`` (events will tell of changes), ``unwatched`` (why not), ``unread`` (folders that could not be listed,
-    and why), ``problems`` (files that cannot be taken).
+    and why), ``problems`` (files that cannot be taken), ``unmatched`` (see ``Unmatched.told``).
     """
 
     source: str
@@ -156,6 +156,7 @@ class Scanned(Message, frozen=True):
     closed: list[str] = []
     written: list[str] = []
     unread: list[str] = []
+    unmatched: list[tuple[str, int, str]] = []
 
 
 class Stated(Message, frozen=True):
@@ -205,13 +206,15 @@ class Part(msgspec.Struct, frozen=True):
 
 class Seen(Message, frozen=True):
     """What was found behind the places. ``skipped``: (name, reason) of what is no partition though it looks like one;
-    ``problems``: what could not be looked at, and why."""
+    ``problems``: what could not be looked at, and why; ``unmatched``: patterns that match nothing of what is there, in
+    words (None: not all was looked at)."""
 
     source: str
     number: int
     parts: list[Part]
     skipped: list[tuple[str, str]] = []
     problems: list[str] = []
+    unmatched: list[str] | None = None
 
 
 class AsNow(Message, frozen=True):

@@ -90,6 +90,7 @@ class Ordered:
         self._looked_at = 0.0
         self._next_look: float | None = 0.0  # None: when the look under way is done
         self._troubles: list[str] = []
+        self.unmatched: list[str] = []  # what is said of patterns that match nothing of what is there
         self._say: list[Effect] = []
         self._late = False
         self._offer: Offer | None = None
@@ -181,6 +182,7 @@ class Ordered:
             del self.known[partition]
         self.skipped = dict(message.skipped)
         self._troubles = list(message.problems)
+        self.unmatched = self.unmatched if message.unmatched is None else message.unmatched
         if self.run is not None and self.run.ends is None and message.number > self.run.after:
             self.run.ends = {one.partition: self._end(one) for one in message.parts}
         self._dirty, self.scanned = True, True

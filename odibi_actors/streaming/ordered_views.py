@@ -54,7 +54,7 @@ def standing(source: Ordered, late: bool, troubles: list[str]) -> list[str]:
     problems += [LATE] if late else []
     problems += troubles + [known.part.problem for known in source.known.values() if known.part.problem]
     if not source.backfill:  # the live lane tells it
-        problems += links(source.skipped) + _packed(source.skipped)
+        problems += source.unmatched + links(source.skipped) + _packed(source.skipped)
     if len(problems) > MAX_SHOWN:
         problems[MAX_SHOWN:] = [f"... and {len(problems) - MAX_SHOWN} more"]
     return problems

@@ -15,6 +15,7 @@ from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanne
 from odibi_actors.streaming.joins import Joins
 from odibi_actors.streaming.leases import Writer, names, writer
 from odibi_actors.streaming.patterns import Pattern, join, temporary, utf8
+from odibi_actors.streaming.unmatched import Unmatched
 from odibi_actors.streaming.watcher import Watcher
 
 STEP = 1000
@@ -91,7 +92,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     root = os.path.join(effect.base, effect.path) if effect.path else effect.base
     below = effect.below[len(effect.path) + 1 :] if effect.path else effect.below
     chunk, problems, unread, visited = _Chunk(effect), list[str](), list[str](), list[str]()
-    missing, unwatched = False, ""
+    missing, unwatched, unmatched = False, "", Unmatched(effect.pattern)
     folders, joins, listed = [below], Joins(effect.whole), set[str]()
     joins.sink(root)
     while folders:
@@ -112,7 +113,11 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                             folders.append(name)
                         elif _descend(pattern, name) and entry.is_symlink() and entry.is_dir() and utf8(name):
                             chunk.skipped.append((join(effect.path, name), LINKED_FOLDER))
-                        elif not temporary(name) and pattern.matches(name):
+                        elif temporary(name) or not pattern.matches(name):
+                            if not entry.is_dir(follow_symlinks=False):
+                                unmatched.take(name, matches=False)
+                        else:
+                            unmatched.take(name, matches=True)
                             identity = join(effect.path, name)
                             if joins.sink(folder):
                                 listed.add(entry.path)
@@ -160,6 +165,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
         closed=chunk.closed,
         written=chunk.written,
         unread=unread,
+        unmatched=unmatched.told(),
     )
 
 

@@ -9,7 +9,7 @@ from odibi_actors.config.digest import read_digest
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.messages import BROKER, STORE, LedgerPage, LedgerRows, Message, Planned, SourceProblem, SourceSpec
 from odibi_actors.model import LIVE, TRIGGER, Position
-from odibi_actors.streaming import views
+from odibi_actors.streaming import unmatched, views
 from odibi_actors.streaming.changes import Changes
 from odibi_actors.streaming.effects import (
     Digested,
@@ -93,6 +93,9 @@ class Source:
         self.listings, self.listed_in = 0, 0.0  # whole ones that have ended, and the seconds of the last
         self._next_scan: float | None = 0.0  # None: when the running scan is done
         self.scan_problems: list[str] = []
+        self.unmatched: dict[str, str] = {}  # pattern that matches nothing -> what is said of it
+        self.empty = False  # there is no file in its folder
+        self._unmatched_told: dict[str, None] = {}
         self.unread: list[str] = []
         self._unwatched = ""
         self.changes = Changes(self.key, self.read.connection.path, self.ledger)
@@ -121,6 +124,11 @@ class Source:
     def looked_at(self) -> dict[str, object]:
         """Files of which it is being asked what they are."""
         return {**self._touched, **self._asked}
+
+    @property
+    def folder(self) -> str:
+        """Where it looks for files."""
+        return f"/{join(self.read.connection.path, self.path)}"
 
     def relative(self, identity: str) -> str:
         """The path below the source's folder."""
@@ -250,9 +258,11 @@ class Source:
         self.unread = chunk.unread
         self.scan_problems = [*chunk.unread, *chunk.problems]
         if chunk.missing:
-            folder = join(self.read.connection.path, self.path)
-            self.scan_problems.append(f"folder /{folder} does not exist; it is read once it is there")
+            self.scan_problems.append(f"folder {self.folder} does not exist; it is read once it is there")
             self.unread = [*self.unread, self.scan_problems[-1]]
+        self.empty = not (chunk.missing or chunk.unread or chunk.unmatched or self.files.known or self.ledger.index)
+        found = chunk.unmatched if not (self.trigger or self.backfill) else []  # these wait for what is to come
+        self.unmatched = dict(unmatched.said(found, self.folder, map(self.relative, self.ledger.index)))
         if chunk.unwatched and chunk.unwatched != self._unwatched:
             self._log.append(f"{self.key}: no file events ({chunk.unwatched}); looking every {POLL:g} s instead")
         self._unwatched = chunk.unwatched
@@ -526,7 +536,9 @@ class Source:
         if problems == self.problems and not (self._report and problems):
             return []
         self._report = False
-        fresh = [text for text in problems if text not in self.problems and text not in waits]
+        again = [text for one, text in self.unmatched.items() if one in self._unmatched_told]  # other counts, no news
+        self._unmatched_told = dict.fromkeys(self.unmatched)
+        fresh = [text for text in problems if text not in [*self.problems, *waits, *again]]
         self.problems = problems
         told: list[Effect] = [Log("warning", f"{self.key}: {text}") for text in fresh]
         if self.epoch:

@@ -73,7 +73,7 @@ MAX_SHOWN = 20
 def standing(source: Source) -> list[str]:
     """What is wrong with a source, but for files that wait for their writers."""
     problems = [source.refused] if source.refused else []
-    problems += source.scan_problems
+    problems += [*source.scan_problems, *source.unmatched.values()]
     if source.pinned and len(source.files.known) > MAX_BATCH:
         problems.append(f"{len(source.files.known)} files match; a batch source takes at most {MAX_BATCH}")
     problems += changes(source) + links(source.skipped)

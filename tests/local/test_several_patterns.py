@@ -73,3 +73,36 @@ def test_given_a_file_that_is_excluded_later_when_backfilled_then_it_is_left_out
     age(folder / "landing/more/x")
     call(folder, "run", "p")
     assert rows(folder) == [0, 2, 3, 10]
+
+
+def test_given_patterns_that_match_nothing_of_what_is_there_then_each_is_told_once_with_the_nearest(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "odibi.yaml").write_text(PROJECT)
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    assert f"p/s: no file to read in {landing} yet" in call(tmp_path, "run", "p").stderr
+    for name in ("a.CSV", "b.xml", "b-test.csv", ".hidden.txt"):
+        (landing / name).write_text("x\n1\n")
+    age(landing)
+    near = f"'more/**/*.txt' matches none of the 3 files in {landing} (such as "
+    said = call(tmp_path, "run", "p").stderr
+    assert said.count("matches none") == said.count(near) == 1  # `*.csv` has a file, which is excluded
+    assert "no file to read" not in said
+    (landing / "b-test.csv").unlink()
+    said = call(tmp_path, "run", "p").stderr
+    assert said.count(f"warning: p/s: pattern '*.csv' matches none of the 2 files in {landing} (such as a.CSV)") == 1
+    (landing / "a.CSV").rename(landing / "a.csv")
+    assert "'*.csv'" not in call(tmp_path, "run", "p").stderr
+    (landing / "a.csv").rename(landing / "a.csv.done")  # it was read: it is not misspelt
+    assert "'*.csv'" not in call(tmp_path, "run", "p").stderr
+    assert rows(tmp_path) == [1]
+
+
+def test_given_files_that_grow_of_another_case_then_that_is_told(tmp_path: Path) -> None:
+    grow = PROJECT.replace("mode: file_watch", "mode: incremental").replace('["*.csv", "more/**/*.txt"]', '"*.csv"')
+    (tmp_path / "odibi.yaml").write_text(grow.replace('          exclude: "*-test.*"\n', ""))
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/a.CSV").write_text("x\n1\n")
+    said = call(tmp_path, "run", "p").stderr
+    assert f"pattern '*.csv' matches none of the files in {tmp_path}/landing (such as a.CSV)" in said

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from odibi_actors.actor import Log
 from odibi_actors.batches.files import digest_bytes
 from odibi_actors.cli.source import _listed
 from odibi_actors.messages import BROKER, LOCAL, Discover, Sources, SourceSpec
@@ -457,3 +458,14 @@ def test_given_many_files_that_changed_when_told_then_one_line_counts_them_and_s
         "and 45 more; those with new data are read under a new name (`odibictl source files p.files` lists them)"
     )
     assert len(show(system.actor.sources["p/files"])["files"]["changed"]) == 48
+
+
+def test_given_more_files_that_no_pattern_matches_then_the_broker_knows_how_many_and_the_log_is_told_once(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "RESCAN", 0.02)
+    (tmp_path / "a.CSV").touch()
+    system = start(source_spec(tmp_path))
+    (tmp_path / "b.CSV").touch()
+    system.until(lambda: "matches none of the 2 files" in str(system.problems), "the second count")
+    assert sum("'*.csv' matches no" in one.text for one in system.effects if isinstance(one, Log)) == 1

@@ -23,6 +23,7 @@ from odibi_actors.sources.growing.renamed import Known
 from odibi_actors.streaming.effects import Again, Ahead, AsNow, Begin, Found, Part, Piece, Scan, Scanned, Seen
 from odibi_actors.streaming.patterns import Pattern, join
 from odibi_actors.streaming.scan import scan
+from odibi_actors.streaming.unmatched import said
 from odibi_actors.streaming.watcher import Unwatched
 from odibi_actors.units import plural
 
@@ -87,7 +88,10 @@ class Probe:
                     credit -= len(step.pieces)
         folder = f"/{join(read.connection.path, read.path)}"
         missing = [f"folder {folder} does not exist; it is read once it is there"] if seen.missing else []
-        yield Seen(ask.source, ask.number, parts, skipped, [*seen.unread, *seen.problems, *missing])
+        known_names = [one.partition[below:].lstrip("/") for one in ask.places]
+        uncounted = [(one, 0, near) for one, _, near in seen.unmatched]  # a line for each count would be no news
+        odd = [text for _, text in said(uncounted, folder, known_names)] if ask.more else None
+        yield Seen(ask.source, ask.number, parts, skipped, [*seen.unread, *seen.problems, *missing], odd)
 
     def _part(
         self, ask: Ahead, begin: Begin, found: Found | None, lines: Lines, credit: int, known: Known
