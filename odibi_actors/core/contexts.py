@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import pandas as pd
 import pyarrow as pa
 
 from odibi_actors.batches.frames import from_pandas
 from odibi_actors.core import files
-from odibi_actors.core.values import numpy_frame
-from odibi_actors.errors import BatchError, MissingExtraError
+from odibi_actors.core.values import lent, numpy_frame
+from odibi_actors.errors import BatchError
 from odibi_actors.nodes.sql import SqlRunner
 
 log = logging.getLogger("odibi_actors.core")
 
 Secrets = Mapping[str, str] | Callable[[str], str]
-SPARK: Final = (
-    "engine 'spark': steps have no Spark yet; nodes of a pipeline have it (`engine: spark`, "
-    "pip install 'odibi-actors[spark]')"
-)
 
 
 class EngineContext(Protocol):
@@ -46,6 +43,18 @@ class EngineContext(Protocol):
     def query(self, sql: str, frames: Mapping[str, Any]) -> Any:
         """The rows of a SELECT over these frames alone."""
 
+    def of(self, engine: str) -> EngineContext:
+        """The context for steps of an engine. Raises ValueError."""
+
+    def lending(self, inputs: Mapping[str, Any]) -> AbstractContextManager[dict[str, Any]]:
+        """What a step is given, to do with as it likes, while it runs."""
+
+    def settled(self, value: Any) -> Any:
+        """What a step has made, computed."""
+
+    def plain(self, value: Any) -> Any:
+        """The same value as pandas, Arrow or JSON have it: what is kept, and compared."""
+
     def get_secret(self, key: str) -> str:
         """A secret."""
 
@@ -54,14 +63,16 @@ class EngineContext(Protocol):
 
 
 def create_engine_context(engine: str, secrets: Secrets | None = None, **kwargs: Any) -> EngineContext:
-    """The context of an engine, "pandas". ``secrets``: a mapping, or a function of the name. Raises MissingExtraError
-    for "spark", ValueError for any other."""
+    """The context of an engine, "pandas" or "spark". ``secrets``: a mapping, or a function of the name; ``kwargs``: for
+    Spark settings of its session. Raises MissingExtraError, with what is to be installed, ValueError."""
     if engine == "pandas":
         if kwargs:
             log.warning("the pandas engine has no settings; left out: %s", ", ".join(sorted(kwargs)))
         return PandasContext(secrets)
     if engine == "spark":
-        raise MissingExtraError(SPARK)
+        from odibi_actors.core.spark import SparkContext
+
+        return SparkContext(secrets, **kwargs)
     raise ValueError(f"engine: {engine!r} is none of pandas, spark")
 
 
@@ -122,6 +133,27 @@ class PandasContext:
         except IndexError:
             return SqlRunner()
 
+    def of(self, engine: str) -> EngineContext:
+        """This one, for steps of pandas. Raises ValueError."""
+        if engine != "pandas":
+            raise ValueError(
+                f"engine {engine!r}: the context is that of pandas; give create_engine_context({engine!r})"
+            )
+        return self
+
+    @contextmanager
+    def lending(self, inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Copies: what a step changes in them is changed nowhere else."""
+        yield {name: lent(value) for name, value in inputs.items()}
+
+    def settled(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
     def get_secret(self, key: str) -> str:
         """Raises KeyError with the name, not the value."""
         if callable(self._secrets):
@@ -131,8 +163,8 @@ class PandasContext:
         return self._secrets[key]
 
     def collect_sample(self, df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
-        """The first ``n`` rows."""
-        return _frame(df).head(n)
+        """The first ``n`` rows, of a table of pyarrow as well."""
+        return numpy_frame(df.slice(0, n)) if isinstance(df, pa.Table) else _frame(df).head(n)
 
 
 def _frame(df: Any) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def read(source: str | os.PathLike[str], source_type: str | None = None, **kw: A
     """See ``PandasContext.read``."""
     name = os.fspath(source)
     try:
-        return _read(name, source_type or _kind(name), kw)
+        return _read(name, source_type or format_of(name), kw)
     except (ValueError, sqlite3.Error) as error:
         if name in str(error):
             raise
@@ -62,7 +62,7 @@ def write(frame: pd.DataFrame, target: str | os.PathLike[str], target_type: str 
     """See ``PandasContext.write``."""
     path = Path(target)
     try:
-        _write(frame, path, target_type or _kind(str(path)), kw)
+        _write(frame, path, target_type or format_of(str(path)), kw)
     except sqlite3.Error as error:
         raise type(error)(f"{path}: {error}") from error
     except UnicodeEncodeError as error:
@@ -75,22 +75,23 @@ def _write(frame: pd.DataFrame, path: Path, kind: str, kw: dict[str, Any]) -> No
             raise TypeError(f"{path}: csv has no rows without columns")
         case "csv":
             options = {"index": holds_data(frame.index), **kw}
-            _whole(path, lambda fresh: frame.to_csv(fresh, **options))
+            whole(path, lambda fresh: frame.to_csv(fresh, **options))
         case "json" | "jsonl" if kw:
             options = {"orient": "records", "lines": kind == "jsonl", **kw}
-            _whole(path, lambda fresh: frame.to_json(fresh, **options))
+            whole(path, lambda fresh: frame.to_json(fresh, **options))
         case "json" | "jsonl":
             text = texts.json_text(with_index(frame), lines=kind == "jsonl")
-            _whole(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
+            whole(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
         case "parquet":
-            _whole(path, lambda fresh: frame.to_parquet(fresh, **kw))
+            whole(path, lambda fresh: frame.to_parquet(fresh, **kw))
         case "sqlite":
             databases.write(with_index(frame), path, **kw)
         case _:
             raise ValueError(f"{path}: {kind} is not written; there are: csv, json, jsonl, parquet, sqlite")
 
 
-def _kind(name: str) -> str:
+def format_of(name: str) -> str:
+    """The format of a file, by its suffix. Raises ValueError."""
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
@@ -122,8 +123,8 @@ def _avro(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have a file written beside its place, sync it, and put it there."""
+def whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have a file written beside its place, sync it, and put it there. Raises OSError."""
     folder = path.absolute().parent
     make_dirs(folder, sync=True)
     # The suffix stays the last: pandas compresses by it.

@@ -222,6 +222,7 @@ class Tracker:
 
 
 def _taken(name: str, data: Any, context: Any) -> Snapshot:
+    data = context.plain(data) if hasattr(context, "plain") else data
     if not hasattr(data, "columns"):
         size = len(data) if hasattr(data, "__len__") else 1
         return Snapshot(name, _now(), size, [("value", type(data).__name__)], [{"value": shown(data)}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
@@ -11,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 import pyarrow as pa
 
+_COPY_ON_WRITE: Final = int(pd.__version__.split(".", maxsplit=1)[0]) >= 3
 EXACT: Final = 1 << 53
 """Whole numbers up to here are exact as floats."""
 
@@ -84,6 +86,13 @@ def is_text(value: Any) -> bool:
         case dict():
             return all(is_text(part) for pair in value.items() for part in pair)
     return True
+
+
+def lent(value: Any) -> Any:
+    """A value for somebody to do with as they like: what they change is changed nowhere else."""
+    if isinstance(value, pd.DataFrame):
+        return value.copy(deep=not _COPY_ON_WRITE)
+    return copy.deepcopy(value) if isinstance(value, list | dict | set) else value
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pytest
 
 from odibi_actors.core import create_engine_context
 from odibi_actors.errors import MissingExtraError, NodeError
+from odibi_actors.nodes.spark import finding
 
 CONTEXT = create_engine_context("pandas")
 BIG = (1 << 53) + 1
@@ -157,7 +158,8 @@ def test_given_secrets_then_only_their_names_are_ever_told() -> None:
     assert create_engine_context("pandas", secrets=str.upper).get_secret("key") == "KEY"
 
 
-def test_given_an_engine_that_is_not_there_then_what_to_install_is_said() -> None:
+def test_given_an_engine_that_is_not_there_then_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odibi_actors.core.spark.missing", lambda: finding.HINT)
     with pytest.raises(MissingExtraError, match=r"pip install 'odibi-actors\[spark\]'"):
         create_engine_context("spark")
     with pytest.raises(ValueError, match="engine: 'dask' is none of pandas, spark"):

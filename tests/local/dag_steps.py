@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from odibi_actors.core import DAGBuilder, DAGNode, Step
 
@@ -63,6 +64,11 @@ def odd(name: str) -> Any:
 
 def nothing(name: str) -> None:
     called(name)
+
+
+def table(name: str) -> pa.Table:
+    called(name)
+    return pa.table({"n": list(range(9))})
 
 
 def count(thing: Any, name: str) -> dict[str, int]:

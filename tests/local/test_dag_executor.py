@@ -23,7 +23,6 @@ from odibi_actors.core import (
     Tracker,
     create_engine_context,
 )
-from odibi_actors.errors import MissingExtraError
 from tests.local import dag_steps
 from tests.local.dag_steps import chain, diamond, step
 
@@ -285,11 +284,26 @@ def test_given_many_parallel_sql_nodes_then_none_waits_for_another_for_ever() ->
     assert len([one for one in one.tracker.executions if one.after_snapshot and one.row_delta == 0]) == 12
 
 
-def test_given_an_engine_that_is_not_there_then_the_step_says_what_to_install() -> None:
+def test_given_a_step_of_another_engine_than_the_context_then_it_says_so_and_is_not_tried_again() -> None:
     one = executor(DAGBuilder([Step("ingest", "a", "config_op", "spark", "x.csv", outputs={"o": "a"})]))
-    with pytest.raises(RuntimeError, match="pip install") as caught:
+    with pytest.raises(RuntimeError, match=r"give create_engine_context\('spark'\)"):
         one.execute()
-    assert isinstance(caught.value.__cause__, MissingExtraError)
+    assert [result.attempts for result in one.get_results()] == [1]
+
+
+def test_given_a_step_that_returns_a_table_then_it_is_seen_as_a_frame_is() -> None:
+    one = executor(DAGBuilder([step("a", "table"), step("b", "count", {"thing": "a"})]))
+    assert one.execute()["b"] == {"seen": 1}
+    taken = one.tracker.executions[0].after_snapshot
+    assert taken is not None
+    assert (taken.row_count, taken.schema, len(taken.sample_data)) == (9, [("n", "int64")], 5)
+
+
+def test_given_sql_that_can_never_run_then_it_is_not_tried_again() -> None:
+    one = executor(DAGBuilder([step("a", "load"), Step("transform", "b", value="select x from a", inputs={"a": "a"})]))
+    with pytest.raises(RuntimeError, match="b: sql: "):
+        one.execute()
+    assert [result.attempts for result in one.get_results()] == [1, 1]
 
 
 @pytest.mark.parametrize("mode", list(ExecutionMode))

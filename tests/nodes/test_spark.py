@@ -314,6 +314,10 @@ def test_given_words_of_a_lost_session_then_the_fault_is_nobodys() -> None:
     assert failures.told(lost, gone=False).kind == "busy"
     assert "Connection refused" in failures.told(lost, gone=False).text
     assert failures.told(error("[DIVIDE_BY_ZERO] no"), gone=False) == ("raised", "[DIVIDE_BY_ZERO] no", 0)
+    unread = "[FAILED_READ_FILE.NO_HINT] a.csv\n\nJVM stacktrace:\norg.X\n\tat a\nCaused by: org.X: outer\n\tat b\n"
+    assert failures.told(error(f"{unread}Caused by: java.Y: CSV header\n differs.\n\tat c"), gone=False).text == (
+        "[FAILED_READ_FILE.NO_HINT] a.csv: CSV header differs."
+    )
     assert failures.told(error("[DIVIDE_BY_ZERO] no"), gone=True).kind == "busy"
     assert failures.told(error("[INVALID_HANDLE.SESSION_CLOSED] gone"), gone=False).kind == "busy"
     assert failures.told(error("[USER_RAISED_EXCEPTION] Connection refused"), gone=False).kind == "raised"

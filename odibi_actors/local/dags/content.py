@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import itertools
@@ -12,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
 from odibi_actors.batches.files import digest_bytes, digest_file
 from odibi_actors.core.files import SUFFIXES
 from odibi_actors.core.steps import Step
@@ -21,7 +18,6 @@ from odibi_actors.local.checkpoints import outputs
 
 _PROCESS: Final = os.urandom(16).hex()
 _numbers = itertools.count()
-_COPY_ON_WRITE: Final = int(pd.__version__.split(".", maxsplit=1)[0]) >= 3
 _WHOLE: Final = frozenset(SUFFIXES.values()) - {"sqlite"}
 """Formats of which the bytes of one file are all there is; a database may have a log beside it."""
 
@@ -61,10 +57,3 @@ def of_file(step: Step) -> str:
         return digest_file(Path(os.path.realpath(step.value)))[0] if kind in _WHOLE else ""
     except OSError:
         return ""
-
-
-def lent(value: Any) -> Any:
-    """A value for a step to do with as it likes: what it changes is changed nowhere else."""
-    if isinstance(value, pd.DataFrame):
-        return value.copy(deep=not _COPY_ON_WRITE)
-    return copy.deepcopy(value) if isinstance(value, list | dict | set) else value

@@ -13,6 +13,7 @@ from odibi_actors.core.contexts import EngineContext
 from odibi_actors.core.dag import DAGBuilder, DAGNode
 from odibi_actors.core.events import EventEmitter
 from odibi_actors.core.tracking import Tracker
+from odibi_actors.core.values import lent
 from odibi_actors.local.checkpoints import asked
 from odibi_actors.local.checkpoints.document import Checkpoint
 from odibi_actors.local.checkpoints.manager import CheckpointManager
@@ -135,7 +136,10 @@ class DAGExecutor:
     def _execute(self, steps: dict[str, DAGNode], given: Mapping[str, Any]) -> None:
         digests = self.use_cache or self.checkpoint_manager is not None
         code = {name: content.of_code(node.step) for name, node in steps.items()}
-        known = {key: content.digest(value) if digests else content.unknown() for key, value in given.items()}
+        known = {
+            key: content.digest(self.context.plain(value)) if digests else content.unknown()
+            for key, value in given.items()
+        }
         # Jitter keeps many hosts apart; here is one.
         retry = RetrySpec(self.max_retries + 1, "exponential", self.retry_delay, max(60.0, self.retry_delay), 0.0)
         plan = Plan(steps, known, code, retry)
@@ -148,9 +152,21 @@ class DAGExecutor:
             run.go()
         finally:
             self._given.made({key: value for outputs in restored.values() for key, value in outputs.items()} | run.made)
+            self._given.made(self._lasting(steps, run.made))
             self._former = record if self.mode is not ExecutionMode.BATCH else None
         if record is not None:
             record.close()
+
+    def _lasting(self, steps: Mapping[str, DAGNode], made: Mapping[str, Any]) -> dict[str, Any]:
+        """What steps have made, again where the session is gone that it was of; ``data_map`` has it."""
+        found = {}
+        for node in steps.values():
+            for key in node.step.outputs.values():
+                if key in made and self.data_map.get(key) is made[key]:
+                    value = self.context.of(node.step.engine).settled(made[key])
+                    if value is not made[key]:
+                        found[key] = self.data_map[key] = value
+        return found
 
     def _begin(self, left: list[str]) -> Record | None:
         """The checkpoint of this run: that of the former one, if that has not come to its end."""
@@ -216,6 +232,8 @@ class DAGExecutor:
             if name in steps and (everything or name in self.skip_nodes):
                 outputs = former.restore(name)
                 if outputs is not None:
+                    own = self.context.of(steps[name].step.engine)
+                    outputs = {key: own.settled(value) for key, value in outputs.items()}
                     plan.restore(name, key, content.together(digests))
                     found[name] = outputs
         for name in plan.void():
@@ -236,7 +254,7 @@ class DAGExecutor:
         if self.cache is not None:
             return self.cache.get(key)
         known, outputs = self._own.get(name, ("", {}))
-        return {one: content.lent(value) for one, value in outputs.items()} if known == key else None
+        return {one: lent(value) for one, value in outputs.items()} if known == key else None
 
     def _put(self, name: str, key: str, outputs: dict[str, Any]) -> None:
         if not self.use_cache:
@@ -244,7 +262,7 @@ class DAGExecutor:
         if self.cache is not None:
             self.cache.put(key, outputs)
         else:
-            self._own[name] = (key, {one: content.lent(value) for one, value in outputs.items()})
+            self._own[name] = (key, {one: lent(value) for one, value in outputs.items()})
 
     # --- round after round --------------------------------------------------------------------------------------------
 

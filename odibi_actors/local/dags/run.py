@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from odibi_actors.core.contexts import EngineContext
 from odibi_actors.core.dag import DAGNode
 from odibi_actors.core.events import EventEmitter
 from odibi_actors.core.steps import NodeState
 from odibi_actors.core.tracking import Tracker
-from odibi_actors.errors import MissingExtraError
+from odibi_actors.errors import MissingExtraError, NodeError
 from odibi_actors.local.checkpoints.outputs import digest_of
 from odibi_actors.local.dags import content
 from odibi_actors.local.dags.plan import Plan
@@ -28,11 +28,14 @@ from odibi_actors.local.dags.record import Record
 from odibi_actors.local.dags.results import NodeExecutionResult
 from odibi_actors.local.dags.work import StepError, perform
 from odibi_actors.local.threads import Threads
+from odibi_actors.nodes.failures import Failed
 
 log = logging.getLogger("odibi_actors.core")
 
 HOPELESS = (StepError, MissingExtraError)
 """What trying again does not help."""
+NEVER: Final = ("invalid", "code")
+"""Kinds of failures of SQL and of tables that are so as well."""
 
 
 @dataclass
@@ -144,7 +147,7 @@ class Run:
     def _try(
         self, name: str, key: str, attempt: int, last: bool, inputs: Mapping[str, Any], there: dict[str, Any] | None
     ) -> Ended:
-        step, tracker = self._steps[name].step, self._tools.tracker
+        step, tracker, context = self._steps[name].step, self._tools.tracker, self._tools.context
         checkpoint = self._record.checkpoint.checkpoint_id if self._record is not None else None
         execution = tracker.start_step(name, step.layer)
         if execution is not None:
@@ -153,25 +156,25 @@ class Run:
         ended = Ended(name, key, attempt, there or {}, 0.0, threading.get_ident(), cached=there is not None)
         try:
             for value in list(inputs.values())[:1]:
-                tracker.snapshot("before", value, self._tools.context)
+                tracker.snapshot("before", value, context)
             if there is None:
-                lent = {logical: content.lent(value) for logical, value in inputs.items()}
-                ended.outputs = perform(step, lent, self._tools.context)
+                ended.outputs = perform(step, inputs, context)
             for value in list(ended.outputs.values())[:1]:
-                tracker.snapshot("after", value, self._tools.context)
+                tracker.snapshot("after", value, context)
             ended.digests = self._kept(name, ended.outputs) if not self._over else {}
         except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is the node's failure
             ended.error = error
         ended.duration_ms = (time.perf_counter() - began) * 1000
-        final = last or isinstance(ended.error, HOPELESS)
+        final = last or _hopeless(ended.error)
         state = NodeState.SUCCESS if ended.error is None else NodeState.FAILED if final else NodeState.RETRY
         tracker.end_step(name, state.value, _told(ended.error) if ended.error is not None else None)
         return ended
 
     def _kept(self, name: str, outputs: Mapping[str, Any]) -> dict[str, str | None]:
+        plain = {key: self._tools.context.plain(value) for key, value in outputs.items()}
         if self._record is not None:
-            return self._record.keep(name, outputs)
-        return {key: digest_of(value) if self._tools.digests else None for key, value in outputs.items()}
+            return self._record.keep(name, plain)
+        return {key: digest_of(value) if self._tools.digests else None for key, value in plain.items()}
 
     # --- in the thread that called ------------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ class Run:
             return NodeExecutionResult(
                 ended.name, NodeState.SUCCESS, ended.duration_ms, ended.attempt, ended.thread_id, cached=ended.cached
             )
-        pause = self._plan.failed(ended.name, time.monotonic(), final=isinstance(ended.error, HOPELESS))
+        pause = self._plan.failed(ended.name, time.monotonic(), final=_hopeless(ended.error))
         if pause is not None:
             log.warning("%s: try %d: %s; the next in %.1f s", ended.name, ended.attempt, _told(ended.error), pause)
             return None
@@ -234,5 +237,12 @@ class Run:
         return error
 
 
+def _hopeless(error: BaseException | None) -> bool:
+    """Whether trying again does not help."""
+    return isinstance(error, HOPELESS) or (isinstance(error, Failed) and error.failure.kind in NEVER)
+
+
 def _told(error: BaseException) -> str:
+    if isinstance(error, NodeError):  # what people read, as it is
+        return str(error)
     return f"{type(error).__name__}: {error}"

@@ -8,9 +8,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from odibi_actors.core.contexts import SPARK, EngineContext
+from odibi_actors.core.contexts import EngineContext
 from odibi_actors.core.steps import Step
-from odibi_actors.errors import MissingExtraError
 
 
 class StepError(Exception):
@@ -20,8 +19,15 @@ class StepError(Exception):
 def perform(step: Step, inputs: Mapping[str, Any], context: EngineContext) -> dict[str, Any]:
     """Do it. ``inputs``: by logical name. Returns key -> output. Raises StepError, and whatever reading, SQL, functions
     and writing raise."""
-    if step.engine == "spark":
-        raise MissingExtraError(SPARK)
+    try:
+        own = context.of(step.engine)
+    except ValueError as error:
+        raise StepError(str(error)) from error
+    with own.lending(inputs) as lent:
+        return {key: own.settled(value) for key, value in _performed(step, lent, own).items()}
+
+
+def _performed(step: Step, inputs: Mapping[str, Any], context: EngineContext) -> dict[str, Any]:
     if step.reads and step.type != "function":
         return dict.fromkeys(step.outputs.values(), context.read(step.value, **step.params))
     if step.writes and step.type != "function":

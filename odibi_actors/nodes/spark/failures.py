@@ -14,6 +14,9 @@ _CONNECTION: Final = "SparkConnectGrpcException"
 _UNAVAILABLE: Final = re.compile(r"^<_\w+ of RPC .*\n\s*status = StatusCode\.UNAVAILABLE")
 _NEVER: Final = ("AnalysisException", "ParseException")
 _LINE: Final = re.compile(r"[;(]?\s*\(?line (\d+),? pos(?:ition)? \d+\)?;?")
+_FILE: Final = "[FAILED_READ_FILE"
+_CAUSE: Final = re.compile(r"^Caused by: [\w.$]+: (.+?)(?=\n\s*at |\nCaused by|\Z)", re.MULTILINE | re.DOTALL)
+"""Why it could not be read: only the stack of the JVM has that."""
 _DETAILS: Final = re.compile(r'details = "(.*?)"\n', re.DOTALL)
 
 
@@ -40,8 +43,10 @@ def told(error: BaseException, gone: bool) -> Told:
         why = found[1] if found else text.strip().splitlines()[0] if text.strip() else type(error).__name__
         return Told("busy", f"Spark was lost while it worked; the next try starts, or finds, another ({why[:200]})")
     never = any(kind.__name__ in _NEVER for kind in type(error).__mro__)
+    causes = _CAUSE.findall(text) if text.startswith(_FILE) else []
     # what follows is the plan, the query once more with our frame around it, and the stack of the JVM
     text = re.split(r"\n== SQL|\n\nJVM stacktrace:|;\n'|\n== Stacktrace", text.strip())[0].strip()
     line = _LINE.search(text)
     text = _LINE.sub("", text.splitlines()[0] if never and text else text).strip() or type(error).__name__
+    text = f"{text}: {' '.join(causes[-1].split())[:500]}" if causes else text
     return Told("invalid" if never else "raised", text, int(line[1]) if line else 0)

@@ -48,7 +48,7 @@ class SparkRunner:
         text, given = sql.strip().rstrip(";"), _arguments(variables)
         if not _QUERY.match(_REMARKS.sub(" ", text)):
             raise Failed("invalid", _ONE)
-        with self.frames() as frame, self._told(file or "sql"):
+        with self.frames() as frame, self.told(file or "sql"):
             session = self._session
             try:
                 for name, table in inputs.items():
@@ -62,14 +62,14 @@ class SparkRunner:
     @contextmanager
     def frames(self) -> Iterator[Callable[..., Any]]:
         """What makes a DataFrame of a table, to be used within. Raises Failed."""
-        session = self._connected()
+        session = self.connected()
         with tempfile.TemporaryDirectory(prefix="odibi-spark-") as folder:
             count = 0
 
             def frame(table: pa.Table, name: str = "") -> Any:
                 nonlocal count
                 count += 1
-                with self._told(f"input {name!r}" if name else "an input"):
+                with self.told(f"input {name!r}" if name else "an input"):
                     return self._frame(session, tables.for_spark(table), Path(folder, f"{count}.parquet"))
 
             yield frame
@@ -97,8 +97,8 @@ class SparkRunner:
 
     def lasting(self, table: pa.Table) -> Any:
         """The table as a DataFrame as long as the session lives: it goes through the connection. Raises Failed."""
-        session = self._connected()
-        with self._told("the rows"):
+        session = self.connected()
+        with self.told("the rows"):
             fitting = tables.for_spark(table)
             return session.createDataFrame(fitting, tables.schema_of(fitting))
 
@@ -131,11 +131,12 @@ class SparkRunner:
         pq.write_table(table, path, compression="zstd")
         return session.read.schema(schema).parquet(str(path))
 
-    def _connected(self) -> Any:
+    def connected(self) -> Any:
+        """The session, opened if there is none. Raises Failed."""
         if self._held is not None and self._held.gone():
             self._drop()
         if self._session is None:
-            with self._told("engine: spark"):
+            with self.told("engine: spark"):
                 held = find()
                 try:
                     self._session = session_at(held.place.remote)
@@ -168,14 +169,15 @@ class SparkRunner:
                 self._failure(error)
 
     def _failure(self, error: BaseException) -> failures.Told:
-        told = failures.told(error, self._held is not None and self._held.gone())
+        held = self._held
+        told = failures.told(error, held is not None and held.gone())
         if told.kind == "busy":
             self._drop()
         return told
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Failures of Spark as those of a node."""
+    def told(self, what: str) -> Iterator[None]:
+        """Failures of Spark as those of a node: whatever it raises is a Failed, which says what failed."""
         try:
             yield
         except BatchError as error:
