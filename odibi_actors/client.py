@@ -89,6 +89,9 @@ ERRORS: dict[int, type[OdibiError]] = {
 _TAKEN = ("planned", "pending", "waiting", "changed")
 """States of ``source why`` of what was planned already, or of which a part may have been."""
 
+_BECAME = ("committed", "failed", "blocked", "pruned", "dead_lettered", "discarded")
+"""What ``source why`` says of a file that was planned: what became of its iteration, or of the file itself."""
+
 SETTLED = ("committed", "failed", "blocked", "dead_lettered", "cancelled", "rewound")
 """States an iteration does not leave by itself."""
 
@@ -699,8 +702,9 @@ class Client(ScheduleVerbs, EventVerbs):
 
     def why(self, file: str) -> dict[str, Any]:
         """Why a file was, or was not, taken: ``{"file", "items": [{pipeline, source, lane, state, reason, ...}]}``, for
-        each source that may look at it. ``state``: planned (``reason`` says what became of it), dead_lettered,
-        discarded, changed, pending, waiting, ignored, not_found."""
+        each source that may look at it. ``state``: planned (its iteration is under way; of what is read in order
+        ``reason`` says up to where), committed, failed, blocked, pruned (its history is), dead_lettered, discarded,
+        changed, pending, waiting, reference, ignored, not_found; while nothing runs also unplanned."""
         found = self._dict("source.why", SOURCE, file=file)
         here = self.home() is not None
         for item in found["items"]:
@@ -715,7 +719,7 @@ class Client(ScheduleVerbs, EventVerbs):
                 if there["iteration"] and item["state"] == "planned":
                     item["reason"] = there["reason"]
                     item |= {name: there[name] for name in ("iteration", "letter")}
-                    if there["state"] in ("dead_lettered", "discarded"):
+                    if there["state"] in _BECAME:
                         item["state"] = there["state"]
                 elif not there["iteration"] and there["reason"]:  # read in order: some pieces of it
                     item["reason"] += f"; {there['reason']}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odibi_actors.cli import errors
 from odibi_actors.errors import ConfigError, ConflictError, OdibiError
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from odibi_actors.client import Client
     from odibi_actors.config.model import PipelineSpec, ProjectSpec
 
+NAMED = 8
+"""Differences that are named."""
+_RUNS = "the applied version is what runs"
 NOT_APPLIED = "nodes/ was changed since the last apply, and the applied code is what runs: `odibictl apply`"
 
 
@@ -31,6 +35,48 @@ def code_differs(app: App, client: Client, pipeline: str) -> bool:
         return bool(applied) and applied != code_digest(app.root)
     except (OdibiError, OSError):
         return False
+
+
+def warn_of_disk(app: App, client: Client, pipelines: Iterable[str]) -> None:
+    """Say of each of these pipelines what of it is another on disk than what was applied, which is what runs. Nothing
+    where that cannot be told, as for a system that an address names."""
+    if app.endpoint or (app.project is None and os.environ.get("ODIBI_ENDPOINT")):
+        return
+    if not (app.root / "odibi.yaml").is_file():
+        return
+    from odibi_actors.config import load_project
+
+    try:
+        project = load_project(app.root)
+    except (ConfigError, OSError):
+        errors.message(f"warning: {_RUNS}; what is on disk cannot be applied: `odibictl validate`", style="yellow")
+        return
+    for name in dict.fromkeys(pipelines):
+        if told := _on_disk(client, project, name):
+            says = f"warning: {name}: {_RUNS}, and on disk differs: {told}"
+            errors.message(f"{says}; `odibictl apply` first, if that is to run", style="yellow")
+
+
+def _on_disk(client: Client, project: ProjectSpec, name: str) -> str:
+    """What differs, by name; "" for nothing, or when it cannot be told."""
+    spec = next((spec for spec in project.pipelines if spec.name == name), None)
+    if spec is None:
+        return "odibi.yaml does not have it"
+    try:
+        item = _preview(client, spec, client.pipeline(name))
+    except OdibiError:
+        return ""
+    if not item["changed"] or item["action"] != "change":
+        return ""
+    files = {node.name: node.sql_file for node in spec.nodes if node.sql_file}
+    told = [*item.get("code", ()), *(f"+ {one}" for one in item.get("added", ()))]
+    told += [f"- {one}" for one in item.get("removed", ())]
+    for node, keys in item.get("keys", {}).items():
+        held = [files[node]] if node in files and "transform.sql" in keys else []
+        rest = [key for key in keys if key != "transform.sql" or not held]
+        told += held + ([f"{node or 'the pipeline'}: {', '.join(rest)}"] if rest else [])
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return ", ".join(told[:NAMED]) + more if told else "its configuration"
 
 
 def of_store(app: App, project: ProjectSpec) -> Client | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors
+from odibi_actors.cli.applied import warn_of_disk
 from odibi_actors.cli.base import App, Command, group, lists, pass_app, yes
 from odibi_actors.cli.moments import Moment, instant, local, spaced, utc, zone_of
 from odibi_actors.cli.names import PARAM, complete_lane, complete_schedule, pipeline_argument
@@ -129,6 +130,7 @@ def start(
     else:
         wanted |= _range(client, pipeline, schedule or "", start or "", end or "")
     shown = client.backfill(pipeline, **wanted, dry_run=True)
+    warn_of_disk(app, client, [pipeline])
     if dry_run:
         emit(app, lambda: shown, "pipeline", preview)
     elif not app.yes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors
+from odibi_actors.cli.applied import warn_of_disk
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import ALL, complete_pipeline, letters, pipeline_argument
 from odibi_actors.cli.output import Column, ago, emit, fields, size, table
@@ -189,6 +190,7 @@ def replay(app: App, letters: Sequence[int | str], pipeline: str | None, dry_run
             f"`odibictl run {name} --replay all`" for name in sorted({row["pipeline"] for row in chosen})
         )
         raise UnreachableError(f"{runs} takes them up; `odibictl up` starts a system")
+    warn_of_disk(app, client, (row.get("pipeline") or client.dead_letter(row["id"])["pipeline"] for row in chosen))
     if ALL in letters and wanted and not dry_run:
         app.confirm(f"Take up {plural(len(wanted), 'dead letter')} again?")
     rows = _each(wanted, client.replay, dry_run)

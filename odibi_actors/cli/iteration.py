@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import errors
-from odibi_actors.cli.applied import NOT_APPLIED, code_differs
+from odibi_actors.cli.applied import warn_of_disk
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.names import pipeline_argument
 from odibi_actors.cli.node import COLUMNS as NODES
@@ -310,9 +310,8 @@ def retry(app: App, pipeline: str, number: int) -> None:
     failed each wants its own retry.
     """
     client = app.client()
+    warn_of_disk(app, client, [pipeline])
     result = client.retry(pipeline, number)
-    if code_differs(app, client, pipeline):
-        errors.message(f"warning: {NOT_APPLIED}; then retry again if it needs them", style="yellow")
     for line in _retried(pipeline, number, result):
         errors.message(line)
 

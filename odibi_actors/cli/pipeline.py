@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odibi_actors.cli import backfill, errors
+from odibi_actors.cli.applied import warn_of_disk
 from odibi_actors.cli.base import App, group, lists, pass_app, yes
 from odibi_actors.cli.iteration import wait_and_tell
 from odibi_actors.cli.names import PARAM, pipeline_argument
@@ -148,6 +149,7 @@ def trigger(app: App, pipeline: str, params: dict[str, Any], wait: bool) -> None
     for data at once, and --wait waits as `iteration wait` does.
     """
     client = app.client()
+    warn_of_disk(app, client, [pipeline])
     started = client.trigger(pipeline, params)
     if started.get("note"):
         errors.message(f"{pipeline}: {started['note']}")

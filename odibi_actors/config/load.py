@@ -156,15 +156,24 @@ def _warnings(project: ProjectSpec, data: Section, problems: Problems) -> Iterat
                     "files, and holds the newest batch only; to hold more, read by `mode: batch`, or keep it in a node "
                     "with `state: true`",
                 )
-            if spec.on_error == "dead_letter" and node["name"] in spec.older_over_newer:
-                backfill = "" if spec.stateful else " (or a backfill)"  # which a pipeline with state refuses
-                does = "deletes" if node["write"].get("mode") == "delete" else "replaces"
-                yield (
-                    spec.name,
-                    f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later{backfill} "
-                    f"{does} newer rows of the same keys; add `version: COLUMN` to the write of {node['name']}, and "
-                    "the row with the greater one stays",
-                )
+        if told := _older_over_newer(place, pipeline, spec, problems):
+            yield spec.name, told
+
+
+def _older_over_newer(place: int, pipeline: Section, spec: PipelineSpec, problems: Problems) -> str:
+    """One text for all sinks of a pipeline in which what is taken up again replaces what is newer."""
+    if spec.on_error != "dead_letter" or not spec.older_over_newer:
+        return ""
+    sinks = {node["name"]: (number, node["write"].get("mode")) for number, node in enumerate(pipeline["nodes"])
+             if node["name"] in spec.older_over_newer}  # fmt: skip
+    at = f"pipelines[{place}].nodes[{next(iter(sinks.values()))[0]}].write"
+    backfill = "" if spec.stateful else " (or a backfill)"  # which a pipeline with state refuses
+    does = " or ".join(dict.fromkeys("deletes" if mode == "delete" else "replaces" for _, mode in sinks.values()))
+    return (
+        f"{problems.file}:{problems.line(at)}: {at}: a dead letter that is taken up later{backfill} {does} newer rows "
+        f"of the same keys; add `version: COLUMN` to the write of {', '.join(sinks)}, and the row with the greater one "
+        "stays"
+    )
 
 
 def _bytes(path: Path, problems: Problems) -> bytes | None:

@@ -326,6 +326,31 @@ def test_given_a_wide_table_then_a_program_gets_its_lines_whole(broker: Broker, 
     assert reason.strip() in invoke("--endpoint", endpoint, "source", "why", "x").stdout
 
 
+@pytest.mark.parametrize(
+    ("iteration", "told"),
+    [
+        *((one, one) for one in ("committed", "failed", "blocked", "pruned", "dead_lettered", "discarded")),
+        *((one, "planned") for one in ("planned", "running", "prepared")),
+    ],
+)
+def test_given_a_file_that_was_planned_when_asked_why_then_its_state_is_what_became_of_it(
+    broker: Broker, invoke: Invoke, iteration: str, told: str
+) -> None:
+    item = {
+        "pipeline": "p",
+        "source": "s",
+        "lane": "live",
+        "identity": "a.csv",
+        "state": "planned",
+        "reason": "planned",
+    }
+    shown = {"iteration": 3, "letter": 0, "state": iteration, "reason": "as the store has it"}
+    fake = broker({"source.why": lambda _: {"file": "a.csv", "items": [dict(item)]}, "file.show": shown})
+    result = invoke("--endpoint", fake.endpoint, "source", "why", "a.csv", "-o", "json")
+    (row,) = json.loads(result.stdout)["items"]
+    assert (row["state"], row["reason"]) == (told, "as the store has it")
+
+
 def test_given_an_existing_file_when_asked_why_then_its_absolute_path_is_sent(
     broker: Broker, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -678,29 +703,85 @@ def test_given_a_folder_that_is_no_project_then_status_says_so_and_where_to_go(i
     assert "odibictl up" not in result.stderr
 
 
-def test_given_nodes_edited_since_the_apply_then_status_and_retry_say_so(
-    broker: Broker, invoke: Invoke, project: Path
-) -> None:
+def test_given_nodes_edited_since_the_apply_then_status_says_so(broker: Broker, invoke: Invoke, project: Path) -> None:
     digest = [code_digest(project)]
-    fake = broker(
-        {
-            "status": STATUS,
-            "pipeline.show": lambda _: {**SHOWN, "code_digest": digest[0]},
-            "iteration.retry": {},
-        }
-    )
-    places = paths.prepare(project / ".odibi")
-    paths.write_connection(places, fake.endpoint)
-    lock = locks.hold(places.run / "broker.lock")
+    fake = broker({"status": STATUS, "pipeline.show": lambda _: {**SHOWN, "code_digest": digest[0]}})
+    lock = served(project, fake)
     note = "nodes/ was changed since the last apply"
     assert note not in invoke("--project", project, "status").stdout
-    assert note not in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
     digest[0] = "of another code"
     assert note in invoke("--project", project, "status").stdout
-    assert note in invoke("--project", project, "iteration", "retry", "delays", 9).stderr
     assert note not in invoke("--endpoint", fake.endpoint, "--project", project, "status").stdout
     os.close(lock)
     assert "nothing runs on" in invoke("--project", project, "status").stderr
+
+
+def served(project: Path, fake: FakeBroker) -> int:
+    """Let a fake broker be that of a project; returns its lock."""
+    places = paths.prepare(project / ".odibi")
+    paths.write_connection(places, fake.endpoint)
+    return locks.hold(places.run / "broker.lock")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("", ""),
+        ("sql", "t.sql"),
+        ("code", "nodes/clean.py"),
+        ("keys", "t.sql, kept: timeout"),
+        ("gone", "odibi.yaml does not have it"),
+        ("broken", "what is on disk cannot be applied: `odibictl validate`"),
+    ],
+)
+def test_given_a_project_that_was_changed_since_the_apply_then_what_sets_it_going_names_what_is_not_applied(
+    broker: Broker, invoke: Invoke, project: Path, change: str, told: str
+) -> None:
+    path = project / "odibi.yaml"
+    text = path.read_text().replace('sql: "select * from incoming  -- all of it"', "sql_file: t.sql")
+    text += '      - {name: fine, inputs: [kept], transform: {function: "nodes.clean:fine"}}\n'
+    assert "sql_file" in text
+    (project / "t.sql").write_text("select * from incoming")
+    (project / "nodes").mkdir(exist_ok=True)
+    (project / "nodes/clean.py").write_text("def fine(kept):\n    return kept\n")
+    path.write_text(text)
+    (spec,) = load_project(project).pipelines
+    found = {"spec_digest": spec_digest(spec), "parts": parts(spec)}
+    answers = {"iteration.retry": {}, "pipeline.trigger": {"run": ""}, "sink.list": {"items": []}}
+    fake = broker(
+        {
+            **ANSWERS,
+            **answers,
+            "pipeline.show": {**SHOWN, "pipeline": "copy", "version": 2},
+            "version.show": found,
+            "deadletter.show": {"id": 3, "pipeline": "copy"},
+            "deadletter.replay": {"letter": 3, "pipeline": "copy", "iteration": 9},
+        }
+    )
+    lock = served(project, fake)
+    match change:
+        case "sql":
+            (project / "t.sql").write_text("select 1 as n from incoming")
+        case "code":
+            (project / "nodes/clean.py").write_text("def fine(kept):\n    return kept[:1]\n")
+        case "keys":
+            (project / "t.sql").write_text("select 1 as n from incoming")
+            path.write_text(text.replace("name: kept\n", "name: kept\n        timeout: 1m\n"))
+        case "gone":
+            path.write_text(text.replace("pipeline: copy", "pipeline: other"))
+        case "broken":
+            path.write_text(text + "  x: [")
+    for command in (
+        ("deadletter", "replay", 3),
+        ("iteration", "retry", "copy", 9),
+        ("pipeline", "trigger", "copy"),
+    ):
+        said = invoke("--project", project, *command).stderr
+        assert said.count("applied version is what runs") == bool(change), said
+        assert told in said
+        assert ("`odibictl apply` first, if that is to run" in said) == (change not in ("", "broken"))
+    assert "applied version" not in invoke("--endpoint", fake.endpoint, "--project", project, *command).stderr
+    os.close(lock)
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------

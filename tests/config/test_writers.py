@@ -57,6 +57,20 @@ def test_given_one_pipeline_then_what_is_warned_of_others_is_left_out(tmp_path: 
     assert load_warnings(tmp_path, pipeline="down") == []
 
 
+SEVERAL = """\
+project: several
+connections: {l: {type: local, path: l}, mart: {type: sqlite, path: mart.db}}
+pipelines:
+  - pipeline: p
+    on_error: dead_letter
+    nodes:
+      - {name: a, read: {connection: l, format: csv, mode: file_watch}}
+      - {name: one, inputs: [a],
+         write: {connection: mart, table: one, mode: upsert, keys: [id]}}
+      - {name: two, inputs: [a], write: {connection: mart, table: two, mode: upsert, keys: [id]}}
+      - {name: gone, inputs: [a], write: {connection: mart, table: gone, mode: delete, keys: [id]}}
+      - {name: newest, inputs: [a], write: {connection: mart, table: newest, mode: upsert, keys: [id], version: v}}
+"""
 KEPT = """
       - {name: sums, inputs: [a], transform: {function: "nodes.f:kept"}, state: true}
       - {name: totals, inputs: [sums], write: {connection: mart, table: totals, mode: upsert, keys: [id]}}
@@ -74,3 +88,12 @@ def test_given_a_sink_behind_a_node_with_state_then_nothing_warns_that_older_row
     assert "a dead letter that is taken up later replaces newer rows" in told, "there is no backfill with state"
     assert "add `version: COLUMN` to the write of mart" in told
     assert load_project(tmp_path).pipelines[0].older_over_newer == ["mart"]
+
+
+def test_given_several_sinks_that_older_rows_reach_then_one_warning_names_them(tmp_path: Path) -> None:
+    (tmp_path / "odibi.yaml").write_text(SEVERAL)
+    (told,) = load_warnings(tmp_path)
+    assert "odibi.yaml:9: pipelines[0].nodes[1].write: a dead letter that is taken up later (or a backfill)" in told
+    assert (
+        "replaces or deletes newer rows of the same keys; add `version: COLUMN` to the write of one, two, gone" in told
+    )

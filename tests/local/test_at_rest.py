@@ -137,6 +137,8 @@ def test_given_a_file_that_no_pattern_matches_when_asked_why_then_it_is_told_if_
 ) -> None:
     run_pipeline(project, "sales")
     (Path(project.root) / "data/landing/there.txt").touch()
+    (row,) = json.loads(call(project, "source", "why", "orders-2025-01-01.csv", "-o", "json").stdout)["items"]
+    assert row["state"] == "committed"
     absent, there = (call(project, "source", "why", name).stdout for name in ("nope.txt", "there.txt"))
     assert "nope.txt does not match pattern orders-*.csv; and there is no such file" in absent
     assert "there.txt does not match pattern orders-*.csv" in there
