@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 F = TypeVar("F", bound=Callable[..., Any])
+MANY = 20
+"""Names in a message."""
 PATIENCE = 0.5
 """Seconds that completion waits for the running system: somebody has pressed a key."""
 
@@ -88,9 +90,20 @@ def _running(ctx: click.Context, names: Callable[[Client], Sequence[Any]]) -> Se
     return ()
 
 
+class _Pipeline(click.types.StringParamType):
+    """A text; where it is missing, those of odibi.yaml are named."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        if ctx is None:
+            return None
+        names = _written(ctx.ensure_object(App), lambda project: [pipeline.name for pipeline in project.pipelines])
+        more = [f"and {len(names) - MANY} more"] if len(names) > MANY else []
+        return f"odibi.yaml has: {', '.join([*names[:MANY], *more])}" if names else None
+
+
 def pipeline_argument(required: bool = True) -> Callable[[F], F]:
     """The argument PIPELINE."""
-    return click.argument("pipeline", required=required, shell_complete=complete_pipeline)
+    return click.argument("pipeline", type=_Pipeline(), required=required, shell_complete=complete_pipeline)
 
 
 NAME = click.argument("name", metavar="NAME", shell_complete=complete_schedule)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 
 from odibi_actors.cli.__main__ import odibictl
 from tests.cli.fake import FakeBroker
@@ -44,6 +45,16 @@ def test_given_a_project_then_its_schedules_are_offered_with_the_pipeline_where_
 )
 def test_given_a_project_then_its_pipelines_are_offered(scheduled: Path, command: list[str]) -> None:
     assert offered(["--project", str(scheduled), *command]) == ["copy", "other"]
+
+
+def test_given_no_pipeline_then_those_of_the_project_are_named(
+    scheduled: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def said(project: Path) -> str:
+        return CliRunner().invoke(odibictl, ["--project", str(project), "run"]).output
+
+    assert "Missing argument 'PIPELINE'. odibi.yaml has: copy, other\n" in said(scheduled)
+    assert said(tmp_path_factory.mktemp("empty")).endswith("Missing argument 'PIPELINE'.\n")
 
 
 def test_given_a_running_system_then_what_was_added_to_it_is_offered(broker: Broker, tmp_path: Path) -> None:
