@@ -65,7 +65,8 @@ def follow(recipe: str, folder: Path, *, again: bool = False, **variables: str) 
         ),
         (
             "A table that grows",
-            r"rows_read +2\n(.|\n)*rows_read +2\n(.|\n)*no_data(.|\n)*\[\(1, 'sent'\), \(2, 'paid'\), \(3, 'paid'\)\]",
+            r"rows_read +2\n(.|\n)*rows_read +3\n(.|\n)*no_data(.|\n)*\[\(1, 'paid'\), \(1, 'sent'\), \(2, 'paid'\), "
+            r"\(3, 'paid'\), \(4, 'new'\)\]\n\[\(1, 'sent'\), \(2, 'paid'\), \(3, 'paid'\), \(4, 'new'\)\]",
         ),
         ("A service that is asked every hour", r"rows_read +1\n(.|\n)*\[\('EUR', 'USD', 1\.08\)"),
         ("Reference data", r"state +done(.|\n)*rows_read +2\n"),

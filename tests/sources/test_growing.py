@@ -260,12 +260,33 @@ def test_given_a_file_written_anew_whose_middle_is_another_then_the_whole_chain_
     assert "was replaced" in folder.seen(behind(first))["a.csv"].problem
 
 
-def test_given_a_row_that_is_another_in_the_same_file_then_what_precedes_the_place_tells(folder: Folder) -> None:
-    text = "id\n" + "".join(f"{number:09}\n" for number in range(1000))
-    folder.write("a.csv", text)
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (0, "does not begin as it did"),
+        (5, ""),  # as docs/configuration.md has it: behind the beginning, before the last full block
+        (95, ""),  # though it is less than a block before the place
+        (99, "what precedes byte 1,003 is not what was read"),
+    ],
+)
+def test_given_a_row_that_is_another_in_the_same_file_then_the_beginning_and_what_follows_the_last_full_block_tell(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, row: int, told: str
+) -> None:
+    for module in ("cutting", "probe", "places"):
+        monkeypatch.setattr(f"odibi_actors.sources.growing.{module}.BLOCK", 64)
+        if module != "places":
+            monkeypatch.setattr(f"odibi_actors.sources.growing.{module}.BEGINNING", 8)
+    folder.write("a.csv", "id\n" + "".join(f"{number:09}\n" for number in range(100)))
     first = folder.seen()["a.csv"]
-    folder.write("a.csv", text.replace("000000990", "000000991"), "r+")
-    assert "what precedes byte 10,003 is not what was read" in folder.seen(behind(first))["a.csv"].problem
+    with (folder.path / "a.csv").open("r+") as file:
+        file.seek(3 + 10 * row)
+        file.write("9")
+    folder.write("a.csv", "7\n")
+    seen = folder.seen(behind(first))["a.csv"]
+    assert (told in seen.problem) if told else not seen.problem
+    assert (folder.rows(*seen.pieces) if seen.pieces else []) == ([] if told else [{"id": 7}])
+    with pytest.raises(Failed, match="digest"):  # what reads it again, a rewind or a backfill, names the piece
+        folder.rows(*first.pieces)
 
 
 def test_given_a_planned_piece_that_was_changed_then_the_reader_says_so(folder: Folder) -> None:
