@@ -29,10 +29,10 @@ def of_spec(pipeline: Pipeline, sink: str, column: str) -> bool:
         if column in read.ignore:
             if column in pinned:
                 return True
-        elif column in read.schema:
+        elif column in read.said:
             if column not in pinned:
                 return True
-            if source.name in node.inputs and arrow_type(read.schema[column]) != arrow_type(pinned[column]):
+            if source.name in node.inputs and arrow_type(read.said[column]) != arrow_type(pinned[column]):
                 return True
     return False
 
@@ -69,13 +69,13 @@ def told(pipeline: Pipeline, spec: PipelineSpec) -> Iterator[str]:
     before, and each sink below it that is pinned without it, or with the former type; and for each column that a sink
     declares otherwise than it is pinned."""
     yield from _declared_late(pipeline, spec)
-    former = {node.name: node.read.schema for node in pipeline.spec.nodes if node.read is not None}
+    former = {node.name: node.read.said for node in pipeline.spec.nodes if node.read is not None}
     for node in spec.nodes:
         if node.read is None or node.name not in former:
             continue
         pin = pipeline.pins.get(node.name)
         before = (dict(map(parted, pin.text)) if pin is not None else {}) | former[node.name]
-        for column, kind in node.read.schema.items():
+        for column, kind in node.read.said.items():
             if before.get(column) != kind and column not in node.read.ignore:
                 for sink, pinned in _pinned_below(pipeline, spec, node.name):
                     yield from _line(spec, node.name, sink, column, before.get(column), pinned)
@@ -125,7 +125,7 @@ def _line(
         yield line + _given([], way.functions if way is not None else ())
     elif before is not None and arrow_type(pinned) == arrow_type(before):
         yield (
-            f"{name} is pinned with {column}: {pinned}, and {source} declares {read.schema[column]}: what is not "
+            f"{name} is pinned with {column}: {pinned}, and {source} declares {read.said[column]}: what is not "
             f"exactly of the pinned type is refused; {_elsewhere(spec)}"
         )
 

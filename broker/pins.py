@@ -115,6 +115,7 @@ def read(flow: Flow, pipeline: Pipeline, done: NodeDone, now: float) -> None:
         _write(flow, pipeline, pin)
         if told := reads.pinned(done, _rows(pipeline, done.node)):
             flow.say(Log("info", told, {"notice": True}))
+        _changed(flow, pipeline, pin, done, now)
     flow.wake_all(pipeline)
 
 
@@ -126,15 +127,15 @@ def _rows(pipeline: Pipeline, source: str) -> bool:
 def _changed(flow: Flow, pipeline: Pipeline, pin: rec.Schema, done: NodeDone, now: float) -> None:
     """Its columns are others than the pinned ones: that is kept, and told. What was read, or staged, with the former
     ones and is not prepared is made again."""
-    changed = eras.changed(pin, done, now)
+    changed = eras.changed(pin, done, now, lambda number: _may_come_to_nothing(pipeline, number))
     if changed is None:
         return
-    era = changed.history[-1]
-    _write(flow, pipeline, changed)
-    text = f"{pin.node}: {'; '.join(change.text for change in era.changes)}"
-    flow.say(Log("warning", f"{pipeline.name} {done.iteration} {text} (`odibictl {eras.shown(pin)}`)"))
-    alerts.tell(flow, pipeline, "schema_change", f"{pipeline.name}/{done.iteration}: {text}", now)
-    if era.before:
+    _write(flow, pipeline, changed.pin)
+    if changed.told:
+        text = f"{pin.node}: {'; '.join(change.text for change in changed.told)}"
+        flow.say(Log("warning", f"{pipeline.name} {done.iteration} {text} (`odibictl {eras.shown(pin)}`)"))
+        alerts.tell(flow, pipeline, "schema_change", f"{pipeline.name}/{done.iteration}: {text}", now)
+    if changed.pin.history[-1].before:
         _void(flow, pipeline, done.iteration, f"iteration {done.iteration} brings other columns of {pin.node}")
 
 
@@ -147,7 +148,7 @@ def prepare(flow: Flow, pipeline: Pipeline, iteration: Iteration) -> None:
         if pin is None or pin.open:
             continue
         kept = eras.prepared(pin, iteration.number, lambda number: _may_come_to_nothing(pipeline, number, iteration))
-        if _unsure(pipeline, pin, iteration):
+        if _unsure(pipeline, pin, iteration) or (pin.history and iteration.number < pin.iteration):
             kept = replace(kept, iteration=iteration.number)
         if kept != pin:
             _write(flow, pipeline, kept)
@@ -194,7 +195,7 @@ def release(flow: Flow, pipeline: Pipeline, iterations: list[int], now: float, n
         if node not in ("", pin.node):
             continue
         if pin.former:
-            pipeline.pins.put(replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
+            pipeline.pins.put(pin.reopened())
         else:
             pipeline.pins.drop(pin.node)
         if pin.target is None:

@@ -320,11 +320,13 @@ def next_state(state: IterationState, event: str) -> IterationState:
 
 
 class SchemaChange(msgspec.Struct, frozen=True, array_like=True):
-    """A ``column`` of a source or sink is not what it was: ``new``, or ``missing``. ``type``: that of a new one;
-    ``twin``: which of the others its name may have been meant for, in words."""
+    """A ``column`` of a source or sink is not what it was: ``new``, or ``missing``; or what goes into ``RESCUED``:
+    it is new (``rescued``), or has values that its type does not hold (``misfit``). ``type``: that of a new one, or
+    that which does not hold the values; ``twin``: in words, which of the others its name may have been meant for, or
+    where the first of the values stands."""
 
     column: str
-    change: Literal["new", "missing"]
+    change: Literal["new", "missing", "rescued", "misfit"]
     type: str = ""
     twin: str = ""
 
@@ -333,7 +335,16 @@ class SchemaChange(msgspec.Struct, frozen=True, array_like=True):
         """In words."""
         if self.change == "new":
             return f"column {self.column!r} ({self.type}) is new{self.twin}, and taken in: null in all rows before"
+        if self.change == "rescued":
+            return f"column {self.column!r} is new{self.twin}, and goes into {RESCUED!r}"
+        if self.change == "misfit":
+            what = f"values of column {self.column!r} that are not {self.type} go into {RESCUED!r}"
+            return f"{what}, and are null here{self.twin}"
         return f"column {self.column!r} is missing, and null from here on"
+
+
+RESCUED = "_rescued"
+"""The column of a source with ``on_schema_change: rescue`` that keeps what did not fit, as JSON."""
 
 
 STATE = "=state"

@@ -93,6 +93,10 @@ class Schema(Record, frozen=True):
                 return msgspec.structs.replace(self, arrow=era.before, text=text, notes=notes, history=kept)
         return self if len(kept) == len(self.history) else msgspec.structs.replace(self, history=kept)
 
+    def reopened(self) -> Schema:
+        """A sink's once the part that told it is void: open, as it was until then, without what came since."""
+        return msgspec.structs.replace(self, arrow=self.former, former=b"", iteration=0, open=True, history=[])
+
     def outlives(self, to: int) -> bool:
         """It stays when its pipeline is taken back to iteration ``to``: it was told by then. A sink's that was opened,
         or of whose iteration nothing was published there, goes: what is left in the target tells it again."""

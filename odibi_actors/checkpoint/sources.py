@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import msgspec
 
+from odibi_actors.checkpoint.aside import there
 from odibi_actors.checkpoint.asking import Name, Number, known
 from odibi_actors.checkpoint.records import PRUNED, Schema
 from odibi_actors.checkpoint.schema import unseal
 from odibi_actors.checkpoint.tables import LetterDecoder, SchemaDecoder
 from odibi_actors.config.arrow_types import parted
 from odibi_actors.errors import NotFoundError
-from odibi_actors.model import LIVE, MAX_PLACE
+from odibi_actors.model import LIVE, MAX_PLACE, RESCUED
 
 Partition = Annotated[str, msgspec.Meta(max_length=1000)]
 PlaceText = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$", max_length=2 * MAX_PLACE)]
@@ -50,6 +51,7 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
     for text, note in zip(record.text, notes, strict=False):
         name, kind = parted(text)
         columns.append({"column": name, "type": kind, "origin": note})
+    columns += _kept(db, given)
     return {
         "pipeline": record.pipeline,
         "source": record.node,
@@ -59,6 +61,15 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
         "history": history(record),
         "deleted": pruned(db).get(record.pipeline, {}).get(record.node, 0),
     }
+
+
+def _kept(db: sqlite3.Connection, given: SchemaOf) -> list[dict[str, Any]]:
+    """The column of what the files' own do not hold, if the source has one by what it says now."""
+    spec = there(db, given.pipeline).spec
+    read = next((node.read for node in spec.nodes if node.name == given.source), None) if spec is not None else None
+    if read is None or not read.rescues:
+        return []
+    return [{"column": RESCUED, "type": "string", "origin": "what does not fit, as JSON (on_schema_change: rescue)"}]
 
 
 def pruned(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
@@ -125,12 +136,14 @@ def _newest(db: sqlite3.Connection, key: tuple[str, str, str, str], place: bytes
 
 
 def history(record: Schema) -> list[dict[str, Any]]:
-    """How a schema has changed, oldest first: ``{"iteration", "at", "column", "change", "type"}``."""
-    return [
-        {"iteration": era.iteration, "at": era.at} | msgspec.structs.asdict(change)
-        for era in sorted(record.history, key=lambda era: era.iteration)
-        for change in era.changes
-    ]
+    """How a schema has changed, oldest first: ``{"iteration", "at", "column", "change", "type"}``; each change with the
+    first iteration that has it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for era in sorted(record.history, key=lambda era: era.iteration):
+        for change in era.changes:
+            row = {"iteration": era.iteration, "at": era.at} | msgspec.structs.asdict(change)
+            found.setdefault((change.column, change.change), row)
+    return list(found.values())
 
 
 VERBS: dict[str, tuple[Callable[[sqlite3.Connection, Any], Any], type]] = {

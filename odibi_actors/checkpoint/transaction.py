@@ -203,7 +203,7 @@ class Transaction(Letters, Scheduling):
                 if former is not pin:
                     self._schema(0, former)
             elif pin.former:
-                self._schema(0, msgspec.structs.replace(pin, arrow=pin.former, former=b"", iteration=0, open=True))
+                self._schema(0, pin.reopened())
             else:
                 self._unpin(0, r.Unpin(pipeline, pin.node))
 

@@ -135,6 +135,7 @@ READ = Object(
             Choice(("error", "reprocess")),
             "incremental: a file that was truncated or replaced is a problem, and not read; or it is read again.",
         ),
+        "order": Key(Choice(("time", "name")), "file_watch: which are taken first, the oldest or by name."),
         "window": Key(duration(), "event: how long the key of a push is known again."),
         "backlog": Key(
             size(),
@@ -156,9 +157,9 @@ READ = Object(
         "function": Key(_FUNCTION, "interval: module:function, which returns what there is; a file in nodes/."),
         "params": Key(Anything(), "interval: keyword arguments of the function."),
         "on_schema_change": Key(
-            Choice(("halt", "evolve", "dead_letter"), later=("rescue",)),
+            Choice(("halt", "evolve", "dead_letter", "rescue")),
             "A file has other columns than those before it: halt; take new ones in, with nulls for missing ones; set "
-            "it aside. Default: as on_error.",
+            "it aside; keep what does not fit, as JSON, in a column _rescued. Default: as on_error.",
         ),
     },
     ReadSpec,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from odibi_actors.config.places import without_secret
-from odibi_actors.model import Accesses, Target
+from odibi_actors.model import RESCUED, Accesses, Target
 
 KindName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=64)]
 """Of a format, a sink or a source: which there are is told by ``kinds.registry`` where they are used."""
@@ -28,7 +28,7 @@ class ConnectionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
 
 
-OnSchemaChange = Literal["", "halt", "evolve", "dead_letter"]
+OnSchemaChange = Literal["", "halt", "evolve", "dead_letter", "rescue"]
 """What becomes of a file whose columns are not those of the files before it; "": what ``on_error`` says."""
 Consumption = Literal["set", "cursor", "pinned"]
 """How positions of a source are taken. ``set``: each identity once; ``cursor``: ranges of partitions, each in its
@@ -76,9 +76,10 @@ class ReadSpec(msgspec.Struct, frozen=True):
     the mode, and is told to those who know no modes ("": by a former release, whose modes are known). ``on_change``: of
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
     ``backlog``: bytes that may be pushed and not be read yet; ``retain``: how much of its log is kept. ``of_table``:
-    what is read of a database; there are no files then, and ``format`` is "sql". ``typed``: ``schema`` has all columns
-    that are read, so that there is an empty table of it before anything was. ``polled``: what is read into a log of its
-    own, to which ``connection`` and ``path`` lead then."""
+    what is read of a database; there are no files then, and ``format`` is "sql". ``order``: by which
+    files are taken, the time of their last change or their names. ``typed``: ``schema`` has all columns that are read,
+    so that there is an empty table of it before anything was. ``polled``: what is read into a log of its own, to which
+    ``connection`` and ``path`` lead then."""
 
     connection: ConnectionSpec
     format: KindName
@@ -99,6 +100,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     of_table: TableSpec | None = None
     typed: bool = False
     on_schema_change: OnSchemaChange = ""
+    order: Literal["time", "name"] = "time"
     polled: PollSpec | None = None
 
     def __post_init__(self) -> None:
@@ -106,6 +108,16 @@ class ReadSpec(msgspec.Struct, frozen=True):
             if self.mode not in FORMER:
                 raise ValueError(f"mode {self.mode} without its consumption")
             msgspec.structs.force_setattr(self, "consumption", FORMER[self.mode])
+
+    @property
+    def rescues(self) -> bool:
+        """What does not fit its columns goes into one of its own, ``RESCUED``."""
+        return self.on_schema_change == "rescue"
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Columns that are there by what the project file says, and their types."""
+        return self.schema | ({RESCUED: "string"} if self.rescues else {})
 
     @property
     def pinned(self) -> bool:

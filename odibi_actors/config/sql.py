@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odibi_actors.config.kinds import BAD
 from odibi_actors.config.problems import Problems
+from odibi_actors.model import RESCUED
 
 if TYPE_CHECKING:
     from odibi_actors.nodes.sql_check import SqlChecker, Types
@@ -36,7 +37,7 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
         for node in nodes:
             key = (node.pipeline, node.section.get("name", ""))
             if "read" in node.section:
-                known[key] = checker.declared(node.section["read"].get("schema", {}))
+                known[key] = checker.declared(_said(node.section["read"]))
                 if _all_columns(node.section["read"]) == known[key].keys():
                     whole.add(key)
             elif "sql" in node.section.get("transform", {}) and "engine" not in node.section:
@@ -48,6 +49,15 @@ def check_sql(nodes: Sequence[PlacedNode], files: Mapping[str, str], problems: P
                     whole.add(key)
     finally:
         checker.close()
+
+
+def _said(read: Mapping[str, Any]) -> dict[str, str]:
+    """Columns that a source has by what it says."""
+    return {**read.get("schema", {}), **dict.fromkeys(_of_rescue(read), "string")}
+
+
+def _of_rescue(read: Mapping[str, Any]) -> set[str]:
+    return {RESCUED} if read.get("on_schema_change") == "rescue" else set()
 
 
 def _check(
@@ -86,4 +96,4 @@ def _all_columns(read: Mapping[str, Any]) -> set[str]:
         names = read.get("schema", {})
     else:
         names = read.get("columns") or read.get("options", {}).get("column_names", [])
-    return set(names) - set(read.get("ignore", []))
+    return (set(names) - set(read.get("ignore", []))) | _of_rescue(read) if names else set()

@@ -4,8 +4,10 @@ format before it parses: names and options are asked for by whoever checks a pro
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+
+from odibi_actors.model import RESCUED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,3 +123,16 @@ def check_options(known: Format, options: Mapping[str, Any]) -> list[str]:
         elif problem := known.options[name].problem(value):
             problems.append(f"option {name!r} {problem}")
     return problems
+
+
+def rescue_problems(read: Mapping[str, Any], known: Format) -> Iterator[tuple[str, str, str]]:
+    """What stands against ``on_schema_change: rescue`` of a ``read`` section: (key, problem, what to write)."""
+    if read.get("on_schema_change") != "rescue":
+        return
+    if not hasattr(known, "rescue"):
+        yield "on_schema_change", f"format {known.name} has no values that could be rescued", "halt, or evolve"
+    if read.get("options", {}).get("quoted_is_text"):
+        yield "on_schema_change", "rescue does not go with options.quoted_is_text", "halt, or evolve"
+    for key in ("schema", "columns"):
+        if RESCUED in read.get(key, ()):
+            yield key, f"{RESCUED!r} is the column of what is rescued", "delete it"

@@ -16,10 +16,11 @@ from odibi_actors.errors import BatchError, ConfigError, ConflictError
 from odibi_actors.kinds.format import Format, Request, check_options, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.kinds.source import ReadResult
-from odibi_actors.model import Position, PositionRead, SchemaChange
+from odibi_actors.model import RESCUED, Position, PositionRead, SchemaChange
+from odibi_actors.nodes import rescuing
 from odibi_actors.nodes.failures import Failed, shorten
 from odibi_actors.nodes.faults import Faults
-from odibi_actors.nodes.formats import Malformed, Parsed
+from odibi_actors.nodes.formats import Malformed, Parsed, rescued
 from odibi_actors.nodes.formats.columns import MAX_LISTED, Wanted, twin
 from odibi_actors.nodes.formats.exact import Spelling
 from odibi_actors.nodes.formats.packed import unpack
@@ -67,11 +68,14 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes, files: Loader
     files = files or Files(Path(spec.connection.path))
     if pinned and spec.on_schema_change == "evolve":
         result = _read_evolving(spec, files, positions, decode_schema(pinned), declared)
+    elif pinned and spec.rescues:
+        result = _read_rescuing(spec, files, positions, _known(spec, decode_schema(pinned), declared), declared)
     elif pinned:
         schema = _known(spec, decode_schema(pinned), declared)
         result = ReadResult(_concat(_all_fitted(spec, files, positions, schema, declared), schema))
     elif positions:
-        result = _read_first(spec, files, positions, declared)
+        first = _first_rescuing if spec.rescues else _read_first
+        result = first(spec, files, positions, declared)
     else:
         message = "there is nothing to read and no schema is known yet; declare read.schema, or wait for a first file"
         raise Failed("invalid", message)
@@ -84,7 +88,8 @@ def untouched(spec: ReadSpec) -> ReadResult:
     names = [name for name in spec.columns or types if name not in spec.ignore]
     schema = pa.schema([(name, types[name]) for name in names])
     texts = [f"{name}: {type_name(types[name])}" for name in names]
-    return ReadResult(schema.empty_table(), encode_schema(schema), texts, ["declared"] * len(names))
+    result = ReadResult(schema.empty_table(), encode_schema(schema), texts, ["declared"] * len(names))
+    return rescuing.empty(result) if spec.rescues else result
 
 
 def _format(spec: ReadSpec) -> Format:
@@ -94,10 +99,10 @@ def _format(spec: ReadSpec) -> Format:
         raise Failed("invalid", str(error)) from error
 
 
-def _wanted(spec: ReadSpec, expected: list[str] | None, types: Types) -> Wanted:
+def _wanted(spec: ReadSpec, expected: list[str] | None, types: Types, *, rescue: bool = False) -> Wanted:
     known = None if expected is None else tuple(expected)
     given = frozenset(spec.schema)
-    open_ = spec.on_schema_change == "evolve"
+    open_ = spec.on_schema_change == "evolve" or (spec.rescues and rescue)
     return Wanted(tuple(spec.columns), tuple(spec.ignore), tuple(spec.optional), known, types, given, open_)
 
 
@@ -109,6 +114,8 @@ def _known(spec: ReadSpec, pinned: pa.Schema, declared: Types) -> pa.Schema:
         if name not in schema.names:
             message = f"column {name!r} of read.columns was not read before: declare its type, "
             raise Failed("invalid", message + declares("read", name, "TYPE"))
+    if spec.rescues and not wanted.ignored(RESCUED):
+        rescuing.check_known(schema)
     return pa.schema([field for field in schema if not wanted.ignored(field.name)])
 
 
@@ -191,6 +198,57 @@ def _read_evolving(
     return ReadResult(_concat(tables, schema), encode_schema(told), texts, inference.notes(new_ones), changes=changes)
 
 
+def _first_rescuing(spec: ReadSpec, files: Loader, positions: list[Position], declared: Types) -> ReadResult:
+    """As any first batch, if its files fit each other and what is declared; else the first of them that has rows tells
+    the columns, and what does not fit is rescued."""
+    try:
+        return rescuing.empty(_read_first(spec, files, positions, declared))
+    except Failed as failed:
+        if not failed.failure.schema:
+            raise
+    told, tell = ReadResult(pa.table({})), 0
+    while not told.schema and tell < len(positions):
+        tell += 1
+        told = _told_by_first(spec, files, positions[:tell], declared)
+    if not told.schema:
+        return rescuing.empty(told)
+    pinned = decode_schema(told.schema)
+    found = _read_rescuing(spec, files, positions, _known(spec, pinned, declared), declared)
+    told = rescuing.declared_anyway(told, pinned, declared)
+    return told._replace(table=found.table, changes=found.changes)
+
+
+def _told_by_first(spec: ReadSpec, files: Loader, positions: list[Position], declared: Types) -> ReadResult:
+    """What these files tell, whatever values they have in columns that are declared."""
+    held = dict(declared)
+    while True:
+        try:
+            return _read_first(spec, files, positions, held)
+        except Failed as failed:
+            if held.pop(failed.failure.column, None) is None:
+                raise
+
+
+def _read_rescuing(
+    spec: ReadSpec, files: Loader, positions: list[Position], schema: pa.Schema, declared: Types
+) -> ReadResult:
+    """The columns of ``schema``, null where a file lacks them or has what they do not hold, and what was rescued."""
+    rescue, missing = rescuing.Rescue(schema), dict[str, None]()
+    tables: list[pa.Table] = []
+    faults = Faults()
+    for position in positions:
+        with faults.looking():
+            parsed = _fitted(spec, files, position, schema, declared, rescue=True)
+            there = parsed.table.column_names
+            tables.append(parsed.table)
+            rescue.add(position.identity, parsed.table.num_rows, parsed.rescued)
+            if parsed.table.num_rows:
+                missing |= {name: None for name in schema.names if name not in there and name not in spec.optional}
+    faults.tell()
+    changes = [*(SchemaChange(name, "missing") for name in missing), *rescue.changes()]
+    return ReadResult(rescue.with_kept(_concat(tables, schema)), changes=changes)
+
+
 def _check_declared(spec: ReadSpec, files: Loader, wanted: Wanted, position: Position, table: pa.Table) -> None:
     known = {*table.column_names, *spec.optional}
     missing = [name for name in spec.schema if name not in known and not wanted.ignored(name)]
@@ -222,10 +280,12 @@ def _all_fitted(
     return tables
 
 
-def _fitted(spec: ReadSpec, files: Loader, position: Position, schema: pa.Schema, declared: Types) -> Parsed:
+def _fitted(
+    spec: ReadSpec, files: Loader, position: Position, schema: pa.Schema, declared: Types, *, rescue: bool = False
+) -> Parsed:
     inferred = {field.name: field.type for field in schema if field.name not in declared}
     known = {field.name: field.type for field in schema if field.name in declared}
-    return _parse(spec, files, position, known, inferred, schema.names)
+    return _parse(spec, files, position, known, inferred, schema.names, rescue=rescue)
 
 
 def _parse(
@@ -235,11 +295,13 @@ def _parse(
     declared: Types,
     inferred: Types,
     expected: list[str] | None,
+    *,
+    rescue: bool = False,
 ) -> Parsed:
-    """A file as a table. ``expected`` None: it is the first of a first batch."""
+    """A file as a table. ``expected`` None: it is the first of a first batch; ``rescue``: what does not fit is kept."""
     known = _format(spec)
     data = files.load(position)
-    wanted = _wanted(spec, expected, declared | inferred)
+    wanted = _wanted(spec, expected, declared | inferred, rescue=rescue)
     partition = _partition(spec, position)
     try:
         if known.packed:
@@ -247,11 +309,13 @@ def _parse(
         within = wanted if partition is None else partition.within(wanted)
         folders = () if partition is None else partition.values
         types = {name: kind for name, kind in declared.items() if name not in folders}
-        parsed = known.parse(
-            Request(data, position.identity, types, inferred, within, spec.options, first=expected is None)
-        )
+        request = Request(data, position.identity, types, inferred, within, spec.options, first=expected is None)
+        parsed = rescued.parsed(known, request) if rescue else known.parse(request)
+        if spec.rescues:
+            rescued.check_free(parsed.table.column_names)
         if partition is not None:
             parsed = partition.added(parsed, wanted, declared | inferred)
+            parsed = rescued.with_folders(parsed, wanted, partition.values) if rescue else parsed
         check_limits(parsed.table.num_rows, parsed.table.nbytes)
     except pa.ArrowNotImplementedError as error:
         raise Failed("invalid", f"a column of this type cannot be read from {spec.format}: {error}") from error

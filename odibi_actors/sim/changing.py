@@ -213,7 +213,8 @@ def schema_policy(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str
         return ""
     source = rng.choice(there)
     assert source.read is not None
-    policy = rng.choice([one for one in columns.policies(source) if one != source.read.on_schema_change])
+    known = [*columns.policies(source), columns.RESCUE]
+    policy = rng.choice([one for one in known if one != source.read.on_schema_change])
     return life.apply_pipeline(changes.with_read(pipeline, source, on_schema_change=policy))
 
 

@@ -19,8 +19,8 @@ SHARE = 0.15
 """Of lives in which columns change, beside those that are asked for it."""
 OF = ("columns come", "schema policy")
 """What happens in such lives alone."""
-EVOLVE = "evolve"
-Policy = Literal["", "halt", "dead_letter", "evolve"]
+EVOLVE, RESCUE = "evolve", "rescue"
+Policy = Literal["", "halt", "dead_letter", "evolve", "rescue"]
 POLICIES: tuple[Policy, ...] = ("halt", "dead_letter", "evolve", "evolve")
 
 BASE = ("id", "extra")
@@ -37,6 +37,11 @@ def evolves(node: NodeSpec) -> bool:
     """The columns of this source or sink may become more by themselves."""
     spec = node.read or node.write
     return spec is not None and spec.on_schema_change == EVOLVE
+
+
+def rescues(node: NodeSpec) -> bool:
+    """What does not fit the columns of this source is kept beside them."""
+    return node.read is not None and node.read.rescues
 
 
 def says(node: NodeSpec) -> bool:
@@ -67,7 +72,16 @@ def changing(project: ProjectSpec, rng: random.Random) -> ProjectSpec:
         return node
 
     pipelines = [replace(one, nodes=[other(node) for node in one.nodes]) for one in project.pipelines]
+    if rng.random() < 0.4:
+        pipelines = [replace(one, nodes=[_rescuing(node) for node in one.nodes]) for one in pipelines]
     return replace(project, pipelines=pipelines)
+
+
+def _rescuing(node: NodeSpec) -> NodeSpec:
+    """A source that would take new columns in keeps them beside its own."""
+    if node.read is None or not evolves(node):
+        return node
+    return replace(node, read=replace(node.read, on_schema_change=RESCUE))
 
 
 # --- what a schema is called ---------------------------------------------------------------------------------------
@@ -119,6 +133,18 @@ def taken(pinned: bytes, found: Iterable[bytes]) -> Told:
         return Told(shape_of(told) if told else b"", [])
     new = [SchemaChange(column, "new", "int64") for column in told[len(known) :]]
     return Told(shape_of(told), [*(SchemaChange(column, "missing") for column in missing), *new])
+
+
+def kept(pinned: bytes, found: Iterable[bytes]) -> Told:
+    """Of files with these schemas, by whom keeps new columns beside those of the first."""
+    shapes = list(found)
+    shape = pinned or next((one for one in shapes if one), b"")
+    known, changes = columns_of(shape), dict[SchemaChange, None]()
+    for one in shapes:
+        there = columns_of(one)
+        changes |= {SchemaChange(column, "missing"): None for column in known if there and column not in there}
+        changes |= {SchemaChange(column, "rescued"): None for column in there if column not in known}
+    return Told(shape, [*changes])
 
 
 def of_part(iteration: int) -> bytes:

@@ -139,6 +139,7 @@ class Host:
         self.hang = self.die = 0.0
         self.died: dict[Attempt, str] = {}  # what ran when its worker died -> the node that had begun
         self.read_as: dict[tuple[Attempt, str], bytes] = {}  # (attempt, source) -> columns and types of what it read
+        self.kept_of: dict[tuple[Attempt, str], list[str]] = {}  # likewise -> columns that were not as they were pinned
         self._pids = 1000
 
     def new_pid(self) -> int:

@@ -148,6 +148,7 @@ class Life:
         truth.pins.ask = host.pins
         truth.policies.wrong = self.landing.other_columns
         truth.pins.read_as = lambda attempt, node: host.read_as.get((attempt, node), b"")
+        truth.pins.kept_of = lambda attempt, node: host.kept_of.get((attempt, node), [])
         host.cumulative = lambda pipeline, sink: cumulative(self.project.pipeline(pipeline), sink)
 
     def _in_force(self, spec: PipelineSpec) -> None:

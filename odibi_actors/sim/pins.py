@@ -21,12 +21,13 @@ Held = dict[Node, tuple[bytes, bool]]
 
 
 class Pins:
-    """All pins. ``read_as``: the schema that an attempt has read its files with, b"" for headers alone; ``ask``: what
-    the store says."""
+    """All pins. ``read_as``: the schema that an attempt has read its files with, b"" for headers alone; ``kept_of``:
+    the columns that it has kept beside those (``rescue``), or missed; ``ask``: what the store says."""
 
     def __init__(self) -> None:
         self.ask: Callable[[], Held] | None = None
         self.read_as: Callable[[Attempt, str], bytes] = lambda _attempt, _node: b""
+        self.kept_of: Callable[[Attempt, str], list[str]] = lambda _attempt, _node: []
         self._pins: dict[Node, rec.Schema] = {}
         self._times: dict[tuple[object, ...], int] = {}  # what has become of a schema -> how often
 
@@ -132,6 +133,9 @@ class Pins:
             check(held, "I1", f"{name}: {node} was read as {read!r}, and is held to {pin and pin.arrow!r}")
             assert pin is not None
             check(pin.iteration <= record.iteration, "I1", f"{name} rolls on, {node} is pinned by {pin.iteration}")
+            told = {change.column for era in pin.history for change in era.changes}
+            kept = set(self.kept_of(ack.attempt, node))
+            check(kept <= told, "I1", f"{name}: {node} has rescued, or missed, {kept}, and its history has {told}")
 
 
 def _differ(found: Held, other: Held) -> str:

@@ -58,6 +58,7 @@ class Work:
         there = [name for position in step.positions for name in log.records(position)]
         shape = step.schema or self.first_shape([folder[name] for name in there if name in folder])
         taking = columns.evolves(node)
+        rescuing = columns.rescues(node)
         if taking:
             shape, _ = columns.taken(step.schema, [folder[name].shape for name in there if name in folder])
         if node.read.mode == log.MODE:
@@ -69,7 +70,7 @@ class Work:
             kind: FailureKind = "changed"
             if file is None or not same or position.digest not in ("", file.digest):
                 return failed(self.host, task, node.name, Failure(kind, kind, position=position.identity))
-            fits = file.shape in (b"", shape) or (taking and columns.columns_of(file.shape))
+            fits = file.shape in (b"", shape) or ((taking or rescuing) and columns.columns_of(file.shape))
             other = not fits and shape != MIXED
             if file.malformed or other:
                 kind = "malformed"

@@ -265,6 +265,9 @@ class SimPoolDriver:
         if node.read is not None and shape:
             digests[PIN] = pin_digest(shape)
             self._host.read_as[task.attempt, node.name] = shape
+        changes = self._changes(step, task.iteration)
+        if columns.rescues(node):
+            self._host.kept_of[task.attempt, node.name] = [one.column for one in changes]
         done = NodeDone(
             attempt=task.attempt,
             pipeline=task.pipeline,
@@ -279,7 +282,7 @@ class SimPoolDriver:
             last=last,
             schema=schema,
             schema_text=columns.text_of(schema) if columns.says(node) else [],
-            changes=self._changes(step, task.iteration),
+            changes=changes,
             state=state,
             files=files,
         )
@@ -290,14 +293,14 @@ class SimPoolDriver:
 
     def _changes(self, step: Step, iteration: int) -> list[SchemaChange]:
         """How the columns of what was read, or staged, are others than the pinned ones."""
-        node = step.node
-        if not columns.evolves(node) or step.open or not step.schema:
+        node, rescues = step.node, columns.rescues(step.node)
+        if not (columns.evolves(node) and step.schema and not step.open) and not rescues:
             return []
         if node.read is None:
             return columns.taken(step.schema, [columns.of_part(iteration)]).changes
         folder = self._host.folders[node.read.connection.path]
         there = [folder[one.identity].shape for one in step.positions if one.identity in folder]
-        return columns.taken(step.schema, there).changes
+        return (columns.kept if rescues else columns.taken)(step.schema, there).changes
 
     def _keep(self, task: Task, name: str, output: Output) -> BatchRef:
         data = msgspec.msgpack.encode(output)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.model import Consumption, ReadSpec
+from odibi_actors.kinds.format import rescue_problems
+from odibi_actors.kinds.registry import format_of
 
 if TYPE_CHECKING:
     from odibi_actors.kinds.connection import Access
@@ -23,16 +25,19 @@ class FolderOfFiles:
     """One of both: see ``kinds.source.Source``."""
 
     format = ""
-    keys: tuple[str, ...] = ("settle", "on_schema_change")
     declared = False
 
     def __init__(self, name: str, about: str, consumption: Consumption) -> None:
         self.name, self.about, self.consumption = name, about, consumption
+        of_each = ("order",) if consumption == "set" else ()  # a reference is read as a whole
+        self.keys: tuple[str, ...] = ("settle", "on_schema_change", *of_each)
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """All formats are read so, with all of their options; nothing is set aside of what every iteration needs."""
         if self.consumption == "pinned" and read.get("on_schema_change") == "dead_letter":
-            yield "on_schema_change", f"mode {self.name}: every iteration reads all of it", "halt, or evolve"
+            yield "on_schema_change", f"mode {self.name}: every iteration reads all of it", "halt, evolve or rescue"
+        if isinstance(read.get("format"), str):
+            yield from rescue_problems(read, format_of(read["format"]))
 
     def finder(self, spec: SourceSpec, read: ReadSpec, incarnation: str, first: int) -> Finder:
         """Of one source in one lane."""

@@ -53,16 +53,18 @@ class Held:
 
 
 class Files:
-    """Candidates by identity. ``changed`` is set whenever the set of ready files (or one of them) changes."""
+    """Candidates by identity, taken in the ``order`` of their times or of their names. ``changed`` is set whenever the
+    set of ready files (or one of them) changes."""
 
-    def __init__(self, settle: float) -> None:
+    def __init__(self, settle: float, order: Literal["time", "name"] = "time") -> None:
         self.settle = settle
+        self._by_name = order == "name"
         self.known: dict[str, File] = {}
         self.ready = 0
         self.changed = False
         self.held: dict[str, Held] = {}
         self._marks: dict[str, Mark] = {}
-        self._queue: list[tuple[int, str]] = []  # ready files, oldest first; entries out of date are skipped
+        self._queue: list[tuple[int, str]] = []  # ready files, first ones first; entries out of date are skipped
         self._timers: list[tuple[float, str]] = []
 
     @property
@@ -121,7 +123,7 @@ class Files:
             file.ready = self.changed = True
             self.ready += 1
             self._marks.pop(identity, None)
-            heapq.heappush(self._queue, (file.mtime_ns, identity))
+            heapq.heappush(self._queue, (self._rank(file), identity))
         else:
             self._look_at(identity, file, at)
 
@@ -201,17 +203,17 @@ class Files:
         return self._timers[0][0] if self._timers else None
 
     def first(self, limit: int, within: Container[str] | None) -> list[str]:
-        """The oldest ready files, at most ``limit`` of them, of those ``within`` (None: of all). The order is a
-        preference only: a late file with an early mtime is not lost."""
+        """The first ready files, at most ``limit`` of them, of those ``within`` (None: of all). The order is a
+        preference only: a late file with an early time, or name, is not lost."""
         if len(self._queue) > 2 * self.ready + 1000:
-            self._queue = [(f.mtime_ns, identity) for identity, f in self.known.items() if f.ready]
+            self._queue = [(self._rank(f), identity) for identity, f in self.known.items() if f.ready]
             heapq.heapify(self._queue)
         kept: list[tuple[int, str]] = []
         found: list[str] = []
         while self._queue and len(found) < limit:
             entry = heapq.heappop(self._queue)
             file = self.known.get(entry[1])
-            if file is None or not file.ready or file.mtime_ns != entry[0] or (kept and kept[-1] == entry):
+            if file is None or not file.ready or self._rank(file) != entry[0] or (kept and kept[-1] == entry):
                 continue
             kept.append(entry)
             if within is None or entry[1] in within:
@@ -219,6 +221,10 @@ class Files:
         for entry in kept:
             heapq.heappush(self._queue, entry)
         return found
+
+    def _rank(self, file: File) -> int:
+        """What decides before the name."""
+        return 0 if self._by_name else file.mtime_ns
 
     def all_ready(self) -> bool:
         """Whether there is nothing to wait for."""

@@ -80,7 +80,7 @@ class Source:
         self.ledger = Ledger(spec.pipeline, spec.node.name, spec.lane)
         # Of a backfill: what the live lane had taken when it began. What it has not is its own to read.
         self.taken = Ledger(spec.pipeline, spec.node.name, LIVE, spec.through) if spec.through >= 0 else None
-        self.files = Files(self.read.settle)
+        self.files = Files(self.read.settle, self.read.order)
         self.refused = unsafe(self.read.path) or unsafe(self.read.pattern)
         self.problems: list[str] = []
         self.run: Run | None = None

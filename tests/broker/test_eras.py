@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from odibi_actors.broker import eras
 from odibi_actors.checkpoint import records as rec
+from odibi_actors.checkpoint.sources import history
 from odibi_actors.messages import NodeDone
 from odibi_actors.model import Attempt, SchemaChange
 
@@ -23,8 +24,8 @@ def result(iteration: int, *columns: str, missing: str = "") -> NodeDone:
 
 def evolved(pin: rec.Schema, *results: NodeDone) -> rec.Schema:
     for done in results:
-        changed = eras.changed(pin, done, 5.0)
-        pin = pin if changed is None else changed
+        changed = eras.changed(pin, done, 5.0, lambda _: False)
+        pin = pin if changed is None else changed.pin
     return pin
 
 
@@ -36,10 +37,10 @@ def test_given_results_that_were_made_beside_each_other_then_none_takes_a_column
     pin = evolved(PIN, result(3, "x"))
     assert not eras.grows(pin, result(2, "y", "z"))  # it would be k, y, z
     assert not eras.grows(pin, result(2, "x"))
-    assert eras.changed(pin, result(2, "y"), 5.0) is None
+    assert eras.changed(pin, result(2, "y"), 5.0, lambda _: False) is None
     void = replace(result(5, "x", "y"), changes=[SchemaChange("y", "new", "double")])  # x was pinned then, and is not
     assert not eras.grows(PIN, void)
-    assert eras.changed(PIN, void, 5.0) is None
+    assert eras.changed(PIN, void, 5.0, lambda _: False) is None
     both = evolved(pin, result(4, "x", "y", missing="k"), result(5, missing="k"))
     assert (both.arrow, both.text) == (b"kxy", ["k: int64", "x: double", "y: double"])
     assert told(both) == [(3, "x", "new"), (4, "k", "missing"), (4, "y", "new")]
@@ -65,6 +66,25 @@ def test_given_one_that_goes_on_for_good_with_columns_that_others_have_told_then
     assert [era.iteration for era in kept.history] == [3, 5, 5]
     assert [era.iteration for era in eras.prepared(pin, 2, lambda _: False).history] == [3, 2, 2]
     assert eras.prepared(pin, 5, lambda _: False) is pin
+
+
+def test_given_a_change_whose_tellers_may_all_go_then_whoever_has_it_too_keeps_it_and_it_is_told_once() -> None:
+    pin = evolved(PIN, result(4, missing="k"))
+    assert eras.changed(pin, result(5, missing="k"), 5.0, lambda _: False) is None
+    assert eras.changed(pin, result(4, missing="k"), 5.0, lambda _: True) is None  # its own
+    for number, unsure in ((5, True), (3, False)):  # 4 may be cancelled; or be taken back while 3, of a backfill, stays
+        found = eras.changed(pin, result(number, missing="k"), 5.0, lambda _, unsure=unsure: unsure)  # type: ignore[misc]
+        assert found is not None
+        assert found.told == []
+        assert told(found.pin.without(lambda era: era.iteration == 4)) == [(number, "k", "missing")]
+        assert [row["iteration"] for row in history(found.pin)] == [min(number, 4)]
+
+
+def test_given_a_sink_that_is_open_again_then_nothing_that_came_since_goes_with_a_later_one_that_is_void() -> None:
+    pin = replace(evolved(PIN, result(3, "x"), result(4, "x", "y")), former=b"former")
+    opened = pin.reopened()
+    assert (opened.arrow, opened.open, opened.iteration) == (b"former", True, 0)
+    assert opened.without(lambda era: era.iteration == 4) is opened
 
 
 def test_given_very_many_changes_then_the_oldest_are_part_of_what_it_was_at_first() -> None:

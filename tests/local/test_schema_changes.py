@@ -240,3 +240,56 @@ def test_given_an_iteration_that_is_set_aside_then_the_columns_that_it_told_go_w
     shop.call("run", "p")
     rows = read_committed(tmp_path / "lake/parquet").to_pylist()
     assert [sorted(row) for row in rows] == [["k", "n", "q"]] * 2
+
+
+@GROUP
+def test_given_what_does_not_fit_when_rescued_then_every_sink_has_it_beside_its_row_however_often_it_is_read(
+    tmp_path: Path,
+) -> None:
+    others = {"duck": duck(tmp_path)[0], "pg": postgres(tmp_path)[0]}
+    tables = {"mart": sqlite(tmp_path)[1], "duck": duck(tmp_path)[1], "pg": postgres(tmp_path)[1]}
+    text = "".join(
+        ALL.replace("NAME", f"{name}_t").replace("CONN", name).replace("MORE", "table: t, mode: upsert, keys: [k]")
+        for name in tables
+    )
+    for form in ("csv", "json", "parquet", "arrow"):
+        line = ALL.replace("NAME", form).replace("CONN", "lake")
+        text += line.replace("MORE", f"path: {form}, format: {form}")
+    text = text.replace("on_schema_change: evolve, ", "")
+
+    def edit(project: str) -> str:
+        more = "".join(f"  {name}: {one}\n" for name, one in others.items())
+        return project.replace("\npipelines:", f"\n{more}pipelines:") + text
+
+    shop = Shop(tmp_path, policy="rescue", on_error="dead_letter", sinks=[], edit=edit)
+    for name, row in (("a", FIRST), ("b", SECOND), ("c", {"k": 3, "n": "many"})):
+        shop.put(name, [row])
+    said = shop.call("run", "p")
+    assert "p 2 s: column 'x' is new, and goes into '_rescued'" in said
+    assert "alert (schema_change): p/2: s: column 'x' is new, and goes into '_rescued'" in said
+    history = [(2, "x", "rescued", ""), (3, "n", "misfit", "int64")]
+    expected = [(1, 10, None), (2, 20, '{"x":"0.5"}'), (3, None, '{"n":"many"}')]
+    assert shop.history("source", "s") == history
+    assert [row["column"] for row in shop.told("source", "show", "p.s")["columns"]] == ["k", "n", "_rescued"]
+
+    def check() -> None:
+        for name, rows in tables.items():
+            assert rows("(select k, n, _rescued as x from t) as t") == expected, name
+        for form in ("csv", "json", "parquet", "arrow"):
+            found = read_committed(tmp_path / "lake" / form).select(["k", "n", "_rescued"]).to_pylist()
+            assert sorted(tuple(row.values()) for row in found) == expected, form
+
+    check()
+    shop.put("d", [{"k": 4, "x": 1, "_rescued": "own"}])  # which is no value that does not fit: on_error
+    assert "the file has a column '_rescued'" in shop.call("run", "p", code=5)
+    shop.put("d", [{"k": 4, "x": 1}])
+    shop.call("run", "p", "--replay", "1")
+    expected.append((4, None, '{"x":"1"}'))
+    history.append((5, "n", "missing", ""))
+    assert shop.history("source", "s") == history
+    check()
+    shop.call("pipeline", "rewind", "p", "--to", "1", "--yes")
+    assert shop.history("source", "s") == []
+    shop.call("run", "p")
+    assert sorted(row[1:] for row in shop.history("source", "s")) == sorted(row[1:] for row in history)
+    check()

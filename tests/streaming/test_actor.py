@@ -220,6 +220,22 @@ def test_given_more_files_than_credit_when_offered_then_the_oldest_come_first_an
     assert world.names == ["late.csv", "f2.csv"]
 
 
+def test_given_files_in_the_order_of_their_names_then_their_times_decide_nothing() -> None:
+    world = World(source_spec("/data", credit=3, order="name"))
+    for name, age in (("f10.csv", 50.0), ("f2.csv", 90.0), ("f1.csv", 40.0)):
+        world.create(name, age=age)
+    world.work()
+    assert world.names == ["f1.csv", "f10.csv", "f2.csv"]
+    world.create("f0.csv", age=1.0)
+    world.work()
+    assert world.names == ["f0.csv", "f1.csv", "f10.csv"]
+    world.append("f10.csv")
+    world.finish("f10.csv")
+    world.work()
+    world.plan(3)
+    assert world.names == ["f2.csv"]
+
+
 def test_given_an_unchanged_set_when_nothing_happens_then_the_offer_is_repeated_every_5_seconds_only() -> None:
     world = ready(World(), "a.csv")
     count = len(world.offers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -36,13 +37,15 @@ class Malformed(Exception):
 class Parsed(NamedTuple):
     """One file as a table; ``left_out``: its columns that were not read ("" for one without a name). ``quoted``: the
     first row with a quoted cell of each column where that has a meaning. ``doubt``: why its header looks like data.
-    ``sparse``: objects within lack keys, so that those of several files may become one type."""
+    ``sparse``: objects within lack keys, so that those of several files may become one type. ``rescued``: of columns
+    that ``table`` has without some of their values, or not at all, these as JSON texts, None for rows without one."""
 
     table: pa.Table
     left_out: list[str]
     quoted: dict[str, int] = {}
     doubt: str = ""
     sparse: bool = False
+    rescued: Mapping[str, list[str | None]] = MappingProxyType({})
 
 
 def first_bad(count: int, fits: Callable[[int, int], bool]) -> int:

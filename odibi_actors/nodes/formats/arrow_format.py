@@ -33,6 +33,12 @@ class Arrow:
 
         return arrow.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
 
+    def rescue(self, request: Request) -> Parsed:
+        """See ``nodes.formats.rescued.Rescuing``."""
+        from odibi_actors.nodes.formats import arrow, rescued
+
+        return rescued.typed(arrow.parse(request.data, {}, request.wanted), request)
+
     def check(self, table: pa.Table) -> None:
         """See ``WritingFormat``."""
         from odibi_actors.nodes.formats import arrow_write

@@ -34,5 +34,11 @@ class Avro:
 
         return avro.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
 
+    def rescue(self, request: Request) -> Parsed:
+        """See ``nodes.formats.rescued.Rescuing``."""
+        from odibi_actors.nodes.formats import avro, rescued
+
+        return rescued.typed(avro.parse(request.data, {}, request.wanted), request)
+
 
 FORMAT = Avro()

@@ -70,6 +70,12 @@ class Csv:
         doubt = data_first(csv.plain_text(data, options), options) if request.first else ""
         return parsed._replace(quoted=csv.quoted_columns(data, options), doubt=doubt)
 
+    def rescue(self, request: Request) -> Parsed:
+        """See ``nodes.formats.rescued.Rescuing``."""
+        from odibi_actors.nodes.formats import csv_rescue
+
+        return csv_rescue.rescue(request)
+
     def lines(self, options: Mapping[str, Any]) -> Lines | str:
         """A row ends with its line, unless that is within quotes."""
         for name in ("skip_rows", "skip_rows_after_names", "escape_char"):

@@ -33,12 +33,12 @@ def parse(
 
     A file without a row has the columns that are known. Raises Malformed with the first row that does not fit.
     """
-    with _uncollected():
+    with uncollected():
         return _parsed(rows(data), declared, wanted, options, inferred)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the garbage collector, which would look at millions of values again and again, none of them garbage."""
     running = gc.isenabled()
     gc.disable()
@@ -64,7 +64,7 @@ def _parsed(
     if not present:
         raise Malformed("no row has a key: its objects are all empty")
     named = [name for name in present if not wanted.ignored(name)]
-    _check(found, named)
+    check(found, named)
     names = wanted.chosen(present)
     cells = Cells(options)
     columns = [_column(found, name, declared, inferred, cells) for name in names]
@@ -72,7 +72,7 @@ def _parsed(
     return Parsed(pa.table(columns, names), left_out, sparse=True)
 
 
-def _check(found: Rows, names: list[str]) -> None:
+def check(found: Rows, names: list[str]) -> None:
     try:
         check_keys(found.objects, names)
     except Unfit as unfit:

@@ -33,6 +33,12 @@ class Json:
 
         return json.parse(request.data, request.declared, request.wanted, request.options, request.inferred)
 
+    def rescue(self, request: Request) -> Parsed:
+        """See ``nodes.formats.rescued.Rescuing``."""
+        from odibi_actors.nodes.formats import json_rescue
+
+        return json_rescue.rescue(request)
+
     def lines(self, options: Mapping[str, Any]) -> Lines | str:
         """One object a line."""
         if options.get("compression", "auto") not in ("auto", "none"):

@@ -32,6 +32,12 @@ class Parquet:
 
         return parquet.parse(request.data, {**request.declared, **request.inferred}, request.wanted)
 
+    def rescue(self, request: Request) -> Parsed:
+        """See ``nodes.formats.rescued.Rescuing``."""
+        from odibi_actors.nodes.formats import parquet, rescued
+
+        return rescued.typed(parquet.parse(request.data, {}, request.wanted), request)
+
     def check(self, table: pa.Table) -> None:
         """See ``WritingFormat``."""
         from odibi_actors.nodes.formats.parquet_types import check_types

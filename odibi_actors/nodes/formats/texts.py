@@ -53,7 +53,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if types.is_null(kind):
         return column.cast(pa.string())
     if types.is_decimal(kind):
-        return _digits(column)
+        return digits(column)
     if types.is_timestamp(kind) and kind.tz is not None:
         texts = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit)).cast(pa.string())
         return pc.binary_join_element_wise(texts, "Z", "")
@@ -67,7 +67,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
-def _digits(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def digits(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Decimals as plain digits; Arrow writes those with many zeros after the point as ``1E-10``."""
     texts = column.cast(pa.string())
     if not pc.any(pc.match_substring(texts, "E")).as_py():

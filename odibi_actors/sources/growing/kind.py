@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.config.model import ReadSpec
 from odibi_actors.errors import ConfigError
 from odibi_actors.kinds.connection import Access
-from odibi_actors.kinds.format import Lines, lines_of
+from odibi_actors.kinds.format import Lines, lines_of, rescue_problems
 from odibi_actors.kinds.registry import format_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class GrowingFiles:
             found = lines_of(format_of(read["format"]), read.get("options", {}))
             if isinstance(found, str):
                 yield "format", f"mode incremental: {found}", "csv or json with one row a line; or mode: file_watch"
+            yield from rescue_problems(read, format_of(read["format"]))
 
     def probe(self, ask: Ask) -> Iterator[Message | None]:
         """Look at files."""
