@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,29 +16,52 @@ from odibi_actors.kinds.connection import Access
 ANSWER = 60.0
 """Seconds that a statement may take by default."""
 APPLICATION = "odibi-actors"
+GRACE = 1.0
+"""Seconds beyond it after which a server that says nothing is given up."""
+WAITING = 0.9
+"""Part of that which it may wait for what others have locked: whatever takes longer is work of its own."""
+
+
+class TooSlowError(Exception):
+    """The server has ended a statement that worked for ``patience`` seconds: it would do so again."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(
+            f"a statement worked for {patience:g} s, which is `timeout` of its connection, and the server has ended "
+            "it: say a longer one in odibi.yaml; or let an iteration have fewer rows (`batch: {max_rows: ...}`), or "
+            "the table an index"
+        )
 
 
 class Database:
-    """A connection of psycopg; each statement has ``patience`` seconds."""
+    """A connection of psycopg; the server ends each statement after ``patience`` seconds."""
 
     def __init__(self, connection: Any, patience: float) -> None:
         self.connection = connection
         self.patience = patience
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """A statement; its parameters are ``?``."""
+        """A statement; its parameters are ``?``. Raises TooSlowError, psycopg.Error."""
         with self.bounded():
             # Without parameters a text is not looked at: a name in it may hold a % or a ?.
             return self.connection.execute(sql.replace("?", "%s") if parameters else sql, parameters or None)
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """Whoever waits in here is woken, by the end of the connection, once the server has taken too long."""
-        end = threading.Timer(self.patience, self._hang_up)
+        """Whoever waits in here is woken, by the end of the connection, once the server has been silent for too long.
+        Raises TooSlowError where it has ended the statement by itself, at its own limit."""
+        import psycopg
+
+        end = threading.Timer(self.patience + GRACE, self._hang_up)
         end.daemon = True
+        began = time.monotonic()
         end.start()
         try:
             yield
+        except psycopg.errors.QueryCanceled as error:
+            if time.monotonic() - began < self.patience:  # somebody has cancelled it, who may let it work another time
+                raise
+            raise TooSlowError(self.patience) from error
         finally:
             end.cancel()
 
@@ -73,11 +97,12 @@ def connected(place: str, access: Access, application: str = APPLICATION) -> Ite
         connect_timeout=max(2, round(patience)),
         application_name=application,
         options=f"-c search_path={schema} -c statement_timeout={round(patience * 1000)} -c TimeZone=UTC"
+        f" -c lock_timeout={round(patience * WAITING * 1000)}"
         " -c DateStyle=ISO -c client_encoding=UTF8 -c synchronous_commit=on",
         autocommit=True,
         prepare_threshold=None,  # a table may be another one by the next statement
     ) as connection:
-        db = Database(connection, patience + 1)
+        db = Database(connection, patience)
         if db.execute("select current_schema()").fetchone()[0] != schema:
             quoted = schema.replace('"', '""')
             raise ConflictError(f'{place} has no such schema: `create schema "{quoted}"`')

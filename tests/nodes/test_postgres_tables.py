@@ -270,6 +270,33 @@ def test_given_an_answer_that_is_lost_after_the_commit_when_published_again_then
     assert bench.sql("select x from t order by x") == [(0,), (1,), (2,)]
 
 
+def test_given_rows_that_take_longer_than_the_timeout_then_it_is_no_matter_of_waiting_and_the_key_is_named(
+    bench: Bench,
+) -> None:
+    sink = bench.sink("k")
+    bench.kept(sink, k=[1], x=[0])
+    bench.sql(
+        "create function slow() returns trigger as 'begin perform pg_sleep(60); return new; end' language plpgsql"
+    )
+    bench.sql("create trigger slow before insert on t for each row when (new.k = 2) execute function slow()")
+    staged = bench.stage(sink, k=[2], x=[5])
+    hasty = bench.sink("k", access=Access(dict(bench.schema.access.keys) | {"timeout": "1"}))
+    failure = bench.failed(lambda: hasty.publish(staged, 2, 0))
+    assert failure.kind == "io"  # which is tried as often as `retry` says; a server that is busy is waited for
+    assert "worked for 1 s, which is `timeout` of its connection" in failure.message
+    assert f"{bench.schema.place}, table 't': " in failure.message
+    assert bench.sql("select k, x from t") == [(1, 0)]
+    bench.sql("drop trigger slow on t")
+    with bench.schema.connected() as other:
+        other.execute("begin")
+        other.execute("lock table t")
+        waiting = bench.failed(lambda: hasty.publish(staged, 2, 0))
+        other.execute("rollback")
+    assert (waiting.kind, "lock timeout" in waiting.message) == ("busy", True), waiting
+    hasty.publish(staged, 2, 0)
+    assert bench.sql("select k, x from t order by k") == [(1, 0), (2, 5)]
+
+
 def test_given_nobody_who_listens_then_it_is_busy_and_named(bench: Bench) -> None:
     away = Access(dict(bench.schema.access.keys) | {"host": "127.0.0.1", "port": "1"})
     failure = bench.refused(bench.sink(access=away), x=[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.connections.postgres import MAX_NAME
-from odibi_actors.connections.postgres_session import Database, connected, passing
+from odibi_actors.connections.postgres_session import Database, TooSlowError, connected, passing
 from odibi_actors.errors import ConflictError, MissingExtraError
 from odibi_actors.kinds.connection import OPEN, Access
 from odibi_actors.model import Target
@@ -132,6 +132,8 @@ class PostgresKind(TableKind):
 
         if isinstance(error, MissingExtraError):
             return Failed("code", str(error))
+        if isinstance(error, TooSlowError):
+            return Failed("io", f"{at.connection}, table {at.locator!r}: {error}")  # tried as often as `retry` says
         psycopg = sys.modules.get("psycopg")
         if psycopg is None or not isinstance(error, psycopg.Error):
             return None

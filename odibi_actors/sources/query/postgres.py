@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.config.model import ReadSpec
-from odibi_actors.connections.postgres_session import APPLICATION, Database, connected, passing
+from odibi_actors.connections.postgres_session import APPLICATION, Database, TooSlowError, connected, passing
 from odibi_actors.errors import AccessError, ConflictError
 from odibi_actors.kinds.connection import Access
 from odibi_actors.kinds.dialect import ROWS, Column, Measure, Unfinished, Unreadable, unordered
@@ -183,6 +183,8 @@ class PostgresDialect:
                 yield PostgresSession(db, place)
         except (ConflictError, AccessError) as error:
             raise Unreadable(str(error), passing=True) from error
+        except TooSlowError as error:
+            raise Unreadable(f"{place}: {error}", passing=True) from error
         except Exception as error:
             psycopg = sys.modules.get("psycopg")
             if psycopg is None or not isinstance(error, psycopg.Error):
