@@ -16,16 +16,13 @@ from odibi_actors.cli.names import PARAM, pipeline_argument
 from odibi_actors.cli.output import Column, count, emit, span, table
 from odibi_actors.cli.project import chosen, load
 from odibi_actors.cli.run import log_nodes
-from odibi_actors.errors import OdibiError
 from odibi_actors.runtime.visible import named
 from odibi_actors.units import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from odibi_actors.client import Client
     from odibi_actors.local.trying import TriedNode
-    from odibi_actors.model import Position
 
 NODES = (
     Column("NODE", "node", whole=True),
@@ -75,7 +72,8 @@ def try_(
     trial_of: Any = importlib.import_module("odibi_actors.local.trying").Trial
     client = of_store(app, project)
     sources = [node.name for node in project.pipeline(pipeline).nodes if node.read is not None]
-    pins, discarded = _pins(client, pipeline, sources), _discarded(client, pipeline, sources)
+    held: Any = importlib.import_module("odibi_actors.local.held_to")
+    pins, discarded = held.pins(client, pipeline, sources), held.discarded(client, pipeline, sources)
     trial = trial_of(project, pipeline, sample, files, head, params, pins, discarded)
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
@@ -100,29 +98,6 @@ def try_(
         raise click.exceptions.Exit(5)
     if any(one.state == "absent" for one in tried):
         raise click.exceptions.Exit(3)
-
-
-def _pins(client: Client | None, pipeline: str, sources: list[str]) -> dict[str, bytes]:
-    """The schemas that sources are held to, by node: as a run would read them."""
-    from odibi_actors.nodes.schemas import pinned_as
-
-    found: dict[str, bytes] = {}
-    for name in sources if client is not None else ():
-        with contextlib.suppress(OdibiError, ValueError):  # it has read nothing yet; or types that have no name
-            columns = client.schema(pipeline, name)["columns"]  # type: ignore[union-attr]
-            found[name] = pinned_as((one["column"], one["type"]) for one in columns)
-    return found
-
-
-def _discarded(client: Client | None, pipeline: str, sources: list[str]) -> dict[str, list[Position]]:
-    """What was given up of sources that are read in order, which no run reads again."""
-    from odibi_actors.model import Position
-
-    found: dict[str, list[Position]] = {}
-    for name in sources if client is not None else ():
-        with contextlib.suppress(OdibiError):  # the store does not know the pipeline yet
-            found[name] = [Position.of(one) for one in client.discarded(pipeline, name)]  # type: ignore[union-attr]
-    return found
 
 
 def _row(tried: TriedNode) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from odibi_actors.nodes.package import claimed
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.place import Place
+from odibi_actors.runtime.visible import in_markdown
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
 from odibi_actors.streaming.driver import SourceDriver
@@ -168,11 +169,10 @@ class RunSummary(msgspec.Struct, frozen=True):
 
 
 def _cell(value: object) -> str:
-    """In a table of Markdown: on one line, and nothing of it is markup."""
+    """In a table of Markdown."""
     if isinstance(value, int):
         return f"{value:,}"
-    lines = ["; ".join(value)] if isinstance(value, list) else str(value).strip().splitlines()
-    return "<br>".join("".join(f"&#{ord(one)};" if one in "|<>&*_`\\[]" else one for one in line) for line in lines)
+    return in_markdown("; ".join(value) if isinstance(value, list) else str(value))
 
 
 def run_pipeline(

@@ -29,3 +29,9 @@ def _shown(c: str, keep: str) -> str:
     if c.isprintable() or c in keep or c in HARMLESS or unicodedata.category(c) == "Zs":
         return c
     return c.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def in_markdown(text: str) -> str:
+    """The text in a line of Markdown, or in a cell of its tables: nothing of it is markup."""
+    lines = text.strip().splitlines()
+    return "<br>".join("".join(f"&#{ord(one)};" if one in "|<>&*_`\\[]$~#" else one for one in line) for line in lines)

@@ -174,7 +174,7 @@ def test_given_try_then_tables_for_people_json_for_programs_and_failure_is_5(inv
     (project / "odibi.yaml").write_text(text.replace("select *", "select a / b as c, *"))
     result = invoke("try", "copy", "--project", project)
     assert result.exit_code == 5
-    assert "error: kept: sql: Binder Error" in result.stderr
+    assert "error: kept: sql line 1: Binder Error" in result.stderr
     assert "skipped" in result.stdout
     assert invoke("try", "copy", "--node", "nope", "--project", project).exit_code == 3
 

@@ -360,6 +360,28 @@ def test_given_a_summary_then_a_notebook_shows_what_there_is_to_be_said_and_no_m
     )
 
 
+def test_given_a_sample_then_it_is_shown_node_by_node_and_nothing_is_published(shop: Path) -> None:
+    made = with_clean(shop, clean)
+    (shop / "in" / "orders-1.csv").write_text("id,country,amount\n1,<b>|de,9.5\n2,,1\n")
+    seen = made.preview()
+    assert (seen.ok, seen.sampled, [one.node for one in seen]) == (True, False, ["orders", "clean", "lake_sales"])
+    assert seen["clean"].head == [{"id": 1, "country": "<b>|de", "amount": 9.5}]
+    assert '  {"id": 1, "country": "<b>|de", "amount": 9.5}' in str(seen).splitlines()
+    assert "| 1 | &#60;b&#62;&#124;de | 9.5 |" in seen._repr_markdown_().splitlines()
+    assert not (shop / "lake").exists()
+
+    made.run(progress=None)  # from now on the types are pinned, for a preview too
+    (shop / "in" / "orders-1.csv").unlink()
+    (shop / "in" / "orders-2.csv").write_text("id,country,amount\nx,de,1\n")
+    seen = made.preview(node="clean")
+    assert (seen.ok, [one.state for one in seen]) == (False, ["failed", "skipped"])
+    assert "orders-2.csv line 2, column id: 'x' is not int64" in str(seen)
+    (shop / "in" / "orders-2.csv").unlink()
+    (shop / "in" / "orders-3.csv").write_text("id,country,amount\n3,de,1\n4,de,1\n")
+    seen = made.preview(sample=1, head=0)
+    assert (seen.sampled, seen["orders"].rows, seen["orders"].head) == (True, 1, [])
+
+
 def test_given_what_was_set_aside_then_the_run_says_so(shop: Path) -> None:
     made = sales(shop, on_error="dead_letter")
     made.node(fails, name="clean", retry={"max_attempts": 1})

@@ -24,6 +24,7 @@ from odibi_actors.nodes.transform import CONTEXT, STATE
 if TYPE_CHECKING:
     from odibi_actors.config.model import PipelineSpec, ProjectSpec
     from odibi_actors.local.pipelines.deploying import Deployed
+    from odibi_actors.local.pipelines.preview import Preview
     from odibi_actors.local.system import RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -240,6 +241,25 @@ class Pipeline:
         if check and summary.state not in ALL_DONE:
             raise RunFailedError(_failure(self.name, summary))
         return summary
+
+    def preview(
+        self,
+        sample: int = 1000,
+        *,
+        node: str | None = None,
+        files: str | None = None,
+        head: int = 5,
+        params: Mapping[str, Any] | None = None,
+    ) -> Preview:
+        """What a sample becomes in each node, as ``odibictl try`` tells it: nothing is published or remembered, so that
+        it works beside a running system. ``sample``: rows of each watched source; ``node``: this one and what it needs
+        alone; ``files``: a pattern for the files of watched sources; ``head``: rows of each node that are shown.
+
+        What fails is in the result (``ok``, ``nodes``). Raises ConfigError, NotFoundError: there is nothing to read.
+        """
+        from odibi_actors.local.pipelines.preview import preview
+
+        return preview(self, sample, node, files, head, params)
 
     def deploy(self, *, replace: bool = False) -> Deployed:
         """Put it into the project's ``odibi.yaml``, all else of which stays as it is, and ``apply`` that where a system
