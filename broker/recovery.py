@@ -243,8 +243,8 @@ def _back(pipeline: Pipeline) -> str:
     appends = [node.name for node in pipeline.spec.nodes if node.write is not None and node.write.mode == "append"]
     twice = f", and adds to what {', '.join(appends)} may have left in {'its' if len(appends) == 1 else 'their'} target"
     return (
-        f"{pipeline.name}: was forgotten by `odibictl reset {pipeline.name}` since it was taken out of odibi.yaml: it reads all of its "
-        f"files again{twice + ('s' if len(appends) > 1 else '') if appends else ''}"
+        f"{pipeline.name}: was forgotten by `odibictl reset {pipeline.name}` since it was taken out of odibi.yaml: it "
+        f"reads all of its files again{twice + ('s' if len(appends) > 1 else '') if appends else ''}"
     )
 
 

@@ -52,8 +52,8 @@ def check_read_again(
         if row.get("forgotten"):
             found.append(
                 f"{pipeline}.{row['sink']} appends to {row['target']}, and what {former} has read was forgotten "
-                f"(`odibictl reset {former}`): {pipeline} would read it again, and rows would be there twice, unless its files "
-                f"are others; `odibictl sink adopt {sinks} --read-again` takes the target over all the same"
+                f"(`odibictl reset {former}`): {pipeline} would read it again, and rows would be there twice, unless "
+                f"its files are others; `odibictl sink adopt {sinks} --read-again` takes the target over all the same"
             )
         reads = {one.name: one.read for p in project.pipelines if p.name == pipeline for one in p.nodes}
         for old, new in row["alike"]:

@@ -299,7 +299,7 @@ def test_given_a_pipeline_that_was_taken_out_then_it_is_forgotten_and_comes_back
     sound(root)
     spec.write_text(first.replace("- pipeline: sales", "- pipeline: shop"))  # a new name, the same targets
     refused = call("sink", "adopt", "shop.lake_orders", "shop.mart_sales", "--yes", code=4)
-    assert "what sales has read was forgotten (`odibictl reset`): shop would read it again" in refused
+    assert "what sales has read was forgotten (`odibictl reset sales`): shop would read it again" in refused
     spec.write_text(first)
     said = call("run", "sales")
     assert "it reads all of its files again, and adds to what lake_orders may have left in its target" in said
