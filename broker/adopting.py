@@ -6,7 +6,8 @@ stands in the target keeps its names, and its mark follows when the new sink sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -19,7 +20,7 @@ from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import adopted
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.adopted import Name
-from odibi_actors.config.model import PipelineSpec, ProjectSpec, ReadSpec
+from odibi_actors.config.model import PipelineSpec, PollSpec, ProjectSpec, ReadSpec
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.messages import Adopt
 from odibi_actors.model import Target
@@ -76,7 +77,7 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
     target = write.target
     found = adopted.names(flow.adoptions, target)
     row: Row = {"pipeline": adopt.pipeline, "sink": adopt.node, "from": other, "already": False, "alike": []}
-    row["forgotten"] = False
+    row |= {"forgotten": False, "unknown": []}
     row |= {"target": target.name, "at": to_builtins(target)}
     if found and found[0] == mine and its in found:
         return row | {"already": True}
@@ -92,6 +93,7 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
         )
     if write.mode == "append" and old.name != adopt.pipeline:
         row["forgotten"] = old.forgotten
+        row["unknown"] = _unknown(old, next(one for one in project.pipelines if one.name == adopt.pipeline), adopt.node)
         row["alike"] = _alike(old, next(one for one in project.pipelines if one.name == adopt.pipeline), adopt.node)
     published = old.pins.get(adopt.from_node, target) is not None
     if not (published or found or adopt.marked or old.stands.get(adopt.from_node, (None, 0))[0] == target):
@@ -103,14 +105,43 @@ def check(flow: Flow, project: ProjectSpec, adopt: Adopt) -> Row:
 def _alike(old: Pipeline, spec: PipelineSpec, sink: str) -> list[tuple[str, str]]:
     """Sources of the former pipeline that have read something, each with one that feeds the sink from the same place:
     a pipeline knows only what it has read itself, and so that one may read it again."""
+    pairs = _pairs(old, spec, sink)
+    return [(former, name) for former, its, name, mine in pairs if _place(its) == _place(mine) and not mine.polled]
+
+
+def _unknown(old: Pipeline, spec: PipelineSpec, sink: str) -> list[tuple[str, str, str]]:
+    """The same for sources of which nobody can tell whether what the former has read is read again, and why."""
+    found = []
+    for former, its, name, mine in _pairs(old, spec, sink):
+        if mine.polled and its.polled and _polls(mine.polled) == _polls(its.polled):
+            found.append((former, name, "both are polled (mode: interval), each by itself"))
+        elif _place(its) != _place(mine) and _folder(its) and _overlap(_folder(its), _folder(mine)):
+            found.append((former, name, "both read below one folder, by two connections"))
+    return found
+
+
+def _pairs(old: Pipeline, spec: PipelineSpec, sink: str) -> Iterator[tuple[str, ReadSpec, str, ReadSpec]]:
+    """A source of the former pipeline that has read something, and one that feeds the sink."""
     reads = {name: old.sources[name].node.read for name in old.ledger if name in old.sources}
     feeding = {name: node.read for name in spec.fed_by[sink] for node in spec.nodes if node.name == name}
-    return [
-        (former, name)
-        for former, its in reads.items()
-        for name, mine in feeding.items()
-        if its is not None and mine is not None and _place(its) == _place(mine) and not mine.pinned
-    ]
+    for former, its in reads.items():
+        for name, mine in feeding.items():
+            if its is not None and mine is not None and not mine.pinned:
+                yield former, its, name, mine
+
+
+def _polls(what: PollSpec) -> tuple[object, ...]:
+    return (what.connection.type, what.connection.path, what.path, what.of_table, what.function)
+
+
+def _folder(read: ReadSpec) -> str:
+    """Where its files lie; "" where it reads no files of others."""
+    own = read.of_table is not None or read.polled is not None or read.connection.type != "local"
+    return "" if own else posixpath.normpath(posixpath.join(read.connection.path, read.path))
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or other.startswith(f"{one}/") or (other != "" and one.startswith(f"{other}/"))
 
 
 def _place(read: ReadSpec) -> tuple[str, ...]:

@@ -287,8 +287,10 @@ def _joins(row: Row) -> str:
 def repin(app: App, name: str, dry_run: bool) -> None:
     """Let the next part of a sink bring other columns.
 
-    Or begin a target that is gone for good. What is published stays as it is; columns that stay keep their types.
-    A type changes only at another target, or after `odibictl reset PIPELINE --targets`.
+    Or begin a target that is gone for good: what was in it is published again by a rewind only. What is published stays
+    as it is; columns that stay keep their types. From the next part on its columns hold: rows with the former ones (of
+    files that come later, of dead letters, of a retry) are refused, unless the sink evolves. A type changes only at
+    another target, or after `odibictl reset PIPELINE --targets`.
     """
     pipeline, node = _named(name)
     said = "would tell" if dry_run else "tells"
@@ -297,6 +299,11 @@ def repin(app: App, name: str, dry_run: bool) -> None:
         lambda: app.client().sink_repin(pipeline, node, dry_run),
         "sink",
         lambda row: [f"{row['pipeline']}.{row['sink']}: the next part {said} its columns"],
+    )
+    errors.message(
+        "the columns of that part hold from then on: rows with the former ones, of files that come later, dead letters "
+        "or a retry, are refused (unless the sink says `on_schema_change: evolve`); what was in a target that is gone "
+        f"is not published again by it: `odibictl pipeline rewind {pipeline} --to 0` does that"
     )
     if not dry_run:
         errors.message(

@@ -56,6 +56,12 @@ def check_read_again(
                 f"its files are others; `odibictl sink adopt {sinks} --read-again` takes the target over all the same"
             )
         reads = {one.name: one.read for p in project.pipelines if p.name == pipeline for one in p.nodes}
+        for old, new, why in row.get("unknown", ()):
+            found.append(
+                f"{pipeline}.{row['sink']} appends to {row['target']}, and nobody can tell whether {pipeline}.{new} "
+                f"reads again what {former}.{old} has read ({why}): rows would be there twice; `odibictl sink adopt "
+                f"{sinks} --read-again` takes the target over all the same"
+            )
         for old, new in row["alike"]:
             read = reads[new]
             assert read is not None  # the broker names sources

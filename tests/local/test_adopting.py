@@ -358,12 +358,29 @@ def test_given_a_renamed_pipeline_then_nothing_that_it_has_read_is_appended_agai
     elsewhere = APPENDING.replace("pipeline: p", "pipeline: q").replace('"*.csv"', '"y*.csv"')
     write(tmp_path, elsewhere)  # what it has not read it would not read either
     assert ctl(tmp_path, "sink", "adopt", "q.log", "q.all", "q.now", "--dry-run").exit_code == 0
+    other = elsewhere.replace('"y*.csv"', '"*.csv"').replace("path: landing}, lake", "path: landing/in}, lake")
+    write(tmp_path, other.replace(" path: in,", ""))  # the same folder by another connection
+    said = refused(tmp_path, "q.log", "q.all", "q.now")
+    assert "reads again what p.s has read (both read below one folder, by two connections): rows would be" in said
     write(tmp_path, APPENDING.replace("pipeline: p", "pipeline: q"))
     assert "q.all takes over" in adopt(tmp_path, "q.log", "q.all", "q.now", "--read-again")
     assert run_pipeline(load_project(tmp_path), "q").committed == 1
     write(tmp_path, APPENDING)
     adopt(tmp_path, "p.log", "p.all", "p.now")  # both have read the same by now
     assert run(tmp_path).state == "no_data"
+
+
+def test_given_a_renamed_pipeline_that_polls_then_that_is_not_taken_for_read(tmp_path: Path) -> None:
+    polled = "read: {connection: landing, format: csv, mode: interval, path: in/1.csv, every: 1h}"
+    text = APPENDING.replace(
+        'read: {connection: landing, format: csv, mode: file_watch, path: in, pattern: "*.csv", settle: 0s}', polled
+    )
+    (tmp_path / "landing/in").mkdir(parents=True)
+    (tmp_path / "landing/in/1.csv").write_text("x\n1\n")
+    write(tmp_path, text)
+    assert run(tmp_path).committed == 1
+    write(tmp_path, text.replace("pipeline: p", "pipeline: q"))
+    assert "(both are polled (mode: interval), each by itself)" in refused(tmp_path, "q.log", "q.all", "q.now")
 
 
 def test_given_the_former_node_is_still_in_the_project_then_the_broker_refuses(first: Path) -> None:

@@ -75,3 +75,24 @@ def test_given_a_sink_that_is_pinned_again_for_its_columns_then_a_lost_part_is_t
     assert wrong(folder) == ["out"]
     run(folder, 3)
     assert wrong(folder) == ["out"]
+
+
+def test_given_a_sink_that_is_pinned_again_then_what_becomes_of_former_rows_is_said_and_so(folder: Path) -> None:
+    for words in (("--dry-run",), ()):
+        said = call(folder, "sink", "repin", "p.out", *words).stderr
+        assert "rows with the former ones, of files that come later, dead letters or a retry, are refused" in said
+        assert "`odibictl pipeline rewind p --to 0`" in said
+    spec = folder / "odibi.yaml"
+    more = "      - {name: more, inputs: [s], transform: {sql: 'select *, 1 as v from s'}}\n      - {name: out,"
+    wide = spec.read_text().replace("      - {name: out,", more).replace("out, inputs: [s]", "out, inputs: [more]")
+    narrow = spec.read_text()
+    spec.write_text(wide)
+    run(folder, 3)
+    spec.write_text(narrow)
+    (folder / "landing/4.csv").write_text("k\n4\n")
+    refused = call(folder, "run", "p")
+    assert (refused.exit_code, "'v'" in refused.stderr) == (5, True)
+    shutil.rmtree(folder / "lake/out")
+    assert call(folder, "sink", "repin", "p.out").exit_code == 0
+    assert call(folder, "run", "p").exit_code == 0
+    assert [one.name for one in (folder / "lake/out").glob("part-*")] == ["part-0000000004-out.parquet"]
