@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.actor import Effect, Log, Send
 from odibi_actors.broker import held as held_back
 from odibi_actors.broker.iteration import Iteration
+from odibi_actors.broker.lane import RunInfo
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.broker.throttle import Throttle
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import AlertKind, AlertSpec
 from odibi_actors.messages import SCHEDULER, Notice, Noticed
+from odibi_actors.runtime.visible import named
 
 if TYPE_CHECKING:
     from odibi_actors.broker.flow import Flow
@@ -193,6 +195,15 @@ def failed(flow: Flow, pipeline: Pipeline, iteration: Iteration, trouble: str, n
     """An iteration has failed, or is blocked. Called before that is written: then a crash in between makes the alert
     come twice, not never."""
     _tell_of(flow, pipeline, iteration, "failure", trouble, now)
+    _failing(flow, pipeline, True)
+
+
+def not_read(flow: Flow, pipeline: Pipeline, run: RunInfo, error: str, now: float) -> None:
+    """A run could not look at all of its folders, and fails, whether or not it has an iteration. Called before that is
+    written."""
+    trigger = run.trigger
+    text = f"{pipeline.name}: run {named(run.run)} failed: {error}"
+    tell(flow, pipeline, "failure", text, now, trigger.schedule, trigger.occurrence, run.run)
     _failing(flow, pipeline, True)
 
 

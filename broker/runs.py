@@ -147,6 +147,8 @@ def check(flow: Flow, pipeline: Pipeline, lane: Lane, now: float) -> None:
     for run in list(lane.finishing.values()):
         if not _unfinished(pipeline, lane, run):
             state, error = _outcome(pipeline, run)
+            if run.unread and state == "failed" and lane.name == LIVE:
+                alerts.not_read(flow, pipeline, run, error, now)
             end(flow, pipeline, lane, run, state, now, error)
 
 
@@ -272,7 +274,7 @@ def end(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, state: RunStat
         _begin(lane)
     if lane.name == LIVE:
         flow.schedules.run_ended(pipeline, run, state, now)
-        if state in ALL_DONE or run.set_aside:
+        if state in ALL_DONE or (run.set_aside and not run.unread):
             alerts.recovered(flow, pipeline, now)
 
 

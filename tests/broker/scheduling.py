@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from odibi_actors.checkpoint import records as rec
@@ -67,7 +68,9 @@ class Timed(Broker):
     def beat(self, version: int, wall: float = 0.0) -> None:
         self.say(SCHEDULER, Heartbeat(self.epoch, version=version, wall=wall))
 
-    def discovered(self, *names: str, exhausted: bool = True, name: str = "p", lane: str = LIVE) -> None:
+    def discovered(
+        self, *names: str, exhausted: bool = True, name: str = "p", lane: str = LIVE, unread: Sequence[str] = ()
+    ) -> None:
         """The source, which was asked to, has looked for the run that plans."""
         owner = self.flow.pipelines[name].lane(lane)
         assert owner is not None
@@ -75,7 +78,8 @@ class Timed(Broker):
         run, source = owner.run.run, owner.sources["read"]
         assert any(isinstance(m, Discover) and m.run == run for _, m in self.sent)
         positions = [position(one) for one in names]
-        self.say(SOURCE, Offer(self.epoch, "f1", name, "read", source.seq, positions, run, exhausted, lane))
+        offer = Offer(self.epoch, "f1", name, "read", source.seq, positions, run, exhausted, lane, unread=list(unread))
+        self.say(SOURCE, offer)
 
     def complete(self) -> None:
         """Run, publish and commit everything that is planned."""

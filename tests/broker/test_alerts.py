@@ -259,6 +259,24 @@ def test_given_a_recovery_when_the_next_run_is_done_then_it_is_told_once() -> No
     assert kinds + [n.kind for n in told(broker)] == ["failure", "recovery"]
 
 
+def test_given_runs_whose_folder_is_missing_then_that_is_told_once_and_that_it_is_there_again() -> None:
+    broker = given(AlertSpec(log=True, throttle=86400.0))
+    for number in (1, 2):
+        broker.due(occurrence(number))
+        broker.discovered(unread=["folder /in does not exist"])
+    (notice,) = told(broker)
+    assert (notice.kind, notice.schedule, notice.occurrence) == ("failure", "hourly", occurrence(1).id)
+    assert "failed: not all was read: read: folder /in does not exist" in notice.text
+    assert [record.state for record in broker.of(rec.RunEnd)] == ["failed", "failed"]
+    broker.due(occurrence(3))
+    broker.discovered("f3")
+    broker.complete()
+    assert [(one.kind, one.held_back) for one in told(broker)] == [("recovery", 1)]
+    broker.due(occurrence(4))
+    broker.discovered()
+    assert told(broker) == []
+
+
 def test_given_a_pipeline_that_follows_its_data_when_it_fails_and_recovers_then_both_are_told() -> None:
     broker = Timed(pipeline(alerts=[LOG])).start()
     broker.offer("f1")
