@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from odibi_actors.broker import (
     rewinding,
     runs,
     scheduling,
+    source_pauses,
     views,
     waits,
 )
@@ -140,6 +142,8 @@ class Commands:
             "sink.repin": self._repin,
             "sink.compact": self._compact,
             "source.unpin": self._unpin,
+            "source.pause": partial(self._source_paused, on=True),
+            "source.resume": partial(self._source_paused, on=False),
             "source.prune": self._prune,
             "deadletter.replay": self._replay,
             "deadletter.discard": self._discard,
@@ -428,6 +432,10 @@ class Commands:
         dry_run = bool(params.get("dry_run"))
         row = pins.unpin(self.flow, self._pipeline(params), str(params.get("source")), now, dry_run)
         return {**row, "dry_run": dry_run}
+
+    def _source_paused(self, params: Row, _now: float, *, on: bool) -> Row:
+        """Plan nothing new of a source, or go on."""
+        return source_pauses.ask(self.flow, self._pipeline(params), str(params.get("source")), on)
 
     # --- dead letters, and going back -----------------------------------------------------------------------------
 

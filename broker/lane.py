@@ -33,6 +33,8 @@ class SourceState:
         self.looked = ""  # newest look (see commands) for which everything found is offered
         self.heard = False  # an offer of the present incarnation has come
         self.unread: list[str] = []  # folders that could not be listed
+        self.paused = False  # what it offers is kept, and is not pending
+        self._kept: tuple[list[Position], list[Range]] = ([], [])
         self.problems: list[str] = []
 
     @property
@@ -74,8 +76,32 @@ class SourceState:
 
     def offer(self, positions: list[Position], ranges: list[Range]) -> None:
         """This is what waits to be planned; ``ranges`` are those of the positions, where it is read in order."""
+        if self.paused:
+            self._kept = (list(positions), list(ranges))
+            return
         self.pending = list(positions)
         self.ranges = {p.identity: one for p, one in zip(positions, ranges, strict=True)} if ranges else {}
+
+    def pause(self, on: bool) -> None:
+        """Keep what it offers, or let it be planned."""
+        if on and not self.paused:
+            kept = [self.ranges[p.identity] for p in self.pending] if self.ordered else []
+            pending, self.pending, self.ranges = self.pending, [], {}
+            self.paused, self._kept = True, (pending, kept)
+        elif self.paused and not on:
+            self.paused, (positions, ranges) = False, self._kept
+            self._kept = ([], [])
+            self.offer(positions, ranges)
+
+    @property
+    def waits(self) -> int:
+        """Positions beyond what is planned, as far as they were told."""
+        return max(self.left, len(self.pending), len(self._kept[0]))
+
+    @property
+    def done(self) -> bool:
+        """The run that plans has nothing more to expect of it than what is pending."""
+        return self.exhausted or self.paused
 
 
 class RunInfo:
@@ -128,6 +154,7 @@ class Lane:
         self.name = name
         self.start_seq = start_seq
         self.sources: dict[str, SourceState] = {}
+        self._paused: dict[str, None] = {}  # sources, also those that are not there
         self.runs: dict[str, RunInfo] = {}  # active ones, in the order in which they plan; those that have are below
         self.finishing: dict[str, RunInfo] = {}  # active, and everything of theirs is planned
         self.voided = 0  # plans in a row whose reference had changed before it was read
@@ -151,6 +178,16 @@ class Lane:
             if node.read is not None:
                 state = self.sources[node.name] = former.get(node.name) or SourceState(node, self.start_seq)
                 state.rebind(node)
+                state.pause(node.name in self._paused and not state.pinned)
+
+    def pause(self, source: str, on: bool) -> None:
+        """Plan nothing new of a source, or go on with it."""
+        if on:
+            self._paused[source] = None
+        else:
+            self._paused.pop(source, None)
+        if (state := self.sources.get(source)) is not None:
+            state.pause(on and not state.pinned)
 
     @property
     def wanted(self) -> int:
@@ -191,6 +228,8 @@ class Lane:
             if source.pinned and not source.pending:
                 return f"source {name}: no file matches yet"
             if not source.pinned and not source.pending and not source.known(schemas) and self.offered:
+                if source.paused:
+                    return f"source {name}: it is paused before its first file, which tells its schema"
                 return f"source {name}: waiting for its first file to learn its schema"
         return ""
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from odibi_actors.actor import Log
-from odibi_actors.broker import adopting, alerts, backfill, misfits, pins, runs, scheduling
+from odibi_actors.broker import adopting, alerts, backfill, misfits, pins, runs, scheduling, source_pauses
 from odibi_actors.broker.flow import Flow
 from odibi_actors.broker.iteration import BEHIND, NEVER, Iteration
 from odibi_actors.broker.lane import RunInfo
@@ -125,6 +125,8 @@ def load_setting(flow: Flow, setting: rec.Setting) -> None:
             pipeline.pruned = msgspec.json.decode(setting.value, type=dict[str, int])
         elif setting.name == FAILING:
             pipeline.failing = on
+        else:
+            source_pauses.load(pipeline, setting)
 
 
 def _load_iteration(flow: Flow, item: rec.LoadedIteration) -> None:

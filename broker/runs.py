@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.actor import Send
-from odibi_actors.broker import alerts
+from odibi_actors.broker import alerts, source_pauses
 from odibi_actors.broker.iteration import Iteration
 from odibi_actors.broker.lane import Lane, RunInfo, SourceState
 from odibi_actors.broker.pipeline import Ended, Pipeline
@@ -66,6 +66,7 @@ def start(
             # It was interrupted: whatever it has not planned the new one plans, and nobody can tell them apart.
             end(flow, pipeline, lane, info, "cancelled", now, f"interrupted: run {named(run)} goes on with it")
     take_in(lane, RunInfo(record, took=len(open_)))
+    source_pauses.tell(flow, pipeline)
 
 
 def _hand_on(pipeline: Pipeline, iteration: Iteration, run: str) -> None:
@@ -234,13 +235,13 @@ def _planned(flow: Flow, pipeline: Pipeline, lane: Lane, run: RunInfo, now: floa
     if not consuming:
         return run.planned >= lane.wanted
     unread = [s for s in consuming if _never_read(pipeline, lane, s)]
-    empty = [s.node.name for s in unread if s.exhausted]
+    empty = [s.node.name for s in unread if s.done]
     if empty:
         # A run reads what was there when it began: its first file may come, but not to this run. Others may have more
         # than their credit lets them say: they are not exhausted, and never will be.
         pipeline.problem = f"run {named(run.run)}: source {empty[0]}: no file yet to learn its schema from"
         return lane.name == LIVE  # a backfill waits: the live lane will read one, and no later run reads its files
-    return not any(s.pending or not s.exhausted for s in consuming)
+    return not any(s.pending or not s.done for s in consuming)
 
 
 def _never_read(pipeline: Pipeline, lane: Lane, source: SourceState) -> bool:

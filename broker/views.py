@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from odibi_actors.broker import backfill, runs
+from odibi_actors.broker import backfill, runs, source_pauses
 from odibi_actors.broker.directory import Directory
 from odibi_actors.broker.dispatch import Pool
 from odibi_actors.broker.flow import Flow
@@ -41,6 +41,7 @@ def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
     heard = all(source.heard for source in pipeline.sources.values() if source.pinned)
     if (not pipeline.on_demand or pipeline.run is not None) and (heard or not starting):
         problems += filter(None, [pipeline.waiting_for()])
+    problems += source_pauses.problems(pipeline)
     stuck = pipeline.stuck()
     if stuck is not None:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
@@ -120,9 +121,14 @@ def pipeline_detail(pipeline: Pipeline, starting: bool = False) -> Row:
         for node in pipeline.spec.nodes
     ]
     sources = [
-        {"source": s.node.name, "consumption": s.consumption, "offered": waiting, "problems": s.problems}
+        {
+            "source": s.node.name,
+            "consumption": s.consumption,
+            "offered": None if s.pinned else s.waits if s.paused else len(s.pending),
+            "paused": s.paused,
+            "problems": s.problems,
+        }
         for s in pipeline.sources.values()
-        for waiting in (None if s.pinned else len(s.pending),)
     ]
     return {
         **pipeline_row(pipeline, starting),

@@ -695,6 +695,17 @@ class Client(ScheduleVerbs, EventVerbs):
         "left_out": [names]}``. Raises NotFoundError while there was none."""
         return self._dict("schema.show", STORE, pipeline=pipeline, source=source)
 
+    def pause_source(self, pipeline: str, source: str) -> dict[str, Any]:
+        """Plan nothing new of a source, which goes on looking, and takes what is pushed: ``{"pipeline", "source",
+        "paused", "offered"}``, the last the number of positions that wait. Raises NotFoundError; ConflictError for a
+        reference, which every iteration reads."""
+        return self._dict("source.pause", pipeline=pipeline, source=source)
+
+    def resume_source(self, pipeline: str, source: str) -> dict[str, Any]:
+        """Plan what a source has offered, as before it was paused; answers as ``pause_source``. Raises
+        NotFoundError."""
+        return self._dict("source.resume", pipeline=pipeline, source=source)
+
     def unpin(self, pipeline: str, source: str, dry_run: bool = False) -> dict[str, Any]:
         """Let what is read next tell a source's columns and types: ``{"pipeline", "source", "iteration", "columns"}``,
         of those it was held to. Raises NotFoundError while there are none."""

@@ -563,6 +563,10 @@ def project_settings(project: ProjectSpec) -> dict[str, str]:
     }
 
 
+PAUSED = "paused "
+"""Before the name of a source: the setting of its pipeline that nothing new is planned of it."""
+
+
 class Setting(Record, frozen=True):
     """An operator's durable wish: ``paused`` / ``draining`` of a pipeline, ``workers`` of a host. "" deletes it."""
 

@@ -11,7 +11,7 @@ import click
 from odibi_actors.cli.base import App, group, lists, pass_app
 from odibi_actors.cli.output import Column, ago, count, emit, fields, size, table
 from odibi_actors.streaming.patterns import utf8
-from odibi_actors.units import format_instant
+from odibi_actors.units import format_instant, plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -138,6 +138,39 @@ def unpin(app: App, name: str, dry_run: bool) -> None:
     pipeline, node = _named(name)
     said = "would tell" if dry_run else "tells"
     emit(app, lambda: app.client().unpin(pipeline, node, dry_run), _name, lambda row: [_unpinned(row, said)])
+
+
+@source.command(examples=["odibictl source pause delays.flights"])
+@click.argument("name", metavar="PIPELINE.SOURCE")
+@lists
+@pass_app
+def pause(app: App, name: str) -> None:
+    """Plan nothing new of a source, until `odibictl source resume`.
+
+    It goes on looking, and takes what is pushed: what is there is read when it is resumed. Other sources of the
+    pipeline go on; what is in flight is finished. A run, and a restart, leave it paused; `odibictl status` says so. A
+    backfill, and a replay of a dead letter, read it all the same. A source with `mode: batch` is part of every
+    iteration, and is not paused by itself.
+    """
+    pipeline, node = _named(name)
+    emit(app, lambda: app.client().pause_source(pipeline, node), _name, lambda row: [_paused(row)])
+
+
+@source.command(examples=["odibictl source resume delays.flights"])
+@click.argument("name", metavar="PIPELINE.SOURCE")
+@lists
+@pass_app
+def resume(app: App, name: str) -> None:
+    """Go on with a source that is paused, with all that has come meanwhile."""
+    pipeline, node = _named(name)
+    emit(app, lambda: app.client().resume_source(pipeline, node), _name, lambda row: [_paused(row)])
+
+
+def _paused(row: Mapping[str, Any]) -> str:
+    waits = f"{plural(row.get('offered') or 0, 'position')} to be planned"
+    if not row.get("paused"):
+        return f"{_name(row)}: goes on, with {waits}"
+    return f"{_name(row)}: paused, with {waits}; go on with `odibictl source resume {_name(row)}`"
 
 
 def _unpinned(row: Mapping[str, Any], said: str) -> str:

@@ -32,6 +32,8 @@ CHANGES = frozenset(
         "sink.repin",
         "sink.compact",
         "source.unpin",
+        "source.pause",
+        "source.resume",
         "deadletter.discard",
         "backfill.cancel",
         "schedule.add",

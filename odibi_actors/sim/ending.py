@@ -37,6 +37,8 @@ class Ending:
         for known in life.dues.schedules.values():
             if known.spec.timed and not (known.record.paused or known.record.gone):
                 life.ask("schedule.pause", pipeline=known.record.pipeline, schedule=known.record.name)
+        for name, source in life.truth.paused:
+            life.ask("source.resume", pipeline=name, source=source)
         self._give_up()
         changing.ways_out(life, life.rng)
         changing.watch_all(life)

@@ -12,7 +12,7 @@ from odibi_actors.sim import columns, feeding
 from odibi_actors.sim.event import Event
 from odibi_actors.sim.faults import FAULTS, Happens
 from odibi_actors.sim.life import BY_HAND, Life
-from odibi_actors.sim.verbs import VERBS, perform
+from odibi_actors.sim.verbs import SOURCE_PAUSE, VERBS, perform
 
 
 def _somewhere(verb: str, life: Life, rng: random.Random) -> None:
@@ -41,10 +41,10 @@ def draw(rng: random.Random, seconds: float) -> list[Event]:
 
 CHANGING = 0.4
 """Share of lives in which the project is changed more than now and then."""
+ELSEWHERE = ("sink move", "reset", "compact", SOURCE_PAUSE, BY_HAND)
+"""Verbs that have lives of their own."""
 CHANGES = [
-    name
-    for name, verb in VERBS.items()
-    if not verb.weight and name not in ("sink move", "reset", "compact", BY_HAND, *feeding.OF, *columns.OF)
+    name for name, verb in VERBS.items() if not verb.weight and name not in (*ELSEWHERE, *feeding.OF, *columns.OF)
 ]
 """What is changed there."""
 

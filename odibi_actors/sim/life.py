@@ -320,6 +320,12 @@ class Life:
         """``pipeline resume``."""
         self.ask("pipeline.resume", pipeline=pipeline)
 
+    def resume_source(self, pipeline: str, source: str) -> None:
+        """``source resume``, until that is so."""
+        if (pipeline, source) in self.truth.paused:
+            self.ask("source.resume", pipeline=pipeline, source=source)
+            self.world.after(3.0, self.resume_source, pipeline, source)
+
     def resume_schedule(self, pipeline: str, schedule: str) -> None:
         """``schedule resume``."""
         self.ask("schedule.resume", pipeline=pipeline, schedule=schedule)

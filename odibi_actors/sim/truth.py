@@ -62,6 +62,7 @@ class Truth:
         self.alerts = Alerts(dues)
         self.places = Places()
         self.pins = Pins()
+        self.paused: dict[tuple[str, str], None] = {}  # sources, by pipeline
         self.policies = Policies()
         self.versions = Versions()
         self.backfills.pattern_of = self.versions.pattern_of
@@ -159,6 +160,8 @@ class Truth:
                 self.alerts.told(record)
             case rec.Version():
                 self.alerts.version(record)
+            case rec.Setting() if record.name.startswith(rec.PAUSED):
+                self._pause(record, record.name.removeprefix(rec.PAUSED))
             case rec.Setting():
                 self.dues.setting(record)
                 self.alerts.setting(record)
@@ -305,6 +308,9 @@ class Truth:
         check(plan.iteration == newest + 1, "I1", f"{key} planned after {newest}")
         self.iterations[key] = Planned(plan)
         check(plan.pipeline not in self.rewinds, "I1", f"{key} planned during a rewind")
+        if plan.lane == LIVE and plan.replay is None:
+            held = [one for one in plan.consumed if (plan.pipeline, one) in self.paused and plan.positions.get(one)]
+            check(not held, "I5", f"{key} is planned with positions of {held}, which are paused")
         if plan.lane != LIVE:
             check(self.backfills.is_open(plan.pipeline, plan.lane), "I1", f"{key} planned in {plan.lane}, not open")
             self.backfills.planned(plan)
@@ -313,6 +319,11 @@ class Truth:
             active = seen is not None and seen.state == "active"
             check(active, "I5", f"{key} planned for run {plan.run}, which is not active")
         self.runs.plan(self.iterations[key])
+
+    def _pause(self, record: rec.Setting, source: str) -> None:
+        self.paused.pop((record.scope, source), None)
+        if record.value:
+            self.paused[record.scope, source] = None
 
     def _newest(self, pipeline: str) -> int:
         """The newest number that is used, or passed over."""

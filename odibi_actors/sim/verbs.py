@@ -69,6 +69,16 @@ def _pause(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.ask("pipeline.pause", pipeline=pipeline.name)
 
 
+def _source_pause(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
+    """Somebody pauses a source, and resumes it later."""
+    there = [node.name for node in pipeline.nodes if node.read is not None and not node.read.pinned]
+    if not there:
+        return ""
+    source = rng.choice(there)
+    life.world.after(rng.choice([rng.uniform(0.1, 3.0), 8.0]), life.resume_source, pipeline.name, source)
+    return life.ask("source.pause", pipeline=pipeline.name, source=source)
+
+
 def _resume(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str:
     return life.ask("pipeline.resume", pipeline=pipeline.name)
 
@@ -326,6 +336,8 @@ def _columns_come(life: Life, rng: random.Random, pipeline: PipelineSpec) -> str
     return life.by_hand()
 
 
+SOURCE_PAUSE = "source pause"
+"""What no other life has: those of old stay what they are."""
 VERBS: dict[str, Verb] = {
     "pause": Verb(4, "", _pause),
     "resume": Verb(1, "", _resume),
@@ -375,6 +387,7 @@ VERBS: dict[str, Verb] = {
     BY_HAND: Verb(0, "a table of which rows are deleted", _rows_by_hand),
     "columns come": Verb(0, "a source of files whose columns change", _columns_come),
     "schema policy": Verb(0, "likewise", changing.schema_policy),
+    SOURCE_PAUSE: Verb(0, "a source that is read once", _source_pause),
     "poll change": Verb(0, "a source that polls", _poll_change),
     "poll fails": Verb(0, "a source that polls", _poll_fails),
     "poll every": Verb(0, "a source that polls", changing.poll_every),

@@ -74,6 +74,8 @@ ANSWERS: dict[str, Any] = {
                                "known": 365}]},
     "schema.show": {"pipeline": "delays", "source": "flights", "iteration": 1, "left_out": [""],
                     "columns": [{"column": "day", "type": "date32[day]", "origin": "declared"}]},
+    "source.pause": {"pipeline": "delays", "source": "flights", "paused": True, "offered": 3},
+    "source.resume": {"pipeline": "delays", "source": "flights", "paused": False, "offered": 3},
     "source.unpin": {"pipeline": "delays", "source": "flights", "iteration": 1, "columns": 2, "dry_run": True},
     "source.why": {"file": "x", "items": [{"pipeline": "delays", "source": "flights", "state": "planned",
                                            "reason": "in iteration 3"}]},

@@ -225,6 +225,21 @@ def test_given_nothing_runs_when_a_verb_only_writes_then_it_is_done_and_the_next
     assert names(folder) == ["one"]
 
 
+def test_given_a_source_that_is_paused_at_rest_then_runs_leave_it_and_say_so_until_it_is_resumed(folder: Path) -> None:
+    put(folder, a="1")
+    call(folder, "run", "p")
+    assert "paused, with" in call(folder, "source", "pause", "p.src").output
+    put(folder, b="2")
+    run = call(folder, "run", "p", "-o", "json")
+    assert (run.exit_code, json.loads(run.stdout)["state"]) == (0, "no_data")
+    assert "source src is paused" in run.stderr
+    assert "`odibictl source resume p.src`" in " ".join(call(folder, "status").output.split())
+    assert call(folder, "source", "pause", "p.ref").exit_code == 4
+    call(folder, "source", "resume", "p.src")
+    assert json.loads(call(folder, "run", "p", "-o", "json").stdout)["committed"] == 1
+    assert names(folder) == ["one", "two"]
+
+
 def test_given_nothing_runs_when_a_failed_iteration_is_cancelled_then_the_next_run_reads_it_again(folder: Path) -> None:
     (folder / "odibi.yaml").write_text(PROJECT.replace("on_error: dead_letter", "on_error: halt"))
     put(folder, a="x")
