@@ -32,7 +32,7 @@ from odibi_actors.checkpoint import records as rec
 from odibi_actors.checkpoint.records import WORKERS
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
-from odibi_actors.messages import SOURCE, Discover, KillWorker, Scale
+from odibi_actors.messages import SOURCE, Discover, DrainWorker, KillWorker, Scale
 from odibi_actors.model import LIVE, MAX_PLACE, Trigger
 from odibi_actors.pending import interrupted
 from odibi_actors.runtime.visible import named
@@ -159,7 +159,8 @@ class Commands:
             "schedule.resume": self._schedule_resume,
             "worker.list": self._worker_list,
             "worker.scale": self._scale,
-            "worker.kill": self._kill,
+            "worker.kill": partial(self._one_worker, message=KillWorker),
+            "worker.drain": partial(self._one_worker, message=DrainWorker),
         }
 
     def run(self, verb: str, params: Row, now: float) -> Row | None:
@@ -512,12 +513,13 @@ class Commands:
             scale_host(self.flow, host)
         return {"workers": count, "hosts": [wanted] if wanted is not None else list(hosts)}
 
-    def _kill(self, params: Row, _now: float) -> Row:
+    def _one_worker(self, params: Row, _now: float, *, message: type[KillWorker | DrainWorker]) -> Row:
+        """Tell the pool of a worker, by its name or process, what is to become of it."""
         name = params.get("worker")
         for pool in self.flow.dispatcher.pools.values():
             for worker in pool.workers:
                 if name in (worker.worker, str(worker.pid), worker.pid):
-                    self.flow.say(Send(pool.name, KillWorker(worker=worker.worker)))
+                    self.flow.say(Send(pool.name, message(worker=worker.worker)))
                     return {"worker": worker.worker, "pool": pool.name, "pid": worker.pid}
         raise NotFoundError(f"no worker {name!r}; see `odibictl worker list`")
 

@@ -686,6 +686,10 @@ class Client(ScheduleVerbs, EventVerbs):
         """SIGKILL one worker; it is replaced and its task runs again."""
         return self._dict("worker.kill", worker=worker)
 
+    def drain_worker(self, worker: str) -> dict[str, Any]:
+        """Let one worker finish what it was given, and replace it by a fresh one."""
+        return self._dict("worker.drain", worker=worker)
+
     def sources(self) -> dict[str, Any]:
         """``{"items": [source rows]}``."""
         return self._dict("source.list", SOURCE)

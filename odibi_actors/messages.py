@@ -693,6 +693,12 @@ class KillWorker(Message, frozen=True):
     worker: str
 
 
+class DrainWorker(Message, frozen=True):
+    """broker -> pool: this worker finishes what it was given, and makes way for a fresh one (operator's request)."""
+
+    worker: str
+
+
 # --- pool <-> worker ----------------------------------------------------------------------------------------------
 
 
@@ -980,6 +986,7 @@ AnyMessage = (
     | Scale
     | WorkerLimits
     | KillWorker
+    | DrainWorker
     | WorkerReady
     | WorkerTask
     | Started

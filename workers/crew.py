@@ -86,6 +86,7 @@ class Worker:
         self.quick = True  # all its tasks are short, so that others may wait behind them
         self.done = 0
         self.doom = ""
+        self.leaving = False  # once it is idle it makes way for a fresh one, as an operator asked
         self.doomed = ""  # the node it was killed for
         self.killed = False
 

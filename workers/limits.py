@@ -27,6 +27,8 @@ class Limits:
         most = self._spec.max_tasks
         if not self._memory:
             return ""
+        if worker.leaving:
+            return "an operator has drained it"
         if most is not None and worker.done >= most:
             return f"it has done {worker.done} tasks (worker.max_tasks)"
         if worker.memory > (limit := self._bound(workers)):
@@ -36,6 +38,8 @@ class Limits:
 
     def room(self, worker: Worker, most: int) -> int:
         """How many tasks, of at most ``most``, it may hold."""
+        if worker.leaving:
+            return 0
         if not self._memory or self._spec.max_tasks is None:
             return most
         return min(most, self._spec.max_tasks - worker.done)

@@ -163,6 +163,10 @@ class PoolActor:
                 return [Stop(0, "drained")]
             case m.KillWorker():
                 return self._kill(message.worker, "operator")
+            case m.DrainWorker():
+                if (worker := self.crew.get(message.worker)) is not None:
+                    worker.leaving = True
+                return []
         epoch = getattr(message, "epoch", None)
         if epoch is None or epoch < self.epoch:
             return []  # an older broker has no say any more

@@ -161,7 +161,7 @@ def pause(app: App, name: str) -> None:
 @lists
 @pass_app
 def resume(app: App, name: str) -> None:
-    """Go on with a source that is paused, with all that has come meanwhile."""
+    """Go on with a paused source, and with what came meanwhile."""
     pipeline, node = _named(name)
     emit(app, lambda: app.client().resume_source(pipeline, node), _name, lambda row: [_paused(row)])
 

@@ -10,7 +10,7 @@ from odibi_actors.cli.output import Column, ago, count, emit, size, table
 from odibi_actors.errors import NotFoundError
 from odibi_actors.units import plural
 
-worker = group("worker", "Workers: list, scale, kill.")
+worker = group("worker", "Workers: list, scale, drain, kill.")
 
 COLUMNS = (
     Column("WORKER", "worker"),
@@ -53,6 +53,19 @@ def scale(app: App, workers: int, dry_run: bool) -> None:
         return
     client.scale(workers)
     errors.message(f"scaling to {plural(workers, 'worker')} per host")
+
+
+@worker.command(examples=["odibictl worker drain pool-0-1"])
+@click.argument("worker")
+@pass_app
+def drain(app: App, worker: str) -> None:
+    """Replace one worker by a fresh one, once it has finished.
+
+    It ends what it was given: nothing is lost, or done again. For a worker that holds on to a file or to memory, or has
+    imported something that only a new process has anew; to have fewer of them, `odibictl worker scale N`.
+    """
+    app.client().drain_worker(worker)
+    errors.message(f"{worker} finishes what it was given, and makes way for a fresh one")
 
 
 @worker.command(examples=["odibictl worker kill pool-0-1", "odibictl worker kill pool-0-1 --yes"])

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import PipelineSpec
-from odibi_actors.messages import SOURCE, STORE, PublishTask, Released, Reply, Request
+from odibi_actors.messages import SOURCE, STORE, DrainWorker, KillWorker, PublishTask, Released, Reply, Request
 from odibi_actors.model import Failure, Trigger
 from odibi_actors.sources.file_position import file_position
-from tests.broker.harness import Broker, pipeline
+from tests.broker.harness import POOL, Broker, pipeline
 from tests.broker.test_state import state_ref, stateful
 from tests.targets import folder
 
@@ -502,3 +502,14 @@ def test_given_a_start_when_a_reference_has_not_told_what_there_is_then_that_is_
     assert told() == [[], [], []]
     broker.wait(10.0)
     assert told() == [["source ref: has not reported yet"]] * 3
+
+
+def test_given_a_worker_by_name_or_process_when_drained_or_killed_then_its_pool_is_told() -> None:
+    broker = Broker(pipeline()).start()
+    assert broker.ask("worker.drain", worker="w0") is not None
+    assert [message.worker for message in broker.take(DrainWorker, to=POOL)] == ["w0"]
+    assert broker.ask("worker.kill", worker="101") is not None
+    assert [message.worker for message in broker.take(KillWorker, to=POOL)] == ["w1"]
+    reply = broker.ask("worker.drain", worker="w9")
+    assert reply is not None
+    assert (reply.status, broker.take(DrainWorker)) == (3, [])

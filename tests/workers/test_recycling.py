@@ -196,6 +196,22 @@ def test_workers_that_end_with_their_pool_are_not_told_one_by_one() -> None:
     assert host.logs(effects) == ["info draining running=0"]
 
 
+def test_a_worker_that_is_drained_ends_what_it_was_given_and_gets_nothing_more() -> None:
+    host = Host()
+    host.give(task(1))
+    host.finish("pool-0-1", task(1))  # so short that another one may wait behind it
+    assert names(host.give(task(2))) == names(host.give(task(3))) == ["pool-0-1"]
+    assert not exits(host.broker(m.DrainWorker("pool-0-1")))
+    assert names(host.give(task(4))) == []
+    assert not exits(host.finish("pool-0-1", task(2)))
+    effects = host.finish("pool-0-1", task(3))
+    assert [type(r) for r in host.results(effects)][-1] is m.NodeDone
+    assert exits(effects) == ["pool-0-1"]
+    assert host.logs(effects) == ["info a worker is recycled worker=pool-0-1 pid=77 why=an operator has drained it"]
+    assert [e.worker for e in host.of(StartWorker, effects)] == ["pool-0-2"]
+    assert not exits(host.broker(m.DrainWorker("pool-0-9")))  # which is gone
+
+
 @pytest.mark.parametrize(
     ("why", "level", "words"),
     [
