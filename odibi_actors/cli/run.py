@@ -15,6 +15,7 @@ import click
 
 from odibi_actors.cli import errors, locks
 from odibi_actors.cli.base import App, Command, lists, pass_app
+from odibi_actors.cli.live_line import live_line
 from odibi_actors.cli.names import ALL, PARAM, letters, pipeline_argument
 from odibi_actors.cli.output import count, emit, fields
 from odibi_actors.cli.project import chosen, load
@@ -96,8 +97,8 @@ def run(
         errors.message(f"warning: {line}", style="yellow")
     run_pipeline: Any = importlib.import_module("odibi_actors.local").run_pipeline
     try:
-        with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
-            said = lambda line: errors.message(str(line))  # noqa: E731
+        # nodes may print; stdout carries the result
+        with live_line(f"{pipeline}: begins") as said, contextlib.redirect_stdout(sys.stderr), log_nodes():
             summary = run_pipeline(project, pipeline, iterations, fresh, said, replay, params)
     except ConflictError as error:
         raise ConflictError(_beside(project, pipeline) or str(error)) from None

@@ -60,7 +60,7 @@ class Asking:
     def until(self, reached: Callable[[], bool], each: Callable[[], None] | None = None) -> None:
         """Work until something is so. Raises OdibiError when an actor stops."""
         while not reached():
-            self.runtime.step()
+            self.runtime.step(each)
             if reached():
                 return
             self.interrupts.check()

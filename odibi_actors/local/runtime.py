@@ -117,6 +117,10 @@ class LocalPoolDriver:
         """Nothing is kept."""
 
 
+LOOK_EVERY = 0.25
+"""Seconds between two calls of ``each``."""
+
+
 class LocalRuntime:
     """Runs actors that speak through queues until nobody has anything to do. ``pipeline``: the one that is run; "" for
     any. What fails of others meanwhile (a killed system has left it) is told as what it is."""
@@ -168,8 +172,10 @@ class LocalRuntime:
                     for sender, message in driver.perform(effect, self.clock()):
                         self._queue.append((sender, name, message))
 
-    def step(self) -> None:
-        """Handle everything that is queued, then let the actors flush, until nothing is left to do at this moment."""
+    def step(self, each: Callable[[], None] | None = None) -> None:
+        """Handle everything that is queued, then let the actors flush, until nothing is left to do at this moment.
+        ``each``: called now and then, but never while a node runs."""
+        looked = self.clock()
         while self._queue or self._touched:
             while self._queue:
                 sender, to, message = self._queue.popleft()
@@ -181,6 +187,9 @@ class LocalRuntime:
                     continue
                 self._touched[to] = None
                 self._carry_out(to, self._actors[to][0].handle(sender, message, self.clock()))
+                if each is not None and self.clock() - looked >= LOOK_EVERY:
+                    looked = self.clock()
+                    each()
             touched, self._touched = self._touched, {}
             for name in touched:
                 self._carry_out(name, self._actors[name][0].flush(self.clock()))

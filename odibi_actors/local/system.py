@@ -35,6 +35,7 @@ from odibi_actors.nodes.package import claimed
 from odibi_actors.nodes.sinks.targets import check_targets, mark_of, taken_over
 from odibi_actors.runtime import paths
 from odibi_actors.runtime.place import Place
+from odibi_actors.runtime.progress import Progress
 from odibi_actors.runtime.visible import in_markdown
 from odibi_actors.scheduler.driver import SchedulerDriver
 from odibi_actors.streaming.actor import SourceActor
@@ -186,11 +187,11 @@ def run_pipeline(
 ) -> RunSummary:
     """Run one pipeline over the data that is there, in this process, then stop.
 
-    ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then.
-    ``replay``: dead letters to take up again first, by id; none named: all that are open. ``params``: what nodes get as
-    ``context.params``, SQL as ``getvariable``; what a former run left goes on with its own. Raises OdibiError:
-    ConflictError when something runs on the data directory, ``fresh`` would publish to targets that have an owner, or a
-    letter cannot be taken up, before anything has run.
+    ``fresh`` uses a temporary data directory: everything is read again. ``progress`` gets a line now and then, a
+    ``Progress`` where it says how far the run has come. ``replay``: dead letters to take up again first, by id; none
+    named: all that are open. ``params``: what nodes get as ``context.params``, SQL as ``getvariable``; what a former
+    run left goes on with its own. Raises OdibiError: ConflictError when something runs on the data directory,
+    ``fresh`` would publish to targets that have an owner, or a letter cannot be taken up, before anything has run.
     """
     spec = project.pipeline(pipeline)
     if fresh:
@@ -331,6 +332,6 @@ def _reporter(system: LocalSystem, pipeline: str, progress: Callable[[str], None
         said_at = system.clock()
         row = pipeline_row(flow.pipelines[pipeline])
         waiting_files = plural(row["offered"] + waiting.files, "file waits", "files wait")
-        progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waiting_files}")
+        progress(Progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waiting_files}"))
 
     return report

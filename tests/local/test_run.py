@@ -21,6 +21,7 @@ from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.messages import STORE
 from odibi_actors.nodes.sinks import sqlite_sink
 from odibi_actors.runtime import paths
+from odibi_actors.runtime.progress import Progress, seldom
 
 
 @pytest.fixture
@@ -249,6 +250,24 @@ def test_progress_is_told(project: ProjectSpec) -> None:
             writers.enter_context(file.open("a"))
         run_pipeline(project, "sales", progress=heard)
     assert any("sales: 0 committed" in line for line in lines)
+
+
+def test_progress_is_told_while_nodes_run(project: ProjectSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odibi_actors.local.runtime.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("odibi_actors.local.system.REPORT_EVERY", 0.0)
+    lines: list[str] = []
+    run_pipeline(project, "sales", progress=lines.append)
+    told = [line for line in lines if isinstance(line, Progress)]
+    assert "sales: 0 committed, 1 in flight, 0 files wait" in told
+    assert told[-1] == "sales: 1 committed, 0 in flight, 0 files wait"
+
+
+def test_progress_that_stands_line_below_line_is_told_seldom() -> None:
+    now, said = 0.0, list[str]()
+    tell = seldom(said.append, lambda: now)
+    for now, line in ((0.0, Progress("a")), (9.0, Progress("b")), (9.0, "news"), (10.0, Progress("c"))):
+        tell(line)
+    assert said == ["a", "news", "c"]
 
 
 def test_a_run_that_a_killed_system_has_left_goes_on_and_counts(project: ProjectSpec) -> None:

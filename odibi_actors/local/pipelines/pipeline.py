@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from odibi_actors.config.graph import render_mermaid, render_text
 from odibi_actors.config.load import load_text
@@ -34,11 +34,6 @@ _LITERALS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$",
 """Texts and quoted names of SQL."""
 SHOWN_AS = "to_yaml()"
 """What problems name as their file: lines and columns are those of that text."""
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 class Pipeline:
@@ -222,20 +217,22 @@ class Pipeline:
         replay: Sequence[int] | None = None,
         fresh: bool = False,
         check: bool = True,
-        progress: Callable[[str], None] | None = _to_stderr,
+        progress: Callable[[str], None] | Literal["shown"] | None = "shown",
     ) -> RunSummary:
         """Run it over the data there is, in this process, as ``odibictl run`` does: it goes on from the project's
         checkpoints and adds to them.
 
         ``params``: what the run is started with; ``iterations``: stop after so many; ``replay``: take these dead
         letters up first ([]: all); ``fresh``: with checkpoints of its own, which go with the run. ``progress`` is
-        called with each line of progress; notices and
-        warnings stand on stderr in any case. Raises ConfigError, ConflictError (a system runs on the
+        called with each line of progress; "shown": on stderr, in a notebook in one line of the cell; None: nowhere.
+        Notices and warnings stand on stderr in any case. Raises ConfigError, ConflictError (a system runs on the
         project: trigger it there) and, with ``check``, RunFailedError when something failed or was set aside.
         """
+        from odibi_actors.local.pipelines.telling import telling
         from odibi_actors.local.system import run_pipeline
 
         project = self.spec()
+        progress = telling() if progress == "shown" else progress
         with lending(self._functions):
             summary = run_pipeline(project, self.name, iterations, fresh, progress, replay, params)
         if check and summary.state not in ALL_DONE:
