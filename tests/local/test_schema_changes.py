@@ -108,9 +108,7 @@ FIRST, SECOND, THIRD = {"k": 1, "n": 10}, {"k": 2, "n": 20, "x": 0.5}, {"k": 3, 
 ROWS = [(1, 10, None), (2, 20, 0.5), (3, None, 1.5)]
 
 
-@pytest.mark.parametrize(
-    ("mart", "format"), [(sqlite, "csv"), (duck, "parquet"), pytest.param(postgres, "csv", marks=GROUP)]
-)
+@pytest.mark.parametrize(("mart", "format"), [(sqlite, "csv"), (duck, "parquet")])
 def test_given_new_and_missing_columns_when_evolved_then_every_sink_has_each_row_and_the_history_says_since_when(
     mart: Callable[[Path], Any], format: str, tmp_path: Path
 ) -> None:

@@ -206,7 +206,7 @@ def test_given_what_is_no_value_that_does_not_fit_then_the_file_is_refused(tmp_p
             _read(tmp_path, form, data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cells=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1)))
 def test_given_any_texts_then_each_is_the_value_or_what_was_rescued(
     cells: list[str], tmp_path_factory: pytest.TempPathFactory
