@@ -136,6 +136,7 @@ READ = Object(
             "incremental: a file that was truncated or replaced is a problem, and not read; or it is read again.",
         ),
         "order": Key(Choice(("time", "name")), "file_watch: which are taken first, the oldest or by name."),
+        "follow_links": Key(Flag(), "Read files and folders to which symbolic links lead; else links are passed over."),
         "window": Key(duration(), "event: how long the key of a push is known again."),
         "backlog": Key(
             size(),

@@ -77,9 +77,9 @@ class ReadSpec(msgspec.Struct, frozen=True):
     a file that grows and was truncated or replaced. ``window``: seconds in which the key of a push is known again;
     ``backlog``: bytes that may be pushed and not be read yet; ``retain``: how much of its log is kept. ``of_table``:
     what is read of a database; there are no files then, and ``format`` is "sql". ``order``: by which
-    files are taken, the time of their last change or their names. ``typed``: ``schema`` has all columns that are read,
-    so that there is an empty table of it before anything was. ``polled``: what is read into a log of its own, to which
-    ``connection`` and ``path`` lead then."""
+    files are taken, the time of their last change or their names; ``follow_links``: symbolic links are what they lead
+    to. ``typed``: ``schema`` has all columns that are read, so that there is an empty table of it before anything was.
+    ``polled``: what is read into a log of its own, to which ``connection`` and ``path`` lead then."""
 
     connection: ConnectionSpec
     format: KindName
@@ -101,6 +101,7 @@ class ReadSpec(msgspec.Struct, frozen=True):
     typed: bool = False
     on_schema_change: OnSchemaChange = ""
     order: Literal["time", "name"] = "time"
+    follow_links: bool = False
     polled: PollSpec | None = None
 
     def __post_init__(self) -> None:

@@ -96,12 +96,15 @@ def listed(read: ReadSpec, files: str | None) -> Available:
     path = join("", read.path)
     below = len(path) + 1 if path else 0
     found, problems, passed = list[Found](), list[str](), list[str]()
-    for chunk in scan(Scan("try", 1, read.connection.path, path, read.pattern, whole=read.pinned), Unwatched()):
+    for chunk in scan(
+        Scan("try", 1, read.connection.path, path, read.pattern, whole=read.pinned, follow=read.follow_links),
+        Unwatched(),
+    ):
         if isinstance(chunk, Scanned):
             found += chunk.files
             problems += chunk.problems
             passed += [f"{named(identity)}: {why}" for identity, why in chunk.skipped]
-    ordered, only = not read.pinned, None if files is None else Pattern(files)
+    ordered, only = not read.pinned and read.order == "time", None if files is None else Pattern(files)
     if files is not None and (inside := relative_to(path, files)):  # as files are listed: below the connection
         fits = Pattern(files)
         only = fits if any(fits.matches(file.identity[below:]) for file in found) else Pattern(inside)

@@ -18,7 +18,8 @@ from odibi_actors.sources.file_position import FileTimes, file_times
 from odibi_actors.units import format_instant, plural
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Never block on a FIFO, never follow a link: what was planned is a regular file, whatever has taken its name since."""
+"""Never block on a FIFO, never follow a link unless that is asked for (``follow``): what was planned is a regular file,
+whatever has taken its name since."""
 
 
 TRIES = 3
@@ -29,14 +30,15 @@ class Files:
     """The planned files of one iteration as they are read: ``read``, by identity, says what was read of each, and
     ``touched`` which of them had another ctime than planned and nothing else."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, follow: bool = False) -> None:
         self.folder = folder
+        self._flags = _FLAGS & ~os.O_NOFOLLOW if follow else _FLAGS
         self.read: dict[str, PositionRead] = {}
         self.touched: list[str] = []
 
     def load(self, position: Position) -> bytes:
         """See ``load``. What is read twice has to be the same twice."""
-        data, times = _load(self.folder, position)
+        data, times = _load(self.folder, position, self._flags)
         digest = bytes.fromhex(position.digest or digest_bytes(data))
         former = self.read.get(position.identity)
         if former is not None and former.digest != digest:
@@ -64,7 +66,7 @@ def load(folder: Path, position: Position) -> bytes:
     return _load(folder, position)[0]
 
 
-def _load(folder: Path, position: Position) -> tuple[bytes, FileTimes]:
+def _load(folder: Path, position: Position, flags: int = _FLAGS) -> tuple[bytes, FileTimes]:
     """The bytes, and the times of the file as it was read."""
     parts = PurePosixPath(position.identity).parts
     if not parts or ".." in parts or parts[0].startswith("/") or "\0" in position.identity:
@@ -78,7 +80,7 @@ def _load(folder: Path, position: Position) -> tuple[bytes, FileTimes]:
         message = f"{name} has {position.size} bytes, over the limit of {MAX_BYTES}; split the file"
         raise Failed("malformed", message, position=position.identity)
     try:
-        descriptor = os.open(folder.joinpath(*parts), _FLAGS)
+        descriptor = os.open(folder.joinpath(*parts), flags)
     except (FileNotFoundError, NotADirectoryError):
         raise _vanished(position) from None
     except OSError as error:

@@ -65,7 +65,7 @@ def read(spec: ReadSpec, positions: list[Position], pinned: bytes, files: Loader
     if problems := check_options(_format(spec), spec.options):
         raise Failed("invalid", "; ".join(problems))
     declared = declared_types(spec.schema)
-    files = files or Files(Path(spec.connection.path))
+    files = files or Files(Path(spec.connection.path), follow=spec.follow_links)
     if pinned and spec.on_schema_change == "evolve":
         result = _read_evolving(spec, files, positions, decode_schema(pinned), declared)
     elif pinned and spec.rescues:

@@ -30,7 +30,7 @@ class FolderOfFiles:
     def __init__(self, name: str, about: str, consumption: Consumption) -> None:
         self.name, self.about, self.consumption = name, about, consumption
         of_each = ("order",) if consumption == "set" else ()  # a reference is read as a whole
-        self.keys: tuple[str, ...] = ("settle", "on_schema_change", *of_each)
+        self.keys: tuple[str, ...] = ("settle", "on_schema_change", "follow_links", *of_each)
 
     def check(self, read: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """All formats are read so, with all of their options; nothing is set aside of what every iteration needs."""

@@ -53,8 +53,8 @@ class Changes:
     ``unsure``: those of them of which no digest was kept; ``given_up``: those that were set aside, and discarded;
     ``full``: there may be more."""
 
-    def __init__(self, key: str, base: str, ledger: Ledger) -> None:
-        self.key, self.base, self.ledger = key, base, ledger
+    def __init__(self, key: str, base: str, ledger: Ledger, follow: bool = False) -> None:
+        self.key, self.base, self.ledger, self._follow = key, base, ledger, follow
         self.texts: dict[str, str] = {}
         self.unsure: dict[str, None] = {}
         self.given_up: dict[str, None] = {}
@@ -216,7 +216,7 @@ class Changes:
         the broker of ``epoch``, those that are known again."""
         effects: list[Effect] = []
         if self._to_digest:
-            effects.append(Digest(self.key, self.base, self._to_digest))
+            effects.append(Digest(self.key, self.base, self._to_digest, self._follow))
             self._to_digest = []
         ledger = self.ledger
         if self._same and not self._comparing and epoch:

@@ -50,7 +50,7 @@ class Scan(Effect, frozen=True):
     ``path`` to which the scan is limited ("" for all). Of files changed within the last ``settle`` seconds it is
     asked whether anybody writes them; of the others by a Stat, before they are offered: most are planned long since.
     Answered by Scanned chunks that carry ``number``. ``whole``: the source reads all files each time, so that it takes
-    those that a sink has joined.
+    those that a sink has joined. ``follow``: symbolic links are what they lead to.
     """
 
     source: str
@@ -61,12 +61,13 @@ class Scan(Effect, frozen=True):
     below: str = ""
     settle: float = 0.0
     whole: bool = False
+    follow: bool = False
 
 
 class Stat(Effect, frozen=True):
     """Look at just these files, and ask whether anybody writes them; answered by Stated with the same ``number``.
     ``heard``: writers on other hosts would be heard of, so what this kernel knows is all. ``tell``: those of the files
-    of which it is wanted who writes them. ``whole``: as in Scan.
+    of which it is wanted who writes them. ``whole``, ``follow``: as in Scan.
     """
 
     source: str
@@ -76,14 +77,16 @@ class Stat(Effect, frozen=True):
     heard: bool = False
     tell: list[str] = []
     whole: bool = False
+    follow: bool = False
 
 
 class Digest(Effect, frozen=True):
-    """Digest these files (xxh3-128 of their bytes); answered by Digested, one per file."""
+    """Digest these files (xxh3-128 of their bytes); answered by Digested, one per file. ``follow``: as in Scan."""
 
     source: str
     base: str
     files: list[Found]
+    follow: bool = False
 
 
 class Forget(Effect, frozen=True):

@@ -22,7 +22,7 @@ MAX_DESCRIPTORS = 50_000
 
 
 def writer(path: str) -> Writer:
-    """Whether somebody writes this file; never blocks, and follows no link."""
+    """Whether somebody writes this file; never blocks, and follows no link: of one that is followed name its end."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -76,7 +76,7 @@ class Offers:
             self._offer, self._offered_at = offer, now
             effects.append(Send(BROKER, offer))
         if source.pinned and (wanted := self.digests.wanted(source.files, source.looked_at)):
-            effects.append(Digest(source.key, source.read.connection.path, wanted))
+            effects.append(Digest(source.key, source.read.connection.path, wanted, source.read.follow_links))
         return effects
 
     def deadline(self) -> float | None:

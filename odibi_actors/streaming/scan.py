@@ -27,6 +27,9 @@ BLOCK = 1 << 20
 LINK = "a symbolic link is not followed; move or hard-link the file itself here"
 LINKED_FOLDER = "a symbolic link to a folder is not followed; name the folder itself in `path`, or mount it here"
 """Why links are skipped: what they lead to may be replaced unheard, and read twice by two names."""
+NOWHERE = "a symbolic link that leads nowhere"
+ROUND = "a symbolic link to a folder in which it lies itself: followed it would lead round without end"
+"""Why one is skipped where they are followed."""
 
 MAX_PROBLEMS = 100
 """Problems told of one scan."""
@@ -73,8 +76,15 @@ class _Chunk:
 
     def take(self, entry: os.DirEntry[str], identity: str, heard: bool, joins: Joins) -> None:
         """Add one matching name. ``heard``: a watcher hears of writers here, so the kernel knows of them all."""
-        seen = entry.stat(follow_symlinks=False)
-        found, state = _look(entry.path, identity, seen, ask=seen.st_mtime_ns > self.young)
+        follow = self.effect.follow
+        try:
+            seen = entry.stat(follow_symlinks=follow)
+        except OSError:
+            if not (follow and entry.is_symlink()):
+                raise
+            self.skipped.append((identity, NOWHERE))
+            return
+        found, state = _look(entry.path, identity, seen, seen.st_mtime_ns > self.young, follow)
         state = "some" if joins.coming(entry.path) else state
         if isinstance(found, Found):
             self.files.append(found)
@@ -111,8 +121,12 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                             joins.sink(folder)
                         elif _descend(pattern, name) and entry.is_dir(follow_symlinks=False):
                             folders.append(name)
-                        elif _descend(pattern, name) and entry.is_symlink() and entry.is_dir() and utf8(name):
-                            chunk.skipped.append((join(effect.path, name), LINKED_FOLDER))
+                        elif _descend(pattern, name) and _linked_folder(entry) and utf8(name):
+                            if not effect.follow or _leads_round(root, name):
+                                why = ROUND if effect.follow else LINKED_FOLDER
+                                chunk.skipped.append((join(effect.path, name), why))
+                            else:
+                                folders.append(name)
                         elif temporary(name) or not pattern.matches(name):
                             if not entry.is_dir(follow_symlinks=False):
                                 unmatched.take(name, matches=False)
@@ -169,6 +183,21 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     )
 
 
+def _linked_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link that leads to a folder; one that leads to itself does not."""
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:
+        return False
+
+
+def _leads_round(root: str, name: str) -> bool:
+    """Whether a link to a folder leads to one in which it lies, by whatever links its own folder was reached."""
+    end, parts = os.path.realpath(os.path.join(root, name)), name.split("/")[:-1]
+    above = [os.path.realpath(os.path.join(root, *parts[:depth])) for depth in range(len(parts) + 1)]
+    return any(folder == end or folder.startswith(end.rstrip("/") + "/") for folder in above)
+
+
 def _descend(pattern: Pattern, name: str) -> bool:
     return pattern.descends(name.count("/") + 1) and not temporary(name)
 
@@ -178,13 +207,14 @@ def _tell(problems: list[str], text: str) -> None:
         problems.append(text.encode(errors="backslashreplace").decode())
 
 
-def _look(path: str, identity: str, seen: os.stat_result, ask: bool) -> tuple[Found | str, Writer]:
+def _look(path: str, identity: str, seen: os.stat_result, ask: bool, follow: bool) -> tuple[Found | str, Writer]:
     """The file, or why it is none; and whether somebody writes it, if that is to be asked."""
     found = _regular(identity, seen)
-    state: Writer = writer(path) if ask and isinstance(found, Found) else "unknown"
+    end = os.path.realpath(path) if follow else path
+    state: Writer = writer(end) if ask and isinstance(found, Found) else "unknown"
     if state == "none":
         # looked at again: it may have been written and closed since it was looked at, and this is how it was closed
-        found = _regular(identity, os.stat(path, follow_symlinks=False))
+        found = _regular(identity, os.stat(path, follow_symlinks=follow))
     return found, state
 
 
@@ -216,7 +246,8 @@ def look(effect: Stat) -> Stated:
         path = os.path.join(effect.base, identity)
         state: Writer = "unknown"
         try:
-            found, state = _look(path, identity, os.stat(path, follow_symlinks=False), ask=True)
+            seen = os.stat(path, follow_symlinks=effect.follow)
+            found, state = _look(path, identity, seen, ask=True, follow=effect.follow)
             state = "some" if joins.coming(path) else state
         except (FileNotFoundError, NotADirectoryError):
             if (committed := _gone(identity, path, joins)) is not None:
@@ -245,6 +276,7 @@ def look(effect: Stat) -> Stated:
 def digest(effect: Digest) -> Iterator[Digested | None]:
     """Digest files one by one; one that is not the file it should be (any more) gets none."""
     joins = Joins(whole=True)
+    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if effect.follow else os.O_NOFOLLOW)
     for found in effect.files:
         digest, path = xxhash.xxh3_128(), os.path.join(effect.base, found.identity)
         if found.gone:
@@ -252,13 +284,14 @@ def digest(effect: Digest) -> Iterator[Digested | None]:
             yield Digested(effect.source, found, named.digest if named is not None else "")
             continue
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(path, flags)
             with open(handle, "rb", buffering=0) as file:
                 same = _same(file.fileno(), found)
                 while same and (block := file.read(BLOCK)):
                     digest.update(block)
                     yield None
-                same = same and _same(file.fileno(), found) and writer(path) != "some" and not joins.coming(path)
+                end = os.path.realpath(path) if effect.follow else path
+                same = same and _same(file.fileno(), found) and writer(end) != "some" and not joins.coming(path)
         except OSError:
             same = False  # the scan will say what is wrong with it
         yield Digested(effect.source, found, digest.hexdigest() if same else "")

@@ -98,7 +98,7 @@ class Source:
         self._unmatched_told: dict[str, None] = {}
         self.unread: list[str] = []
         self._unwatched = ""
-        self.changes = Changes(self.key, self.read.connection.path, self.ledger)
+        self.changes = Changes(self.key, self.read.connection.path, self.ledger, self.read.follow_links)
         self.skipped: dict[str, str] = {}
         self._skipping: dict[str, str] = {}
         self.iterations: dict[str, int] = {}
@@ -458,7 +458,8 @@ class Source:
 
     def look(self, number: int, positions: list[Position]) -> Effect:
         """How are these files now?"""
-        return Stat(self.key, number, self.read.connection.path, [position.identity for position in positions])
+        identities = [position.identity for position in positions]
+        return Stat(self.key, number, self.read.connection.path, identities, follow=self.read.follow_links)
 
     def looked(self, answer: Message, positions: list[Position]) -> dict[str, Any] | None:
         """The answer of ``source.stat``."""
@@ -497,17 +498,17 @@ class Source:
         self._looked = True
         effects: list[Effect] = []
         base, path, pattern = self.read.connection.path, self.path, self.read.pattern
+        follow = self.read.follow_links
         if not self._scanning and self._next_scan is not None and now >= self._next_scan:
             self._number, self._next_scan = self._number + 1, None
             self._scanning, self._scan_started, self._skipping = self._number, now, {}
             if self.run is not None and self.run.scan == 0:
                 self.run.scan = self._number
-            effects.append(
-                Scan(self.key, self._number, base, path, pattern, settle=self.read.settle, whole=self.pinned)
-            )
+            effects.append(Scan(self.key, self._number, base, path, pattern, "", self.read.settle, self.pinned, follow))
         for folder in self._folders:
             self._number += 1
-            effects.append(Scan(self.key, self._number, base, path, pattern, folder, self.read.settle, self.pinned))
+            scan = Scan(self.key, self._number, base, path, pattern, folder, self.read.settle, self.pinned, follow)
+            effects.append(scan)
         self._folders = {}
         self._touched.update(dict.fromkeys(self.files.due(now, MAX_STAT)))
         if self._touched:
@@ -518,7 +519,7 @@ class Source:
                 self._asked[identity] = self._number
             heard = self.scanned and not self._unwatched
             tell = self.files.unnamed(now, MAX_NAMED)
-            effects.append(Stat(self.key, self._number, base, identities, heard, tell, self.pinned))
+            effects.append(Stat(self.key, self._number, base, identities, heard, tell, self.pinned, follow))
         return effects
 
     def ask(self, identities: list[str]) -> bool:

@@ -17,7 +17,7 @@ from odibi_actors.nodes.executor import Executor
 from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.positions import TRIES, Files
 from odibi_actors.nodes.read import read
-from odibi_actors.sources.file_position import file_times
+from odibi_actors.sources.file_position import file_position, file_times
 from tests.nodes.helpers import done, position, read_spec, task
 from tests.nodes.test_read import PINNED
 
@@ -118,3 +118,19 @@ def test_given_a_read_node_when_run_then_its_result_tells_of_the_files(tmp_path:
     executor.close()
     assert [one.digest.hex() for one in result.files] == [digest_bytes(ONE)]
     assert result.touched == ["f"]
+
+
+def test_given_a_link_that_is_followed_when_it_leads_elsewhere_then_it_is_not_the_planned_file(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"abc")
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    seen = (tmp_path / "one").stat()
+    link = file_position("link", 3, seen.st_mtime_ns, seen.st_ino)
+    spec = read_spec(tmp_path, follow_links=True)
+    assert read(spec, [link], b"").table.column_names == ["abc"]
+    with pytest.raises(Failed, match="a link or a socket stands in its place"):
+        Files(tmp_path).load(link)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    with pytest.raises(Failed, match="another file has taken its name"):
+        read(spec, [link], b"")

@@ -410,11 +410,13 @@ def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_te
     (inbox / "linked").symlink_to(elsewhere)
     (inbox / "one.csv").symlink_to(elsewhere / "x.csv")
     (inbox / "gone.csv").symlink_to(elsewhere / "none.csv")
+    (inbox / "self.csv").symlink_to(inbox / "self.csv")  # which keeps nobody from listing the rest
     system = start(source_spec(inbox, pattern="**/*.csv"))
     assert system.names == ["real.csv"]
     system.until(lambda: bool(system.problems), "the links")
     assert system.problems[-1].problems == [
-        "3 symbolic links are not followed: gone.csv, linked, one.csv; `odibictl source why FILE` says what to do"
+        "4 symbolic links are not followed: gone.csv, linked, one.csv and 1 more; `odibictl source why FILE` says what "
+        "to do"
     ]
     item = why(system.actor.sources["p/files"], "linked/x.csv")
     assert (item["state"], item["reason"]) == (
@@ -422,9 +424,43 @@ def test_given_symbolic_links_when_scanned_then_they_are_counted_once_and_why_te
         "linked: a symbolic link to a folder is not followed; name the folder itself in `path`, or mount it here",
     )
     shown = show(system.actor.sources["p/files"])
-    assert sorted(one["file"] for one in shown["files"]["skipped"]) == ["gone.csv", "linked", "one.csv"]
+    assert sorted(one["file"] for one in shown["files"]["skipped"]) == ["gone.csv", "linked", "one.csv", "self.csv"]
     assert _listed(shown), "people can be shown it"
     assert shown["more"] == {"pending": 0, "waiting": 0, "changed": 0, "skipped": 0}
+
+
+def test_given_links_that_are_followed_then_files_are_those_that_they_lead_to_and_none_leads_round(
+    tmp_path: Path, start: Start
+) -> None:
+    inbox, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for folder in (inbox, elsewhere / "deep"):
+        folder.mkdir(parents=True)
+    (elsewhere / "x.csv").write_text("x")
+    (elsewhere / "deep/y.csv").write_text("yy")
+    (inbox / "linked").symlink_to(elsewhere)
+    (inbox / "one.csv").symlink_to(elsewhere / "x.csv")
+    (inbox / "gone.csv").symlink_to(elsewhere / "none.csv")
+    (inbox / "self.csv").symlink_to(inbox / "self.csv")
+    (inbox / "round").symlink_to(tmp_path)
+    (elsewhere / "deep/up").symlink_to(elsewhere)
+    system = start(source_spec(inbox, pattern="**/*.csv", follow_links=True))
+    assert sorted(system.names) == ["linked/deep/y.csv", "linked/x.csv", "one.csv"]
+    sizes = {position.identity: position.size for position in system.offers[-1].positions}
+    assert sizes == {"linked/deep/y.csv": 2, "linked/x.csv": 1, "one.csv": 1}
+    skipped = {one["file"]: one["reason"] for one in show(system.actor.sources["p/files"])["files"]["skipped"]}
+    assert sorted(skipped) == ["gone.csv", "linked/deep/up", "round", "self.csv"]
+    assert skipped["gone.csv"] == skipped["self.csv"] == "a symbolic link that leads nowhere"
+    assert skipped["round"] == skipped["linked/deep/up"] == scan_module.ROUND
+    (elsewhere / "z.csv").write_text("zzz")
+    system.until(lambda: "linked/z.csv" in system.names, "a file behind a link to its folder")
+    with open(elsewhere / "late.csv", "w") as file:
+        file.write("la")
+        file.flush()
+        (inbox / "late.csv").symlink_to(elsewhere / "late.csv")
+        (inbox / "after.csv").symlink_to(elsewhere / "x.csv")
+        system.until(lambda: "after.csv" in system.names, "the link that came after it")
+        assert "late.csv" not in system.names  # somebody writes what it leads to
+    system.until(lambda: "late.csv" in system.names, "the end of its writer")
 
 
 @pytest.mark.parametrize("linked", ["connection", "path"])
