@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from odibi_actors.actor import Log
+from odibi_actors.broker.lane import SourceState
 from odibi_actors.broker.pipeline import Pipeline
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.errors import ConflictError, NotFoundError
@@ -36,7 +37,7 @@ def ask(flow: Flow, pipeline: Pipeline, name: str, on: bool) -> dict[str, object
         flow.shape += 1
         flow.write(rec.Setting(scope=pipeline.name, name=rec.PAUSED + name, value="1" if on else ""), pipeline.name)
         flow.touch(pipeline.name)
-    return {"pipeline": pipeline.name, "source": name, "paused": source.paused, "offered": source.waits}
+    return {"pipeline": pipeline.name, "source": name, "paused": source.paused, "offered": _offered(source)}
 
 
 def load(pipeline: Pipeline, setting: rec.Setting) -> None:
@@ -49,9 +50,19 @@ def problems(pipeline: Pipeline) -> Iterator[str]:
     """What `status` says of them."""
     for name, source in pipeline.sources.items():
         if source.paused:
-            waits = f"{plural(source.waits, 'position')} of it {'waits' if source.waits == 1 else 'wait'}"
-            what = waits if source.waits else "nothing of it waits"
-            yield f"source {name} is paused, and {what}; `odibictl source resume {pipeline.name}.{name}`"
+            yield f"source {name} is paused{_waiting(source)}; `odibictl source resume {pipeline.name}.{name}`"
+
+
+def _offered(source: SourceState) -> int | None:
+    """Positions that wait; None as long as it has not told."""
+    return source.waits if source.heard else None
+
+
+def _waiting(source: SourceState) -> str:
+    count = _offered(source)
+    if count is None:
+        return ""
+    return f", and {plural(count, 'position')} of it {'waits' if count == 1 else 'wait'}" if count else ""
 
 
 def tell(flow: Flow, pipeline: Pipeline) -> None:

@@ -701,8 +701,8 @@ class Client(ScheduleVerbs, EventVerbs):
 
     def pause_source(self, pipeline: str, source: str) -> dict[str, Any]:
         """Plan nothing new of a source, which goes on looking, and takes what is pushed: ``{"pipeline", "source",
-        "paused", "offered"}``, the last the number of positions that wait. Raises NotFoundError; ConflictError for a
-        reference, which every iteration reads."""
+        "paused", "offered"}``, the last the number of positions that wait (None: not known yet). Raises NotFoundError;
+        ConflictError for a reference, which every iteration reads."""
         return self._dict("source.pause", pipeline=pipeline, source=source)
 
     def resume_source(self, pipeline: str, source: str) -> dict[str, Any]:

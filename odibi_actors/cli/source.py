@@ -167,10 +167,11 @@ def resume(app: App, name: str) -> None:
 
 
 def _paused(row: Mapping[str, Any]) -> str:
-    waits = f"{plural(row.get('offered') or 0, 'position')} to be planned"
+    count = row.get("offered")
+    waits = "" if count is None else f", with {plural(count, 'position')} to be planned"
     if not row.get("paused"):
-        return f"{_name(row)}: goes on, with {waits}"
-    return f"{_name(row)}: paused, with {waits}; go on with `odibictl source resume {_name(row)}`"
+        return f"{_name(row)}: goes on{waits}"
+    return f"{_name(row)}: paused{waits}; go on with `odibictl source resume {_name(row)}`"
 
 
 def _unpinned(row: Mapping[str, Any], said: str) -> str:

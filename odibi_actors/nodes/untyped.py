@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from odibi_actors.config.remedies import schema
-from odibi_actors.model import Failure
+from odibi_actors.model import RESCUED, Failure
 from odibi_actors.nodes.failures import shorten
 
 _OF_TEXT = re.compile(r"VARCHAR|\b(large_)?(str|string|utf8|object)\b", re.IGNORECASE)
@@ -104,10 +104,11 @@ def _without_type(table: pa.Table, columns: list[str]) -> pa.Table:
 
 
 def by_default(table: pa.Table, declared: Mapping[str, str]) -> list[str]:
-    """The columns of a sink's first part that nothing says to be text."""
+    """The columns of a sink's first part that nothing says to be text; what was rescued is."""
     if not table.num_rows:
         return []
-    return [name for name in table.column_names if name not in declared and _hollow(table.column(name))]
+    open_ = [name for name in table.column_names if name not in declared and name != RESCUED]
+    return [name for name in open_ if _hollow(table.column(name))]
 
 
 def _hollow(column: pa.ChunkedArray) -> bool:

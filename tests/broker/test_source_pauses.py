@@ -49,7 +49,7 @@ def problems(broker: Broker) -> list[str]:
 def test_given_a_paused_source_then_others_go_on_and_what_it_offered_is_planned_once_it_is_resumed() -> None:
     broker = Broker(joined()).start()
     broker.know(read=b"s", more=b"s")
-    assert asked(broker, "pause") == (0, {"pipeline": "p", "source": "read", "paused": True, "offered": 0})
+    assert asked(broker, "pause") == (0, {"pipeline": "p", "source": "read", "paused": True, "offered": None})
     offer(broker, "read", "r1.csv", "r2.csv")
     offer(broker, "more", "m1.csv")
     assert planned(broker) == [{"read": [], "more": ["m1.csv"]}]

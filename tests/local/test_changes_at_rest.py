@@ -228,7 +228,8 @@ def test_given_nothing_runs_when_a_verb_only_writes_then_it_is_done_and_the_next
 def test_given_a_source_that_is_paused_at_rest_then_runs_leave_it_and_say_so_until_it_is_resumed(folder: Path) -> None:
     put(folder, a="1")
     call(folder, "run", "p")
-    assert "paused, with" in call(folder, "source", "pause", "p.src").output
+    said = "p.src: paused; go on with `odibictl source resume p.src`"  # what waits nobody has looked at
+    assert said in call(folder, "source", "pause", "p.src").output
     put(folder, b="2")
     run = call(folder, "run", "p", "-o", "json")
     assert (run.exit_code, json.loads(run.stdout)["state"]) == (0, "no_data")
