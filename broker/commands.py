@@ -246,7 +246,8 @@ class Commands:
             raise UsageError(f"iterations must be a number from 1 on, not {limit!r}")
         _check_stuck(pipeline, bool(params.get("retry")))
         ready = [letters.prepare(self.flow, letter, now) for letter in params.get("letters") or ()]
-        found = [one for one in ready if one is not None]
+        # As data came: of two letters of a sink that is overwritten the newer one has to be the last.
+        found = sorted((one for one in ready if one is not None), key=lambda one: int(one.row["iteration"]))
         if len(found) < len(ready):
             return None
         trigger = Trigger(kind="manual", params=params.get("params") or {})

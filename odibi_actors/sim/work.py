@@ -292,10 +292,16 @@ class Work:
         check(task.lane == LIVE, "I1", f"{name} of {task.lane} replaces what is live")
         replay = host.truth.iterations[task.pipeline, task.iteration].plan.replay
         if replay is not None and not host.cumulative(task.pipeline, task.node.name):
-            later = [n for _, n, _ in host.standing(at) if replay.iteration < n < task.iteration]
+            mine, stands = self._age(task.pipeline, task.iteration), host.standing(at)
+            later = [n for who, n, _ in stands if n < task.iteration and self._age(who, n) > mine]
             check(not later and replay.whole, "I1", f"{name}, a replay of {replay.iteration}, replaces {later}")
         host.current[at] = task.iteration
         host.world.count("overwritten")
+
+    def _age(self, pipeline: str, number: int) -> int:
+        """The iteration that was planned with its data first: a replay brings those of a letter, which may be one's."""
+        replay = self.host.truth.iterations[pipeline, number].plan.replay
+        return number if replay is None else self._age(pipeline, replay.iteration)
 
     def _check_order(self, task: PublishTask) -> None:
         """A part is published after those before it in its lane. What it calls settled is so, durably: a sink deletes

@@ -319,6 +319,23 @@ def replaying(*failures: Step) -> Life:
     return life
 
 
+def test_letters_of_one_run_are_taken_up_in_the_order_of_their_iterations() -> None:
+    """Else what is older takes, in a sink that is overwritten, the place of what is newer (seed 702160)."""
+    life = Life()
+    for step in (put("f1", "f2"), trigger("r1"), fail(2), fail(1)):
+        step(life)
+    life.ask("pipeline.trigger", run="r2", letters=[1, 2], **TAKE)
+    of_store = list(zip(life.broker.take(Request, to=STORE), ((1, "f2", 2), (2, "f1", 1)), strict=True))
+    for request, (id_, name, number) in of_store:
+        life.broker.say(STORE, Reply(request.id, 0, {**letter(id_, name), "iteration": number}))
+    for request in life.broker.take(Request, to=SOURCE):
+        (wanted,) = request.params["positions"]
+        there = file_position(wanted["identity"], 11, 5, 6).shown()
+        life.broker.say(SOURCE, Reply(request.id, 0, {"files": [there], "gone": []}))
+    replays = [one for one in life.records if isinstance(one, rec.Plan) and one.replay is not None]
+    assert [(one.iteration, one.replay.iteration) for one in replays if one.replay] == [(3, 1), (4, 2)]
+
+
 @pytest.mark.parametrize("restarts", [[], [restart]])
 @pytest.mark.parametrize(
     ("steps", "end"),
