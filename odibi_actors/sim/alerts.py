@@ -70,8 +70,8 @@ class Alerts:
         pipeline, slash, iteration = name.partition("/")
         if record.kind == "recovery":
             self._failing.pop(record.pipeline, None)
-        elif record.kind == "failure" and slash:
-            self._failing[pipeline] = None
+        elif record.kind == "failure" and (slash or record.run):  # of an iteration, or a run that could not look
+            self._failing[record.pipeline] = None
         elif record.kind == "failure":  # a summary; all want to know of recoveries
             check(record.pipeline in self._failing, "I5", f"alert {record.id} is a failure, after the recovery")
         if record.kind in ("failure", "dead_letter") and slash:
