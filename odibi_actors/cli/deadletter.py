@@ -190,7 +190,8 @@ def replay(app: App, letters: Sequence[int | str], pipeline: str | None, dry_run
             f"`odibictl run {name} --replay all`" for name in sorted({row["pipeline"] for row in chosen})
         )
         raise UnreachableError(f"{runs} takes them up; `odibictl up` starts a system")
-    warn_of_disk(app, client, (row.get("pipeline") or client.dead_letter(row["id"])["pipeline"] for row in chosen))
+    of = chosen if ALL in letters else _each(wanted, client.replay, dry_run=True)
+    warn_of_disk(app, client, (row["pipeline"] for row in of))
     if ALL in letters and wanted and not dry_run:
         app.confirm(f"Take up {plural(len(wanted), 'dead letter')} again?")
     rows = _each(wanted, client.replay, dry_run)

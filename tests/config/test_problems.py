@@ -12,6 +12,7 @@ SQL = 'transform: {sql: "select carrier, count(*) as n from clean group by all"}
 FUNCTION = 'transform: {function: "nodes.flights:clean", params: {max_delay: 600}}'
 LAKE = "write: {connection: lake, path: flights, format: parquet}"
 MART = "write: {connection: mart, table: delays, mode: upsert, keys: [carrier]}"
+JOIN = "delete one of both, or join them"
 N = "pipelines[0].nodes"
 
 KEYS = [
@@ -20,8 +21,8 @@ KEYS = [
         "worker, history, history_size, connections, pipelines, alerts"]),
     ("project: flights\n", "", ['1:1: the key "project" is missing; Name of the project.']),
     ("project: flights\n", "projct: flights\n", ['1:1: projct: unknown key; did you mean "project"?']),
-    ("workers: 2", "workers: 2\nworkers: 3", ["3:1: workers: duplicate key; first on line 2"]),
-    ("  mart: {", "  lake: {", ["6:3: connections.lake: duplicate key; first on line 5",
+    ("workers: 2", "workers: 2\nworkers: 3", [f"3:1: workers: duplicate key; first on line 2; {JOIN}"]),
+    ("  mart: {", "  lake: {", [f"6:3: connections.lake: duplicate key; first on line 5; {JOIN}",
         f'23:29: {N}[4].write.connection: unknown connection (got mart); connections: landing, lake']),
     ("    timeout: 10m", "    1: 10m", ['25:5: pipelines[0].1: a key must be text (got 1); write "1"']),
     ("    timeout: 10m", "    timeout:", ["25:5: pipelines[0].timeout: is empty; give it a value or delete the key"]),
