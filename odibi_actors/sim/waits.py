@@ -109,17 +109,18 @@ class Waits:
 
     def _begin(self, verb: str, params: dict[str, Any]) -> None:
         if self._rng.random() < OFTEN[verb]:
-            self._life.world.after(self._rng.choice([0.0, 0.1, 3.0]), self._wait, verb, params)
+            self._life.world.after(self._rng.choice([0.0, 0.1, 3.0]), self._wait, verb, params, self._stores())
 
     def _wait_for_all(self, pipeline: str) -> None:
         mine = {n: one for (name, n), one in self._life.truth.iterations.items() if name == pipeline}
         open_ = [n for n, one in mine.items() if one.plan.lane == LIVE and not one.terminal]
         self._wait("iteration.wait", {"pipeline": pipeline, "after": max(mine, default=0), "open": open_})
 
-    def _wait(self, verb: str, params: dict[str, Any]) -> None:
+    def _wait(self, verb: str, params: dict[str, Any], stores: int | None = None) -> None:
         one = (params.get("pipeline"), params.get("iteration"))
-        if "iteration" in params and one not in self._life.truth.iterations:
-            return  # it is forgotten by now
+        forgotten = "iteration" in params and one not in self._life.truth.iterations
+        if forgotten or (verb == "run.wait" and stores != self._stores()):
+            return  # the store may not know it by now
         request = Request(id=f"wait-{self._rng.getrandbits(40):x}", verb=verb, params=params)
         self._open[request.id] = Wait(verb, params, self._life.world.now, self._stores())
         self._life.world.count(f"waits: {verb}")
