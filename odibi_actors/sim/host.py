@@ -132,6 +132,7 @@ class Host:
         self.joined: dict[Target, int] = {}  # what is published there up to that iteration may be joined
         self.older: Older = ""  # the store was put back as it was, and its targets were not
         self.took: dict[tuple[str, int, str], frozenset[tuple[str, str]]] = {}  # files of what is of lane live
+        self.deleted: dict[tuple[str, int, str], None] = {}  # what was in targets that their next owner has reset
         self.changes = 0  # of what is visible
         self.full_until = self.spool_full_until = 0.0  # until when the store's disk, and the spool's, are full
         self.nondeterministic = False

@@ -158,7 +158,7 @@ class Scenario:
                 name, stays = f"{pipeline}/{number}/{sink}", data is not None and data.stays
                 if sink in iteration.abandoned and (data is None or data.replaces):
                     continue
-                if iteration.state == "rewound" and stays:
+                if (iteration.state == "rewound" and stays) or (pipeline, number, sink) in self.host.deleted:
                     continue
                 check(sink not in iteration.abandoned, "I1", f"{name} is visible although it was given up")
                 if iteration.state != "committed":

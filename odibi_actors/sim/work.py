@@ -218,6 +218,8 @@ class Work:
         for place in [place for place, part in host.visible.items() if part.at in targets]:
             del host.visible[place]
             host.took.pop(place, None)
+            if place[0] != pipeline:
+                host.deleted[place] = None
         for at in targets:
             host.owners.pop(at)
             host.joined.pop(at, None)
