@@ -10,7 +10,7 @@ from typing import Any
 
 from odibi_actors.actor import Effect, Send
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
-from odibi_actors.messages import Reply, Request
+from odibi_actors.messages import STORE, Reply, Request
 
 AGAIN = 2.0
 """Seconds until an unanswered question is asked again."""
@@ -45,7 +45,8 @@ class Asks:
         asked = self._asked.get(key)
         if asked is None:
             self._count += 1
-            asked = self._asked[key] = Asked(to, Request(f"b{self._epoch}-{self._count}", verb, params), now)
+            request = Request(f"b{self._epoch}-{self._count}", verb, params, self._epoch if to == STORE else 0)
+            asked = self._asked[key] = Asked(to, request, now)
             self._outbox.append(Send(to, asked.request))
         elif asked.reply is None and now - asked.sent_at >= AGAIN:
             asked.sent_at = now

@@ -55,7 +55,8 @@ def iteration(flow: Flow, pipeline: Pipeline, number: int, params: Row, now: flo
         if found.state not in wanted or found.state_seq > flow.journal.durable:
             return None
         if not found.terminal:
-            return {"pipeline": pipeline.name, "iteration": number, "state": found.state, "files": 0}
+            told = {"pipeline": pipeline.name, "iteration": number, "state": found.state, "files": 0}
+            return told if _rules(flow, pipeline, now) else None
     if FOLLOWED in params and _goes_on(flow, pipeline, params[FOLLOWED], wanted):
         return None
     row = _ended(flow, pipeline, {"one": number}, now)
@@ -99,7 +100,8 @@ def pipeline(flow: Flow, pipeline: Pipeline, params: Row, now: float) -> Row | N
         # Told once it is durable, so that whoever asks the store next finds the reason there.
         told = stuck.state in wanted and stuck.state_seq <= flow.journal.durable
         if stuck.state in ("failed", "blocked") and told:
-            return {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state, "files": 0}
+            row = {"pipeline": pipeline.name, "iteration": stuck.number, "state": stuck.state, "files": 0}
+            return row if _rules(flow, pipeline, now) else None
     looked = all(source.looked == params["look"] for source in pipeline.sources.values())
     if not ((looked or pipeline.on_demand) and pipeline.idle and pipeline.written <= flow.journal.durable):
         return None
@@ -125,6 +127,12 @@ def _undrained(pipeline: Pipeline) -> str:
             of = f"{lane.name}: " if lane.name != LIVE else ""
             return f"{of}iteration {stuck.number} {stuck.trouble or stuck.state}"
     return ""
+
+
+def _rules(flow: Flow, pipeline: Pipeline, now: float) -> bool:
+    """Whether this broker still rules, as far as the store has told since it was asked: another one may know better
+    what is stuck."""
+    return _ended(flow, pipeline, {"after": pipeline.last_iteration}, now) is not None
 
 
 def _ended(flow: Flow, pipeline: Pipeline, which: Row, now: float) -> Row | None:

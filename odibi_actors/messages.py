@@ -889,11 +889,12 @@ class Told(Message, frozen=True):
 
 class Request(Message, frozen=True):
     """client -> broker, store or source: one verb of the CLI, for example ``iteration.list`` with {"pipeline":
-    ...}."""
+    ...}. ``epoch``: that of the broker, where it asks the store for itself; one that is over is told so instead."""
 
     id: str
     verb: str
     params: dict[str, Any] = {}
+    epoch: int = 0
 
 
 class Push(Message, frozen=True):

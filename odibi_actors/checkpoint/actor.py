@@ -144,6 +144,9 @@ class StoreActor:
         """React to one message. Anybody may ask; only the broker tells."""
         if sender == LOCAL:
             return self._local(message, now)
+        if isinstance(message, Request) and 0 < message.epoch < self._epoch:
+            self._fenced[sender] = None
+            return []
         if isinstance(message, Request | LedgerQuery | LedgerLook | PlacesQuery):
             return [Read(sender, message)]
         return self._told(sender, message) if sender == BROKER else []

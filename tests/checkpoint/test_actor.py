@@ -231,6 +231,7 @@ def test_given_a_new_epoch_when_the_old_broker_appends_then_it_is_fenced_and_not
     assert store.settle() == [Claimed(2, 3, "b")]
     assert store.tell(append(4, 2), append(6, 1)) == [Fenced(2)]
     assert store.tell(Load(1)) == [Fenced(2)]
+    assert store.tell(Request("b1-1", "iteration.ended", {"pipeline": "p"}, epoch=1)) == [Fenced(2)]
     assert store.tell(append(4, 2, epoch=3)) == []
     assert store.settle() == []
     assert store.engine.last_seq == 3
