@@ -45,7 +45,8 @@ def gap(taken: Reached, place: bytes | None) -> Begin:
         elif lower > at:
             until = lower
             break
-    return Begin(taken.partition, at, until)
+    # What was taken may have been rewound since, to before what the backfill has read: then nothing is left.
+    return Begin(taken.partition, at, max(until, at))
 
 
 def standing(source: Ordered, late: bool, troubles: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from odibi_actors.model import LIVE, Position, Range, Reached
 from odibi_actors.sources.growing.packed import PACKED
 from odibi_actors.streaming.effects import Ahead, Begin, Part, Piece, Seen
 from odibi_actors.streaming.ordered import PATIENCE, Ordered
+from odibi_actors.streaming.ordered_views import gap
 from odibi_actors.streaming.scan import LINK
 
 READ = ReadSpec(ConnectionSpec("data", "local", "/data"), "csv", "log", consumption="cursor")
@@ -271,3 +272,10 @@ def test_given_a_run_when_more_arrives_in_some_partitions_then_it_takes_no_room_
     world.finds(Part("a", end=place(9)), Part("b", end=place(9)), Part("c", [piece(0, 1, "c")], False, place(1)))
     assert world.offer == [("c", 0, 1)]
     assert world.messages(Offer)[-1].exhausted
+
+
+def test_given_a_range_that_ends_earlier_by_now_when_a_backfill_is_beyond_then_nothing_is_left_of_it() -> None:
+    """Seed 27 of the simulator: a piece was planned whose end came before its beginning."""
+    assert gap(Reached("t", b"6", [], b"1"), b"9") == Begin("t", b"9", b"9")
+    assert gap(Reached("t", b"6", [(b"3", b"4")], b"1"), None) == Begin("t", b"1", b"3")
+    assert gap(Reached("t", b"6", [(b"3", b"4")], b"1"), b"3") == Begin("t", b"4", b"6")
