@@ -331,7 +331,9 @@ def _reporter(system: LocalSystem, pipeline: str, progress: Callable[[str], None
             return
         said_at = system.clock()
         row = pipeline_row(flow.pipelines[pipeline])
-        waiting_files = plural(row["offered"] + waiting.files, "file waits", "files wait")
+        # Offered is what the broker has by now; there may be more.
+        left = max(row["offered"], waiting.ready) + waiting.files
+        waiting_files = plural(left, "file waits", "files wait")
         progress(Progress(f"{pipeline}: {row['committed']} committed, {row['in_flight']} in flight, {waiting_files}"))
 
     return report

@@ -19,19 +19,22 @@ class Waiting:
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
         self.files = 0  # that wait now
+        self.ready = 0  # that could be planned
         self._seen: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], None] = {}
 
     def lines(self, sources: Iterable[Finder], now: float) -> list[str]:
         """What is to be said now."""
         there: dict[tuple[str, str], str] = {}
-        count = 0
+        count = ready = 0
         for source in sources:
             if source.spec.pipeline == self._pipeline:
                 there |= {(source.key, identity): reason for identity, reason in source.waiting().items()}
-                count += source.row()["waiting"]
+                row = source.row()
+                count += row["waiting"]
+                ready += row["pending"] or 0
         self._seen = {key: self._seen.get(key, now) for key in there}
-        self.files, said = count, []
+        self.files, self.ready, said = count, ready, []
         for key, since in self._seen.items():
             if now - since >= PATIENCE and key not in self._told and len(self._told) < NAMED:
                 self._told[key] = None
