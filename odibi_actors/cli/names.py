@@ -127,6 +127,9 @@ def _params(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -
         problems = Problems("")
         tree = parse(f"v: {value}\n", problems, lambda written: (written, []))
         data = plain_data(tree, key, problems) if tree is not None else None
+        if problems.found and isinstance(data, dict):
+            says = min(problems.found).message
+            raise click.BadParameter(f"{text!r}: {says}; quote it: {key}='\"...\"'", ctx, param)
         if problems.found or not isinstance(data, dict) or set(data) != {"v"}:
             raise click.BadParameter(f"{text!r}: {value!r} is no YAML value; quote it: {key}='\"...\"'", ctx, param)
         read[key] = data["v"]

@@ -316,13 +316,18 @@ class Checker:
             if path.stat().st_size > MAX_SQL_FILE:
                 self._problems.add(at, f"the file is larger than {MAX_SQL_FILE} bytes", name)
                 return ""
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             near = [str(known.relative_to(self._root.resolve())) for known in sorted(path.parent.glob("*.sql"))[:100]]
             self._problems.add(at, "there is no such file", name, did_you_mean(name, near, "SQL files beside it"))
             return ""
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            text = "\0"
+        except OSError as error:
             self._problems.add(at, f"the file cannot be read: {error}", name)
+            return ""
+        if "\0" in text:  # UTF-16 without a mark decodes, too
+            self._problems.add(at, "the file is not UTF-8 text", name, "save it as UTF-8")
             return ""
         if not text.strip():
             self._problems.add(at, "the file is empty", name)

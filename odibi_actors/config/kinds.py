@@ -16,7 +16,7 @@ from odibi_actors import units
 from odibi_actors.config.places import MAX_PATH
 from odibi_actors.config.problems import UNKNOWN, Problems, did_you_mean
 from odibi_actors.config.secrets import FILE, VARIABLE
-from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, plain_data, resolve_plain
+from odibi_actors.config.tree import Mapping, Scalar, Sequence, Tree, lost, plain_data, resolve_plain
 
 NAME = r"[a-z][a-z0-9_]*"
 MAX_NAME = 64
@@ -416,9 +416,13 @@ def _scalar(tree: Tree, path: str, problems: Problems, noun: str) -> Any:
         return _wrong(tree, path, problems, f"must be {noun}, not a {type(tree).__name__.lower()}")
     if tree.value is None:
         return _wrong(tree, path, problems, "is empty", "give it a value or delete the key")
-    if tree.variable and noun != "text":
-        return resolve_plain(str(tree.value))
-    return tree.value
+    if noun == "text":
+        return tree.value
+    text = str(tree.value) if tree.variable else tree.source
+    value = resolve_plain(text) if tree.variable else tree.value
+    if says := lost(value, text):
+        return _wrong(tree, path, problems, says, "write what is meant")
+    return value
 
 
 def _wrong(tree: Tree, path: str, problems: Problems, message: str, suggestion: str = "") -> _Bad:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from odibi_actors.config.problems import Problems
 from odibi_actors.config.yaml_faults import Stop, explained, quoted_value
+from odibi_actors.doubles import gives_back
 
 MAX_FILE = 256 * 1024
 """Bytes of a project file; at about 5,000 lines a second this bounds parsing to a few seconds."""
@@ -24,6 +25,8 @@ MAX_NODES = 100_000
 MAX_TEXT = 4 * MAX_FILE
 """Characters with aliases and variables expanded: what they share here is written out where a message carries it."""
 _MAX_INT = 2**63 - 1
+_DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
 
 Plain = None | bool | int | float | str
 
@@ -110,11 +113,21 @@ def resolve_plain(text: str) -> Plain:
         return int(text[2:], 8)
     if re.fullmatch(r"0x[0-9a-fA-F]{1,16}", text):
         return int(text[2:], 16)
-    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
+    if _DECIMAL.fullmatch(text):
         return float(text)
     if re.fullmatch(r"[-+]?\.(inf|Inf|INF)", text):
         return -math.inf if text[0] == "-" else math.inf
     return math.nan if text in (".nan", ".NaN", ".NAN") else text
+
+
+def lost(value: Any, text: str) -> str:
+    """What an unquoted scalar would lose as the number ``value``: "" when it gives ``text`` back."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if not _DECIMAL.fullmatch(text):  # octal, hexadecimal, .inf: nobody takes them for anything else
+        return ""
+    exact = gives_back(value, text) if isinstance(value, float) else True
+    return "" if exact and not _LEADING_ZERO.match(text) else f"would become {value} as a number"
 
 
 def plain_data(tree: Tree, path: str, problems: Problems) -> Any:
@@ -127,6 +140,8 @@ def plain_data(tree: Tree, path: str, problems: Problems) -> Any:
         problems.add_at(
             tree.line, tree.column, path, "does not fit into 64 bits", value=tree.source, suggestion="quote it"
         )
+    elif isinstance(tree.value, int | float) and (says := lost(tree.value, tree.source)):
+        problems.add_at(tree.line, tree.column, path, says, value=tree.source, suggestion="quote it")
     return tree.value
 
 

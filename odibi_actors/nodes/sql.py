@@ -36,7 +36,7 @@ CANDIDATES = 3
 _CANDIDATES = re.compile(r"(Candidate functions:\n)((?:\t[^\n]+\n)+)")
 _HERE = "sql"
 """How messages begin of SQL that stands in the project file."""
-_LINE = re.compile(r"\bLINE (\d+):")
+_LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 
 
 class Variables(NamedTuple):
@@ -82,13 +82,15 @@ class SqlRunner:
         self._set(connection, variables)
         for name, table in {name: _readable(name, table) for name, table in inputs.items()}.items():
             connection.register(name, table)
+        query = sql
         try:
-            relation = self._plan(connection, sql)
+            query = _select(connection, sql)
+            relation = connection.sql(query)
             check_names(relation.columns)
             sql_types.check_types(relation.columns, relation.types)
             return normalise(sql_types.narrow(relation.to_arrow_table(), relation.types))
         except duckdb.Error as error:
-            raise _sql_failure(_placed(connection, sql, error)) from error
+            raise _sql_failure(_placed(connection, query, error), _head(sql, query)) from error
         except BatchError as error:
             hint = "" if error.column else "; name columns with 'as'"
             raise Failed("invalid", f"sql: {error}{hint}", column=error.column) from error
@@ -98,13 +100,16 @@ class SqlRunner:
 
     def refusal(self, sql: str, inputs: Mapping[str, pa.Table], variables: Variables = NONE) -> str:
         """What the query is refused with as it is planned, before any row is looked at; "" when it is not."""
-        connection = self._connect()
+        connection, query = self._connect(), sql
         try:
             self._set(connection, variables)
             for name, table in inputs.items():
                 connection.register(name, _readable(name, table))
-            self._plan(connection, sql)
-        except (duckdb.Error, Failed) as error:
+            query = _select(connection, sql)
+            connection.sql(query)
+        except duckdb.Error as error:
+            return _of_text(str(error), _head(sql, query))
+        except Failed as error:
             return str(error)
         finally:
             for name in inputs:
@@ -148,12 +153,23 @@ class SqlRunner:
             self._connection.execute("set lock_configuration = true")
         return self._connection
 
-    @staticmethod
-    def _plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise Failed("invalid", "sql: write exactly one SELECT statement (WITH is fine); nothing else is run")
-        return connection.sql(statements[0].query)
+
+def _select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The one SELECT of a text, without what stands before it: comments, blanks, a byte order mark."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise Failed("invalid", "sql: write exactly one SELECT statement (WITH is fine); nothing else is run")
+    return str(statements[0].query)
+
+
+def _head(sql: str, query: str) -> int:
+    """Lines of a text before its query, which ends where the text does."""
+    return sql[: len(sql) - len(query)].count("\n")
+
+
+def _of_text(message: str, head: int) -> str:
+    """A message about a query with the line of the text that holds it, behind so many others."""
+    return _LINE.sub(lambda found: f"LINE {int(found[1]) + head}:", message, count=1)
 
 
 def quote(name: str) -> str:
@@ -181,20 +197,20 @@ def _few(found: re.Match[str]) -> str:
     return found[1] + "\n".join(names[:CANDIDATES]) + more + "\n"
 
 
-def _placed(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> duckdb.Error:
-    """The same error with the place in the text. DuckDB tells that of what it cannot bind only where a statement is
+def _placed(connection: duckdb.DuckDBPyConnection, query: str, error: duckdb.Error) -> duckdb.Error:
+    """The same error with the place in the query. DuckDB tells that of what it cannot bind only where a statement is
     executed, which is refused at the same place, before any row is looked at."""
     if not isinstance(error, duckdb.BinderException | duckdb.CatalogException) or _LINE.search(str(error)):
         return error
     try:
-        connection.execute(sql)
+        connection.execute(query)
     except duckdb.Error as placed:
         return placed if type(placed) is type(error) else error
     return error
 
 
-def _sql_failure(error: duckdb.Error) -> Failed:
-    text = str(error)
+def _sql_failure(error: duckdb.Error, head: int) -> Failed:
+    text = _of_text(str(error), head)
     found = _LINE.search(text)
     line = int(found[1]) if found else 0
     text = _CANDIDATES.sub(_few, text)

@@ -134,7 +134,8 @@ class SqlChecker:
             types = _known(relation)
             return [], types, whole and len(types) == len(relation.columns)
         except duckdb.BinderException as error:
-            offset, message = self._placed(query, sql, error)
+            offset, message = self._placed(query, error)
+            offset += len(sql) - len(query)  # a query begins behind comments, and ends where the text does
             if found := _MISMATCH.search(message):
                 return (
                     [SqlProblem(offset, f"no function takes these types: {found[1]}", "cast its arguments")],
@@ -151,15 +152,15 @@ class SqlChecker:
             for name in inputs:
                 self._connection.execute(f"drop view if exists temp.{quote(name)}")
 
-    def _placed(self, query: str, sql: str, error: duckdb.Error) -> tuple[int, str]:
+    def _placed(self, query: str, error: duckdb.Error) -> tuple[int, str]:
         """Of what cannot be bound DuckDB tells the place where it is executed: nothing is, and there are no rows."""
         try:
             self._connection.execute(query)
         except duckdb.BinderException as placed:
-            return _told(placed, sql)
+            return _told(placed, query)
         except duckdb.Error:
             pass
-        return _told(error, sql)
+        return _told(error, query)
 
 
 def _known(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:

@@ -54,10 +54,12 @@ def test_given_parameters_when_triggered_then_they_are_what_yaml_makes_of_them(b
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("word", ["day", "=1", "a b=1", "a={", "a=1\nb: 2"])
+@pytest.mark.parametrize("word", ["day", "=1", "a b=1", "a={", "a=1\nb: 2", "plz=01067"])
 def test_given_what_is_no_parameter_when_triggered_then_2(broker: Broker, invoke: Invoke, word: str) -> None:
     fake = broker(ANSWERS)
-    assert invoke("--endpoint", fake.endpoint, "pipeline", "trigger", "report", "--param", word).exit_code == 2
+    result = invoke("--endpoint", fake.endpoint, "pipeline", "trigger", "report", "--param", word)
+    assert result.exit_code == 2
+    assert ("would become 1067 as a number; quote it" in " ".join(result.stderr.split())) == (word == "plz=01067")
     assert fake.seen == []
 
 

@@ -14,7 +14,8 @@ from odibi_actors.config import load_project
 from odibi_actors.config.arrow_types import ARROW_TYPES, arrow_type
 from odibi_actors.config.model import BatchSpec, RetrySpec, WorkerSpec
 from odibi_actors.config.order import sort_nodes
-from odibi_actors.config.tree import MAX_DEPTH, MAX_FILE, resolve_plain
+from odibi_actors.config.problems import Problems
+from odibi_actors.config.tree import MAX_DEPTH, MAX_FILE, parse, plain_data, resolve_plain
 from odibi_actors.config.variables import expand
 from odibi_actors.errors import ConfigError
 from odibi_actors.nodes.schemas import parse_type
@@ -210,6 +211,18 @@ def test_words_of_yaml_1_1_are_text(text: str) -> None:
 )
 def test_the_core_schema_of_yaml_1_2(text: str, value: object) -> None:
     assert resolve_plain(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-0", "+7", "0.1", "1.50", "-0.0", ".5", "1.", "0e5", "1E5", "0o17", "0x1F", ".inf"],
+)
+def test_numbers_that_give_their_text_back_in_value_are_read(text: str) -> None:
+    problems = Problems("")
+    tree = parse(f"v: {text}\n", problems, lambda written: (written, []))
+    assert tree is not None
+    assert isinstance(plain_data(tree, "", problems)["v"], int | float)
+    assert not problems.found
 
 
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:

@@ -88,6 +88,16 @@ VALUES = [
         "'delimeter' of format csv; did you mean 'delimiter'?"]),
     ("max_delay: 600", "max_delay: 99999999999999999999", [f"14:74: {N}[1].transform.params.max_delay: "
         "does not fit into 64 bits (got 99999999999999999999); quote it"]),
+    ("max_delay: 600", f"max_delay: [01067, -007.5, 0.1234567890123456789, 1e400, 1e-400, {1_000:0>2000}]", [
+        f"14:75: {N}[1].transform.params.max_delay[0]: would become 1067 as a number (got 01067); quote it",
+        f"14:82: {N}[1].transform.params.max_delay[1]: would become -7.5 as a number (got -007.5); quote it",
+        f"14:90: {N}[1].transform.params.max_delay[2]: would become 0.12345678901234568 as a number "
+        "(got 0.1234567890123456789); quote it",
+        f"14:113: {N}[1].transform.params.max_delay[3]: would become inf as a number (got 1e400); quote it",
+        f"14:120: {N}[1].transform.params.max_delay[4]: would become 0.0 as a number (got 1e-400); quote it",
+        f"14:128: {N}[1].transform.params.max_delay[5]: would become 1000.0 as a number (got {0:0>80}...); quote it"]),
+    ("retry: {max_attempts: 3", "retry: {max_attempts: 010", [
+        "24:27: pipelines[0].retry.max_attempts: would become 10 as a number (got 010); write what is meant"]),
 ]  # fmt: skip
 NODES = [
     ("        " + READ, "        description: x", [f"10:9: {N}[0]: needs one of: read, transform, write"]),

@@ -135,9 +135,17 @@ WHOLE = f"{FLIGHTS}, columns: [id, day]"
         (FLIGHTS, "select other,\n  id between day and day from flights", ""),  # what else there is the run knows
         (FLIGHTS, "select id,\n  id between day and day from flights", "sql/n.sql:2:6: *: by_carrier: Cannot mix"),
         (FLIGHTS, "select id,\n day - id as x,\n  abs(day) from flights", "sql/n.sql:2:6: *: no function takes these"),
-        (FLIGHTS, "select id, count(*) as n from flights", 'sql/n.sql:1:8: *: column "id" must appear in the GROUP BY'),
+        (
+            FLIGHTS,
+            "\ufeff-- é\n\nselect id, count(*) n from flights",
+            'sql/n.sql:3:8: *: column "id" must appear in the GROUP BY',
+        ),
         (FLIGHTS, "select nope, id from flights", ""),
-        (WHOLE, "select\n nope, id from flights", 'sql/n.sql:2:2: *: Referenced column "nope" not found'),
+        (
+            WHOLE,
+            "-- nope\n/*\n*/ select\n nope, id from flights",
+            'sql/n.sql:4:2: *: Referenced column "nope" not found',
+        ),
         (WHOLE, "select id, day from flights", ""),
         (WHOLE.replace("[id, day]", "[id, day, x]"), "select x, id from flights", ""),
         (WHOLE + ", on_schema_change: evolve", "select nope, id from flights", ""),
@@ -154,6 +162,13 @@ def test_given_types_and_columns_that_are_declared_then_what_they_cannot_be_is_n
     assert bool(text) == bool(problem), text
     for word in problem.split("*: "):
         assert word in text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+def test_given_sql_that_is_not_utf_8_then_it_says_so(project: Project, encoding: str) -> None:
+    project.edit(OLD, "sql_file: n.sql")
+    (project.root / "n.sql").write_bytes("-- ü\nselect * from clean".encode(encoding))
+    assert "sql_file: the file is not UTF-8 text (got n.sql); save it as UTF-8" in said(project)
 
 
 def test_given_all_columns_through_sql_then_the_next_knows_them_too(project: Project) -> None:

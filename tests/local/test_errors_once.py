@@ -60,18 +60,18 @@ def test_given_three_bad_files_of_five_when_run_then_one_message_names_them_all(
 def test_given_sql_of_a_file_that_fails_on_a_row_then_file_line_and_text_are_told(tmp_path: Path) -> None:
     folder = given(tmp_path, "SQL", a="1\n")
     (folder / "nodes").mkdir()
-    (folder / "nodes/t.sql").write_text("select id,\n  cast('x' || id as int) as n\nfrom s\n")
+    (folder / "nodes/t.sql").write_text("\ufeff-- n\n/*\n*/\n\nselect id,\n  cast('x' || id as int) as n\nfrom s\n")
     project = folder / "odibi.yaml"
     project.write_text(project.read_text().replace('sql: "select SQL from s"', "sql_file: nodes/t.sql"))
     result = call(folder, "run", "p")
     assert result.exit_code == 5
-    says = "p 1: failed at t: nodes/t.sql line 2: Conversion Error: Could not convert string 'x1' to INT32"
+    says = "p 1: failed at t: nodes/t.sql line 6: Conversion Error: Could not convert string 'x1' to INT32"
     assert says in result.stderr
-    assert "LINE 2:   cast('x' || id as int) as n" in call(folder, "iteration", "show", "p", "1").stdout
+    assert "LINE 6:   cast('x' || id as int) as n" in call(folder, "iteration", "show", "p", "1").stdout
     project.write_text(project.read_text().replace("nodes/t.sql", "t.sql"))
     (folder / "nodes/t.sql").rename(folder / "t.sql")
     result = call(folder, "run", "p")
-    assert "failed at t: t.sql line 2: Conversion Error" in result.stderr
+    assert "failed at t: t.sql line 6: Conversion Error" in result.stderr
 
 
 def test_given_a_line_end_in_a_name_then_it_forges_no_line_and_no_name_looks_like_another(tmp_path: Path) -> None:

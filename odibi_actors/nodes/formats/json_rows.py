@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, NamedTuple
 
+from odibi_actors.doubles import gives_back
 from odibi_actors.nodes.failures import shorten
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.json_quick import quick
@@ -22,7 +22,6 @@ MAX_SHOWN = 60
 _BLANK = re.compile(r"[ \t\n\r]*")
 _CUT_OFF = re.compile(r"""(tr?u?|fa?l?s?|nu?l?|-|\.|[eE][-+]?|\\?u[^"]{0,4}|\\)?[ \t\n\r]*\Z""")
 """The beginning of a value, and then nothing."""
-_INFINITE = (float("inf"), float("-inf"))
 _SHORT = 15
 """Characters of a number whose digits every double gives back."""
 
@@ -206,19 +205,10 @@ def _whole(text: str) -> int | float | Digits:
 
 def _real(text: str) -> float | Digits:
     value = float(text)
-    told = repr(value)
-    if told == text:
+    if repr(value) == text:
         return value
     long = len(text) > _SHORT or "e" in text.lower()
-    if value in _INFINITE or (long and not _same(value, told, text)):
-        return Digits(text)
-    return value
-
-
-def _same(value: float, told: str, text: str) -> bool:
-    if value == 0:
-        return not text.lower().partition("e")[0].strip("-0.")
-    return Decimal(told) == Decimal(text)
+    return Digits(text) if long and not gives_back(value, text) else value
 
 
 def _constant(text: str) -> Any:
