@@ -62,7 +62,7 @@ def drain(app: App, worker: str) -> None:
     """Replace one worker by a fresh one, once it has finished.
 
     It ends what it was given: nothing is lost, or done again. For a worker that holds on to a file or to memory, or has
-    imported something that only a new process has anew; to have fewer of them, `odibictl worker scale N`.
+    imported something that only a new process loads again; to have fewer of them, `odibictl worker scale N`.
     """
     app.client().drain_worker(worker)
     errors.message(f"{worker} finishes what it was given, and makes way for a fresh one")

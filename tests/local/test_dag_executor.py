@@ -301,7 +301,7 @@ def test_given_a_step_that_returns_a_table_then_it_is_seen_as_a_frame_is() -> No
 
 def test_given_sql_that_can_never_run_then_it_is_not_tried_again() -> None:
     one = executor(DAGBuilder([step("a", "load"), Step("transform", "b", value="select x from a", inputs={"a": "a"})]))
-    with pytest.raises(RuntimeError, match="b: sql: "):
+    with pytest.raises(RuntimeError, match="b: sql line 1: "):
         one.execute()
     assert [result.attempts for result in one.get_results()] == [1, 1]
 

@@ -34,6 +34,8 @@ RUNNING = {
     *("backfill show", "backfill cancel", "backfill wait", "iteration cancel", "iteration abandon", "iteration wait"),
     *(
         "source files",
+        "source pause",
+        "source resume",
         "source unpin",
         "sink adopt",
         "sink repin",
