@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from odibi_actors.batches.files import digest_file
 from odibi_actors.model import StagedRef, Target
-from odibi_actors.nodes.sinks import current
+from odibi_actors.nodes.sinks import current, manifest
 from odibi_actors.nodes.sinks.committed import listed
 from odibi_actors.nodes.sinks.table_names import quote
 from odibi_actors.sim.host import Part
@@ -77,23 +77,34 @@ class Publication(NamedTuple):
             if self.stands():
                 (Path(part.at.locator) / current.CURRENT).unlink()
             shutil.rmtree(path.parent, ignore_errors=True)
-        path.unlink(missing_ok=True)
+        for file in self._files():
+            file.unlink(missing_ok=True)
 
     def take_out(self) -> Callable[[], None]:
         """An older copy of the target, which has nothing of it, takes the place of the newer one; what brings that
         back."""
-        path = Path(self.part.published)
         if self.part.at.sink != "local":
             return self._delete()
-        aside = path.with_name(f"aside-{path.name}")
-        with suppress(FileNotFoundError):  # nothing is to be seen of it
-            path.rename(aside)
+        aside = {path: path.with_name(f"aside-{path.name}") for path in self._files()}
+        for path, away in aside.items():
+            with suppress(FileNotFoundError):  # nothing is to be seen of it
+                path.rename(away)
 
         def bring_back() -> None:
-            with suppress(FileNotFoundError):
-                aside.rename(path)
+            for path, away in aside.items():
+                with suppress(FileNotFoundError):
+                    away.rename(path)
 
         return bring_back
+
+    def _files(self) -> list[Path]:
+        """All that is to be moved with it: of a part in the folders of partitions each file."""
+        path = Path(self.part.published)
+        if self.part.replaces or not manifest.is_manifest(str(path)):
+            return [path]
+        with suppress(FileNotFoundError):
+            return [path, *(file for _, file in manifest.files(path))]
+        return [path]
 
     def _mark(self) -> Row | None:
         if not os.path.exists(self.part.at.connection):

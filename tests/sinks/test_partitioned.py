@@ -21,7 +21,7 @@ from odibi_actors.nodes.failures import Failed
 from odibi_actors.nodes.sinks.conform import Pin
 from odibi_actors.nodes.sinks.folder import FolderSink
 from odibi_actors.nodes.sinks.forms import form_of
-from odibi_actors.nodes.sinks.known import UNKNOWN
+from odibi_actors.nodes.sinks.known import UNKNOWN, Known
 from odibi_actors.nodes.sinks.manifest import MANIFESTS
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.partitioned import Cut, PartitionedCurrent, PartitionedFolder
@@ -212,6 +212,27 @@ def test_given_another_part_when_staged_for_the_same_attempt_then_the_first_stan
     assert read_committed(tmp_path)["i"].to_pylist() == [1, 1]
     with pytest.raises(ConflictError, match="it was not written by this iteration"):
         to.publish(second, 1, 0, known=UNKNOWN)
+
+
+def test_given_files_of_an_unknown_part_when_published_then_all_that_is_in_the_way_is_named_and_nothing_is_linked(
+    tmp_path: Path,
+) -> None:
+    to = sink(tmp_path, "k")
+    first = publish(to, pa.table({"k": ["b", "c", "d"], "i": [1, 1, 1]}), 1)
+    second = stage(to, pa.table({"k": ["a", "b", "c"], "i": [2, 2, 2]}), 1)  # of an older store, under the same number
+    with pytest.raises(ConflictError, match=r"move it, and all files part-0000000001-out\.\* in the folders of part"):
+        to.publish(second, 1, 0, known=UNKNOWN)
+    with pytest.raises(ConflictError, match=r"or move that away, with all files of these iterations in the folders"):
+        to.publish(stage(to, table_of(2), 2), 2, 0, known=Known(0))
+    Path(first.published).unlink()
+    found = r"k=b/part-0000000001-out.parquet, and 1 more of that name, .*: move all files part-0000000001-out\.\* in"
+    with pytest.raises(ConflictError, match=found):
+        to.publish(second, 1, 0, known=UNKNOWN)
+    assert not list(tmp_path.glob("k=a/*"))
+    for file in tmp_path.glob("k=*/part-0000000001-out.*"):
+        file.unlink()
+    to.publish(second, 1, 0, known=UNKNOWN)
+    assert read_committed(tmp_path)["i"].to_pylist() == [2, 2, 2]
 
 
 def test_given_a_published_part_when_it_is_discarded_then_its_folders_go_and_others_stay(tmp_path: Path) -> None:

@@ -209,9 +209,13 @@ class FolderSink:
                 names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
                 [number for number, _ in found],
                 self.owner,
-                "or move that away, if the files it was made of are still there: they are read again. Then "
-                f"`odibictl iteration retry {self.owner.pipeline} {iteration}`",
+                f"or move that away{self._apart()}, if the files it was made of are still there: they are read again. "
+                f"Then `odibictl iteration retry {self.owner.pipeline} {iteration}`",
             )
+
+    def _apart(self) -> str:
+        """What else a part consists of, for who moves it."""
+        return ""
 
     def _check_joined(self, told: Joined, known: Known) -> None:
         """Raise ConflictError when files were joined of iterations of which our store knows nothing."""
@@ -373,11 +377,12 @@ def check_staged(part: StagedRef, staged: Path, target: str) -> None:
         raise ConflictError(f"the prepared part {staged} has digest {digest}, not {part.digest}: it was damaged")
 
 
-def check_published(part: StagedRef, target: Path) -> None:
-    """Raise ConflictError unless the published part is the prepared one. Raises OSError."""
+def check_published(part: StagedRef, target: Path, whole: str = "it") -> None:
+    """Raise ConflictError unless the published part is the prepared one. ``whole``: all that is to be moved away
+    then. Raises OSError."""
     digest, _ = digest_file(target)
     if digest != part.digest:
         raise ConflictError(
             f"{target} exists with digest {digest}, not the prepared {part.digest}; "
-            "it was not written by this iteration: move it away and retry"
+            f"it was not written by this iteration: move {whole} away and retry"
         )

@@ -170,16 +170,18 @@ class PartitionedFolder(Partitioned):
     def _appear(self, part: StagedRef, iteration: int, known: Known) -> None:
         staged, target = Path(part.staged), Path(part.published)
         if os.path.lexists(target):
-            check_published(part, target)
+            check_published(part, target, self._whole(iteration))
             return
         if not to_be_seen(part, staged):
             return
         listed, folders = self._load(part, staged), dict[Path, None]()
+        there = self._there(listed)
         make_dirs(target.parent, sync=True)  # first: by it sources see that the files wait for their manifest
         for place, file in enumerate(listed.files):
             path = self.folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _link(staged.parent / manifest.numbered(place), path, file)
+            if file.path not in there:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _link(staged.parent / manifest.numbered(place), path, file)
             folders |= dict.fromkeys(above for above in path.parents if above.is_relative_to(self.folder))
         for folder in folders:  # before the manifest says that they are there
             fsync_dir(folder)
@@ -187,8 +189,31 @@ class PartitionedFolder(Partitioned):
         try:
             os.link(staged, target)
         except FileExistsError:
-            check_published(part, target)
+            check_published(part, target, self._whole(iteration))
         fsync_dir(target.parent)
+
+    def _there(self, listed: Manifest) -> set[str]:
+        """Which of the files have their place already: somebody died amid linking them. Raises ConflictError where any
+        place is that of another file, before a reader who lists the folders sees more of the part; OSError."""
+        found = [file for file in listed.files if os.path.lexists(self.folder / file.path)]
+        others = [file.path for file in found if digest_file(self.folder / file.path)[0] != file.digest]
+        if others:
+            more = f", and {len(others) - 1} more of that name," if others[1:] else ""
+            raise ConflictError(
+                f"{self.folder / others[0]}{more} was not written by this iteration, and no manifest names it: move "
+                f"{self._files(listed.iteration)} away and retry"
+            )
+        return {file.path for file in found}
+
+    def _files(self, iteration: int) -> str:
+        """All files of a part, for who moves them; those of another one may be in more folders."""
+        return f"all files {manifest.stem(iteration, self.owner.node)}.* in the folders of partitions"
+
+    def _whole(self, iteration: int) -> str:
+        return f"it, and {self._files(iteration)},"
+
+    def _apart(self) -> str:
+        return ", with all files of these iterations in the folders of partitions"
 
     def _unstage(self, staged: Path) -> None:
         remove(staged.parent)
@@ -246,11 +271,7 @@ class PartitionedCurrent(Partitioned, CurrentSink):
 
 
 def _link(staged: Path, path: Path, file: manifest.File) -> None:
-    """Give a staged file its place; it may have it already. Raises ConflictError, OSError."""
-    if os.path.lexists(path):
-        if digest_file(path)[0] != file.digest:
-            raise ConflictError(f"{path} was not written by this iteration: move it away and retry")
-        return
+    """Give a staged file its place. Raises ConflictError, OSError."""
     _check_file(staged, file)
     failpoint("folder.file")
     os.link(staged, path)
