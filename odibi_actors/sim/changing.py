@@ -146,10 +146,10 @@ def ways_out(life: Life, rng: random.Random) -> None:
         for (owner, number), iteration in life.truth.iterations.items():
             if owner == name and node in iteration.blocked and iteration.sinks[node].at == at:
                 life.ask("iteration.abandon", pipeline=name, iteration=number, sink=node)
-        if sink is None or sink.write is None or sink.write.target != at:
-            del life.host.refused[name, node]
+        former = life.host.owners.get(at)
+        if former is None or sink is None or sink.write is None or sink.write.target != at:
+            del life.host.refused[name, node]  # it publishes elsewhere by now, or a reset has deleted what stood there
             continue
-        former = life.host.owners[at]
         there = [one.name for one in changes.sinks(pipeline)]
         if former[0] == name and former[1] not in there and rng.random() < 0.5:
             life.apply_pipeline(pipeline, [Adopt(name, node, *former, marked=True)])

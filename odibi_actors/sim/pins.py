@@ -132,7 +132,11 @@ class Pins:
             held = pin is not None and pin.arrow == read
             check(held, "I1", f"{name}: {node} was read as {read!r}, and is held to {pin and pin.arrow!r}")
             assert pin is not None
-            check(pin.iteration <= record.iteration, "I1", f"{name} rolls on, {node} is pinned by {pin.iteration}")
+            stays = pin.iteration <= record.iteration
+            if pin.target is not None and not pin.history:  # where it goes what is left in its target tells it again
+                by = iterations.get((record.pipeline, pin.iteration))
+                stays = stays or by is None or by.terminal or by.state in ("prepared", "blocked")
+            check(stays, "I1", f"{name} rolls on, {node} is pinned by {pin.iteration}")
             told = {change.column for era in pin.history for change in era.changes}
             kept = set(self.kept_of(ack.attempt, node))
             check(kept <= told, "I1", f"{name}: {node} has rescued, or missed, {kept}, and its history has {told}")
