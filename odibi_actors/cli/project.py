@@ -68,10 +68,12 @@ def init(app: App, folder: Path, source: Path | None) -> None:
 
     With --from it reads the files of FOLDER, which stay as they are: one pipeline for each kind of file (names that
     differ in digits only), with the types its rows have. Files whose first line looks like data are read as files
-    without a header, and that is told. Told are, with what to write for them: dates of other orders, groups of digits
-    and words such as NA, which stay text, and files that somebody is writing. What is not read is named, with why.
+    without a header, and that is told. Told are, with what to write for them: dates such as 31.12.2024, 2024/12/31 and
+    31-Dec-2024, what can only be groups of digits (1,234,567 or 1.234,50) and words such as NA, which stay text, and
+    files that somebody is writing. What is not read is named, with why.
     """
     from odibi_actors.config import init_project
+    from odibi_actors.config.patterns import shown
 
     if source is None:
         init_project(folder)
@@ -81,7 +83,7 @@ def init(app: App, folder: Path, source: Path | None) -> None:
     items = [
         {
             "pipeline": group.name,
-            "pattern": group.pattern,
+            "pattern": shown(group.pattern),
             "format": group.format,
             "files": len(group.files),
             "columns": [{"name": name, "type": kind} for name, kind in group.columns],
@@ -93,7 +95,7 @@ def init(app: App, folder: Path, source: Path | None) -> None:
     emit(app, lambda: {"items": items, "skipped": skipped}, "pipeline", lambda result: [table(result["items"], FOUND)])
     for found in draft.groups:
         for note in found.notes:
-            errors.message(f"note: {found.pattern}: {note}", style="yellow")
+            errors.message(f"note: {shown(found.pattern)}: {note}", style="yellow")
     for one in draft.skipped:
         errors.message(f"left out: {named(one.name)}: {one.reason}", style="yellow")
     here = shlex.quote(str(folder))

@@ -20,6 +20,7 @@ from odibi_actors.config.arrow_types import type_name
 from odibi_actors.config.keys import write_schema
 from odibi_actors.config.load import PROJECT_FILE, load_project
 from odibi_actors.config.model import ConnectionSpec, ReadSpec
+from odibi_actors.config.patterns import shown
 from odibi_actors.errors import ConflictError, NodeError, NotFoundError
 from odibi_actors.kinds.source import ReadResult
 from odibi_actors.local.draft_file import name_of, project_file
@@ -37,7 +38,7 @@ from odibi_actors.nodes.schemas import parse_type
 from odibi_actors.runtime.visible import named
 from odibi_actors.sources.file_position import file_position
 from odibi_actors.streaming.joins import Joins
-from odibi_actors.streaming.patterns import Pattern
+from odibi_actors.streaming.patterns import REPLACED, Pattern, temporary
 
 MAX_LOOKED = 256_000_000
 """Bytes of a group of files that are read to learn its types."""
@@ -71,6 +72,8 @@ def init_from(directory: Path, folder: Path) -> Draft:
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder")
     source, target = folder.resolve(), directory.resolve()
+    if temporary(source.name) == REPLACED:
+        raise NotFoundError(f"{folder} is {REPLACED}; name its folder for the rest: --from {source.parent}")
     found = sorted(os.listdir(target)) if target.is_dir() else []
     if target.exists() and not target.is_dir():
         raise ConflictError(f"{directory} is a file; name a directory")
@@ -100,9 +103,9 @@ def look(folder: Path) -> Draft:
     absent = _absent(folder, skipped)
     for group in grouped(folder, skipped):
         if gone := next(filter(Pattern(group.pattern).matches, absent), None):
-            skipped.append(Skipped(group.pattern, f"{named(gone)} {_ABSENT}, then draft again"))
+            skipped.append(Skipped(shown(group.pattern), f"{named(gone)} {_ABSENT}, then draft again"))
         elif len(sound) == MAX_GROUPS:
-            skipped.append(Skipped(group.pattern, f"this is a draft of {MAX_GROUPS} pipelines at most"))
+            skipped.append(Skipped(shown(group.pattern), f"this is a draft of {MAX_GROUPS} pipelines at most"))
         elif _types(folder, group, skipped):
             sound.append(group)
     names: dict[str, None] = {}
@@ -159,18 +162,18 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
             bad = error.failure.position
             rest = [position for position in positions if position.identity != bad]
             if len(rest) in (0, len(positions)) or len(group.odd) >= MAX_ODD:
-                skipped.append(Skipped(group.pattern, _short(error)))
+                skipped.append(Skipped(shown(group.pattern), _short(error)))
                 return False
             skipped.append(Skipped(bad, _short(error).removeprefix(bad).lstrip(":, ")))
             group.odd.append(bad)
             group.files.remove(bad)
             positions = rest
         except (NodeError, OSError) as error:
-            skipped.append(Skipped(group.pattern, _short(error)))
+            skipped.append(Skipped(shown(group.pattern), _short(error)))
             return False
     group.looked = len(positions)
     if group.format == "json" and (reason := _no_rows(folder, group, found)):
-        skipped.append(Skipped(group.pattern, reason))
+        skipped.append(Skipped(shown(group.pattern), reason))
         return False
     if not found.notes:
         group.columns = [(name, "string") for name in group.optional]
@@ -200,11 +203,11 @@ def _types(folder: Path, group: Group, skipped: list[Skipped]) -> bool:
     group.optional = spec.optional
     if 2 * len(group.optional) >= max(len(table.column_names), 1):
         names = ", ".join(map(repr, group.optional))
-        skipped.append(Skipped(group.pattern, f"not all files have {names}; give each kind its own name"))
+        skipped.append(Skipped(shown(group.pattern), f"not all files have {names}; give each kind its own name"))
         return False
     if unsaid := [name for name in group.optional if name in group.untyped]:
         skipped.append(
-            Skipped(group.pattern, f"column {unsaid[0]!r}, of a type that `schema` cannot say, is not in all")
+            Skipped(shown(group.pattern), f"column {unsaid[0]!r}, of a type that `schema` cannot say, is not in all")
         )
         return False
     unique = [name for name, _ in group.columns if _identifies(table[name])]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from odibi_actors.config.patterns import lines
 from odibi_actors.config.remedies import listed
 from odibi_actors.local.grouping import Group
 from odibi_actors.runtime.visible import in_line, named
@@ -54,7 +55,10 @@ def _pipeline(group: Group) -> Iterator[str]:
             yield "          # one file, without a number in its name: reference data? `mode: batch` reads it each time"
         if group.appendable:
             yield "          # a file that is appended to? `mode: incremental` reads what is new in it"
-    yield f"          pattern: {_quoted(group.pattern)}"
+    (pattern,), excluded = lines(group.pattern)
+    yield f"          pattern: {_quoted(pattern)}"
+    if excluded:
+        yield f"          exclude: [{', '.join(_quoted(one.removeprefix('**/')) for one in excluded)}]"
     if group.options:
         yield f"          options: {json.dumps(group.options)}"
     if group.columns:

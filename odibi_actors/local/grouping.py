@@ -11,23 +11,28 @@ from typing import NamedTuple
 
 import msgspec
 
-from odibi_actors.config.patterns import LINE
+from odibi_actors.config.patterns import LINE, several
 from odibi_actors.kinds.format import Request, lacks
 from odibi_actors.kinds.registry import format_of
 from odibi_actors.local.headers import ONE_BYTE, Header, difference, format_by_name, header_of, unknown, unpacked
 from odibi_actors.nodes.formats import Malformed
 from odibi_actors.nodes.formats.columns import Wanted
 from odibi_actors.nodes.formats.packed import unpack
+from odibi_actors.nodes.sinks.current import CURRENT
 from odibi_actors.runtime.visible import named
-from odibi_actors.streaming.patterns import Pattern, temporary, utf8
+from odibi_actors.streaming.patterns import REPLACED, Pattern, temporary, utf8
+from odibi_actors.units import naming
 
 _MANY = 8
 """From so many differently named files of one folder with one header on, the folder is meant, not each name."""
+_MAX_EXCLUDED = 8
+"""Names, or patterns of them, that are left out of a folder which is meant as a whole."""
 _LARGE = 8 << 20
 """Bytes of a file that is not read just to tell its columns."""
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
 
+_NEWEST = "what a sink of `mode: overwrite` holds: a source reads it each time anew with `mode: batch` and"
 
 _SQLITE, _DUCKDB = b"SQLite format 3\0", b"DUCK"
 """How these files begin; DuckDB's word stands behind a checksum of 8 bytes."""
@@ -86,14 +91,16 @@ def grouped(folder: Path, skipped: list[Skipped]) -> list[Group]:
         notes = [one.note] if one.note else []
         mine = {*one.files, *one.odd}
         others = [name for name in files if name not in mine]
-        pattern = next((some for some in _patterns(one.pattern, one.files) if _takes(some, mine, others)), None)
+        some = [*_patterns(one.pattern, one.files), *_without(one.pattern, mine, others)]
+        pattern = next((each for each in some if _takes(each, mine, others)), None)
         if pattern is None:
             other = next(filter(Pattern(one.pattern).matches, others))
-            skipped.append(Skipped(one.pattern, f"would take {other} too, which is of another kind; rename them"))
+            what = f"would take {named(other)} too, which is of another kind; rename them"
+            skipped.append(Skipped(one.pattern, f"{what} (not read: {naming(sorted(one.files))})"))
             continue
         if pattern != one.pattern:
             other = next(filter(Pattern(one.pattern).matches, others))
-            digits = "" if "*" in pattern else "; no name with more or fewer digits is taken"
+            digits = "" if "*" in pattern or LINE in pattern else "; no name with more or fewer digits is taken"
             notes.append(f"does not take {other}, which is of another kind{digits}")
         format_name = format_by_name(Path(one.pattern).name) or "csv"
         name = _stem(one.pattern, one.files[0])
@@ -127,7 +134,9 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
             if not utf8(relative):
                 skipped.append(Skipped(ascii(relative), "its name is not UTF-8"))
             elif path.is_symlink():
-                skipped.append(Skipped(relative, "a symbolic link is not followed"))
+                newest = path.name == CURRENT and temporary(os.readlink(path)) == REPLACED
+                reason = f"{_NEWEST} `path: {relative}`" if newest else "a symbolic link is not followed"
+                skipped.append(Skipped(relative, reason))
             elif name in folders:
                 if reason := temporary(name):
                     skipped.append(Skipped(f"{relative}/", reason))
@@ -166,15 +175,14 @@ def _kinds(folder: Path, files: list[str], skipped: list[Skipped]) -> Iterator[_
         ranked = sorted(headers.items(), key=lambda item: -len(item[1]))
         if len(ranked) > 1 and 2 * len(ranked[0][1]) <= sum(len(some) for _, some in ranked):
             first, second = ranked[0][1][0], ranked[1][1][0]
-            what = difference(*(header for header, _ in ranked[:2]))
+            what = difference(ranked[0][0], ranked[1][0])
             skipped.append(
                 Skipped(pattern, f"{named(first)} and {named(second)} differ: {what}; give each kind its own name")
             )
             continue
         for header, some in ranked[1:]:
-            skipped += [
-                Skipped(name, f"unlike {named(ranked[0][1][0])}: {difference(ranked[0][0], header)}") for name in some
-            ]
+            what = difference(ranked[0][0], header, optional.get(ranked[0][0], ()))
+            skipped += [Skipped(name, f"unlike {named(ranked[0][1][0])}: {what}") for name in some]
             odd += some
         if ranked:
             header, some = ranked[0]
@@ -191,7 +199,8 @@ def _plain_too(folder: Path, headers: dict[Header, list[str]]) -> None:
 
 
 def _united(headers: dict[Header, list[str]]) -> dict[Header, tuple[str, ...]]:
-    """Take headers together that are one kind: of two, one has all columns of the other, and most are in both. Returns
+    """Take headers together that are one kind: of two, one has all columns of the other, in whatever order, as columns
+    are read by their names, and most are in both. Returns
     the columns that not all files of a header have; a file of each comes first, so that their types are found."""
     optional: dict[Header, tuple[str, ...]] = {}
     most = max(headers, key=lambda one: len(headers[one]), default=None)
@@ -201,7 +210,7 @@ def _united(headers: dict[Header, list[str]]) -> dict[Header, tuple[str, ...]]:
     for other in headers:
         have, base = set(other.columns), set(most.columns)
         same = other._replace(columns=()) == most._replace(columns=())
-        if other == most or not same or len(have) < len(other.columns) or not (have < base or have > base):
+        if other == most or not same or len(have) < len(other.columns) or not (have <= base or have >= base):
             continue
         union = [*whole, *(name for name in other.columns if name not in whole)]
         if 2 * len(core & have) > len(union):
@@ -327,6 +336,19 @@ def _patterns(pattern: str, names: list[str]) -> Iterator[str]:
     for some in (each, exact, ends) if dates else (ends, each, exact):
         if len(some) == 1:
             yield next(iter(some))
+
+
+def _without(pattern: str, mine: set[str], others: list[str]) -> Iterator[str]:
+    """The pattern of all names of a folder, but for those of other kinds: by what they are called, or one by one."""
+    if not Path(pattern).name.startswith("*."):
+        return
+    there = list(filter(Pattern(pattern).matches, others))
+    kinds = {name: _DIGITS.sub("*", _literal(name)) for name in there}
+    left_out = sorted(
+        {_literal(name) if any(map(Pattern(kind).matches, mine)) else kind for name, kind in kinds.items()}
+    )
+    if 0 < len(left_out) <= _MAX_EXCLUDED:
+        yield several([pattern], left_out)
 
 
 def _takes(pattern: str, mine: set[str], others: Iterable[str]) -> bool:

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import re
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -156,14 +157,14 @@ def _delimiter(text: str) -> str:
     return ";" if len(rows[0]) > 1 and numbers and len({len(row) for row in rows}) == 1 else ","
 
 
-def difference(one: Header, other: Header) -> str:
-    """What tells two headers apart, the first of which is the one to have."""
+def difference(one: Header, other: Header, optional: Collection[str] = ()) -> str:
+    """What tells two headers apart, the first of which is the one to have; files may lack its ``optional`` columns."""
     if one.bare != other.bare:
         return "its first line looks like data" if other.bare else "its first line looks like a header"
     if one.encoding != other.encoding:
         remedy = f"; convert it: {converted(other.encoding)}" if other.encoding and not one.encoding else ""
         return f"its encoding is {other.encoding or 'utf-8'!r}, not {one.encoding or 'utf-8'!r}{remedy}"
-    missing = [repr(name) for name in one.columns if name not in other.columns]
+    missing = [repr(name) for name in one.columns if name not in (*other.columns, *optional)]
     new = [repr(name) for name in other.columns if name not in one.columns]
     if one.bare and len(one.columns) != len(other.columns):
         return f"it has {plural(len(other.columns), 'column')}, not {len(one.columns)}"

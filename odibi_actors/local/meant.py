@@ -20,7 +20,13 @@ Options = Mapping[str, object]
 Reads = Callable[[Options, Mapping[str, str]], pa.Schema | None]
 """Reads the files again with these options and with other types of some columns; None: they cannot be read so."""
 
-_DAY = re.compile(r"(\d\d?)([./-])(\d\d?)\2(\d{4}|\d\d)( \d\d:\d\d)?(:\d\d)?", re.ASCII)
+_YEAR = r"\d{4}|\d\d"
+_DATES = (
+    (r"\d\d?", r"\d\d?", _YEAR, ("%d{0}%m{0}{1}", "%m{0}%d{0}{1}")),
+    (r"\d\d?", r"[A-Za-z]{3}", _YEAR, ("%d{0}%b{0}{1}",)),
+    (r"\d{4}", r"\d\d?", r"\d\d?", ("%Y{0}%m{0}%d",)),
+)
+"""Parts of dates that no type is taken for, and how ``strptime`` writes them: with what is between, and the year."""
 _MARKS = ((".", ","), (",", "."), (" ", ","), (" ", "."), ("'", "."), ("\u00a0", ","), ("\u202f", ","))
 """What may stand between groups of digits, with the decimal point that goes with it."""
 _MAX_SHOWN = 40
@@ -43,7 +49,7 @@ def notes(table: pa.Table, options: Options, reads: Reads) -> Iterator[str]:
     yield from _nothing(texts, options, reads)
     for one in texts:
         if len(one.values):
-            yield from _days(one, options, reads)
+            yield from _days(one, [other for other in texts if other is not one], options, reads)
             yield from _groups(one)
 
 
@@ -82,58 +88,94 @@ def _plain(one: _Text, options: Options) -> bool:
     return not pa.types.is_string(values.type) or decimal_comma(one.values)
 
 
-def _days(one: _Text, options: Options, reads: Reads) -> Iterator[str]:
-    """A column of dates that do not begin with the year. Day and month are told apart by the days after the 12th."""
-    first = one.values[0].as_py()
-    shape = _DAY.fullmatch(first)
-    if shape is None:
-        return
-    mark, year = re.escape(shape[2]), len(shape[4])
-    clock = (r" \d\d:\d\d" if shape[5] else "") + (r":\d\d" if shape[6] else "")
-    parts = pc.extract_regex(one.values, rf"^(?P<a>\d\d?){mark}(?P<b>\d\d?){mark}(?P<c>\d{{{year}}}){clock}$")
-    if parts.null_count:
-        return
-    ahead, behind = (pc.max(pc.struct_field(parts, name).cast(pa.int32())).as_py() for name in ("a", "b"))
-    end = ("%Y" if year == 4 else "%y") + (" %H:%M" if shape[5] else "") + (":%S" if shape[6] else "")
-    orders = [(order, highest) for order, highest in (("%d{0}%m{0}", behind), ("%m{0}%d{0}", ahead)) if highest <= 12]
-    forms = [order.format(shape[2]) + end for order, _ in orders]
+def _days(one: _Text, others: list[_Text], options: Options, reads: Reads) -> Iterator[str]:
+    """A column of dates that are not written as ISO has them. Day and month are told apart by the days after the
+    12th."""
+    forms = _forms(one.values)
     if not forms:
         return
-    says = f"{one.name}: {first!r} and the like stay text"
+    says = f"{one.name}: {one.values[0].as_py()!r} and the like stay text"
     if len(forms) == 2:
         says += f"; nothing tells whether the day is first ({forms[0]}) or the month ({forms[1]}). If the day is"
     nulls = {"null_values": one.words} if one.words else {}
     wanted = {**options, **nulls, "timestamp_parsers": [forms[0]]}
-    if reads(wanted, {one.name: "timestamp[us]"}) is not None:
+    too = [other.name for other in others if set(one.words) & set(other.words)]
+    if not too and reads(wanted, {one.name: "timestamp[us]"}) is not None:
         yield f"{says}: options: {_json(wanted)} and {columns({one.name: 'timestamp[us]'})} read them as timestamps"
         return
-    text = _name(one.name)
-    for word in one.words:
-        text = f"nullif({text}, {_literal(word)})"
-    yield f"{says}: {_node(f'strptime({text}, {_literal(forms[0])})', one.name)} makes timestamps of them"
+    number = _node(f"strptime({_without(one)}, {_literal(forms[0])})", one.name)
+    words = " and ".join(map(repr, one.words))
+    why = f" ({words} in {', '.join(too)}, too: `null_values`, which holds for all columns, would make that null)"
+    yield f"{says}: {number} makes timestamps of them{why if too else ''}"
+
+
+def _forms(values: pa.ChunkedArray) -> list[str]:
+    """How all of these texts may be written as dates; the day before the month comes first."""
+    for first, second, third, orders in _DATES:
+        found = re.fullmatch(
+            rf"(?:{first})([./ -])(?:{second})\1({third})( \d\d:\d\d)?(:\d\d)?", values[0].as_py(), re.ASCII
+        )
+        if found is None:
+            continue
+        mark, last = re.escape(found[1]), rf"\d{{{len(found[2])}}}" if third is _YEAR else third
+        clock = (r" \d\d:\d\d" if found[3] else "") + (r":\d\d" if found[4] else "")
+        if not pc.all(pc.match_substring_regex(values, f"^{first}{mark}{second}{mark}{last}{clock}$")).as_py():
+            continue
+        year = "%Y" if len(found[2]) == 4 else "%y"
+        end = (" %H:%M" if found[3] else "") + (":%S" if found[4] else "")
+        forms = [order.format(found[1], year) + end for order in orders]
+        return [one for one in forms if not pc.strptime(values, one, "s", error_is_null=True).null_count]
+    return []
 
 
 def _groups(one: _Text) -> Iterator[str]:
-    """A column of numbers with groups of digits, of which no type keeps how they are written."""
+    """A column of numbers with groups of digits, of which no type keeps how they are written. A point, or a comma, that
+    comes once in each may be that of decimals as well."""
     for group, point in _MARKS:
         mark, end = re.escape(group), re.escape(point)
-        numbers = rf"^[-+]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({end}\d+)?$"
+        numbers = rf"^[-+]?([0-9]+|[0-9]{{1,3}}({mark}[0-9]{{3}})+)({end}[0-9]+)?$"
         if not pc.all(pc.match_substring_regex(one.values, numbers)).as_py():
             continue
-        both = one.values.filter(pc.match_substring_regex(one.values, rf"{mark}\d{{3}}{end}\d"))
-        if not len(both):
+        sure = rf"{mark}\d{{3}}({mark}|{end})\d" if group in ".," else mark
+        those = one.values.filter(pc.match_substring_regex(one.values, sure))
+        if not len(those) or _addresses(one.values):
             continue
-        behind = pc.struct_field(pc.extract_regex(one.values, rf"{end}(?P<a>\d+)$"), "a")
-        places = min(pc.max(pc.binary_length(behind)).as_py(), _MAX_PLACES)
-        text = _name(one.name)
-        for word in one.words:
-            text = f"nullif({text}, {_literal(word)})"
-        text = f"replace({text}, {_literal(group)}, '')"
-        text = text if point == "." else f"replace({text}, {_literal(point)}, '.')"
-        first = shorten(repr(both[0].as_py()), _MAX_SHOWN)
-        number = _node(f"cast({text} as decimal(38, {places}))", one.name)
-        yield f"{one.name}: {first} and the like, with groups of digits, stay text: {number} makes numbers of them"
+        first = shorten(repr(those[0].as_py()), _MAX_SHOWN)
+        number = _node(_number(one, group, point), one.name)
+        yield (
+            f"{one.name}: {first} and the like, with groups of digits, stay text: {number} makes numbers of them, and "
+            "refuses what is written otherwise"
+        )
         return
+
+
+def _addresses(values: pa.ChunkedArray) -> bool:
+    """Whether all are written as addresses of the internet are."""
+    return bool(pc.all(pc.match_substring_regex(values, r"^\d{1,3}(\.\d{1,3}){3}$")).as_py())
+
+
+def _number(one: _Text, group: str, point: str) -> str:
+    """SQL for a number with all digits that it has. A cast alone would round those of later rows that have more after
+    the point, and take away marks wherever they stand."""
+    behind = pc.struct_field(pc.extract_regex(one.values, rf"{re.escape(point)}(?P<a>\d+)$"), "a")
+    places = min(pc.max(pc.binary_length(behind)).as_py() or 0, _MAX_PLACES)
+    text = _without(one)
+    plain = f"replace({text}, {_literal(group)}, '')"
+    plain = plain if point == "." else f"replace({plain}, {_literal(point)}, '.')"
+    ends = f"([{point}][0-9]{{1,{places}}})?" if places else ""
+    form = _literal(f"[-+]?([0-9]+|[0-9]{{1,3}}([{group}][0-9]{{3}})+){ends}")
+    return (
+        f"case when regexp_full_match({text}, {form}) then cast({plain} as decimal(38, {places})) "
+        f"when {text} is not null then error({_literal(f'{one.name}: no such number: ')} || {text}) end"
+    )
+
+
+def _without(one: _Text) -> str:
+    """SQL for the column, with null for its words for nothing."""
+    text = _name(one.name)
+    for word in one.words:
+        text = f"nullif({text}, {_literal(word)})"
+    return text
 
 
 def _node(expression: str, name: str) -> str:

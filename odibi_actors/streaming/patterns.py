@@ -19,6 +19,12 @@ UNCOMMITTED = "_temporary"
 """The folder in which jobs of Spark and Hadoop write, until they are committed. Hive's begins with a dot."""
 OWN = "_odibi"
 """Names that begin so are ours, such as the owner file of a sink's folder: no data of anybody."""
+_VERSION = re.compile(r"_current-\d{10,}-.+\.\d+-\d+(-[0-9a-f]{32})?(\.link)?")
+"""What a sink of ``mode: overwrite`` has published in a folder, is about to, or has replaced since."""
+REPLACED = (
+    "a version of what a sink of `mode: overwrite` publishes, which may have been replaced: the newest one is read by "
+    "`mode: batch` with the link `current` beside it as `path`"
+)
 
 
 def temporary(relative: str) -> str:
@@ -30,6 +36,8 @@ def temporary(relative: str) -> str:
             return f"{UNCOMMITTED} holds what Spark and Hadoop have not committed: it is renamed then"
         if segment.startswith(OWN):
             return f"names that begin with {OWN} are of Odibi itself ({segment})"
+        if _VERSION.fullmatch(segment):
+            return REPLACED
     name = relative.rpartition("/")[2]
     for ending in TEMPORARY:
         if name.endswith(ending):

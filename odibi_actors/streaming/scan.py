@@ -14,7 +14,7 @@ from odibi_actors.nodes.sinks.manifest import MANIFESTS
 from odibi_actors.streaming.effects import Digest, Digested, Found, Scan, Scanned, Stat, Stated
 from odibi_actors.streaming.joins import Joins
 from odibi_actors.streaming.leases import Writer, names, writer
-from odibi_actors.streaming.patterns import Pattern, join, temporary, utf8
+from odibi_actors.streaming.patterns import REPLACED, Pattern, join, temporary, utf8
 from odibi_actors.streaming.unmatched import Unmatched
 from odibi_actors.streaming.watcher import Watcher
 
@@ -128,7 +128,9 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
                             else:
                                 folders.append(name)
                         elif temporary(name) or not pattern.matches(name):
-                            if not entry.is_dir(follow_symlinks=False):
+                            if temporary(name) == REPLACED and pattern.descends(name.count("/") + 1):
+                                chunk.skipped.append((join(effect.path, name), REPLACED))
+                            elif not entry.is_dir(follow_symlinks=False):
                                 unmatched.take(name, matches=False)
                         else:
                             unmatched.take(name, matches=True)

@@ -20,6 +20,7 @@ from odibi_actors.config import load_project
 from odibi_actors.errors import ConflictError, NotFoundError
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.draft import Draft, init_from, look
+from odibi_actors.local.headers import Header, difference
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
 
@@ -178,6 +179,7 @@ def test_given_several_columns_that_identify_a_row_then_the_one_that_is_called_s
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_given_files_that_lack_a_column_then_they_are_one_source_and_it_is_optional(folder: Path, ending: str) -> None:
     rows: list[dict[str, object]] = [{"k": 1, "x": 2}, {"k": 2, "x": 3, "w": "a"}, {"k": 3, "w": "b", "x": 4}]
+    rows.append({"x": 5, "k": 4})
     for n, row in enumerate(rows):
         csv_text = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
         (folder / f"b-{n}.{ending}").write_text(csv_text if ending == "csv" else json.dumps(row))
@@ -185,9 +187,11 @@ def test_given_files_that_lack_a_column_then_they_are_one_source_and_it_is_optio
     assert (draft.skipped, draft.groups[0].optional) == ([], ["w"])
     assert draft.groups[0].columns == [("k", "int64"), ("x", "int64"), ("w", "string")]
     assert "optional: [w]  # not in all files; null there" in (folder.parent / "project/odibi.yaml").read_text()
-    assert run_pipeline(load_project(folder.parent / "project"), "b").rows_read == 3
+    assert run_pipeline(load_project(folder.parent / "project"), "b").rows_read == 4
     found = pq.read_table(folder.parent / "project/data/lake/b").to_pylist()
-    assert sorted((row["k"], row["w"]) for row in found) == [(1, None), (2, "a"), (3, "b")]
+    assert sorted((row["k"], row["w"]) for row in found) == [(1, None), (2, "a"), (3, "b"), (4, None)]
+    said = difference(Header(("a", "b", "c")), Header(("b", "z")), ["c"])
+    assert said == "it has no column 'a', and column 'z' is new"
 
 
 def test_given_json_of_mixed_types_and_big_integers_then_it_is_drafted_with_what_takes_it(folder: Path) -> None:
@@ -327,6 +331,16 @@ def test_given_packed_files_then_their_headers_are_known_as_well(folder: Path) -
 def test_given_many_names_with_one_header_then_the_folder_is_the_source(folder: Path) -> None:
     write(folder, **{f"day/{name}": f"id\n{name!r}\n" for name in "abcdefghij"})
     assert [(one.pattern, len(one.files)) for one in look(folder).groups] == [("day/*.csv", 10)]
+    write(folder, **{"day/sum-1": "x\n1\n", "day/Sum ${A}": "y\n1\n"})
+    draft = init_from(folder.parent / "project", folder)
+    assert (draft.skipped, sorted(len(one.files) for one in draft.groups)) == ([], [1, 1, 10])
+    text = (folder.parent / "project/odibi.yaml").read_text()
+    assert 'pattern: "day/*.csv"\n          exclude: ["day/Sum $${A}.csv", "day/sum-*.csv"]\n' in text
+    (group,) = (one for one in draft.groups if len(one.files) == 10)
+    assert group.notes == ["does not take day/Sum ${A}.csv, which is of another kind"]
+    assert run_pipeline(load_project(folder.parent / "project"), group.name).rows_read == 10
+    write(folder, **{f"day/{name * 2}": f"{name}\n1\n" for name in "abcdefghi"})
+    assert "(not read: day/a.csv, day/b.csv, day/c.csv and 7 more)" in left_out(look(folder))["day/*.csv"]
 
 
 @pytest.mark.parametrize("ending", ["json", "arrow"])

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from odibi_actors.config import load_project
 from odibi_actors.errors import NotFoundError
 from odibi_actors.local import run_pipeline
 from odibi_actors.local.draft import Draft, init_from
+from odibi_actors.streaming.patterns import REPLACED
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
 SHOP = """
@@ -32,6 +34,22 @@ pipelines:
       - name: t
         inputs: [s]
         write: {connection: lake, path: t, format: parquet, partition_by: [k]}
+      - name: o
+        inputs: [s]
+        write: {connection: lake, path: o, format: parquet, mode: overwrite}
+"""
+OVERWRITTEN = """
+project: again
+connections: {{l: {{type: local, path: {lake}}}, o: {{type: local, path: out}}}}
+pipelines:
+  - pipeline: p
+    trigger: manual
+    nodes:
+      - name: s
+        read: {{connection: l, format: parquet, mode: batch, {what}}}
+      - name: t
+        inputs: [s]
+        write: {{connection: o, path: t, format: parquet}}
 """
 
 Files = dict[str, str | bytes]
@@ -107,6 +125,12 @@ def test_given_dates_and_words_for_nothing_then_they_stay_text_and_what_is_told_
         (["1,234.5", "NA", "1,234,567.125"], ["1234.500", "None", "1234567.125"]),
         (["1 234,50", "12,5"], ["1234.50", "12.50"]),
         (["1'234.50", "12"], ["1234.50", "12.00"]),
+        (["1.234.567", "2.500"], ["1234567", "2500"]),
+        (["1,234,567", "2,500", "-"], ["1234567", "2500", "None"]),
+        (["1 234", "7"], ["1234", "7"]),
+        (["2024/12/31", "2025/1/2"], ["2024-12-31 00:00:00", "2025-01-02 00:00:00"]),
+        (["31-Dec-2024", "NA"], ["2024-12-31 00:00:00", "None"]),
+        (["2024/13/31"], []),
         (["1.2.2024", "31.12.2024"], ["2024-02-01 00:00:00", "2024-12-31 00:00:00"]),
         (["1.234,50", "x"], []),
         (["192.168.100.200"], []),
@@ -115,17 +139,21 @@ def test_given_dates_and_words_for_nothing_then_they_stay_text_and_what_is_told_
 def test_given_digits_in_groups_or_days_of_one_digit_then_the_sql_that_is_told_reads_them(
     tmp_path: Path, cells: list[str], numbers: list[str]
 ) -> None:
-    draft, project = drafted(
-        tmp_path, {"t.csv": 'id;a "b;at\n' + "".join(f"{n};{cell};2024-01-31 10:00\n" for n, cell in enumerate(cells))}
-    )
+    lines = "".join(f"{n};{cell};2024-01-31 10:00;NA\n" for n, cell in enumerate(cells))
+    draft, project = drafted(tmp_path, {"t.csv": f'id;a "b;at;c\n{lines}'})
     (group,) = draft.groups
     assert len(group.notes) == bool(numbers), group.notes
     assert [row['a "b'] for row in rows(project, "t")] == cells
     if numbers:
-        (sql,) = re.findall("`(select .*)`", group.notes[0])
+        (sql,) = re.findall("`(select [^`]*)`", group.notes[0])
         lake = str(project / "data/lake/t/*.parquet")
         found = duckdb.execute(f"{sql} from read_parquet(?) order by id", [lake]).fetchall()
         assert [str(row[1]) for row in found] == numbers
+        assert ("'NA' in c, too" in group.notes[0]) == (cells[-1] == "NA")
+        grouped = ("12,34", "1,000.0005") if cells[0].startswith("1,") else ()
+        for other in ("12,34.5", "1'2345", "x", "1 2", "1" * 39, *grouped):
+            with pytest.raises(duckdb.Error):
+                duckdb.execute(f'{sql} from (select ? as "a ""b")', [other]).fetchall()
 
 
 def zipped(name: str) -> bytes:
@@ -226,6 +254,23 @@ def test_given_a_folder_of_a_sink_that_lacks_a_published_file_then_no_pipeline_i
     assert run_pipeline(load_project(tmp_path / "shop"), "p").state == "done"
     lake = tmp_path / "shop/lake"
     draft = init_from(tmp_path / "whole", lake)
+    told = {one.name.partition("-")[0]: one.reason for one in draft.skipped if one.name.startswith("o/")}
+    assert told["o/_current"] == REPLACED
+    assert told["o/current"].endswith("with `mode: batch` and `path: o/current`")
+    assert not [group for group in draft.groups if group.pattern.startswith("o/")]
+    with pytest.raises(NotFoundError, match="a version of what a sink of `mode: overwrite` publishes"):
+        init_from(tmp_path / "none", lake / "o/current")
+    (lake / "o/_current-0000000099-o.1-1").mkdir()  # of the next iteration, not yet published
+    (one,) = lake.glob("o/current/*.parquet")
+    (lake / "o/_current-0000000099-o.1-1" / one.name).write_bytes(one.read_bytes())
+    for what, read in {
+        "path: o/current": 3,
+        'pattern: "o/**/*", follow_links: true': 3,
+        'pattern: "o/**/*"': 0,
+    }.items():
+        put(tmp_path / what[:4] / str(read), {"odibi.yaml": OVERWRITTEN.format(lake=lake, what=what)})
+        assert run_pipeline(load_project(tmp_path / what[:4] / str(read)), "p").rows_read == read, what
+    shutil.rmtree(lake / "o")
     assert all(run_pipeline(load_project(tmp_path / "whole"), group.name).state == "done" for group in draft.groups)
     (gone,) = lake.glob("t/k=y/*.parquet")
     gone.unlink()

@@ -44,7 +44,17 @@ def test_given_a_pattern_when_asked_for_depth_then_only_two_stars_go_on_without_
 
 
 @pytest.mark.parametrize(
-    "name", [".a.csv", "a.csv.tmp", "a.part", "a.staged", "a.csv~", ".git/a.csv", "x/_temporary/0/a.csv"]
+    "name",
+    [
+        ".a.csv",
+        "a.csv.tmp",
+        "a.part",
+        "a.staged",
+        "a.csv~",
+        ".git/a.csv",
+        "x/_temporary/0/a.csv",
+        "_current-0000000002-w.1-8/a",
+    ],
 )
 def test_given_a_temporary_name_when_judged_then_the_reason_is_told(name: str) -> None:
     assert temporary(name)
@@ -54,6 +64,7 @@ def test_given_ordinary_names_when_judged_then_they_are_taken() -> None:
     assert not temporary("2013/a.csv")
     assert not temporary("tmp.csv")
     assert not temporary("_temporary.csv")
+    assert not temporary("_current-2/a.csv")
     assert utf8("café.csv")
     assert not utf8("caf\udce9.csv")
     assert join(".", "a.csv") == "a.csv"
