@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from odibi_actors.config.problems import Problems
-from odibi_actors.config.yaml_faults import Stop, explained, quoted_value
+from odibi_actors.config.yaml_faults import Fault, Stop, control, explained, quoted_value
 from odibi_actors.doubles import gives_back
 
 MAX_FILE = 256 * 1024
@@ -97,7 +97,9 @@ def parse(text: str, problems: Problems, expand: Expand) -> Tree | None:
         fault = explained(text, stop)
         problems.add_at(fault.line, fault.column, "", fault.message, value=fault.shown, suggestion=fault.remedy)
     except (YAMLError, YAMLStreamError, *_LIBRARY) as error:
-        problems.add_at(1, 1, "", "not valid YAML: " + str(error).split("\n", maxsplit=1)[0])
+        reason = "not valid YAML: " + str(error).split("\n", maxsplit=1)[0]
+        fault = control(text) or Fault(1, 1, reason)
+        problems.add_at(fault.line, fault.column, "", fault.message, suggestion=fault.remedy)
     return None
 
 

@@ -181,7 +181,7 @@ def test_a_bad_env_line_names_its_line_and_not_its_text(project: Project) -> Non
             "odibi.yaml:1:8: not valid YAML: expected alphabetic or numeric character, but found ' ' (got cron: * * *",
         ),
         ("cron: */5 * * * *\n", "odibi.yaml:1:7: cron: unknown alias */5; quote a cron expression"),
-        ("a: \x01\n", "odibi.yaml:1:1: not valid YAML: unacceptable character"),
+        ("a: \x01\n", "odibi.yaml:1:4: not valid YAML: the control character U+0001; delete it"),
         ("#" * (MAX_FILE + 1), f"odibi.yaml:1:1: larger than {MAX_FILE} bytes; move SQL to sql/*.sql"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from odibi_actors.config.problems import Problems
@@ -66,7 +68,7 @@ CASES = {
         f"12:4: {UNLIKE} (by 3 blanks) (got retry: {{}}); indent it by 4, as line 6",
     ),
     "a tab": (f"{READ}format", "\t\tformat", "10:1: a tab (got format: csv); indent with spaces"),
-    "a tab after a colon": ("format: csv", "format:\tcsv", "10:18: a tab (got format:\tcsv); indent with"),
+    "a tab after a colon": ("format: csv", "format:\tcsv", "10:18: a tab (got format:\tcsv); write a blank"),
     "no colon": (
         "format: csv",
         "format csv",
@@ -123,8 +125,57 @@ CASES = {
         f"{READ}description: a: b",
         '12:25: a colon within a text that is not quoted (got description: a: b); quote the text: description: "..."',
     ),
+    "no blank after the first colon": ("project: shop", "project:shop", "1:1: a blank is missing after the colon (got"),
+    "a no-break space": (
+        "project: shop",
+        "project:\u00a0shop",
+        "1:1: a blank is missing after the colon (U+00A0 is none) (got project:\u00a0shop); write `project: shop`",
+    ),
+    "an equals sign": ("project: shop", "project = shop", "1:1: a colon is missing after the name of the key (got"),
+    "no blank in an item": (
+        "- name: s",
+        "- name:s",
+        "7:7: a blank is missing after the colon (got - name:s); write `name: s`",
+    ),
+    "a quote within": (
+        "path: in",
+        "path: 'it's'",
+        "3:35: the quote ends here, and the text goes on (got landing: {type: local, path: 'it's'}); within",
+    ),
+    "a quote within double ones": ("", f'{READ}path: "a "b""', "12:20: the quote ends here, and the text goes on (got"),
+    "a tab at the end": ("read:", "read:\t", "8:14: a tab (got read:); write a blank instead, or nothing"),
+    "a bell": ("project: shop", "project: sh\x07p", "1:12: the control character U+0007; delete it"),
+    "a bracket too many": (
+        "",
+        f"{READ}columns: [a]]",
+        "12:23: expected <block end>, but found ']' (got columns: [a]])",
+    ),
+    "another bracket": ("", f"{READ}columns: [a}}", "12:22: [ is opened in line 12, and } does not close it"),
+    "a bracket in a text": ("path: in", "path: [a]b", "quote a text that begins with [ or {"),
+    "a block of nothing": (
+        "",
+        f"{READ}sql: |\n{READ}select 1\n{READ}from t",
+        "13:11: this line is not within the block `sql: |` (got select 1); indent the lines of the block deeper than "
+        "sql (by 12 blanks, say)",
+    ),
+    "a block that ends early": ("", f"{READ}sql: |\n{READ}  select 1\n{READ}from t", "14:11: this line is not within"),
+    "a key after a block": ("", f"{READ}sql: |\n{READ}  x\n    a: 1\n   b: 1", "15:4: this line is indented like none"),
+    "a secret within quotes": (
+        "",
+        f"{READ}password: 'a'b'",
+        "12:23: the quote ends here, and the text goes on; within",
+    ),
     "a secret": ("", f"{READ}password: hunter2: x", "12:28: a colon within a text that is not quoted; quote"),
 }
+
+
+def leads_somewhere(problems: Problems) -> None:
+    """What is told to be written is not what is there."""
+    for problem in problems.found:
+        blanks = problem.column - 1
+        assert f"by {blanks}," not in problem.suggestion, problem
+        for written in re.findall("write `(.*)`", problem.suggestion):
+            assert written not in str(problem).partition("; write")[0], problem
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -134,6 +185,7 @@ def test_given_a_slip_then_the_line_at_fault_is_named_and_what_to_write(name: st
     parse(FILE.replace(old, new, 1) if old else f"{FILE}{new}\n", problems, lambda text: (text, []))
     (told,) = (str(problem).replace("not valid YAML: ", "") for problem in problems.found)
     assert told.startswith(f"odibi.yaml:{expected}") or (not expected[0].isdigit() and expected in told), told
+    leads_somewhere(problems)
 
 
 @pytest.mark.parametrize("old", sorted({line for line in FILE.splitlines() if line.strip()}))
@@ -142,6 +194,7 @@ def test_given_any_line_indented_otherwise_then_what_is_told_to_be_written_is_wh
     for blanks in {indent - 1, indent + 1} - {-1}:
         problems = Problems("odibi.yaml")
         parse(FILE.replace(old, " " * blanks + old.lstrip(), 1), problems, lambda text: (text, []))
+        leads_somewhere(problems)
         for problem in problems.found:
             if problem.line == FILE.splitlines().index(old) + 1 and "indent it by" in problem.suggestion:
                 assert f"by {indent}, as line" in problem.suggestion, (blanks, problem)
