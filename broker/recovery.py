@@ -268,8 +268,21 @@ def would_change(flow: Flow, project: ProjectSpec) -> list[dict[str, object]]:
 def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
     changed = pipeline is None or pipeline.spec != spec
     why = difference(parts(pipeline.spec), spec).told if changed and pipeline is not None else []
-    advice = list(misfits.told(pipeline, spec)) if changed and pipeline is not None else []
+    advice = list(misfits.told(pipeline, spec)) + _new_sinks(pipeline, spec) if changed and pipeline is not None else []
     return {"changed": changed, "why": why, "advice": advice}
+
+
+def _new_sinks(pipeline: Pipeline, spec: PipelineSpec) -> list[str]:
+    """What is to be said of sinks that come when others have published already."""
+    former = {node.name for node in pipeline.spec.nodes if node.write is not None}
+    new = [node.name for node in spec.nodes if node.write is not None and node.name not in former]
+    if not new or not pipeline.last_committed:
+        return []
+    sinks = f"sink {new[0]} is new, and gets" if len(new) == 1 else f"sinks {', '.join(new)} are new, and get"
+    return [
+        f"{spec.name}: {sinks} what is read from now on; what was read so far comes there, too, when it is read again: "
+        f"`odibictl pipeline rewind {spec.name} --to 0 --dry-run` says what that takes"
+    ]
 
 
 def check_project(flow: Flow, project: ProjectSpec, adopt: Sequence[Adopt] = ()) -> None:
