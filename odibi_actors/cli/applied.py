@@ -51,19 +51,21 @@ def warn_of_disk(app: App, client: Client, pipelines: Iterable[str]) -> None:
     except (ConfigError, OSError):
         errors.message(f"warning: {_RUNS}; what is on disk cannot be applied: `odibictl validate`", style="yellow")
         return
+    specs = {spec.name: spec for spec in project.pipelines}
     for name in dict.fromkeys(pipelines):
-        if told := _on_disk(client, project, name):
-            says = f"warning: {name}: {_RUNS}, and on disk differs: {told}"
-            errors.message(f"{says}; `odibictl apply` first, if that is to run", style="yellow")
+        if name not in specs:
+            says = "odibi.yaml does not have it: `odibictl apply` takes it out"
+        elif told := _on_disk(client, specs[name]):
+            says = f"on disk differs: {told}; `odibictl apply` first, if that is to run"
+        else:
+            continue
+        errors.message(f"warning: {name}: {_RUNS}, and {says}", style="yellow")
 
 
-def _on_disk(client: Client, project: ProjectSpec, name: str) -> str:
+def _on_disk(client: Client, spec: PipelineSpec) -> str:
     """What differs, by name; "" for nothing, or when it cannot be told."""
-    spec = next((spec for spec in project.pipelines if spec.name == name), None)
-    if spec is None:
-        return "odibi.yaml does not have it"
     try:
-        item = _preview(client, spec, client.pipeline(name))
+        item = _preview(client, spec, client.pipeline(spec.name))
     except OdibiError:
         return ""
     if not item["changed"] or item["action"] != "change":

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from odibi_actors.kinds.connection import AGAIN
 from odibi_actors.runtime.linux import lock_holders
 
 BUSY_TIMEOUT = 3.0
@@ -42,4 +43,4 @@ def connect(path: str, *, read_only: bool = False) -> Any:
 def in_use(path: str) -> str:
     """What is told of a file that another process has."""
     who = lock_holders(Path(path)) or "another process"
-    return f"{path} is in use by {who}, and is one process's at a time; it is tried again until it is free"
+    return f"{path} is in use by {who}, and is one process's at a time{AGAIN}it is free"

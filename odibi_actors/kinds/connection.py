@@ -32,8 +32,15 @@ class Access(NamedTuple):
         return resolve(reference, self.root) if reference else ""
 
 
+AGAIN = "; it is tried again until "
+"""Stands in a message about what is in the way, and passes, before when it has passed: of a node that is so."""
 OPEN = Access()
 """Nothing is needed to get in."""
+
+
+def asked_once(message: str) -> str:
+    """The same message for who asks once, as a command does: nothing tries it again."""
+    return message.replace(AGAIN, "; give the command again once ")
 
 
 def name_of(kind: str, path: str) -> str:

@@ -27,7 +27,7 @@ from odibi_actors.config.model import (
 )
 from odibi_actors.config.received import params_problem
 from odibi_actors.errors import ConfigError, ConflictError, NotFoundError, OdibiError
-from odibi_actors.kinds.connection import Access, access_to, name_of
+from odibi_actors.kinds.connection import Access, access_to, asked_once, name_of
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.kinds.sink import Rehearsing, Site
 from odibi_actors.local.available import Available, ahead, listed, nothing_in
@@ -78,7 +78,7 @@ class Trial:
     below the source's folder; None: all). ``params``: as an operator would trigger a run with. Sources of mode
     ``batch`` are read whole, as in every iteration. ``pins``: the Arrow schemas that sources are held to; ``discarded``
     what was given up of sources that are read in order: they are read on behind it. Raises ConfigError for parameters
-    that no run may have."""
+    that no run may have, and for fewer rows than one (``head``: than none)."""
 
     def __init__(
         self,
@@ -93,6 +93,8 @@ class Trial:
     ) -> None:
         if problem := params_problem(dict(params or {})):
             raise ConfigError(problem)
+        if sample < 1 or head < 0:
+            raise ConfigError(f"sample={sample}, head={head}: a sample has a row or more, and a head none or more")
         self._trigger = Trigger("manual", params=dict(params or {}))
         self._project = project
         self._spec = project.pipeline(pipeline)
@@ -342,7 +344,7 @@ class Trial:
         except (OSError, OdibiError) as error:
             failure = to_failure(error)
             if failure.kind == "busy":
-                tried.note = f"would go to {target}; what is there was not checked: {failure.message}"
+                tried.note = f"would go to {target}; what is there was not checked: {asked_once(failure.message)}"
                 return tried
             tried.failure = failure
         if tried.failure is not None:

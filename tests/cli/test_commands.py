@@ -732,7 +732,7 @@ def served(project: Path, fake: FakeBroker) -> int:
         ("sql", "t.sql"),
         ("code", "nodes/clean.py"),
         ("keys", "t.sql, kept: timeout"),
-        ("gone", "odibi.yaml does not have it"),
+        ("gone", "odibi.yaml does not have it: `odibictl apply` takes it out"),
         ("broken", "what is on disk cannot be applied: `odibictl validate`"),
     ],
 )
@@ -781,7 +781,7 @@ def test_given_a_project_that_was_changed_since_the_apply_then_what_sets_it_goin
         said = invoke("--project", project, *command).stderr
         assert said.count("applied version is what runs") == bool(change), said
         assert told in said
-        assert ("`odibictl apply` first, if that is to run" in said) == (change not in ("", "broken"))
+        assert ("`odibictl apply` first, if that is to run" in said) == (change in ("sql", "code", "keys"))
     assert "applied version" not in invoke("--endpoint", fake.endpoint, "--project", project, *command).stderr
     os.close(lock)
 

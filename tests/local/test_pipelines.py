@@ -380,6 +380,9 @@ def test_given_a_sample_then_it_is_shown_node_by_node_and_nothing_is_published(s
     (shop / "in" / "orders-3.csv").write_text("id,country,amount\n3,de,1\n4,de,1\n")
     seen = made.preview(sample=1, head=0)
     assert (seen.sampled, seen["orders"].rows, seen["orders"].head) == (True, 1, [])
+    for wrong in ({"sample": 0}, {"sample": -1}, {"head": -1}):
+        with pytest.raises(ConfigError, match="a sample has a row or more, and a head none or more"):
+            made.preview(**wrong)
 
 
 def test_given_what_was_set_aside_then_the_run_says_so(shop: Path) -> None:

@@ -18,6 +18,7 @@ from odibi_actors.config import init_project, load_project
 from odibi_actors.errors import ConflictError, NotFoundError, OdibiError
 from odibi_actors.local import LocalSystem, run_pipeline
 from odibi_actors.local.reset import Plan, Reset, opened
+from odibi_actors.nodes.sinks import sqlite_sink
 from odibi_actors.runtime import paths
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
 
@@ -336,10 +337,18 @@ def test_given_targets_of_others_then_they_stay(root: Path) -> None:
     assert published(root) == (["notes.txt"], 6)
 
 
-def test_given_a_system_that_runs_or_nothing_done_then_it_is_refused(root: Path) -> None:
+def test_given_a_system_that_runs_or_nothing_done_or_a_target_in_use_then_it_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(NotFoundError, match="has done nothing"):
         reset(root)
     run_pipeline(load_project(root), "sales")
+    monkeypatch.setattr(sqlite_sink, "LOOK_TIMEOUT", 0.0)
+    with closing(sqlite3.connect(root / "data/mart.db", isolation_level=None)) as db:
+        db.execute("pragma locking_mode = exclusive")
+        db.execute("begin exclusive")
+        with pytest.raises(ConflictError, match=r"mart.db is locked by .*; give the command again once the lock is re"):
+            reset(root)
     lock = paths.hold_lock(paths.prepare(root / ".odibi").run / "broker.lock")
     try:
         with pytest.raises(ConflictError, match="`odibictl down` first"):

@@ -16,8 +16,10 @@ import pytest
 
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
 from odibi_actors.connections import duckdb_session
-from odibi_actors.model import Failure
+from odibi_actors.errors import ConflictError
+from odibi_actors.model import Failure, Target
 from odibi_actors.nodes.sinks.table import TableSink
+from odibi_actors.nodes.sinks.targets import understood
 from tests.nodes.helpers import publish_task
 from tests.nodes.test_sinks import World
 
@@ -276,7 +278,12 @@ def test_given_another_process_that_has_the_file_then_it_is_waited_for_and_named
         failure = world.publish_failure(publish_task(sink, staged))
         assert failure.kind == "busy"
         assert f"is in use by pid {other.pid}" in failure.message or f"{other.pid}" in failure.message, failure.message
-        assert "until it is free" in failure.message
+        assert "tried again until it is free" in failure.message
+        with (
+            pytest.raises(ConflictError, match="a time; give the command again once it is free"),
+            understood(Target("duckdb", mart(world), "t"), ConflictError),
+        ):
+            duckdb_session.connect(mart(world))
         assert other.stdin is not None
         other.stdin.close()
     world.publish(sink, staged)

@@ -88,10 +88,10 @@ def test_given_declared_types_and_options_of_csv_then_what_they_do_not_read_is_k
     ]
 
 
-def test_given_json_then_values_are_kept_as_they_stand_with_all_that_is_within_them(tmp_path: Path) -> None:
+def test_given_json_then_values_are_kept_with_all_of_their_digits_and_all_that_is_within_them(tmp_path: Path) -> None:
     kind = pa.struct([("s", pa.int64()), ("l", pa.list_(pa.string()))])
     pinned = encode_schema(pa.schema([("a", pa.int64()), ("n", kind)]))
-    odd = '{"s":1,"l":["t"],"new":1.10}'
+    odd = '{"s":1,"l":["t"],"new":1.10,"e":1E5,"m":-0}'
     lines = [
         '{"a":1,"n":{"s":2,"l":["x",null]}}',
         f'{{"a":"1","n":{odd},"x":null}}',
@@ -99,13 +99,14 @@ def test_given_json_then_values_are_kept_as_they_stand_with_all_that_is_within_t
         '{"x":"\\ud800 \\u0000","n":null}',
     ]
     result = _read(tmp_path, "json", "\n".join(lines).encode(), pinned=pinned)
+    more = {"e": Decimal("1E5"), "m": 0}
     assert _rows(result) == [
         (1, {"s": 2, "l": ["x", None]}, None),
-        (None, None, {"a": "1", "n": {"s": 1, "l": ["t"], "new": Decimal("1.10")}}),
+        (None, None, {"a": "1", "n": {"s": 1, "l": ["t"], "new": Decimal("1.10"), **more}}),
         (None, None, {"a": 12345678901234567890123, "n": {"s": "t"}, "x": {"k": [Decimal("1E400"), {"": False}]}}),
         (None, None, {"x": "\ud800 \0"}),
     ]
-    assert '"new":1.1' in result.table[RESCUED][1].as_py()
+    assert '"new":1.1,"e":100000.0,"m":-0.0}' in result.table[RESCUED][1].as_py()
     assert "\0" not in result.table[RESCUED][3].as_py()  # which no database takes
     assert _told(result) == [("a", "misfit"), ("n", "misfit"), ("x", "rescued")]
 

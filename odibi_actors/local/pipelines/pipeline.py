@@ -252,7 +252,8 @@ class Pipeline:
         it works beside a running system. ``sample``: rows of each watched source; ``node``: this one and what it needs
         alone; ``files``: a pattern for the files of watched sources; ``head``: rows of each node that are shown.
 
-        What fails is in the result (``ok``, ``nodes``). Raises ConfigError, NotFoundError: there is nothing to read.
+        What fails is in the result (``ok``, ``nodes``). Raises ConfigError (``sample`` below 1 or ``head`` below
+        0 as well), NotFoundError: there is nothing to read.
         """
         from odibi_actors.local.pipelines.preview import preview
 

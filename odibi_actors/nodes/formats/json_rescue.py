@@ -1,5 +1,5 @@
-"""JSON of which what does not fit is kept: values that are not of their column's type, and those of new keys, as they
-stand."""
+"""JSON of which what does not fit is kept: values that are not of their column's type, and those of new keys, with
+all of their digits, though not as they were written (``1.10`` is ``1.1``)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What of a file fits no column (``on_schema_change: rescue``), as JSON texts that give it back: which values of a
 column these are, and how each is written.
 
-A value is the text of a cell (csv), the value as it stands (JSON), or ``{"type": ..., "value": ...}`` (formats that
-bring their types), where ``value`` is JSON's own where that has one: numbers, texts, truth values, lists, objects; else
-the text that csv would have, base64 of bytes, and pairs of key and value of a map.
+A value is the text of a cell (csv), the same value (JSON), or ``{"type": ..., "value": ...}`` (formats that bring their
+types), where ``value`` is JSON's own where that has one: numbers, texts, truth values, lists, objects; else the text
+that csv would have, base64 of bytes, and pairs of key and value of a map.
 """
 
 from __future__ import annotations

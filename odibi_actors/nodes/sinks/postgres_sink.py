@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from odibi_actors.connections.postgres import MAX_NAME
 from odibi_actors.connections.postgres_session import Database, TooSlowError, connected, passing
 from odibi_actors.errors import ConflictError, MissingExtraError
-from odibi_actors.kinds.connection import OPEN, Access
+from odibi_actors.kinds.connection import AGAIN, OPEN, Access
 from odibi_actors.model import Target
 from odibi_actors.nodes.sinks.table_kind import TableKind
 from odibi_actors.nodes.sinks.table_names import quote
@@ -141,7 +141,7 @@ class PostgresKind(TableKind):
         if code.startswith("53100"):
             return Failed("full", said)
         if passing(error):
-            return Failed("busy", f"{said}; it is tried again until it answers")
+            return Failed("busy", f"{said}{AGAIN}it answers")
         return Failed("invalid", said)
 
     # --- rows ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odibi_actors.kinds.connection import OPEN, Access
+from odibi_actors.kinds.connection import AGAIN, OPEN, Access
 from odibi_actors.model import FailureKind, Target
 from odibi_actors.nodes.sinks.owner import Owner
 from odibi_actors.nodes.sinks.table_kind import FileKind
@@ -188,7 +188,7 @@ class SqliteKind(FileKind):
         path, code = at.connection, getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _LOCKED:
             who = lock_holders(*(Path(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")))
-            message = f"{path} is locked by {who or 'another program'}; it is tried again until the lock is released"
+            message = f"{path} is locked by {who or 'another program'}{AGAIN}the lock is released"
             return Failed("busy", message)
         if code == sqlite3.SQLITE_FULL:
             return Failed("full", room.with_free(f"{path}: {error}", path))

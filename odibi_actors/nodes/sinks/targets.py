@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from odibi_actors.config.model import PipelineSpec, WriteSpec
 from odibi_actors.config.places import lies_in
 from odibi_actors.errors import ConflictError, NotFoundError
-from odibi_actors.kinds.connection import OPEN, Access, access_to
+from odibi_actors.kinds.connection import OPEN, Access, access_to, asked_once
 from odibi_actors.kinds.registry import sink_of
 from odibi_actors.model import Home, Target
 from odibi_actors.nodes.sinks.owner import Mark, Owner, RenamedError
@@ -147,7 +147,8 @@ def looked_at(at: Target) -> Iterator[None]:
 
 @contextmanager
 def understood(at: Target, told: type[OSError | ConflictError] = OSError) -> Iterator[None]:
-    """What a kind says of its own errors is told by one of type ``told``; ConflictError and OSError stay."""
+    """What a kind says of its own errors, to who asks once, is told by one of type ``told``; ConflictError and OSError
+    stay."""
     try:
         yield
     except (ConflictError, OSError):
@@ -156,4 +157,4 @@ def understood(at: Target, told: type[OSError | ConflictError] = OSError) -> Ite
         failed = sink_of(at.sink).failure(at, error)
         if failed is None:
             raise
-        raise told(failed.failure.message) from error
+        raise told(asked_once(failed.failure.message)) from error
