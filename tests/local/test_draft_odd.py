@@ -139,7 +139,8 @@ def test_given_dates_and_words_for_nothing_then_they_stay_text_and_what_is_told_
 def test_given_digits_in_groups_or_days_of_one_digit_then_the_sql_that_is_told_reads_them(
     tmp_path: Path, cells: list[str], numbers: list[str]
 ) -> None:
-    lines = "".join(f"{n};{cell};2024-01-31 10:00;NA\n" for n, cell in enumerate(cells))
+    at = "1" if cells[-1] == "NA" else "2024-01-31 10:00"  # which the reader would have to read as these days
+    lines = "".join(f"{n};{cell};{at};NA\n" for n, cell in enumerate(cells))
     draft, project = drafted(tmp_path, {"t.csv": f'id;a "b;at;c\n{lines}'})
     (group,) = draft.groups
     assert len(group.notes) == bool(numbers), group.notes
