@@ -32,7 +32,7 @@ _LARGE = 8 << 20
 _DIGITS = re.compile(r"\d+(?:[-_.T:]?\d+)*")
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*", re.DOTALL)
 
-_NEWEST = "what a sink of `mode: overwrite` holds: a source reads it each time anew with `mode: batch` and"
+_NEWEST = "what a sink of `mode: overwrite` holds: a source reads it each time again with `mode: batch` and"
 
 _SQLITE, _DUCKDB = b"SQLite format 3\0", b"DUCK"
 """How these files begin; DuckDB's word stands behind a checksum of 8 bytes."""
