@@ -33,15 +33,15 @@ STARTING = 10.0
 
 def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
     """One line of ``pipeline list``. ``starting``: the broker has just begun."""
-    problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in s.problems]
+    problems = [f"source {s.node.name}: {p}" for s in pipeline.sources.values() for p in _of_source(pipeline, s)]
     if pipeline.resetting:
         problems.append(interrupted(pipeline.name))
     if pipeline.problem:
         problems.append(pipeline.problem)
     heard = all(source.heard for source in pipeline.sources.values() if source.pinned)
-    if (not pipeline.on_demand or pipeline.run is not None) and (heard or not starting):
+    if (not pipeline.on_demand or pipeline.run is not None) and (heard or not starting) and not pipeline.removed:
         problems += filter(None, [pipeline.waiting_for()])
-    problems += source_pauses.problems(pipeline)
+    problems += source_pauses.problems(pipeline) if not pipeline.removed else ()
     stuck = pipeline.stuck()
     if stuck is not None:
         problems.append(f"iteration {stuck.number} {stuck.trouble or stuck.state}")
@@ -73,6 +73,11 @@ def pipeline_row(pipeline: Pipeline, starting: bool = False) -> Row:
         "dead_letters": pipeline.dead_letters,
         "problems": problems,
     }
+
+
+def _of_source(pipeline: Pipeline, source: SourceState) -> list[str]:
+    """Of one whose pipeline was removed nobody looks any more, and what was so then may not be so now."""
+    return source.problems if not pipeline.removed else []
 
 
 def _pauses(iteration: Iteration) -> list[str]:
@@ -126,7 +131,7 @@ def pipeline_detail(pipeline: Pipeline, starting: bool = False) -> Row:
             "consumption": s.consumption,
             "offered": None if s.pinned else s.waits if s.paused else len(s.pending),
             "paused": s.paused,
-            "problems": s.problems,
+            "problems": _of_source(pipeline, s),
         }
         for s in pipeline.sources.values()
     ]

@@ -414,13 +414,14 @@ class LedgerRow(msgspec.Struct, frozen=True, array_like=True):
     """The newest generation of a planned file, and the iteration that took it. ``digest`` and ``ctime_ns`` are those of
     what was read, once it was. ``state``: ``read``; ``unread``: its iteration has not come to that; ``letter``: it was
     set aside as a dead letter; ``discarded``: and that was given up. ``failed``: that iteration has failed. ``lane``:
-    that of the iteration, a backfill's where that has read it as something else since."""
+    that of the iteration, a backfill's where that has read it as something else since. ``committed``: it is."""
 
     position: Position
     iteration: int
     state: Literal["read", "unread", "letter", "discarded"]
     failed: bool = False
     lane: str = LIVE
+    committed: bool = False
 
 
 class LedgerRows(Message, frozen=True):

@@ -166,7 +166,8 @@ def rows(db: sqlite3.Connection, pipeline: str, lane: str, source: str, identiti
         whether = _whether_read(columns[4], revised, state)
         if whether == "letter" and not _lies(db, pipeline, iteration, identity, revised):
             whether = "discarded"
-        known = LedgerRow(position(tuple(columns)), iteration, whether, state == ("failed",), lane)
+        done = state in (None, ("committed",))  # one that is pruned was
+        known = LedgerRow(position(tuple(columns)), iteration, whether, state == ("failed",), lane, done)
         again = _read_again(db, pipeline, source, known) if lane == LIVE and whether in READ else None
         found.append(again or known)
     return found
@@ -185,7 +186,7 @@ def _read_again(db: sqlite3.Connection, pipeline: str, source: str, known: Ledge
             (pipeline, lane, source, known.position.identity),
         ).fetchone()
         if row is not None and row[-1] > newest.iteration:
-            newest = LedgerRow(position(row[:-1]), row[-1], "read", lane=lane)
+            newest = LedgerRow(position(row[:-1]), row[-1], "read", lane=lane, committed=True)
     return None if newest.position.digest == known.position.digest else newest
 
 

@@ -57,8 +57,9 @@ def _list(db: sqlite3.Connection, given: Sinks) -> Any:
         known(db, given.pipeline)
     rows = db.execute(
         "SELECT pipeline, payload FROM versions AS v WHERE coalesce(?, pipeline) = pipeline AND version ="
-        " (SELECT max(version) FROM versions WHERE pipeline = v.pipeline) ORDER BY pipeline",
-        (given.pipeline,),
+        " (SELECT max(version) FROM versions WHERE pipeline = v.pipeline) AND NOT EXISTS (SELECT 1 FROM settings"
+        " WHERE scope = v.pipeline AND name = ?) ORDER BY pipeline",
+        (given.pipeline, r.FORGOTTEN),
     ).fetchall()
     found = []
     for name, blob in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,8 +14,10 @@ from odibi_actors.checkpoint.aside import there
 from odibi_actors.checkpoint.asking import Name, Number, known
 from odibi_actors.checkpoint.records import PRUNED, Schema
 from odibi_actors.checkpoint.schema import unseal
+from odibi_actors.checkpoint.snapshot import VersionDecoder
 from odibi_actors.checkpoint.tables import LetterDecoder, SchemaDecoder
 from odibi_actors.config.arrow_types import parted
+from odibi_actors.config.remedies import schema
 from odibi_actors.errors import NotFoundError
 from odibi_actors.model import LIVE, MAX_PLACE, RESCUED
 
@@ -50,7 +53,7 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
     columns = []
     for text, note in zip(record.text, notes, strict=False):
         name, kind = parted(text)
-        columns.append({"column": name, "type": kind, "origin": note})
+        columns.append({"column": name, "type": kind, "origin": _origin(db, record, name, note)})
     columns += _kept(db, given)
     return {
         "pipeline": record.pipeline,
@@ -61,6 +64,61 @@ def _schema(db: sqlite3.Connection, given: SchemaOf) -> dict[str, Any]:
         "history": history(record),
         "deleted": pruned(db).get(record.pipeline, {}).get(record.node, 0),
     }
+
+
+_NOT_KEPT = re.compile(
+    "inferred: .* would not be kept as a (?P<what>number|truth value|date|timestamp in UTC|timestamp|time)"
+)
+_REMEDY = re.compile(r"; read\.(schema|options): .* are written so")
+_SPELLED = {
+    "number": ("double", ("decimal_point",)),
+    "truth value": ("bool", ("true_values", "false_values")),
+    "date": ("date32", ("timestamp_parsers",)),
+    "time": ("time64[us]", ("timestamp_parsers",)),
+    "timestamp": ("timestamp[us]", ("timestamp_parsers",)),
+    "timestamp in UTC": ("timestamp[us, tz=UTC]", ("timestamp_parsers",)),
+}
+"""What most of a column looks like: its type, and the options that say how such values are written."""
+_NULLS = ("null_values", "strings_can_be_null")
+
+
+def _origin(db: sqlite3.Connection, record: Schema, name: str, note: str) -> str:
+    """Where a type comes from, with what the project says by now of a column that stays text."""
+    found = _NOT_KEPT.match(note)
+    spec = there(db, record.pipeline).spec if found is not None else None
+    read = next((one.read for one in spec.nodes if one.name == record.node), None) if spec is not None else None
+    if found is None or read is None:
+        return note
+    plain = _REMEDY.sub("", note)
+    if name in read.schema:
+        return f"{plain}; {schema('read', name, read.schema[name])} holds from here on"
+    kind, options = _SPELLED[found["what"]]
+    then = _options(db, record)
+    if then is None:  # of an iteration that is pruned: what the note recommends was not there
+        then = {key: value for key, value in read.options.items() if f"{{{key}: " not in note}
+    later = [f"options.{one}" for one in (*options, *_NULLS) if then.get(one) != read.options.get(one)]
+    if not later:
+        return note
+    by = f" since iteration {record.iteration}" if record.iteration else ""
+    leave, that = ("leaves", "that") if len(later) == 1 else ("leave", "them")
+    return (
+        f"{plain}; it is pinned as string{by}, which {' and '.join(later)}, changed later, {leave} as it is: "
+        f"{schema('read', name, kind)} has it read with {that} from here on "
+        "(a sink that holds it as text needs a cast before it, or a reset)"
+    )
+
+
+def _options(db: sqlite3.Connection, record: Schema) -> dict[str, Any] | None:
+    """With which the batch was read that told the types; None: not known any more."""
+    row = db.execute(
+        "SELECT v.payload FROM iterations AS i JOIN versions AS v ON v.pipeline = i.pipeline AND v.version = i.version"
+        " WHERE i.pipeline = ? AND i.iteration = ?",
+        (record.pipeline, record.iteration),
+    ).fetchone()
+    if row is None:
+        return None
+    spec = unseal(row[0], VersionDecoder, f"a version of {record.pipeline}").spec
+    return next((dict(one.read.options) for one in spec.nodes if one.name == record.node and one.read), {})
 
 
 def _kept(db: sqlite3.Connection, given: SchemaOf) -> list[dict[str, Any]]:

@@ -74,7 +74,8 @@ def try_(
     sources = [node.name for node in project.pipeline(pipeline).nodes if node.read is not None]
     held: Any = importlib.import_module("odibi_actors.local.held_to")
     pins, discarded = held.pins(client, pipeline, sources), held.discarded(client, pipeline, sources)
-    trial = trial_of(project, pipeline, sample, files, head, params, pins, discarded)
+    repinned = held.repinned(client, pipeline)
+    trial = trial_of(project, pipeline, sample, files, head, params, pins, discarded, repinned)
     with contextlib.redirect_stdout(sys.stderr), log_nodes():  # nodes may print; stdout carries the result
         tried: list[TriedNode] = list(trial.run(node))
     for one in tried:

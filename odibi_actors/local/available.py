@@ -45,7 +45,7 @@ def nothing_in(
     only = f" and {files!r}" if files else ""
     nothing = "nothing to read in {} matches" if found.passed else "no file in {} matches"
     said = f"{nothing.format(place)} {shown(read.pattern)!r}{only}" if place.exists() else f"there is no {place}"
-    if writer := writer_of(pipelines, read):
+    if (writer := writer_of(pipelines, read)) and next(place.rglob("part-*"), None) is None:
         said += f"; {writer} writes there: `odibictl run {writer.partition('.')[0]}` first"
     return [said, *problems, *found.passed]
 

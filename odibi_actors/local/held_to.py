@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from odibi_actors.config.arrow_types import parted
 from odibi_actors.errors import OdibiError
 from odibi_actors.model import Position
 from odibi_actors.nodes.schemas import pinned_as
@@ -21,6 +22,17 @@ def pins(client: Client | None, pipeline: str, sources: Iterable[str]) -> dict[s
         with contextlib.suppress(OdibiError, ValueError):  # it has read nothing yet; or types that have no name
             columns = client.schema(pipeline, name)["columns"]  # type: ignore[union-attr]
             found[name] = pinned_as((one["column"], one["type"]) for one in columns)
+    return found
+
+
+def repinned(client: Client | None, pipeline: str) -> dict[str, bytes]:
+    """The schemas of sinks whose next part may have other columns (``odibictl sink repin``), by node."""
+    found: dict[str, bytes] = {}
+    with contextlib.suppress(OdibiError):  # the store does not know the pipeline yet
+        for row in client.sinks(pipeline)["items"] if client is not None else ():
+            with contextlib.suppress(ValueError):  # types that have no name
+                if row["open"]:
+                    found[row["sink"]] = pinned_as(map(parted, row["columns"]))
     return found
 
 

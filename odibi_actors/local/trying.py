@@ -77,8 +77,9 @@ class Trial:
     """One pipeline over a sample. ``sample``: rows of each watched source; ``files``: a pattern for their files (paths
     below the source's folder; None: all). ``params``: as an operator would trigger a run with. Sources of mode
     ``batch`` are read whole, as in every iteration. ``pins``: the Arrow schemas that sources are held to; ``discarded``
-    what was given up of sources that are read in order: they are read on behind it. Raises ConfigError for parameters
-    that no run may have, and for fewer rows than one (``head``: than none)."""
+    what was given up of sources that are read in order: they are read on behind it. ``repinned``: the schemas of sinks
+    whose next part may have other columns. Raises ConfigError for parameters that no run may have, and for fewer rows
+    than one (``head``: than none)."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Trial:
         params: Mapping[str, Any] | None = None,
         pins: Mapping[str, bytes] | None = None,
         discarded: Mapping[str, list[Position]] | None = None,
+        repinned: Mapping[str, bytes] | None = None,
     ) -> None:
         if problem := params_problem(dict(params or {})):
             raise ConfigError(problem)
@@ -102,6 +104,7 @@ class Trial:
         self._files = files
         self._head = head
         self._pins = dict(pins or {})
+        self._repinned = dict(repinned or {})
         self._discarded = dict(discarded or {})
         self._counter = 0
         self._outputs: dict[str, BatchRef] = {}
@@ -189,13 +192,18 @@ class Trial:
         self._counter += 1
         return Attempt(1, self._counter)
 
+    def _step(self, node: NodeSpec, positions: list[Position]) -> Step:
+        """Other sinks are held to what their stand-ins are like."""
+        schema = self._repinned.get(node.name, b"") if node.write is not None else self._pins.get(node.name, b"")
+        return Step(node, "", positions, schema, open=node.name in self._repinned)
+
     def _run(self, node: NodeSpec, positions: list[Position]) -> tuple[TriedNode, NodeDone | None]:
         """Run one node."""
         task = Task(
             attempt=self._attempt(),
             pipeline=self._spec.name,
             iteration=1,
-            steps=[Step(node, "", positions, self._pins.get(node.name, b""))],
+            steps=[self._step(node, positions)],
             inputs={name: self._outputs[name] for name in node.inputs},
             verify=[],
             code_digest=self._project.code_digest,
@@ -332,7 +340,9 @@ class Trial:
         target, owner = write.target, Owner(STORE, self._spec.name, node.name)
         table = self._executor.spool.read(self._outputs[node.inputs[0]])
         tried = TriedNode(node.name, node.kind, rows=table.num_rows, note=f"accepted; would go to {target}")
-        pin = Pin(declared=write.schema, name=f"{self._spec.name}.{node.name}")
+        name, known = f"{self._spec.name}.{node.name}", self._repinned.get(node.name)
+        schema = pa.ipc.read_schema(pa.py_buffer(known)) if known else None
+        pin = Pin(schema, open=known is not None, declared=write.schema, name=name)
         site = Site(target, owner, staging=self._folder, replaces=write.mode == "overwrite", access=access)
         try:
             with naming(target):

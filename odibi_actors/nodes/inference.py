@@ -7,11 +7,14 @@ from collections.abc import Collection, Iterable
 import pyarrow as pa
 
 from odibi_actors.config.arrow_types import type_name
+from odibi_actors.config.remedies import schema
 from odibi_actors.nodes.formats import Parsed
 from odibi_actors.nodes.formats.columns import alike
 from odibi_actors.nodes.formats.exact import Inferred, Spelling, infer
 from odibi_actors.nodes.formats.typed import held, related
 from odibi_actors.nodes.schemas import settle, widen
+
+SUNK = " (a sink that holds it as text needs a cast before it, or a reset)"
 
 
 class Clash(Exception):
@@ -129,7 +132,9 @@ class Inference:
             return "inferred: it has quoted cells, and options.quoted_is_text"
         found = self._inferred.get(name)
         if found is not None and found.why:
-            return f"inferred: {found.why}"
+            way = f"; {schema('read', name, found.kind)} with {found.option} reads it from here on{SUNK}, where all "
+            way += "numbers of the source are written so"
+            return f"inferred: {found.why}{way if found.option else ''}"
         if found is not None and pa.types.is_null(found.values.type):
             return "inferred: no cell has a value"
         widened = self._widened.get(name, [])

@@ -44,7 +44,10 @@ NEW_NAME = (
     "if its data is new, rename it: then all of its rows are read, those that were read before once more, and this is "
     "told no more"
 )
-LONGER = "; where rows are added to files, `mode: incremental` reads just these"
+LONGER = (
+    "; where rows are added to files, `mode: incremental` reads just these, in another pipeline, into targets of its "
+    "own"
+)
 FAILED = "if that iteration has failed, `odibictl iteration retry {} {}` reads it as it is now"
 
 
@@ -185,8 +188,9 @@ class Changes:
     def _remedy(self, row: LedgerRow) -> str:
         if row.failed:
             return f"that has failed; {self._retry(row)}"
-        failed = FAILED.format(self.ledger.pipeline, row.iteration)
-        return NEW_NAME if row.state == "discarded" else f"{NEW_NAME}; {failed}"
+        if row.state == "discarded" or row.committed:
+            return NEW_NAME
+        return f"{NEW_NAME}; {FAILED.format(self.ledger.pipeline, row.iteration)}"
 
     def _retry(self, row: LedgerRow) -> str:
         return f"`odibictl iteration retry {self.ledger.pipeline} {row.iteration}` reads it as it is now"

@@ -165,7 +165,7 @@ def scan(effect: Scan, watcher: Watcher) -> Iterator[Scanned | None]:
     if joins.changed():
         _tell(unread, f"files of {root!r} were joined while it was listed; it is listed again")
     if pattern.depth == 0 and joins.partitioned(root):
-        _tell(problems, f'the files of {root} are in folders of partitions: `pattern: "**/*"` reaches them')
+        _tell(problems, f'the files of {root} are in folders of partitions: `pattern: "**/part-*"` reaches them')
     if not effect.below:
         watcher.prune(effect.source, visited)
     yield Scanned(

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from odibi_actors.actor import Log
+from odibi_actors.broker import views
 from odibi_actors.checkpoint import records as rec
 from odibi_actors.config.model import (
     BatchSpec,
@@ -203,6 +204,22 @@ def test_a_letter_is_refused_with_the_reason_why_its_reference_is_not_read() -> 
     broker.know(read=b"schema", cust=b"schema")
     broker.say(SOURCE, SourceProblem("p", "cust", ["/landing/ref does not exist"]))
     assert replayed(broker) == "source cust of p: /landing/ref does not exist; once that is fixed, try again"
+
+
+def test_a_pipeline_that_was_removed_has_no_problem_of_a_source_any_more() -> None:
+    """Nobody looks any more whether it is still so."""
+    broker = Broker(joined()).start()
+    assert broker.ask("source.pause", pipeline="p", source="read") is not None
+    broker.say(SOURCE, SourceProblem("p", "cust", ["folder /landing/ref does not exist"]))
+    p = broker.flow.pipelines["p"]
+    assert "source cust: folder /landing/ref does not exist" in views.pipeline_row(p)["problems"]
+    assert broker.apply(replace(joined(), name="q")).status == 0
+    shown = views.pipeline_detail(p)
+    assert (shown["state"], shown["problems"], [one["problems"] for one in shown["sources"]]) == (
+        "removed",
+        [],
+        [[], []],
+    )
 
 
 def test_a_letter_is_refused_while_no_reference_is_there() -> None:

@@ -98,15 +98,19 @@ def test_given_a_file_that_a_backfill_has_read_later_when_it_is_looked_up_then_i
         put(engine, prepare(iteration), commit(iteration))
         assert rows(engine, "a.csv", "b.csv") == [
             LedgerRow(
-                file_position("a.csv", 10, 20, 30, 1, digest(lane).hex(), 50 + iteration), iteration, "read", lane=lane
+                file_position("a.csv", 10, 20, 30, 1, digest(lane).hex(), 50 + iteration),
+                iteration,
+                "read",
+                lane=lane,
+                committed=True,
             ),
-            LedgerRow(known("b.csv"), 1, "read"),
+            LedgerRow(known("b.csv"), 1, "read", committed=True),
         ]
     copy = replace(rows(engine, "a.csv")[0].position, detail=FileTimes(70, 71, 72).packed())
     put(engine, r.Same(P, lane, "flights", [copy]))
-    assert rows(engine, "a.csv") == [LedgerRow(copy, 3, "read", lane=lane)]
+    assert rows(engine, "a.csv") == [LedgerRow(copy, 3, "read", lane=lane, committed=True)]
     put(engine, replace(plan(4, "b.csv"), lane=lane), read(4, "b.csv"), prepare(4), commit(4))
-    assert rows(engine, "b.csv") == [LedgerRow(known("b.csv"), 1, "read")], "it is what it was"
+    assert rows(engine, "b.csv") == [LedgerRow(known("b.csv"), 1, "read", committed=True)], "it is what it was"
     put(engine, replace(plan(5), positions={"flights": [file("a.csv", 2)]}), read(5, "a.csv", ctime_ns=60))
     assert rows(engine, "a.csv") == [LedgerRow(known("a.csv", 60, 2), 5, "read")]
     engine.close()
@@ -170,7 +174,7 @@ def test_given_a_database_of_format_4_when_opened_then_all_is_there_and_digests_
         assert sorted(dump_schema(engine)) == made
         assert engine.ledger(P, "live", "flights") == ([file("a.csv"), file("b.csv")], "")
         assert counted(engine) == recounted(engine)
-        assert rows(engine, "a.csv") == [LedgerRow(file("a.csv"), 1, "read")]
+        assert rows(engine, "a.csv") == [LedgerRow(file("a.csv"), 1, "read", committed=True)]
         engine.close()
     engine = Engine(path)
     put(engine, read(2, "b.csv"))

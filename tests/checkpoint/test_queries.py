@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from odibi_actors.checkpoint import records as r
 from odibi_actors.checkpoint.engine import Engine
 from odibi_actors.checkpoint.queries import spec_digest
-from odibi_actors.config.model import ConnectionSpec, NodeSpec, ReadSpec, WriteSpec
+from odibi_actors.config.model import ConnectionSpec, NodeSpec, PipelineSpec, ReadSpec, WriteSpec
 from odibi_actors.errors import ConfigError, NotFoundError
 from odibi_actors.kinds.letters import remedies, told
 from odibi_actors.model import Failure
@@ -185,6 +186,42 @@ def test_given_a_pinned_schema_when_asked_then_each_column_tells_where_its_type_
     put(engine, r.Schema(P, "flights", b"...", ["a: int64"]))  # of the version before
     shown = engine.answer("schema.show", {"pipeline": P, "source": "flights"})
     assert shown["columns"] == [{"column": "a", "type": "int64", "origin": ""}]
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_given_options_that_came_after_a_pin_then_its_column_is_said_to_stay_text_and_what_to_write(
+    engine: Engine, pruned: bool
+) -> None:
+    number, way = "'9,50' would not be kept as a number", '; read.options: {decimal_point: ","} reads it, where all'
+    notes = [
+        f"inferred: {number}{way} numbers of the source are written so; twin",
+        "inferred: 'ja' would not be kept as a truth value",
+    ]
+    put(engine, r.Schema(P, "flights", b"...", ["x: string", "y: string"], iteration=99 if pruned else 1, notes=notes))
+
+    def origins() -> list[str]:
+        columns = engine.answer("schema.show", {"pipeline": P, "source": "flights"})["columns"]  # type: ignore[call-overload]
+        return [one["origin"] for one in columns]
+
+    assert origins() == notes
+    read = ReadSpec(ConnectionSpec("landing", "local", "/landing"), "csv", "file_watch", options={"decimal_point": ","})
+    put(engine, replace(version(2), spec=PipelineSpec(P, [NodeSpec("flights", read=read)])))
+    x, y = origins()
+    assert x.startswith(f"inferred: {number}; twin; it is pinned as string since iteration ")
+    assert "which options.decimal_point, changed later, leaves as it is: read.schema: {x: double} has it read" in x
+    assert y == notes[1]
+    options = {"null_values": ["-"], "true_values": ["ja"]}
+    put(engine, replace(version(3), spec=PipelineSpec(P, [NodeSpec("flights", read=replace(read, options=options))])))
+    if not pruned:
+        x, y = origins()
+        assert "which options.null_values, changed later, leaves as it is: read.schema: {x: double}" in x
+        assert (
+            "which options.true_values and options.null_values, changed later, leave as it is: read.schema: {y: bool}"
+            in y
+        )
+    read = replace(read, schema={"x": "double"})
+    put(engine, replace(version(4), spec=PipelineSpec(P, [NodeSpec("flights", read=read)])))
+    assert origins()[0] == f"inferred: {number}; twin; read.schema: {{x: double}} holds from here on"
 
 
 def test_nodes_are_listed_in_the_order_of_the_pipeline_even_those_that_did_not_run(engine: Engine) -> None:

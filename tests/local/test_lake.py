@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from odibi_actors import Client, read_committed
 from odibi_actors.cli.__main__ import odibictl
 from odibi_actors.config import load_project
+from odibi_actors.errors import NotFoundError
 from odibi_actors.local import run_pipeline
+from odibi_actors.local.trying import Trial
 from odibi_actors.nodes.partition import partition_of
 from odibi_actors.streaming.effects import Scan, Scanned, Stat
 from odibi_actors.streaming.scan import look, scan
@@ -143,7 +145,13 @@ def test_given_files_without_their_manifest_when_listed_then_they_wait_for_it(tm
 def test_given_a_pattern_that_reaches_no_folder_of_a_partition_then_it_is_told(tmp_path: Path) -> None:
     project(tmp_path, "batch")
     (problem,) = scanned(tmp_path / "lake/out", "part-*").problems
-    assert "are in folders of partitions" in problem
+    assert problem.endswith('are in folders of partitions: `pattern: "**/part-*"` reaches them')
+    spec = tmp_path / "odibi.yaml"
+    spec.write_text(spec.read_text().replace("**/part-*", "part-*"))
+    with pytest.raises(NotFoundError) as nothing:
+        list(Trial(load_project(tmp_path), "second").run())
+    assert problem in str(nothing.value)
+    assert "odibictl run" not in str(nothing.value)
 
 
 def test_given_a_file_of_a_partition_then_its_manifest_is_asked(tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ def test_given_targets_that_are_gone_when_pinned_again_then_verify_counts_on_the
 
 def test_given_a_sink_that_is_pinned_again_for_its_columns_then_a_lost_part_is_told_all_the_same(folder: Path) -> None:
     assert call(folder, "sink", "repin", "p.out").exit_code == 0
+    wide = folder / "landing/wide.csv"
+    wide.write_text("k,v\n9,x\n")
+    assert call(folder, "source", "unpin", "p.s").exit_code == 0
+    tried = json.loads(call(folder, "try", "p", "--files", "wide.csv", "-o", "json").stdout)["items"]
+    assert [(one["node"], one["state"]) for one in tried] == [
+        ("s", "ok"), ("out", "ok"), ("now", "failed"), ("tab", "failed"),
+    ]  # fmt: skip
+    wide.write_text("k\nx\n")  # types stay
+    tried = json.loads(call(folder, "try", "p", "--files", "wide.csv", "-o", "json").stdout)["items"]
+    assert [one["state"] for one in tried[:2]] == ["ok", "failed"]
+    wide.unlink()
     (folder / "lake/out/part-0000000001-out.parquet").unlink()
     assert wrong(folder) == ["out"]
     run(folder, 3)

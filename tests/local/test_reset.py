@@ -293,9 +293,10 @@ def test_given_a_pipeline_that_was_taken_out_then_it_is_forgotten_and_comes_back
     said = call("reset", "sales", "--yes")
     assert "stays as it is; sales would add to it, if it came back" in said
     assert published(root) == before
-    for words in (("status",), ("apply", "--dry-run"), ("pipeline", "list")):
+    for words in (("status",), ("apply", "--dry-run"), ("pipeline", "list"), ("sink", "list")):
         assert "sales" not in call(*words)
     call("pipeline", "show", "sales", code=3)
+    call("sink", "show", "sales.lake_orders", code=3)
     assert "not forgotten; there are: beside" in call("reset", "sales", "--yes", code=3)
     sound(root)
     spec.write_text(first.replace("- pipeline: sales", "- pipeline: shop"))  # a new name, the same targets

@@ -372,6 +372,18 @@ def test_given_a_file_of_a_failed_iteration_when_it_is_written_again_then_the_re
     assert NEW_NAME not in told
 
 
+def test_given_a_file_of_a_committed_iteration_when_it_grows_then_no_retry_is_named_and_what_reads_its_rows_is() -> (
+    None
+):
+    world = after_reading("a.csv", "b.csv")
+    world.committed = True
+    world.replace("a.csv", 1, size=77)
+    rescans(world)
+    (told,) = world.problems[-1]
+    assert told == f"file a.csv changed after it was read (iteration 11); {NEW_NAME}{LONGER}"
+    assert told.endswith("in another pipeline, into targets of its own")
+
+
 def test_given_a_file_that_could_not_be_read_when_it_is_corrected_then_the_retry_is_named() -> None:
     world = after_reading("a.csv", "b.csv")
     world.failed, world.unread = True, ["a.csv"]

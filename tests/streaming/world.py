@@ -94,7 +94,7 @@ class World:
         self.stamps: dict[str, Position] = {}
         self.read: dict[str, str] = {}
         self.unread: list[str] = []
-        self.failed = False
+        self.failed = self.committed = False
         self.letters: dict[str, str] = {}
         self.same: list[SameBytes] = []
         self.pending: list[Position] = []
@@ -208,7 +208,7 @@ class World:
             for name in [n for n in names if n in look.identities]:
                 position = replace(self.stamps[name], digest=self.read.get(name, ""))
                 state = "unread" if name in self.unread else self.letters.get(name, "read")
-                rows.append(LedgerRow(position, seq, state, self.failed))  # type: ignore[arg-type]
+                rows.append(LedgerRow(position, seq, state, self.failed, committed=self.committed))  # type: ignore[arg-type]
         self.give(STORE, LedgerRows("p", look.source, look.lane, look.number, rows, self.durable_seq))
 
     def found(self, name: str) -> Found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from odibi_actors.client import Client
-from odibi_actors.local.held_to import discarded, pins
+from odibi_actors.local.held_to import discarded, pins, repinned
 from odibi_actors.local.trying import Trial, TriedNode
 from odibi_actors.nodes.lent import lending
 from odibi_actors.runtime.visible import in_markdown
@@ -81,7 +81,8 @@ def preview(
     with Client(project=project.root) as client:
         held = pins(client, pipeline.name, sources)
         gone = discarded(client, pipeline.name, sources)
-    trial = Trial(project, pipeline.name, sample, files, head, params, held, gone)
+        opened = repinned(client, pipeline.name)
+    trial = Trial(project, pipeline.name, sample, files, head, params, held, gone, opened)
     with lending(pipeline.functions):
         nodes = tuple(trial.run(node))
     return Preview(pipeline.name, nodes, trial.sampled)

@@ -96,10 +96,13 @@ class Inexact(Exception):
 
 
 class Inferred(NamedTuple):
-    """What a column of texts is: the values, and ``why`` these are still texts where most look like something else."""
+    """What a column of texts is: the values, and ``why`` these are still texts where most look like something else.
+    ``option``: with which they are not, and ``kind`` the type they are then."""
 
     values: pa.ChunkedArray
     why: str = ""
+    option: str = ""
+    kind: pa.DataType | None = None
 
 
 def infer(texts: pa.ChunkedArray, spelling: Spelling) -> Inferred:
@@ -131,7 +134,7 @@ def _as_text(texts: pa.ChunkedArray, sample: list[str], spelling: Spelling) -> I
         if re.fullmatch(rf"[-+]?({_IN_GROUPS})", spoiled.value, re.ASCII):
             why += "; its digits are in groups, which a transform can take away"
         elif likely == "number" and spelling.decimal_point == "." and decimal_comma(texts):
-            why += f"; {option('decimal_point', ',')} reads it, where all numbers of the source are written so"
+            return Inferred(texts, why, option("decimal_point", ","), pa.float64())
         elif likely == _class(spoiled.value, spelling) == "instant":
             unit = "ns" if pc.any(pc.match_substring_regex(texts, _FINE)).as_py() else "us"
             why += f'; a schema of "timestamp[{unit}, tz=UTC]" reads it, as that moment in UTC'
