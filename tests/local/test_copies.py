@@ -136,8 +136,7 @@ def test_given_a_file_written_again_in_place_before_it_is_read_when_run_then_it_
     assert capsys.readouterr().err == (
         "warning: p/src: file f20.csv changed after it was read (iteration 1), with the same size; if its data "
         "is new, rename it: then all of its rows are read, those that were read before once more, and this is told no "
-        "more; if that iteration has "
-        "failed, `odibictl iteration retry p 1` reads it as it is now\n"
+        "more\n"
     )
     landing = Path(project.root) / "data/landing"
     (landing / "f20.csv").rename(landing / "f20-new.csv")  # what is said does help
