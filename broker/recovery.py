@@ -273,9 +273,14 @@ def _changes(pipeline: Pipeline | None, spec: PipelineSpec) -> dict[str, Any]:
 
 
 def _new_sinks(pipeline: Pipeline, spec: PipelineSpec) -> list[str]:
-    """What is to be said of sinks that come when others have published already."""
-    former = {node.name for node in pipeline.spec.nodes if node.write is not None}
-    new = [node.name for node in spec.nodes if node.write is not None and node.name not in former]
+    """What is to be said of sinks that come when others have published already. One that only takes another name has
+    what was published by the former one."""
+    former = {node.name: node.write.target for node in pipeline.spec.nodes if node.write is not None}
+    new = [
+        node.name
+        for node in spec.nodes
+        if node.write is not None and node.name not in former and node.write.target not in former.values()
+    ]
     if not new or not pipeline.last_committed:
         return []
     sinks = f"sink {new[0]} is new, and gets" if len(new) == 1 else f"sinks {', '.join(new)} are new, and get"

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from odibi_actors.actor import Log
 from odibi_actors.config.model import ConnectionSpec, NodeSpec, WriteSpec
-from tests.broker.harness import Broker, pipeline
+from tests.broker.harness import Broker, pipeline, project
+from tests.broker.test_adopting import AS_Z, adopt, called
 from tests.broker.test_operators import publish
 
 LAKE = ConnectionSpec("lake", "local", "/lake")
@@ -33,3 +34,11 @@ def test_given_what_was_committed_when_a_sink_is_added_then_it_is_said_that_it_l
 def test_given_nothing_was_committed_when_a_sink_is_added_then_nothing_is_said() -> None:
     broker = Broker().start()
     assert broker.apply(replace(pipeline(), nodes=[*pipeline().nodes, C])).result["items"][0]["advice"] == []
+
+
+def test_given_a_sink_that_takes_another_name_then_its_target_lacks_nothing_and_nothing_is_said() -> None:
+    broker = Broker(called("a")).start()
+    broker.offer("f1.csv")
+    broker.finish(broker.tasks()[0])
+    publish(broker)
+    assert [row["advice"] for row in adopt(broker, project(called("z")), AS_Z).result["items"]] == [[]]
