@@ -146,11 +146,9 @@ def _chosen(client: Client, letters: Sequence[int | str], pipeline: str | None) 
 def _each(
     letters: Sequence[int], call: Callable[[int, bool], dict[str, Any]], dry_run: bool = False
 ) -> list[dict[str, Any]]:
-    """The rows of a verb for each letter once, in ascending order, as they arrived. All are asked about before the
-    first one is touched; if one is refused meanwhile, the error says what was done by then."""
+    """The rows of a verb for each letter once, in ascending order, as they arrived. Who calls it asks about all before
+    the first one is touched; if one is refused meanwhile, the error says what was done by then."""
     wanted = sorted(dict.fromkeys(letters))
-    if not dry_run and len(wanted) > 1:
-        _each(wanted, call, dry_run=True)
     rows: list[dict[str, Any]] = []
     for letter in wanted:
         try:
@@ -190,12 +188,16 @@ def replay(app: App, letters: Sequence[int | str], pipeline: str | None, dry_run
             f"`odibictl run {name} --replay all`" for name in sorted({row["pipeline"] for row in chosen})
         )
         raise UnreachableError(f"{runs} takes them up; `odibictl up` starts a system")
-    of = chosen if ALL in letters else _each(wanted, client.replay, dry_run=True)
-    warn_of_disk(app, client, (row["pipeline"] for row in of))
-    if ALL in letters and wanted and not dry_run:
-        app.confirm(f"Take up {plural(len(wanted), 'dead letter')} again?")
-    rows = _each(wanted, client.replay, dry_run)
-    if dry_run:  # each is asked about alone, as if it were the only one
+    if ALL in letters:
+        warn_of_disk(app, client, (row["pipeline"] for row in chosen))
+        if wanted and not dry_run:
+            app.confirm(f"Take up {plural(len(wanted), 'dead letter')} again?")
+    rows = _each(wanted, client.replay, dry_run=True)
+    if ALL not in letters:
+        warn_of_disk(app, client, (row["pipeline"] for row in rows))
+    if not dry_run:
+        rows = _each(wanted, client.replay)
+    else:  # each is asked about alone, as if it were the only one
         before: dict[str, int] = {}
         for row in rows:
             if not row.get("note"):

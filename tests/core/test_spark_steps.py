@@ -20,14 +20,9 @@ from odibi_actors.checkpoint import CheckpointManager
 from odibi_actors.core import DAGBuilder, DAGExecutor, EventEmitter, Step, Tracker, create_engine_context
 from odibi_actors.errors import NodeError
 from odibi_actors.nodes.spark import finding
+from tests.nodes.test_spark import SPARK
 
-LACK = finding.missing()
-pytestmark = [
-    pytest.mark.skipif(bool(LACK), reason=LACK),
-    pytest.mark.process,
-    pytest.mark.timeout(900),
-    pytest.mark.xdist_group("spark"),
-]
+pytestmark = SPARK
 CODE = """
 def clean(orders, least):
     return orders.filter(orders.price >= least)

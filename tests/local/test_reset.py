@@ -36,6 +36,21 @@ def root(tmp_path: Path) -> Iterator[Path]:
     sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
 
 
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def call(root: Path, invoke: Invoke) -> Call:  # noqa: F811
+    """``odibictl`` in the project, which exits with ``code``: all that it has said."""
+
+    def called(*words: str, code: int = 0, **more: str) -> str:
+        result = invoke(*words, "--project", root, **more)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return called
+
+
 def reset(root: Path, *, targets: bool = True) -> Plan:
     with opened(load_project(root), "sales") as work:
         plan = work.plan(targets)
@@ -236,14 +251,8 @@ def test_given_a_reset_that_a_former_release_has_begun_then_it_is_ended(root: Pa
 
 
 def test_given_a_target_that_cannot_be_deleted_then_the_reset_is_left_where_that_doubles_nothing(
-    invoke: Invoke,  # noqa: F811
-    root: Path,
+    root: Path, call: Call
 ) -> None:
-    def call(*words: str, code: int = 0) -> str:
-        result = invoke(*words, "--project", root)
-        assert result.exit_code == code, result.output
-        return result.output
-
     run_pipeline(load_project(root), "sales")
     call("reset", "sales", "--leave", "--yes", code=3)  # there is none
     table = published(root)[1]
@@ -271,14 +280,10 @@ def test_given_a_target_that_cannot_be_deleted_then_the_reset_is_left_where_that
 
 
 def test_given_a_pipeline_that_was_taken_out_then_it_is_forgotten_and_comes_back_above_its_parts(
-    invoke: Invoke,  # noqa: F811
     root: Path,
+    call: Call,
+    invoke: Invoke,  # noqa: F811
 ) -> None:
-    def call(*words: str, code: int = 0) -> str:
-        result = invoke(*words, "--project", root)
-        assert result.exit_code == code, result.output
-        return result.output
-
     spec = root / "odibi.yaml"
     first = spec.read_text()
     run_pipeline(load_project(root), "sales")

@@ -54,10 +54,7 @@ class Preview:
         return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:
-        title = (
-            f"**{in_markdown(self.pipeline)}**: {'a sample' if self.sampled else 'all there is'}; nothing was published"
-        )
-        parts = [title]
+        parts = [f"**{in_markdown(self.pipeline)}**: {self._scope}; nothing was published"]
         for one in self.nodes:
             parts.append(f"**{in_markdown(one.node)}** ({one.kind}): {in_markdown(_told(one))}")
             if one.head:
